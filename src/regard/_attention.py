@@ -209,7 +209,7 @@ def _prepare(
     batch, heads, queries, width = query.shape
     keys = key.shape[2]
     start = stop = dense_mask = position_bias = dense_bias = None
-    visible = _mask(mask, causal, window)
+    visible = _mask(mask, causal, window, queries, keys)
     if visible is not None:
         start, stop, dense_mask = visible.resolve(queries, keys, query.device)
         for part, full in ((start, (batch, heads, queries)), (dense_mask, (batch, heads, queries, keys))):
@@ -290,15 +290,19 @@ def _autocast(*tensors: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     return q, k, v
 
 
-def _mask(mask: Mask | Tensor | None, causal: bool, window: tuple[int | None, int | None] | None) -> Mask | None:
+def _mask(
+    mask: Mask | Tensor | None, causal: bool, window: tuple[int | None, int | None] | None, queries: int, keys: int
+) -> Mask | None:
     if window is not None and not (isinstance(window, tuple | list) and len(window) == 2):
         raise ArgumentError(f"window is {window!r}; give a pair (left, right), with None for an open side.")
     band = _band(bool(causal), tuple(window)) if window is not None else _band(bool(causal), None)
     if mask is None:
         return band
     if isinstance(mask, Tensor):
+        given = masks.dense(mask)
+        given.resolve(queries, keys, mask.device)  # a wrong shape is named as it was given
         # Looking for spans reads the mask once; on an accelerator it would also make the host wait.
-        mask = masks.recognise(mask) if mask.dtype == torch.bool and mask.device.type == "cpu" else masks.dense(mask)
+        mask = masks.recognise(mask) if mask.device.type == "cpu" else given
     elif not isinstance(mask, Mask):
         raise DtypeError(f"mask is a {type(mask).__name__}; give a regard.masks mask or a bool tensor.")
     return mask if band is None else mask & band

@@ -357,8 +357,8 @@ def spans(start: Tensor, stop: Tensor) -> Mask:
                 "(L,), (B, L) or (B, H, L)."
             )
         arrays.append(array.reshape(1, 1, -1) if array.ndim == 1 else array[:, None] if array.ndim == 2 else array)
-    first, last = torch.broadcast_tensors(*arrays)
-    return Mask((_Spans(first, last),))
+    shape = torch.broadcast_shapes(arrays[0].shape, arrays[1].shape)
+    return Mask((_Spans(arrays[0].expand(shape), arrays[1].expand(shape)),))
 
 
 def dense(visible: Tensor) -> Mask:
