@@ -1,0 +1,10 @@
+"""regard: attention for transformers, with the speed of a fused kernel and a view of the weights."""
+
+from . import biases, errors, masks
+from ._attention import attention, explain
+from .backends import use_backend
+from .weights import AttentionWeights
+
+__all__ = ["AttentionWeights", "attention", "biases", "errors", "explain", "masks", "use_backend"]
+
+__version__ = "0.1.0"

@@ -1,0 +1,340 @@
+"""The call: check the arguments, bring them to one form, choose a backend, run it."""
+
+from __future__ import annotations
+
+import functools
+import math
+from dataclasses import dataclass
+from typing import Any, Literal, overload
+
+import torch
+from torch import Tensor
+
+from . import masks
+from ._inputs import AttentionInputs
+from .backends import choose, refusals
+from .biases import PositionBias
+from .errors import ArgumentError, DeviceError, DtypeError, ShapeError, unknown_argument
+from .masks import Mask
+from .weights import AttentionWeights
+
+__all__ = ["Explanation", "attention", "explain"]
+
+_DTYPES = (torch.float32, torch.bfloat16, torch.float16, torch.float64)
+_ARGUMENTS = (
+    "query key value mask causal window bias scale softcap dropout generator need_weights backend".split()
+)
+
+
+@overload
+def attention(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    *,
+    mask: Mask | Tensor | None = None,
+    causal: bool = False,
+    window: tuple[int | None, int | None] | None = None,
+    bias: PositionBias | Tensor | None = None,
+    scale: float | None = None,
+    softcap: float | None = None,
+    dropout: float = 0.0,
+    generator: torch.Generator | None = None,
+    need_weights: Literal[False] = False,
+    backend: str | None = None,
+) -> Tensor: ...
+
+
+@overload
+def attention(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    *,
+    mask: Mask | Tensor | None = None,
+    causal: bool = False,
+    window: tuple[int | None, int | None] | None = None,
+    bias: PositionBias | Tensor | None = None,
+    scale: float | None = None,
+    softcap: float | None = None,
+    dropout: float = 0.0,
+    generator: torch.Generator | None = None,
+    need_weights: Literal[True],
+    backend: str | None = None,
+) -> tuple[Tensor, AttentionWeights]: ...
+
+
+def attention(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    *,
+    mask: Mask | Tensor | None = None,
+    causal: bool = False,
+    window: tuple[int | None, int | None] | None = None,
+    bias: PositionBias | Tensor | None = None,
+    scale: float | None = None,
+    softcap: float | None = None,
+    dropout: float = 0.0,
+    generator: torch.Generator | None = None,
+    need_weights: bool = False,
+    backend: str | None = None,
+    **unknown: Any,
+) -> Tensor | tuple[Tensor, AttentionWeights]:
+    """Scaled dot-product attention, `softmax(scale · QKᵀ (→ softcap) + bias, over visible keys) · V`.
+
+    Shapes: `query` `(B, H, L, E)`, `key` `(B, G, S, E)`, `value` `(B, G, S, Ev)` with `H % G == 0`: query head `h`
+    reads key/value head `h // (H / G)`. Leading dimensions may be left out, `(H, L, E)` or `(L, E)`, and the result
+    comes back in the same form. Any strides.
+
+    Args:
+        query, key, value: float32, bfloat16, float16 or float64, all of one dtype and device.
+        mask: a `regard.masks` mask, or a bool tensor broadcastable to `(B, H, L, S)`, True = may look.
+        causal: each query sees its past; the last query is aligned with the last key (bottom-right).
+        window: `(left, right)`, keys `i - left … i + right` inclusive in aligned positions; None = open side.
+        bias: added to the scores: a `regard.biases` object, or a tensor broadcastable to `(B, H, L, S)`.
+        scale: factor on `QKᵀ`; `1/√E` unless given.
+        softcap: `c` in `c · tanh(score / c)`, applied before the bias; None = none.
+        dropout: probability in [0, 1) to drop a weight; kept ones are scaled by `1 / (1 - dropout)`.
+        generator: source of the dropout's seed; torch's default generator unless given.
+        need_weights: also return the weights, as a lazy matrix; the output does not change by a bit.
+        backend: a backend by name, which then obeys or refuses; the first that accepts unless given.
+
+    Returns:
+        The output `(B, H, L, Ev)` in the query's dtype; with `need_weights=True` also an `AttentionWeights` of
+        shape `(B, H, L, S)`: the weights of exactly this call, before dropout.
+
+    Raises:
+        ShapeError, DtypeError, DeviceError, ArgumentError, UnknownArgumentError: see each message.
+        BackendError: the backend asked for by name does not honour an argument.
+
+    All masks hold together. A query that sees nothing gives zeros. Keys and values that nobody sees have no effect,
+    even if they are NaN. Half precision accumulates in float32.
+
+    Cost: time O(B·H·L·S·(E + Ev)), less what the spans hide; memory O(inputs + outputs), the weights O(B·H·L) more.
+
+    Source: Vaswani et al. 2017, arXiv:1706.03762, equation 1.
+
+    >>> q = k = v = torch.eye(3)
+    >>> out, weights = attention(q, k, v, causal=True, need_weights=True)
+    >>> bool(torch.allclose(weights.dense() @ v, out)), bool(out[0, 0] == 1)
+    (True, True)
+    """
+    if unknown:
+        raise unknown_argument("attention", unknown, _ARGUMENTS)
+    inputs, rank = _prepare(
+        query, key, value, mask=mask, causal=causal, window=window, bias=bias, scale=scale, softcap=softcap,
+        dropout=dropout, generator=generator, need_weights=need_weights,
+    )  # fmt: skip
+    result = choose(inputs, backend).run(inputs)
+    output = result.output
+    if rank != 4:
+        output = output.reshape(output.shape[4 - rank :])
+    return (output, AttentionWeights.of_call(inputs, result, rank)) if need_weights else output
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """Which backend a call would take, and why each other one would not. Printing it shows the table."""
+
+    rows: tuple[tuple[str, str | None], ...]
+    """Name and reason to refuse (None = accepts) of each backend, in the order in which they are asked."""
+
+    @property
+    def chosen(self) -> str:
+        """Name of the backend that runs the call."""
+        return next(name for name, reason in self.rows if reason is None)
+
+    def __repr__(self) -> str:
+        """Draw the table, one backend a line."""
+        width = max(len(name) for name, _ in self.rows)
+        lines = []
+        for name, reason in self.rows:
+            verdict = "runs this call" if name == self.chosen else "could run it" if reason is None else reason
+            lines.append(f"{'->' if name == self.chosen else '  '} {name:{width}}  {verdict}")
+        return "\n".join(lines)
+
+
+def explain(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    *,
+    mask: Mask | Tensor | None = None,
+    causal: bool = False,
+    window: tuple[int | None, int | None] | None = None,
+    bias: PositionBias | Tensor | None = None,
+    scale: float | None = None,
+    softcap: float | None = None,
+    dropout: float = 0.0,
+    generator: torch.Generator | None = None,
+    need_weights: bool = False,
+    **unknown: Any,
+) -> Explanation:
+    """Say which backend `attention` would choose for these arguments, and why each other one would not.
+
+    Takes the arguments of `attention` except `backend`, checks them in the same way (and raises the same errors),
+    and computes nothing. Draws no random number. Cost: O(L).
+
+    >>> q = torch.ones(2, 3, 4)
+    >>> explain(q, q, q, causal=True).chosen in ("native", "fused", "math")
+    True
+    """
+    if unknown:
+        raise unknown_argument("explain", unknown, _ARGUMENTS[:-1])
+    state = torch.Generator().manual_seed(0) if generator is None else generator.clone_state()
+    inputs, _ = _prepare(
+        query, key, value, mask=mask, causal=causal, window=window, bias=bias, scale=scale, softcap=softcap,
+        dropout=dropout, generator=state, need_weights=need_weights,
+    )  # fmt: skip
+    return Explanation(tuple(refusals(inputs)))
+
+
+def _prepare(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    *,
+    mask: Mask | Tensor | None,
+    causal: bool,
+    window: tuple[int | None, int | None] | None,
+    bias: PositionBias | Tensor | None,
+    scale: float | None,
+    softcap: float | None,
+    dropout: float,
+    generator: torch.Generator | None,
+    need_weights: bool,
+) -> tuple[AttentionInputs, int]:
+    query, key, value, rank = _tensors(query, key, value)
+    batch, heads, queries, width = query.shape
+    keys = key.shape[2]
+    start = stop = dense_mask = position_bias = dense_bias = None
+    visible = _mask(mask, causal, window, queries, keys)
+    if visible is not None:
+        start, stop, dense_mask = visible.resolve(queries, keys, query.device)
+        for part, full in ((start, (batch, heads, queries)), (dense_mask, (batch, heads, queries, keys))):
+            if part is not None:
+                _broadcasts("mask", part, full)
+    if isinstance(bias, PositionBias):
+        position_bias = bias.vector(queries, keys, query.device)
+        if position_bias.shape[0] not in (1, heads):
+            raise ShapeError(f"The position bias has {position_bias.shape[0]} heads, the query has {heads}.")
+    elif bias is not None:
+        dense_bias = _dense_bias(bias, query, (batch, heads, queries, keys))
+    if scale is None:
+        scale = 1.0 / math.sqrt(width) if width else 1.0
+    elif not math.isfinite(scale):
+        raise ArgumentError(f"scale is {scale}; it must be a finite number (1/sqrt(head_dim) unless given).")
+    if softcap is not None and not (softcap > 0 and math.isfinite(softcap)):
+        raise ArgumentError(f"softcap is {softcap}; it must be a finite number > 0, or None for no cap.")
+    seed = None
+    if dropout != 0.0:
+        if not 0.0 <= dropout < 1.0:
+            raise ArgumentError(f"dropout is {dropout}; it is a probability in [0, 1), 0 for none.")
+        device = "cpu" if generator is None else generator.device
+        seed = torch.randint(2**63 - 1, (), generator=generator, device=device)
+    return AttentionInputs(
+        query, key, value, float(scale), start, stop, dense_mask, position_bias, dense_bias,
+        softcap, float(dropout), seed, need_weights,
+    ), rank  # fmt: skip
+
+
+def _tensors(query: Tensor, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor, Tensor, int]:
+    for name, tensor in (("query", query), ("key", key), ("value", value)):
+        if not isinstance(tensor, Tensor):
+            raise DtypeError(f"{name} is a {type(tensor).__name__}; give a torch.Tensor (torch.from_numpy for NumPy).")
+    rank = query.ndim
+    if not 2 <= rank <= 4 or key.ndim != rank or value.ndim != rank:
+        raise ShapeError(
+            f"{_shapes(query, key, value)} differ in rank or have the wrong one. Give all three as (B, H, L, E), "
+            "(H, L, E) or (L, E)."
+        )
+    if torch.is_autocast_enabled(query.device.type):
+        query, key, value = _autocast(query, key, value)
+    if not (query.dtype == key.dtype == value.dtype) or query.dtype not in _DTYPES:
+        raise DtypeError(
+            f"query, key and value are {query.dtype}, {key.dtype}, {value.dtype}. All three need one dtype out of "
+            "float32, bfloat16, float16, float64; convert with .to(dtype)."
+        )
+    if not (query.device == key.device == value.device):
+        raise DeviceError(
+            f"query, key and value lie on {query.device}, {key.device}, {value.device}. Move them to one device."
+        )
+    if rank != 4:
+        ones = (1,) * (4 - rank)
+        query, key, value = (t.reshape(ones + tuple(t.shape)) for t in (query, key, value))
+    b, h, _, e = query.shape
+    kb, g, s, ke = key.shape
+    vb, vg, vs, _ = value.shape
+    if not (b == kb == vb and g == vg and s == vs and e == ke):
+        raise ShapeError(
+            f"{_shapes(query, key, value)} do not fit together. The rule: query (B, H, L, E), key (B, G, S, E), "
+            "value (B, G, S, Ev): one batch, one E for query and key, one G and S for key and value."
+        )
+    if (h % g if g else h) != 0:
+        raise ShapeError(
+            f"The query has {h} heads and the key {g}: {h} is no multiple of {g}. With grouped heads every key/value "
+            "head serves the same number of query heads."
+        )
+    return query, key, value, rank
+
+
+def _shapes(query: Tensor, key: Tensor, value: Tensor) -> str:
+    return f"query {tuple(query.shape)}, key {tuple(key.shape)}, value {tuple(value.shape)}"
+
+
+def _autocast(*tensors: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    # As torch does for its own attention: float32 and half are brought to autocast's dtype, float64 is left alone.
+    dtype = torch.get_autocast_dtype(tensors[0].device.type)
+    q, k, v = (t.to(dtype) if t.is_floating_point() and t.dtype != torch.float64 else t for t in tensors)
+    return q, k, v
+
+
+def _mask(
+    mask: Mask | Tensor | None, causal: bool, window: tuple[int | None, int | None] | None, queries: int, keys: int
+) -> Mask | None:
+    if window is not None and not (isinstance(window, tuple | list) and len(window) == 2):
+        raise ArgumentError(f"window is {window!r}; give a pair (left, right), with None for an open side.")
+    band = _band(bool(causal), tuple(window)) if window is not None else _band(bool(causal), None)
+    if mask is None:
+        return band
+    if isinstance(mask, Tensor):
+        given = masks.dense(mask)
+        given.resolve(queries, keys, mask.device)  # a wrong shape is named as it was given
+        # Looking for spans reads the mask once; on an accelerator it would also make the host wait.
+        mask = masks.recognise(mask) if mask.device.type == "cpu" else given
+    elif not isinstance(mask, Mask):
+        raise DtypeError(f"mask is a {type(mask).__name__}; give a regard.masks mask or a bool tensor.")
+    return mask if band is None else mask & band
+
+
+@functools.lru_cache(maxsize=64)
+def _band(causal: bool, window: tuple[int | None, int | None] | None) -> Mask | None:
+    if window is None:
+        return masks.causal() if causal else None
+    band = masks.window(*window)
+    return masks.causal() & band if causal else band
+
+
+def _dense_bias(bias: Tensor, query: Tensor, shape: tuple[int, int, int, int]) -> Tensor:
+    if not isinstance(bias, Tensor) or not bias.is_floating_point():
+        kind = bias.dtype if isinstance(bias, Tensor) else type(bias).__name__
+        raise DtypeError(
+            f"bias is {kind}; give a floating tensor that is added to the scores, or a regard.biases object. "
+            "A bool tensor goes into mask=."
+        )
+    if bias.dtype not in (query.dtype, torch.float32):
+        raise DtypeError(f"bias is {bias.dtype}; it must be {query.dtype} like the query, or float32.")
+    if bias.device != query.device:
+        raise DeviceError(f"bias lies on {bias.device}, the query on {query.device}. Move them to one device.")
+    if bias.ndim > 4:
+        raise ShapeError(f"bias has shape {tuple(bias.shape)}; the rule is broadcastable to (B, H, L, S) = {shape}.")
+    bias = bias.reshape((1,) * (4 - bias.ndim) + tuple(bias.shape))
+    _broadcasts("bias", bias, shape)
+    return bias
+
+
+def _broadcasts(name: str, tensor: Tensor, full: tuple[int, ...]) -> None:
+    if any(size not in (1, whole) for size, whole in zip(tensor.shape, full, strict=True)):
+        letters = "(B, H, L)" if len(full) == 3 else "(B, H, L, S)"
+        raise ShapeError(f"{name} has shape {tuple(tensor.shape)}, which does not broadcast to {letters} = {full}.")

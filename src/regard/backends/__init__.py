@@ -1,0 +1,81 @@
+"""The machines: each computes the same attention. `BACKENDS` gives the one visible order in which they are asked."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+
+from .._inputs import AttentionInputs
+from ..errors import BackendError, nearest
+from ._contract import Backend, refusal
+from .math import Math
+
+__all__ = ["BACKENDS", "backend_names", "choose", "refusals", "use_backend"]
+
+# Fastest first; `math` accepts everything, so what stands behind it runs only when asked for by name.
+BACKENDS: tuple[Backend, ...] = (Math(),)
+
+_chosen: ContextVar[str | None] = ContextVar("regard_backend", default=None)
+
+
+def backend_names() -> tuple[str, ...]:
+    """Return the names that `backend=` takes, in the order in which they are asked."""
+    return tuple(backend.name for backend in BACKENDS)
+
+
+def named(name: str) -> Backend:
+    """Return the backend called `name`; raises `BackendError` with the nearest name."""
+    for backend in BACKENDS:
+        if backend.name == name:
+            return backend
+    raise BackendError(
+        f"There is no backend {name!r}.{nearest(name, backend_names())} Known backends: {', '.join(backend_names())}."
+    )
+
+
+@contextmanager
+def use_backend(name: str | None) -> Iterator[None]:
+    """Run every call inside the block on one backend, unless the call names another; None restores the choice.
+
+    Raises `BackendError` for an unknown name at once, and at each call that the backend refuses.
+
+    >>> import regard, torch
+    >>> with regard.use_backend("math"):
+    ...     regard.attention(*torch.ones(3, 1, 2, 4)).shape
+    torch.Size([1, 2, 4])
+    """
+    if name is not None:
+        named(name)
+    token = _chosen.set(name)
+    try:
+        yield
+    finally:
+        _chosen.reset(token)
+
+
+def choose(inputs: AttentionInputs, name: str | None = None) -> Backend:
+    """Return the backend for a call: the one asked for by name, or the first that accepts.
+
+    Raises `BackendError` with the reason if the one asked for refuses.
+    """
+    name = name or _chosen.get()
+    if name is not None:
+        backend = named(name)
+        reason = refusal(backend, inputs)
+        if reason is None:
+            return backend
+        able = [other.name for other in BACKENDS if refusal(other, inputs) is None]
+        raise BackendError(
+            f"Backend {name!r} was asked for, but it {reason}. Leave out backend= to let regard choose"
+            + (f", or use one of: {', '.join(able)}." if able else ".")
+        )
+    for backend in BACKENDS:
+        if refusal(backend, inputs) is None:
+            return backend
+    raise BackendError("No backend accepts this call: " + "; ".join(f"{n} {r}" for n, r in refusals(inputs)) + ".")
+
+
+def refusals(inputs: AttentionInputs) -> list[tuple[str, str | None]]:
+    """Return each backend's name with why it refuses the call, None if it accepts, in the order asked."""
+    return [(backend.name, refusal(backend, inputs)) for backend in BACKENDS]

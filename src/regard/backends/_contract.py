@@ -1,0 +1,65 @@
+"""The one contract of every backend: honour an argument, or refuse with a reason. There is no third way.
+
+A backend says which features it `honours`; a call that uses any other is refused here, by the shared part, so no
+backend can forget to look. What depends on sizes or on the machine, the backend says itself in `why_not`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+import torch
+
+from .._inputs import AttentionInputs, AttentionResult
+
+__all__ = ["FEATURES", "Backend", "refusal"]
+
+
+def _any_gradient(inputs: AttentionInputs) -> bool:
+    return torch.is_grad_enabled() and any(tensor.requires_grad for tensor in inputs.tensors())
+
+
+# Each feature a call can use, with how to see that it does. Dtypes and device types count as features of their own.
+FEATURES: dict[str, Callable[[AttentionInputs], bool]] = {
+    "spans": lambda x: x.start is not None,
+    "dense mask": lambda x: x.dense_mask is not None,
+    "position bias": lambda x: x.position_bias is not None,
+    "dense bias": lambda x: x.bias is not None,
+    "softcap": lambda x: x.softcap is not None,
+    "dropout": lambda x: x.dropout > 0.0,
+    "grouped heads": lambda x: x.key.shape[1] != x.query.shape[1],
+    "value width": lambda x: x.value.shape[3] != x.query.shape[3],
+    "gradient": _any_gradient,
+}
+
+
+class Backend(Protocol):
+    """One way to compute attention."""
+
+    name: str
+    """What `backend=` calls it."""
+    honours: frozenset[str]
+    """Names from `FEATURES`, dtype names such as "float32", and device types such as "cpu"."""
+
+    def why_not(self, inputs: AttentionInputs) -> str | None:
+        """Say why this machine or these sizes cannot be served, or None. Features are already checked."""
+        ...
+
+    def run(self, inputs: AttentionInputs) -> AttentionResult:
+        """Compute the call. Whether weights are needed must not change a bit of the output."""
+        ...
+
+
+def refusal(backend: Backend, inputs: AttentionInputs) -> str | None:
+    """Return why `backend` will not run this call, or None if it will."""
+    honours = backend.honours
+    dtype = str(inputs.query.dtype).removeprefix("torch.")
+    if dtype not in honours:
+        return f"does not compute in {dtype}"
+    if inputs.query.device.type not in honours:
+        return f"does not run on {inputs.query.device.type}"
+    for feature, used in FEATURES.items():
+        if feature not in honours and used(inputs):
+            return f"has no {feature}"
+    return backend.why_not(inputs)

@@ -1,0 +1,57 @@
+"""Which weights dropout keeps: random numbers that depend on the seed and the place alone.
+
+Philox4x32 with 7 rounds (Salmon et al. 2011, "Parallel random numbers: as easy as 1, 2, 3", table 2: the fewest
+rounds that pass every test there). One counter gives four words; word `w` of counter `(16·(j // 64) + j % 16, row,
+head)` decides about key column `j` with `w = j % 64 // 16`, so sixteen counters fill 64 columns in order, which suits
+vector units. Nothing depends on the device, on threads or on how the matrix is cut into blocks.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+__all__ = ["ROUNDS", "keep", "threshold"]
+
+ROUNDS = 7
+_LOW = 0xFFFFFFFF
+_MULTIPLIERS = (0xD2511F53, 0xCD9E8D57)
+_WEYL = (0x9E3779B9, 0xBB67AE85)
+
+
+def threshold(dropout: float) -> int:
+    """Return the 32-bit word below which a weight is dropped."""
+    return min(int(dropout * 2**32 + 0.5), _LOW)
+
+
+def keep(seed: Tensor, heads: Tensor, rows: Tensor, columns: Tensor, dropout: float) -> Tensor:
+    """Return True where a weight is kept: bool, the broadcast shape of `heads`, `rows`, `columns` (int64).
+
+    `heads` counts batch and head together, `b · H + h`.
+    """
+    word = (columns % 64) // 16
+    counters = (columns // 64 * 16 + columns % 16, rows, heads)
+    words = _philox((*counters, torch.zeros_like(rows)), seed & _LOW, (seed >> 32) & _LOW)
+    low, high = torch.where(word == 0, words[0], words[1]), torch.where(word == 2, words[2], words[3])
+    return torch.where(word < 2, low, high) >= threshold(dropout)
+
+
+_Words = tuple[Tensor, Tensor, Tensor, Tensor]
+
+
+def _philox(x: _Words, key0: Tensor, key1: Tensor) -> _Words:
+    for round_ in range(ROUNDS):
+        high0, low0 = _multiply(x[0], _MULTIPLIERS[0])
+        high1, low1 = _multiply(x[2], _MULTIPLIERS[1])
+        k0 = (key0 + round_ * _WEYL[0]) & _LOW
+        k1 = (key1 + round_ * _WEYL[1]) & _LOW
+        x = (high1 ^ x[1] ^ k0, low1, high0 ^ x[3] ^ k1, low0)
+    return x
+
+
+def _multiply(x: Tensor, factor: int) -> tuple[Tensor, Tensor]:  # (high, low) words
+    # 32 x 32 bits in signed 64: the product is cut in two so that it never overflows.
+    low = x * (factor & 0xFFFF)
+    high = x * (factor >> 16)
+    total = low + ((high & 0xFFFF) << 16)
+    return (high >> 16) + (total >> 32), total & _LOW

@@ -1,0 +1,116 @@
+"""What is added to the scores: one number per head and relative position, or any dense tensor.
+
+ALiBi and T5's relative bias depend only on how far key `j` lies from query `i`. So they travel as one vector
+per head of length `L + S - 1`, never as an `L × S` matrix: entry `j - i + L - 1` belongs to query `i`, key `j`.
+Positions are aligned bottom-right, as everywhere: the last query stands on the last key.
+"""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from .errors import ArgumentError, ShapeError
+
+__all__ = ["ALiBi", "PositionBias", "RelativeBias", "T5Bias", "alibi_slopes", "distances"]
+
+
+def distances(num_queries: int, num_keys: int, device: torch.device | str = "cpu") -> Tensor:
+    """Key position minus query position for each entry of the vector: int64 `(L + S - 1,)`, ending at `L - 1`."""
+    return torch.arange(1 - num_keys, num_queries, device=device)
+
+
+class PositionBias(ABC):
+    """A bias that depends on the head and on key position minus query position only."""
+
+    @abstractmethod
+    def vector(self, num_queries: int, num_keys: int, device: torch.device | str) -> Tensor:
+        """Return the bias as a floating tensor `(1 or H, L + S - 1)`; gradients flow into what it is made of."""
+
+
+@dataclass(frozen=True, eq=False)
+class RelativeBias(PositionBias):
+    """A given bias: `values` floating `(1 or H, L + S - 1)`, entry `j - i + L - 1` for query `i` and key `j`."""
+
+    values: Tensor
+
+    def vector(self, num_queries: int, num_keys: int, device: torch.device | str) -> Tensor:
+        """Return `values`, checked against the sizes of the call."""
+        expected = max(num_queries + num_keys - 1, 0)
+        if self.values.ndim != 2 or self.values.shape[1] != expected:
+            raise ShapeError(
+                f"RelativeBias holds values of shape {tuple(self.values.shape)}; {num_queries} queries and {num_keys} "
+                f"keys need (1 or H, L + S - 1) = (H, {expected})."
+            )
+        return self.values.to(device)
+
+
+def alibi_slopes(num_heads: int) -> Tensor:
+    """Return ALiBi's slopes, float32 `(num_heads,)`: a geometric series from `2^(-8/n)`.
+
+    For a head count that is no power of two the series of the next lower power is completed with every second
+    slope of the next higher one. Source: Press et al. 2022, arXiv:2108.12409, section 3 and its released code.
+    """
+    if num_heads < 1:
+        raise ArgumentError(f"num_heads is {num_heads}; ALiBi needs at least one head.")
+    power = 2 ** int(math.log2(num_heads))
+    slopes = [2.0 ** (-8 * (h + 1) / power) for h in range(power)]
+    slopes += [2.0 ** (-4 * (2 * h + 1) / power) for h in range(num_heads - power)]
+    return torch.tensor(slopes)
+
+
+@dataclass(frozen=True, eq=False)
+class ALiBi(PositionBias):
+    """`-slope · |i - j|` per head (Press et al. 2022): nearer keys weigh more, with nothing to learn.
+
+    `slopes` is a head count, or a sequence or tensor `(H,)` of slopes.
+
+    >>> ALiBi([1.0]).vector(1, 3, "cpu")
+    tensor([[-2., -1., -0.]])
+    """
+
+    slopes: Tensor | Sequence[float] | int
+
+    def vector(self, num_queries: int, num_keys: int, device: torch.device | str) -> Tensor:
+        """Return `-slope · distance`, `(H, L + S - 1)`, in the slopes' dtype."""
+        slopes = alibi_slopes(self.slopes) if isinstance(self.slopes, int) else torch.as_tensor(self.slopes)
+        slopes = slopes.to(device)
+        return -slopes[:, None] * distances(num_queries, num_keys, device).abs().to(slopes.dtype)
+
+
+@dataclass(frozen=True, eq=False)
+class T5Bias(PositionBias):
+    """T5's learned relative bias: distances fall into buckets, exact when near and logarithmic when far.
+
+    `weight` is `(num_buckets, H)`, as in a T5 checkpoint. `bidirectional` gives the past and the future their own
+    halves; without it the future shares bucket 0. Source: Raffel et al. 2020, arXiv:1910.10683, section 2.1.
+    """
+
+    weight: Tensor
+    bidirectional: bool = True
+    max_distance: int = 128
+
+    def vector(self, num_queries: int, num_keys: int, device: torch.device | str) -> Tensor:
+        """Return the bias of each relative position, `(H, L + S - 1)`, in the weight's dtype."""
+        bucket = self.bucket(distances(num_queries, num_keys, device))
+        return self.weight.to(device)[bucket].t()
+
+    def bucket(self, distance: Tensor) -> Tensor:
+        """Return the bucket of each key-minus-query distance: int64, same shape."""
+        buckets = self.weight.shape[0]
+        first = torch.zeros_like(distance)
+        if self.bidirectional:
+            buckets //= 2
+            first = (distance > 0).long() * buckets
+            apart = distance.abs()
+        else:
+            apart = (-distance).clamp(min=0)
+        exact = buckets // 2
+        ratio = torch.log(apart.clamp(min=1).float() / exact) / math.log(self.max_distance / exact)
+        far = (exact + (ratio * (buckets - exact)).long()).clamp(max=buckets - 1)
+        return first + torch.where(apart < exact, apart, far)

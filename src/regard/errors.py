@@ -1,0 +1,73 @@
+"""Every error of regard, in one small tree.
+
+Each class also inherits the builtin that a caller would expect, so code that catches `ValueError`
+or `TypeError` goes on working. A message says what was given, what the rule is, and what to do.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+__all__ = [
+    "ArgumentError",
+    "BackendError",
+    "DeviceError",
+    "DtypeError",
+    "MissingExtraError",
+    "RegardError",
+    "ShapeError",
+    "TooLargeError",
+    "UnknownArgumentError",
+]
+
+
+class RegardError(Exception):
+    """Base class of every error that regard raises on purpose."""
+
+
+class ShapeError(RegardError, ValueError):
+    """A tensor has the wrong rank or sizes that do not fit together."""
+
+
+class DtypeError(RegardError, TypeError):
+    """A tensor has a dtype that is not accepted, or dtypes are mixed."""
+
+
+class DeviceError(RegardError, ValueError):
+    """Tensors lie on different devices."""
+
+
+class ArgumentError(RegardError, ValueError):
+    """An argument lies outside the values it may take."""
+
+
+class UnknownArgumentError(RegardError, TypeError):
+    """A keyword that does not exist was given."""
+
+
+class BackendError(RegardError, RuntimeError):
+    """The backend that was asked for by name refuses the call, or is unknown."""
+
+
+class TooLargeError(RegardError, MemoryError):
+    """The result that was asked for would not fit in memory."""
+
+
+class MissingExtraError(RegardError, ImportError):
+    """An optional package is not installed."""
+
+
+def nearest(word: str, choices: Iterable[str]) -> str:
+    """Return ` Did you mean 'x'?` for the choice closest to `word`, or an empty string."""
+    found = difflib.get_close_matches(word, list(choices), n=1, cutoff=0.5)
+    return f" Did you mean {found[0]!r}?" if found else ""
+
+
+def unknown_argument(function: str, given: Iterable[str], known: Iterable[str]) -> UnknownArgumentError:
+    """Build the error for keywords that `function` does not have, naming the nearest one it has."""
+    known = list(known)
+    first = next(iter(given))
+    return UnknownArgumentError(
+        f"{function}() has no argument {first!r}.{nearest(first, known)} It takes: {', '.join(known)}."
+    )
