@@ -11,9 +11,7 @@ import pytest
 import torch
 
 # A slow machine is no failure; CI draws the same examples every time.
-hypothesis.settings.register_profile(
-    "regard", deadline=None, derandomize="CI" in os.environ, database=None
-)
+hypothesis.settings.register_profile("regard", deadline=None, derandomize="CI" in os.environ, database=None)
 hypothesis.settings.load_profile("regard")
 
 

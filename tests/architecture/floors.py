@@ -60,9 +60,7 @@ def imports(source: str, module: tuple[str, ...], is_package: bool) -> Iterator[
                     yield Import((*base, name.name), node.lineno)
 
 
-def _base(
-    node: ast.ImportFrom, module: tuple[str, ...], is_package: bool
-) -> tuple[str, ...] | None:
+def _base(node: ast.ImportFrom, module: tuple[str, ...], is_package: bool) -> tuple[str, ...] | None:
     """Resolve the `x` of `from x import y`; None when it lies outside the package."""
     named = tuple(node.module.split(".")) if node.module else ()
     if node.level == 0:

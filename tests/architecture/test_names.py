@@ -23,9 +23,7 @@ def test_nothing_else_is_public_at_the_top() -> None:
     stray = [
         name
         for name, value in vars(regard).items()
-        if not name.startswith("_")
-        and name not in regard.__all__
-        and not isinstance(value, types.ModuleType)
+        if not name.startswith("_") and name not in regard.__all__ and not isinstance(value, types.ModuleType)
     ]
     assert not stray
 
@@ -52,9 +50,7 @@ import regard
 after = {name.partition(".")[0] for name in sys.modules}
 print(" ".join(sorted(after - before - set(sys.stdlib_module_names))))
 """
-    run = subprocess.run(
-        [sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, check=False
-    )
+    run = subprocess.run([sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, check=False)
     assert run.returncode == 0, run.stderr
     assert run.stdout.split() == ["regard"]
 

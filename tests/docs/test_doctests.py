@@ -13,9 +13,7 @@ ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "src" / "regard"
 FLAGS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
 MODULES = sorted(
-    ".".join(("regard", *module_path(file, PACKAGE)[0]))
-    for file in PACKAGE.rglob("*.py")
-    if file.name != "__main__.py"
+    ".".join(("regard", *module_path(file, PACKAGE)[0])) for file in PACKAGE.rglob("*.py") if file.name != "__main__.py"
 )
 PAGES = sorted((*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")))
 

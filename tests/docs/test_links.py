@@ -9,10 +9,7 @@ from tests.docs.links import anchors, broken, links
 ROOT = Path(__file__).parents[2]
 FOLDERS = ("docs", "csrc", "src", "benchmarks", "examples", "web", "tests")
 PAGES = sorted(ROOT.glob("*.md")) + sorted(
-    page
-    for folder in FOLDERS
-    for page in (ROOT / folder).rglob("*.md")
-    if "node_modules" not in page.parts
+    page for folder in FOLDERS for page in (ROOT / folder).rglob("*.md") if "node_modules" not in page.parts
 )
 
 
