@@ -9,9 +9,19 @@ from contextvars import ContextVar
 from .._inputs import AttentionInputs
 from ..errors import BackendError, nearest
 from ._contract import Backend, refusal
+from ._scores import accumulate_dtype, scores, visible
 from .math import Math
 
-__all__ = ["BACKENDS", "backend_names", "choose", "refusals", "use_backend"]
+__all__ = [
+    "BACKENDS",
+    "accumulate_dtype",
+    "backend_names",
+    "choose",
+    "refusals",
+    "scores",
+    "use_backend",
+    "visible",
+]
 
 # Fastest first; `math` accepts everything, so what stands behind it runs only when asked for by name.
 BACKENDS: tuple[Backend, ...] = (Math(),)
