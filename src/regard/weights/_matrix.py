@@ -153,6 +153,8 @@ class AttentionWeights:
         sizes = (*part.shape[:2], *(_length(s) for s in (rows, columns)))
         if wanted.pairs is not None:
             found = part.pairs(*wanted.pairs)
+        elif 0 in sizes:
+            found = torch.zeros(sizes, dtype=part.dtype, device=part.device)
         else:
             self._check_fits(sizes, None)
             found = _rectangle(part, rows, columns)
@@ -526,10 +528,12 @@ def _is_edge(distance: Tensor) -> Tensor:
 
 def _first_column(source: WeightSource) -> Tensor:
     """Return the weights `(B, H, L)` on the first key that some query may see."""
+    found = torch.zeros(source.shape[:3], dtype=source.dtype, device=source.device)
+    if source.shape[3] == 0:
+        return found
     first = (source.counts() > 0).to(torch.uint8).argmax(-1)
     rows = torch.arange(source.shape[2], device=source.device)
-    found = torch.zeros(source.shape[:3], dtype=source.dtype, device=source.device)
-    for key in first.unique().tolist() if source.shape[3] else []:
+    for key in first.unique().tolist():
         here = source.pairs(rows, torch.full_like(rows, key))
         found = torch.where((first == key)[..., None], here, found)
     return found
