@@ -12,7 +12,7 @@ from .._inputs import AttentionInputs, AttentionResult
 from ..errors import ArgumentError, ShapeError, TooLargeError, nearest
 from ._index import plan
 from ._memory import free_bytes, readable_size
-from ._questions import Question, answer
+from ._questions import Question, answer, full_precision
 from ._source import Index, SoftmaxSource, WeightSource
 
 if TYPE_CHECKING:
@@ -510,7 +510,9 @@ def _length(selector: Index) -> int:
 def _rectangle(source: WeightSource, rows: Index, columns: Index) -> Tensor:
     if isinstance(rows, slice) and isinstance(columns, slice):
         return answer(Question("tile", source, rows, columns))[0]
-    return source.tile(*(s if isinstance(s, slice) else s.to(source.device) for s in (rows, columns)))
+    row, column = (s if isinstance(s, slice) else s.to(source.device) for s in (rows, columns))
+    with full_precision(source.device.type):
+        return source.tile(row, column)
 
 
 def _bounds(part: slice | None, size: int, name: str) -> slice:

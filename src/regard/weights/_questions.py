@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
@@ -11,7 +12,7 @@ from torch import Tensor
 from ._source import WeightSource
 from ._stream import Stream
 
-__all__ = ["MACHINES", "KernelMap", "Machine", "Question", "answer"]
+__all__ = ["MACHINES", "KernelMap", "Machine", "Question", "answer", "full_precision"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,10 +104,12 @@ MACHINES: tuple[Machine, ...] = (KernelMap(), Stream())
 
 
 def answer(question: Question) -> tuple[Tensor, ...]:
-    """Ask the first machine that can answer. Sums are kept in full precision, whatever autocast says."""
+    """Ask the first machine that can answer."""
     machine = next(m for m in MACHINES if m.why_not(question) is None)
-    device = question.source.device.type
-    if torch.is_autocast_enabled(device):
-        with torch.autocast(device, enabled=False):
-            return machine.run(question)
-    return machine.run(question)
+    with full_precision(question.source.device.type):
+        return machine.run(question)
+
+
+def full_precision(device: str) -> AbstractContextManager[object]:
+    """Switch autocast off: scores and sums stay in the accumulation dtype."""
+    return torch.autocast(device, enabled=False) if torch.is_autocast_enabled(device) else nullcontext()
