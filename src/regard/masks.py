@@ -312,13 +312,13 @@ def documents(lengths: Sequence[int] | Tensor | None = None, *, ids: Tensor | No
         if sizes.ndim != 1 or sizes.is_floating_point() or (sizes.numel() and int(sizes.min()) < 0):
             raise ArgumentError(f"document lengths are {lengths!r}; they must be a list of integers >= 0.")
         last = sizes.cumsum(0)
-        return Mask(
-            (_Documents((last - sizes).repeat_interleave(sizes)[None], last.repeat_interleave(sizes)[None]),)
-        )
+        return Mask((_Documents((last - sizes).repeat_interleave(sizes)[None], last.repeat_interleave(sizes)[None]),))
     tokens = torch.as_tensor(ids)
     tokens = tokens[None] if tokens.ndim == 1 else tokens
     if tokens.ndim != 2 or tokens.is_floating_point():
-        raise ShapeError(f"document ids have shape {tuple(tokens.shape)}; the rule is integers of shape (S,) or (B, S).")
+        raise ShapeError(
+            f"document ids have shape {tuple(tokens.shape)}; the rule is integers of shape (S,) or (B, S)."
+        )
     change = torch.ones_like(tokens, dtype=torch.bool)
     change[:, 1:] = tokens[:, 1:] != tokens[:, :-1]
     runs = change.sum(-1)
@@ -357,7 +357,13 @@ def spans(start: Tensor, stop: Tensor) -> Mask:
                 "(L,), (B, L) or (B, H, L)."
             )
         arrays.append(array.reshape(1, 1, -1) if array.ndim == 1 else array[:, None] if array.ndim == 2 else array)
-    shape = torch.broadcast_shapes(arrays[0].shape, arrays[1].shape)
+    pairs = list(zip(arrays[0].shape, arrays[1].shape, strict=True))
+    if any(a != b and 1 not in (a, b) for a, b in pairs):
+        raise ShapeError(
+            f"masks.spans start has shape {tuple(start.shape)} and stop {tuple(stop.shape)}. Give both the same shape, "
+            "with one entry per query."
+        )
+    shape = [b if a == 1 else a for a, b in pairs]
     return Mask((_Spans(arrays[0].expand(shape), arrays[1].expand(shape)),))
 
 
