@@ -411,12 +411,12 @@ def documents(lengths: Sequence[int] | Tensor | None = None, *, ids: Tensor | No
         total = None if sizes.device.type != "cpu" or _traced() else int(sizes.sum())
         return Mask((_Packed(sizes.clone(), total),))
     tokens = torch.as_tensor(ids)
-    tokens = tokens[None] if tokens.ndim == 1 else tokens
-    if tokens.ndim != 2 or tokens.is_floating_point() or tokens.is_complex():
+    if tokens.ndim not in (1, 2) or tokens.is_floating_point() or tokens.is_complex():
         raise ShapeError(
             f"document ids are {tokens.dtype} of shape {tuple(tokens.shape)}; the rule is integers of shape (S,) or "
             "(B, S)."
         )
+    tokens = tokens[None] if tokens.ndim == 1 else tokens
     change = tokens[:, 1:] != tokens[:, :-1]
     if _traced() or not _each_one_run(tokens, change):
         return Mask((_Scattered(tokens.clone()),))
