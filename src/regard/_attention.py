@@ -228,13 +228,13 @@ def _prepare(
         dense_bias = _dense_bias(bias, query, (batch, heads, queries, keys))
     if scale is None:
         scale = 1.0 / math.sqrt(width) if width else 1.0
-    elif not math.isfinite(scale):
+    elif not math.isfinite(_number("scale", scale)):
         raise ArgumentError(f"scale is {scale}; it must be a finite number (1/sqrt(head_dim) unless given).")
-    if softcap is not None and not (softcap > 0 and math.isfinite(softcap)):
+    if softcap is not None and not (_number("softcap", softcap) > 0 and math.isfinite(softcap)):
         raise ArgumentError(f"softcap is {softcap}; it must be a finite number > 0, or None for no cap.")
     seed = None
     if dropout != 0.0:
-        if not 0.0 <= dropout < 1.0:
+        if not 0.0 <= _number("dropout", dropout) < 1.0:
             raise ArgumentError(f"dropout is {dropout}; it is a probability in [0, 1), 0 for none.")
         device = "cpu" if generator is None else generator.device
         seed = torch.randint(2**63 - 1, (), generator=generator, device=device)
@@ -242,6 +242,15 @@ def _prepare(
         query, key, value, float(scale), start, stop, dense_mask, position_bias, dense_bias,
         softcap, float(dropout), seed, need_weights,
     ), rank  # fmt: skip
+
+
+def _number(name: str, given: float) -> float:
+    # A tensor would lose its gradient without a word.
+    if isinstance(given, Tensor) or not hasattr(given, "__float__"):
+        raise ArgumentError(
+            f"{name} is a {type(given).__name__}; give a number. A scale that is learnt is multiplied into the query."
+        )
+    return given
 
 
 def _tensors(query: Tensor, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor, Tensor, int]:
