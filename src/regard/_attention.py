@@ -263,7 +263,7 @@ def _tensors(query: Tensor, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor,
             f"{_shapes(query, key, value)} differ in rank or have the wrong one. Give all three as (B, H, L, E), "
             "(H, L, E) or (L, E)."
         )
-    if torch.is_autocast_enabled(query.device.type):
+    if not query.is_meta and torch.is_autocast_enabled(query.device.type):
         query, key, value = _autocast(query, key, value)
     if not (query.dtype == key.dtype == value.dtype) or query.dtype not in _DTYPES:
         raise DtypeError(
