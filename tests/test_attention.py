@@ -163,7 +163,7 @@ def test_autocast_is_followed() -> None:
 
 
 def test_the_generator_decides_about_dropout() -> None:
-    """The same seed gives the same output; the next call, another; torch's default generator serves if none is given."""
+    """One seed, one output; the next call, another; torch's default generator serves if none is given."""
     query, key, value = tensors(2, 2)
 
     def draw(generator: torch.Generator | None) -> Tensor:

@@ -52,7 +52,7 @@ CASES: dict[str, tuple[Callable[[], object], type[Exception], str]] = {
     "mask of another batch": (
         call(mask=torch.ones(3, 1, 3, 5).bool()), ShapeError, r"mask has shape .*does not broadcast to \(B, H, L",
     ),
-    "lengths of another batch": (call(mask=masks.padding([1, 2, 3])), ShapeError, r"\(3, 1, 3\), .*\(B, H, L\) = \(2, 4"),
+    "lengths of another batch": (call(mask=masks.padding([1, 2, 3])), ShapeError, r"\(3, 1, 3\), .*\(B, H, L\) = \(2,"),
     "window no pair": (call(window=3), ArgumentError, r"window is 3; give a pair \(left, right\), with None"),
     "window of three": (call(window=(1, 2, 3)), ArgumentError, r"give a pair"),
     "window negative": (call(window=(-1, 0)), ArgumentError, r"window left is -1\. .*other libraries write -1"),
@@ -71,10 +71,10 @@ CASES: dict[str, tuple[Callable[[], object], type[Exception], str]] = {
     "dropout one": (call(dropout=1.0), ArgumentError, r"dropout is 1\.0; it is a probability in \[0, 1\), 0 for none"),
     "dropout negative": (call(dropout=-0.1), ArgumentError, r"dropout is -0\.1"),
     "dropout NaN": (call(dropout=float("nan")), ArgumentError, r"dropout is nan"),
-    "unknown keyword": (call(is_causal=True), UnknownArgumentError, r"no argument 'is_causal'\. Did you mean 'causal'\?"),
-    "torch's mask": (call(attn_mask=None), UnknownArgumentError, r"Did you mean 'mask'\? It takes: query, key, value, m"),
+    "unknown keyword": (call(is_causal=True), UnknownArgumentError, r"'is_causal'\. Did you mean 'causal'\?"),
+    "torch's mask": (call(attn_mask=None), UnknownArgumentError, r"Did you mean 'mask'\? It takes: query, key, v"),
     "nothing near": (call(zzz=1), UnknownArgumentError, r"no argument 'zzz'\. It takes: "),
-    "unknown backend": (call(backend="mth"), BackendError, r"no backend 'mth'\. Did you mean 'math'\? Known backends: "),
+    "unknown backend": (call(backend="mth"), BackendError, r"no backend 'mth'\. Did you mean 'math'\? Known backends"),
 }  # fmt: skip
 
 

@@ -292,7 +292,7 @@ ERRORS: dict[str, tuple[Callable[[], object], type[Exception], str]] = {
     "prefix float": (lambda: masks.prefix(1.5), ArgumentError, r"prefix lengths are 1\.5; they must be integers"),
     "spans float": (lambda: masks.spans(torch.ones(2), torch.ones(2)), ShapeError, r"start is torch\.float32 of shape"),
     "spans misfit": (
-        lambda: masks.spans(torch.ones(2).int(), torch.ones(3).int()), ShapeError, r"start has shape .*2\) and stop .*3",
+        lambda: masks.spans(torch.ones(2).int(), torch.ones(3).int()), ShapeError, r"start has shape .*2\) and stop",
     ),
     "spans rows": (
         lambda: masks.spans(torch.ones(2).int(), torch.ones(2).int()).resolve(3, 3), ShapeError, r"2 rows, .*3 queries",

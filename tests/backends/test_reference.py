@@ -75,7 +75,7 @@ def test_softmax_does_not_overflow() -> None:
 
 
 def test_what_is_hidden_has_no_effect() -> None:
-    """NaN and infinity in hidden keys and values stay where they are; in visible ones they reach the rows that see them."""
+    """NaN and infinity in hidden keys and values stay there; in visible ones they reach the rows that see them."""
     r = rng()
     query, key, value = r.normal(size=(3, 4, 2)), r.normal(size=(3, 4, 2)), r.normal(size=(3, 4, 2))
     clean = book.scaled_dot_product(query, key, value, mask=book.see_past(4, 4)).output
@@ -211,7 +211,7 @@ def test_as_a_backend_it_computes_in_float64() -> None:
 def test_as_a_backend_it_refuses_gradients_and_tracing() -> None:
     """It says why; without a gradient to compute it runs."""
     q = torch.randn(1, 2, 3, 4, requires_grad=True)
-    with pytest.raises(BackendError, match="'reference' was asked for, but it has no gradient.*use one of"):
+    with pytest.raises(BackendError, match=r"'reference' was asked for, but it has no gradient.*use one of"):
         regard.attention(q, q, q, backend="reference")
     with torch.no_grad():
         assert regard.attention(q, q, q, backend="reference").shape == q.shape

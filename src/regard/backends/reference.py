@@ -1,4 +1,4 @@
-"""The textbook: attention in NumPy, in float64, every step written out. It is slow, and everything else must agree with it.
+"""The textbook: attention in NumPy, in float64, every step written out. Slow; everything else must agree with it.
 
 Read it from the top. Each function stands on the ones above it: softmax, one head, masks and biases, learnt
 projections, several heads, linear attention, positions. At the end `Reference` lets `regard.attention` run on it.
@@ -52,7 +52,7 @@ class Attended(NamedTuple):
     output: Floats
     """The mixed values, `(..., L, Ev)`."""
     weights: Floats
-    """How much each query takes of each key, `(..., L, S)`, before dropout. A row sums to 1, or to 0 if it sees none."""
+    """How much each query takes of each key, `(..., L, S)`, before dropout. A row sums to 1, or 0 if it sees none."""
     lse: Floats
     """The logarithm of what each row was divided by, `(..., L)`; -inf for a row that sees nothing."""
 
