@@ -219,7 +219,7 @@ def test_answers_are_remembered_and_bounded() -> None:
     assert len(mask._resolved) <= 8
     assert len(mask._banded) <= 8
     long = masks.causal()
-    long.resolve(2**18 + 1, 2**18 + 1)
+    long.resolve(2**16 + 1, 2**16 + 1)
     assert not long._resolved
 
 
@@ -239,6 +239,20 @@ def test_remembered_arrays_serve_inference_and_training() -> None:
     assert stop is not None
     assert torch.equal(stop, torch.tensor([[[1, 2, 3]]]))
     assert not torch._C._functorch.is_functorch_wrapped_tensor(stop)
+
+
+def test_no_sequences_at_all() -> None:
+    """An empty batch is a batch."""
+    assert masks.padding([]).resolve(2, 3).start.shape == (0, 1, 2)  # type: ignore[union-attr]
+    assert masks.documents([]).resolve(0, 0).start.shape == (1, 1, 0)  # type: ignore[union-attr]
+
+
+def test_what_is_remembered_is_not_pickled() -> None:
+    """A mask that was used is as small on its way to another process as a new one."""
+    mask = masks.causal()
+    before = len(pickle.dumps(mask))
+    mask.resolve(1000, 1000)
+    assert len(pickle.dumps(mask)) == before
 
 
 def test_representations() -> None:

@@ -27,7 +27,7 @@ __all__ = ["Mask", "causal", "dense", "documents", "padding", "prefix", "recogni
 
 _T = TypeVar("_T")
 _REMEMBERED = 8
-_REMEMBERED_ROWS = 2**18  # so that a mask remembers 16 MiB at most
+_REMEMBERED_ROWS = 2**16  # so that a mask remembers 4 MiB at most
 
 
 class ResolvedMask(NamedTuple):
@@ -67,6 +67,10 @@ class Mask:
         return Mask(self.parts + other.parts) if isinstance(other, Mask) else NotImplemented
 
     __rand__ = __and__
+
+    def __reduce__(self) -> tuple[object, ...]:
+        """Copy and pickle what the mask says, not what it remembers."""
+        return Mask, (self.parts,)
 
     def __repr__(self) -> str:
         """Write the mask as the expression that builds it."""
@@ -374,7 +378,7 @@ def padding(real: Tensor | Sequence[int], side: str = "right") -> Mask:
     """
     if side not in ("left", "right"):
         raise ArgumentError(f"side is {side!r}. Padding lies on the 'right' or the 'left'.")
-    tensor = torch.as_tensor(real)
+    tensor = _tensor(real)
     if tensor.dtype == torch.bool:
         if tensor.ndim != 2:
             raise ShapeError(f"masks.padding was given a mask of shape {tuple(tensor.shape)}; the rule is (B, S).")
@@ -404,7 +408,7 @@ def documents(lengths: Sequence[int] | Tensor | None = None, *, ids: Tensor | No
     if (lengths is None) == (ids is None):
         raise ArgumentError("masks.documents takes either lengths or ids=, exactly one of them.")
     if lengths is not None:
-        sizes = torch.as_tensor(lengths, dtype=None if isinstance(lengths, Tensor) or len(lengths) else torch.int64)
+        sizes = _tensor(lengths)
         if sizes.ndim != 1 or not _holds_integers(sizes):
             raise ArgumentError(f"document lengths are {lengths!r}; they must be a list of integers >= 0.")
         _check_not_negative("masks.documents was given a length of", sizes)
@@ -449,6 +453,12 @@ def prefix(lengths: int | Sequence[int] | Tensor) -> Mask:
         raise ArgumentError(f"prefix lengths are {lengths!r}; they must be integers >= 0, one or one per batch row.")
     _check_not_negative("masks.prefix was given a length of", sizes)
     return Mask((_Prefix(sizes.reshape(-1).clone()),))
+
+
+def _tensor(lengths: Sequence[int] | Tensor) -> Tensor:
+    # torch makes an empty list a float tensor.
+    empty = not isinstance(lengths, Tensor) and len(lengths) == 0
+    return torch.as_tensor(lengths, dtype=torch.int64 if empty else None)
 
 
 def _holds_integers(tensor: Tensor) -> bool:

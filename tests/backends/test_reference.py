@@ -208,6 +208,7 @@ def test_as_a_backend_it_computes_in_float64() -> None:
         assert regard.attention(q.to(dtype), k.to(dtype), v.to(dtype), backend="reference").dtype == dtype
 
 
+@pytest.mark.filterwarnings("ignore:.torch.jit.script. is deprecated:DeprecationWarning")  # torch's own, in make_dual
 def test_as_a_backend_it_refuses_gradients_and_tracing() -> None:
     """It says why; without a gradient to compute it runs."""
     q = torch.randn(1, 2, 3, 4, requires_grad=True)
@@ -219,6 +220,13 @@ def test_as_a_backend_it_refuses_gradients_and_tracing() -> None:
         fake = torch.empty(1, 2, 3, 4)
         with pytest.raises(BackendError, match="computes in NumPy, which cannot be traced"):
             regard.attention(fake, fake, fake, backend="reference")
+    plain = q.detach()
+    with pytest.raises(BackendError, match=r"which torch\.func and forward-mode gradients cannot look into"):
+        torch.func.vmap(lambda x: regard.attention(x, x, x, backend="reference"))(plain)
+    with torch.autograd.forward_ad.dual_level():
+        dual = torch.autograd.forward_ad.make_dual(plain, plain)
+        with pytest.raises(BackendError, match="forward-mode"):
+            regard.attention(dual, dual, dual, backend="reference")
 
 
 def test_nothing_falls_back_on_the_reference() -> None:

@@ -44,7 +44,7 @@ def named(name: str) -> Backend:
 
 @contextmanager
 def use_backend(name: str | None) -> Iterator[None]:
-    """Run every call inside the block on one backend, unless the call names another; None restores the choice.
+    """Run every call of this thread inside the block on one backend, unless it names another; None undoes a block.
 
     Raises `BackendError` for an unknown name at once, and at each call that the backend refuses.
 

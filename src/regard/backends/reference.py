@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
+import torch.autograd.forward_ad as forward_ad
 from numpy.typing import ArrayLike, NDArray
 from torch.utils._python_dispatch import is_in_torch_dispatch_mode
 
@@ -389,9 +390,11 @@ class Reference:
     honours = frozenset(FEATURES) - {"gradient"} | {"float64", "float32", "bfloat16", "float16", "cpu"}
 
     def why_not(self, inputs: AttentionInputs) -> str | None:
-        """Refuse where there are no numbers to compute with, only their shapes."""
+        """Refuse where tensors hold no plain numbers, but symbols, batches or tangents."""
         if torch.compiler.is_compiling() or is_in_torch_dispatch_mode():
             return "computes in NumPy, which cannot be traced"
+        if torch._C._are_functorch_transforms_active() or forward_ad._current_level >= 0:
+            return "computes in NumPy, which torch.func and forward-mode gradients cannot look into"
         return None
 
     def run(self, inputs: AttentionInputs) -> AttentionResult:
