@@ -275,6 +275,8 @@ def test_use_backend_is_for_one_thread() -> None:
 
 LENGTHS = torch.tensor([6, 4])
 REAL = torch.arange(6) < LENGTHS[:, None]
+USED = masks.padding(LENGTHS) & masks.documents([2, 4])
+USED.banded(True, None).resolve(6, 6)
 CALLS: dict[str, Callable[..., Any]] = {
     "plain": lambda q, k, v: regard.attention(q, k, v),
     "causal": lambda q, k, v: regard.attention(q, k, v, causal=True),
@@ -282,6 +284,7 @@ CALLS: dict[str, Callable[..., Any]] = {
     "lengths": lambda q, k, v: regard.attention(q, k, v, mask=masks.padding(LENGTHS), causal=True),
     "padding mask": lambda q, k, v: regard.attention(q, k, v, mask=masks.padding(REAL), causal=True),
     "documents": lambda q, k, v: regard.attention(q, k, v, mask=masks.documents(torch.tensor([2, 4]))),
+    "made before": lambda q, k, v: regard.attention(q, k, v, mask=USED, causal=True),
     "ids": lambda q, k, v: regard.attention(q, k, v, mask=masks.documents(ids=torch.tensor([0, 0, 1, 1, 1, 2]))),
     "prefix": lambda q, k, v: regard.attention(q, k, v, mask=masks.prefix(LENGTHS - 3)),
     "tensor": lambda q, k, v: regard.attention(q, k, v, mask=torch.ones(6, 6).tril().bool()),

@@ -1,6 +1,7 @@
 """Position biases against their definitions, entry by entry."""
 
 import math
+from dataclasses import dataclass
 
 import pytest
 import torch
@@ -153,5 +154,23 @@ def test_errors_of_biases() -> None:
     with pytest.raises(ArgumentError, match=r"max_distance is 8; .* more than 8"):
         T5Bias(torch.zeros(32, 1), max_distance=8)
     q = torch.zeros(3, 4, 2)
-    with pytest.raises(ShapeError, match=r"The position bias has 2 heads, the query has 3"):
+    with pytest.raises(ShapeError, match=r"shape \(2, 7\); 3 heads and these lengths need \(1 or 3, L \+ S - 1 = 7\)"):
         regard.attention(q, q, q, bias=ALiBi(2))
+
+
+def test_a_bias_of_ones_own_is_checked() -> None:
+    """A subclass that gives a wrong vector is found out by the call."""
+
+    @dataclass
+    class Given(PositionBias):
+        values: torch.Tensor
+
+        def vector(self, num_queries: int, num_keys: int, device: torch.device | str) -> torch.Tensor:
+            return self.values
+
+    q = torch.zeros(3, 4, 2)
+    for shape in ((3, 6), (7,), (1, 3, 7)):
+        with pytest.raises(ShapeError, match=r"The position bias is a vector of shape .* = 7\)"):
+            regard.attention(q, q, q, bias=Given(torch.zeros(shape)))
+    with pytest.raises(DtypeError, match=r"The position bias is torch\.int64"):
+        regard.attention(q, q, q, bias=Given(torch.zeros(1, 7).long()))

@@ -222,8 +222,7 @@ def _prepare(
                 _broadcasts("mask", part, full)
     if isinstance(bias, PositionBias):
         position_bias = bias.vector(queries, keys, query.device)
-        if position_bias.shape[0] not in (1, heads):
-            raise ShapeError(f"The position bias has {position_bias.shape[0]} heads, the query has {heads}.")
+        _check_position_bias(position_bias, heads, max(queries + keys - 1, 0))
     elif bias is not None:
         dense_bias = _dense_bias(bias, query, (batch, heads, queries, keys))
     if scale is None:
@@ -323,6 +322,16 @@ def _mask(
     if not causal and window is None:
         return mask
     return mask.banded(bool(causal), None if window is None else (window[0], window[1]))
+
+
+def _check_position_bias(vector: Tensor, heads: int, distances: int) -> None:
+    if vector.ndim != 2 or vector.shape[0] not in (1, heads) or vector.shape[1] != distances:
+        raise ShapeError(
+            f"The position bias is a vector of shape {tuple(vector.shape)}; {heads} heads and these lengths need "
+            f"(1 or {heads}, L + S - 1 = {distances})."
+        )
+    if not vector.is_floating_point():
+        raise DtypeError(f"The position bias is {vector.dtype}; its vector must be floating.")
 
 
 def _dense_bias(bias: Tensor, query: Tensor, shape: tuple[int, int, int, int]) -> Tensor:
