@@ -12,11 +12,11 @@ from ._philox import keep
 from ._scores import cut, visible
 from ._values import all_finite, readable
 
-__all__ = ["blocks", "drop_factor", "finite_part", "mix", "needs_care", "seen_entries"]
+__all__ = ["blocks", "drop_factor", "finite_part", "hides", "mix", "needs_care", "seen_entries"]
 
-# Scores of one block. Above 32 MiB the C library takes each temporary from the system and gives it back, and the page
-# faults cost more than the arithmetic; below about 4 MiB the overhead of an operation shows.
-BLOCK_BYTES = 16 << 20
+# Scores of one block. Blocks that stay in the cache make n = 2,048 twice as fast as one matrix; above 32 MiB the C
+# library also takes each temporary from the system and gives it back; below 1 MiB the cost of an operation shows.
+BLOCK_BYTES = 4 << 20
 # At least so many rows, whatever the batch: a product with fewer is no faster, and 64 rows of scores are about as
 # large as the keys themselves, so memory stays linear.
 LEAST_ROWS = 64
@@ -48,11 +48,14 @@ def _reach(inputs: AttentionInputs, rows: slice) -> slice:
     return slice(min(first, last), last)
 
 
-def needs_care(inputs: AttentionInputs, *more: Tensor) -> bool:
-    """Return whether a hidden NaN or infinity may be near: False only if none is there or nothing can be hidden."""
-    if inputs.start is None and inputs.dense_mask is None and inputs.bias is None:
-        return False
-    return not (readable(inputs.query) and all_finite(*more))
+def hides(inputs: AttentionInputs) -> bool:
+    """Return whether some key may be hidden from some row."""
+    return inputs.start is not None or inputs.dense_mask is not None or inputs.bias is not None
+
+
+def needs_care(inputs: AttentionInputs, *read: Tensor) -> bool:
+    """Return whether a hidden NaN or infinity may be near: False if nothing is hidden or all that is `read` is finite."""
+    return hides(inputs) and not (readable(inputs.query) and all_finite(*read))
 
 
 def seen_entries(inputs: AttentionInputs, rows: slice, columns: slice) -> Tensor:

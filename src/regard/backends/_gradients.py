@@ -55,6 +55,7 @@ class _Sums:
         if self.careful:
             query, key, value = (finite_part(tensor) for tensor in (inputs.query, inputs.key, inputs.value))
             self.clean = replace(inputs, query=query, key=key, value=value)
+        self.recorded = torch.is_grad_enabled()  # someone wants a second derivative
         self.pieces: dict[str, list[Tensor]] = {"query": [], "bias": []}
         self.totals: dict[str, Tensor] = {}
 
@@ -62,14 +63,16 @@ class _Sums:
         """Add one rectangle of the matrix to every gradient that is needed."""
         clean, groups = self.clean, self.inputs.key.shape[1]
         seen = seen_entries(self.inputs, rows, columns) if self.careful else None
-        weights = _where(seen, torch.exp(self._scores(rows, columns) - self.base[:, :, rows]))
+        weights = _where(seen, self._weights(rows, columns))
         grad_output = per_key_head(self.grad_output[:, :, rows], groups)
         value = clean.value[:, :, columns].transpose(-2, -1)
         grad_weights = ((grad_output if seen is None else finite_part(grad_output)) @ value).reshape(weights.shape)
         factor = drop_factor(self.inputs, rows, columns)
         if factor is not None:
             grad_weights = grad_weights * factor
-        grad_scores = _where(seen, weights * (grad_weights + self.shift[:, :, rows]))
+        shift = self.shift[:, :, rows]
+        grad_scores = weights * (grad_weights + shift) if self.recorded else grad_weights.add_(shift).mul_(weights)
+        grad_scores = _where(seen, grad_scores)
         if self.needed["value"]:
             mixed = per_key_head(weights if factor is None else weights * factor, groups).transpose(-2, -1)
             hidden = None if seen is None else per_key_head(seen, groups).transpose(-2, -1)
@@ -88,11 +91,13 @@ class _Sums:
             product = stacked.transpose(-2, -1) @ per_key_head(query, groups)
             self._add_columns("key", product * self.inputs.scale, columns)
 
-    def _scores(self, rows: slice, columns: slice) -> Tensor:
-        score = scores(self.inputs, rows, columns)
-        if self.careful and torch.is_grad_enabled():  # the second derivative multiplies by the inputs once more
+    def _weights(self, rows: slice, columns: slice) -> Tensor:
+        score, base = scores(self.inputs, rows, columns), self.base[:, :, rows]
+        if not self.recorded:
+            return score.sub_(base).exp_()
+        if self.careful:  # the second derivative multiplies by the inputs once more
             score = torch.where(score.isfinite(), scores(self.clean, rows, columns), score.detach())
-        return score
+        return torch.exp(score - base)
 
     def _add_columns(self, name: str, part: Tensor, columns: slice) -> None:
         keys = self.inputs.key.shape[2]

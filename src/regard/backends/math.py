@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from .._inputs import AttentionInputs, AttentionResult
-from ._blocks import blocks, drop_factor, mix, needs_care, seen_entries
+from ._blocks import blocks, drop_factor, hides, mix, needs_care, seen_entries
 from ._contract import FEATURES
 from ._gradients import gradients
 from ._scores import accumulate_dtype, per_key_head, scores
@@ -113,15 +113,16 @@ def _forward_block(inputs: AttentionInputs, rows: slice, columns: slice, careful
         output = value.new_zeros(batch, heads, queries, value.shape[3])
         return output, value.new_full((batch, heads, queries), -torch.inf)
     score = scores(inputs, rows, columns)
-    top = score.amax(-1, keepdim=True)
-    top = torch.where(top == -torch.inf, 0.0, top)  # a row that sees nothing
-    weights = torch.exp(score - top)
-    total = weights.sum(-1, keepdim=True)
-    lse = (torch.log(total) + top).squeeze(-1)
+    top = score.amax(-1)
+    weights = torch.softmax(score, -1)
+    lse = top - torch.log(weights.amax(-1))
     factor = drop_factor(inputs, rows, columns)
     if factor is not None:
         weights = weights * factor
     groups = value.shape[1]
     seen = per_key_head(seen_entries(inputs, rows, columns), groups) if careful else None
     output = mix(per_key_head(weights, groups), value, seen).reshape(batch, heads, queries, value.shape[3])
-    return output / torch.where(total == 0, 1.0, total), lse
+    if hides(inputs):  # softmax makes NaN of a row that sees nothing
+        nothing = top == -torch.inf
+        output, lse = output.masked_fill_(nothing[..., None], 0.0), lse.masked_fill_(nothing, -torch.inf)
+    return output, lse
