@@ -21,9 +21,7 @@ from .weights import AttentionWeights
 __all__ = ["Explanation", "attention", "explain"]
 
 _DTYPES = (torch.float32, torch.bfloat16, torch.float16, torch.float64)
-_ARGUMENTS = (
-    "query key value mask causal window bias scale softcap dropout generator need_weights backend".split()
-)
+_ARGUMENTS = "query key value mask causal window bias scale softcap dropout generator need_weights backend".split()
 
 
 @overload
