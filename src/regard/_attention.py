@@ -233,7 +233,7 @@ def _prepare(
         seed = torch.randint(2**63 - 1, (), generator=generator, device=device)
     return AttentionInputs(
         query, key, value, float(scale), start, stop, dense_mask, position_bias, dense_bias,
-        softcap, float(dropout), seed, need_weights,
+        softcap, float(dropout), seed, need_weights, visible is not None and visible.is_causal(queries, keys),
     ), rank  # fmt: skip
 
 
@@ -247,7 +247,7 @@ def _tensors(query: Tensor, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor,
             f"{_shapes(query, key, value)} differ in rank or have the wrong one. Give all three as (B, H, L, E), "
             "(H, L, E) or (L, E)."
         )
-    if torch.is_autocast_enabled(query.device.type):
+    if query.device.type != "meta" and torch.is_autocast_enabled(query.device.type):
         query, key, value = _autocast(query, key, value)
     if not (query.dtype == key.dtype == value.dtype) or query.dtype not in _DTYPES:
         raise DtypeError(
@@ -293,6 +293,8 @@ def _mask(
 ) -> Mask | None:
     if window is not None and not (isinstance(window, tuple | list) and len(window) == 2):
         raise ArgumentError(f"window is {window!r}; give a pair (left, right), with None for an open side.")
+    if queries == 1:  # a single query is the last one and sees every key
+        causal = False
     band = _band(bool(causal), tuple(window)) if window is not None else _band(bool(causal), None)
     if mask is None:
         return band

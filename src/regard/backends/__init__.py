@@ -6,17 +6,26 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 
+import torch
+
 from .._inputs import AttentionInputs
 from ..errors import BackendError, nearest
 from ._contract import Backend, refusal
+from .fused import Fused
 from .math import Math
 
 __all__ = ["BACKENDS", "backend_names", "choose", "refusals", "use_backend"]
 
 # Fastest first; `math` accepts everything, so what stands behind it runs only when asked for by name.
-BACKENDS: tuple[Backend, ...] = (Math(),)
+BACKENDS: tuple[Backend, ...] = (Fused(), Math())
 
 _chosen: ContextVar[str | None] = ContextVar("regard_backend", default=None)
+# The compiler cannot read a context variable; a module's variable it reads, and compiles anew when it changes.
+_chosen_for_graphs: str | None = None
+
+
+def _current() -> str | None:
+    return _chosen_for_graphs if torch.compiler.is_compiling() else _chosen.get()
 
 
 def backend_names() -> tuple[str, ...]:
@@ -45,12 +54,15 @@ def use_backend(name: str | None) -> Iterator[None]:
     ...     regard.attention(*torch.ones(3, 1, 2, 4)).shape
     torch.Size([1, 2, 4])
     """
+    global _chosen_for_graphs
     if name is not None:
         named(name)
-    token = _chosen.set(name)
+    before, token = _chosen_for_graphs, _chosen.set(name)
+    _chosen_for_graphs = name
     try:
         yield
     finally:
+        _chosen_for_graphs = before
         _chosen.reset(token)
 
 
@@ -59,7 +71,7 @@ def choose(inputs: AttentionInputs, name: str | None = None) -> Backend:
 
     Raises `BackendError` with the reason if the one asked for refuses.
     """
-    name = name or _chosen.get()
+    name = name or _current()
     if name is not None:
         backend = named(name)
         reason = refusal(backend, inputs)

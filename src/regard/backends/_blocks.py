@@ -12,7 +12,7 @@ from ._philox import keep
 from ._scores import cut, visible
 from ._values import all_finite, readable
 
-__all__ = ["blocks", "drop_factor", "finite_part", "hides", "mix", "needs_care", "seen_entries"]
+__all__ = ["blocks", "drop_factor", "finite_part", "hides", "mix", "needs_care", "seen_entries", "seen_where"]
 
 # Scores of one block. Blocks that stay in the cache make n = 2,048 twice as fast as one matrix; above 32 MiB the C
 # library also takes each temporary from the system and gives it back; below 1 MiB the cost of an operation shows.
@@ -54,21 +54,26 @@ def hides(inputs: AttentionInputs) -> bool:
 
 
 def needs_care(inputs: AttentionInputs, *read: Tensor) -> bool:
-    """Return whether a hidden NaN or infinity may be near: False if nothing is hidden or all that is `read` is finite."""
+    """Return whether a hidden NaN may be near: False if nothing is hidden or all that is `read` is finite."""
     return hides(inputs) and not (readable(inputs.query) and all_finite(*read))
 
 
-def seen_entries(inputs: AttentionInputs, rows: slice, columns: slice) -> Tensor:
-    """Return what may be seen of a rectangle, `(B, H, r, c)`; -inf in the bias hides like a mask."""
-    batch, heads, _, _ = inputs.shape
-    height, width = inputs.query[0, 0, rows].shape[0], inputs.key[0, 0, columns].shape[0]
+def seen_where(inputs: AttentionInputs, rows: slice, columns: slice) -> Tensor | None:
+    """Return what may be seen of a rectangle, broadcastable to `(B, H, r, c)`; -inf in the bias hides like a mask."""
     seen = visible(inputs, rows, columns)
-    if inputs.bias is not None:
-        open_ = cut(inputs.bias, rows, columns) != -torch.inf
-        seen = open_ if seen is None else seen & open_
+    if inputs.bias is None:
+        return seen
+    finite = cut(inputs.bias, rows, columns) != -torch.inf
+    return finite if seen is None else seen & finite
+
+
+def seen_entries(inputs: AttentionInputs, rows: slice, columns: slice) -> Tensor:
+    """Return what may be seen of a rectangle in full, `(B, H, r, c)`."""
+    batch, heads, _, _ = inputs.shape
+    seen = seen_where(inputs, rows, columns)
     if seen is None:
         seen = torch.ones((), dtype=torch.bool, device=inputs.query.device)
-    return seen.expand(batch, heads, height, width)
+    return seen.expand(batch, heads, rows.stop - rows.start, columns.stop - columns.start)
 
 
 def finite_part(tensor: Tensor) -> Tensor:

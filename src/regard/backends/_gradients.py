@@ -1,7 +1,8 @@
-"""The backward pass of `math`: all gradients from q, k, v and `lse`, in operations that are differentiable again.
+"""The backward pass of `math`: all gradients from q, k, v again, in operations that are differentiable again.
 
-With P = exp(S - lse), D the dropout factor and dP = D ∘ (dO·Vᵀ), the gradient of the scores is
-dS = P ∘ (dP - rowsum(dO ∘ O) + dlse); all others follow from it by one product or sum.
+With the weights P, D the dropout factor and dP = D ∘ (dO·Vᵀ), the gradient of the scores is
+dS = P ∘ (dP - rowsum(dO ∘ O) + dlse); all others follow from it by one product or sum. P is the softmax once more and
+not exp(S - lse): that is faster, and exact where scores are large and `lse` is therefore coarse.
 """
 
 from __future__ import annotations
@@ -13,8 +14,9 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from .._inputs import AttentionInputs
-from ._blocks import blocks, drop_factor, finite_part, mix, needs_care, seen_entries
+from ._blocks import blocks, drop_factor, finite_part, hides, mix, needs_care, seen_entries
 from ._scores import capped_products, per_key_head, scores
+from ._values import readable
 
 __all__ = ["gradients"]
 
@@ -47,10 +49,11 @@ class _Sums:
         self, inputs: AttentionInputs, needed: tuple[bool, ...], lse: Tensor, grad_output: Tensor, shift: Tensor
     ) -> None:
         self.inputs, self.grad_output, self.shift = inputs, grad_output, shift
-        self.base = torch.where(lse == -torch.inf, 0.0, lse)[..., None]
+        self.nothing = _empty_rows(inputs, lse)
         self.needed = dict(zip(("query", "key", "value", "position", "bias"), needed, strict=True))
-        self.careful = needs_care(inputs, inputs.query, inputs.key, inputs.value, grad_output, self.base)
-        # A row that sees a NaN has it in its lse or its output, so the products may do without.
+        read = (inputs.query, inputs.key, inputs.value, grad_output, lse.nan_to_num(torch.nan, torch.inf, 0.0))
+        self.careful = needs_care(inputs, *read)
+        # A row that sees a NaN has it in its weights or its output, so the products may do without.
         self.clean = inputs
         if self.careful:
             query, key, value = (finite_part(tensor) for tensor in (inputs.query, inputs.key, inputs.value))
@@ -92,12 +95,13 @@ class _Sums:
             self._add_columns("key", product * self.inputs.scale, columns)
 
     def _weights(self, rows: slice, columns: slice) -> Tensor:
-        score, base = scores(self.inputs, rows, columns), self.base[:, :, rows]
-        if not self.recorded:
-            return score.sub_(base).exp_()
-        if self.careful:  # the second derivative multiplies by the inputs once more
+        score = scores(self.inputs, rows, columns)
+        if self.careful and self.recorded:  # the second derivative multiplies by the inputs once more
             score = torch.where(score.isfinite(), scores(self.clean, rows, columns), score.detach())
-        return torch.exp(score - base)
+        if self.nothing is None:
+            return torch.softmax(score, -1)
+        nothing = self.nothing[:, :, rows]
+        return torch.softmax(score.masked_fill(nothing, 0.0), -1).masked_fill(nothing, 0.0)
 
     def _add_columns(self, name: str, part: Tensor, columns: slice) -> None:
         keys = self.inputs.key.shape[2]
@@ -124,12 +128,12 @@ class _Sums:
         self.totals["position"] = self.totals["position"] + sums if "position" in self.totals else sums
 
     def _add_bias(self, grad_scores: Tensor, columns: slice) -> None:
-        shape = self.inputs.bias.shape if self.inputs.bias is not None else ()
-        summed = [axis for axis, size in enumerate(shape) if size == 1]
+        if self.inputs.bias is None:
+            return
+        sizes = self.inputs.bias.shape
+        summed = [axis for axis in range(4) if sizes[axis] == 1]
         part = grad_scores.sum(summed, keepdim=True) if summed else grad_scores
-        if shape[3] > 1:
-            part = pad(part, (columns.start, shape[3] - columns.stop))
-        self.pieces["bias"].append(part)
+        self.pieces["bias"].append(pad(part, (columns.start, sizes[3] - columns.stop)) if sizes[3] > 1 else part)
 
     def result(self) -> list[Tensor | None]:
         """Return the gradients in the order of `needed`."""
@@ -149,3 +153,11 @@ class _Sums:
 
 def _where(seen: Tensor | None, tensor: Tensor) -> Tensor:
     return tensor if seen is None else torch.where(seen, tensor, 0.0)
+
+
+def _empty_rows(inputs: AttentionInputs, lse: Tensor) -> Tensor | None:
+    """Return which rows see nothing, bool `(B, H, L, 1)`, or None if it is certain that none does."""
+    if not hides(inputs):
+        return None
+    nothing = lse == -torch.inf
+    return None if readable(lse) and not bool(nothing.any()) else nothing[..., None]

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from .._inputs import AttentionInputs
 
-__all__ = ["accumulate_dtype", "capped_products", "cut", "per_key_head", "scores", "visible"]
+__all__ = ["accumulate_dtype", "biases", "capped_products", "cut", "per_key_head", "scores", "visible"]
 
 
 def accumulate_dtype(dtype: torch.dtype) -> torch.dtype:
@@ -47,16 +47,24 @@ def scores(inputs: AttentionInputs, rows: slice, columns: slice) -> Tensor:
     `rows` and `columns` are slices with plain bounds. Differentiable; costs O(B·H·r·c) memory.
     """
     result = capped_products(inputs, rows, columns)
-    if inputs.position_bias is not None:
-        result = result + _along_diagonals(inputs, inputs.position_bias, rows, columns).to(result.dtype)
-    if inputs.bias is not None:
-        result = result + cut(inputs.bias, rows, columns).to(result.dtype)
+    for bias in biases(inputs, rows, columns):
+        result = result + bias.to(result.dtype)
     seen = visible(inputs, rows, columns)
     return result if seen is None else result.masked_fill(~seen, -torch.inf)
 
 
+def biases(inputs: AttentionInputs, rows: slice, columns: slice) -> list[Tensor]:
+    """Return what is added to the scores of a rectangle: up to two tensors that broadcast to `(B, H, r, c)`."""
+    found = []
+    if inputs.position_bias is not None:
+        found.append(_along_diagonals(inputs, inputs.position_bias, rows, columns))
+    if inputs.bias is not None:
+        found.append(cut(inputs.bias, rows, columns))
+    return found
+
+
 def per_key_head(tensor: Tensor, groups: int) -> Tensor:
-    """Stack the query heads that share a key head as rows, `(B, H, r, x)` to `(B, G, H / G · r, x)`: no key is copied."""
+    """Stack the query heads that share a key head as rows, `(B, G, H / G · r, x)`, so that no key is copied."""
     batch, heads, length, width = tensor.shape
     return tensor if heads == groups else tensor.reshape(batch, groups, heads // groups * length, width)
 

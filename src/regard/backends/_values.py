@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import is_in_torch_dispatch_mode
 
-__all__ = ["all_finite", "readable"]
+__all__ = ["all_finite", "readable", "transformed"]
 
 _PLAIN = (Tensor, torch.nn.Parameter)
 
@@ -24,8 +24,13 @@ def readable(tensor: Tensor) -> bool:
         and tensor.device.type == "cpu"
         and not torch.compiler.is_compiling()
         and not is_in_torch_dispatch_mode()
-        and not torch._C._are_functorch_transforms_active()
+        and not transformed()
     )
+
+
+def transformed() -> bool:
+    """Return whether a transform of `torch.func` (vmap, grad, ...) is under way."""
+    return bool(torch._C._are_functorch_transforms_active())
 
 
 def all_finite(*tensors: Tensor) -> bool:

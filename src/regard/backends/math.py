@@ -1,7 +1,7 @@
 """Attention in plain PyTorch operations: refuses nothing, and is differentiable as often as one likes.
 
 It works through blocks of query rows, forward and backward, so memory grows with the sequence and not with its
-square; keys outside the spans of a block are skipped. The backward pass recomputes the weights from `lse` and is made
+square; keys outside the spans of a block are skipped. The backward pass recomputes the weights and is made
 of differentiable operations itself (a second derivative then does store matrices).
 
 Zero times NaN is NaN, so a weight of zero alone does not keep a hidden NaN out. On the CPU the numbers are looked at:
@@ -95,7 +95,9 @@ def _accumulating(inputs: AttentionInputs) -> AttentionInputs:
 
 def _as_given(device: str) -> AbstractContextManager[object]:
     # The call has already cast what autocast casts; the products inside stay in the accumulation dtype.
-    return torch.autocast(device, enabled=False) if torch.is_autocast_enabled(device) else nullcontext()
+    if device == "meta" or not torch.is_autocast_enabled(device):
+        return nullcontext()
+    return torch.autocast(device, enabled=False)
 
 
 def _forward(inputs: AttentionInputs) -> tuple[Tensor, Tensor]:
