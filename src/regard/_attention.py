@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ._checks import checked_tensors, joined_mask
 from ._inputs import AttentionInputs
-from .backends import choose, refusals
+from .backends import asked_for, choose, refusals
 from .biases import PositionBias
 from .errors import ArgumentError, DeviceError, DtypeError, ShapeError, unknown_argument
 from .masks import Mask
@@ -92,7 +92,8 @@ def attention(
         scale: factor on `QKᵀ`; `1/√E` unless given.
         softcap: `c` in `c · tanh(score / c)`, applied before the bias; None = none.
         dropout: probability in [0, 1) to drop a weight; kept ones are scaled by `1 / (1 - dropout)`.
-        generator: source of the dropout's seed; torch's default generator unless given.
+        generator: source of the dropout's seed; torch's default generator unless given (a compiled graph takes
+            only that one).
         need_weights: also return the weights, as a lazy matrix; the output does not change by a bit.
         backend: a backend by name, which then obeys or refuses; the first that accepts unless given.
 
@@ -135,19 +136,24 @@ class Explanation:
 
     rows: tuple[tuple[str, str | None], ...]
     """Name and reason to refuse (None = accepts) of each backend, in the order in which they are asked."""
+    asked: str | None = None
+    """The backend that a surrounding `use_backend` asks for: it runs the call or the call fails."""
 
     @property
-    def chosen(self) -> str:
-        """Name of the backend that runs the call."""
-        return next(name for name, reason in self.rows if reason is None)
+    def chosen(self) -> str | None:
+        """Name of the backend that runs the call; None if the one that was asked for refuses."""
+        able = [name for name, reason in self.rows if reason is None and self.asked in (None, name)]
+        return able[0] if able else None
 
     def __repr__(self) -> str:
         """Draw the table, one backend a line."""
+        chosen = self.chosen
         width = max(len(name) for name, _ in self.rows)
         lines = []
         for name, reason in self.rows:
-            verdict = "runs this call" if name == self.chosen else "could run it" if reason is None else reason
-            lines.append(f"{'->' if name == self.chosen else '  '} {name:{width}}  {verdict}")
+            verdict = "runs this call" if name == chosen else "could run it" if reason is None else reason
+            asked = " (asked for by use_backend)" if name == self.asked else ""
+            lines.append(f"{'->' if name == chosen else '  '} {name:{width}}  {verdict}{asked}")
         return "\n".join(lines)
 
 
@@ -183,7 +189,7 @@ def explain(
         query, key, value, mask=mask, causal=causal, window=window, bias=bias, scale=scale, softcap=softcap,
         dropout=dropout, generator=state, need_weights=need_weights,
     )  # fmt: skip
-    return Explanation(tuple(refusals(inputs)))
+    return Explanation(tuple(refusals(inputs)), asked_for())
 
 
 def _prepare(
@@ -213,26 +219,44 @@ def _prepare(
                 _broadcasts("mask", part, full)
     if isinstance(bias, PositionBias):
         position_bias = bias.vector(queries, keys, query.device)
-        if position_bias.shape[0] not in (1, heads):
-            raise ShapeError(f"The position bias has {position_bias.shape[0]} heads, the query has {heads}.")
+        _check_position_bias(position_bias, heads, max(queries + keys - 1, 0))
     elif bias is not None:
         dense_bias = _dense_bias(bias, query, (batch, heads, queries, keys))
     if scale is None:
         scale = 1.0 / math.sqrt(width) if width else 1.0
-    elif not math.isfinite(scale):
+    elif not math.isfinite(_number("scale", scale)):
         raise ArgumentError(f"scale is {scale}; it must be a finite number (1/sqrt(head_dim) unless given).")
-    if softcap is not None and not (softcap > 0 and math.isfinite(softcap)):
+    if softcap is not None and not (_number("softcap", softcap) > 0 and math.isfinite(softcap)):
         raise ArgumentError(f"softcap is {softcap}; it must be a finite number > 0, or None for no cap.")
     seed = None
     if dropout != 0.0:
-        if not 0.0 <= dropout < 1.0:
+        if not 0.0 <= _number("dropout", dropout) < 1.0:
             raise ArgumentError(f"dropout is {dropout}; it is a probability in [0, 1), 0 for none.")
         device = "cpu" if generator is None else generator.device
         seed = torch.randint(2**63 - 1, (), generator=generator, device=device)
     return AttentionInputs(
         query, key, value, float(scale), start, stop, dense_mask, position_bias, dense_bias,
-        softcap, float(dropout), seed, need_weights,
+        softcap, float(dropout), seed, need_weights, visible is not None and visible.is_causal(queries, keys),
     ), rank  # fmt: skip
+
+
+def _number(name: str, given: float) -> float:
+    # A tensor would lose its gradient without a word.
+    if isinstance(given, Tensor) or not hasattr(given, "__float__"):
+        raise ArgumentError(
+            f"{name} is a {type(given).__name__}; give a number. A scale that is learnt is multiplied into the query."
+        )
+    return given
+
+
+def _check_position_bias(vector: Tensor, heads: int, distances: int) -> None:
+    if vector.ndim != 2 or vector.shape[0] not in (1, heads) or vector.shape[1] != distances:
+        raise ShapeError(
+            f"The position bias is a vector of shape {tuple(vector.shape)}; {heads} heads and these lengths need "
+            f"(1 or {heads}, L + S - 1 = {distances})."
+        )
+    if not vector.is_floating_point():
+        raise DtypeError(f"The position bias is {vector.dtype}; its vector must be floating.")
 
 
 def _dense_bias(bias: Tensor, query: Tensor, shape: tuple[int, int, int, int]) -> Tensor:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import functools
-
 import torch
 from torch import Tensor
 
@@ -14,6 +12,8 @@ from .masks import Mask
 __all__ = ["checked_tensors", "joined_mask"]
 
 _DTYPES = (torch.float32, torch.bfloat16, torch.float16, torch.float64)
+_EVERYTHING = Mask()
+_TINY = 1024
 
 
 def checked_tensors(query: Tensor, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor, Tensor, int]:
@@ -27,7 +27,7 @@ def checked_tensors(query: Tensor, key: Tensor, value: Tensor) -> tuple[Tensor, 
             f"{_shapes(query, key, value)} differ in rank or have the wrong one. Give all three as (B, H, L, E), "
             "(H, L, E) or (L, E)."
         )
-    if torch.is_autocast_enabled(query.device.type):
+    if not query.is_meta and torch.is_autocast_enabled(query.device.type):
         query, key, value = _autocast(query, key, value)
     if not (query.dtype == key.dtype == value.dtype) or query.dtype not in _DTYPES:
         raise DtypeError(
@@ -74,22 +74,19 @@ def joined_mask(
     """Return what `mask`, `causal` and `window` say together, or None; a tensor mask is looked through for spans."""
     if window is not None and not (isinstance(window, tuple | list) and len(window) == 2):
         raise ArgumentError(f"window is {window!r}; give a pair (left, right), with None for an open side.")
-    band = _band(bool(causal), tuple(window)) if window is not None else _band(bool(causal), None)
+    if queries == 1:  # a single query is the last one and sees every key
+        causal = False
     if mask is None:
-        return band
-    if isinstance(mask, Tensor):
+        if not causal and window is None:
+            return None
+        mask = _EVERYTHING
+    elif isinstance(mask, Tensor):
         given = masks.dense(mask)
         given.resolve(queries, keys, mask.device)  # a wrong shape is named as it was given
-        # Looking for spans reads the mask once; on an accelerator it would also make the host wait.
-        mask = masks.recognise(mask) if mask.device.type == "cpu" else given
+        # Looking for spans reads the mask once: too much for a tiny call, and an accelerator's host would wait.
+        mask = masks.recognise(mask) if mask.device.type == "cpu" and queries * keys > _TINY else given
     elif not isinstance(mask, Mask):
         raise DtypeError(f"mask is a {type(mask).__name__}; give a regard.masks mask or a bool tensor.")
-    return mask if band is None else mask & band
-
-
-@functools.lru_cache(maxsize=64)
-def _band(causal: bool, window: tuple[int | None, int | None] | None) -> Mask | None:
-    if window is None:
-        return masks.causal() if causal else None
-    band = masks.window(*window)
-    return masks.causal() & band if causal else band
+    if not causal and window is None:
+        return mask
+    return mask.banded(bool(causal), None if window is None else (window[0], window[1]))

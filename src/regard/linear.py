@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from . import masks
 from ._checks import checked_tensors, joined_mask
 from ._inputs import AttentionInputs
 from .backends import accumulate_dtype, scores
@@ -132,6 +133,8 @@ def linear_attention(
     features = _named(feature_map)
     query, key, value, rank = checked_tensors(query, key, value)
     queries, keys = query.shape[2], key.shape[2]
+    if isinstance(mask, Tensor) and mask.dtype == torch.bool and mask.device.type == "cpu":
+        mask = masks.recognise(mask)  # sums need spans where there are any, however small the call
     visible = joined_mask(mask, causal, None, queries, keys)
     resolved = ResolvedMask(None, None, None) if visible is None else visible.resolve(queries, keys, query.device)
     if mask is None:
@@ -158,7 +161,11 @@ def linear_attention(
 
 def _as_given(device: str) -> AbstractContextManager[object]:
     # What autocast casts is cast already; the sums stay in full precision.
-    return torch.autocast(device, enabled=False) if torch.is_autocast_enabled(device) else nullcontext()
+    return (
+        torch.autocast(device, enabled=False)
+        if device != "meta" and torch.is_autocast_enabled(device)
+        else nullcontext()
+    )
 
 
 class _Seen(NamedTuple):

@@ -112,4 +112,8 @@ def answer(question: Question) -> tuple[Tensor, ...]:
 
 def full_precision(device: str) -> AbstractContextManager[object]:
     """Switch autocast off: scores and sums stay in the accumulation dtype."""
-    return torch.autocast(device, enabled=False) if torch.is_autocast_enabled(device) else nullcontext()
+    return (
+        torch.autocast(device, enabled=False)
+        if device != "meta" and torch.is_autocast_enabled(device)
+        else nullcontext()
+    )

@@ -351,7 +351,7 @@ def _gathered(x: AttentionInputs, rows: Index, columns: Index) -> AttentionInput
         bias = along if bias is None else bias + along
     return replace(
         x, query=x.query[:, :, rows], key=x.key[:, :, columns], value=x.value[:, :, columns], start=None, stop=None,
-        dense_mask=seen, position_bias=None, bias=bias,
+        dense_mask=seen, position_bias=None, bias=bias, causal=False,
     )  # fmt: skip
 
 
