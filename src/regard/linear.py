@@ -195,7 +195,7 @@ def _seen(mask: ResolvedMask, keys: int) -> _Seen:
         open_ = open_ & holes
         start, stop = (t.expand(*open_.shape[:2], -1) for t in (start, stop))
     before = functional.pad(open_.long().cumsum(-1), (1, 0))
-    common = stop.amax((0, 1)).cummax(0).values
+    common = torch.where(start < stop, stop, 0).amax((0, 1)).cummax(0).values
     visible = before.gather(2, stop) - before.gather(2, start)
     if not bool(((visible == before[..., common]) | (visible == 0)).all()):
         raise _not_honoured()
@@ -263,7 +263,7 @@ def _attend(query: Tensor, key: Tensor, value: Tensor, seen: _Seen, chunk: int) 
         carried = ((value - value) + (key - key).sum(-1, keepdim=True)).cumsum(2)
         key, value = (torch.where(t.isfinite(), t, 0.0) for t in (key, value))
     value = functional.pad(value, (0, 1), value=1.0)
-    stacked = query.reshape(batch, groups, -1, queries, width) if groups else query.reshape(batch, 0, 1, queries, width)
+    stacked = query.reshape(batch, groups, heads // max(groups, 1), queries, width)
     if seen.stops is None:
         found = stacked @ (key.mT @ value)[:, :, None]
     else:
