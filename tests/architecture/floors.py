@@ -18,6 +18,7 @@ positions · weights · linear
 backends
 _inputs
 masks | biases
+_mask_parts
 errors
 """
 
