@@ -239,7 +239,7 @@ def _prepare(
         seed = torch.randint(2**63 - 1, (), generator=generator, device=device)
     return AttentionInputs(
         query, key, value, float(scale), start, stop, dense_mask, position_bias, dense_bias,
-        softcap, float(dropout), seed, need_weights,
+        softcap, float(dropout), seed, need_weights, visible is not None and visible.is_causal(queries, keys),
     ), rank  # fmt: skip
 
 
@@ -308,6 +308,8 @@ def _mask(
 ) -> Mask | None:
     if window is not None and not (isinstance(window, tuple | list) and len(window) == 2):
         raise ArgumentError(f"window is {window!r}; give a pair (left, right), with None for an open side.")
+    if queries == 1:  # a single query is the last one and sees every key
+        causal = False
     if mask is None:
         if not causal and window is None:
             return None

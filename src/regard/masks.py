@@ -131,6 +131,13 @@ class Mask:
                 "not broadcast together. Build all parts for the same batch and heads."
             )
 
+    def is_causal(self, num_queries: int, num_keys: int) -> bool:
+        """Return whether row `i` sees exactly the keys `0 … i` of as many keys: what torch calls `is_causal`."""
+        if num_queries != num_keys or len(self.parts) != 1:
+            return False
+        band = self.parts[0]
+        return isinstance(band, _Band) and band.left is None and band.right == 0 and not band.offset
+
     def to_dense(self, num_queries: int, num_keys: int, device: torch.device | str = "cpu") -> Tensor:
         """Return the mask as a bool tensor `(b, h, L, S)`, broadcastable to `(B, H, L, S)`. Costs O(L·S)."""
         start, stop, together = self.resolve(num_queries, num_keys, device)

@@ -9,13 +9,14 @@ from threading import local
 from .._inputs import AttentionInputs
 from ..errors import BackendError, nearest
 from ._contract import Backend, refusal
+from .fused import Fused
 from .math import Math
 from .reference import Reference
 
 __all__ = ["BACKENDS", "asked_for", "backend_names", "choose", "refusals", "use_backend"]
 
 # Fastest first; `math` accepts everything, so what stands behind it runs only when asked for by name.
-BACKENDS: tuple[Backend, ...] = (Math(), Reference())
+BACKENDS: tuple[Backend, ...] = (Fused(), Math(), Reference())
 
 
 class _Chosen(local):
