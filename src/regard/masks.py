@@ -136,7 +136,7 @@ class Mask:
         if num_queries != num_keys or len(self.parts) != 1:
             return False
         band = self.parts[0]
-        return isinstance(band, _Band) and band.left is None and band.right == 0 and not band.offset
+        return isinstance(band, Band) and band.left is None and band.right == 0 and not band.offset
 
     def to_dense(self, num_queries: int, num_keys: int, device: torch.device | str = "cpu") -> Tensor:
         """Return the mask as a bool tensor `(b, h, L, S)`, broadcastable to `(B, H, L, S)`. Costs O(L·S)."""
