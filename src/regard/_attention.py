@@ -295,7 +295,8 @@ def _mask(
         raise ArgumentError(f"window is {window!r}; give a pair (left, right), with None for an open side.")
     if queries == 1:  # a single query is the last one and sees every key
         causal = False
-    band = _band(bool(causal), tuple(window)) if window is not None else _band(bool(causal), None)
+    build = _build_band if torch.compiler.is_compiling() else _band
+    band = build(bool(causal), None if window is None else (window[0], window[1]))
     if mask is None:
         return band
     if isinstance(mask, Tensor):
@@ -308,12 +309,14 @@ def _mask(
     return mask if band is None else mask & band
 
 
-@functools.lru_cache(maxsize=64)
-def _band(causal: bool, window: tuple[int | None, int | None] | None) -> Mask | None:
+def _build_band(causal: bool, window: tuple[int | None, int | None] | None) -> Mask | None:
     if window is None:
         return masks.causal() if causal else None
     band = masks.window(*window)
     return masks.causal() & band if causal else band
+
+
+_band = functools.lru_cache(maxsize=64)(_build_band)
 
 
 def _dense_bias(bias: Tensor, query: Tensor, shape: tuple[int, int, int, int]) -> Tensor:
