@@ -88,6 +88,12 @@ def _causal_spans(queries: int, keys: int) -> tuple[Tensor, Tensor]:
     return start, stop
 
 
+@pytest.fixture
+def _nothing_compiled() -> None:
+    """Forget earlier compilations, which count against a limit."""
+    torch._dynamo.reset()
+
+
 def _accepts(backend: Backend, arguments: dict[str, Any]) -> bool:
     query = torch.randn(2, 2, 12, 8)
     reasons = dict(regard.explain(query, query, query, **arguments).rows)
@@ -97,6 +103,7 @@ def _accepts(backend: Backend, arguments: dict[str, Any]) -> bool:
 @backends
 @graphs
 @tracer_warns
+@pytest.mark.usefixtures("_nothing_compiled")
 def test_compiled(backend: Backend, arguments: dict[str, Any]) -> None:
     """A compiled call is one graph without a break, and gives the same output and gradients."""
     if not _accepts(backend, arguments):
@@ -120,6 +127,7 @@ def _same(one: Callable[..., Tensor], other: Callable[..., Tensor], tensors: lis
 
 
 @tracer_warns
+@pytest.mark.usefixtures("_nothing_compiled")
 def test_compiled_obeys_use_backend() -> None:
     """A compiled function follows `use_backend`, also when it changes after compilation."""
     tensors = _tensors(1, 2, 5, 4)
