@@ -107,7 +107,8 @@ def _accepts(backend: Backend, arguments: dict[str, Any]) -> bool:
 def test_compiled(backend: Backend, arguments: dict[str, Any]) -> None:
     """A compiled call is one graph without a break, and gives the same output and gradients."""
     if not _accepts(backend, arguments):
-        pytest.skip("this backend refuses these arguments, which the table asserts")
+        assert "softcap" in arguments, "only these arguments may be refused here"
+        return
     tensors = _tensors(2, 2, 12, 8)
 
     def call(*given: Tensor) -> Tensor:
@@ -157,7 +158,8 @@ def test_exported_for_any_length(backend: Backend) -> None:
 def test_fake_tensors(backend: Backend, arguments: dict[str, Any]) -> None:
     """Shapes can be worked out without numbers."""
     if not _accepts(backend, arguments):
-        pytest.skip("this backend refuses these arguments, which the table asserts")
+        assert "softcap" in arguments, "only these arguments may be refused here"
+        return
     arguments = {name: given for name, given in arguments.items() if name != "mask"}
     with FakeTensorMode():
         tensor = torch.randn(2, 2, 12, 8)
