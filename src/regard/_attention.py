@@ -253,8 +253,9 @@ def _number(name: str, given: float) -> float:
 
 
 def _tensors(query: Tensor, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor, Tensor, int]:
-    for name, tensor in (("query", query), ("key", key), ("value", value)):
-        if not isinstance(tensor, Tensor):
+    if not (isinstance(query, Tensor) and isinstance(key, Tensor) and isinstance(value, Tensor)):
+        given = {"query": query, "key": key, "value": value}
+        for name, tensor in ((n, t) for n, t in given.items() if not isinstance(t, Tensor)):
             raise DtypeError(f"{name} is a {type(tensor).__name__}; give a torch.Tensor (torch.from_numpy for NumPy).")
     rank = query.ndim
     if not 2 <= rank <= 4 or key.ndim != rank or value.ndim != rank:
