@@ -15,6 +15,7 @@ models
 layers | integrations
 _attention
 positions · weights · linear
+_checks
 backends
 _inputs
 masks | biases
