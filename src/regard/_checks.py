@@ -18,9 +18,8 @@ _TINY = 1024
 
 def checked_tensors(query: Tensor, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor, Tensor, int]:
     """Return the three tensors as `(B, H, L, E)`, `(B, G, S, E)`, `(B, G, S, Ev)`, and the rank that was given."""
-    for name, tensor in (("query", query), ("key", key), ("value", value)):
-        if not isinstance(tensor, Tensor):
-            raise DtypeError(f"{name} is a {type(tensor).__name__}; give a torch.Tensor (torch.from_numpy for NumPy).")
+    if not (isinstance(query, Tensor) and isinstance(key, Tensor) and isinstance(value, Tensor)):
+        raise _no_tensor(query=query, key=key, value=value)
     rank = query.ndim
     if not 2 <= rank <= 4 or key.ndim != rank or value.ndim != rank:
         raise ShapeError(
@@ -55,6 +54,11 @@ def checked_tensors(query: Tensor, key: Tensor, value: Tensor) -> tuple[Tensor, 
             "head serves the same number of query heads."
         )
     return query, key, value, rank
+
+
+def _no_tensor(**given: object) -> DtypeError:
+    name, thing = next((n, t) for n, t in given.items() if not isinstance(t, Tensor))
+    return DtypeError(f"{name} is a {type(thing).__name__}; give a torch.Tensor (torch.from_numpy for NumPy).")
 
 
 def _shapes(query: Tensor, key: Tensor, value: Tensor) -> str:

@@ -19,9 +19,10 @@ from torch.nn import functional
 from . import masks
 from ._checks import checked_tensors, joined_mask
 from ._inputs import AttentionInputs
+from ._mask_parts import ResolvedMask
 from .backends import accumulate_dtype, scores
 from .errors import ArgumentError, ShapeError, nearest, unknown_argument
-from .masks import Mask, ResolvedMask
+from .masks import Mask
 from .weights import AttentionWeights, WeightSource, pair_products
 
 __all__ = ["LinearState", "linear_attention"]

@@ -19,6 +19,7 @@ _checks
 backends
 _inputs
 masks | biases
+_mask_parts
 errors
 """
 

@@ -9,10 +9,10 @@ from torch import Tensor
 
 from .._inputs import AttentionInputs
 from ._philox import keep
-from ._scores import cut, visible
+from ._scores import visible
 from ._values import all_finite, readable
 
-__all__ = ["blocks", "drop_factor", "finite_part", "hides", "mix", "needs_care", "seen_entries", "seen_where"]
+__all__ = ["blocks", "drop_factor", "finite_part", "hides", "mix", "needs_care", "seen_entries"]
 
 # Scores of one block. Blocks that stay in the cache make n = 2,048 twice as fast as one matrix; above 32 MiB the C
 # library also takes each temporary from the system and gives it back; below 1 MiB the cost of an operation shows.
@@ -50,7 +50,8 @@ def _reach(inputs: AttentionInputs, rows: slice) -> slice:
 
 def hides(inputs: AttentionInputs) -> bool:
     """Return whether some key may be hidden from some row."""
-    return inputs.start is not None or inputs.dense_mask is not None or inputs.bias is not None
+    parts = (inputs.start, inputs.dense_mask, inputs.position_bias, inputs.bias)
+    return any(part is not None for part in parts)
 
 
 def needs_care(inputs: AttentionInputs, *read: Tensor) -> bool:
@@ -58,19 +59,10 @@ def needs_care(inputs: AttentionInputs, *read: Tensor) -> bool:
     return hides(inputs) and not (readable(inputs.query) and all_finite(*read))
 
 
-def seen_where(inputs: AttentionInputs, rows: slice, columns: slice) -> Tensor | None:
-    """Return what may be seen of a rectangle, broadcastable to `(B, H, r, c)`; -inf in the bias hides like a mask."""
-    seen = visible(inputs, rows, columns)
-    if inputs.bias is None:
-        return seen
-    finite = cut(inputs.bias, rows, columns) != -torch.inf
-    return finite if seen is None else seen & finite
-
-
 def seen_entries(inputs: AttentionInputs, rows: slice, columns: slice) -> Tensor:
     """Return what may be seen of a rectangle in full, `(B, H, r, c)`."""
     batch, heads, _, _ = inputs.shape
-    seen = seen_where(inputs, rows, columns)
+    seen = visible(inputs, rows, columns)
     if seen is None:
         seen = torch.ones((), dtype=torch.bool, device=inputs.query.device)
     return seen.expand(batch, heads, rows.stop - rows.start, columns.stop - columns.start)

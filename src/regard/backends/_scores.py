@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from .._inputs import AttentionInputs
+from ._values import all_finite, readable
 
 __all__ = ["accumulate_dtype", "biases", "capped_products", "cut", "per_key_head", "scores", "visible"]
 
@@ -16,7 +17,10 @@ def accumulate_dtype(dtype: torch.dtype) -> torch.dtype:
 
 
 def visible(inputs: AttentionInputs, rows: slice, columns: slice) -> Tensor | None:
-    """Return which keys of a rectangle may be seen, bool `(b, h, r, c)`, or None if all may."""
+    """Return which keys of a rectangle may be seen, bool broadcastable to `(B, H, r, c)`, or None if all may.
+
+    -inf in a bias hides like a mask.
+    """
     seen = None
     if inputs.start is not None and inputs.stop is not None:
         place = torch.arange(inputs.key.shape[2], device=inputs.key.device, dtype=torch.int32)[columns]
@@ -25,6 +29,10 @@ def visible(inputs: AttentionInputs, rows: slice, columns: slice) -> Tensor | No
     if inputs.dense_mask is not None:
         part = cut(inputs.dense_mask, rows, columns)
         seen = part if seen is None else seen & part
+    given = [bias for bias in (inputs.position_bias, inputs.bias) if bias is not None]
+    if given and not (readable(inputs.query) and all_finite(*given)):
+        for bias in biases(inputs, rows, columns):
+            seen = bias != -torch.inf if seen is None else seen & (bias != -torch.inf)
     return seen
 
 

@@ -2,12 +2,14 @@
 
 On the CPU the operation behind `scaled_dot_product_attention` is called directly, always in the same way, since it
 also returns `lse`; elsewhere the public function, without `lse`. Found by experiment with torch 2.13 (CPU, AVX-512)
-and dealt with here:
+and dealt with here, but for the fourth:
 
 - A row that sees nothing reports `lse = 0`: it is set to -inf.
 - A NaN in a key that a causal row does not see leaks into its gradient, one in a value even into its output. A row
   whose visible scores are all NaN, with few keys, comes out as 0 with `lse = 0`, as if it saw nothing.
 - An empty key tensor ends the process; a head whose last stride is not 1 is read wrongly.
+- With lengths that are no multiple of 16, some outputs change by a rounding with the number of threads (MKL looks at
+  the alignment of each thread's buffer). This one is not put right: `backend="math"` has the same bits for any number.
 - A mask takes no gradient, dropout falls back to O(n²) and draws other numbers, `Ev != E` is refused.
 
 On the CPU the result is looked at, which costs one or two sums; if something is not finite, the call runs again in
@@ -25,7 +27,7 @@ from torch import Tensor
 from torch.nn.functional import pad, scaled_dot_product_attention
 
 from .._inputs import AttentionInputs, AttentionResult
-from ._blocks import finite_part, hides, seen_where
+from ._blocks import finite_part, hides
 from ._scores import accumulate_dtype, biases, visible
 from ._values import all_finite, readable, transformed
 from .math import Math
@@ -34,8 +36,8 @@ __all__ = ["Fused"]
 
 # A mask that torch must store may take this much; `math` works from the spans and stores none.
 _MASK_BYTES = 64 << 20
-# Below this many keys torch's row maximum may pass over a NaN; its widest vector holds 16 numbers.
-_FEW_KEYS = 32
+# Below this many keys torch's row maximum may pass over a NaN: its widest vector holds 16 numbers.
+_FEW_KEYS = 16
 _BEYOND = Math()
 
 
@@ -50,12 +52,11 @@ class Fused:
 
     def why_not(self, inputs: AttentionInputs) -> str | None:
         """Refuse empty tensors, a bias that needs a gradient, a mask that would be large, and `torch.func`."""
-        batch, heads, queries, keys = inputs.shape
-        if not (batch and heads and queries and keys and inputs.query.shape[3]):
+        if 0 in inputs.query.shape or 0 in inputs.key.shape:
             return "takes no empty tensor"
         if transformed():
             return "cannot be transformed by torch.func"
-        if inputs.position_bias is None and inputs.bias is None and (inputs.causal or not hides(inputs)):
+        if _needs_no_mask(inputs):
             return None
         for bias in (inputs.position_bias, inputs.bias):
             if bias is not None and bias.requires_grad and torch.is_grad_enabled():
@@ -73,16 +74,15 @@ class Fused:
 
 
 def _looked_at(inputs: AttentionInputs) -> AttentionResult:
-    mask = _additive_mask(inputs)
+    mask = None if _needs_no_mask(inputs) else _additive_mask(inputs)
     hidden = inputs.causal or mask is not None
     if hidden and torch.is_grad_enabled() and _trains(inputs) and not all_finite(inputs.key, inputs.value):
         return _BEYOND.run(inputs)
     output, lse = _kernel(inputs, inputs.query, inputs.key, inputs.value, mask)
-    if not hidden and inputs.key.shape[2] >= _FEW_KEYS:
-        return AttentionResult(output, lse)
-    if lse is None or not all_finite(output):
+    few = inputs.key.shape[2] < _FEW_KEYS
+    if lse is None or ((hidden or few) and not all_finite(output)):
         return _BEYOND.run(inputs)
-    if not lse.all():
+    if (few or mask is not None) and not lse.all():
         nothing = _empty_rows(inputs)
         output, lse = output.masked_fill(nothing[..., None], 0.0), lse.masked_fill(nothing, -torch.inf)
         if not lse.all():
@@ -91,7 +91,7 @@ def _looked_at(inputs: AttentionInputs) -> AttentionResult:
 
 
 def _unseen(inputs: AttentionInputs) -> AttentionResult:
-    mask = _additive_mask(inputs)
+    mask = None if _needs_no_mask(inputs) else _additive_mask(inputs)
     if not hides(inputs) and (inputs.query.device.type != "cpu" or inputs.key.shape[2] >= _FEW_KEYS):
         return AttentionResult(*_kernel(inputs, inputs.query, inputs.key, inputs.value, mask))
     touched, nothing = _touched(inputs), _empty_rows(inputs)
@@ -114,7 +114,8 @@ def _kernel(
         return scaled_dot_product_attention(
             query, key, value, mask, is_causal=causal, scale=inputs.scale, enable_gqa=grouped
         ), None
-    query, key, value = (t if t.stride(3) == 1 else t.contiguous() for t in (query, key, value))
+    if not (query.stride(3) == key.stride(3) == value.stride(3) == 1):
+        query, key, value = query.contiguous(), key.contiguous(), value.contiguous()
     output, lse = torch._scaled_dot_product_flash_attention_for_cpu(
         query, key, value, 0.0, inputs.causal, attn_mask=mask, scale=inputs.scale
     )
@@ -134,12 +135,16 @@ def _mask_shape(inputs: AttentionInputs) -> tuple[int, ...]:
     return tuple(torch.broadcast_shapes(*parts))
 
 
-def _additive_mask(inputs: AttentionInputs) -> Tensor | None:
-    """Return what the kernel adds to the scores, 4-D and broadcastable, or None; without what `causal` says."""
+def _needs_no_mask(inputs: AttentionInputs) -> bool:
+    if inputs.bias is not None or inputs.position_bias is not None or inputs.dense_mask is not None:
+        return False
+    return inputs.causal or inputs.start is None
+
+
+def _additive_mask(inputs: AttentionInputs) -> Tensor:
+    """Return what the kernel adds to the scores, 4-D and broadcastable, without what `causal` says."""
     rows, columns = slice(0, inputs.query.shape[2]), slice(0, inputs.key.shape[2])
     found = biases(inputs, rows, columns)
-    if not found and (inputs.causal or not hides(inputs)):
-        return None
     dtype = inputs.query.dtype
     if any(bias.dtype != dtype for bias in found):
         dtype = accumulate_dtype(dtype)
@@ -153,11 +158,15 @@ def _additive_mask(inputs: AttentionInputs) -> Tensor | None:
     return total if total.ndim == 4 else total[None]
 
 
+def _spans_say_it_all(inputs: AttentionInputs) -> bool:
+    return inputs.dense_mask is None and inputs.bias is None and inputs.position_bias is None
+
+
 def _empty_rows(inputs: AttentionInputs) -> Tensor:
     """Return which rows see nothing, bool `(B, H, L)` or broadcastable to it."""
-    if inputs.dense_mask is None and inputs.bias is None and inputs.start is not None and inputs.stop is not None:
+    if _spans_say_it_all(inputs) and inputs.start is not None and inputs.stop is not None:
         return inputs.stop <= inputs.start
-    seen = seen_where(inputs, slice(0, inputs.query.shape[2]), slice(0, inputs.key.shape[2]))
+    seen = visible(inputs, slice(0, inputs.query.shape[2]), slice(0, inputs.key.shape[2]))
     return torch.zeros(1, 1, 1, dtype=torch.bool, device=inputs.query.device) if seen is None else ~seen.any(-1)
 
 
@@ -166,12 +175,12 @@ def _touched(inputs: AttentionInputs) -> Tensor:
     batch, heads, queries, keys = inputs.shape
     bad = ~(inputs.key.isfinite().all(-1) & inputs.value.isfinite().all(-1))
     bad = bad.repeat_interleave(heads // bad.shape[1], 1)
-    if inputs.dense_mask is None and inputs.bias is None and inputs.start is not None and inputs.stop is not None:
+    if _spans_say_it_all(inputs) and inputs.start is not None and inputs.stop is not None:
         before = pad(bad.cumsum(-1), (1, 0))
         first, last = (end.long().expand(batch, heads, queries) for end in (inputs.start, inputs.stop))
         seen_bad = before.gather(-1, last) > before.gather(-1, first)
     else:
-        seen = seen_where(inputs, slice(0, queries), slice(0, keys))
+        seen = visible(inputs, slice(0, queries), slice(0, keys))
         if seen is None:
             seen = bad.new_ones(1, 1, 1, 1)
         wide = seen.expand(*seen.shape[:3], keys).float()
