@@ -4,28 +4,39 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from contextvars import ContextVar
-
-import torch
+from threading import local
 
 from .._inputs import AttentionInputs
 from ..errors import BackendError, nearest
 from ._contract import Backend, refusal
+from ._scores import accumulate_dtype, scores, visible
 from .fused import Fused
 from .math import Math
+from .reference import Reference
 
-__all__ = ["BACKENDS", "backend_names", "choose", "refusals", "use_backend"]
+__all__ = [
+    "BACKENDS",
+    "accumulate_dtype",
+    "asked_for",
+    "backend_names",
+    "choose",
+    "refusals",
+    "scores",
+    "use_backend",
+    "visible",
+]
 
 # Fastest first; `math` accepts everything, so what stands behind it runs only when asked for by name.
-BACKENDS: tuple[Backend, ...] = (Fused(), Math())
-
-_chosen: ContextVar[str | None] = ContextVar("regard_backend", default=None)
-# The compiler cannot read a context variable; a module's variable it reads, and compiles anew when it changes.
-_chosen_for_graphs: str | None = None
+BACKENDS: tuple[Backend, ...] = (Fused(), Math(), Reference())
 
 
-def _current() -> str | None:
-    return _chosen_for_graphs if torch.compiler.is_compiling() else _chosen.get()
+class _Chosen(local):
+    # For each thread. A ContextVar would serve coroutines too, but torch.compile cannot trace one.
+    def __init__(self) -> None:
+        self.name: str | None = None
+
+
+_chosen = _Chosen()
 
 
 def backend_names() -> tuple[str, ...]:
@@ -45,7 +56,7 @@ def named(name: str) -> Backend:
 
 @contextmanager
 def use_backend(name: str | None) -> Iterator[None]:
-    """Run every call inside the block on one backend, unless the call names another; None restores the choice.
+    """Run every call of this thread inside the block on one backend, unless it names another; None undoes a block.
 
     Raises `BackendError` for an unknown name at once, and at each call that the backend refuses.
 
@@ -54,16 +65,18 @@ def use_backend(name: str | None) -> Iterator[None]:
     ...     regard.attention(*torch.ones(3, 1, 2, 4)).shape
     torch.Size([1, 2, 4])
     """
-    global _chosen_for_graphs
     if name is not None:
         named(name)
-    before, token = _chosen_for_graphs, _chosen.set(name)
-    _chosen_for_graphs = name
+    before, _chosen.name = _chosen.name, name
     try:
         yield
     finally:
-        _chosen_for_graphs = before
-        _chosen.reset(token)
+        _chosen.name = before
+
+
+def asked_for() -> str | None:
+    """Return the name that a surrounding `use_backend` asks for, if any."""
+    return _chosen.name
 
 
 def choose(inputs: AttentionInputs, name: str | None = None) -> Backend:
@@ -71,7 +84,7 @@ def choose(inputs: AttentionInputs, name: str | None = None) -> Backend:
 
     Raises `BackendError` with the reason if the one asked for refuses.
     """
-    name = name or _current()
+    name = name or _chosen.name
     if name is not None:
         backend = named(name)
         reason = refusal(backend, inputs)

@@ -55,8 +55,14 @@ class _Attend(torch.autograd.Function):
     generate_vmap_rule = True
 
     @staticmethod
-    def forward(*arguments: Any) -> tuple[Tensor, Tensor]:
-        inputs = _inputs(arguments)
+    def forward(
+        query: Tensor, key: Tensor, value: Tensor, position_bias: Any, bias: Any, start: Any, stop: Any,
+        dense_mask: Any, seed: Any, scale: float, softcap: float | None, dropout: float,
+    ) -> tuple[Tensor, Tensor]:  # fmt: skip
+        # Named one by one: torch.compile counts them to see that none is a context, where nothing needs a gradient.
+        inputs = _inputs(
+            (query, key, value, position_bias, bias, start, stop, dense_mask, seed, scale, softcap, dropout)
+        )
         output, lse = _forward(_accumulating(inputs))
         return output.to(inputs.query.dtype), lse
 
