@@ -14,13 +14,14 @@ from regard import biases, masks
 from regard.backends import _blocks
 
 _PEAK = """
-import resource, sys, torch, regard
+import sys, torch, regard
+from benchmarks.peak import peak_mebibytes
 torch.set_num_threads(1)
 length = int(sys.argv[1])
 tensors = [torch.randn(1, 1, length, 8, requires_grad=True) for _ in range(3)]
-before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+before = peak_mebibytes()
 regard.attention(*tensors, backend="math").sum().backward()
-print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024)
+print(peak_mebibytes() - before)
 """
 
 

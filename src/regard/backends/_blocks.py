@@ -12,7 +12,7 @@ from ._philox import keep
 from ._scores import visible
 from ._values import all_finite, readable
 
-__all__ = ["blocks", "drop_factor", "finite_part", "hides", "mix", "needs_care", "seen_entries"]
+__all__ = ["LEAST_ROWS", "Rows", "blocks", "drop_factor", "finite_part", "hides", "mix", "needs_care", "seen_entries"]
 
 # Scores of one block. Blocks that stay in the cache make n = 2,048 twice as fast as one matrix; above 32 MiB the C
 # library also takes each temporary from the system and gives it back; below 1 MiB the cost of an operation shows.
@@ -46,6 +46,30 @@ def _reach(inputs: AttentionInputs, rows: slice) -> slice:
     start, stop = inputs.start[..., rows], inputs.stop[..., rows]
     first, last = int(start.amin()), int(stop.amax())
     return slice(min(first, last), last)
+
+
+class Rows:
+    """Collects row blocks of a result `(B, H, L, ...)`.
+
+    Where that is possible they go into one tensor made beforehand: small results kept between large temporaries
+    would cut the C library's heap into pieces that no later temporary fits, and memory would grow with each block.
+    """
+
+    def __init__(self, whole: Tensor | None) -> None:
+        self.whole, self.parts = whole, list[Tensor]()
+
+    def put(self, rows: slice, part: Tensor) -> None:
+        """Add the block of `rows`; blocks come in order."""
+        if self.whole is None:
+            self.parts.append(part)
+        else:
+            self.whole[:, :, rows] = part
+
+    def result(self) -> Tensor:
+        """Return all rows."""
+        if self.whole is not None:
+            return self.whole
+        return self.parts[0] if len(self.parts) == 1 else torch.cat(self.parts, 2)
 
 
 def hides(inputs: AttentionInputs) -> bool:

@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from .._inputs import AttentionInputs
-from ._blocks import blocks, drop_factor, finite_part, hides, mix, needs_care, seen_entries
+from ._blocks import LEAST_ROWS, Rows, blocks, drop_factor, finite_part, hides, mix, needs_care, seen_entries
 from ._scores import capped_products, per_key_head, scores
 from ._values import readable
 
@@ -59,7 +59,10 @@ class _Sums:
             query, key, value = (finite_part(tensor) for tensor in (inputs.query, inputs.key, inputs.value))
             self.clean = replace(inputs, query=query, key=key, value=value)
         self.recorded = torch.is_grad_enabled()  # someone wants a second derivative
-        self.pieces: dict[str, list[Tensor]] = {"query": [], "bias": []}
+        self.in_place = readable(inputs.query) and not self.recorded
+        ahead = self.in_place and inputs.query.shape[2] > LEAST_ROWS
+        self.query = Rows(torch.empty_like(inputs.query) if ahead else None)
+        self.bias: list[Tensor] = []
         self.totals: dict[str, Tensor] = {}
 
     def add(self, rows: slice, columns: slice) -> None:
@@ -89,7 +92,7 @@ class _Sums:
         stacked, query = per_key_head(grad_scores, groups), clean.query[:, :, rows]
         if self.needed["query"]:
             product = (stacked @ clean.key[:, :, columns]).reshape(query.shape)
-            self.pieces["query"].append(product * self.inputs.scale)
+            self.query.put(rows, product * self.inputs.scale)
         if self.needed["key"]:
             product = stacked.transpose(-2, -1) @ per_key_head(query, groups)
             self._add_columns("key", product * self.inputs.scale, columns)
@@ -105,15 +108,13 @@ class _Sums:
 
     def _add_columns(self, name: str, part: Tensor, columns: slice) -> None:
         keys = self.inputs.key.shape[2]
-        if name not in self.totals and part.shape[2] == keys:
-            self.totals[name] = part
-            return
         if name not in self.totals:
-            self.totals[name] = part.new_zeros(*part.shape[:2], keys, part.shape[3])
-        if part.shape[2] == keys:
-            self.totals[name] = self.totals[name] + part
-        else:
+            whole = part.shape[2] == keys
+            self.totals[name] = part if whole else pad(part, (0, 0, columns.start, keys - columns.stop))
+        elif self.in_place:
             self.totals[name][:, :, columns] += part
+        else:
+            self.totals[name] = self.totals[name] + pad(part, (0, 0, columns.start, keys - columns.stop))
 
     def _add_position(self, grad_scores: Tensor, rows: slice, columns: slice) -> None:
         _, _, queries, keys = self.inputs.shape
@@ -133,21 +134,20 @@ class _Sums:
         sizes = self.inputs.bias.shape
         summed = [axis for axis in range(4) if sizes[axis] == 1]
         part = grad_scores.sum(summed, keepdim=True) if summed else grad_scores
-        self.pieces["bias"].append(pad(part, (columns.start, sizes[3] - columns.stop)) if sizes[3] > 1 else part)
+        self.bias.append(pad(part, (columns.start, sizes[3] - columns.stop)) if sizes[3] > 1 else part)
 
     def result(self) -> list[Tensor | None]:
         """Return the gradients in the order of `needed`."""
         found = dict(self.totals)
         if self.needed["query"]:
-            found["query"] = torch.cat(self.pieces["query"], 2)
+            found["query"] = self.query.result()
         position, bias = self.inputs.position_bias, self.inputs.bias
         if position is not None and self.needed["position"]:
             sums = found.get("position")
             sums = position.new_zeros(position.shape) if sums is None else sums
             found["position"] = sums.sum(0, keepdim=True) if position.shape[0] == 1 else sums
         if bias is not None and self.needed["bias"]:
-            pieces = self.pieces["bias"]
-            found["bias"] = torch.cat(pieces, 2) if bias.shape[2] > 1 else torch.stack(pieces).sum(0)
+            found["bias"] = torch.cat(self.bias, 2) if bias.shape[2] > 1 else torch.stack(self.bias).sum(0)
         return [found.get(name) if needed else None for name, needed in self.needed.items()]
 
 

@@ -19,10 +19,11 @@ import torch
 from torch import Tensor
 
 from .._inputs import AttentionInputs, AttentionResult
-from ._blocks import blocks, drop_factor, hides, mix, needs_care, seen_entries
+from ._blocks import LEAST_ROWS, Rows, blocks, drop_factor, hides, mix, needs_care, seen_entries
 from ._contract import FEATURES
 from ._gradients import gradients
 from ._scores import accumulate_dtype, per_key_head, scores
+from ._values import readable
 
 __all__ = ["Math"]
 
@@ -108,10 +109,16 @@ def _as_given(device: str) -> AbstractContextManager[object]:
 
 def _forward(inputs: AttentionInputs) -> tuple[Tensor, Tensor]:
     careful = needs_care(inputs, inputs.value)
-    parts = [_forward_block(inputs, rows, columns, careful) for rows, columns in blocks(inputs)]
-    if len(parts) == 1:
-        return parts[0]
-    return torch.cat([output for output, _ in parts], 2), torch.cat([lse for _, lse in parts], 2)
+    batch, heads, queries, _ = inputs.shape
+    ahead = readable(inputs.query) and queries > LEAST_ROWS
+    width = inputs.value.shape[3]
+    outputs = Rows(inputs.query.new_empty(batch, heads, queries, width) if ahead else None)
+    lses = Rows(inputs.query.new_empty(batch, heads, queries) if ahead else None)
+    for rows, columns in blocks(inputs):
+        output, lse = _forward_block(inputs, rows, columns, careful)
+        outputs.put(rows, output)
+        lses.put(rows, lse)
+    return outputs.result(), lses.result()
 
 
 def _forward_block(inputs: AttentionInputs, rows: slice, columns: slice, careful: bool) -> tuple[Tensor, Tensor]:
