@@ -449,7 +449,7 @@ template <class T, class Products> Layout layout_of(const regard_args &a) {
   using Own = Blocks<T, Products>;
   Layout l;
   const int64_t all = ceil_div(a.queries, kGroup);
-  l.groups = Head<T, Products>::kDirectValues ? 1 : smaller<int64_t>(4, ceil_div(all, 4));
+  l.groups = smaller<int64_t>(4, ceil_div(all, 4));
   if (a.map && a.map_rows > kGroup) // a cell of the map belongs to one item
     l.groups = round_up(l.groups, a.map_rows / kGroup);
   l.groups = smaller(l.groups, all);

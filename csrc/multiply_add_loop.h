@@ -7,12 +7,20 @@
 namespace {
 
 template <class Products> double spin(int64_t rounds) {
-  typename Products::Unit units[kGroup + kTileRows] = {};
-  Vec sum[kTileRows][kTileVectors] = {};
-  auto a = Products::spread(units), b = Products::row(units);
+  // Opaque to the compiler, which could else compute with the known zeros, or
+  // one sum for all.
+  typename Products::Unit units[kGroup] = {};
+  float zeros[kTileRows * kTileVectors * kLanes] = {};
+  asm volatile("" : "+m"(units), "+m"(zeros));
+  const auto a = Products::spread(units);
+  const auto b = Products::row(units);
+  Vec sum[kTileRows][kTileVectors];
+#pragma GCC unroll 8
+  for (int r = 0; r < kTileRows; ++r)
+#pragma GCC unroll 8
+    for (int v = 0; v < kTileVectors; ++v)
+      sum[r][v] = load(zeros + (r * kTileVectors + v) * kLanes);
   for (int64_t i = 0; i < rounds; ++i) {
-    // Opaque to the compiler: the loop can neither be shortened nor hoisted.
-    asm volatile("" : "+m"(units));
 #pragma GCC unroll 8
     for (int r = 0; r < kTileRows; ++r)
 #pragma GCC unroll 8
@@ -20,7 +28,9 @@ template <class Products> double spin(int64_t rounds) {
         sum[r][v] = Products::add(a, b, sum[r][v]);
   }
   Vec all = Vec{};
+#pragma GCC unroll 8
   for (int r = 0; r < kTileRows; ++r)
+#pragma GCC unroll 8
     for (int v = 0; v < kTileVectors; ++v)
       all = all + sum[r][v];
   float sink[kLanes];
