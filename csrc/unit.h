@@ -1,0 +1,29 @@
+// One instruction set's table: included once by each unit in isa/, after its
+// simd header, with REGARD_UNIT_NAME and REGARD_UNIT_TABLE defined.
+#include "forward.h"
+#include "multiply_add_loop.h"
+
+namespace {
+
+int forward(const regard_args &a) {
+  return with_element(a.dtype, [&](auto element) { return run_forward(a, element); });
+}
+
+} // namespace
+
+namespace regard {
+
+const Table REGARD_UNIT_TABLE = {
+    REGARD_UNIT_NAME,
+    forward,
+    nullptr, // backward
+    nullptr, // tile
+    nullptr, // pooled
+    nullptr, // received
+    nullptr, // entropy
+    nullptr, // peak
+    nullptr, // top
+    multiply_add_loop,
+};
+
+} // namespace regard
