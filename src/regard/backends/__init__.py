@@ -10,11 +10,12 @@ from .._inputs import AttentionInputs
 from ..errors import BackendError, nearest
 from ._contract import Backend, refusal
 from .math import Math
+from .native import Native
 
 __all__ = ["BACKENDS", "backend_names", "choose", "refusals", "use_backend"]
 
 # Fastest first; `math` accepts everything, so what stands behind it runs only when asked for by name.
-BACKENDS: tuple[Backend, ...] = (Math(),)
+BACKENDS: tuple[Backend, ...] = (Native(), Math())
 
 _chosen: ContextVar[str | None] = ContextVar("regard_backend", default=None)
 

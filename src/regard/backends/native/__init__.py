@@ -1,0 +1,11 @@
+"""The CPU kernels of `csrc/`, behind the contract of every backend.
+
+`Native` is the backend. `available` and `library_info` say what was loaded. The library is looked for beside this
+file, at the first call; `REGARD_ISA=avx2` forces a lower instruction set, `REGARD_REQUIRE=native` makes a missing
+library an error.
+"""
+
+from ._backend import Native
+from ._library import LibraryInfo, available, library_info
+
+__all__ = ["LibraryInfo", "Native", "available", "library_info"]

@@ -1,0 +1,63 @@
+"""The native kernels as a backend: what they cover, and which way a call reaches them."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+from torch.utils._python_dispatch import is_in_torch_dispatch_mode
+
+from ..._inputs import AttentionInputs, AttentionResult
+from .._contract import FEATURES
+from ._calls import forward, map_cell
+from ._graph import Attend
+from ._library import problem
+from ._operators import attend
+
+__all__ = ["Native"]
+
+_WIDEST = 256
+_LONGEST = 2**31 - 1
+# The gradient of a dense bias is stored in full before it is summed to the shape of the bias.
+_GRADIENT_BYTES = 1 << 30
+_PLAIN = (Tensor, torch.nn.Parameter)
+
+
+class Native:
+    """Compiled kernels for the CPU, chosen by its instruction set."""
+
+    name = "native"
+    honours = frozenset(FEATURES) | {"float32", "bfloat16", "float16", "cpu"}
+
+    def why_not(self, inputs: AttentionInputs) -> str | None:
+        """Refuse wide heads, empty tensors, `torch.func`, and everything where the library is missing."""
+        batch, heads, queries, keys = inputs.shape
+        width, value_width = inputs.query.shape[3], inputs.value.shape[3]
+        if width > _WIDEST or value_width > _WIDEST:
+            return f"covers head widths up to {_WIDEST}, not {max(width, value_width)}"
+        if not (batch and heads and queries and keys and width and value_width):
+            return "takes no empty tensor"
+        if queries > _LONGEST or keys > _LONGEST:
+            return "counts rows and columns in 32 bits"
+        if torch._C._are_functorch_transforms_active():
+            return "cannot be transformed by torch.func"
+        if inputs.bias is not None and inputs.bias.requires_grad and torch.is_grad_enabled():
+            size = math.prod(inputs.shape) * 4
+            if size > _GRADIENT_BYTES:
+                return f"would have to store {size >> 20} MiB for the gradient of the bias"
+        return problem()
+
+    def run(self, inputs: AttentionInputs) -> AttentionResult:
+        """Run the kernel; with `need_weights` it also keeps a coarse map, which changes nothing else."""
+        x = inputs
+        cell = map_cell(x.query.shape[2], x.key.shape[2]) if x.need_weights else 0
+        if type(x.query) not in _PLAIN or torch.compiler.is_compiling() or is_in_torch_dispatch_mode():
+            output, lse, found = attend(x, cell)
+        elif torch.is_grad_enabled() and any(t.requires_grad for t in x.tensors()):
+            output, lse, found = Attend.apply(  # type: ignore[no-untyped-call]
+                x, cell, x.query, x.key, x.value, x.position_bias, x.bias
+            )
+        else:
+            output, lse, found = forward(x, cell)
+        return AttentionResult(output, lse, lse_has_gradient=True, map=found, map_cell=cell)
