@@ -2,9 +2,9 @@
 
 from . import biases, errors, masks
 from ._attention import attention, explain
-from .backends import use_backend
+from .backends import reference, use_backend
 from .weights import AttentionWeights
 
-__all__ = ["AttentionWeights", "attention", "biases", "errors", "explain", "masks", "use_backend"]
+__all__ = ["AttentionWeights", "attention", "biases", "errors", "explain", "masks", "reference", "use_backend"]
 
 __version__ = "0.1.0"

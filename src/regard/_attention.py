@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import math
 from dataclasses import dataclass
 from typing import Any, Literal, overload
@@ -12,7 +11,7 @@ from torch import Tensor
 
 from . import masks
 from ._inputs import AttentionInputs
-from .backends import choose, refusals
+from .backends import asked_for, choose, refusals
 from .biases import PositionBias
 from .errors import ArgumentError, DeviceError, DtypeError, ShapeError, unknown_argument
 from .masks import Mask
@@ -21,6 +20,8 @@ from .weights import AttentionWeights
 __all__ = ["Explanation", "attention", "explain"]
 
 _DTYPES = (torch.float32, torch.bfloat16, torch.float16, torch.float64)
+_EVERYTHING = Mask()
+_TINY = 1024
 _ARGUMENTS = "query key value mask causal window bias scale softcap dropout generator need_weights backend".split()
 
 
@@ -94,7 +95,8 @@ def attention(
         scale: factor on `QKᵀ`; `1/√E` unless given.
         softcap: `c` in `c · tanh(score / c)`, applied before the bias; None = none.
         dropout: probability in [0, 1) to drop a weight; kept ones are scaled by `1 / (1 - dropout)`.
-        generator: source of the dropout's seed; torch's default generator unless given.
+        generator: source of the dropout's seed; torch's default generator unless given (a compiled graph takes
+            only that one).
         need_weights: also return the weights, as a lazy matrix; the output does not change by a bit.
         backend: a backend by name, which then obeys or refuses; the first that accepts unless given.
 
@@ -137,19 +139,24 @@ class Explanation:
 
     rows: tuple[tuple[str, str | None], ...]
     """Name and reason to refuse (None = accepts) of each backend, in the order in which they are asked."""
+    asked: str | None = None
+    """The backend that a surrounding `use_backend` asks for: it runs the call or the call fails."""
 
     @property
-    def chosen(self) -> str:
-        """Name of the backend that runs the call."""
-        return next(name for name, reason in self.rows if reason is None)
+    def chosen(self) -> str | None:
+        """Name of the backend that runs the call; None if the one that was asked for refuses."""
+        able = [name for name, reason in self.rows if reason is None and self.asked in (None, name)]
+        return able[0] if able else None
 
     def __repr__(self) -> str:
         """Draw the table, one backend a line."""
+        chosen = self.chosen
         width = max(len(name) for name, _ in self.rows)
         lines = []
         for name, reason in self.rows:
-            verdict = "runs this call" if name == self.chosen else "could run it" if reason is None else reason
-            lines.append(f"{'->' if name == self.chosen else '  '} {name:{width}}  {verdict}")
+            verdict = "runs this call" if name == chosen else "could run it" if reason is None else reason
+            asked = " (asked for by use_backend)" if name == self.asked else ""
+            lines.append(f"{'->' if name == chosen else '  '} {name:{width}}  {verdict}{asked}")
         return "\n".join(lines)
 
 
@@ -185,7 +192,7 @@ def explain(
         query, key, value, mask=mask, causal=causal, window=window, bias=bias, scale=scale, softcap=softcap,
         dropout=dropout, generator=state, need_weights=need_weights,
     )  # fmt: skip
-    return Explanation(tuple(refusals(inputs)))
+    return Explanation(tuple(refusals(inputs)), asked_for())
 
 
 def _prepare(
@@ -215,19 +222,18 @@ def _prepare(
                 _broadcasts("mask", part, full)
     if isinstance(bias, PositionBias):
         position_bias = bias.vector(queries, keys, query.device)
-        if position_bias.shape[0] not in (1, heads):
-            raise ShapeError(f"The position bias has {position_bias.shape[0]} heads, the query has {heads}.")
+        _check_position_bias(position_bias, heads, max(queries + keys - 1, 0))
     elif bias is not None:
         dense_bias = _dense_bias(bias, query, (batch, heads, queries, keys))
     if scale is None:
         scale = 1.0 / math.sqrt(width) if width else 1.0
-    elif not math.isfinite(scale):
+    elif not math.isfinite(_number("scale", scale)):
         raise ArgumentError(f"scale is {scale}; it must be a finite number (1/sqrt(head_dim) unless given).")
-    if softcap is not None and not (softcap > 0 and math.isfinite(softcap)):
+    if softcap is not None and not (_number("softcap", softcap) > 0 and math.isfinite(softcap)):
         raise ArgumentError(f"softcap is {softcap}; it must be a finite number > 0, or None for no cap.")
     seed = None
     if dropout != 0.0:
-        if not 0.0 <= dropout < 1.0:
+        if not 0.0 <= _number("dropout", dropout) < 1.0:
             raise ArgumentError(f"dropout is {dropout}; it is a probability in [0, 1), 0 for none.")
         device = "cpu" if generator is None else generator.device
         seed = torch.randint(2**63 - 1, (), generator=generator, device=device)
@@ -235,6 +241,15 @@ def _prepare(
         query, key, value, float(scale), start, stop, dense_mask, position_bias, dense_bias,
         softcap, float(dropout), seed, need_weights,
     ), rank  # fmt: skip
+
+
+def _number(name: str, given: float) -> float:
+    # A tensor would lose its gradient without a word.
+    if isinstance(given, Tensor) or not hasattr(given, "__float__"):
+        raise ArgumentError(
+            f"{name} is a {type(given).__name__}; give a number. A scale that is learnt is multiplied into the query."
+        )
+    return given
 
 
 def _tensors(query: Tensor, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor, Tensor, int]:
@@ -247,7 +262,7 @@ def _tensors(query: Tensor, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor,
             f"{_shapes(query, key, value)} differ in rank or have the wrong one. Give all three as (B, H, L, E), "
             "(H, L, E) or (L, E)."
         )
-    if torch.is_autocast_enabled(query.device.type):
+    if not query.is_meta and torch.is_autocast_enabled(query.device.type):
         query, key, value = _autocast(query, key, value)
     if not (query.dtype == key.dtype == value.dtype) or query.dtype not in _DTYPES:
         raise DtypeError(
@@ -293,25 +308,30 @@ def _mask(
 ) -> Mask | None:
     if window is not None and not (isinstance(window, tuple | list) and len(window) == 2):
         raise ArgumentError(f"window is {window!r}; give a pair (left, right), with None for an open side.")
-    band = _band(bool(causal), tuple(window)) if window is not None else _band(bool(causal), None)
     if mask is None:
-        return band
-    if isinstance(mask, Tensor):
+        if not causal and window is None:
+            return None
+        mask = _EVERYTHING
+    elif isinstance(mask, Tensor):
         given = masks.dense(mask)
         given.resolve(queries, keys, mask.device)  # a wrong shape is named as it was given
-        # Looking for spans reads the mask once; on an accelerator it would also make the host wait.
-        mask = masks.recognise(mask) if mask.device.type == "cpu" else given
+        # Looking for spans reads the mask once: too much for a tiny call, and an accelerator's host would wait.
+        mask = masks.recognise(mask) if mask.device.type == "cpu" and queries * keys > _TINY else given
     elif not isinstance(mask, Mask):
         raise DtypeError(f"mask is a {type(mask).__name__}; give a regard.masks mask or a bool tensor.")
-    return mask if band is None else mask & band
+    if not causal and window is None:
+        return mask
+    return mask.banded(bool(causal), None if window is None else (window[0], window[1]))
 
 
-@functools.lru_cache(maxsize=64)
-def _band(causal: bool, window: tuple[int | None, int | None] | None) -> Mask | None:
-    if window is None:
-        return masks.causal() if causal else None
-    band = masks.window(*window)
-    return masks.causal() & band if causal else band
+def _check_position_bias(vector: Tensor, heads: int, distances: int) -> None:
+    if vector.ndim != 2 or vector.shape[0] not in (1, heads) or vector.shape[1] != distances:
+        raise ShapeError(
+            f"The position bias is a vector of shape {tuple(vector.shape)}; {heads} heads and these lengths need "
+            f"(1 or {heads}, L + S - 1 = {distances})."
+        )
+    if not vector.is_floating_point():
+        raise DtypeError(f"The position bias is {vector.dtype}; its vector must be floating.")
 
 
 def _dense_bias(bias: Tensor, query: Tensor, shape: tuple[int, int, int, int]) -> Tensor:
