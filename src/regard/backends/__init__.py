@@ -9,11 +9,22 @@ from threading import local
 from .._inputs import AttentionInputs
 from ..errors import BackendError, nearest
 from ._contract import Backend, refusal
+from ._scores import accumulate_dtype, scores, visible
 from .math import Math
 from .native import Native
 from .reference import Reference
 
-__all__ = ["BACKENDS", "asked_for", "backend_names", "choose", "refusals", "use_backend"]
+__all__ = [
+    "BACKENDS",
+    "accumulate_dtype",
+    "asked_for",
+    "backend_names",
+    "choose",
+    "refusals",
+    "scores",
+    "use_backend",
+    "visible",
+]
 
 # Fastest first; `math` accepts everything, so what stands behind it runs only when asked for by name.
 BACKENDS: tuple[Backend, ...] = (Native(), Math(), Reference())
