@@ -115,6 +115,26 @@ int check_inspection(const regard_args &a) {
   return REGARD_OK;
 }
 
+int check_pooled(const regard_args &a) {
+  if (a.cell_rows < 1 || a.cell_columns < 1)
+    return fail(REGARD_BAD_ARGUMENT, "cells of %lld x %lld", (long long)a.cell_rows,
+                (long long)a.cell_columns);
+  return check_inspection(a);
+}
+
+int check_indices(const regard_args &a) {
+  if (!a.indices)
+    return fail(REGARD_BAD_ARGUMENT, "indices are wanted, too");
+  return check_inspection(a);
+}
+
+int check_top(const regard_args &a) {
+  if (a.top < 1 || a.top > REGARD_MAX_TOP)
+    return fail(REGARD_BAD_ARGUMENT, "top is %lld, from 1 to %d are covered", (long long)a.top,
+                REGARD_MAX_TOP);
+  return check_indices(a);
+}
+
 int run(Operation Table::*operation, int (*check_own)(const regard_args &), const char *name,
         const regard_args *given) {
   message[0] = 0;
@@ -164,7 +184,7 @@ int regard_tile(const regard_args *args) {
   return run(&Table::tile, check_inspection, "tile", args);
 }
 int regard_pooled(const regard_args *args) {
-  return run(&Table::pooled, check_inspection, "pooled", args);
+  return run(&Table::pooled, check_pooled, "pooled", args);
 }
 int regard_received(const regard_args *args) {
   return run(&Table::received, check_inspection, "received", args);
@@ -173,10 +193,10 @@ int regard_entropy(const regard_args *args) {
   return run(&Table::entropy, check_inspection, "entropy", args);
 }
 int regard_peak(const regard_args *args) {
-  return run(&Table::peak, check_inspection, "peak", args);
+  return run(&Table::peak, check_indices, "peak", args);
 }
 int regard_top(const regard_args *args) {
-  return run(&Table::top, check_inspection, "top", args);
+  return run(&Table::top, check_top, "top", args);
 }
 
 int64_t regard_abi_version(void) { return REGARD_ABI_VERSION; }

@@ -24,6 +24,7 @@ extern "C" {
 
 #define REGARD_ABI_VERSION 1
 #define REGARD_MAX_WIDTH 256 /* of E and of Ev */
+#define REGARD_MAX_TOP 64
 
 enum { REGARD_FLOAT32 = 0, REGARD_BFLOAT16 = 1, REGARD_FLOAT16 = 2 };
 

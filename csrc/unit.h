@@ -1,6 +1,8 @@
 // One instruction set's table: included once by each unit in isa/, after its
 // simd header, with REGARD_UNIT_NAME and REGARD_UNIT_TABLE defined.
 #include "forward.h"
+#include "inspect_cells.h"
+#include "inspect_rows.h"
 #include "multiply_add_loop.h"
 
 namespace {
@@ -17,12 +19,12 @@ const Table REGARD_UNIT_TABLE = {
     REGARD_UNIT_NAME,
     forward,
     nullptr, // backward
-    nullptr, // tile
-    nullptr, // pooled
-    nullptr, // received
-    nullptr, // entropy
-    nullptr, // peak
-    nullptr, // top
+    inspect<TilePass>,
+    inspect<PooledPass>,
+    inspect<ReceivedPass>,
+    inspect<EntropyPass>,
+    inspect<PeakPass>,
+    inspect<TopPass>,
     multiply_add_loop,
 };
 

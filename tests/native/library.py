@@ -113,8 +113,9 @@ def matrix(x: torch.Tensor, like: tuple[int, ...]) -> Matrix:
     return Matrix(x.data_ptr(), DTYPES.get(x.dtype, 0), *full.stride())
 
 
-def arguments(q, k, v, *, scale=None, softcap=0.0, spans=None, mask=None, bias=None,
-              position_bias=None, dropout=0.0, seed=0) -> Args:
+def arguments(
+    q, k, v, *, scale=None, softcap=0.0, spans=None, mask=None, bias=None, position_bias=None, dropout=0.0, seed=0
+) -> Args:
     """The call itself; results and the fields of the other passes are the caller's to add."""
     b, h, n, e = q.shape
     s, ev = k.shape[2], v.shape[3]

@@ -93,7 +93,6 @@ def pooled(weights: torch.Tensor, cell_rows: int, cell_columns: int) -> torch.Te
     out = weights.new_zeros(b, h, -(-n // cell_rows), -(-s // cell_columns))
     for i in range(out.shape[2]):
         for j in range(out.shape[3]):
-            cell = weights[..., i * cell_rows : (i + 1) * cell_rows,
-                           j * cell_columns : (j + 1) * cell_columns]
+            cell = weights[..., i * cell_rows : (i + 1) * cell_rows, j * cell_columns : (j + 1) * cell_columns]
             out[..., i, j] = cell.sum(-1).mean(-1)
     return out
