@@ -16,6 +16,7 @@ from regard.backends.native import inspect, library_info
 from regard.biases import ALiBi
 
 SIZES = [(1, 1), (3, 70), (70, 5), (64, 128), (150, 150), (200, 333)]
+CELLS = [(1, 1), (3, 5), (16, 64), (63, 7), (65, 200), (500, 500)]
 CALLS = ["plain", "causal", "window", "padding", "dense mask", "position bias", "dense bias", "softcap", "grouped"]
 
 
@@ -85,7 +86,9 @@ def test_passes_agree_with_the_matrix(name: str, size: tuple[int, int]) -> None:
     _close(weights.gather(3, indices.clamp(min=0)) * (indices >= 0), expected)
 
 
-@pytest.mark.parametrize(("name", "cell"), [*product(CALLS, [(1, 1), (3, 5), (16, 64), (63, 7), (65, 200), (500, 500)])])
+@pytest.mark.parametrize(
+    ("name", "cell"), [*product(CALLS, CELLS)]
+)
 def test_cells_agree_with_the_matrix(name: str, cell: tuple[int, int]) -> None:
     """Pooled mass and peak of a rectangle that begins and ends anywhere."""
     x = _call(name, 150, 210)
