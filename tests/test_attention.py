@@ -295,6 +295,10 @@ CALLS: dict[str, Callable[..., Any]] = {
 }
 
 
+# torch's own, where its compiler meets an autograd.Function.
+pytestmark = pytest.mark.filterwarnings("ignore:.*should not be instantiated:DeprecationWarning")
+
+
 @pytest.mark.parametrize("name", CALLS)
 def test_compiles_as_one_graph(name: str) -> None:
     """fullgraph=True, without a warning, with the same output and gradients; dropout keeps its random stream."""

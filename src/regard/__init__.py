@@ -3,8 +3,19 @@
 from . import biases, errors, masks
 from ._attention import attention, explain
 from .backends import reference, use_backend
+from .linear import linear_attention
 from .weights import AttentionWeights
 
-__all__ = ["AttentionWeights", "attention", "biases", "errors", "explain", "masks", "reference", "use_backend"]
+__all__ = [
+    "AttentionWeights",
+    "attention",
+    "biases",
+    "errors",
+    "explain",
+    "linear_attention",
+    "masks",
+    "reference",
+    "use_backend",
+]
 
 __version__ = "0.1.0"

@@ -9,7 +9,7 @@ from typing import Any, Literal, overload
 import torch
 from torch import Tensor
 
-from . import masks
+from ._checks import checked_tensors, joined_mask
 from ._inputs import AttentionInputs
 from .backends import asked_for, choose, refusals
 from .biases import PositionBias
@@ -19,9 +19,6 @@ from .weights import AttentionWeights
 
 __all__ = ["Explanation", "attention", "explain"]
 
-_DTYPES = (torch.float32, torch.bfloat16, torch.float16, torch.float64)
-_EVERYTHING = Mask()
-_TINY = 1024
 _ARGUMENTS = "query key value mask causal window bias scale softcap dropout generator need_weights backend".split()
 
 
@@ -210,11 +207,11 @@ def _prepare(
     generator: torch.Generator | None,
     need_weights: bool,
 ) -> tuple[AttentionInputs, int]:
-    query, key, value, rank = _tensors(query, key, value)
+    query, key, value, rank = checked_tensors(query, key, value)
     batch, heads, queries, width = query.shape
     keys = key.shape[2]
     start = stop = dense_mask = position_bias = dense_bias = None
-    visible = _mask(mask, causal, window, queries, keys)
+    visible = joined_mask(mask, causal, window, queries, keys)
     if visible is not None:
         start, stop, dense_mask = visible.resolve(queries, keys, query.device)
         for part, full in ((start, (batch, heads, queries)), (dense_mask, (batch, heads, queries, keys))):
@@ -239,7 +236,7 @@ def _prepare(
         seed = torch.randint(2**63 - 1, (), generator=generator, device=device)
     return AttentionInputs(
         query, key, value, float(scale), start, stop, dense_mask, position_bias, dense_bias,
-        softcap, float(dropout), seed, need_weights,
+        softcap, float(dropout), seed, need_weights, visible is not None and visible.is_causal(queries, keys),
     ), rank  # fmt: skip
 
 
@@ -250,78 +247,6 @@ def _number(name: str, given: float) -> float:
             f"{name} is a {type(given).__name__}; give a number. A scale that is learnt is multiplied into the query."
         )
     return given
-
-
-def _tensors(query: Tensor, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor, Tensor, int]:
-    for name, tensor in (("query", query), ("key", key), ("value", value)):
-        if not isinstance(tensor, Tensor):
-            raise DtypeError(f"{name} is a {type(tensor).__name__}; give a torch.Tensor (torch.from_numpy for NumPy).")
-    rank = query.ndim
-    if not 2 <= rank <= 4 or key.ndim != rank or value.ndim != rank:
-        raise ShapeError(
-            f"{_shapes(query, key, value)} differ in rank or have the wrong one. Give all three as (B, H, L, E), "
-            "(H, L, E) or (L, E)."
-        )
-    if not query.is_meta and torch.is_autocast_enabled(query.device.type):
-        query, key, value = _autocast(query, key, value)
-    if not (query.dtype == key.dtype == value.dtype) or query.dtype not in _DTYPES:
-        raise DtypeError(
-            f"query, key and value are {query.dtype}, {key.dtype}, {value.dtype}. All three need one dtype out of "
-            "float32, bfloat16, float16, float64; convert with .to(dtype)."
-        )
-    if not (query.device == key.device == value.device):
-        raise DeviceError(
-            f"query, key and value lie on {query.device}, {key.device}, {value.device}. Move them to one device."
-        )
-    if rank != 4:
-        ones = (1,) * (4 - rank)
-        query, key, value = (t.reshape(ones + tuple(t.shape)) for t in (query, key, value))
-    b, h, _, e = query.shape
-    kb, g, s, ke = key.shape
-    vb, vg, vs, _ = value.shape
-    if not (b == kb == vb and g == vg and s == vs and e == ke):
-        raise ShapeError(
-            f"{_shapes(query, key, value)} do not fit together. The rule: query (B, H, L, E), key (B, G, S, E), "
-            "value (B, G, S, Ev): one batch, one E for query and key, one G and S for key and value."
-        )
-    if (h % g if g else h) != 0:
-        raise ShapeError(
-            f"The query has {h} heads and the key {g}: {h} is no multiple of {g}. With grouped heads every key/value "
-            "head serves the same number of query heads."
-        )
-    return query, key, value, rank
-
-
-def _shapes(query: Tensor, key: Tensor, value: Tensor) -> str:
-    return f"query {tuple(query.shape)}, key {tuple(key.shape)}, value {tuple(value.shape)}"
-
-
-def _autocast(*tensors: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    # As torch does for its own attention: float32 and half are brought to autocast's dtype, float64 is left alone.
-    dtype = torch.get_autocast_dtype(tensors[0].device.type)
-    q, k, v = (t.to(dtype) if t.is_floating_point() and t.dtype != torch.float64 else t for t in tensors)
-    return q, k, v
-
-
-def _mask(
-    mask: Mask | Tensor | None, causal: bool, window: tuple[int | None, int | None] | None, queries: int, keys: int
-) -> Mask | None:
-    if window is not None and not (isinstance(window, tuple | list) and len(window) == 2):
-        raise ArgumentError(f"window is {window!r}; give a pair (left, right), with None for an open side.")
-    if mask is None:
-        if not causal and window is None:
-            return None
-        mask = _EVERYTHING
-    elif isinstance(mask, Tensor):
-        given = masks.dense(mask)
-        given.resolve(queries, keys, mask.device)  # a wrong shape is named as it was given
-        # Looking for spans reads the mask once: too much for a tiny call, and an accelerator's host would wait.
-        mask = masks.recognise(mask) if mask.device.type == "cpu" and queries * keys > _TINY else given
-    elif not isinstance(mask, Mask):
-        raise DtypeError(f"mask is a {type(mask).__name__}; give a regard.masks mask or a bool tensor.")
-    if not causal and window is None:
-        return mask
-    return mask.banded(bool(causal), None if window is None else (window[0], window[1]))
 
 
 def _check_position_bias(vector: Tensor, heads: int, distances: int) -> None:

@@ -15,12 +15,25 @@ from __future__ import annotations
 import operator
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple, Protocol, TypeVar
+from typing import TypeVar
 
 import torch
 from torch import Tensor
-from torch.utils._python_dispatch import is_in_torch_dispatch_mode
 
+from ._mask_parts import (
+    Band,
+    Dense,
+    Documents,
+    Packed,
+    Padding,
+    Part,
+    Prefix,
+    ResolvedMask,
+    Scattered,
+    Spans,
+    readable,
+    traced,
+)
 from .errors import ArgumentError, DtypeError, ShapeError
 
 __all__ = ["Mask", "causal", "dense", "documents", "padding", "prefix", "recognise", "spans", "window"]
@@ -28,18 +41,6 @@ __all__ = ["Mask", "causal", "dense", "documents", "padding", "prefix", "recogni
 _T = TypeVar("_T")
 _REMEMBERED = 8
 _REMEMBERED_ROWS = 2**16  # so that a mask remembers 4 MiB at most
-
-
-class ResolvedMask(NamedTuple):
-    """A mask for known sizes: `start`, `stop` int32 `(b, h, L)` and `dense` bool `(b, h, l, s)`, or None."""
-
-    start: Tensor | None
-    stop: Tensor | None
-    dense: Tensor | None
-
-
-class _Part(Protocol):
-    def resolve(self, queries: int, keys: int, device: torch.device) -> ResolvedMask: ...
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,7 +57,7 @@ class Mask:
             [0, 1, 1]], dtype=torch.int32)
     """
 
-    parts: tuple[_Part, ...] = ()
+    parts: tuple[Part, ...] = ()
     _resolved: dict[object, ResolvedMask] = field(default_factory=dict, init=False, repr=False)
     _banded: dict[object, Mask] = field(default_factory=dict, init=False, repr=False)
 
@@ -78,7 +79,7 @@ class Mask:
 
     def banded(self, past: bool, sides: tuple[int | None, int | None] | None) -> Mask:
         """Intersect with what `causal=` and `window=` of a call say; the last answers are remembered."""
-        if _traced():
+        if traced():
             return self._band(past, sides)
         found = self._banded.get((past, sides))
         return found or _remember(self._banded, (past, sides), self._band(past, sides))
@@ -95,7 +96,7 @@ class Mask:
         the last answers are remembered: do not write into them.
         """
         device = torch.device(device)
-        if _traced():
+        if traced():
             return self._resolve(num_queries, num_keys, device)
         sizes = (num_queries, num_keys, device)
         found = self._resolved.get(sizes)
@@ -130,6 +131,13 @@ class Mask:
                 "not broadcast together. Build all parts for the same batch and heads."
             )
 
+    def is_causal(self, num_queries: int, num_keys: int) -> bool:
+        """Return whether row `i` sees exactly the keys `0 … i` of as many keys: what torch calls `is_causal`."""
+        if num_queries != num_keys or len(self.parts) != 1:
+            return False
+        band = self.parts[0]
+        return isinstance(band, Band) and band.left is None and band.right == 0 and not band.offset
+
     def to_dense(self, num_queries: int, num_keys: int, device: torch.device | str = "cpu") -> Tensor:
         """Return the mask as a bool tensor `(b, h, L, S)`, broadcastable to `(B, H, L, S)`. Costs O(L·S)."""
         start, stop, together = self.resolve(num_queries, num_keys, device)
@@ -147,179 +155,6 @@ def _remember(memory: dict[object, _T], key: object, answer: _T) -> _T:
     return answer
 
 
-def _traced() -> bool:
-    # Tensors may be symbols or wrappers here: nothing can be read from them, and nothing may be remembered.
-    return torch.compiler.is_compiling() or is_in_torch_dispatch_mode() or torch._C._are_functorch_transforms_active()
-
-
-def _readable(tensor: Tensor) -> bool:
-    # Reading a value makes an accelerator wait; there the caller is trusted.
-    return tensor.numel() > 0 and tensor.device.type == "cpu" and not _traced()
-
-
-def _clamped(start: Tensor, stop: Tensor, keys: int) -> ResolvedMask:
-    start = start.clamp(0, keys).to(torch.int32)
-    return ResolvedMask(start, torch.maximum(stop.clamp(0, keys).to(torch.int32), start), None)
-
-
-@dataclass(frozen=True, eq=False)
-class _Band:
-    """Keys `i - left … i + right` around the aligned position of query `i`."""
-
-    left: int | None
-    right: int | None
-    offset: int | None
-    name: str
-
-    def __repr__(self) -> str:
-        return self.name
-
-    def resolve(self, queries: int, keys: int, device: torch.device) -> ResolvedMask:
-        shift = keys - queries if self.offset is None else self.offset
-        place = torch.arange(shift, shift + queries, dtype=torch.int32, device=device).view(1, 1, -1)
-        start = torch.zeros_like(place) if self.left is None else place - self.left
-        stop = torch.full_like(place, keys) if self.right is None else place + self.right + 1
-        return _clamped(start, stop, keys)
-
-
-@dataclass(frozen=True, eq=False)
-class _Padding:
-    """The first `lengths` keys of each sequence are real, or the last (padding on the left)."""
-
-    lengths: Tensor
-    side: str
-    longest: int  # 0 where it cannot be read
-
-    def __repr__(self) -> str:
-        return f"padding(<{len(self.lengths)} sequences>)"
-
-    def resolve(self, queries: int, keys: int, device: torch.device) -> ResolvedMask:
-        if self.longest > keys:
-            raise ShapeError(
-                f"masks.padding was given a length of {self.longest}, but there are only {keys} keys. "
-                "Lengths count the real keys of each sequence; give the lengths that belong to this key tensor."
-            )
-        length = self.lengths.to(device).view(-1, 1, 1).expand(-1, 1, queries)
-        start = keys - length if self.side == "left" else torch.zeros_like(length)
-        return _clamped(start, start + length, keys)
-
-
-@dataclass(frozen=True, eq=False)
-class _Packed:
-    """Documents of the given lengths one after the other, the same in every batch row."""
-
-    lengths: Tensor
-    total: int | None  # None where it cannot be read
-
-    def __repr__(self) -> str:
-        return f"documents(<{len(self.lengths)} documents>)"
-
-    def resolve(self, queries: int, keys: int, device: torch.device) -> ResolvedMask:
-        _check_one_per_key(keys if self.total is None else self.total, queries, keys)
-        sizes = self.lengths.to(device)
-        stop = sizes.cumsum(0)
-        edges = torch.stack((stop - sizes, stop)).repeat_interleave(sizes, dim=1, output_size=keys)
-        start, stop = edges[:, None, None, keys - queries :]
-        return _clamped(start, stop, keys)
-
-
-@dataclass(frozen=True, eq=False)
-class _Documents:
-    """Documents that are single runs: the keys `first … last - 1` belong to the document of a key; `(B, S)`."""
-
-    first: Tensor
-    last: Tensor
-
-    def __repr__(self) -> str:
-        return f"documents(<{self.first.shape[-1]} tokens>)"
-
-    def resolve(self, queries: int, keys: int, device: torch.device) -> ResolvedMask:
-        _check_one_per_key(self.first.shape[-1], queries, keys)
-        rows = slice(keys - queries, None)
-        return _clamped(self.first[:, None, rows].to(device), self.last[:, None, rows].to(device), keys)
-
-
-@dataclass(frozen=True, eq=False)
-class _Scattered:
-    """Documents whose tokens may stand anywhere: equal ids see each other; `(B, S)`."""
-
-    ids: Tensor
-
-    def __repr__(self) -> str:
-        return f"documents(<{self.ids.shape[-1]} tokens, scattered>)"
-
-    def resolve(self, queries: int, keys: int, device: torch.device) -> ResolvedMask:
-        _check_one_per_key(self.ids.shape[-1], queries, keys)
-        ids = self.ids.to(device)
-        return ResolvedMask(None, None, (ids[:, keys - queries :, None] == ids[:, None, :])[:, None])
-
-
-def _check_one_per_key(tokens: int, queries: int, keys: int) -> None:
-    if tokens != keys or queries > keys:
-        raise ShapeError(
-            f"masks.documents describes {tokens} tokens, but the call has {queries} queries and {keys} keys. It needs "
-            "one document per key, and queries that are the last L of those tokens."
-        )
-
-
-@dataclass(frozen=True, eq=False)
-class _Prefix:
-    """Every query sees the first `lengths` keys, and beyond them only its past."""
-
-    lengths: Tensor
-
-    def __repr__(self) -> str:
-        return f"prefix({self.lengths.tolist()})"
-
-    def resolve(self, queries: int, keys: int, device: torch.device) -> ResolvedMask:
-        place = torch.arange(keys - queries + 1, keys + 1, device=device).view(1, 1, -1)
-        stop = torch.maximum(place, self.lengths.to(device).view(-1, 1, 1))
-        return _clamped(torch.zeros_like(stop), stop, keys)
-
-
-@dataclass(frozen=True, eq=False)
-class _Spans:
-    """Spans given as arrays `(b, h, L or 1)`, made for a known number of keys or for any."""
-
-    start: Tensor
-    stop: Tensor
-    keys: int | None = None
-
-    def __repr__(self) -> str:
-        return f"spans(<{tuple(self.start.shape)}>)"
-
-    def resolve(self, queries: int, keys: int, device: torch.device) -> ResolvedMask:
-        rows = self.start.shape[-1]
-        if rows not in (1, queries) or self.keys not in (None, keys):
-            made_for = f"{rows} rows" + ("" if self.keys is None else f" and {self.keys} keys")
-            raise ShapeError(
-                f"The mask {self!r} was made for {made_for}, but there are {queries} queries and {keys} keys. Give one "
-                "start and one stop per query, or a mask of this size."
-            )
-        start, stop = (edge.to(device).expand(-1, -1, queries) for edge in (self.start, self.stop))
-        return _clamped(start, stop, keys)
-
-
-@dataclass(frozen=True, eq=False)
-class _Dense:
-    """A boolean tensor `(b, h, l, s)` whose rows need not be single runs."""
-
-    visible: Tensor
-
-    def __repr__(self) -> str:
-        return f"dense(<{tuple(self.visible.shape)}>)"
-
-    def resolve(self, queries: int, keys: int, device: torch.device) -> ResolvedMask:
-        rows, columns = self.visible.shape[-2:]
-        if rows not in (1, queries) or columns not in (1, keys):
-            raise ShapeError(
-                f"mask has shape {tuple(self.visible.shape)}, which does not broadcast to (B, H, L, S) with "
-                f"L = {queries} queries and S = {keys} keys. For a padding mask of shape (B, S) use "
-                "regard.masks.padding(mask)."
-            )
-        return ResolvedMask(None, None, self.visible.to(device))
-
-
 def causal(offset: int | None = None) -> Mask:
     """Each query sees itself and its past.
 
@@ -331,7 +166,7 @@ def causal(offset: int | None = None) -> Mask:
             [1, 1, 1]], dtype=torch.int32)
     """
     name = "causal()" if offset is None else f"causal(offset={offset})"
-    return Mask((_Band(None, 0, _integer("causal offset", offset), name),))
+    return Mask((Band(None, 0, _integer("causal offset", offset), name),))
 
 
 def window(left: int | None, right: int | None, offset: int | None = None) -> Mask:
@@ -353,7 +188,7 @@ def window(left: int | None, right: int | None, offset: int | None = None) -> Ma
                 "or None for no limit (other libraries write -1 for that)."
             )
     moved = "" if offset is None else f", offset={offset}"
-    return Mask((_Band(left, right, _integer("window offset", offset), f"window({left}, {right}{moved})"),))
+    return Mask((Band(left, right, _integer("window offset", offset), f"window({left}, {right}{moved})"),))
 
 
 def _integer(name: str, number: int | None) -> int | None:
@@ -389,7 +224,7 @@ def padding(real: Tensor | Sequence[int], side: str = "right") -> Mask:
             "at real tokens (mask.bool() if it holds 0 and 1), or integer lengths (B,)."
         )
     _check_not_negative("masks.padding was given a length of", tensor)
-    return Mask((_Padding(tensor.clone(), side, int(tensor.max()) if _readable(tensor) else 0),))
+    return Mask((Padding(tensor.clone(), side, int(tensor.max()) if readable(tensor) else 0),))
 
 
 def documents(lengths: Sequence[int] | Tensor | None = None, *, ids: Tensor | None = None) -> Mask:
@@ -412,8 +247,8 @@ def documents(lengths: Sequence[int] | Tensor | None = None, *, ids: Tensor | No
         if sizes.ndim != 1 or not _holds_integers(sizes):
             raise ArgumentError(f"document lengths are {lengths!r}; they must be a list of integers >= 0.")
         _check_not_negative("masks.documents was given a length of", sizes)
-        total = None if sizes.device.type != "cpu" or _traced() else int(sizes.sum())
-        return Mask((_Packed(sizes.clone(), total),))
+        total = None if sizes.device.type != "cpu" or traced() else int(sizes.sum())
+        return Mask((Packed(sizes.clone(), total),))
     tokens = torch.as_tensor(ids)
     if tokens.ndim not in (1, 2) or tokens.is_floating_point() or tokens.is_complex():
         raise ShapeError(
@@ -422,14 +257,14 @@ def documents(lengths: Sequence[int] | Tensor | None = None, *, ids: Tensor | No
         )
     tokens = tokens[None] if tokens.ndim == 1 else tokens
     change = tokens[:, 1:] != tokens[:, :-1]
-    if _traced() or not _each_one_run(tokens, change):
-        return Mask((_Scattered(tokens.clone()),))
+    if traced() or not _each_one_run(tokens, change):
+        return Mask((Scattered(tokens.clone()),))
     keys = tokens.shape[1]
     edge = torch.ones(tokens.shape[0], min(keys, 1), dtype=torch.bool, device=tokens.device)
     place = torch.arange(keys, device=tokens.device)
     first = torch.where(torch.cat((edge, change), 1), place, 0).cummax(-1).values
     last = torch.where(torch.cat((change, edge), 1), place + 1, keys).flip(-1).cummin(-1).values.flip(-1)
-    return Mask((_Documents(first, last),))
+    return Mask((Documents(first, last),))
 
 
 def _each_one_run(ids: Tensor, change: Tensor) -> bool:
@@ -452,7 +287,7 @@ def prefix(lengths: int | Sequence[int] | Tensor) -> Mask:
     if sizes.ndim > 1 or not _holds_integers(sizes):
         raise ArgumentError(f"prefix lengths are {lengths!r}; they must be integers >= 0, one or one per batch row.")
     _check_not_negative("masks.prefix was given a length of", sizes)
-    return Mask((_Prefix(sizes.reshape(-1).clone()),))
+    return Mask((Prefix(sizes.reshape(-1).clone()),))
 
 
 def _tensor(lengths: Sequence[int] | Tensor) -> Tensor:
@@ -466,7 +301,7 @@ def _holds_integers(tensor: Tensor) -> bool:
 
 
 def _check_not_negative(what: str, lengths: Tensor) -> None:
-    if _readable(lengths) and int(lengths.min()) < 0:
+    if readable(lengths) and int(lengths.min()) < 0:
         raise ArgumentError(f"{what} {int(lengths.min())}; lengths are >= 0.")
 
 
@@ -491,7 +326,7 @@ def spans(start: Tensor, stop: Tensor) -> Mask:
             "shape, with one entry per query."
         )
     shape = [b if a == 1 else a for a, b in pairs]
-    return Mask((_Spans(arrays[0].expand(shape).clone(), arrays[1].expand(shape).clone()),))
+    return Mask((Spans(arrays[0].expand(shape).clone(), arrays[1].expand(shape).clone()),))
 
 
 def dense(visible: Tensor) -> Mask:
@@ -506,7 +341,7 @@ def dense(visible: Tensor) -> Mask:
         raise ShapeError(
             f"mask has shape {tuple(visible.shape)}; the rule is 1 to 4 dimensions, broadcastable to (B, H, L, S)."
         )
-    return Mask((_Dense(_four_dimensional(visible)),))
+    return Mask((Dense(_four_dimensional(visible)),))
 
 
 def _four_dimensional(tensor: Tensor) -> Tensor:
@@ -527,7 +362,7 @@ def recognise(mask: Tensor) -> Mask:
     visible = mask
     if mask.is_floating_point():
         hidden = mask <= torch.finfo(mask.dtype).min
-        if not _traced() and not bool((hidden | (mask == 0)).all()):
+        if not traced() and not bool((hidden | (mask == 0)).all()):
             raise ArgumentError(
                 "masks.recognise was given an additive tensor with values other than 0 and -inf. That is a bias: pass "
                 "it as bias=."
@@ -536,7 +371,7 @@ def recognise(mask: Tensor) -> Mask:
     unchanged = dense(visible)
     visible = _four_dimensional(visible)
     keys = visible.shape[-1]
-    if _traced() or keys < 2:  # one column stands for any number of keys
+    if traced() or keys < 2:  # one column stands for any number of keys
         return unchanged
     for axis in range(3):
         if visible.stride(axis) == 0:  # an expanded mask says the same thing many times
@@ -549,4 +384,4 @@ def recognise(mask: Tensor) -> Mask:
     if not bool(((last - first == count) | (count == 0)).all()):
         return unchanged
     first = first.to(mask.device, torch.int32)
-    return Mask((_Spans(first, first + count.to(mask.device), keys),))
+    return Mask((Spans(first, first + count.to(mask.device), keys),))

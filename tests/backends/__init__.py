@@ -1,1 +1,1 @@
-"""Tests of what lies in `regard.backends`."""
+"""Tests of the single backends; what all of them must do stands in `tests/conformance`."""

@@ -64,22 +64,19 @@ def test_known_answers(case: tuple[int, str], monkeypatch: pytest.MonkeyPatch) -
 )  # fmt: skip
 def test_keep_decides_by_seed_and_place(seed: int, head: int, row: int, column: int, dropout: float) -> None:
     """A block that starts anywhere is decided as the scalar version decides each of its places."""
-    heads = torch.tensor([head, head + 1])[:, None, None]
-    rows, columns = torch.tensor([row, row + 7])[:, None], column + torch.arange(0, 70, 13)
-    kept = keep(torch.tensor(seed), heads, rows, columns, dropout)
+    heads, rows = torch.tensor([head, head + 1]), torch.tensor([row, row + 7])
+    kept = keep(torch.tensor(seed), heads, rows, slice(column, column + 70), dropout)
+    assert kept.shape == (2, 2, 70)
     for h in range(2):
         for r in range(2):
-            for c, place in enumerate(columns.tolist()):
-                assert bool(kept[h, r, c]) == scalar_keep(seed, head + h, row + 7 * r, place, dropout)
+            for c in range(0, 70, 13):
+                assert bool(kept[h, r, c]) == scalar_keep(seed, head + h, row + 7 * r, column + c, dropout)
 
 
 @given(st.integers(0, 2**63 - 2), st.floats(0.001, 0.999), st.integers(1, 4), st.integers(1, 5), st.integers(1, 150))
 def test_the_textbook_keeps_the_same(seed: int, dropout: float, heads: int, rows: int, columns: int) -> None:
     """NumPy and torch decide alike."""
-    kept = keep(
-        torch.tensor(seed), torch.arange(heads).view(-1, 1, 1), torch.arange(rows).view(-1, 1),
-        torch.arange(columns), dropout,
-    )  # fmt: skip
+    kept = keep(torch.tensor(seed), torch.arange(heads), torch.arange(rows), slice(0, columns), dropout)
     assert np.array_equal(kept.numpy(), reference.keep(seed, (heads, rows, columns), dropout))
 
 
@@ -94,10 +91,7 @@ def test_threshold() -> None:
 def test_the_share_that_is_dropped(dropout: float) -> None:
     """Over a million weights, and in every row, column and head, the share stays within what chance allows."""
     heads, rows, columns = 4, 512, 512
-    kept = keep(
-        torch.tensor(12345), torch.arange(heads).view(-1, 1, 1), torch.arange(rows).view(-1, 1),
-        torch.arange(columns), dropout,
-    ).double()  # fmt: skip
+    kept = keep(torch.tensor(12345), torch.arange(heads), torch.arange(rows), slice(0, columns), dropout).double()
     spread = math.sqrt(dropout * (1 - dropout))
     for axes, count in (((0, 1, 2), heads * rows * columns), ((1, 2), rows * columns), ((2,), columns), ((1,), rows)):
         error = (kept.mean(axes) - (1 - dropout)).abs().max()
@@ -108,8 +102,7 @@ def test_neighbours_are_independent() -> None:
     """No correlation with the next column, row, head, the column 16 on (one counter), or the next seed."""
 
     def block(seed: int) -> torch.Tensor:
-        places = torch.arange(3).view(-1, 1, 1), torch.arange(512).view(-1, 1), torch.arange(512)
-        return keep(torch.tensor(seed), *places, 0.5).double() * 2 - 1
+        return keep(torch.tensor(seed), torch.arange(3), torch.arange(512), slice(0, 512), 0.5).double() * 2 - 1
 
     kept, other = block(7), block(8)
     pairs = [

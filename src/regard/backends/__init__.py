@@ -10,6 +10,7 @@ from .._inputs import AttentionInputs
 from ..errors import BackendError, nearest
 from ._contract import Backend, refusal
 from ._scores import accumulate_dtype, scores, visible
+from .fused import Fused
 from .math import Math
 from .native import Native
 from .reference import Reference
@@ -27,7 +28,7 @@ __all__ = [
 ]
 
 # Fastest first; `math` accepts everything, so what stands behind it runs only when asked for by name.
-BACKENDS: tuple[Backend, ...] = (Native(), Math(), Reference())
+BACKENDS: tuple[Backend, ...] = (Native(), Fused(), Math(), Reference())
 
 
 class _Chosen(local):

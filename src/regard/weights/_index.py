@@ -130,7 +130,10 @@ def _paired(selectors: tuple[Index, ...], remainder: list[Any], places: list[int
     row, column = (remainder[place] for place in places[-2:])
     if not (isinstance(row, Tensor) and isinstance(column, Tensor) and places[-1] == places[-2] + 1):
         return Plan(selectors, tuple(remainder), None)
-    row, column = torch.broadcast_tensors(row, column)
+    try:
+        row, column = torch.broadcast_tensors(row, column)
+    except RuntimeError:  # the remainder will say so, in torch's words
+        return Plan(selectors, tuple(remainder), None)
     if row.numel() >= _length(selectors[-2]) * _length(selectors[-1]):
         return Plan(selectors, tuple(remainder), None)
     pairs = tuple(

@@ -12,7 +12,7 @@ from .._inputs import AttentionInputs, AttentionResult
 from ..errors import ArgumentError, ShapeError, TooLargeError, nearest
 from ._index import plan
 from ._memory import free_bytes, readable_size
-from ._questions import Question, answer
+from ._questions import Question, answer, full_precision
 from ._source import Index, SoftmaxSource, WeightSource
 
 if TYPE_CHECKING:
@@ -153,6 +153,8 @@ class AttentionWeights:
         sizes = (*part.shape[:2], *(_length(s) for s in (rows, columns)))
         if wanted.pairs is not None:
             found = part.pairs(*wanted.pairs)
+        elif 0 in sizes:
+            found = torch.zeros(sizes, dtype=part.dtype, device=part.device)
         else:
             self._check_fits(sizes, None)
             found = _rectangle(part, rows, columns)
@@ -508,7 +510,9 @@ def _length(selector: Index) -> int:
 def _rectangle(source: WeightSource, rows: Index, columns: Index) -> Tensor:
     if isinstance(rows, slice) and isinstance(columns, slice):
         return answer(Question("tile", source, rows, columns))[0]
-    return source.tile(*(s if isinstance(s, slice) else s.to(source.device) for s in (rows, columns)))
+    row, column = (s if isinstance(s, slice) else s.to(source.device) for s in (rows, columns))
+    with full_precision(source.device.type):
+        return source.tile(row, column)
 
 
 def _bounds(part: slice | None, size: int, name: str) -> slice:
@@ -526,10 +530,12 @@ def _is_edge(distance: Tensor) -> Tensor:
 
 def _first_column(source: WeightSource) -> Tensor:
     """Return the weights `(B, H, L)` on the first key that some query may see."""
+    found = torch.zeros(source.shape[:3], dtype=source.dtype, device=source.device)
+    if source.shape[3] == 0:
+        return found
     first = (source.counts() > 0).to(torch.uint8).argmax(-1)
     rows = torch.arange(source.shape[2], device=source.device)
-    found = torch.zeros(source.shape[:3], dtype=source.dtype, device=source.device)
-    for key in first.unique().tolist() if source.shape[3] else []:
+    for key in first.unique().tolist():
         here = source.pairs(rows, torch.full_like(rows, key))
         found = torch.where((first == key)[..., None], here, found)
     return found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
@@ -12,7 +13,7 @@ from ..backends.native import MOST_TOP, PASSES, cannot_inspect, inspect, with_fa
 from ._source import SoftmaxSource, WeightSource
 from ._stream import Stream
 
-__all__ = ["MACHINES", "Kernel", "KernelMap", "Machine", "Question", "answer"]
+__all__ = ["MACHINES", "Kernel", "KernelMap", "Machine", "Question", "answer", "full_precision"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,10 +132,16 @@ MACHINES: tuple[Machine, ...] = (KernelMap(), Kernel(), Stream())
 
 
 def answer(question: Question) -> tuple[Tensor, ...]:
-    """Ask the first machine that can answer. Sums are kept in full precision, whatever autocast says."""
+    """Ask the first machine that can answer."""
     machine = next(m for m in MACHINES if m.why_not(question) is None)
-    device = question.source.device.type
-    if torch.is_autocast_enabled(device):
-        with torch.autocast(device, enabled=False):
-            return machine.run(question)
-    return machine.run(question)
+    with full_precision(question.source.device.type):
+        return machine.run(question)
+
+
+def full_precision(device: str) -> AbstractContextManager[object]:
+    """Switch autocast off: scores and sums stay in the accumulation dtype."""
+    return (
+        torch.autocast(device, enabled=False)
+        if device != "meta" and torch.is_autocast_enabled(device)
+        else nullcontext()
+    )

@@ -70,6 +70,13 @@ class WeightSource(ABC):
         x = self.inputs
         return any(t is not None and t.requires_grad for t in (x.query, x.key, x.position_bias, x.bias))
 
+    def rectangle(self, rows: Index, columns: Index) -> tuple[AttentionInputs, slice, slice]:
+        """Return a call and two slices of it that hold the rectangle: positions are gathered, slices left alone."""
+        if isinstance(rows, slice) and isinstance(columns, slice):
+            return self.inputs, rows, columns
+        part = _gathered(self.inputs, rows, columns)
+        return part, slice(0, part.query.shape[2]), slice(0, part.key.shape[2])
+
     @abstractmethod
     def scores(self, rows: Index, columns: Index) -> Tensor:
         """Return the scores of a rectangle in natural logs, hidden keys at -inf; differentiable."""
@@ -286,10 +293,7 @@ class SoftmaxSource(WeightSource):
 
     def scores(self, rows: Index, columns: Index) -> Tensor:
         """Return `scale · QKᵀ (→ softcap) + bias`, hidden keys at -inf."""
-        if isinstance(rows, slice) and isinstance(columns, slice):
-            return scores(self.inputs, rows, columns)
-        # Rows and columns that are no slices: cut the call down to them, then take the whole of it.
-        return scores(_gathered(self.inputs, rows, columns), slice(0, None), slice(0, None))
+        return scores(*self.rectangle(rows, columns))
 
     def fresh_scores(self, rows: Index, columns: Index) -> Tensor:
         """Return the scores in base 2; only blocks that the mask cuts are masked."""
@@ -347,7 +351,7 @@ def _gathered(x: AttentionInputs, rows: Index, columns: Index) -> AttentionInput
         bias = along if bias is None else bias + along
     return replace(
         x, query=x.query[:, :, rows], key=x.key[:, :, columns], value=x.value[:, :, columns], start=None, stop=None,
-        dense_mask=seen, position_bias=None, bias=bias,
+        dense_mask=seen, position_bias=None, bias=bias, causal=False,
     )  # fmt: skip
 
 
