@@ -110,11 +110,31 @@ void copy_rows(Rows<const T> from, int64_t begin, int64_t end, int64_t width, in
             load_units(from[i], u, width, Products{}));
 }
 
+// Keys and values of the next block, asked for row by row while this one is
+// worked on: they are far away (a head of 4096 keys does not fit the second
+// cache), and broadcast reads do not look like a stream to the hardware.
+struct Ahead {
+  const char *key, *value;
+  int64_t key_step, value_step, key_bytes, value_bytes, left; // rows
+
+  REGARD_INLINE void rows(int64_t count) {
+    for (; count > 0 && left > 0; --count, --left) {
+      for (int64_t i = 0; i < key_bytes; i += 64)
+        __builtin_prefetch(key + i, 0, 2);
+      for (int64_t i = 0; i < value_bytes; i += 64)
+        __builtin_prefetch(value + i, 0, 2);
+      key += key_step;
+      value += value_step;
+    }
+  }
+};
+
 template <class T, class Products> struct Blocks {
   using Unit = typename Products::Unit;
   const Head<T, Products> &head;
   Unit *key_scratch, *value_scratch;
   Operand<Unit> keys, values;
+  Ahead ahead;
 
   static int64_t key_stride(int64_t width) {
     return round_up(ceil_div(width, Products::kPerUnit), kLanes);
@@ -135,6 +155,14 @@ template <class T, class Products> struct Blocks {
       keys = {key_scratch, stride};
     }
     prepare_values(begin, end, Products{});
+    const int64_t element = sizeof(T);
+    ahead = {reinterpret_cast<const char *>(head.key[end]),
+             reinterpret_cast<const char *>(head.value[end]),
+             head.key.stride * element,
+             head.value.stride * element,
+             head.width * element,
+             head.value_width * element,
+             smaller<int64_t>(kBlock, head.keys - end)};
   }
 
 private:
@@ -304,6 +332,7 @@ template <class Unit, class Products> struct WeightTiles {
   Vec factor;
   const float *reference;
   float *most, *sums, *area;
+  Ahead &ahead;
 
   template <int kV> struct Lanes {
     const WeightTiles &t;
@@ -318,8 +347,10 @@ template <class Unit, class Products> struct WeightTiles {
   };
   template <int kV> REGARD_INLINE void run(int v) const {
     int64_t key = begin;
-    for (; key + kTileRows <= end; key += kTileRows)
+    for (; key + kTileRows <= end; key += kTileRows) {
+      ahead.rows(2);
       Lanes<kV>{*this, v, key}.template run<kTileRows>();
+    }
     if (key < end)
       with_rows<kTileRows - 1>(end - key, Lanes<kV>{*this, v, key});
   }
@@ -558,7 +589,7 @@ template <class T, class Products> struct Forward {
     float *scores = reinterpret_cast<float *>(at);
     at += size_t(kBlock) * kGroup * 4;
     Blocks<T, Products> blocks{head, reinterpret_cast<Unit *>(at),
-                               reinterpret_cast<Unit *>(at + layout.key_bytes), {}, {}};
+                               reinterpret_cast<Unit *>(at + layout.key_bytes), {}, {}, {}};
     at += layout.key_bytes + layout.value_bytes;
 
     unsigned char *memory = at;
@@ -622,7 +653,7 @@ private:
 
   // Whether a block went through in one pass (weight_tile): it is one run that
   // needs no change of scores, and no score is far above the reference.
-  bool run_block_at_once(Group &group, const Blocks<T, Products> &blocks, Vec factor,
+  bool run_block_at_once(Group &group, Blocks<T, Products> &blocks, Vec factor,
                          const Run &run, int32_t block, float *scores) const {
     alignas(64) float most[kGroup];
     alignas(64) float sums[kBlock / kPart][kGroup] = {};
@@ -638,7 +669,7 @@ private:
       for_lane_tiles(run, WeightTiles<Unit, Products>{
                               blocks.keys.units, static_cast<Unit *>(group.queries),
                               blocks.keys.stride, layout.units, begin - block, end - block, factor,
-                              group.most, most, sums[part], scores});
+                              group.most, most, sums[part], scores, blocks.ahead});
       begin = end;
     }
     for (int v = first; v < last; ++v) {
@@ -665,7 +696,7 @@ private:
     return smaller(end, (begin / kPart + 1) * kPart);
   }
 
-  void run_block(Group &group, const Head<T, Products> &head, const Blocks<T, Products> &blocks,
+  void run_block(Group &group, const Head<T, Products> &head, Blocks<T, Products> &blocks,
                  const Scoring &scoring, Vec factor, int32_t block, int32_t block_end,
                  uint32_t head_number, float *scores) const {
     Run runs[kBlock / kSubBlock];
