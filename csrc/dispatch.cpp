@@ -90,12 +90,12 @@ int check(const regard_args &a) {
   return REGARD_OK;
 }
 
-bool cell_side(int64_t side) { return side == 16 || side == 32 || (side > 0 && side % 64 == 0); }
-
 int check_forward(const regard_args &a) {
-  if (a.map && (!cell_side(a.map_rows) || !cell_side(a.map_columns)))
+  const bool rows_fit = a.map_rows == 16 || a.map_rows == 32 || a.map_rows % 64 == 0;
+  if (a.map && (a.map_rows <= 0 || !rows_fit || a.map_columns <= 0 || a.map_columns % 64 != 0))
     return fail(REGARD_BAD_ARGUMENT,
-                "cells of %lld x %lld: a side is 16, 32 or a multiple of 64",
+                "cells of %lld x %lld: rows are 16, 32 or a multiple of 64, columns a multiple "
+                "of 64",
                 (long long)a.map_rows, (long long)a.map_columns);
   return REGARD_OK;
 }

@@ -23,7 +23,8 @@
 
 namespace {
 
-constexpr int kBlock = 64; // keys; a multiple of 64
+constexpr int kBlock = 128; // keys; a multiple of 64
+constexpr int kPart = 64;    // keys summed at once; cells of the map are multiples
 constexpr float kSlack = 16; // in units of log2
 
 // One group's share of the scratch area.
@@ -152,13 +153,12 @@ private:
     const int64_t stride = value_stride(head.value_width);
     Unit *to = value_scratch;
     for (int64_t i = begin; i < end; i += 2, to += stride) {
-      const uint16_t *low = bits_of(head.value[i]), *high = bits_of(head.value[i + 1]);
+      const bool alone = i + 1 == end;
+      const uint16_t *low = bits_of(head.value[i]);
+      const uint16_t *high = alone ? low : bits_of(head.value[i + 1]);
       for (int64_t u = 0; u < stride; u += kLanes) {
         const int n = int(smaller<int64_t>(kLanes, head.value_width - u));
-        const Half a = n == kLanes ? load_half(low + u) : load_half_first(low + u, n);
-        Half b = {};
-        if (i + 1 < end)
-          b = n == kLanes ? load_half(high + u) : load_half_first(high + u, n);
+        const Half a = load_half_first(low + u, n), b = load_half_first(high + u, alone ? 0 : n);
         store_int(to + u, pair_halves(a, b));
       }
     }
@@ -203,6 +203,57 @@ REGARD_INLINE void score_tile(const typename Products::Unit *keys, int64_t strid
   }
 }
 
+// A weight that must not be seen is -0, so that a value that is not finite
+// can be kept out of it; every other weight is +0 or more.
+template <bool kCut, class Products>
+REGARD_INLINE Vec weight(Vec score, Vec most, Vec factor) {
+  const Vec x = (score - most) * factor;
+  const Vec p = Products::kPerUnit == 2 ? fast_exp2(x) : exp2(x);
+  return kCut ? select((Int)(score == splat(-kInfinity)), splat(-0.0f), p) : p;
+}
+
+#ifdef REGARD_HAS_DOT_BFLOAT16
+REGARD_INLINE void store_weights(float *area, int64_t key, Vec low, Vec high, PairProducts) {
+  store_int(reinterpret_cast<int32_t *>(area) + key / 2 * kGroup, pair_bfloat16(low, high));
+}
+#endif
+REGARD_INLINE void store_weights(float *area, int64_t key, Vec first, Vec second, FloatProducts) {
+  store(area + key * kGroup, first);
+  store(area + (key + 1) * kGroup, second);
+}
+
+// Passes 1 and 4 in one, under the reference maximum of the blocks before:
+// scores never leave the registers. Their own maximum is noted, so that the
+// caller can see whether the reference was too low.
+template <class Products, int kR, int kV>
+REGARD_INLINE void weight_tile(const typename Products::Unit *keys, int64_t stride,
+                               const typename Products::Unit *queries, int64_t units, Vec factor,
+                               const float *reference, float *most, float *sums, float *area,
+                               int64_t key) {
+  Vec sum[kR][kV] = {};
+  multiply_tile<Products, Along::kRows, kR, kV>(keys, stride, queries, units, sum);
+#pragma GCC unroll 8
+  for (int v = 0; v < kV; ++v) {
+    const Vec base = load(reference + v * kLanes);
+    Vec highest = load(most + v * kLanes), total = load(sums + v * kLanes);
+#pragma GCC unroll 8
+    for (int r = 0; r < kR; r += 2) {
+      const bool alone = r + 1 == kR;
+      highest = largest(sum[r][v], highest);
+      const Vec low = weight<false, Products>(sum[r][v], base, factor);
+      Vec high = Vec{};
+      if (!alone) {
+        highest = largest(sum[r + 1 - alone][v], highest);
+        high = weight<false, Products>(sum[r + 1 - alone][v], base, factor);
+      }
+      total = total + (low + high);
+      store_weights(area + v * kLanes, key + r, low, high, Products{});
+    }
+    store(most + v * kLanes, highest);
+    store(sums + v * kLanes, total);
+  }
+}
+
 // Pass 5, one tile: kR columns of the values, added to the output.
 template <class Products, int kR, int kV>
 REGARD_INLINE void output_tile(const typename Products::Unit *values, int64_t stride,
@@ -244,6 +295,33 @@ template <class Unit, class Products> struct ScoreTiles {
       Lanes<kV>{*this, v, key}.template run<kTileRows>();
     if (key < count)
       with_rows<kTileRows - 1>(count - key, Lanes<kV>{*this, v, key});
+  }
+};
+
+template <class Unit, class Products> struct WeightTiles {
+  const Unit *keys, *queries;
+  int64_t stride, units, begin, end; // keys of the block
+  Vec factor;
+  const float *reference;
+  float *most, *sums, *area;
+
+  template <int kV> struct Lanes {
+    const WeightTiles &t;
+    int v;
+    int64_t key;
+    template <int kR> REGARD_INLINE void run() const {
+      weight_tile<Products, kR, kV>(t.keys + key * t.stride, t.stride, t.queries + v * kLanes,
+                                    t.units, t.factor, t.reference + v * kLanes,
+                                    t.most + v * kLanes, t.sums + v * kLanes,
+                                    t.area + v * kLanes, key);
+    }
+  };
+  template <int kV> REGARD_INLINE void run(int v) const {
+    int64_t key = begin;
+    for (; key + kTileRows <= end; key += kTileRows)
+      Lanes<kV>{*this, v, key}.template run<kTileRows>();
+    if (key < end)
+      with_rows<kTileRows - 1>(end - key, Lanes<kV>{*this, v, key});
   }
 };
 
@@ -299,15 +377,6 @@ inline void move_reference(Group &group, const Vec factor, int64_t value_width) 
       store(at, load(at) * rescale);
     }
   }
-}
-
-// A weight that must not be seen is -0, so that a value that is not finite
-// can be kept out of it; every other weight is +0 or more.
-template <bool kCut, class Products>
-REGARD_INLINE Vec weight(Vec score, Vec most, Vec factor) {
-  const Vec x = (score - most) * factor;
-  const Vec p = Products::kPerUnit == 2 ? fast_exp2(x) : exp2(x);
-  return kCut ? select((Int)(score == splat(-kInfinity)), splat(-0.0f), p) : p;
 }
 
 // Pass 4 for keys [begin, end) of a run: exponentials in place, their sums
@@ -476,10 +545,10 @@ template <class T, class Products> struct Forward {
   }
 
   void run_item(int64_t number, unsigned char *scratch) const {
-    // Long rows first: what is left at the end is short, and threads finish
-    // together.
-    const int64_t head_number = number % (a.batch * a.heads);
-    const int64_t part = layout.per_head - 1 - number / (a.batch * a.heads);
+    // Head by head, so that its keys and values stay in the cache; the last
+    // rows first, which under a causal mask are the longest.
+    const int64_t head_number = number / layout.per_head;
+    const int64_t part = layout.per_head - 1 - number % layout.per_head;
     const int64_t b = head_number / a.heads, h = head_number % a.heads;
     const Head<T, Products> head(a, b, h);
     const Scoring scoring(a, b, h);
@@ -551,11 +620,61 @@ private:
     __builtin_memset(group.output, 0, size_t(layout.value_width) * kGroup * 4);
   }
 
+  // Whether a block went through in one pass (weight_tile): it is one run that
+  // needs no change of scores, and no score is far above the reference.
+  bool run_block_at_once(Group &group, const Blocks<T, Products> &blocks, Vec factor,
+                         const Run &run, int32_t block, float *scores) const {
+    alignas(64) float most[kGroup];
+    alignas(64) float sums[kBlock / kPart][kGroup] = {};
+    const int first = run.quad_begin * kQuadVectors, last = run.quad_end * kQuadVectors;
+    for (int v = first; v < last; ++v) {
+      store(most + v * kLanes, splat(-kInfinity));
+      if (any((Int)(load(group.most + v * kLanes) == splat(-kInfinity))))
+        return false;
+    }
+    int part = 0;
+    for (int32_t begin = run.begin; begin < run.end; ++part) {
+      const int32_t end = part_end(begin, run.end);
+      for_lane_tiles(run, WeightTiles<Unit, Products>{
+                              blocks.keys.units, static_cast<Unit *>(group.queries),
+                              blocks.keys.stride, layout.units, begin - block, end - block, factor,
+                              group.most, most, sums[part], scores});
+      begin = end;
+    }
+    for (int v = first; v < last; ++v) {
+      const Vec above = (load(most + v * kLanes) - load(group.most + v * kLanes)) * factor;
+      if (any((Int)(above > splat(kSlack))))
+        return false;
+    }
+    part = 0;
+    for (int32_t begin = run.begin; begin < run.end; ++part) {
+      add_sums(group, run, factor, begin, sums[part]);
+      begin = part_end(begin, run.end);
+    }
+    return true;
+  }
+
+  void add_sums(Group &group, const Run &run, Vec factor, int32_t begin, const float *sums) const {
+    for (int v = run.quad_begin * kQuadVectors; v < run.quad_end * kQuadVectors; ++v)
+      store(group.total + v * kLanes, load(group.total + v * kLanes) + load(sums + v * kLanes));
+    group.map.add(begin, run, factor, sums, group.most);
+  }
+
+  // Sums are taken over kPart keys at a time, map or no map.
+  static int32_t part_end(int32_t begin, int32_t end) {
+    return smaller(end, (begin / kPart + 1) * kPart);
+  }
+
   void run_block(Group &group, const Head<T, Products> &head, const Blocks<T, Products> &blocks,
                  const Scoring &scoring, Vec factor, int32_t block, int32_t block_end,
                  uint32_t head_number, float *scores) const {
     Run runs[kBlock / kSubBlock];
     const int count = group.visible.plan(block, block_end, runs);
+    if (count == 1 && scoring.plain && !runs[0].cut && !(a.dropout > 0) &&
+        run_block_at_once(group, blocks, factor, runs[0], block, scores)) {
+      add_values(group, head, blocks, runs[0], block, false, scores);
+      return;
+    }
     for (int i = 0; i < kGroup; ++i)
       group.block_most[i] = -kInfinity;
     for (int i = 0; i < count; ++i) {
@@ -588,17 +707,14 @@ private:
     constexpr bool kPair = Products::kPerUnit == 2;
     const bool pair = kPair && !(a.dropout > 0);
     for (int32_t begin = run.begin; begin < run.end;) {
-      const int32_t end = group.map.part_end(begin, run.end);
+      const int32_t end = part_end(begin, run.end);
       alignas(64) float sums[kGroup] = {};
       const auto pass = pair ? (cut ? exponentials<true, kPair, Products>
                                     : exponentials<false, kPair, Products>)
                              : (cut ? exponentials<true, false, Products>
                                     : exponentials<false, false, Products>);
       pass(group, run, factor, begin - block, end - block, scores, sums);
-      for (int v = run.quad_begin * kQuadVectors; v < run.quad_end * kQuadVectors; ++v)
-        store(group.total + v * kLanes,
-              load(group.total + v * kLanes) + load(sums + v * kLanes));
-      group.map.add(begin, run, factor, sums, group.most);
+      add_sums(group, run, factor, begin, sums);
       begin = end;
     }
   }

@@ -28,11 +28,6 @@ struct MapRecord {
     columns = cell_columns;
   }
 
-  // Where the cell of key `begin` ends, at most at `end`.
-  REGARD_INLINE int32_t part_end(int32_t begin, int32_t end) const {
-    return columns ? int32_t(smaller<int64_t>(end, (begin / columns + 1) * columns)) : end;
-  }
-
   // Adds the sums of a part of a run, taken under `most`.
   void add(int32_t begin, const Run &run, Vec factor, const float *sums, const float *most) {
     if (!columns)

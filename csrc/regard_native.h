@@ -85,7 +85,7 @@ typedef struct {
   float *lse;
   /* Mean over the rows of a cell of the sum over its keys of the weights
    * before dropout: (B, H, ceil(L/map_rows), ceil(S/map_columns)) contiguous.
-   * A cell side is 16, 32 or a multiple of 64. */
+   * map_rows is 16, 32 or a multiple of 64, map_columns a multiple of 64. */
   float *map;
   int64_t map_rows, map_columns;
 
