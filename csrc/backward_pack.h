@@ -64,13 +64,13 @@ void pack_down(const Block<T> &x, int64_t stride, typename Products::Unit *out) 
   }
 }
 
-// The same, cut into panels: see PanelProduct. Units beyond the last row, up
-// to `units`, are not written.
+// The same from unit `begin` on, cut into panels of `units` units: see
+// PanelProduct.
 template <class Products, class T>
-void pack_panels(const Block<T> &x, int64_t units, typename Products::Unit *out) {
+void pack_panels(const Block<T> &x, int64_t units, int64_t begin, typename Products::Unit *out) {
   constexpr int kPer = Products::kPerUnit;
   for_panels(ceil_div(x.width, kLanes), [&](int64_t first, int64_t width) {
-    float *to = reinterpret_cast<float *>(out) + first * kLanes * units;
+    float *to = reinterpret_cast<float *>(out) + (first * units + begin * width) * kLanes;
     for (int64_t i = 0; i < x.rows; i += kPer) {
       const T *low = x.data[i], *high = i + 1 < x.rows ? x.data[i + 1] : nullptr;
       for (int64_t v = first; v < first + width; ++v, to += kLanes)

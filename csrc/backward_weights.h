@@ -100,6 +100,29 @@ REGARD_INLINE void weights_of(bool cut, bool drop, const Strip &strip, const Row
          : weights_of_strip<false, false, kFast>(strip, rows);
 }
 
+// One word per key, one bit per query of the group that sees it.
+inline void visible_bits(const Strip &strip, int64_t rows, uint64_t *visible) {
+  for (int r = 0; r < strip.count; ++r) {
+    visible[r] = 0;
+    for (int v = strip.begin; v < strip.end; ++v) {
+      const Int seen = ~(Int)(load(strip.scores + r * kGroup + v * kLanes) == splat(-kInfinity));
+      const Int real = (Int)(iota() < splat_int(int32_t(rows - v * kLanes)));
+      visible[r] |= uint64_t(bits_of_lanes(seen & real)) << (v * kLanes);
+    }
+  }
+}
+
+// sum[e] += factor * row[e].
+template <class T>
+REGARD_INLINE void add_scaled(float factor, const T *row, int64_t width, float *sum) {
+  for (int64_t e = 0; e < width; e += kLanes) {
+    const int n = int(smaller<int64_t>(kLanes, width - e));
+    store_elements(sum + e,
+                   multiply_add(splat(factor), load_elements(row + e, n), load_elements(sum + e, n)),
+                   n);
+  }
+}
+
 // The derivative of the softcap, 1 - tanh^2, from raw products.
 inline void slopes_of_strip(const Strip &strip, float softcap_factor, float *slopes) {
   for (int r = 0; r < strip.count; ++r)
