@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 
 from tests.native import library
-from tests.native.gradients import backward
+from tests.native.gradients import prepared
 
 CASES = [  # name, batch, heads, kv heads, n, width, causal, dropout
     ("n = 2048", 1, 8, 8, 2048, 64, False, 0.0),
@@ -65,6 +65,7 @@ def case(dtype, seconds, b, h, g, n, e, causal, dropout):
         stop = torch.arange(1, n + 1, dtype=torch.int32)[None, None]
         options["spans"] = (torch.zeros_like(stop), stop)
     output, lse, _ = library.forward(q, k, v, **options)
+    call, _results = prepared(q, k, v, output, lse, d, **options)
     leaves = [x.detach().requires_grad_() for x in (q, k, v)]
 
     def of_torch():
@@ -74,7 +75,7 @@ def case(dtype, seconds, b, h, g, n, e, causal, dropout):
     return least(
         [
             lambda: library.forward(q, k, v, **options),
-            lambda: backward(q, k, v, output, lse, d, **options),
+            lambda: library.call("backward", call),
             of_torch,
         ],
         seconds,

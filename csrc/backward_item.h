@@ -34,7 +34,6 @@ template <class T, class Products> struct BackwardItem {
     Visible visible;
     RowStatistics rows;
     int64_t row, count; // first query, queries
-    bool finite;        // its Q and dO
     Unit *query, *grad_output; // turned
     float *grad_query;         // turned
     Unit *weights, *grad_scores; // [key][kGroup], pairs of queries
@@ -55,10 +54,13 @@ template <class T, class Products> struct BackwardItem {
   Gradient<T> grad_key, grad_value;
   int64_t groups;
   Group group[kMostStripGroups];
-  Unit *query_panels, *grad_panels, *keys, *values, *key_pairs;
+  const bool keys_in_place, values_in_place;
+  Unit *query_panels, *grad_panels, *packed_keys, *packed_values, *packed_pairs;
+  UnitRows<Unit> keys, values, key_pairs; // of the block
   float *scores, *products, *slopes;
   DiagonalSums diagonals;
-  bool keys_finite;
+  bool finite;               // K of the block, Q and dO; asked only where something is hidden
+  bool queries_known, queries_are_finite;
   Share shares[kMostRuns][kMostStripGroups];
   uint64_t keep[kMostBlockKeys];
 
@@ -72,7 +74,10 @@ template <class T, class Products> struct BackwardItem {
         key{rows_of<const T>(a.key, b, g), a.keys, a.head_dim},
         value{rows_of<const T>(a.value, b, g), a.keys, a.value_dim},
         output{rows_of<const T>(a.output, b, h), a.queries, a.value_dim},
-        grad_output{rows_of<const T>(a.grad_output, b, h), a.queries, a.value_dim} {
+        grad_output{rows_of<const T>(a.grad_output, b, h), a.queries, a.value_dim},
+        keys_in_place(units_in_place<Products>(key)),
+        values_in_place(units_in_place<Products>(value)) {
+    queries_known = false;
     lay_out(scratch, g);
   }
 
@@ -117,9 +122,10 @@ private:
     }
     query_panels = reinterpret_cast<Unit *>(take(layout.strip / kPer * layout.key_width * 4));
     grad_panels = reinterpret_cast<Unit *>(take(layout.strip / kPer * layout.value_width * 4));
-    keys = reinterpret_cast<Unit *>(take(layout.block * layout.key_stride * 4));
-    values = reinterpret_cast<Unit *>(take(layout.block * layout.value_stride * 4));
-    key_pairs = kPair ? reinterpret_cast<Unit *>(take(layout.block / 2 * layout.key_width * 4)) : keys;
+    packed_keys = reinterpret_cast<Unit *>(take(layout.block * layout.key_stride * 4));
+    packed_values = reinterpret_cast<Unit *>(take(layout.block * layout.value_stride * 4));
+    packed_pairs =
+        kPair ? reinterpret_cast<Unit *>(take(layout.block / 2 * layout.key_width * 4)) : nullptr;
     scores = reinterpret_cast<float *>(take(kStrip * kGroup * 4));
     products = reinterpret_cast<float *>(take(kStrip * kGroup * 4));
     slopes = reinterpret_cast<float *>(take(kStrip * kGroup * 4));
@@ -165,11 +171,7 @@ private:
     if (x.visible.begin >= x.visible.end)
       return;
     const Block<T> q = query.from(x.row, kGroup), d = grad_output.from(x.row, kGroup);
-    pack_turned<Products>(q, x.query);
-    pack_turned<Products>(d, x.grad_output);
-    pack_panels<Products>(q, layout.strip / kPer, i * kGroup / kPer, query_panels);
-    pack_panels<Products>(d, layout.strip / kPer, i * kGroup / kPer, grad_panels);
-    x.finite = all_finite(q) && all_finite(d);
+    // Straight through the rows first: that is how they come fastest.
     const int64_t at = (b * a.heads + h) * a.queries + x.row;
     for (int64_t lane = 0; lane < kGroup; ++lane) {
       const bool real = lane < x.count;
@@ -180,20 +182,20 @@ private:
                      (a.grad_lse ? a.grad_lse[at + lane] : 0.0f)
                : 0.0f;
     }
+    pack_turned<Products>(q, x.query);
+    pack_turned<Products>(d, x.grad_output);
+    pack_panels<Products>(q, layout.strip / kPer, i * kGroup / kPer, query_panels);
+    pack_panels<Products>(d, layout.strip / kPer, i * kGroup / kPer, grad_panels);
   }
 
   void run_block(int32_t block) {
     const int32_t begin = int32_t(block * layout.block);
     const int32_t end = int32_t(smaller<int64_t>(begin + layout.block, a.keys));
-    const Block<T> k = key.from(begin, end - begin);
-    pack_rows<Products>(k, layout.key_stride, keys);
-    pack_rows<Products>(value.from(begin, end - begin), layout.value_stride, values);
-    if constexpr (kPair)
-      pack_down<Products>(k, layout.key_width, key_pairs);
+    prepare(begin, end);
     bool cut = false;
     for (int64_t i = 0; i < groups; ++i)
       cut |= plan(group[i], begin, end);
-    keys_finite = !cut || all_finite(k);
+    finite = !cut || (queries_finite() && all_finite(key.from(begin, end - begin)));
     __builtin_memset(shares, 0, sizeof shares);
 
     // The sums of this block are needed from here on where runs are careful.
@@ -227,6 +229,34 @@ private:
     chain.done(place, block + 1);
   }
 
+  // Pass 1.
+  void prepare(int32_t begin, int32_t end) {
+    const Block<T> k = key.from(begin, end - begin), v = value.from(begin, end - begin);
+    keys = {packed_keys, layout.key_stride};
+    values = {packed_values, layout.value_stride};
+    if (keys_in_place)
+      keys = {reinterpret_cast<const Unit *>(k.data[0]), k.data.stride / kPer};
+    else
+      pack_rows<Products>(k, layout.key_stride, packed_keys);
+    if (values_in_place)
+      values = {reinterpret_cast<const Unit *>(v.data[0]), v.data.stride / kPer};
+    else
+      pack_rows<Products>(v, layout.value_stride, packed_values);
+    key_pairs = keys;
+    if constexpr (kPair) {
+      pack_down<Products>(k, layout.key_width, packed_pairs);
+      key_pairs = {packed_pairs, layout.key_width};
+    }
+  }
+
+  bool queries_finite() {
+    if (!queries_known)
+      queries_are_finite = all_finite(query.from(row, layout.strip)) &&
+                           all_finite(grad_output.from(row, layout.strip));
+    queries_known = true;
+    return queries_are_finite;
+  }
+
   bool plan(Group &x, int32_t begin, int32_t end) {
     const int32_t from = larger<int32_t>(begin, x.visible.begin / kSubBlock * kSubBlock);
     const int32_t to =
@@ -242,7 +272,7 @@ private:
   template <class Enter>
   void run_keys(const Group &x, int i, const Run &run, int32_t block_begin, const Enter &enter) {
     const bool cut = run.cut || scoring.masks || scoring.position_bias;
-    const bool careful = cut && !(x.finite && keys_finite);
+    const bool careful = cut && !finite;
     const int32_t first = run.begin - block_begin, last = run.end - block_begin;
     if (careful)
       enter();
@@ -261,6 +291,10 @@ private:
         strip.scores = reinterpret_cast<float *>(x.weights + at * kGroup);
         strip.products = reinterpret_cast<float *>(x.grad_scores + at * kGroup);
       }
+      if (i == 0) { // the same rows of the next block, while there is time
+        prefetch_rows(key, block_begin + layout.block + at, strip.count);
+        prefetch_rows(value, block_begin + layout.block + at, strip.count);
+      }
       uint64_t visible[kStrip];
       make_strip(x, i, run, strip, block_begin + at, cut, careful ? visible : nullptr);
       if (careful)
@@ -270,7 +304,7 @@ private:
     }
     if (careful)
       return;
-    column_products<Products>(key_pairs + first / kPer * layout.key_width, layout.key_width,
+    column_products<Products>(key_pairs.units + first / kPer * key_pairs.stride, key_pairs.stride,
                               a.head_dim, x.grad_pairs + first / kPer * kGroup,
                               ceil_div(last - first, kPer), strip.begin, strip.end, x.grad_query);
     const int32_t lanes_end = smaller(run.quad_end * kQuad, int32_t(round_up(x.count, kPer)));
@@ -282,9 +316,9 @@ private:
   void make_strip(const Group &x, int i, const Run &run, const Strip &strip, int32_t begin, bool cut,
                   uint64_t *visible) {
     const int64_t at = begin % layout.block;
-    row_products<Products>(keys + at * layout.key_stride, layout.key_stride, strip.count, x.query,
+    row_products<Products>(keys.units + at * keys.stride, keys.stride, strip.count, x.query,
                            layout.key_units, strip.begin, strip.end, strip.scores);
-    row_products<Products>(values + at * layout.value_stride, layout.value_stride, strip.count,
+    row_products<Products>(values.units + at * values.stride, values.stride, strip.count,
                            x.grad_output, layout.value_units, strip.begin, strip.end,
                            strip.products);
     const bool softcap = scoring.softcap > 0;

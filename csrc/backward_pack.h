@@ -42,6 +42,27 @@ template <class T> struct Block {
   }
 };
 
+// Row i starts `stride` units times i further.
+template <class Unit> struct UnitRows {
+  const Unit *units;
+  int64_t stride;
+};
+
+// Whether rows can be read as units where they lie: they hold whole units, and
+// are not so far apart that they compete for the same places of the cache.
+template <class Products, class T> bool units_in_place(const Block<T> &x) {
+  constexpr int kPer = Products::kPerUnit;
+  return sizeof(T) * kPer == sizeof(typename Products::Unit) && x.width % kPer == 0 &&
+         x.data.stride % kPer == 0 && x.data.stride * int64_t(sizeof(T)) <= 1024;
+}
+
+// Asks for `count` rows from `row` on, as far as there are rows.
+template <class T> REGARD_INLINE void prefetch_rows(const Block<T> &x, int64_t row, int64_t count) {
+  for (int64_t i = row; i < smaller(row + count, x.rows); ++i)
+    for (int64_t e = 0; e < x.width; e += int64_t(64 / sizeof(T)))
+      __builtin_prefetch(x.data[i] + e);
+}
+
 // out[row][unit] with `stride` units a row, a multiple of kLanes.
 template <class Products, class T>
 void pack_rows(const Block<T> &x, int64_t stride, typename Products::Unit *out) {

@@ -104,6 +104,11 @@ private:
       for (int v = 0; v < kV; ++v)
         sum[r][v] = load(at[r] + v * kLanes);
     }
+#pragma GCC unroll 16
+    for (int r = 0; r < kR; ++r)
+#pragma GCC unroll 8
+      for (int v = 0; v < kV; ++v)
+        __builtin_prefetch(at[r] + kR * sums.stride + v * kLanes, 1);
     const Unit *panel = panels + first * kLanes * strip_units;
     for (int64_t g = 0; g < groups; ++g) {
       const Unit *a = weights + g * group_stride + key * kUnits;

@@ -77,8 +77,8 @@ def gradients(q, k, v, grad_output, grad_lse=None, *, scale=None, softcap=0.0, s
     }
 
 
-def backward(q, k, v, output, lse, grad_output, grad_lse=None, bias_gradient=None, **options):
-    """The same from the library; results start as NaN, so what is not written shows."""
+def prepared(q, k, v, output, lse, grad_output, grad_lse=None, bias_gradient=None, **options):
+    """The arguments of a backward call and its results, NaN so far: what is not written shows."""
     b, h, n, _ = q.shape
     s = k.shape[2]
     a = library.arguments(q, k, v, **options)
@@ -96,6 +96,12 @@ def backward(q, k, v, output, lse, grad_output, grad_lse=None, bias_gradient=Non
     if bias_gradient is not None:
         found["bias"] = torch.full((b, h, n, s), torch.nan, dtype=bias_gradient)
         a.grad_bias = library.matrix(found["bias"], (b, h, n, s))
+    return a, found
+
+
+def backward(*given, **options):
+    """The same as `gradients` from the library, output and lse in front of the gradients."""
+    a, found = prepared(*given, **options)
     library.call("backward", a)
     return found
 
