@@ -18,13 +18,13 @@
 //   5. products of values and weights, added to the output.
 #pragma once
 
+#include "blocks.h"
+#include "decode.h"
+#include "forward_tiles.h"
 #include "map.h"
-#include "scores.h"
 
 namespace {
 
-constexpr int kBlock = 128; // keys; a multiple of 64
-constexpr int kPart = 64;    // keys summed at once; cells of the map are multiples
 constexpr float kSlack = 16; // in units of log2
 
 // One group's share of the scratch area.
@@ -38,47 +38,6 @@ struct Group {
   float *output;                        // [Ev][kGroup]
   MapRecord map;
 };
-
-// One head as the products read it.
-template <class T, class Products> struct Head {
-  using Unit = typename Products::Unit;
-  // Elements are their own units: keys need no rewriting.
-  static constexpr bool kDirectKeys = sizeof(T) * Products::kPerUnit == sizeof(Unit);
-  static constexpr bool kDirectValues = kDirectKeys && Products::kPerUnit == 1;
-
-  Rows<const T> query, key, value;
-  Rows<T> output;
-  int64_t width, value_width, keys;
-
-  Head(const regard_args &a, int64_t b, int64_t h) {
-    const int64_t g = h / (a.heads / a.kv_heads);
-    query = rows_of<const T>(a.query, b, h);
-    key = rows_of<const T>(a.key, b, g);
-    value = rows_of<const T>(a.value, b, g);
-    output = rows_of<T>(a.output, b, h);
-    width = a.head_dim;
-    value_width = a.value_dim;
-    keys = a.keys;
-  }
-  int64_t units() const { return ceil_div(width, Products::kPerUnit); }
-};
-
-// Products are taken directly from keys [begin, begin + count) at
-// `units + r * stride`, from values as the pass needs them.
-template <class Unit> struct Operand {
-  const Unit *units;
-  int64_t stride;
-};
-
-// kLanes units of a row from unit u on; beyond the row's width they are zero.
-template <class T> REGARD_INLINE Vec load_units(const T *row, int64_t u, int64_t width, FloatProducts) {
-  return load_elements(row + u, int(smaller<int64_t>(kLanes, width - u)));
-}
-#ifdef REGARD_HAS_DOT_BFLOAT16
-REGARD_INLINE Vec load_units(const Bfloat16 *row, int64_t u, int64_t width, PairProducts) {
-  return as_vec(load_pairs(bits_of(row) + 2 * u, int(smaller<int64_t>(2 * kLanes, width - 2 * u))));
-}
-#endif
 
 // The queries of a group, turned to [unit][lane].
 template <class T, class Products>
@@ -99,254 +58,6 @@ void turn_queries(const Head<T, Products> &head, int64_t row, int64_t queries, v
     }
   }
 }
-
-// Rows [begin, end) as units in consecutive rows of `stride` units.
-template <class T, class Products>
-void copy_rows(Rows<const T> from, int64_t begin, int64_t end, int64_t width, int64_t stride,
-               typename Products::Unit *to) {
-  for (int64_t i = begin; i < end; ++i, to += stride)
-    for (int64_t u = 0; u < stride; u += kLanes)
-      store(reinterpret_cast<float *>(to) + u,
-            load_units(from[i], u, width, Products{}));
-}
-
-template <class T, class Products> struct Blocks {
-  using Unit = typename Products::Unit;
-  const Head<T, Products> &head;
-  Unit *key_scratch, *value_scratch;
-  Operand<Unit> keys, values;
-
-  static int64_t key_stride(int64_t width) {
-    return round_up(ceil_div(width, Products::kPerUnit), kLanes);
-  }
-  static int64_t value_stride(int64_t width) { return round_up(width, kLanes); }
-
-  bool keys_direct() const {
-    return Head<T, Products>::kDirectKeys && head.width % Products::kPerUnit == 0 &&
-           head.key.stride % Products::kPerUnit == 0;
-  }
-
-  void prepare(int64_t begin, int64_t end) {
-    if (keys_direct()) {
-      keys = {reinterpret_cast<const Unit *>(head.key[begin]), head.key.stride / Products::kPerUnit};
-    } else {
-      const int64_t stride = key_stride(head.width);
-      copy_rows<T, Products>(head.key, begin, end, head.width, stride, key_scratch);
-      keys = {key_scratch, stride};
-    }
-    prepare_values(begin, end, Products{});
-  }
-
-private:
-  void prepare_values(int64_t begin, int64_t end, FloatProducts) {
-    if (Head<T, Products>::kDirectValues) {
-      values = {reinterpret_cast<const Unit *>(head.value[begin]), head.value.stride};
-    } else {
-      const int64_t stride = value_stride(head.value_width);
-      copy_rows<T, Products>(head.value, begin, end, head.value_width, stride, value_scratch);
-      values = {value_scratch, stride};
-    }
-  }
-#ifdef REGARD_HAS_DOT_BFLOAT16
-  // Two rows of values become one row of pairs; after an odd last row, zeros.
-  void prepare_values(int64_t begin, int64_t end, PairProducts) {
-    const int64_t stride = value_stride(head.value_width);
-    Unit *to = value_scratch;
-    for (int64_t i = begin; i < end; i += 2, to += stride) {
-      const bool alone = i + 1 == end;
-      const uint16_t *low = bits_of(head.value[i]);
-      const uint16_t *high = alone ? low : bits_of(head.value[i + 1]);
-      for (int64_t u = 0; u < stride; u += kLanes) {
-        const int n = int(smaller<int64_t>(kLanes, head.value_width - u));
-        const Half a = load_half_first(low + u, n), b = load_half_first(high + u, alone ? 0 : n);
-        store_int(to + u, pair_halves(a, b));
-      }
-    }
-    values = {value_scratch, stride};
-  }
-#endif
-};
-
-// Lane tiles of a run: whole tiles of kTileVectors, then what is left.
-template <class F> REGARD_INLINE void for_lane_tiles(const Run &run, const F &f) {
-  const int end = run.quad_end * kQuadVectors;
-  int v = run.quad_begin * kQuadVectors;
-  for (; v + kTileVectors <= end; v += kTileVectors)
-    f.template run<kTileVectors>(v);
-  if constexpr (kTileVectors > kQuadVectors) {
-    if (end - v == 3)
-      f.template run<3>(v);
-    else if (end - v == 2)
-      f.template run<2>(v);
-    else if (end - v == 1)
-      f.template run<1>(v);
-  }
-}
-
-// Pass 1, one tile: products of kR keys with kV vectors of queries.
-template <class Products, int kR, int kV>
-REGARD_INLINE void score_tile(const typename Products::Unit *keys, int64_t stride,
-                              const typename Products::Unit *queries, int64_t units, float *scores,
-                              float *most, bool keep_most) {
-  Vec sum[kR][kV] = {};
-  multiply_tile<Products, Along::kRows, kR, kV>(keys, stride, queries, units, sum);
-#pragma GCC unroll 8
-  for (int v = 0; v < kV; ++v) {
-    Vec highest = load(most + v * kLanes);
-#pragma GCC unroll 8
-    for (int r = 0; r < kR; ++r) {
-      store(scores + r * kGroup + v * kLanes, sum[r][v]);
-      highest = largest(sum[r][v], highest);
-    }
-    if (keep_most)
-      store(most + v * kLanes, highest);
-  }
-}
-
-// A weight that must not be seen is -0, so that a value that is not finite
-// can be kept out of it; every other weight is +0 or more.
-template <bool kCut, class Products>
-REGARD_INLINE Vec weight(Vec score, Vec most, Vec factor) {
-  const Vec x = (score - most) * factor;
-  const Vec p = Products::kPerUnit == 2 ? fast_exp2(x) : exp2(x);
-  return kCut ? select((Int)(score == splat(-kInfinity)), splat(-0.0f), p) : p;
-}
-
-#ifdef REGARD_HAS_DOT_BFLOAT16
-REGARD_INLINE void store_weights(float *area, int64_t key, Vec low, Vec high, PairProducts) {
-  store_int(reinterpret_cast<int32_t *>(area) + key / 2 * kGroup, pair_bfloat16(low, high));
-}
-#endif
-REGARD_INLINE void store_weights(float *area, int64_t key, Vec first, Vec second, FloatProducts) {
-  store(area + key * kGroup, first);
-  store(area + (key + 1) * kGroup, second);
-}
-
-// Passes 1 and 4 in one, under the reference maximum of the blocks before:
-// scores never leave the registers. Their own maximum is noted, so that the
-// caller can see whether the reference was too low.
-template <class Products, int kR, int kV>
-REGARD_INLINE void weight_tile(const typename Products::Unit *keys, int64_t stride,
-                               const typename Products::Unit *queries, int64_t units, Vec factor,
-                               const float *reference, float *most, float *sums, float *area,
-                               int64_t key) {
-  Vec sum[kR][kV] = {};
-  multiply_tile<Products, Along::kRows, kR, kV>(keys, stride, queries, units, sum);
-#pragma GCC unroll 8
-  for (int v = 0; v < kV; ++v) {
-    const Vec base = load(reference + v * kLanes);
-    Vec highest = load(most + v * kLanes), total = load(sums + v * kLanes);
-#pragma GCC unroll 8
-    for (int r = 0; r < kR; r += 2) {
-      const bool alone = r + 1 == kR;
-      highest = largest(sum[r][v], highest);
-      const Vec low = weight<false, Products>(sum[r][v], base, factor);
-      Vec high = Vec{};
-      if (!alone) {
-        highest = largest(sum[r + 1 - alone][v], highest);
-        high = weight<false, Products>(sum[r + 1 - alone][v], base, factor);
-      }
-      total = total + (low + high);
-      store_weights(area + v * kLanes, key + r, low, high, Products{});
-    }
-    store(most + v * kLanes, highest);
-    store(sums + v * kLanes, total);
-  }
-}
-
-// Pass 5, one tile: kR columns of the values, added to the output.
-template <class Products, int kR, int kV>
-REGARD_INLINE void output_tile(const typename Products::Unit *values, int64_t stride,
-                               const typename Products::Unit *weights, int64_t count,
-                               float *output) {
-  Vec sum[kR][kV];
-#pragma GCC unroll 8
-  for (int r = 0; r < kR; ++r)
-#pragma GCC unroll 8
-    for (int v = 0; v < kV; ++v)
-      sum[r][v] = load(output + r * kGroup + v * kLanes);
-  multiply_tile<Products, Along::kAcross, kR, kV>(values, stride, weights, count, sum);
-#pragma GCC unroll 8
-  for (int r = 0; r < kR; ++r)
-#pragma GCC unroll 8
-    for (int v = 0; v < kV; ++v)
-      store(output + r * kGroup + v * kLanes, sum[r][v]);
-}
-
-template <class Unit, class Products> struct ScoreTiles {
-  const Unit *keys, *queries;
-  int64_t stride, units, count;
-  float *scores, *most;
-  bool keep_most;
-
-  template <int kV> struct Lanes {
-    const ScoreTiles &t;
-    int v;
-    int64_t key;
-    template <int kR> REGARD_INLINE void run() const {
-      score_tile<Products, kR, kV>(t.keys + key * t.stride, t.stride, t.queries + v * kLanes,
-                                   t.units, t.scores + key * kGroup + v * kLanes,
-                                   t.most + v * kLanes, t.keep_most);
-    }
-  };
-  template <int kV> REGARD_INLINE void run(int v) const {
-    int64_t key = 0;
-    for (; key + kTileRows <= count; key += kTileRows)
-      Lanes<kV>{*this, v, key}.template run<kTileRows>();
-    if (key < count)
-      with_rows<kTileRows - 1>(count - key, Lanes<kV>{*this, v, key});
-  }
-};
-
-template <class Unit, class Products> struct WeightTiles {
-  const Unit *keys, *queries;
-  int64_t stride, units, begin, end; // keys of the block
-  Vec factor;
-  const float *reference;
-  float *most, *sums, *area;
-
-  template <int kV> struct Lanes {
-    const WeightTiles &t;
-    int v;
-    int64_t key;
-    template <int kR> REGARD_INLINE void run() const {
-      weight_tile<Products, kR, kV>(t.keys + key * t.stride, t.stride, t.queries + v * kLanes,
-                                    t.units, t.factor, t.reference + v * kLanes,
-                                    t.most + v * kLanes, t.sums + v * kLanes,
-                                    t.area + v * kLanes, key);
-    }
-  };
-  template <int kV> REGARD_INLINE void run(int v) const {
-    int64_t key = begin;
-    for (; key + kTileRows <= end; key += kTileRows)
-      Lanes<kV>{*this, v, key}.template run<kTileRows>();
-    if (key < end)
-      with_rows<kTileRows - 1>(end - key, Lanes<kV>{*this, v, key});
-  }
-};
-
-template <class Unit, class Products> struct OutputTiles {
-  const Unit *values, *weights;
-  int64_t stride, count, width;
-  float *output;
-
-  template <int kV> struct Lanes {
-    const OutputTiles &t;
-    int v;
-    int64_t column;
-    template <int kR> REGARD_INLINE void run() const {
-      output_tile<Products, kR, kV>(t.values + column, t.stride, t.weights + v * kLanes, t.count,
-                                    t.output + column * kGroup + v * kLanes);
-    }
-  };
-  template <int kV> REGARD_INLINE void run(int v) const {
-    int64_t column = 0;
-    for (; column + kTileRows <= width; column += kTileRows)
-      Lanes<kV>{*this, v, column}.template run<kTileRows>();
-    if (column < width)
-      with_rows<kTileRows - 1>(width - column, Lanes<kV>{*this, v, column});
-  }
-};
 
 // The maximum of a run whose scores were changed after the products.
 inline void run_most(const Run &run, int32_t block_begin, const float *scores, float *most) {
@@ -446,15 +157,6 @@ inline void pair_weights(const Run &run, int64_t begin, int64_t end, float *scor
     }
 }
 #endif
-
-// Whether keys [begin, end) hold a value that is not finite.
-template <class T> bool strange_values(Rows<const T> value, int64_t width, int64_t begin, int64_t end) {
-  Vec sum = Vec{};
-  for (int64_t j = begin; j < end; ++j)
-    for (int64_t e = 0; e < width; e += kLanes)
-      sum = sum + load_elements(value[j] + e, int(smaller<int64_t>(kLanes, width - e))) * splat(0.0f);
-  return any((Int)(sum != sum));
-}
 
 // Pass 5 where a value of a cut run is not finite: those who may not see the
 // key are left alone. Weights are floats or pairs, as pass 4 left them.
@@ -558,7 +260,7 @@ template <class T, class Products> struct Forward {
     float *scores = reinterpret_cast<float *>(at);
     at += size_t(kBlock) * kGroup * 4;
     Blocks<T, Products> blocks{head, reinterpret_cast<Unit *>(at),
-                               reinterpret_cast<Unit *>(at + layout.key_bytes), {}, {}};
+                               reinterpret_cast<Unit *>(at + layout.key_bytes), {}, {}, {}};
     at += layout.key_bytes + layout.value_bytes;
 
     unsigned char *memory = at;
@@ -622,7 +324,7 @@ private:
 
   // Whether a block went through in one pass (weight_tile): it is one run that
   // needs no change of scores, and no score is far above the reference.
-  bool run_block_at_once(Group &group, const Blocks<T, Products> &blocks, Vec factor,
+  bool run_block_at_once(Group &group, Blocks<T, Products> &blocks, Vec factor,
                          const Run &run, int32_t block, float *scores) const {
     alignas(64) float most[kGroup];
     alignas(64) float sums[kBlock / kPart][kGroup] = {};
@@ -638,7 +340,7 @@ private:
       for_lane_tiles(run, WeightTiles<Unit, Products>{
                               blocks.keys.units, static_cast<Unit *>(group.queries),
                               blocks.keys.stride, layout.units, begin - block, end - block, factor,
-                              group.most, most, sums[part], scores});
+                              group.most, most, sums[part], scores, blocks.ahead});
       begin = end;
     }
     for (int v = first; v < last; ++v) {
@@ -665,7 +367,7 @@ private:
     return smaller(end, (begin / kPart + 1) * kPart);
   }
 
-  void run_block(Group &group, const Head<T, Products> &head, const Blocks<T, Products> &blocks,
+  void run_block(Group &group, const Head<T, Products> &head, Blocks<T, Products> &blocks,
                  const Scoring &scoring, Vec factor, int32_t block, int32_t block_end,
                  uint32_t head_number, float *scores) const {
     Run runs[kBlock / kSubBlock];
@@ -758,6 +460,8 @@ private:
 };
 
 template <class T, class Products> int run_forward_with(const regard_args &a) {
+  if (few_queries(a))
+    return run_decode<T, Products>(a);
   const Layout layout = layout_of<T, Products>(a);
   const Forward<T, Products> forward{a, layout, Dropout(a)};
   const int64_t heads = a.batch * a.heads;
