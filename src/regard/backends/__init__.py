@@ -12,6 +12,7 @@ from ._contract import Backend, refusal
 from ._scores import accumulate_dtype, scores, visible
 from .fused import Fused
 from .math import Math
+from .native import Native
 from .reference import Reference
 
 __all__ = [
@@ -27,7 +28,7 @@ __all__ = [
 ]
 
 # Fastest first; `math` accepts everything, so what stands behind it runs only when asked for by name.
-BACKENDS: tuple[Backend, ...] = (Fused(), Math(), Reference())
+BACKENDS: tuple[Backend, ...] = (Native(), Fused(), Math(), Reference())
 
 
 class _Chosen(local):

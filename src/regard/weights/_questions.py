@@ -9,10 +9,11 @@ from typing import Literal, Protocol
 import torch
 from torch import Tensor
 
-from ._source import WeightSource
+from ..backends.native import MOST_TOP, PASSES, cannot_inspect, inspect, with_factor
+from ._source import SoftmaxSource, WeightSource
 from ._stream import Stream
 
-__all__ = ["MACHINES", "KernelMap", "Machine", "Question", "answer", "full_precision"]
+__all__ = ["MACHINES", "Kernel", "KernelMap", "Machine", "Question", "answer", "full_precision"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,8 +100,35 @@ def _joined(tensor: Tensor, count: int, dim: int) -> Tensor:
     return joined
 
 
-# Fastest first; `Stream` answers everything. A native kernel's passes go between the two.
-MACHINES: tuple[Machine, ...] = (KernelMap(), Stream())
+class Kernel:
+    """The passes of the native kernel: softmax weights on the CPU, without gradient."""
+
+    name = "native"
+
+    def why_not(self, question: Question) -> str | None:
+        """Refuse what the kernel has no pass for."""
+        source = question.source
+        if source.tracked:
+            return "has no gradient"
+        if question.name not in PASSES or not isinstance(source, SoftmaxSource):
+            return f"has no pass for {question.name} of a {type(source).__name__}"
+        if question.count > MOST_TOP:
+            return f"keeps at most the {MOST_TOP} largest"
+        if source.log_factor is not None and source.inputs.bias is not None:
+            return "takes no factor beside a dense bias"
+        return cannot_inspect(source.inputs)
+
+    def run(self, question: Question) -> tuple[Tensor, ...]:
+        """Run the pass."""
+        source = question.source
+        inputs = with_factor(source.inputs, source.log_factor)
+        return inspect(
+            question.name, inputs, source.lse, question.rows, question.columns, question.cell, question.count
+        )
+
+
+# Fastest first; `Stream` answers everything.
+MACHINES: tuple[Machine, ...] = (KernelMap(), Kernel(), Stream())
 
 
 def answer(question: Question) -> tuple[Tensor, ...]:

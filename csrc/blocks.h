@@ -1,0 +1,159 @@
+// Keys and values of one head, in the form that products read.
+#pragma once
+
+#include "scores.h"
+
+namespace {
+
+constexpr int kBlock = 128; // keys; a multiple of kPart
+constexpr int kPart = 64;   // keys summed at once; cells of the map are multiples
+
+// One head as the products read it.
+template <class T, class Products> struct Head {
+  using Unit = typename Products::Unit;
+  // Elements are their own units: keys need no rewriting.
+  static constexpr bool kDirectKeys = sizeof(T) * Products::kPerUnit == sizeof(Unit);
+  static constexpr bool kDirectValues = kDirectKeys && Products::kPerUnit == 1;
+
+  Rows<const T> query, key, value;
+  Rows<T> output;
+  int64_t width, value_width, keys;
+
+  Head(const regard_args &a, int64_t b, int64_t h) {
+    const int64_t g = h / (a.heads / a.kv_heads);
+    query = rows_of<const T>(a.query, b, h);
+    key = rows_of<const T>(a.key, b, g);
+    value = rows_of<const T>(a.value, b, g);
+    output = rows_of<T>(a.output, b, h);
+    width = a.head_dim;
+    value_width = a.value_dim;
+    keys = a.keys;
+  }
+  int64_t units() const { return ceil_div(width, Products::kPerUnit); }
+};
+
+// Products are taken directly from keys [begin, begin + count) at
+// `units + r * stride`, from values as the pass needs them.
+template <class Unit> struct Operand {
+  const Unit *units;
+  int64_t stride;
+};
+
+// kLanes units of a row from unit u on; beyond the row's width they are zero.
+template <class T> REGARD_INLINE Vec load_units(const T *row, int64_t u, int64_t width, FloatProducts) {
+  return load_elements(row + u, int(smaller<int64_t>(kLanes, width - u)));
+}
+#ifdef REGARD_HAS_DOT_BFLOAT16
+REGARD_INLINE Vec load_units(const Bfloat16 *row, int64_t u, int64_t width, PairProducts) {
+  return as_vec(load_pairs(bits_of(row) + 2 * u, int(smaller<int64_t>(2 * kLanes, width - 2 * u))));
+}
+#endif
+
+// Rows [begin, end) as units in consecutive rows of `stride` units.
+template <class T, class Products>
+void copy_rows(Rows<const T> from, int64_t begin, int64_t end, int64_t width, int64_t stride,
+               typename Products::Unit *to) {
+  for (int64_t i = begin; i < end; ++i, to += stride)
+    for (int64_t u = 0; u < stride; u += kLanes)
+      store(reinterpret_cast<float *>(to) + u,
+            load_units(from[i], u, width, Products{}));
+}
+
+// Keys and values of the next block, asked for row by row while this one is
+// worked on: they are far away (a head of 4096 keys does not fit the second
+// cache), and broadcast reads do not look like a stream to the hardware.
+struct Ahead {
+  const char *key, *value;
+  int64_t key_step, value_step, key_bytes, value_bytes, left; // rows
+
+  REGARD_INLINE void rows(int64_t count) {
+    for (; count > 0 && left > 0; --count, --left) {
+      for (int64_t i = 0; i < key_bytes; i += 64)
+        __builtin_prefetch(key + i, 0, 2);
+      for (int64_t i = 0; i < value_bytes; i += 64)
+        __builtin_prefetch(value + i, 0, 2);
+      key += key_step;
+      value += value_step;
+    }
+  }
+};
+
+template <class T, class Products> struct Blocks {
+  using Unit = typename Products::Unit;
+  const Head<T, Products> &head;
+  Unit *key_scratch, *value_scratch;
+  Operand<Unit> keys, values;
+  Ahead ahead;
+
+  static int64_t key_stride(int64_t width) {
+    return round_up(ceil_div(width, Products::kPerUnit), kLanes);
+  }
+  static int64_t value_stride(int64_t width) { return round_up(width, kLanes); }
+
+  bool keys_direct() const {
+    return Head<T, Products>::kDirectKeys && head.width % Products::kPerUnit == 0 &&
+           head.key.stride % Products::kPerUnit == 0;
+  }
+
+  void prepare(int64_t begin, int64_t end) {
+    if (keys_direct()) {
+      keys = {reinterpret_cast<const Unit *>(head.key[begin]), head.key.stride / Products::kPerUnit};
+    } else {
+      const int64_t stride = key_stride(head.width);
+      copy_rows<T, Products>(head.key, begin, end, head.width, stride, key_scratch);
+      keys = {key_scratch, stride};
+    }
+    prepare_values(begin, end, Products{});
+    const int64_t element = sizeof(T);
+    ahead = {reinterpret_cast<const char *>(head.key[end]),
+             reinterpret_cast<const char *>(head.value[end]),
+             head.key.stride * element,
+             head.value.stride * element,
+             head.width * element,
+             head.value_width * element,
+             smaller<int64_t>(kBlock, head.keys - end)};
+  }
+
+private:
+  void prepare_values(int64_t begin, int64_t end, FloatProducts) {
+    if (Head<T, Products>::kDirectValues) {
+      values = {reinterpret_cast<const Unit *>(head.value[begin]), head.value.stride};
+    } else {
+      const int64_t stride = value_stride(head.value_width);
+      copy_rows<T, Products>(head.value, begin, end, head.value_width, stride, value_scratch);
+      values = {value_scratch, stride};
+    }
+  }
+#ifdef REGARD_HAS_DOT_BFLOAT16
+  // Two rows of values become one row of pairs; after an odd last row, zeros.
+  void prepare_values(int64_t begin, int64_t end, PairProducts) {
+    const int64_t stride = value_stride(head.value_width);
+    Unit *to = value_scratch;
+    for (int64_t i = begin; i < end; i += 2, to += stride) {
+      const bool alone = i + 1 == end;
+      const uint16_t *low = bits_of(head.value[i]);
+      const uint16_t *high = alone ? low : bits_of(head.value[i + 1]);
+      for (int64_t u = 0; u < stride; u += kLanes) {
+        const int n = int(smaller<int64_t>(kLanes, head.value_width - u));
+        const Half a = load_half_first(low + u, n), b = load_half_first(high + u, alone ? 0 : n);
+        store_int(to + u, pair_halves(a, b));
+      }
+    }
+    values = {value_scratch, stride};
+  }
+#endif
+};
+
+// Whether keys [begin, end) hold a value that is not finite.
+template <class T>
+bool strange_values(Rows<const T> value, int64_t width, int64_t begin, int64_t end) {
+  Int found = {};
+  for (int64_t j = begin; j < end; ++j)
+    for (int64_t e = 0; e < width; e += kLanes) {
+      const Vec x = load_elements(value[j] + e, int(smaller<int64_t>(kLanes, width - e)));
+      found |= (Int)((as_int(x) & 0x7fffffff) >= 0x7f800000);
+    }
+  return any(found);
+}
+
+} // namespace

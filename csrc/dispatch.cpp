@@ -1,0 +1,237 @@
+// The entry points: check the arguments once, choose the instruction set once,
+// hand over.
+#include "internal.h"
+
+#include <atomic>
+#include <cstdarg>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+
+namespace regard {
+namespace {
+
+thread_local char message[256];
+
+bool machine_runs(const Table &table) {
+#if defined(__x86_64__)
+  __builtin_cpu_init();
+  const bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
+                    __builtin_cpu_supports("f16c");
+  const bool avx512 = avx2 && __builtin_cpu_supports("avx512f") &&
+                      __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") &&
+                      __builtin_cpu_supports("avx512vl");
+  if (&table == &avx2_table)
+    return avx2;
+  if (&table == &avx512_table)
+    return avx512;
+  if (&table == &avx512_bf16_table)
+    return avx512 && __builtin_cpu_supports("avx512bf16");
+#endif
+  return &table == &baseline_table;
+}
+
+const Table *const tables[] = {
+#if defined(__x86_64__)
+    &avx512_bf16_table, &avx512_table, &avx2_table,
+#endif
+    &baseline_table};
+
+const Table *named(const char *name) {
+  for (const Table *table : tables)
+    if (std::strcmp(table->name, name) == 0)
+      return machine_runs(*table) ? table : nullptr;
+  return nullptr;
+}
+
+// REGARD_ISA that names nothing usable is not obeyed silently: it leaves no
+// table, and every call then says why.
+const Table *choose() {
+  if (const char *wanted = std::getenv("REGARD_ISA"))
+    if (*wanted)
+      return named(wanted);
+  for (const Table *table : tables)
+    if (machine_runs(*table))
+      return table;
+  return nullptr;
+}
+
+std::atomic<const Table *> chosen{nullptr};
+
+const Table *current() {
+  const Table *table = chosen.load(std::memory_order_acquire);
+  if (!table) {
+    table = choose();
+    chosen.store(table, std::memory_order_release);
+  }
+  return table;
+}
+
+int check(const regard_args &a) {
+  if (a.dtype < REGARD_FLOAT32 || a.dtype > REGARD_FLOAT16)
+    return fail(REGARD_BAD_ARGUMENT, "unknown dtype code %lld", (long long)a.dtype);
+  if (a.batch < 0 || a.heads < 0 || a.queries < 0 || a.keys < 0 || a.head_dim < 0 ||
+      a.value_dim < 0 || a.queries > INT32_MAX || a.keys > INT32_MAX)
+    return fail(REGARD_BAD_ARGUMENT, "a size is negative or above 2^31");
+  if (a.head_dim > REGARD_MAX_WIDTH || a.value_dim > REGARD_MAX_WIDTH)
+    return fail(REGARD_BAD_ARGUMENT, "head widths up to %d are covered, given %lld and %lld",
+                REGARD_MAX_WIDTH, (long long)a.head_dim, (long long)a.value_dim);
+  if (a.heads > 0 && (a.kv_heads <= 0 || a.heads % a.kv_heads != 0))
+    return fail(REGARD_BAD_ARGUMENT, "%lld heads do not share %lld key/value heads evenly",
+                (long long)a.heads, (long long)a.kv_heads);
+  if ((a.span_start == nullptr) != (a.span_stop == nullptr))
+    return fail(REGARD_BAD_ARGUMENT, "span_start and span_stop go together");
+  if (a.bias.data && a.bias.dtype != REGARD_FLOAT32 && a.bias.dtype != a.dtype)
+    return fail(REGARD_BAD_ARGUMENT, "a bias is float32 or of the dtype of the call");
+  if (!(a.dropout >= 0 && a.dropout < 1))
+    return fail(REGARD_BAD_ARGUMENT, "dropout %g is outside [0, 1)", a.dropout);
+  if (!(a.softcap >= 0))
+    return fail(REGARD_BAD_ARGUMENT, "softcap %g is negative", a.softcap);
+  return REGARD_OK;
+}
+
+int check_forward(const regard_args &a) {
+  const bool rows_fit = a.map_rows == 16 || a.map_rows == 32 || a.map_rows % 64 == 0;
+  if (a.map && (a.map_rows <= 0 || !rows_fit || a.map_columns <= 0 || a.map_columns % 64 != 0))
+    return fail(REGARD_BAD_ARGUMENT,
+                "cells of %lld x %lld: rows are 16, 32 or a multiple of 64, columns a multiple "
+                "of 64",
+                (long long)a.map_rows, (long long)a.map_columns);
+  return REGARD_OK;
+}
+
+int check_backward(const regard_args &a) {
+  if (!a.lse || !a.output.data || !a.grad_output.data)
+    return fail(REGARD_BAD_ARGUMENT, "backward needs output, lse and grad_output");
+  return REGARD_OK;
+}
+
+int check_inspection(const regard_args &a) {
+  if (!a.lse || !a.values)
+    return fail(REGARD_BAD_ARGUMENT, "inspection needs lse and values");
+  if (a.row_start < 0 || a.row_count < 0 || a.row_start + a.row_count > a.queries ||
+      a.column_start < 0 || a.column_count < 0 || a.column_start + a.column_count > a.keys)
+    return fail(REGARD_BAD_ARGUMENT, "the rectangle leaves the matrix");
+  return REGARD_OK;
+}
+
+int check_pooled(const regard_args &a) {
+  if (a.cell_rows < 1 || a.cell_columns < 1)
+    return fail(REGARD_BAD_ARGUMENT, "cells of %lld x %lld", (long long)a.cell_rows,
+                (long long)a.cell_columns);
+  return check_inspection(a);
+}
+
+int check_indices(const regard_args &a) {
+  if (!a.indices)
+    return fail(REGARD_BAD_ARGUMENT, "indices are wanted, too");
+  return check_inspection(a);
+}
+
+int check_top(const regard_args &a) {
+  if (a.top < 1 || a.top > REGARD_MAX_TOP)
+    return fail(REGARD_BAD_ARGUMENT, "top is %lld, from 1 to %d are covered", (long long)a.top,
+                REGARD_MAX_TOP);
+  return check_indices(a);
+}
+
+int run(Operation Table::*operation, int (*check_own)(const regard_args &), const char *name,
+        const regard_args *given) {
+  message[0] = 0;
+  // A caller built for an older header passes a shorter struct: what it does
+  // not know of is zero.
+  regard_args args;
+  std::memset(&args, 0, sizeof args);
+  if (!given || given->size < int64_t(sizeof(int64_t)) || given->size > int64_t(sizeof args))
+    return fail(REGARD_BAD_ARGUMENT, "the size field does not fit this library (%zu bytes)",
+                sizeof args);
+  std::memcpy(&args, given, size_t(given->size));
+  if (int code = check(args))
+    return code;
+  if (int code = check_own(args))
+    return code;
+  const Table *table = current();
+  if (!table)
+    return fail(REGARD_NOT_AVAILABLE,
+                "REGARD_ISA names nothing that this machine runs; it runs: %s", regard_isas());
+  const Operation chosen_operation = table->*operation;
+  if (!chosen_operation)
+    return fail(REGARD_NOT_AVAILABLE, "%s is not available on %s", name, table->name);
+  return chosen_operation(args);
+}
+
+} // namespace
+
+int fail(int code, const char *format, ...) {
+  va_list values;
+  va_start(values, format);
+  std::vsnprintf(message, sizeof message, format, values);
+  va_end(values);
+  return code;
+}
+
+} // namespace regard
+
+using namespace regard;
+
+int regard_forward(const regard_args *args) {
+  return run(&Table::forward, check_forward, "forward", args);
+}
+int regard_backward(const regard_args *args) {
+  return run(&Table::backward, check_backward, "backward", args);
+}
+int regard_tile(const regard_args *args) {
+  return run(&Table::tile, check_inspection, "tile", args);
+}
+int regard_pooled(const regard_args *args) {
+  return run(&Table::pooled, check_pooled, "pooled", args);
+}
+int regard_received(const regard_args *args) {
+  return run(&Table::received, check_inspection, "received", args);
+}
+int regard_entropy(const regard_args *args) {
+  return run(&Table::entropy, check_inspection, "entropy", args);
+}
+int regard_peak(const regard_args *args) {
+  return run(&Table::peak, check_indices, "peak", args);
+}
+int regard_top(const regard_args *args) {
+  return run(&Table::top, check_top, "top", args);
+}
+
+int64_t regard_abi_version(void) { return REGARD_ABI_VERSION; }
+int64_t regard_args_size(void) { return int64_t(sizeof(regard_args)); }
+const char *regard_last_error(void) { return message; }
+
+const char *regard_isa(void) {
+  const Table *table = current();
+  return table ? table->name : "";
+}
+
+const char *regard_isas(void) {
+  static thread_local char names[128];
+  names[0] = 0;
+  for (const Table *table : tables) {
+    if (!machine_runs(*table))
+      continue;
+    if (names[0])
+      std::strcat(names, " ");
+    std::strcat(names, table->name);
+  }
+  return names;
+}
+
+int regard_select_isa(const char *name) {
+  message[0] = 0;
+  const Table *table = name ? named(name) : choose();
+  if (!table)
+    return fail(REGARD_NOT_AVAILABLE, "%s: this machine runs %s", name ? name : "REGARD_ISA",
+                regard_isas());
+  chosen.store(table, std::memory_order_release);
+  return REGARD_OK;
+}
+
+double regard_multiply_add_loop(int64_t dtype, int64_t rounds) {
+  const Table *table = current();
+  return table ? table->multiply_add_loop(dtype, rounds) : 0;
+}

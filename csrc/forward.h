@@ -1,0 +1,483 @@
+// The forward pass: one online softmax over blocks of keys.
+//
+// A group of 64 queries is the vector dimension. Its queries are turned once
+// to [E][64], its scores are [key][64], its output grows as [Ev][64]. Keys and
+// values are then broadcast operands, read where they lie; maxima and sums run
+// down the keys without leaving their lane; and a mask, a group's share of the
+// map and a rescaling are all plain vector operations.
+//
+// An item of work is a few groups of one head, so that what has to be rewritten
+// per block of keys (values in pairs for bfloat16 products, conversions) is
+// rewritten once for them. Passes over a block of keys, for each group:
+//   1. products of keys and queries, with the maximum per query;
+//   2. for cut or biased runs: scores, masks, and the maximum again;
+//   3. the reference maximum moves only if a score exceeds it by kSlack:
+//      weights up to 2^kSlack are as exact as those up to 1, and the output
+//      and sums are almost never rescaled;
+//   4. exponentials, sums, dropout;
+//   5. products of values and weights, added to the output.
+#pragma once
+
+#include "blocks.h"
+#include "decode.h"
+#include "forward_tiles.h"
+#include "map.h"
+
+namespace {
+
+constexpr float kSlack = 16; // in units of log2
+
+// One group's share of the scratch area.
+struct Group {
+  Visible visible;
+  int64_t row;                          // the first query
+  alignas(64) float most[kGroup];       // reference maximum, in stored units
+  alignas(64) float total[kGroup];      // sum of the exponentials under it
+  alignas(64) float block_most[kGroup]; // maximum of the current block
+  void *queries;                        // [E units][kGroup]
+  float *output;                        // [Ev][kGroup]
+  MapRecord map;
+};
+
+// The queries of a group, turned to [unit][lane].
+template <class T, class Products>
+void turn_queries(const Head<T, Products> &head, int64_t row, int64_t queries, void *out) {
+  const int64_t units = head.units();
+  float *turned = static_cast<float *>(out);
+  for (int v = 0; v < kGroup / kLanes; ++v) {
+    for (int64_t u = 0; u < units; u += kLanes) {
+      Vec x[kLanes];
+      for (int i = 0; i < kLanes; ++i) {
+        const int64_t at = smaller(row + v * kLanes + i, queries - 1);
+        x[i] = load_units(head.query[at], u, head.width, Products{});
+      }
+      transpose(x);
+      const int64_t some = smaller<int64_t>(kLanes, units - u);
+      for (int64_t i = 0; i < some; ++i)
+        store(turned + (u + i) * kGroup + v * kLanes, x[i]);
+    }
+  }
+}
+
+// The maximum of a run whose scores were changed after the products.
+inline void run_most(const Run &run, int32_t block_begin, const float *scores, float *most) {
+  for (int v = run.quad_begin * kQuadVectors; v < run.quad_end * kQuadVectors; ++v) {
+    Vec highest = load(most + v * kLanes);
+    for (int32_t key = run.begin; key < run.end; ++key)
+      highest = largest(load(scores + int64_t(key - block_begin) * kGroup + v * kLanes), highest);
+    store(most + v * kLanes, highest);
+  }
+}
+
+// Pass 3.
+inline void move_reference(Group &group, const Vec factor, int64_t value_width) {
+  for (int v = 0; v < kGroup / kLanes; ++v) {
+    const Vec old = load(group.most + v * kLanes);
+    const Vec now = load(group.block_most + v * kLanes);
+    const Int exceeds = (Int)((now - old) * factor > splat(kSlack));
+    if (!any(exceeds))
+      continue;
+    const Vec most = select(exceeds, now, old);
+    store(group.most + v * kLanes, most);
+    if (!any(exceeds & (Int)(old > splat(-kInfinity))))
+      continue; // nothing was summed in these lanes yet
+    const Vec rescale = select(exceeds, exp2((old - most) * factor), splat(1.0f));
+    store(group.total + v * kLanes, load(group.total + v * kLanes) * rescale);
+    for (int64_t e = 0; e < value_width; ++e) {
+      float *at = group.output + e * kGroup + v * kLanes;
+      store(at, load(at) * rescale);
+    }
+  }
+}
+
+// Pass 4 for keys [begin, end) of a run: exponentials in place, their sums
+// added to `sums`. With kPair, two keys become one row of pairs, in the first
+// half of the area (a row is read before it is overwritten).
+template <bool kCut, bool kPair, class Products>
+void exponentials(const Group &group, const Run &run, Vec factor, int64_t begin, int64_t end,
+                  float *scores, float *sums) {
+  for (int v = run.quad_begin * kQuadVectors; v < run.quad_end * kQuadVectors; ++v) {
+    Vec most = load(group.most + v * kLanes);
+    most = select((Int)(most == splat(-kInfinity)), Vec{}, most);
+    Vec sum = Vec{};
+    float *column = scores + v * kLanes;
+    if constexpr (kPair) {
+#ifdef REGARD_HAS_DOT_BFLOAT16
+      int32_t *pairs = reinterpret_cast<int32_t *>(scores) + v * kLanes;
+      for (int64_t k = begin; k < end; k += 2) {
+        const Vec low = weight<kCut, Products>(load(column + k * kGroup), most, factor);
+        Vec high = Vec{};
+        if (k + 1 < end)
+          high = weight<kCut, Products>(load(column + (k + 1) * kGroup), most, factor);
+        sum = sum + (low + high);
+        store_int(pairs + k / 2 * kGroup, pair_bfloat16(low, high));
+      }
+#endif
+    } else {
+      for (int64_t k = begin; k < end; ++k) {
+        const Vec p = weight<kCut, Products>(load(column + k * kGroup), most, factor);
+        sum = sum + p;
+        store(column + k * kGroup, p);
+      }
+    }
+    store(sums + v * kLanes, load(sums + v * kLanes) + sum);
+  }
+}
+
+inline void drop_weights(const Dropout &dropout, const Group &group, const Run &run,
+                         int32_t block_begin, uint32_t head, float *scores) {
+  for (int v = run.quad_begin * kQuadVectors; v < run.quad_end * kQuadVectors; ++v) {
+    const Int rows = iota() + int32_t(group.row + v * kLanes);
+    for (int32_t chunk = run.begin / 64 * 64; chunk < run.end; chunk += 64) {
+      for (int c = 0; c < 16; ++c) {
+        Int keep[4];
+        dropout.keep(uint32_t(chunk / 64), uint32_t(c), rows, head, keep);
+        for (int w = 0; w < 4; ++w) {
+          const int32_t key = chunk + w * 16 + c;
+          if (key < run.begin || key >= run.end)
+            continue;
+          float *at = scores + int64_t(key - block_begin) * kGroup + v * kLanes;
+          const Vec p = load(at);
+          const Int dropped = ~keep[w] & (Int)(p > Vec{});
+          store(at, select(dropped, Vec{}, p));
+        }
+      }
+    }
+  }
+}
+
+#ifdef REGARD_HAS_DOT_BFLOAT16
+inline void pair_weights(const Run &run, int64_t begin, int64_t end, float *scores) {
+  int32_t *pairs = reinterpret_cast<int32_t *>(scores);
+  for (int v = run.quad_begin * kQuadVectors; v < run.quad_end * kQuadVectors; ++v)
+    for (int64_t k = begin; k < end; k += 2) {
+      const float *at = scores + k * kGroup + v * kLanes;
+      const Vec high = k + 1 < end ? load(at + kGroup) : Vec{};
+      store_int(pairs + k / 2 * kGroup + v * kLanes, pair_bfloat16(load(at), high));
+    }
+}
+#endif
+
+// Pass 5 where a value of a cut run is not finite: those who may not see the
+// key are left alone. Weights are floats or pairs, as pass 4 left them.
+template <class T, bool kPair>
+void output_careful(const Group &group, const Run &run, int32_t block_begin, Rows<const T> value,
+                    int64_t width, const float *scores) {
+  for (int32_t key = run.begin; key < run.end; ++key) {
+    const int64_t k = key - block_begin;
+    for (int v = run.quad_begin * kQuadVectors; v < run.quad_end * kQuadVectors; ++v) {
+      Int bits = load_int(reinterpret_cast<const int32_t *>(scores) +
+                          (kPair ? k / 2 : k) * kGroup + v * kLanes);
+      if (kPair)
+        bits = k % 2 ? bits & int32_t(0xffff0000) : bits << 16;
+      const Int seen = (Int)(bits != splat_int(INT32_MIN));
+      for (int64_t e = 0; e < width; ++e) {
+        float *at = group.output + e * kGroup + v * kLanes;
+        const Vec before = load(at);
+        const Vec after = multiply_add(splat(load_elements(value[key] + e, 1)[0]), as_vec(bits), before);
+        store(at, select(seen, after, before));
+      }
+    }
+  }
+}
+
+// The output of a group, turned back to rows, and its lse.
+template <class T, class Products>
+void write_group(const regard_args &a, const Head<T, Products> &head, const Group &group, Vec factor,
+                 const float *inverse, float dropout_factor, float *lse) {
+  const int64_t rows = smaller<int64_t>(kGroup, a.queries - group.row);
+  for (int v = 0; v < kGroup / kLanes && v * kLanes < rows; ++v) {
+    const Vec scale = load(inverse + v * kLanes) * splat(dropout_factor);
+    const int some = int(smaller<int64_t>(kLanes, rows - v * kLanes));
+    for (int64_t e = 0; e < head.value_width; e += kLanes) {
+      const int n = int(smaller<int64_t>(kLanes, head.value_width - e));
+      Vec x[kLanes] = {};
+      for (int i = 0; i < n; ++i)
+        x[i] = load(group.output + (e + i) * kGroup + v * kLanes) * scale;
+      transpose(x);
+      for (int i = 0; i < some; ++i)
+        store_elements(head.output[group.row + v * kLanes + i] + e, x[i], n);
+    }
+    if (!lse)
+      continue;
+    const Vec total = load(group.total + v * kLanes);
+    const Vec most = load(group.most + v * kLanes);
+    const Vec value = multiply_add(most, factor, log2(total)) * splat(kLn2);
+    const Int nothing = (Int)(total == Vec{});
+    store_elements(lse + group.row + v * kLanes, select(nothing, splat(-kInfinity), value), some);
+  }
+}
+
+// How a call is cut into items, and where an item's scratch lies.
+struct Layout {
+  int64_t groups;   // per item
+  int64_t per_head; // items
+  int64_t units, value_width;
+  size_t group_bytes, key_bytes, value_bytes, map_bytes, bytes;
+};
+
+template <class T, class Products> Layout layout_of(const regard_args &a) {
+  using Own = Blocks<T, Products>;
+  Layout l;
+  const int64_t all = ceil_div(a.queries, kGroup);
+  l.groups = smaller<int64_t>(4, ceil_div(all, 4));
+  if (a.map && a.map_rows > kGroup) // a cell of the map belongs to one item
+    l.groups = round_up(l.groups, a.map_rows / kGroup);
+  l.groups = smaller(l.groups, all);
+  l.per_head = ceil_div(all, l.groups);
+  l.units = ceil_div(a.head_dim, Products::kPerUnit);
+  l.value_width = a.value_dim;
+  l.group_bytes = round_up(sizeof(Group), 64) + size_t(l.units + l.value_width) * kGroup * 4;
+  l.key_bytes = size_t(Own::key_stride(a.head_dim)) * kBlock * 4;
+  l.value_bytes = size_t(Own::value_stride(a.value_dim)) * kBlock * 4;
+  l.map_bytes = a.map ? MapRecord::bytes(a.keys, a.map_columns) : 0;
+  l.bytes = size_t(l.groups) * (l.group_bytes + l.map_bytes) + l.key_bytes + l.value_bytes +
+            size_t(kBlock) * kGroup * 4;
+  return l;
+}
+
+template <class T, class Products> struct Forward {
+  using Unit = typename Products::Unit;
+  const regard_args &a;
+  const Layout layout;
+  const Dropout dropout;
+
+  static void item(int64_t number, unsigned char *scratch, const void *context) {
+    static_cast<const Forward *>(context)->run_item(number, scratch);
+  }
+
+  void run_item(int64_t number, unsigned char *scratch) const {
+    // Head by head, so that its keys and values stay in the cache; the last
+    // rows first, which under a causal mask are the longest.
+    const int64_t head_number = number / layout.per_head;
+    const int64_t part = layout.per_head - 1 - number % layout.per_head;
+    const int64_t b = head_number / a.heads, h = head_number % a.heads;
+    const Head<T, Products> head(a, b, h);
+    const Scoring scoring(a, b, h);
+    const Vec factor = splat(scoring.remaining());
+
+    unsigned char *at = scratch;
+    float *scores = reinterpret_cast<float *>(at);
+    at += size_t(kBlock) * kGroup * 4;
+    Blocks<T, Products> blocks{head, reinterpret_cast<Unit *>(at),
+                               reinterpret_cast<Unit *>(at + layout.key_bytes), {}, {}, {}};
+    at += layout.key_bytes + layout.value_bytes;
+
+    unsigned char *memory = at;
+    int32_t begin = int32_t(a.keys), end = 0;
+    int64_t count = 0;
+    for (; count < layout.groups; ++count) {
+      const int64_t row = (part * layout.groups + count) * kGroup;
+      if (row >= a.queries)
+        break;
+      Group &group = group_at(memory, count);
+      start_group(group, head, b, h, row);
+      begin = smaller(begin, group.visible.begin);
+      end = larger(end, group.visible.end);
+    }
+
+    for (int32_t block = begin / 64 * 64; block < end; block += kBlock) {
+      const int32_t block_end = smaller(block + kBlock, end);
+      bool prepared = false;
+      for (int64_t i = 0; i < count; ++i) {
+        Group &group = group_at(memory, i);
+        if (group.visible.begin >= block_end || group.visible.end <= block)
+          continue;
+        if (!prepared)
+          blocks.prepare(block, block_end);
+        prepared = true;
+        run_block(group, head, blocks, scoring, factor, block, block_end, uint32_t(head_number),
+                  scores);
+      }
+    }
+    float *map = a.map ? a.map + head_number * ceil_div(a.queries, a.map_rows) *
+                                     ceil_div(a.keys, a.map_columns)
+                       : nullptr;
+    if (map)
+      clear_map_rows(a, map, part * layout.groups * kGroup, count * kGroup);
+    for (int64_t i = 0; i < count; ++i)
+      finish_group(group_at(memory, i), head, factor, head_number, map);
+  }
+
+private:
+  Group &group_at(unsigned char *memory, int64_t i) const {
+    return *reinterpret_cast<Group *>(memory + size_t(i) * (layout.group_bytes + layout.map_bytes));
+  }
+
+  void start_group(Group &group, const Head<T, Products> &head, int64_t b, int64_t h,
+                   int64_t row) const {
+    group.row = row;
+    group.visible.read(a, b, h, row);
+    unsigned char *at = reinterpret_cast<unsigned char *>(&group) + round_up(sizeof(Group), 64);
+    group.queries = at;
+    group.output = reinterpret_cast<float *>(at + size_t(layout.units) * kGroup * 4);
+    group.map.start(reinterpret_cast<float *>(group.output + layout.value_width * kGroup),
+                    a.map ? a.map_columns : 0);
+    for (int i = 0; i < kGroup; ++i) {
+      group.most[i] = -kInfinity;
+      group.total[i] = 0;
+    }
+    if (group.visible.begin < group.visible.end)
+      turn_queries(head, row, a.queries, group.queries);
+    __builtin_memset(group.output, 0, size_t(layout.value_width) * kGroup * 4);
+  }
+
+  // Whether a block went through in one pass (weight_tile): it is one run that
+  // needs no change of scores, and no score is far above the reference.
+  bool run_block_at_once(Group &group, Blocks<T, Products> &blocks, Vec factor,
+                         const Run &run, int32_t block, float *scores) const {
+    alignas(64) float most[kGroup];
+    alignas(64) float sums[kBlock / kPart][kGroup] = {};
+    const int first = run.quad_begin * kQuadVectors, last = run.quad_end * kQuadVectors;
+    for (int v = first; v < last; ++v) {
+      store(most + v * kLanes, splat(-kInfinity));
+      if (any((Int)(load(group.most + v * kLanes) == splat(-kInfinity))))
+        return false;
+    }
+    int part = 0;
+    for (int32_t begin = run.begin; begin < run.end; ++part) {
+      const int32_t end = part_end(begin, run.end);
+      for_lane_tiles(run, WeightTiles<Unit, Products>{
+                              blocks.keys.units, static_cast<Unit *>(group.queries),
+                              blocks.keys.stride, layout.units, begin - block, end - block, factor,
+                              group.most, most, sums[part], scores, blocks.ahead});
+      begin = end;
+    }
+    for (int v = first; v < last; ++v) {
+      const Vec above = (load(most + v * kLanes) - load(group.most + v * kLanes)) * factor;
+      if (any((Int)(above > splat(kSlack))))
+        return false;
+    }
+    part = 0;
+    for (int32_t begin = run.begin; begin < run.end; ++part) {
+      add_sums(group, run, factor, begin, sums[part]);
+      begin = part_end(begin, run.end);
+    }
+    return true;
+  }
+
+  void add_sums(Group &group, const Run &run, Vec factor, int32_t begin, const float *sums) const {
+    for (int v = run.quad_begin * kQuadVectors; v < run.quad_end * kQuadVectors; ++v)
+      store(group.total + v * kLanes, load(group.total + v * kLanes) + load(sums + v * kLanes));
+    group.map.add(begin, run, factor, sums, group.most);
+  }
+
+  // Sums are taken over kPart keys at a time, map or no map.
+  static int32_t part_end(int32_t begin, int32_t end) {
+    return smaller(end, (begin / kPart + 1) * kPart);
+  }
+
+  void run_block(Group &group, const Head<T, Products> &head, Blocks<T, Products> &blocks,
+                 const Scoring &scoring, Vec factor, int32_t block, int32_t block_end,
+                 uint32_t head_number, float *scores) const {
+    Run runs[kBlock / kSubBlock];
+    const int count = group.visible.plan(block, block_end, runs);
+    if (count == 1 && scoring.plain && !runs[0].cut && !(a.dropout > 0) &&
+        run_block_at_once(group, blocks, factor, runs[0], block, scores)) {
+      add_values(group, head, blocks, runs[0], block, false, scores);
+      return;
+    }
+    for (int i = 0; i < kGroup; ++i)
+      group.block_most[i] = -kInfinity;
+    for (int i = 0; i < count; ++i) {
+      const Run &run = runs[i];
+      const bool finished = scoring.plain && !run.cut;
+      const int64_t k = run.begin - block;
+      for_lane_tiles(run, ScoreTiles<Unit, Products>{
+                              blocks.keys.units + k * blocks.keys.stride,
+                              static_cast<Unit *>(group.queries), blocks.keys.stride,
+                              layout.units, run.end - run.begin,
+                              scores + k * kGroup, group.block_most, finished});
+      if (!finished) {
+        finish_scores(scoring, group.visible, run, group.row, block, scores);
+        run_most(run, block, scores, group.block_most);
+      }
+    }
+    move_reference(group, factor, layout.value_width);
+    for (int i = 0; i < count; ++i) {
+      const Run &run = runs[i];
+      const bool cut = run.cut || scoring.masks;
+      sum_run(group, run, factor, block, cut, scores);
+      if (a.dropout > 0)
+        drop_run(group, run, block, head_number, scores);
+      add_values(group, head, blocks, run, block, cut, scores);
+    }
+  }
+
+  void sum_run(Group &group, const Run &run, Vec factor, int32_t block, bool cut,
+               float *scores) const {
+    constexpr bool kPair = Products::kPerUnit == 2;
+    const bool pair = kPair && !(a.dropout > 0);
+    for (int32_t begin = run.begin; begin < run.end;) {
+      const int32_t end = part_end(begin, run.end);
+      alignas(64) float sums[kGroup] = {};
+      const auto pass = pair ? (cut ? exponentials<true, kPair, Products>
+                                    : exponentials<false, kPair, Products>)
+                             : (cut ? exponentials<true, false, Products>
+                                    : exponentials<false, false, Products>);
+      pass(group, run, factor, begin - block, end - block, scores, sums);
+      add_sums(group, run, factor, begin, sums);
+      begin = end;
+    }
+  }
+
+  void drop_run(const Group &group, const Run &run, int32_t block, uint32_t head_number,
+                float *scores) const {
+    drop_weights(dropout, group, run, block, head_number, scores);
+#ifdef REGARD_HAS_DOT_BFLOAT16
+    if constexpr (Products::kPerUnit == 2)
+      pair_weights(run, run.begin - block, run.end - block, scores);
+#endif
+  }
+
+  void add_values(const Group &group, const Head<T, Products> &head, const Blocks<T, Products> &blocks,
+                  const Run &run, int32_t block, bool cut, float *scores) const {
+    constexpr int kPer = Products::kPerUnit;
+    if (cut && strange_values(head.value, head.value_width, run.begin, run.end)) {
+      output_careful<T, kPer == 2>(group, run, block, head.value, head.value_width, scores);
+      return;
+    }
+    const int64_t k = (run.begin - block) / kPer;
+    for_lane_tiles(run, OutputTiles<Unit, Products>{
+                            blocks.values.units + k * blocks.values.stride,
+                            reinterpret_cast<const Unit *>(scores) + k * kGroup,
+                            blocks.values.stride, ceil_div(run.end - run.begin, kPer),
+                            layout.value_width, group.output});
+  }
+
+  void finish_group(Group &group, const Head<T, Products> &head, Vec factor, int64_t head_number,
+                    float *map) const {
+    alignas(64) float inverse[kGroup];
+    for (int v = 0; v < kGroup / kLanes; ++v) {
+      const Vec total = load(group.total + v * kLanes);
+      store(inverse + v * kLanes, select((Int)(total == Vec{}), Vec{}, splat(1.0f) / total));
+    }
+    write_group(a, head, group, factor, inverse, a.dropout > 0 ? dropout.factor : 1.0f,
+                a.lse ? a.lse + head_number * a.queries : nullptr);
+    if (map)
+      group.map.write(a, group.row, factor, group.most, inverse, map);
+  }
+};
+
+template <class T, class Products> int run_forward_with(const regard_args &a) {
+  if (few_queries(a))
+    return run_decode<T, Products>(a);
+  const Layout layout = layout_of<T, Products>(a);
+  const Forward<T, Products> forward{a, layout, Dropout(a)};
+  const int64_t heads = a.batch * a.heads;
+  const double cost =
+      2.0 * double(heads) * double(a.queries) * double(a.keys) * double(a.head_dim + a.value_dim);
+  return regard::for_each_item(heads * layout.per_head, cost, layout.bytes,
+                               Forward<T, Products>::item, &forward);
+}
+
+template <class T> int run_forward(const regard_args &a, T) {
+  return run_forward_with<T, FloatProducts>(a);
+}
+#ifdef REGARD_HAS_DOT_BFLOAT16
+inline int run_forward(const regard_args &a, Bfloat16) {
+  return run_forward_with<Bfloat16, PairProducts>(a);
+}
+#endif
+
+} // namespace

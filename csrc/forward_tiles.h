@@ -1,0 +1,192 @@
+// The register tiles of the forward pass: scores or weights, and outputs.
+#pragma once
+
+#include "blocks.h"
+
+namespace {
+
+// Lane tiles of a run: whole tiles of kTileVectors, then what is left.
+template <class F> REGARD_INLINE void for_lane_tiles(const Run &run, const F &f) {
+  const int end = run.quad_end * kQuadVectors;
+  int v = run.quad_begin * kQuadVectors;
+  for (; v + kTileVectors <= end; v += kTileVectors)
+    f.template run<kTileVectors>(v);
+  if constexpr (kTileVectors > kQuadVectors) {
+    if (end - v == 3)
+      f.template run<3>(v);
+    else if (end - v == 2)
+      f.template run<2>(v);
+    else if (end - v == 1)
+      f.template run<1>(v);
+  }
+}
+
+// Pass 1, one tile: products of kR keys with kV vectors of queries.
+template <class Products, int kR, int kV>
+REGARD_INLINE void score_tile(const typename Products::Unit *keys, int64_t stride,
+                              const typename Products::Unit *queries, int64_t units, float *scores,
+                              float *most, bool keep_most) {
+  Vec sum[kR][kV] = {};
+  multiply_tile<Products, Along::kRows, kR, kV>(keys, stride, queries, units, sum);
+#pragma GCC unroll 8
+  for (int v = 0; v < kV; ++v) {
+    Vec highest = load(most + v * kLanes);
+#pragma GCC unroll 8
+    for (int r = 0; r < kR; ++r) {
+      store(scores + r * kGroup + v * kLanes, sum[r][v]);
+      highest = largest(sum[r][v], highest);
+    }
+    if (keep_most)
+      store(most + v * kLanes, highest);
+  }
+}
+
+// A weight that must not be seen is -0, so that a value that is not finite
+// can be kept out of it; every other weight is +0 or more.
+template <bool kCut, class Products>
+REGARD_INLINE Vec weight(Vec score, Vec most, Vec factor) {
+  const Vec x = (score - most) * factor;
+  const Vec p = Products::kPerUnit == 2 ? fast_exp2(x) : exp2(x);
+  return kCut ? select((Int)(score == splat(-kInfinity)), splat(-0.0f), p) : p;
+}
+
+#ifdef REGARD_HAS_DOT_BFLOAT16
+REGARD_INLINE void store_weights(float *area, int64_t key, Vec low, Vec high, PairProducts) {
+  store_int(reinterpret_cast<int32_t *>(area) + key / 2 * kGroup, pair_bfloat16(low, high));
+}
+#endif
+REGARD_INLINE void store_weights(float *area, int64_t key, Vec first, Vec second, FloatProducts) {
+  store(area + key * kGroup, first);
+  store(area + (key + 1) * kGroup, second);
+}
+
+// Passes 1 and 4 in one, under the reference maximum of the blocks before:
+// scores never leave the registers. Their own maximum is noted, so that the
+// caller can see whether the reference was too low.
+template <class Products, int kR, int kV>
+REGARD_INLINE void weight_tile(const typename Products::Unit *keys, int64_t stride,
+                               const typename Products::Unit *queries, int64_t units, Vec factor,
+                               const float *reference, float *most, float *sums, float *area,
+                               int64_t key) {
+  Vec sum[kR][kV] = {};
+  multiply_tile<Products, Along::kRows, kR, kV>(keys, stride, queries, units, sum);
+#pragma GCC unroll 8
+  for (int v = 0; v < kV; ++v) {
+    const Vec base = load(reference + v * kLanes);
+    Vec highest = load(most + v * kLanes), total = load(sums + v * kLanes);
+#pragma GCC unroll 8
+    for (int r = 0; r < kR; r += 2) {
+      const bool alone = r + 1 == kR;
+      highest = largest(sum[r][v], highest);
+      const Vec low = weight<false, Products>(sum[r][v], base, factor);
+      Vec high = Vec{};
+      if (!alone) {
+        highest = largest(sum[r + 1 - alone][v], highest);
+        high = weight<false, Products>(sum[r + 1 - alone][v], base, factor);
+      }
+      total = total + (low + high);
+      store_weights(area + v * kLanes, key + r, low, high, Products{});
+    }
+    store(most + v * kLanes, highest);
+    store(sums + v * kLanes, total);
+  }
+}
+
+// Pass 5, one tile: kR columns of the values, added to the output.
+template <class Products, int kR, int kV>
+REGARD_INLINE void output_tile(const typename Products::Unit *values, int64_t stride,
+                               const typename Products::Unit *weights, int64_t count,
+                               float *output) {
+  Vec sum[kR][kV];
+#pragma GCC unroll 8
+  for (int r = 0; r < kR; ++r)
+#pragma GCC unroll 8
+    for (int v = 0; v < kV; ++v)
+      sum[r][v] = load(output + r * kGroup + v * kLanes);
+  multiply_tile<Products, Along::kAcross, kR, kV>(values, stride, weights, count, sum);
+#pragma GCC unroll 8
+  for (int r = 0; r < kR; ++r)
+#pragma GCC unroll 8
+    for (int v = 0; v < kV; ++v)
+      store(output + r * kGroup + v * kLanes, sum[r][v]);
+}
+
+template <class Unit, class Products> struct ScoreTiles {
+  const Unit *keys, *queries;
+  int64_t stride, units, count;
+  float *scores, *most;
+  bool keep_most;
+
+  template <int kV> struct Lanes {
+    const ScoreTiles &t;
+    int v;
+    int64_t key;
+    template <int kR> REGARD_INLINE void run() const {
+      score_tile<Products, kR, kV>(t.keys + key * t.stride, t.stride, t.queries + v * kLanes,
+                                   t.units, t.scores + key * kGroup + v * kLanes,
+                                   t.most + v * kLanes, t.keep_most);
+    }
+  };
+  template <int kV> REGARD_INLINE void run(int v) const {
+    int64_t key = 0;
+    for (; key + kTileRows <= count; key += kTileRows)
+      Lanes<kV>{*this, v, key}.template run<kTileRows>();
+    if (key < count)
+      with_rows<kTileRows - 1>(count - key, Lanes<kV>{*this, v, key});
+  }
+};
+
+template <class Unit, class Products> struct WeightTiles {
+  const Unit *keys, *queries;
+  int64_t stride, units, begin, end; // keys of the block
+  Vec factor;
+  const float *reference;
+  float *most, *sums, *area;
+  Ahead &ahead;
+
+  template <int kV> struct Lanes {
+    const WeightTiles &t;
+    int v;
+    int64_t key;
+    template <int kR> REGARD_INLINE void run() const {
+      weight_tile<Products, kR, kV>(t.keys + key * t.stride, t.stride, t.queries + v * kLanes,
+                                    t.units, t.factor, t.reference + v * kLanes,
+                                    t.most + v * kLanes, t.sums + v * kLanes,
+                                    t.area + v * kLanes, key);
+    }
+  };
+  template <int kV> REGARD_INLINE void run(int v) const {
+    int64_t key = begin;
+    for (; key + kTileRows <= end; key += kTileRows) {
+      ahead.rows(2);
+      Lanes<kV>{*this, v, key}.template run<kTileRows>();
+    }
+    if (key < end)
+      with_rows<kTileRows - 1>(end - key, Lanes<kV>{*this, v, key});
+  }
+};
+
+template <class Unit, class Products> struct OutputTiles {
+  const Unit *values, *weights;
+  int64_t stride, count, width;
+  float *output;
+
+  template <int kV> struct Lanes {
+    const OutputTiles &t;
+    int v;
+    int64_t column;
+    template <int kR> REGARD_INLINE void run() const {
+      output_tile<Products, kR, kV>(t.values + column, t.stride, t.weights + v * kLanes, t.count,
+                                    t.output + column * kGroup + v * kLanes);
+    }
+  };
+  template <int kV> REGARD_INLINE void run(int v) const {
+    int64_t column = 0;
+    for (; column + kTileRows <= width; column += kTileRows)
+      Lanes<kV>{*this, v, column}.template run<kTileRows>();
+    if (column < width)
+      with_rows<kTileRows - 1>(width - column, Lanes<kV>{*this, v, column});
+  }
+};
+
+} // namespace

@@ -1,0 +1,79 @@
+// The matrix product of one register tile, the heart of every pass:
+//
+//   sum[r][lane] += sum over k of a(r, k) * b[k][lane]
+//
+// a is read one unit at a time and broadcast; b has kGroup lanes a row. So a
+// key or value matrix can be `a` as it lies in memory, whatever its strides,
+// and only the (few) queries of a group are rearranged.
+#pragma once
+
+#include "simd/vector.h"
+
+namespace {
+
+// Queries worked on together: the lanes of every [..][kGroup] area.
+constexpr int kGroup = 64;
+constexpr int kTileRows = REGARD_TILE_ROWS;
+constexpr int kTileVectors = REGARD_TILE_VECTORS;
+// Lanes whose visibility is told apart.
+constexpr int kQuad = 16;
+constexpr int kQuads = kGroup / kQuad;
+constexpr int kQuadVectors = kQuad / kLanes;
+
+// How a unit of the contracted dimension is multiplied.
+struct FloatProducts {
+  using Unit = float;
+  static constexpr int kPerUnit = 1;
+  static REGARD_INLINE Vec spread(const float *a) { return splat(*a); }
+  static REGARD_INLINE Vec row(const float *b) { return load(b); }
+  static REGARD_INLINE Vec add(Vec a, Vec b, Vec sum) { return multiply_add(a, b, sum); }
+};
+
+#ifdef REGARD_HAS_DOT_BFLOAT16
+// Two bfloat16 in one 32-bit unit.
+struct PairProducts {
+  using Unit = int32_t;
+  static constexpr int kPerUnit = 2;
+  static REGARD_INLINE Int spread(const int32_t *a) {
+    int32_t unit;
+    __builtin_memcpy(&unit, a, sizeof unit); // rows may start at odd elements
+    return splat_int(unit);
+  }
+  static REGARD_INLINE Int row(const int32_t *b) { return load_int(b); }
+  static REGARD_INLINE Vec add(Int a, Int b, Vec sum) { return dot_bfloat16(a, b, sum); }
+};
+#endif
+
+// a(r, k) is at a[r * stride + k] (along rows) or a[k * stride + r] (across).
+enum class Along { kRows, kAcross };
+
+template <class Products, Along along, int kR, int kV>
+REGARD_INLINE void multiply_tile(const typename Products::Unit *a, int64_t stride,
+                                 const typename Products::Unit *b, int64_t count,
+                                 Vec (&sum)[kR][kV]) {
+  for (int64_t k = 0; k < count; ++k) {
+    decltype(Products::row(b)) column[kV];
+#pragma GCC unroll 8
+    for (int v = 0; v < kV; ++v)
+      column[v] = Products::row(b + k * kGroup + v * kLanes);
+#pragma GCC unroll 8
+    for (int r = 0; r < kR; ++r) {
+      const auto unit =
+          Products::spread(along == Along::kRows ? a + r * stride + k : a + k * stride + r);
+#pragma GCC unroll 8
+      for (int v = 0; v < kV; ++v)
+        sum[r][v] = Products::add(unit, column[v], sum[r][v]);
+    }
+  }
+}
+
+// Calls f.template operator()<kR>() for the number of rows left, 1..kTileRows.
+template <int kR, class F> REGARD_INLINE void with_rows(int64_t rows, const F &f) {
+  if constexpr (kR > 1) {
+    if (rows < kR)
+      return with_rows<kR - 1>(rows, f);
+  }
+  f.template run<kR>();
+}
+
+} // namespace

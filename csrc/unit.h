@@ -1,0 +1,31 @@
+// One instruction set's table: included once by each unit in isa/, after its
+// simd header, with REGARD_UNIT_NAME and REGARD_UNIT_TABLE defined.
+#include "forward.h"
+#include "inspect_cells.h"
+#include "inspect_rows.h"
+#include "multiply_add_loop.h"
+
+namespace {
+
+int forward(const regard_args &a) {
+  return with_element(a.dtype, [&](auto element) { return run_forward(a, element); });
+}
+
+} // namespace
+
+namespace regard {
+
+const Table REGARD_UNIT_TABLE = {
+    REGARD_UNIT_NAME,
+    forward,
+    nullptr, // backward
+    inspect<TilePass>,
+    inspect<PooledPass>,
+    inspect<ReceivedPass>,
+    inspect<EntropyPass>,
+    inspect<PeakPass>,
+    inspect<TopPass>,
+    multiply_add_loop,
+};
+
+} // namespace regard

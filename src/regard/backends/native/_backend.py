@@ -1,0 +1,81 @@
+"""The native kernels as a backend: what they cover, and which way a call reaches them."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+from torch.utils._python_dispatch import is_in_torch_dispatch_mode
+
+from ..._inputs import AttentionInputs, AttentionResult
+from .._contract import FEATURES
+from ._calls import forward, map_cell
+from ._graph import Attend
+from ._library import problem
+from ._operators import attend
+from ._words import DTYPES
+
+__all__ = ["Native", "cannot_inspect"]
+
+_WIDEST = 256
+_LONGEST = 2**31 - 1
+# The gradient of a dense bias is stored in full before it is summed to the shape of the bias.
+_GRADIENT_BYTES = 1 << 30
+_PLAIN = (Tensor, torch.nn.Parameter)
+
+
+def _uncovered(x: AttentionInputs) -> str | None:
+    batch, heads, queries, keys = x.shape
+    width, value_width = x.query.shape[3], x.value.shape[3]
+    if width > _WIDEST or value_width > _WIDEST:
+        return f"covers head widths up to {_WIDEST}, not {max(width, value_width)}"
+    if not (batch and heads and queries and keys and width and value_width):
+        return "takes no empty tensor"
+    if queries > _LONGEST or keys > _LONGEST:
+        return "counts rows and columns in 32 bits"
+    if torch._C._are_functorch_transforms_active():
+        return "cannot be transformed by torch.func"
+    return problem()
+
+
+def cannot_inspect(x: AttentionInputs) -> str | None:
+    """Say why `inspect` cannot look into a call, or None."""
+    if x.query.dtype not in DTYPES or x.query.device.type != "cpu":
+        return f"does not compute in {x.query.dtype} on {x.query.device}"
+    if not _eager(x):
+        return "works in eager mode"
+    return _uncovered(x)
+
+
+def _eager(x: AttentionInputs) -> bool:
+    return type(x.query) in _PLAIN and not torch.compiler.is_compiling() and not is_in_torch_dispatch_mode()
+
+
+class Native:
+    """Compiled kernels for the CPU, chosen by its instruction set."""
+
+    name = "native"
+    honours = (frozenset(FEATURES) - {"gradient"}) | {"float32", "bfloat16", "float16", "cpu"}
+
+    def why_not(self, inputs: AttentionInputs) -> str | None:
+        """Refuse wide heads, empty tensors, `torch.func`, and everything where the library is missing."""
+        if inputs.bias is not None and inputs.bias.requires_grad and torch.is_grad_enabled():
+            size = math.prod(inputs.shape) * 4
+            if size > _GRADIENT_BYTES:
+                return f"would have to store {size >> 20} MiB for the gradient of the bias"
+        return _uncovered(inputs)
+
+    def run(self, inputs: AttentionInputs) -> AttentionResult:
+        """Run the kernel; with `need_weights` it also keeps a coarse map, which changes nothing else."""
+        x = inputs
+        cell = map_cell(x.query.shape[2], x.key.shape[2]) if x.need_weights else 0
+        if not _eager(x):
+            output, lse, found = attend(x, cell)
+        elif torch.is_grad_enabled() and any(t.requires_grad for t in x.tensors()):
+            output, lse, found = Attend.apply(  # type: ignore[no-untyped-call]
+                x, cell, x.query, x.key, x.value, x.position_bias, x.bias
+            )
+        else:
+            output, lse, found = forward(x, cell)
+        return AttentionResult(output, lse, lse_has_gradient=True, map=found, map_cell=cell)

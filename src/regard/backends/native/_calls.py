@@ -1,0 +1,79 @@
+"""Forward and backward of one call, as plain functions on tensors: what the graph node and the operator both run."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from ..._inputs import AttentionInputs
+from ._library import library
+from ._words import BACKWARD, FORWARD, call_words, matrix, plain_rows, rows
+
+__all__ = ["backward", "forward", "map_cell"]
+
+# A map of the weights has at most this many cells a side, so its memory does not grow with the square.
+_MOST_CELLS = 512
+
+
+def map_cell(queries: int, keys: int) -> int:
+    """Return the tokens per side of a cell of the map that a call keeps."""
+    cell = 64
+    while cell * _MOST_CELLS < max(queries, keys):
+        cell *= 2
+    return cell
+
+
+def forward(x: AttentionInputs, cell: int) -> tuple[Tensor, Tensor, Tensor | None]:
+    """Return output, `lse`, and the map with cells of `cell` tokens, or None if that is 0."""
+    call, kept = call_words(x)
+    query = x.query
+    batch, heads, queries, keys = x.shape
+    # Heads next to each other for each token, as torch's own kernel gives it: joining them then copies nothing.
+    output = query.new_empty((batch, queries, heads, x.value.shape[3])).transpose(1, 2)
+    lse = query.new_empty((batch, heads, queries), dtype=torch.float32)
+    found = None
+    if cell:
+        found = query.new_empty((batch, heads, -(-queries // cell), -(-keys // cell)), dtype=torch.float32)
+    words = FORWARD.pack(
+        FORWARD.size, *call, *rows(output), lse.data_ptr(), 0 if found is None else found.data_ptr(), cell, cell
+    )
+    library().call("forward", words)
+    del kept
+    return output, lse, found
+
+
+def backward(
+    x: AttentionInputs,
+    output: Tensor,
+    lse: Tensor,
+    grad_output: Tensor,
+    grad_lse: Tensor | None,
+    needed: tuple[bool, bool],
+) -> tuple[Tensor, Tensor, Tensor, Tensor | None, Tensor | None]:
+    """Return the gradients of query, key, value, and of position bias and bias where `needed`."""
+    call, kept = call_words(x)
+    output, grad_output, lse = plain_rows(output), plain_rows(grad_output), lse.contiguous()
+    of_inputs = tuple(torch.empty_like(t) for t in kept[:3])
+    if grad_lse is not None:
+        grad_lse = grad_lse.contiguous()
+    of_position = of_bias = None
+    position_words: tuple[int, ...] = (0, 0)
+    bias_words: tuple[int, ...] = (0,) * 6
+    if needed[0] and x.position_bias is not None:
+        of_position = torch.empty(x.position_bias.shape, dtype=torch.float32)
+        position_words = (of_position.data_ptr(), of_position.stride(0) if of_position.shape[0] > 1 else 0)
+    if needed[1] and x.bias is not None:
+        of_bias = torch.empty(x.shape, dtype=torch.float32)
+        bias_words = matrix(of_bias)
+    words = BACKWARD.pack(
+        BACKWARD.size, *call, *rows(output), lse.data_ptr(), 0, 0, 0,
+        *rows(grad_output), 0 if grad_lse is None else grad_lse.data_ptr(),
+        *(word for gradient in of_inputs for word in rows(gradient)), *position_words, *bias_words,
+    )  # fmt: skip
+    library().call("backward", words)
+    del kept
+    if of_position is not None and x.position_bias is not None:
+        of_position = of_position.to(x.position_bias.dtype)
+    if of_bias is not None and x.bias is not None:
+        of_bias = of_bias.sum_to_size(x.bias.shape).to(x.bias.dtype)
+    return of_inputs[0], of_inputs[1], of_inputs[2], of_position, of_bias

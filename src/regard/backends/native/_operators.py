@@ -1,0 +1,112 @@
+"""The call as operators of torch, `regard::attention_forward` and `regard::attention_backward`.
+
+Compiled and exported graphs, fake tensors and dispatch modes see these; eager mode goes around them.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..._inputs import AttentionInputs
+from ._calls import backward, forward
+from ._graph import again_in_math, joined
+
+__all__ = ["attend"]
+
+_TENSORS = (
+    "Tensor query, Tensor key, Tensor value, Tensor? position_bias, Tensor? bias, "
+    "Tensor? start, Tensor? stop, Tensor? mask, Tensor? seed"
+)
+_SETTINGS = "float scale, float? softcap, float dropout"
+_LIBRARY = torch.library.Library("regard", "DEF")
+_LIBRARY.define(
+    f"attention_forward({_TENSORS}, {_SETTINGS}, SymInt cell) -> (Tensor output, Tensor lse, Tensor map)",
+    tags=(torch.Tag.pt2_compliant_tag,),
+)
+_LIBRARY.define(
+    f"attention_backward(Tensor grad_output, Tensor? grad_lse, Tensor output, Tensor lse, {_TENSORS}, {_SETTINGS}, "
+    "bool of_position_bias, bool of_bias) -> (Tensor, Tensor, Tensor, Tensor, Tensor)",
+    tags=(torch.Tag.pt2_compliant_tag,),
+)
+# An operator returns tensors: where there is no map, or no gradient, one without elements.
+_Five = tuple[Tensor, Tensor, Tensor, Tensor, Tensor]
+
+
+def attend(x: AttentionInputs, cell: int) -> tuple[Tensor, Tensor, Tensor | None]:
+    """Run a call through the operator."""
+    output, lse, found = torch.ops.regard.attention_forward(
+        x.query, x.key, x.value, x.position_bias, x.bias, x.start, x.stop, x.dense_mask, x.seed,
+        x.scale, x.softcap, x.dropout, cell,
+    )  # fmt: skip
+    return output, lse, found if cell else None
+
+
+def _forward(*arguments: Any) -> tuple[Tensor, Tensor, Tensor]:
+    *call, cell = arguments
+    output, lse, found = forward(joined(*call), cell)
+    return output, lse, lse.new_empty(0) if found is None else found
+
+
+def _forward_fake(*arguments: Any) -> tuple[Tensor, Tensor, Tensor]:
+    query, key, value, *_, cell = arguments
+    batch, heads, queries, _ = query.shape
+    output = query.new_empty((batch, queries, heads, value.shape[3])).transpose(1, 2)
+    lse = query.new_empty((batch, heads, queries), dtype=torch.float32)
+    sides = (batch, heads, -(-queries // cell), -(-key.shape[2] // cell)) if cell else (0,)
+    return output, lse, lse.new_empty(sides)
+
+
+def _backward(
+    grad_output: Tensor, grad_lse: Tensor | None, output: Tensor, lse: Tensor, *call_and_needed: Any
+) -> _Five:
+    *call, of_position_bias, of_bias = call_and_needed
+    query, key, value, position, bias = backward(
+        joined(*call), output, lse, grad_output, grad_lse, (of_position_bias, of_bias)
+    )
+    absent = lse.new_empty(0)
+    return query, key, value, absent if position is None else position, absent if bias is None else bias
+
+
+def _backward_fake(
+    grad_output: Tensor, grad_lse: Tensor | None, output: Tensor, lse: Tensor, *call_and_needed: Any
+) -> _Five:
+    query, key, value, position_bias, bias, *_, of_position_bias, of_bias = call_and_needed
+    absent = lse.new_empty(0)
+    return (
+        torch.empty_like(query),
+        torch.empty_like(key),
+        torch.empty_like(value),
+        position_bias.new_empty(position_bias.shape) if of_position_bias else absent,
+        bias.new_empty(bias.shape) if of_bias else absent,
+    )
+
+
+def _save(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor, Tensor]) -> None:
+    ctx.save_for_backward(*inputs[:9], *output[:2])
+    ctx.settings = inputs[9:12]
+    ctx.mark_non_differentiable(output[2])
+    ctx.set_materialize_grads(False)
+
+
+def _differentiate(ctx: Any, grad_output: Tensor | None, grad_lse: Tensor | None, _: None) -> tuple[Any, ...]:
+    *tensors, output, lse = ctx.saved_tensors
+    if grad_output is None:
+        grad_output = torch.zeros_like(output)
+    needed = ctx.needs_input_grad[:5]
+    if torch.is_grad_enabled():
+        found = again_in_math(joined(*tensors, *ctx.settings), grad_output, grad_lse, needed)
+        return (*found, *(None,) * 8)
+    gradients = torch.ops.regard.attention_backward(
+        grad_output, grad_lse, output, lse, *tensors, *ctx.settings, *needed[3:]
+    )
+    return (*(g if need else None for g, need in zip(gradients, needed, strict=True)), *(None,) * 8)
+
+
+_LIBRARY.impl("attention_forward", _forward, "CPU")
+_LIBRARY.impl("attention_backward", _backward, "CPU")
+torch.library.register_fake("regard::attention_forward", _forward_fake, lib=_LIBRARY)
+torch.library.register_fake("regard::attention_backward", _backward_fake, lib=_LIBRARY)
+torch.library.register_autograd("regard::attention_forward", _differentiate, setup_context=_save, lib=_LIBRARY)
