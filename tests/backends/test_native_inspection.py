@@ -86,9 +86,7 @@ def test_passes_agree_with_the_matrix(name: str, size: tuple[int, int]) -> None:
     _close(weights.gather(3, indices.clamp(min=0)) * (indices >= 0), expected)
 
 
-@pytest.mark.parametrize(
-    ("name", "cell"), [*product(CALLS, CELLS)]
-)
+@pytest.mark.parametrize(("name", "cell"), [*product(CALLS, CELLS)])
 def test_cells_agree_with_the_matrix(name: str, cell: tuple[int, int]) -> None:
     """Pooled mass and peak of a rectangle that begins and ends anywhere."""
     x = _call(name, 150, 210)

@@ -34,9 +34,7 @@ def isa(request):
 def inputs(shape, dtype, seed=0):
     b, h, g, n, s, e, ev = shape
     torch.manual_seed(seed)
-    return tuple(
-        torch.randn(size).to(dtype) for size in ((b, h, n, e), (b, g, s, e), (b, g, s, ev))
-    )
+    return tuple(torch.randn(size).to(dtype) for size in ((b, h, n, e), (b, g, s, e), (b, g, s, ev)))
 
 
 def options(shape):
