@@ -223,7 +223,7 @@ template <class T, class Products> Layout layout_of(const regard_args &a) {
   l.groups = smaller<int64_t>(4, ceil_div(all, 4));
   if (a.map && a.map_rows > kGroup) // a cell of the map belongs to one item
     l.groups = round_up(l.groups, a.map_rows / kGroup);
-  l.groups = smaller(l.groups, all);
+  l.groups = larger<int64_t>(1, smaller(l.groups, all));
   l.per_head = ceil_div(all, l.groups);
   l.units = ceil_div(a.head_dim, Products::kPerUnit);
   l.value_width = a.value_dim;

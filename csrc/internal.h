@@ -47,6 +47,11 @@ using Body = void (*)(int64_t item, unsigned char *scratch, const void *context)
 int for_each_item(int64_t items, double cost, size_t scratch_bytes, Body body,
                   const void *context);
 
+// Waits until *counter, which another thread of the same call raises, is at
+// least `least`; raises a counter.
+void wait_for(const int32_t *counter, int32_t least);
+void publish(int32_t *counter, int32_t value);
+
 // Zeroed or not, 64-byte aligned, or null.
 void *allocate(size_t bytes);
 void release(void *memory);

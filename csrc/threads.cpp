@@ -4,6 +4,7 @@
 
 #include <atomic>
 #include <cstdlib>
+#include <thread>
 
 namespace regard {
 namespace {
@@ -94,6 +95,17 @@ int for_each_item(int64_t items, double cost, size_t scratch_bytes, Body body,
     return fail(REGARD_OUT_OF_MEMORY, "no memory for %zu bytes of scratch per thread",
                 scratch_bytes);
   return REGARD_OK;
+}
+
+// Spins first: the work waited for is about as long as what was just done.
+void wait_for(const int32_t *counter, int32_t least) {
+  for (int tries = 0; __atomic_load_n(counter, __ATOMIC_ACQUIRE) < least; ++tries)
+    if (tries > 1000)
+      std::this_thread::yield();
+}
+
+void publish(int32_t *counter, int32_t value) {
+  __atomic_store_n(counter, value, __ATOMIC_RELEASE);
 }
 
 void *allocate(size_t bytes) {

@@ -1,5 +1,6 @@
 // One instruction set's table: included once by each unit in isa/, after its
 // simd header, with REGARD_UNIT_NAME and REGARD_UNIT_TABLE defined.
+#include "backward.h"
 #include "forward.h"
 #include "inspect_cells.h"
 #include "inspect_rows.h"
@@ -11,6 +12,10 @@ int forward(const regard_args &a) {
   return with_element(a.dtype, [&](auto element) { return run_forward(a, element); });
 }
 
+int backward(const regard_args &a) {
+  return with_element(a.dtype, [&](auto element) { return run_backward(a, element); });
+}
+
 } // namespace
 
 namespace regard {
@@ -18,7 +23,7 @@ namespace regard {
 const Table REGARD_UNIT_TABLE = {
     REGARD_UNIT_NAME,
     forward,
-    nullptr, // backward
+    backward,
     inspect<TilePass>,
     inspect<PooledPass>,
     inspect<ReceivedPass>,

@@ -14,6 +14,8 @@ namespace {
 
 #define REGARD_HAS_ANY
 REGARD_INLINE bool any(Int mask) { return _mm256_movemask_ps((__m256)mask) != 0; }
+#define REGARD_HAS_BITS_OF_LANES
+REGARD_INLINE uint32_t bits_of_lanes(Int mask) { return uint32_t(_mm256_movemask_ps((__m256)mask)); }
 
 #define REGARD_HAS_FLOAT16
 REGARD_INLINE Vec widen_float16(Half x) { return (Vec)_mm256_cvtph_ps((__m128i)x); }

@@ -17,6 +17,8 @@ namespace {
 
 #define REGARD_HAS_ANY
 REGARD_INLINE bool any(Int mask) { return _mm512_movepi32_mask((__m512i)mask) != 0; }
+#define REGARD_HAS_BITS_OF_LANES
+REGARD_INLINE uint32_t bits_of_lanes(Int mask) { return uint32_t(_mm512_movepi32_mask((__m512i)mask)); }
 
 #define REGARD_HAS_PARTIAL
 REGARD_INLINE __mmask16 first_lanes(int n) { return (__mmask16)((1u << n) - 1); }

@@ -39,6 +39,16 @@ REGARD_INLINE bool any(Int mask) {
 }
 #endif
 
+// Bit i: the sign of lane i.
+#ifndef REGARD_HAS_BITS_OF_LANES
+REGARD_INLINE uint32_t bits_of_lanes(Int mask) {
+  uint32_t bits = 0;
+  for (int i = 0; i < kLanes; ++i)
+    bits |= uint32_t(mask[i] < 0) << i;
+  return bits;
+}
+#endif
+
 // The first n of kLanes; the others read as zero and are not touched.
 #ifndef REGARD_HAS_PARTIAL
 REGARD_INLINE Vec load_first(const float *p, int n) {

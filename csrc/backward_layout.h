@@ -1,0 +1,94 @@
+// How a backward call is cut into items, where their scratch lies, and where dK
+// and dV are summed.
+#pragma once
+
+#include "backward_bias.h"
+#include "backward_order.h"
+
+namespace {
+
+constexpr int kMostStripGroups = 4;
+constexpr int kMostBlockKeys = 192;
+constexpr int kMostRuns = kMostBlockKeys / kSubBlock;
+
+// How a call is cut, and where an item's scratch lies; sizes in bytes.
+template <class T, class Products> struct BackwardLayout : Shape {
+  static constexpr int kPer = Products::kPerUnit;
+  static constexpr bool kPair = kPer == 2;
+
+  int64_t groups; // of a strip
+  int64_t key_units, value_units, key_stride, value_stride, key_width, value_width;
+  bool key_direct, value_direct; // sums are the gradient itself
+  bool alone;                    // chains of one item: sums live in its scratch
+  int64_t sums_bytes;            // of one chain, outside the items
+  int64_t group_bytes, area_bytes, pairs_bytes, bytes;
+
+  explicit BackwardLayout(const regard_args &a) {
+    groups = smaller<int64_t>(kPair ? 4 : 2, ceil_div(larger<int64_t>(a.queries, 1), kGroup));
+    strip = groups * kGroup;
+    block = kPair ? 128 : a.dropout > 0 ? 128 : 96;
+    strips = ceil_div(a.queries, strip);
+    blocks = ceil_div(a.keys, block);
+    shared = a.heads / larger<int64_t>(a.kv_heads, 1);
+    key_units = ceil_div(a.head_dim, kPer);
+    value_units = ceil_div(a.value_dim, kPer);
+    key_stride = round_up(key_units, kLanes);
+    value_stride = round_up(value_units, kLanes);
+    key_width = round_up(a.head_dim, kLanes);
+    value_width = round_up(a.value_dim, kLanes);
+    constexpr bool kFloat = sizeof(T) == sizeof(float);
+    key_direct = kFloat && key_width == a.head_dim;
+    value_direct = kFloat && value_width == a.value_dim;
+    alone = chain() <= 1;
+    const int64_t key_sums = key_direct ? 0 : key_width, value_sums = value_direct ? 0 : value_width;
+    sums_bytes = alone ? 0 : a.keys * (key_sums + value_sums) * 4;
+    group_bytes = (key_units + value_units + a.head_dim) * kGroup * 4;
+    area_bytes = block * kGroup * 4 / kPer;
+    pairs_bytes = kPair ? block / 2 * kGroup * 4 : 0;
+    bytes = groups * (group_bytes + 2 * area_bytes + pairs_bytes) +
+            strip / kPer * (key_width + value_width) * 4 +   // panels of Q and dO
+            block * (key_stride + value_stride) * 4 +        // keys and values
+            (kPair ? block / 2 * key_width * 4 : 0) +        // keys in pairs
+            (alone ? block * (key_sums + value_sums) * 4 : 0) +
+            3 * kStrip * kGroup * 4 +                        // scores, dP, slopes
+            (a.grad_position_bias ? round_up(DiagonalSums::length(strip, a.keys), 16) * 4 : 0);
+  }
+};
+
+template <class T> struct Floats {
+  static REGARD_INLINE Rows<float> rows(Rows<T>) { return {nullptr, 0}; }
+};
+template <> struct Floats<float> {
+  static REGARD_INLINE Rows<float> rows(Rows<float> x) { return x; }
+};
+
+// Where dK or dV of one key/value head is summed, and where it goes.
+template <class T> struct Gradient {
+  Rows<T> out;
+  float *sums; // null: in `out`
+  int64_t width, stride;
+  bool of_block; // sums hold one block
+
+  Rows<float> block(int64_t key) const {
+    if (!sums)
+      return {Floats<T>::rows(out)[key], Floats<T>::rows(out).stride};
+    return {of_block ? sums : sums + key * stride, stride};
+  }
+  void start(int64_t begin, int64_t end) const {
+    const Rows<float> rows = block(begin);
+    for (int64_t j = 0; j < end - begin; ++j)
+      for (int64_t e = 0; e < stride; e += kLanes)
+        store(rows[j] + e, Vec{});
+  }
+  void finish(int64_t begin, int64_t end) const {
+    if (!sums)
+      return;
+    const Rows<float> rows = block(begin);
+    for (int64_t j = begin; j < end; ++j)
+      for (int64_t e = 0; e < width; e += kLanes)
+        store_elements(out[j] + e, load(rows[j - begin] + e),
+                       int(smaller<int64_t>(kLanes, width - e)));
+  }
+};
+
+} // namespace
