@@ -102,8 +102,10 @@ def main():
             ours, back, torchs = case(dtype, settings.seconds, b, h, g, n, e, causal, dropout)
             pairs = n * (n + 1) / 2 if causal else n * n
             rate = 10 * b * h * pairs * e / back
-            print(f"{label:18}{ours * 1e3:8.2f}ms{back * 1e3:8.2f}ms{rate / 1e9:7.0f}{rate / top:7.0%}"
-                  f"{torchs * 1e3:8.2f}ms{torchs / (ours + back):7.2f}")
+            print(
+                f"{label:18}{ours * 1e3:8.2f}ms{back * 1e3:8.2f}ms{rate / 1e9:7.0f}{rate / top:7.0%}"
+                f"{torchs * 1e3:8.2f}ms{torchs / (ours + back):7.2f}"
+            )
 
 
 if __name__ == "__main__":

@@ -34,9 +34,7 @@ def peak(dtype):
     rounds = 10**6
     done = library.LIB.regard_multiply_add_loop(library.DTYPES[dtype], 1)
     loop = library.LIB.regard_multiply_add_loop
-    return done * rounds / min(
-        cpu_time(lambda: loop(library.DTYPES[dtype], rounds), 1) for _ in range(5)
-    )
+    return done * rounds / min(cpu_time(lambda: loop(library.DTYPES[dtype], rounds), 1) for _ in range(5))
 
 
 def measure(case, dtype, causal):

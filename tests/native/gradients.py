@@ -23,15 +23,33 @@ def _visible(shape, spans, mask, bias, position):
         start, stop = (t.expand(b, h, n)[..., None] for t in spans)
         j = torch.arange(s)
         shown = shown & (j >= start) & (j < stop)
-    for hidden in (None if mask is None else mask == 0, None if bias is None else bias == -torch.inf,
-                   None if position is None else position == -torch.inf):
+    for hidden in (
+        None if mask is None else mask == 0,
+        None if bias is None else bias == -torch.inf,
+        None if position is None else position == -torch.inf,
+    ):
         if hidden is not None:
             shown = shown & ~hidden
     return shown
 
 
-def gradients(q, k, v, grad_output, grad_lse=None, *, scale=None, softcap=0.0, spans=None, mask=None,
-              bias=None, position_bias=None, dropout=0.0, seed=0, dtype=torch.float64):
+def gradients(
+    q,
+    k,
+    v,
+    grad_output,
+    grad_lse=None,
+    *,
+    scale=None,
+    softcap=0.0,
+    spans=None,
+    mask=None,
+    bias=None,
+    position_bias=None,
+    dropout=0.0,
+    seed=0,
+    dtype=torch.float64,
+):
     """{"query", "key", "value", "bias", "position_bias"} of one call."""
     b, h, n, e = q.shape
     g, s = k.shape[1:3]

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import torch
 
-ROOT = Path(__file__).resolve().parents[2]
+from regard.backends import native
+
 DTYPES = {torch.float32: 0, torch.bfloat16: 1, torch.float16: 2}
 
 
@@ -67,9 +68,9 @@ OPERATIONS = ("forward", "backward", "tile", "pooled", "received", "entropy", "p
 
 
 def library_path() -> Path:
-    """REGARD_NATIVE_LIBRARY, else what `cmake --build build` made."""
+    """REGARD_NATIVE_LIBRARY, else the one that the installed package uses."""
     given = os.environ.get("REGARD_NATIVE_LIBRARY")
-    return Path(given) if given else ROOT / "build" / "libregard_native.so"
+    return Path(given) if given else Path(native.__file__).with_name("libregard_native.so")
 
 
 def load(path: Path) -> ctypes.CDLL:

@@ -48,9 +48,23 @@ def compare(q, k, v, grad_output, grad_lse=None, bias_gradient=None, **options):
         assert error(x, y) <= allowed, (name, error(x, y), allowed)
 
 
-SHAPES = [(1, 1, 1, 1), (2, 1, 3, 5), (1, 70, 16, 64), (7, 5, 3, 70), (16, 17, 33, 31), (48, 64, 64, 64),
-          (63, 65, 80, 96), (64, 97, 128, 32), (65, 129, 12, 256), (70, 70, 256, 20), (130, 260, 64, 64),
-          (257, 193, 64, 48), (300, 401, 80, 96), (3, 300, 64, 64), (300, 2, 64, 64)]
+SHAPES = [
+    (1, 1, 1, 1),
+    (2, 1, 3, 5),
+    (1, 70, 16, 64),
+    (7, 5, 3, 70),
+    (16, 17, 33, 31),
+    (48, 64, 64, 64),
+    (63, 65, 80, 96),
+    (64, 97, 128, 32),
+    (65, 129, 12, 256),
+    (70, 70, 256, 20),
+    (130, 260, 64, 64),
+    (257, 193, 64, 48),
+    (300, 401, 80, 96),
+    (3, 300, 64, 64),
+    (300, 2, 64, 64),
+]
 
 
 @pytest.mark.parametrize("dtype", FLOATS, ids=str)
@@ -96,11 +110,24 @@ def options_of(name, b, h, n, s):
     return {"scale": -0.4}
 
 
-FEATURES = ("causal", "spans", "window", "mask", "position_bias", "shared_position_bias", "bias", "softcap",
-            "dropout", "scale")
-PAIRS = [(x, y) for x, y in itertools.combinations(FEATURES, 2)
-         if not (x in ("causal", "spans") and y in ("spans", "window"))
-         and not (x == "position_bias" and y == "shared_position_bias")]
+FEATURES = (
+    "causal",
+    "spans",
+    "window",
+    "mask",
+    "position_bias",
+    "shared_position_bias",
+    "bias",
+    "softcap",
+    "dropout",
+    "scale",
+)
+PAIRS = [
+    (x, y)
+    for x, y in itertools.combinations(FEATURES, 2)
+    if not (x in ("causal", "spans") and y in ("spans", "window"))
+    and not (x == "position_bias" and y == "shared_position_bias")
+]
 
 
 @pytest.mark.parametrize("features", [(x,) for x in FEATURES] + PAIRS, ids="-".join)

@@ -128,8 +128,10 @@ def test_nan_in_a_visible_key(isa):
     k[:, :, 70, 3] = torch.nan
     spans = (torch.zeros(1, 1, 100, dtype=torch.int32), torch.arange(1, 101).int()[None, None])
     output, lse, _ = library.forward(q, k, v, spans=spans)
-    assert output[:, :, 70:].isnan().all() and lse[:, :, 70:].isnan().all()
-    assert output[:, :, :70].isfinite().all() and lse[:, :, :70].isfinite().all()
+    assert output[:, :, 70:].isnan().all()
+    assert lse[:, :, 70:].isnan().all()
+    assert output[:, :, :70].isfinite().all()
+    assert lse[:, :, :70].isfinite().all()
 
 
 @pytest.mark.parametrize("n", [1, 300])
@@ -139,7 +141,8 @@ def test_map_leaves_output_unchanged(isa, n):
     plain = library.forward(q, k, v)
     for cell in ((16, 64), (32, 128), (64, 64), (128, 192), (192, 64), (320, 1024)):
         output, lse, cells = library.forward(q, k, v, cell=cell)
-        assert torch.equal(output, plain[0]) and torch.equal(lse, plain[1])
+        assert torch.equal(output, plain[0])
+        assert torch.equal(lse, plain[1])
         want = reference.pooled(reference.forward(q, k, v)[2], *cell)
         assert torch.allclose(cells.double(), want, atol=2e-6)
 
@@ -190,7 +193,8 @@ def test_strides(isa, dtype):
 
     for move in (odd, behind):
         got = library.forward(move(q), move(k), move(v))
-        assert torch.equal(got[0], want[0]) and torch.equal(got[1], want[1])
+        assert torch.equal(got[0], want[0])
+        assert torch.equal(got[1], want[1])
     one = k[:, :1].expand(-1, 4, -1, -1), v[:, :1].expand(-1, 4, -1, -1)
     shared = library.forward(q, k[:, :1].contiguous(), v[:, :1].contiguous())
     assert torch.equal(library.forward(q, *one)[0], shared[0])
