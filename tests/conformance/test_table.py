@@ -21,7 +21,8 @@ backends = pytest.mark.parametrize("backend", BACKENDS, ids=lambda backend: back
 
 def _accepted(backend: Backend, call: Call) -> bool:
     """Compare the refusal with the table; False if the call is, rightly, refused."""
-    expected = call.case.refused.get(backend.name)
+    covered = str(call.query.dtype).removeprefix("torch.") in backend.honours
+    expected = call.case.refused.get(backend.name) if covered else "does not compute in"
     reason = refusal(backend, call.inputs())
     if expected is None:
         assert reason is None, f"{backend.name} refuses a case that it should serve: it {reason}"
@@ -78,7 +79,8 @@ def test_weights_change_nothing(backend: Backend, case: Case, dtype: torch.dtype
     call = make(case, dtype)
     with torch.set_grad_enabled("gradient" in backend.honours):
         if refusal(backend, call.inputs()) is not None:
-            assert backend.name in case.refused
+            covered = str(dtype).removeprefix("torch.") in backend.honours
+            assert backend.name in case.refused or not covered
             return
         without = backend.run(call.inputs(need_weights=False)).output
         with_weights = backend.run(call.inputs(need_weights=True)).output

@@ -56,7 +56,7 @@ class Native:
     """Compiled kernels for the CPU, chosen by its instruction set."""
 
     name = "native"
-    honours = (frozenset(FEATURES) - {"gradient"}) | {"float32", "bfloat16", "float16", "cpu"}
+    honours = frozenset(FEATURES) | {"float32", "bfloat16", "float16", "cpu"}
 
     def why_not(self, inputs: AttentionInputs) -> str | None:
         """Refuse wide heads, empty tensors, `torch.func`, and everything where the library is missing."""
