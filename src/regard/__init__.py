@@ -1,10 +1,23 @@
 """regard: attention for transformers, with the speed of a fused kernel and a view of the weights."""
 
-from . import biases, errors, masks
+from . import biases, errors, layers, masks, positions
 from ._attention import attention, explain
 from .backends import use_backend
+from .layers import MultiHeadAttention, Transformer
 from .weights import AttentionWeights
 
-__all__ = ["AttentionWeights", "attention", "biases", "errors", "explain", "masks", "use_backend"]
+__all__ = [
+    "AttentionWeights",
+    "MultiHeadAttention",
+    "Transformer",
+    "attention",
+    "biases",
+    "errors",
+    "explain",
+    "layers",
+    "masks",
+    "positions",
+    "use_backend",
+]
 
 __version__ = "0.1.0"

@@ -21,9 +21,7 @@ from .weights import AttentionWeights
 __all__ = ["Explanation", "attention", "explain"]
 
 _DTYPES = (torch.float32, torch.bfloat16, torch.float16, torch.float64)
-_ARGUMENTS = (
-    "query key value mask causal window bias scale softcap dropout generator need_weights backend".split()
-)
+_ARGUMENTS = "query key value mask causal window bias scale softcap dropout generator need_weights backend".split()
 
 
 @overload
@@ -62,6 +60,25 @@ def attention(
     need_weights: Literal[True],
     backend: str | None = None,
 ) -> tuple[Tensor, AttentionWeights]: ...
+
+
+@overload
+def attention(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    *,
+    mask: Mask | Tensor | None = None,
+    causal: bool = False,
+    window: tuple[int | None, int | None] | None = None,
+    bias: PositionBias | Tensor | None = None,
+    scale: float | None = None,
+    softcap: float | None = None,
+    dropout: float = 0.0,
+    generator: torch.Generator | None = None,
+    need_weights: bool,
+    backend: str | None = None,
+) -> Tensor | tuple[Tensor, AttentionWeights]: ...
 
 
 def attention(
