@@ -312,13 +312,13 @@ def documents(lengths: Sequence[int] | Tensor | None = None, *, ids: Tensor | No
         if sizes.ndim != 1 or sizes.is_floating_point() or (sizes.numel() and int(sizes.min()) < 0):
             raise ArgumentError(f"document lengths are {lengths!r}; they must be a list of integers >= 0.")
         last = sizes.cumsum(0)
-        return Mask(
-            (_Documents((last - sizes).repeat_interleave(sizes)[None], last.repeat_interleave(sizes)[None]),)
-        )
+        return Mask((_Documents((last - sizes).repeat_interleave(sizes)[None], last.repeat_interleave(sizes)[None]),))
     tokens = torch.as_tensor(ids)
     tokens = tokens[None] if tokens.ndim == 1 else tokens
     if tokens.ndim != 2 or tokens.is_floating_point():
-        raise ShapeError(f"document ids have shape {tuple(tokens.shape)}; the rule is integers of shape (S,) or (B, S).")
+        raise ShapeError(
+            f"document ids have shape {tuple(tokens.shape)}; the rule is integers of shape (S,) or (B, S)."
+        )
     change = torch.ones_like(tokens, dtype=torch.bool)
     change[:, 1:] = tokens[:, 1:] != tokens[:, :-1]
     runs = change.sum(-1)

@@ -1,0 +1,94 @@
+# Every target works as the first command after a clone: it sets up .venv by itself, once.
+# `make test FROM=wheel` tests the built wheel in place of the source tree; CI does.
+
+PYTHON ?= python3
+WORKERS ?= 2
+ARGS ?=
+FROM = source
+
+VENV := .venv
+BIN := $(VENV)/bin
+RUN := OMP_NUM_THREADS=1 $(BIN)/python
+PIP := $(BIN)/python -m pip --disable-pip-version-check install -q -c constraints.txt
+
+# What has been done to .venv, as files: its packages; which regard it holds; the library in src/.
+SETUP := $(VENV)/.setup
+SOURCE := $(VENV)/.source
+WHEEL := $(VENV)/.wheel
+NATIVE := $(VENV)/.native
+
+LIBRARY := $(wildcard CMakeLists.txt) $(shell find csrc -type f 2>/dev/null)
+PACKAGE := $(shell find src -type f -not -name '*.pyc' -not -name '*.so' -not -name '*.dylib')
+
+ifeq ($(FROM),wheel)
+READY := $(WHEEL)
+else ifeq ($(FROM),source)
+READY := $(SOURCE) $(NATIVE)
+else
+$(error FROM=$(FROM): it is `source` (the tree, as you edit it) or `wheel` (built and installed))
+endif
+
+.PHONY: help setup demo test check bench docs clean
+
+help: ## list the targets
+	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
+
+setup: $(READY) ## set up .venv with everything that the tests need, and nothing else
+
+demo: $(READY) ## train something small and real, and show its attention
+	$(BIN)/python examples/first_look.py
+
+test: $(READY) ## run all tests (ARGS="-k masks" for some)
+	$(RUN) -m pytest -n $(WORKERS) $(ARGS)
+
+check: $(READY) ## ruff, mypy --strict, and the rules of the house
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(RUN) -m pytest tests/architecture
+
+bench: $(READY) ## measure speed and memory against PyTorch's own attention
+	$(BIN)/python -m benchmarks $(ARGS)
+
+docs: $(READY) ## run the examples of docstrings and pages, follow the links between pages
+	$(RUN) -m pytest tests/docs
+
+clean: ## remove .venv and everything built
+	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find src -name '*.so' -o -name '*.dylib' | xargs rm -f
+
+$(SETUP): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+	  || { echo "regard needs Python 3.11 or newer; name one: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 1; }
+	@echo "Setting up $(VENV): PyTorch and the tools, minutes the first time."
+	$(PYTHON) -m venv $(VENV)
+	$(PIP) torch scikit-build-core
+	$(PIP) --no-build-isolation -e '.[dev]'
+	@rm -f $(SOURCE) $(WHEEL)
+	@touch $@
+
+$(SOURCE): $(SETUP)
+	$(PIP) --no-build-isolation --no-deps -e .
+	@rm -f $(WHEEL)
+	@touch $@
+
+$(WHEEL): $(SETUP) $(PACKAGE) $(LIBRARY)
+	@rm -rf dist
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pip --disable-pip-version-check wheel -q \
+	  --no-build-isolation --no-deps -w dist .
+	$(PIP) --no-deps --force-reinstall dist/regard-*.whl
+	@rm -f $(SOURCE)
+	@touch $@
+
+# Without a compiler the work goes on and the next call tries again; an error in csrc/ stops it.
+$(NATIVE): $(SETUP) $(LIBRARY)
+	@rm -f src/regard/backends/native/libregard_native.*
+	@if PATH="$(CURDIR)/$(BIN):$$PATH" cmake -S . -B build/native -G Ninja -DCMAKE_BUILD_TYPE=Release; then \
+	  $(BIN)/cmake --build build/native && $(BIN)/cmake --install build/native --prefix src && touch $@; \
+	else \
+	  echo "The native kernel was not built: it needs a C++17 compiler (Debian: apt install g++)."; \
+	  case "$$REGARD_REQUIRE" in \
+	    *native*) echo "REGARD_REQUIRE=native makes this an error."; exit 1;; \
+	    *) echo "Going on without it, on PyTorch's own attention, which is slower.";; \
+	  esac; \
+	fi

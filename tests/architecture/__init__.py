@@ -1,0 +1,1 @@
+"""Rules about the code as a whole: floors, names, lengths, imports."""

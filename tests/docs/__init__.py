@@ -1,0 +1,1 @@
+"""What the documents promise: examples that run, links that lead somewhere."""
