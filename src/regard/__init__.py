@@ -2,8 +2,9 @@
 
 from . import biases, errors, layers, masks, positions
 from ._attention import attention, explain
-from .backends import use_backend
+from .backends import reference, use_backend
 from .layers import MultiHeadAttention, Transformer
+from .linear import linear_attention
 from .weights import AttentionWeights
 
 __all__ = [
@@ -15,8 +16,10 @@ __all__ = [
     "errors",
     "explain",
     "layers",
+    "linear_attention",
     "masks",
     "positions",
+    "reference",
     "use_backend",
 ]
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import math
 from dataclasses import dataclass
 from typing import Any, Literal, overload
@@ -10,9 +9,9 @@ from typing import Any, Literal, overload
 import torch
 from torch import Tensor
 
-from . import masks
+from ._checks import checked_tensors, joined_mask
 from ._inputs import AttentionInputs
-from .backends import choose, refusals
+from .backends import asked_for, choose, refusals
 from .biases import PositionBias
 from .errors import ArgumentError, DeviceError, DtypeError, ShapeError, unknown_argument
 from .masks import Mask
@@ -20,7 +19,6 @@ from .weights import AttentionWeights
 
 __all__ = ["Explanation", "attention", "explain"]
 
-_DTYPES = (torch.float32, torch.bfloat16, torch.float16, torch.float64)
 _ARGUMENTS = "query key value mask causal window bias scale softcap dropout generator need_weights backend".split()
 
 
@@ -113,7 +111,8 @@ def attention(
         scale: factor on `QKᵀ`; `1/√E` unless given.
         softcap: `c` in `c · tanh(score / c)`, applied before the bias; None = none.
         dropout: probability in [0, 1) to drop a weight; kept ones are scaled by `1 / (1 - dropout)`.
-        generator: source of the dropout's seed; torch's default generator unless given.
+        generator: source of the dropout's seed; torch's default generator unless given (a compiled graph takes
+            only that one).
         need_weights: also return the weights, as a lazy matrix; the output does not change by a bit.
         backend: a backend by name, which then obeys or refuses; the first that accepts unless given.
 
@@ -156,19 +155,24 @@ class Explanation:
 
     rows: tuple[tuple[str, str | None], ...]
     """Name and reason to refuse (None = accepts) of each backend, in the order in which they are asked."""
+    asked: str | None = None
+    """The backend that a surrounding `use_backend` asks for: it runs the call or the call fails."""
 
     @property
-    def chosen(self) -> str:
-        """Name of the backend that runs the call."""
-        return next(name for name, reason in self.rows if reason is None)
+    def chosen(self) -> str | None:
+        """Name of the backend that runs the call; None if the one that was asked for refuses."""
+        able = [name for name, reason in self.rows if reason is None and self.asked in (None, name)]
+        return able[0] if able else None
 
     def __repr__(self) -> str:
         """Draw the table, one backend a line."""
+        chosen = self.chosen
         width = max(len(name) for name, _ in self.rows)
         lines = []
         for name, reason in self.rows:
-            verdict = "runs this call" if name == self.chosen else "could run it" if reason is None else reason
-            lines.append(f"{'->' if name == self.chosen else '  '} {name:{width}}  {verdict}")
+            verdict = "runs this call" if name == chosen else "could run it" if reason is None else reason
+            asked = " (asked for by use_backend)" if name == self.asked else ""
+            lines.append(f"{'->' if name == chosen else '  '} {name:{width}}  {verdict}{asked}")
         return "\n".join(lines)
 
 
@@ -204,7 +208,7 @@ def explain(
         query, key, value, mask=mask, causal=causal, window=window, bias=bias, scale=scale, softcap=softcap,
         dropout=dropout, generator=state, need_weights=need_weights,
     )  # fmt: skip
-    return Explanation(tuple(refusals(inputs)))
+    return Explanation(tuple(refusals(inputs)), asked_for())
 
 
 def _prepare(
@@ -222,11 +226,11 @@ def _prepare(
     generator: torch.Generator | None,
     need_weights: bool,
 ) -> tuple[AttentionInputs, int]:
-    query, key, value, rank = _tensors(query, key, value)
+    query, key, value, rank = checked_tensors(query, key, value)
     batch, heads, queries, width = query.shape
     keys = key.shape[2]
     start = stop = dense_mask = position_bias = dense_bias = None
-    visible = _mask(mask, causal, window, queries, keys)
+    visible = joined_mask(mask, causal, window, queries, keys)
     if visible is not None:
         start, stop, dense_mask = visible.resolve(queries, keys, query.device)
         for part, full in ((start, (batch, heads, queries)), (dense_mask, (batch, heads, queries, keys))):
@@ -234,103 +238,44 @@ def _prepare(
                 _broadcasts("mask", part, full)
     if isinstance(bias, PositionBias):
         position_bias = bias.vector(queries, keys, query.device)
-        if position_bias.shape[0] not in (1, heads):
-            raise ShapeError(f"The position bias has {position_bias.shape[0]} heads, the query has {heads}.")
+        _check_position_bias(position_bias, heads, max(queries + keys - 1, 0))
     elif bias is not None:
         dense_bias = _dense_bias(bias, query, (batch, heads, queries, keys))
     if scale is None:
         scale = 1.0 / math.sqrt(width) if width else 1.0
-    elif not math.isfinite(scale):
+    elif not math.isfinite(_number("scale", scale)):
         raise ArgumentError(f"scale is {scale}; it must be a finite number (1/sqrt(head_dim) unless given).")
-    if softcap is not None and not (softcap > 0 and math.isfinite(softcap)):
+    if softcap is not None and not (_number("softcap", softcap) > 0 and math.isfinite(softcap)):
         raise ArgumentError(f"softcap is {softcap}; it must be a finite number > 0, or None for no cap.")
     seed = None
     if dropout != 0.0:
-        if not 0.0 <= dropout < 1.0:
+        if not 0.0 <= _number("dropout", dropout) < 1.0:
             raise ArgumentError(f"dropout is {dropout}; it is a probability in [0, 1), 0 for none.")
         device = "cpu" if generator is None else generator.device
         seed = torch.randint(2**63 - 1, (), generator=generator, device=device)
     return AttentionInputs(
         query, key, value, float(scale), start, stop, dense_mask, position_bias, dense_bias,
-        softcap, float(dropout), seed, need_weights,
+        softcap, float(dropout), seed, need_weights, visible is not None and visible.is_causal(queries, keys),
     ), rank  # fmt: skip
 
 
-def _tensors(query: Tensor, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor, Tensor, int]:
-    for name, tensor in (("query", query), ("key", key), ("value", value)):
-        if not isinstance(tensor, Tensor):
-            raise DtypeError(f"{name} is a {type(tensor).__name__}; give a torch.Tensor (torch.from_numpy for NumPy).")
-    rank = query.ndim
-    if not 2 <= rank <= 4 or key.ndim != rank or value.ndim != rank:
+def _number(name: str, given: float) -> float:
+    # A tensor would lose its gradient without a word.
+    if isinstance(given, Tensor) or not hasattr(given, "__float__"):
+        raise ArgumentError(
+            f"{name} is a {type(given).__name__}; give a number. A scale that is learnt is multiplied into the query."
+        )
+    return given
+
+
+def _check_position_bias(vector: Tensor, heads: int, distances: int) -> None:
+    if vector.ndim != 2 or vector.shape[0] not in (1, heads) or vector.shape[1] != distances:
         raise ShapeError(
-            f"{_shapes(query, key, value)} differ in rank or have the wrong one. Give all three as (B, H, L, E), "
-            "(H, L, E) or (L, E)."
+            f"The position bias is a vector of shape {tuple(vector.shape)}; {heads} heads and these lengths need "
+            f"(1 or {heads}, L + S - 1 = {distances})."
         )
-    if torch.is_autocast_enabled(query.device.type):
-        query, key, value = _autocast(query, key, value)
-    if not (query.dtype == key.dtype == value.dtype) or query.dtype not in _DTYPES:
-        raise DtypeError(
-            f"query, key and value are {query.dtype}, {key.dtype}, {value.dtype}. All three need one dtype out of "
-            "float32, bfloat16, float16, float64; convert with .to(dtype)."
-        )
-    if not (query.device == key.device == value.device):
-        raise DeviceError(
-            f"query, key and value lie on {query.device}, {key.device}, {value.device}. Move them to one device."
-        )
-    if rank != 4:
-        ones = (1,) * (4 - rank)
-        query, key, value = (t.reshape(ones + tuple(t.shape)) for t in (query, key, value))
-    b, h, _, e = query.shape
-    kb, g, s, ke = key.shape
-    vb, vg, vs, _ = value.shape
-    if not (b == kb == vb and g == vg and s == vs and e == ke):
-        raise ShapeError(
-            f"{_shapes(query, key, value)} do not fit together. The rule: query (B, H, L, E), key (B, G, S, E), "
-            "value (B, G, S, Ev): one batch, one E for query and key, one G and S for key and value."
-        )
-    if (h % g if g else h) != 0:
-        raise ShapeError(
-            f"The query has {h} heads and the key {g}: {h} is no multiple of {g}. With grouped heads every key/value "
-            "head serves the same number of query heads."
-        )
-    return query, key, value, rank
-
-
-def _shapes(query: Tensor, key: Tensor, value: Tensor) -> str:
-    return f"query {tuple(query.shape)}, key {tuple(key.shape)}, value {tuple(value.shape)}"
-
-
-def _autocast(*tensors: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    # As torch does for its own attention: float32 and half are brought to autocast's dtype, float64 is left alone.
-    dtype = torch.get_autocast_dtype(tensors[0].device.type)
-    q, k, v = (t.to(dtype) if t.is_floating_point() and t.dtype != torch.float64 else t for t in tensors)
-    return q, k, v
-
-
-def _mask(
-    mask: Mask | Tensor | None, causal: bool, window: tuple[int | None, int | None] | None, queries: int, keys: int
-) -> Mask | None:
-    if window is not None and not (isinstance(window, tuple | list) and len(window) == 2):
-        raise ArgumentError(f"window is {window!r}; give a pair (left, right), with None for an open side.")
-    band = _band(bool(causal), tuple(window)) if window is not None else _band(bool(causal), None)
-    if mask is None:
-        return band
-    if isinstance(mask, Tensor):
-        given = masks.dense(mask)
-        given.resolve(queries, keys, mask.device)  # a wrong shape is named as it was given
-        # Looking for spans reads the mask once; on an accelerator it would also make the host wait.
-        mask = masks.recognise(mask) if mask.device.type == "cpu" else given
-    elif not isinstance(mask, Mask):
-        raise DtypeError(f"mask is a {type(mask).__name__}; give a regard.masks mask or a bool tensor.")
-    return mask if band is None else mask & band
-
-
-@functools.lru_cache(maxsize=64)
-def _band(causal: bool, window: tuple[int | None, int | None] | None) -> Mask | None:
-    if window is None:
-        return masks.causal() if causal else None
-    band = masks.window(*window)
-    return masks.causal() & band if causal else band
+    if not vector.is_floating_point():
+        raise DtypeError(f"The position bias is {vector.dtype}; its vector must be floating.")
 
 
 def _dense_bias(bias: Tensor, query: Tensor, shape: tuple[int, int, int, int]) -> Tensor:

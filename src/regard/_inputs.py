@@ -44,6 +44,8 @@ class AttentionInputs:
     """int64 scalar tensor: the Philox key of the dropout; present exactly when `dropout > 0`."""
     need_weights: bool = False
     """The caller will look at the weights: return `lse`, and a map where it is nearly free."""
+    causal: bool = False
+    """The spans say exactly "row `i` sees the keys `0 … i`", with `L == S`. Whoever replaces the spans clears this."""
 
     @property
     def shape(self) -> tuple[int, int, int, int]:

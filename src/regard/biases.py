@@ -15,14 +15,14 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from .errors import ArgumentError, ShapeError
+from .errors import ArgumentError, DtypeError, ShapeError
 
 __all__ = ["ALiBi", "PositionBias", "RelativeBias", "T5Bias", "alibi_slopes", "distances"]
 
 
 def distances(num_queries: int, num_keys: int, device: torch.device | str = "cpu") -> Tensor:
     """Key position minus query position for each entry of the vector: int64 `(L + S - 1,)`, ending at `L - 1`."""
-    return torch.arange(1 - num_keys, num_queries, device=device)
+    return torch.arange(1 - num_keys, max(num_queries, 1 - num_keys), device=device)
 
 
 class PositionBias(ABC):
@@ -68,7 +68,7 @@ def alibi_slopes(num_heads: int) -> Tensor:
 class ALiBi(PositionBias):
     """`-slope · |i - j|` per head (Press et al. 2022): nearer keys weigh more, with nothing to learn.
 
-    `slopes` is a head count, or a sequence or tensor `(H,)` of slopes.
+    `slopes` is a head count, or a sequence or tensor `(H,)` of slopes; it is kept as a tensor.
 
     >>> ALiBi([1.0]).vector(1, 3, "cpu")
     tensor([[-2., -1., -0.]])
@@ -76,10 +76,18 @@ class ALiBi(PositionBias):
 
     slopes: Tensor | Sequence[float] | int
 
+    def __post_init__(self) -> None:
+        """Check the slopes, or make them from a head count."""
+        slopes = alibi_slopes(self.slopes) if isinstance(self.slopes, int) else torch.as_tensor(self.slopes)
+        if not slopes.is_floating_point():
+            raise DtypeError(f"ALiBi's slopes are {slopes.dtype}; give floating numbers, or a head count.")
+        if slopes.ndim != 1:
+            raise ShapeError(f"ALiBi was given slopes of shape {tuple(slopes.shape)}; give one per head, (H,).")
+        object.__setattr__(self, "slopes", slopes)
+
     def vector(self, num_queries: int, num_keys: int, device: torch.device | str) -> Tensor:
         """Return `-slope · distance`, `(H, L + S - 1)`, in the slopes' dtype."""
-        slopes = alibi_slopes(self.slopes) if isinstance(self.slopes, int) else torch.as_tensor(self.slopes)
-        slopes = slopes.to(device)
+        slopes = torch.as_tensor(self.slopes).to(device)
         return -slopes[:, None] * distances(num_queries, num_keys, device).abs().to(slopes.dtype)
 
 
@@ -94,6 +102,25 @@ class T5Bias(PositionBias):
     weight: Tensor
     bidirectional: bool = True
     max_distance: int = 128
+
+    def __post_init__(self) -> None:
+        """Check that there are buckets for near and for far distances."""
+        if self.weight.ndim != 2:
+            raise ShapeError(
+                f"T5Bias was given a weight of shape {tuple(self.weight.shape)}; the rule is (num_buckets, H)."
+            )
+        least = 4 if self.bidirectional else 2
+        if self.weight.shape[0] < least:
+            raise ArgumentError(
+                f"T5Bias was given {self.weight.shape[0]} buckets; with bidirectional={self.bidirectional} it needs at "
+                f"least {least}."
+            )
+        exact = self.weight.shape[0] // least
+        if self.max_distance <= exact:
+            raise ArgumentError(
+                f"max_distance is {self.max_distance}; nearer distances than {exact} have buckets of their own, so it "
+                f"must be more than {exact}."
+            )
 
     def vector(self, num_queries: int, num_keys: int, device: torch.device | str) -> Tensor:
         """Return the bias of each relative position, `(H, L + S - 1)`, in the weight's dtype."""

@@ -6,35 +6,41 @@ each give a span per row; `&` intersects them, and a backend receives two int32 
 whole blocks. Only a mask whose rows are not single runs travels as a dense boolean tensor.
 
 A mask is written without sizes (`masks.causal() & masks.window(128, 0)`) and becomes arrays when the
-call knows `L` queries and `S` keys. True means "may look" everywhere.
+call knows `L` queries and `S` keys. True means "may look" everywhere. A mask is a value: what is written
+later into the lengths or spans it was made of does not change it (dense tensors are not copied).
 """
 
 from __future__ import annotations
 
-import functools
+import operator
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from dataclasses import dataclass, field
+from typing import TypeVar
 
 import torch
 from torch import Tensor
-from torch.utils._python_dispatch import is_in_torch_dispatch_mode
 
+from ._mask_parts import (
+    Band,
+    Dense,
+    Documents,
+    Packed,
+    Padding,
+    Part,
+    Prefix,
+    ResolvedMask,
+    Scattered,
+    Spans,
+    readable,
+    traced,
+)
 from .errors import ArgumentError, DtypeError, ShapeError
 
 __all__ = ["Mask", "causal", "dense", "documents", "padding", "prefix", "recognise", "spans", "window"]
 
-
-class ResolvedMask(NamedTuple):
-    """A mask for known sizes: `start`, `stop` int32 `(b, h, L)` and `dense` bool `(b, h, l, s)`, or None."""
-
-    start: Tensor | None
-    stop: Tensor | None
-    dense: Tensor | None
-
-
-class _Part(Protocol):
-    def resolve(self, queries: int, keys: int, device: torch.device) -> ResolvedMask: ...
+_T = TypeVar("_T")
+_REMEMBERED = 8
+_REMEMBERED_ROWS = 2**16  # so that a mask remembers 4 MiB at most
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,36 +57,86 @@ class Mask:
             [0, 1, 1]], dtype=torch.int32)
     """
 
-    parts: tuple[_Part, ...] = ()
+    parts: tuple[Part, ...] = ()
+    _resolved: dict[object, ResolvedMask] = field(default_factory=dict, init=False, repr=False)
+    _banded: dict[object, Mask] = field(default_factory=dict, init=False, repr=False)
 
     def __and__(self, other: Mask | Tensor) -> Mask:
         """Intersect with another mask, or with a boolean tensor."""
-        return Mask(self.parts + (other if isinstance(other, Mask) else dense(other)).parts)
+        if isinstance(other, Tensor):
+            other = dense(other)
+        return Mask(self.parts + other.parts) if isinstance(other, Mask) else NotImplemented
 
     __rand__ = __and__
+
+    def __reduce__(self) -> tuple[object, ...]:
+        """Copy and pickle what the mask says, not what it remembers."""
+        return Mask, (self.parts,)
 
     def __repr__(self) -> str:
         """Write the mask as the expression that builds it."""
         return " & ".join(map(repr, self.parts)) or "Mask()"
 
+    def banded(self, past: bool, sides: tuple[int | None, int | None] | None) -> Mask:
+        """Intersect with what `causal=` and `window=` of a call say; the last answers are remembered."""
+        if traced():
+            return self._band(past, sides)
+        found = self._banded.get((past, sides))
+        return found or _remember(self._banded, (past, sides), self._band(past, sides))
+
+    def _band(self, past: bool, sides: tuple[int | None, int | None] | None) -> Mask:
+        found = self & causal() if past else self
+        return found if sides is None else found & window(*sides)
+
     def resolve(self, num_queries: int, num_keys: int, device: torch.device | str = "cpu") -> ResolvedMask:
         """Return the arrays for `num_queries` and `num_keys`: spans clamped to the keys, `start <= stop`.
 
         Shapes: `start`, `stop` int32 `(1 or B, 1 or H, L)`; `dense` bool, broadcastable to `(B, H, L, S)`.
-        A part that is absent is None. Costs O(B·L) for spans.
+        A part that is absent is None. Costs O(B·L) for spans. Every layer of a model asks for the same sizes, so
+        the last answers are remembered: do not write into them.
         """
         device = torch.device(device)
+        if traced():
+            return self._resolve(num_queries, num_keys, device)
+        sizes = (num_queries, num_keys, device)
+        found = self._resolved.get(sizes)
+        if found is None:
+            with torch.inference_mode(False):
+                found = self._resolve(num_queries, num_keys, device)
+            if found.dense is None and (found.start is None or found.start.numel() <= _REMEMBERED_ROWS):
+                _remember(self._resolved, sizes, found)
+        return found
+
+    def _resolve(self, queries: int, keys: int, device: torch.device) -> ResolvedMask:
         start = stop = together = None
         for part in self.parts:
-            a, b, c = part.resolve(num_queries, num_keys, device)
+            a, b, c = part.resolve(queries, keys, device)
             if a is not None and b is not None:
-                start = a if start is None else torch.maximum(start, a)
-                stop = b if stop is None else torch.minimum(stop, b)
+                if start is not None and stop is not None:
+                    self._check_fit(start, a)
+                    a = torch.maximum(start, a)
+                    b = torch.maximum(torch.minimum(stop, b), a)
+                start, stop = a, b
             if c is not None:
-                together = c if together is None else together & c
-        if start is not None and stop is not None and len(self.parts) > 1:
-            stop = torch.maximum(stop, start)
+                if together is not None:
+                    self._check_fit(together, c)
+                    c = together & c
+                together = c
         return ResolvedMask(start, stop, together)
+
+    def _check_fit(self, left: Tensor, right: Tensor) -> None:
+        if any(x != y and 1 not in (x, y) for x, y in zip(left.shape, right.shape, strict=True)):
+            raise ShapeError(
+                f"The parts of the mask {self!r} have shapes {tuple(left.shape)} and {tuple(right.shape)}, which do "
+                "not broadcast together. Build all parts for the same batch and heads."
+            )
+
+    def is_causal(self, num_queries: int, num_keys: int) -> bool:
+        """Return whether row `i` sees exactly the keys `0 … i` of as many keys: what torch calls `is_causal`."""
+        if num_queries != num_keys or len(self.parts) != 1:
+            return False
+        band = self.parts[0]
+        return isinstance(band, Band) and band.left is None and band.right == 0 and not band.offset
 
     def to_dense(self, num_queries: int, num_keys: int, device: torch.device | str = "cpu") -> Tensor:
         """Return the mask as a bool tensor `(b, h, L, S)`, broadcastable to `(B, H, L, S)`. Costs O(L·S)."""
@@ -92,144 +148,11 @@ class Mask:
         return visible if together is None else visible & together
 
 
-def _readable(tensor: Tensor) -> bool:
-    # Reading a value stops a compiled graph, and makes an accelerator wait; there the caller is trusted.
-    return tensor.numel() > 0 and tensor.device.type == "cpu" and not torch.compiler.is_compiling()
-
-
-def _clamped(start: Tensor, stop: Tensor, keys: int) -> ResolvedMask:
-    start = start.clamp(0, keys).to(torch.int32)
-    return ResolvedMask(start, torch.maximum(stop.clamp(0, keys).to(torch.int32), start), None)
-
-
-@dataclass(frozen=True)
-class _Band:
-    """Keys `i - left … i + right` around the aligned position of query `i`."""
-
-    left: int | None
-    right: int | None
-    offset: int | None
-    name: str
-
-    def __repr__(self) -> str:
-        return self.name
-
-    def resolve(self, queries: int, keys: int, device: torch.device) -> ResolvedMask:
-        if torch.compiler.is_compiling() or is_in_torch_dispatch_mode():  # the arrays may not be real
-            return self._build(queries, keys, device)
-        return self._cached(queries, keys, device)
-
-    def _build(self, queries: int, keys: int, device: torch.device) -> ResolvedMask:
-        shift = keys - queries if self.offset is None else self.offset
-        place = torch.arange(shift, shift + queries, device=device).view(1, 1, -1)
-        start = torch.zeros_like(place) if self.left is None else place - self.left
-        stop = torch.full_like(place, keys) if self.right is None else place + self.right + 1
-        return _clamped(start, stop, keys)
-
-    # One model asks for the same few sizes at every layer and step; building costs more than a tiny call.
-    @functools.lru_cache(maxsize=64)  # noqa: B019  (the parts are small frozen values, not large objects)
-    def _cached(self, queries: int, keys: int, device: torch.device) -> ResolvedMask:
-        with torch.inference_mode(False):
-            return self._build(queries, keys, device)
-
-
-@dataclass(frozen=True, eq=False)
-class _Padding:
-    """Keys `start … stop - 1` of each sequence are real; `end` counts them from the right edge."""
-
-    start: Tensor | None
-    lengths: Tensor
-    side: str
-
-    def __repr__(self) -> str:
-        return f"padding(<{len(self.lengths)} sequences>)"
-
-    def resolve(self, queries: int, keys: int, device: torch.device) -> ResolvedMask:
-        if _readable(self.lengths) and int(self.lengths.max()) > keys:
-            raise ShapeError(
-                f"masks.padding was given a length of {int(self.lengths.max())}, but there are only {keys} keys. "
-                "Lengths count the real keys of each sequence; give the lengths that belong to this key tensor."
-            )
-        length = self.lengths.to(device).view(-1, 1, 1).expand(-1, 1, queries)
-        if self.start is not None:
-            start = self.start.to(device).view(-1, 1, 1).expand(-1, 1, queries)
-        else:
-            start = keys - length if self.side == "left" else torch.zeros_like(length)
-        return _clamped(start, start + length, keys)
-
-
-@dataclass(frozen=True, eq=False)
-class _Documents:
-    """Packed documents: a query sees the keys of its own document. `first`, `last` are per key, `(B, S)`."""
-
-    first: Tensor
-    last: Tensor
-
-    def __repr__(self) -> str:
-        return f"documents(<{self.first.shape[-1]} tokens>)"
-
-    def resolve(self, queries: int, keys: int, device: torch.device) -> ResolvedMask:
-        if self.first.shape[-1] != keys or queries > keys:
-            raise ShapeError(
-                f"masks.documents describes {self.first.shape[-1]} tokens, but the call has {queries} queries and "
-                f"{keys} keys. It needs one document per key, and queries that are the last L of those tokens."
-            )
-        rows = slice(keys - queries, None)
-        return _clamped(self.first[:, None, rows].to(device), self.last[:, None, rows].to(device), keys)
-
-
-@dataclass(frozen=True, eq=False)
-class _Prefix:
-    """Every query sees the first `lengths` keys, and beyond them only its past."""
-
-    lengths: Tensor
-
-    def __repr__(self) -> str:
-        return f"prefix({self.lengths.tolist()})"
-
-    def resolve(self, queries: int, keys: int, device: torch.device) -> ResolvedMask:
-        place = torch.arange(keys - queries + 1, keys + 1, device=device).view(1, 1, -1)
-        stop = torch.maximum(place, self.lengths.to(device).view(-1, 1, 1))
-        return _clamped(torch.zeros_like(stop), stop, keys)
-
-
-@dataclass(frozen=True, eq=False)
-class _Spans:
-    """Spans given as arrays."""
-
-    start: Tensor
-    stop: Tensor
-
-    def __repr__(self) -> str:
-        return f"spans(<{tuple(self.start.shape)}>)"
-
-    def resolve(self, queries: int, keys: int, device: torch.device) -> ResolvedMask:
-        if self.start.shape[-1] != queries:
-            raise ShapeError(
-                f"masks.spans has {self.start.shape[-1]} rows, but there are {queries} queries. "
-                "Give one start and one stop per query."
-            )
-        return _clamped(self.start.to(device), self.stop.to(device), keys)
-
-
-@dataclass(frozen=True, eq=False)
-class _Dense:
-    """A boolean tensor whose rows need not be single runs."""
-
-    visible: Tensor  # (b, h, l, s)
-
-    def __repr__(self) -> str:
-        return f"dense(<{tuple(self.visible.shape)}>)"
-
-    def resolve(self, queries: int, keys: int, device: torch.device) -> ResolvedMask:
-        rows, columns = self.visible.shape[-2:]
-        if rows not in (1, queries) or columns not in (1, keys):
-            raise ShapeError(
-                f"mask has shape {tuple(self.visible.shape)}, which does not broadcast to (B, H, L, S) with "
-                f"L = {queries} queries and S = {keys} keys. For a padding mask of shape (B, S) use "
-                "regard.masks.padding(mask)."
-            )
-        return ResolvedMask(None, None, self.visible.to(device))
+def _remember(memory: dict[object, _T], key: object, answer: _T) -> _T:
+    if len(memory) >= _REMEMBERED:
+        memory.clear()
+    memory[key] = answer
+    return answer
 
 
 def causal(offset: int | None = None) -> Mask:
@@ -242,26 +165,38 @@ def causal(offset: int | None = None) -> Mask:
     tensor([[1, 1, 0],
             [1, 1, 1]], dtype=torch.int32)
     """
-    return Mask((_Band(None, 0, offset, "causal()" if offset is None else f"causal(offset={offset})"),))
+    name = "causal()" if offset is None else f"causal(offset={offset})"
+    return Mask((Band(None, 0, _integer("causal offset", offset), name),))
 
 
-def window(left: int | None, right: int | None) -> Mask:
+def window(left: int | None, right: int | None, offset: int | None = None) -> Mask:
     """Query `i` sees the keys `i - left … i + right`, both ends included, in bottom-right aligned positions.
 
-    `None` leaves that side open. Raises `ArgumentError` for a negative or non-integer side.
+    `None` leaves that side open. `offset` moves the positions as in `causal`: `offset=0` is the top-left alignment.
+    Raises `ArgumentError` for a negative or non-integer side.
 
     >>> window(1, 1).to_dense(3, 3).int()[0, 0]
     tensor([[1, 1, 0],
             [1, 1, 1],
             [0, 1, 1]], dtype=torch.int32)
     """
+    left, right = _integer("window left", left), _integer("window right", right)
     for name, side in (("left", left), ("right", right)):
-        if side is not None and (not isinstance(side, int) or isinstance(side, bool) or side < 0):
+        if side is not None and side < 0:
             raise ArgumentError(
-                f"window {name} is {side!r}. A window counts keys on that side of the query: give an integer >= 0, "
+                f"window {name} is {side}. A window counts keys on that side of the query: give an integer >= 0, "
                 "or None for no limit (other libraries write -1 for that)."
             )
-    return Mask((_Band(left, right, None, f"window({left}, {right})"),))
+    moved = "" if offset is None else f", offset={offset}"
+    return Mask((Band(left, right, _integer("window offset", offset), f"window({left}, {right}{moved})"),))
+
+
+def _integer(name: str, number: int | None) -> int | None:
+    if number is None or type(number) is int:
+        return number
+    if isinstance(number, bool) or not hasattr(number, "__index__"):
+        raise ArgumentError(f"{name} is {number!r}; give an integer, or None.")
+    return operator.index(number)
 
 
 def padding(real: Tensor | Sequence[int], side: str = "right") -> Mask:
@@ -278,19 +213,18 @@ def padding(real: Tensor | Sequence[int], side: str = "right") -> Mask:
     """
     if side not in ("left", "right"):
         raise ArgumentError(f"side is {side!r}. Padding lies on the 'right' or the 'left'.")
-    tensor = torch.as_tensor(real)
+    tensor = _tensor(real)
     if tensor.dtype == torch.bool:
         if tensor.ndim != 2:
             raise ShapeError(f"masks.padding was given a mask of shape {tuple(tensor.shape)}; the rule is (B, S).")
         return recognise(tensor[:, None, None, :])
-    if tensor.is_floating_point() or tensor.is_complex() or tensor.ndim != 1:
+    if not _holds_integers(tensor) or tensor.ndim != 1:
         raise DtypeError(
             f"masks.padding was given {tensor.dtype} of shape {tuple(tensor.shape)}. Give a bool mask (B, S) with True "
             "at real tokens (mask.bool() if it holds 0 and 1), or integer lengths (B,)."
         )
-    if _readable(tensor) and int(tensor.min()) < 0:
-        raise ArgumentError(f"masks.padding was given a length of {int(tensor.min())}; lengths are >= 0.")
-    return Mask((_Padding(None, tensor, side),))
+    _check_not_negative("masks.padding was given a length of", tensor)
+    return Mask((Padding(tensor.clone(), side, int(tensor.max()) if readable(tensor) else 0),))
 
 
 def documents(lengths: Sequence[int] | Tensor | None = None, *, ids: Tensor | None = None) -> Mask:
@@ -298,7 +232,8 @@ def documents(lengths: Sequence[int] | Tensor | None = None, *, ids: Tensor | No
 
     Give either `lengths`, the documents' sizes in order (they add up to S, the same for every batch row), or
     `ids`, an integer tensor `(S,)` or `(B, S)`. Ids that come back after another document (not one run) make the
-    mask dense. Combine with `causal()` for a packed language model.
+    mask dense, and so do ids that are made inside a compiled graph. Combine with `causal()` for a packed language
+    model.
 
     >>> documents([1, 2]).to_dense(3, 3).int()[0, 0]
     tensor([[1, 0, 0],
@@ -308,61 +243,95 @@ def documents(lengths: Sequence[int] | Tensor | None = None, *, ids: Tensor | No
     if (lengths is None) == (ids is None):
         raise ArgumentError("masks.documents takes either lengths or ids=, exactly one of them.")
     if lengths is not None:
-        sizes = torch.as_tensor(lengths)
-        if sizes.ndim != 1 or sizes.is_floating_point() or (sizes.numel() and int(sizes.min()) < 0):
+        sizes = _tensor(lengths)
+        if sizes.ndim != 1 or not _holds_integers(sizes):
             raise ArgumentError(f"document lengths are {lengths!r}; they must be a list of integers >= 0.")
-        last = sizes.cumsum(0)
-        return Mask((_Documents((last - sizes).repeat_interleave(sizes)[None], last.repeat_interleave(sizes)[None]),))
+        _check_not_negative("masks.documents was given a length of", sizes)
+        total = None if sizes.device.type != "cpu" or traced() else int(sizes.sum())
+        return Mask((Packed(sizes.clone(), total),))
     tokens = torch.as_tensor(ids)
-    tokens = tokens[None] if tokens.ndim == 1 else tokens
-    if tokens.ndim != 2 or tokens.is_floating_point():
+    if tokens.ndim not in (1, 2) or tokens.is_floating_point() or tokens.is_complex():
         raise ShapeError(
-            f"document ids have shape {tuple(tokens.shape)}; the rule is integers of shape (S,) or (B, S)."
+            f"document ids are {tokens.dtype} of shape {tuple(tokens.shape)}; the rule is integers of shape (S,) or "
+            "(B, S)."
         )
-    change = torch.ones_like(tokens, dtype=torch.bool)
-    change[:, 1:] = tokens[:, 1:] != tokens[:, :-1]
-    runs = change.sum(-1)
-    distinct = torch.tensor([row.unique().numel() for row in tokens], device=tokens.device)
-    if not torch.equal(runs, distinct):
-        return dense((tokens[:, :, None] == tokens[:, None, :])[:, None])
-    place = torch.arange(tokens.shape[1], device=tokens.device).expand_as(tokens)
-    first = torch.where(change, place, 0).cummax(-1).values
-    end = torch.ones_like(change)
-    end[:, :-1] = change[:, 1:]
-    last = torch.where(end, place + 1, tokens.shape[1]).flip(-1).cummin(-1).values.flip(-1)
-    return Mask((_Documents(first, last),))
+    tokens = tokens[None] if tokens.ndim == 1 else tokens
+    change = tokens[:, 1:] != tokens[:, :-1]
+    if traced() or not _each_one_run(tokens, change):
+        return Mask((Scattered(tokens.clone()),))
+    keys = tokens.shape[1]
+    edge = torch.ones(tokens.shape[0], min(keys, 1), dtype=torch.bool, device=tokens.device)
+    place = torch.arange(keys, device=tokens.device)
+    first = torch.where(torch.cat((edge, change), 1), place, 0).cummax(-1).values
+    last = torch.where(torch.cat((change, edge), 1), place + 1, keys).flip(-1).cummin(-1).values.flip(-1)
+    return Mask((Documents(first, last),))
+
+
+def _each_one_run(ids: Tensor, change: Tensor) -> bool:
+    # Sorted, equal ids stand together. If there are as many changes before, they stood together already.
+    ordered = ids.sort(-1).values
+    return torch.equal((ordered[:, 1:] != ordered[:, :-1]).sum(-1), change.sum(-1))
 
 
 def prefix(lengths: int | Sequence[int] | Tensor) -> Mask:
     """Prefix language model: every query sees the first `lengths` keys; beyond them it sees only its past.
+
+    `lengths` is one number, or one for each batch row.
 
     >>> prefix(2).to_dense(3, 3).int()[0, 0]
     tensor([[1, 1, 0],
             [1, 1, 0],
             [1, 1, 1]], dtype=torch.int32)
     """
-    sizes = torch.as_tensor(lengths).reshape(-1)
-    if sizes.is_floating_point() or (sizes.numel() and int(sizes.min()) < 0):
-        raise ArgumentError(f"prefix lengths are {lengths!r}; they must be integers >= 0.")
-    return Mask((_Prefix(sizes),))
+    sizes = torch.as_tensor(lengths)
+    if sizes.ndim > 1 or not _holds_integers(sizes):
+        raise ArgumentError(f"prefix lengths are {lengths!r}; they must be integers >= 0, one or one per batch row.")
+    _check_not_negative("masks.prefix was given a length of", sizes)
+    return Mask((Prefix(sizes.reshape(-1).clone()),))
+
+
+def _tensor(lengths: Sequence[int] | Tensor) -> Tensor:
+    # torch makes an empty list a float tensor.
+    empty = not isinstance(lengths, Tensor) and len(lengths) == 0
+    return torch.as_tensor(lengths, dtype=torch.int64 if empty else None)
+
+
+def _holds_integers(tensor: Tensor) -> bool:
+    return not (tensor.is_floating_point() or tensor.is_complex() or tensor.dtype == torch.bool)
+
+
+def _check_not_negative(what: str, lengths: Tensor) -> None:
+    if readable(lengths) and int(lengths.min()) < 0:
+        raise ArgumentError(f"{what} {int(lengths.min())}; lengths are >= 0.")
 
 
 def spans(start: Tensor, stop: Tensor) -> Mask:
-    """Keys `start … stop - 1` of each row, given as integer tensors `(L,)`, `(B, L)` or `(B, H, L)`."""
+    """Keys `start … stop - 1` of each row, given as integer tensors `(L,)`, `(B, L)` or `(B, H, L)`.
+
+    A span that ends before it starts sees nothing; what lies outside the keys is cut off.
+    """
     arrays = []
-    for name, array in (("start", start), ("stop", stop)):
-        if array.is_floating_point() or not 1 <= array.ndim <= 3:
+    for name, given in (("start", start), ("stop", stop)):
+        array = torch.as_tensor(given)
+        if not _holds_integers(array) or not 1 <= array.ndim <= 3:
             raise ShapeError(
                 f"masks.spans {name} is {array.dtype} of shape {tuple(array.shape)}; the rule is integers of shape "
                 "(L,), (B, L) or (B, H, L)."
             )
         arrays.append(array.reshape(1, 1, -1) if array.ndim == 1 else array[:, None] if array.ndim == 2 else array)
-    shape = torch.broadcast_shapes(arrays[0].shape, arrays[1].shape)
-    return Mask((_Spans(arrays[0].expand(shape), arrays[1].expand(shape)),))
+    pairs = list(zip(arrays[0].shape, arrays[1].shape, strict=True))
+    if any(a != b and 1 not in (a, b) for a, b in pairs):
+        raise ShapeError(
+            f"masks.spans start has shape {tuple(arrays[0].shape)} and stop {tuple(arrays[1].shape)}. Give both one "
+            "shape, with one entry per query."
+        )
+    shape = [b if a == 1 else a for a, b in pairs]
+    return Mask((Spans(arrays[0].expand(shape).clone(), arrays[1].expand(shape).clone()),))
 
 
 def dense(visible: Tensor) -> Mask:
     """Any boolean mask, True = may look, broadcastable to `(B, H, L, S)`. Not analysed: see `recognise`."""
+    visible = torch.as_tensor(visible)
     if visible.dtype != torch.bool:
         raise DtypeError(
             f"mask has dtype {visible.dtype}; the rule is bool, True where the query may look. Use mask.bool() for a "
@@ -370,9 +339,13 @@ def dense(visible: Tensor) -> Mask:
         )
     if not 1 <= visible.ndim <= 4:
         raise ShapeError(
-            f"mask has shape {tuple(visible.shape)}; the rule is at most 4 dimensions, broadcastable to (B, H, L, S)."
+            f"mask has shape {tuple(visible.shape)}; the rule is 1 to 4 dimensions, broadcastable to (B, H, L, S)."
         )
-    return Mask((_Dense(visible.reshape((1,) * (4 - visible.ndim) + tuple(visible.shape))),))
+    return Mask((Dense(_four_dimensional(visible)),))
+
+
+def _four_dimensional(tensor: Tensor) -> Tensor:
+    return tensor.reshape((1,) * (4 - tensor.ndim) + tuple(tensor.shape)) if tensor.ndim < 4 else tensor
 
 
 def recognise(mask: Tensor) -> Mask:
@@ -380,7 +353,8 @@ def recognise(mask: Tensor) -> Mask:
 
     `mask` is bool (True = may look) or additive (floating, 0 = may look, -inf or the dtype's lowest value =
     may not), broadcastable to `(B, H, L, S)`. An additive tensor with any other value is a bias, not a mask:
-    `ArgumentError`. Reads the tensor once, O(size); the answer then saves the hidden part of every call.
+    `ArgumentError`. Reads the tensor once, O(size); the answer then saves the hidden part of every call. Inside a
+    compiled graph nothing can be read: the mask stays dense, and an additive one is trusted to be one.
 
     >>> recognise(torch.ones(4, 4, dtype=torch.bool).tril())
     spans(<(1, 1, 4)>)
@@ -388,26 +362,26 @@ def recognise(mask: Tensor) -> Mask:
     visible = mask
     if mask.is_floating_point():
         hidden = mask <= torch.finfo(mask.dtype).min
-        if not bool((hidden | (mask == 0)).all()):
+        if not traced() and not bool((hidden | (mask == 0)).all()):
             raise ArgumentError(
                 "masks.recognise was given an additive tensor with values other than 0 and -inf. That is a bias: pass "
                 "it as bias=."
             )
         visible = ~hidden
     unchanged = dense(visible)
-    if torch.compiler.is_compiling() or visible.shape[-1] < 2:
+    visible = _four_dimensional(visible)
+    keys = visible.shape[-1]
+    if traced() or keys < 2:  # one column stands for any number of keys
         return unchanged
-    visible = visible.reshape((1,) * (4 - visible.ndim) + tuple(visible.shape))
-    if not _single_runs(visible):
+    for axis in range(3):
+        if visible.stride(axis) == 0:  # an expanded mask says the same thing many times
+            visible = visible.narrow(axis, 0, min(visible.shape[axis], 1))
+    # NumPy finds the first True of a row many times faster than torch does.
+    visible = visible.cpu()
+    first = torch.as_tensor(visible.numpy().argmax(-1))
+    last = keys - torch.as_tensor(visible.flip(-1).numpy().argmax(-1))
+    count = visible.sum(-1, dtype=torch.int32)
+    if not bool(((last - first == count) | (count == 0)).all()):
         return unchanged
-    start = visible.to(torch.uint8).argmax(-1)
-    length = visible.sum(-1)
-    if visible.shape[-2] == 1 and visible.shape[1] == 1:
-        return Mask((_Padding(start[:, 0, 0], length[:, 0, 0], "right"),))
-    return spans(start, start + length)
-
-
-def _single_runs(visible: Tensor) -> bool:
-    # A run begins where a visible key follows a hidden one; one run has at most one beginning.
-    begins = (visible[..., 1:] & ~visible[..., :-1]).sum(-1) + visible[..., 0]
-    return bool((begins <= 1).all())
+    first = first.to(mask.device, torch.int32)
+    return Mask((Spans(first, first + count.to(mask.device), keys),))

@@ -15,9 +15,11 @@ models
 layers | integrations
 _attention
 positions · weights · linear
+_checks
 backends
 _inputs
 masks | biases
+_mask_parts
 errors
 """
 

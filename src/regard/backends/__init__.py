@@ -4,19 +4,39 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from contextvars import ContextVar
+from threading import local
 
 from .._inputs import AttentionInputs
 from ..errors import BackendError, nearest
 from ._contract import Backend, refusal
+from ._scores import accumulate_dtype, scores, visible
+from .fused import Fused
 from .math import Math
+from .reference import Reference
 
-__all__ = ["BACKENDS", "backend_names", "choose", "refusals", "use_backend"]
+__all__ = [
+    "BACKENDS",
+    "accumulate_dtype",
+    "asked_for",
+    "backend_names",
+    "choose",
+    "refusals",
+    "scores",
+    "use_backend",
+    "visible",
+]
 
 # Fastest first; `math` accepts everything, so what stands behind it runs only when asked for by name.
-BACKENDS: tuple[Backend, ...] = (Math(),)
+BACKENDS: tuple[Backend, ...] = (Fused(), Math(), Reference())
 
-_chosen: ContextVar[str | None] = ContextVar("regard_backend", default=None)
+
+class _Chosen(local):
+    # For each thread. A ContextVar would serve coroutines too, but torch.compile cannot trace one.
+    def __init__(self) -> None:
+        self.name: str | None = None
+
+
+_chosen = _Chosen()
 
 
 def backend_names() -> tuple[str, ...]:
@@ -36,7 +56,7 @@ def named(name: str) -> Backend:
 
 @contextmanager
 def use_backend(name: str | None) -> Iterator[None]:
-    """Run every call inside the block on one backend, unless the call names another; None restores the choice.
+    """Run every call of this thread inside the block on one backend, unless it names another; None undoes a block.
 
     Raises `BackendError` for an unknown name at once, and at each call that the backend refuses.
 
@@ -47,11 +67,16 @@ def use_backend(name: str | None) -> Iterator[None]:
     """
     if name is not None:
         named(name)
-    token = _chosen.set(name)
+    before, _chosen.name = _chosen.name, name
     try:
         yield
     finally:
-        _chosen.reset(token)
+        _chosen.name = before
+
+
+def asked_for() -> str | None:
+    """Return the name that a surrounding `use_backend` asks for, if any."""
+    return _chosen.name
 
 
 def choose(inputs: AttentionInputs, name: str | None = None) -> Backend:
@@ -59,7 +84,7 @@ def choose(inputs: AttentionInputs, name: str | None = None) -> Backend:
 
     Raises `BackendError` with the reason if the one asked for refuses.
     """
-    name = name or _chosen.get()
+    name = name or _chosen.name
     if name is not None:
         backend = named(name)
         reason = refusal(backend, inputs)

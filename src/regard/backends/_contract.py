@@ -6,6 +6,7 @@ backend can forget to look. What depends on sizes or on the machine, the backend
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Protocol
 
@@ -54,12 +55,30 @@ class Backend(Protocol):
 def refusal(backend: Backend, inputs: AttentionInputs) -> str | None:
     """Return why `backend` will not run this call, or None if it will."""
     honours = backend.honours
-    dtype = str(inputs.query.dtype).removeprefix("torch.")
+    query = inputs.query
+    dtype = _NAMES[query.dtype]
     if dtype not in honours:
         return f"does not compute in {dtype}"
-    if inputs.query.device.type not in honours:
-        return f"does not run on {inputs.query.device.type}"
-    for feature, used in FEATURES.items():
-        if feature not in honours and used(inputs):
+    if query.device.type not in honours:
+        return f"does not run on {query.device.type}"
+    missing = _missing if torch.compiler.is_compiling() else _missing_cached
+    for feature, used in missing(honours):
+        if used(inputs):
             return f"has no {feature}"
     return backend.why_not(inputs)
+
+
+_NAMES = {
+    torch.float64: "float64",
+    torch.float32: "float32",
+    torch.bfloat16: "bfloat16",
+    torch.float16: "float16",
+}
+
+
+def _missing(honours: frozenset[str]) -> tuple[tuple[str, Callable[[AttentionInputs], bool]], ...]:
+    return tuple((feature, used) for feature, used in FEATURES.items() if feature not in honours)
+
+
+# Every call asks; a tiny call takes ten microseconds, so looking only at what is missing counts.
+_missing_cached = functools.cache(_missing)

@@ -6,8 +6,9 @@ import torch
 from torch import Tensor
 
 from .._inputs import AttentionInputs
+from ._values import all_finite, readable
 
-__all__ = ["accumulate_dtype", "scores", "visible"]
+__all__ = ["accumulate_dtype", "biases", "capped_products", "cut", "per_key_head", "scores", "visible"]
 
 
 def accumulate_dtype(dtype: torch.dtype) -> torch.dtype:
@@ -16,16 +17,36 @@ def accumulate_dtype(dtype: torch.dtype) -> torch.dtype:
 
 
 def visible(inputs: AttentionInputs, rows: slice, columns: slice) -> Tensor | None:
-    """Return which keys of a rectangle may be seen, bool `(b, h, r, c)`, or None if all may."""
+    """Return which keys of a rectangle may be seen, bool broadcastable to `(B, H, r, c)`, or None if all may.
+
+    -inf in a bias hides like a mask.
+    """
     seen = None
     if inputs.start is not None and inputs.stop is not None:
-        place = torch.arange(inputs.key.shape[2], device=inputs.key.device)[columns]
+        place = torch.arange(inputs.key.shape[2], device=inputs.key.device, dtype=torch.int32)[columns]
         start, stop = inputs.start[..., rows, None], inputs.stop[..., rows, None]
         seen = (place >= start) & (place < stop)
     if inputs.dense_mask is not None:
-        part = _cut(inputs.dense_mask, rows, columns)
+        part = cut(inputs.dense_mask, rows, columns)
         seen = part if seen is None else seen & part
+    given = [bias for bias in (inputs.position_bias, inputs.bias) if bias is not None]
+    if given and not (readable(inputs.query) and all_finite(*given)):
+        for bias in biases(inputs, rows, columns):
+            seen = bias != -torch.inf if seen is None else seen & (bias != -torch.inf)
     return seen
+
+
+def capped_products(inputs: AttentionInputs, rows: slice, columns: slice) -> Tensor:
+    """Return `scale · QKᵀ (→ softcap)` of a rectangle: `(B, H, r, c)` in the accumulation dtype."""
+    dtype = accumulate_dtype(inputs.query.dtype)
+    query = inputs.query[:, :, rows].to(dtype)
+    key = inputs.key[:, :, columns].to(dtype)
+    product = per_key_head(query, key.shape[1]) * inputs.scale @ key.transpose(-2, -1)
+    if key.shape[1] != query.shape[1]:
+        product = product.reshape(*query.shape[:3], key.shape[2])
+    if inputs.softcap is None:
+        return product
+    return inputs.softcap * torch.tanh(product / inputs.softcap)
 
 
 def scores(inputs: AttentionInputs, rows: slice, columns: slice) -> Tensor:
@@ -33,35 +54,43 @@ def scores(inputs: AttentionInputs, rows: slice, columns: slice) -> Tensor:
 
     `rows` and `columns` are slices with plain bounds. Differentiable; costs O(B·H·r·c) memory.
     """
-    dtype = accumulate_dtype(inputs.query.dtype)
-    query = inputs.query[:, :, rows].to(dtype)
-    key = inputs.key[:, :, columns].to(dtype)
-    batch, heads, length, width = query.shape
-    groups = key.shape[1]
-    # Query heads that share a key head are stacked as rows, so that no key is copied.
-    stacked = query.reshape(batch, groups, heads // groups * length, width)
-    result = (stacked * inputs.scale @ key.transpose(-2, -1)).reshape(batch, heads, length, key.shape[2])
-    if inputs.softcap is not None:
-        result = inputs.softcap * torch.tanh(result / inputs.softcap)
-    if inputs.position_bias is not None:
-        result = result + _along_diagonals(inputs, rows, columns).to(dtype)
-    if inputs.bias is not None:
-        result = result + _cut(inputs.bias, rows, columns).to(dtype)
+    result = capped_products(inputs, rows, columns)
+    for bias in biases(inputs, rows, columns):
+        result = result + bias.to(result.dtype)
     seen = visible(inputs, rows, columns)
     return result if seen is None else result.masked_fill(~seen, -torch.inf)
 
 
-def _cut(matrix: Tensor, rows: slice, columns: slice) -> Tensor:
+def biases(inputs: AttentionInputs, rows: slice, columns: slice) -> list[Tensor]:
+    """Return what is added to the scores of a rectangle: up to two tensors that broadcast to `(B, H, r, c)`."""
+    found = []
+    if inputs.position_bias is not None:
+        found.append(_along_diagonals(inputs, inputs.position_bias, rows, columns))
+    if inputs.bias is not None:
+        found.append(cut(inputs.bias, rows, columns))
+    return found
+
+
+def per_key_head(tensor: Tensor, groups: int) -> Tensor:
+    """Stack the query heads that share a key head as rows, `(B, G, H / G · r, x)`, so that no key is copied."""
+    batch, heads, length, width = tensor.shape
+    return tensor if heads == groups else tensor.reshape(batch, groups, heads // groups * length, width)
+
+
+def cut(matrix: Tensor, rows: slice, columns: slice) -> Tensor:
+    """Return a rectangle of a tensor whose last two sizes may be 1 for "the same everywhere"."""
     if matrix.shape[2] > 1:
         matrix = matrix[:, :, rows]
     return matrix[..., columns] if matrix.shape[3] > 1 else matrix
 
 
-def _along_diagonals(inputs: AttentionInputs, rows: slice, columns: slice) -> Tensor:
-    vector = inputs.position_bias
-    if vector is None:
-        raise ValueError("the call has no position bias")
-    device = vector.device
-    row = torch.arange(inputs.query.shape[2], device=device)[rows]
-    column = torch.arange(inputs.key.shape[2], device=device)[columns]
-    return vector[:, column - row[:, None] + inputs.query.shape[2] - 1]
+def _along_diagonals(inputs: AttentionInputs, vector: Tensor, rows: slice, columns: slice) -> Tensor:
+    # Row i reads the entries from first column - i + L - 1 on: overlapping windows of one vector, last row first.
+    _, _, queries, keys = inputs.shape
+    top, left = rows.start or 0, columns.start or 0
+    bottom = queries if rows.stop is None else min(rows.stop, queries)
+    right = keys if columns.stop is None else min(columns.stop, keys)
+    if bottom <= top or right <= left:
+        return vector.new_zeros(vector.shape[0], max(bottom - top, 0), max(right - left, 0))
+    windows = vector[:, left + queries - bottom : right + queries - 1 - top].unfold(1, right - left, 1)
+    return windows.flip(1)

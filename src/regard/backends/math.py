@@ -1,14 +1,28 @@
-"""Attention in plain PyTorch operations: refuses nothing, and is differentiable as often as one likes."""
+"""Attention in plain PyTorch operations: refuses nothing, and is differentiable as often as one likes.
+
+It works through blocks of query rows, forward and backward, so memory grows with the sequence and not with its
+square; keys outside the spans of a block are skipped. The backward pass recomputes the weights and is made
+of differentiable operations itself (a second derivative then does store matrices).
+
+Zero times NaN is NaN, so a weight of zero alone does not keep a hidden NaN out. On the CPU the numbers are looked at:
+if all are finite nothing needs care. Else, and wherever looking is not possible, the careful form runs, in which
+hidden entries never meet a value.
+"""
 
 from __future__ import annotations
+
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from .._inputs import AttentionInputs, AttentionResult
+from ._blocks import blocks, drop_factor, hides, mix, needs_care, seen_entries
 from ._contract import FEATURES
-from ._philox import keep
-from ._scores import scores
+from ._gradients import gradients
+from ._scores import accumulate_dtype, per_key_head, scores
 
 __all__ = ["Math"]
 
@@ -24,25 +38,99 @@ class Math:
         return None
 
     def run(self, inputs: AttentionInputs) -> AttentionResult:
-        """Compute the whole matrix, its softmax and the product with the values."""
-        whole = slice(0, None)
-        score = scores(inputs, whole, whole)
-        lse = torch.logsumexp(score, -1)
-        weights = torch.exp(score - torch.where(lse == -torch.inf, 0.0, lse)[..., None])
-        if inputs.dropout and inputs.seed is not None:
-            weights = _drop(inputs, inputs.seed, weights)
-        batch, heads, length, keys = weights.shape
-        value = inputs.value.to(weights.dtype)
-        groups = value.shape[1]
-        stacked = weights.reshape(batch, groups, heads // groups * length, keys)
-        output = (stacked @ value).reshape(batch, heads, length, value.shape[3])
-        return AttentionResult(output.to(inputs.query.dtype), lse, lse_has_gradient=True)
+        """Compute output and `lse` block by block; both carry gradients."""
+        x = inputs
+        with _as_given(x.query.device.type):
+            output, lse = _Attend.apply(  # type: ignore[no-untyped-call]
+                x.query, x.key, x.value, x.position_bias, x.bias, x.start, x.stop, x.dense_mask, x.seed,
+                x.scale, x.softcap, x.dropout,
+            )  # fmt: skip
+        return AttentionResult(output, lse, lse_has_gradient=True)
 
 
-def _drop(inputs: AttentionInputs, seed: Tensor, weights: Tensor) -> Tensor:
-    batch, heads, length, keys = weights.shape
-    device = weights.device
-    head = torch.arange(batch * heads, device=device).view(batch, heads, 1, 1)
-    row = torch.arange(length, device=device).view(-1, 1)
-    kept = keep(seed.to(device), head, row, torch.arange(keys, device=device), inputs.dropout)
-    return torch.where(kept, weights / (1.0 - inputs.dropout), 0.0)
+class _Attend(torch.autograd.Function):
+    """The call as one node of the graph; tensors first, so that autograd and `torch.func` see each of them."""
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(
+        query: Tensor, key: Tensor, value: Tensor, position_bias: Any, bias: Any, start: Any, stop: Any,
+        dense_mask: Any, seed: Any, scale: float, softcap: float | None, dropout: float,
+    ) -> tuple[Tensor, Tensor]:  # fmt: skip
+        # Named one by one: torch.compile counts them to see that none is a context, where nothing needs a gradient.
+        inputs = _inputs(
+            (query, key, value, position_bias, bias, start, stop, dense_mask, seed, scale, softcap, dropout)
+        )
+        output, lse = _forward(_accumulating(inputs))
+        return output.to(inputs.query.dtype), lse
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
+        ctx.save_for_backward(*inputs[:9], *output)
+        ctx.settings = inputs[9:]
+        ctx.set_materialize_grads(False)
+
+    @staticmethod
+    def backward(ctx: Any, grad_output: Tensor | None, grad_lse: Tensor | None) -> tuple[Tensor | None, ...]:
+        *tensors, output, lse = ctx.saved_tensors
+        inputs = _accumulating(_inputs((*tensors, *ctx.settings)))
+        if grad_output is None:
+            grad_output = torch.zeros_like(output)
+        with _as_given(output.device.type):
+            found = gradients(
+                inputs, output.to(lse.dtype), lse, grad_output.to(lse.dtype), grad_lse, ctx.needs_input_grad[:5]
+            )
+        cast = (g if g is None else g.to(t.dtype) for g, t in zip(found, tensors, strict=False))
+        return (*cast, *(None,) * 7)
+
+
+def _inputs(arguments: tuple[Any, ...]) -> AttentionInputs:
+    query, key, value, position_bias, bias, start, stop, dense_mask, seed, scale, softcap, dropout = arguments
+    return AttentionInputs(
+        query, key, value, scale, start, stop, dense_mask, position_bias, bias, softcap, dropout, seed
+    )
+
+
+def _accumulating(inputs: AttentionInputs) -> AttentionInputs:
+    dtype = accumulate_dtype(inputs.query.dtype)
+    if inputs.query.dtype == dtype:
+        return inputs
+    return replace(inputs, query=inputs.query.to(dtype), key=inputs.key.to(dtype), value=inputs.value.to(dtype))
+
+
+def _as_given(device: str) -> AbstractContextManager[object]:
+    # The call has already cast what autocast casts; the products inside stay in the accumulation dtype.
+    if device == "meta" or not torch.is_autocast_enabled(device):
+        return nullcontext()
+    return torch.autocast(device, enabled=False)
+
+
+def _forward(inputs: AttentionInputs) -> tuple[Tensor, Tensor]:
+    careful = needs_care(inputs, inputs.value)
+    parts = [_forward_block(inputs, rows, columns, careful) for rows, columns in blocks(inputs)]
+    if len(parts) == 1:
+        return parts[0]
+    return torch.cat([output for output, _ in parts], 2), torch.cat([lse for _, lse in parts], 2)
+
+
+def _forward_block(inputs: AttentionInputs, rows: slice, columns: slice, careful: bool) -> tuple[Tensor, Tensor]:
+    value = inputs.value[:, :, columns]
+    batch, heads, queries, _ = inputs.query[:, :, rows].shape
+    if columns.stop == columns.start:
+        output = value.new_zeros(batch, heads, queries, value.shape[3])
+        return output, value.new_full((batch, heads, queries), -torch.inf)
+    score = scores(inputs, rows, columns)
+    top = score.amax(-1)
+    weights = torch.softmax(score, -1)
+    lse = top - torch.log(weights.amax(-1))
+    factor = drop_factor(inputs, rows, columns)
+    if factor is not None:
+        weights = weights * factor
+    groups = value.shape[1]
+    seen = per_key_head(seen_entries(inputs, rows, columns), groups) if careful else None
+    output = mix(per_key_head(weights, groups), value, seen).reshape(batch, heads, queries, value.shape[3])
+    if hides(inputs):  # softmax makes NaN of a row that sees nothing
+        nothing = top == -torch.inf
+        output, lse = output.masked_fill_(nothing[..., None], 0.0), lse.masked_fill_(nothing, -torch.inf)
+    return output, lse

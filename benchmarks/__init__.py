@@ -1,0 +1,1 @@
+"""Speed and memory against PyTorch's own attention, as ratios. Run `python -m benchmarks`."""

@@ -1,0 +1,216 @@
+"""What a mask is made of: each part gives, for known sizes, a span of keys per query or a dense boolean tensor."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol
+
+import torch
+from torch import Tensor
+from torch.utils._python_dispatch import is_in_torch_dispatch_mode
+
+from .errors import ShapeError
+
+__all__ = [
+    "Band",
+    "Dense",
+    "Documents",
+    "Packed",
+    "Padding",
+    "Part",
+    "Prefix",
+    "ResolvedMask",
+    "Scattered",
+    "Spans",
+    "readable",
+    "traced",
+]
+
+
+class ResolvedMask(NamedTuple):
+    """A mask for known sizes: `start`, `stop` int32 `(b, h, L)` and `dense` bool `(b, h, l, s)`, or None."""
+
+    start: Tensor | None
+    stop: Tensor | None
+    dense: Tensor | None
+
+
+class Part(Protocol):
+    """One condition on which keys a query sees."""
+
+    def resolve(self, queries: int, keys: int, device: torch.device) -> ResolvedMask:
+        """Return spans or a dense mask for these sizes."""
+        ...
+
+
+def traced() -> bool:
+    """Say whether tensors may be symbols or wrappers here: nothing can be read from them, nothing remembered."""
+    return torch.compiler.is_compiling() or is_in_torch_dispatch_mode() or torch._C._are_functorch_transforms_active()
+
+
+def readable(tensor: Tensor) -> bool:
+    """Say whether values can be checked. Reading one makes an accelerator wait; there the caller is trusted."""
+    return tensor.numel() > 0 and tensor.device.type == "cpu" and not traced()
+
+
+def _clamped(start: Tensor, stop: Tensor, keys: int) -> ResolvedMask:
+    start = start.clamp(0, keys).to(torch.int32)
+    return ResolvedMask(start, torch.maximum(stop.clamp(0, keys).to(torch.int32), start), None)
+
+
+@dataclass(frozen=True, eq=False)
+class Band:
+    """Keys `i - left … i + right` around the aligned position of query `i`."""
+
+    left: int | None
+    right: int | None
+    offset: int | None
+    name: str
+
+    def __repr__(self) -> str:
+        return self.name
+
+    def resolve(self, queries: int, keys: int, device: torch.device) -> ResolvedMask:
+        shift = keys - queries if self.offset is None else self.offset
+        place = torch.arange(shift, shift + queries, dtype=torch.int32, device=device).view(1, 1, -1)
+        start = torch.zeros_like(place) if self.left is None else place - self.left
+        stop = torch.full_like(place, keys) if self.right is None else place + self.right + 1
+        return _clamped(start, stop, keys)
+
+
+@dataclass(frozen=True, eq=False)
+class Padding:
+    """The first `lengths` keys of each sequence are real, or the last (padding on the left)."""
+
+    lengths: Tensor
+    side: str
+    longest: int  # 0 where it cannot be read
+
+    def __repr__(self) -> str:
+        return f"padding(<{len(self.lengths)} sequences>)"
+
+    def resolve(self, queries: int, keys: int, device: torch.device) -> ResolvedMask:
+        if self.longest > keys:
+            raise ShapeError(
+                f"masks.padding was given a length of {self.longest}, but there are only {keys} keys. "
+                "Lengths count the real keys of each sequence; give the lengths that belong to this key tensor."
+            )
+        length = self.lengths.to(device).view(-1, 1, 1).expand(-1, 1, queries)
+        start = keys - length if self.side == "left" else torch.zeros_like(length)
+        return _clamped(start, start + length, keys)
+
+
+@dataclass(frozen=True, eq=False)
+class Packed:
+    """Documents of the given lengths one after the other, the same in every batch row."""
+
+    lengths: Tensor
+    total: int | None  # None where it cannot be read
+
+    def __repr__(self) -> str:
+        return f"documents(<{len(self.lengths)} documents>)"
+
+    def resolve(self, queries: int, keys: int, device: torch.device) -> ResolvedMask:
+        _check_one_per_key(keys if self.total is None else self.total, queries, keys)
+        sizes = self.lengths.to(device)
+        stop = sizes.cumsum(0)
+        edges = torch.stack((stop - sizes, stop)).repeat_interleave(sizes, dim=1, output_size=keys)
+        start, stop = edges[:, None, None, keys - queries :]
+        return _clamped(start, stop, keys)
+
+
+@dataclass(frozen=True, eq=False)
+class Documents:
+    """Documents that are single runs: the keys `first … last - 1` belong to the document of a key; `(B, S)`."""
+
+    first: Tensor
+    last: Tensor
+
+    def __repr__(self) -> str:
+        return f"documents(<{self.first.shape[-1]} tokens>)"
+
+    def resolve(self, queries: int, keys: int, device: torch.device) -> ResolvedMask:
+        _check_one_per_key(self.first.shape[-1], queries, keys)
+        rows = slice(keys - queries, None)
+        return _clamped(self.first[:, None, rows].to(device), self.last[:, None, rows].to(device), keys)
+
+
+@dataclass(frozen=True, eq=False)
+class Scattered:
+    """Documents whose tokens may stand anywhere: equal ids see each other; `(B, S)`."""
+
+    ids: Tensor
+
+    def __repr__(self) -> str:
+        return f"documents(<{self.ids.shape[-1]} tokens, scattered>)"
+
+    def resolve(self, queries: int, keys: int, device: torch.device) -> ResolvedMask:
+        _check_one_per_key(self.ids.shape[-1], queries, keys)
+        ids = self.ids.to(device)
+        return ResolvedMask(None, None, (ids[:, keys - queries :, None] == ids[:, None, :])[:, None])
+
+
+def _check_one_per_key(tokens: int, queries: int, keys: int) -> None:
+    if tokens != keys or queries > keys:
+        raise ShapeError(
+            f"masks.documents describes {tokens} tokens, but the call has {queries} queries and {keys} keys. It needs "
+            "one document per key, and queries that are the last L of those tokens."
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class Prefix:
+    """Every query sees the first `lengths` keys, and beyond them only its past."""
+
+    lengths: Tensor
+
+    def __repr__(self) -> str:
+        return f"prefix({self.lengths.tolist()})"
+
+    def resolve(self, queries: int, keys: int, device: torch.device) -> ResolvedMask:
+        place = torch.arange(keys - queries + 1, keys + 1, device=device).view(1, 1, -1)
+        stop = torch.maximum(place, self.lengths.to(device).view(-1, 1, 1))
+        return _clamped(torch.zeros_like(stop), stop, keys)
+
+
+@dataclass(frozen=True, eq=False)
+class Spans:
+    """Spans given as arrays `(b, h, L or 1)`, made for a known number of keys or for any."""
+
+    start: Tensor
+    stop: Tensor
+    keys: int | None = None
+
+    def __repr__(self) -> str:
+        return f"spans(<{tuple(self.start.shape)}>)"
+
+    def resolve(self, queries: int, keys: int, device: torch.device) -> ResolvedMask:
+        rows = self.start.shape[-1]
+        if rows not in (1, queries) or self.keys not in (None, keys):
+            made_for = f"{rows} rows" + ("" if self.keys is None else f" and {self.keys} keys")
+            raise ShapeError(
+                f"The mask {self!r} was made for {made_for}, but there are {queries} queries and {keys} keys. Give one "
+                "start and one stop per query, or a mask of this size."
+            )
+        start, stop = (edge.to(device).expand(-1, -1, queries) for edge in (self.start, self.stop))
+        return _clamped(start, stop, keys)
+
+
+@dataclass(frozen=True, eq=False)
+class Dense:
+    """A boolean tensor `(b, h, l, s)` whose rows need not be single runs."""
+
+    visible: Tensor
+
+    def __repr__(self) -> str:
+        return f"dense(<{tuple(self.visible.shape)}>)"
+
+    def resolve(self, queries: int, keys: int, device: torch.device) -> ResolvedMask:
+        rows, columns = self.visible.shape[-2:]
+        if rows not in (1, queries) or columns not in (1, keys):
+            raise ShapeError(
+                f"mask has shape {tuple(self.visible.shape)}, which does not broadcast to (B, H, L, S) with "
+                f"L = {queries} queries and S = {keys} keys. For a padding mask of shape (B, S) use "
+                "regard.masks.padding(mask)."
+            )
+        return ResolvedMask(None, None, self.visible.to(device))

@@ -1,0 +1,188 @@
+"""PyTorch's own fused attention, where it keeps what `docs/semantics.md` promises.
+
+On the CPU the operation behind `scaled_dot_product_attention` is called directly, always in the same way, since it
+also returns `lse`; elsewhere the public function, without `lse`. Found by experiment with torch 2.13 (CPU, AVX-512)
+and dealt with here, but for the fourth:
+
+- A row that sees nothing reports `lse = 0`: it is set to -inf.
+- A NaN in a key that a causal row does not see leaks into its gradient, one in a value even into its output. A row
+  whose visible scores are all NaN, with few keys, comes out as 0 with `lse = 0`, as if it saw nothing.
+- An empty key tensor ends the process; a head whose last stride is not 1 is read wrongly.
+- With lengths that are no multiple of 16, some outputs change by a rounding with the number of threads (MKL looks at
+  the alignment of each thread's buffer). This one is not put right: `backend="math"` has the same bits for any number.
+- A mask takes no gradient, dropout falls back to O(n²) and draws other numbers, `Ev != E` is refused.
+
+On the CPU the result is looked at, which costs one or two sums; if something is not finite, the call runs again in
+`math`. Where nothing can be read (a compiled graph, an accelerator), keys and values are cleaned first and the rows
+that see something not finite are set to NaN. There is no second derivative and no gradient through `lse`; a NaN in the
+gradient that comes in spreads to the keys hidden from its row.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+from torch.nn.functional import pad, scaled_dot_product_attention
+
+from .._inputs import AttentionInputs, AttentionResult
+from ._blocks import finite_part, hides
+from ._scores import accumulate_dtype, biases, visible
+from ._values import all_finite, readable, transformed
+from .math import Math
+
+__all__ = ["Fused"]
+
+# A mask that torch must store may take this much; `math` works from the spans and stores none.
+_MASK_BYTES = 64 << 20
+# Below this many keys torch's row maximum may pass over a NaN: its widest vector holds 16 numbers.
+_FEW_KEYS = 16
+_BEYOND = Math()
+
+
+class Fused:
+    """`torch.nn.functional.scaled_dot_product_attention`, or the operation behind it."""
+
+    name = "fused"
+    honours = frozenset(
+        "spans|dense mask|position bias|dense bias|grouped heads|gradient|"
+        "float64|float32|bfloat16|float16|cpu|cuda|xpu".split("|")
+    )
+
+    def why_not(self, inputs: AttentionInputs) -> str | None:
+        """Refuse empty tensors, a bias that needs a gradient, a mask that would be large, and `torch.func`."""
+        if 0 in inputs.query.shape or 0 in inputs.key.shape:
+            return "takes no empty tensor"
+        if transformed():
+            return "cannot be transformed by torch.func"
+        if _needs_no_mask(inputs):
+            return None
+        for bias in (inputs.position_bias, inputs.bias):
+            if bias is not None and bias.requires_grad and torch.is_grad_enabled():
+                return "has no gradient through a bias"
+            if bias is not None and bias.dtype != inputs.query.dtype and inputs.query.device.type != "cpu":
+                return f"would round a {bias.dtype} bias to {inputs.query.dtype}"
+        size = math.prod(_mask_shape(inputs)) * inputs.query.element_size()
+        if size > _MASK_BYTES:
+            return f"would have to store a mask of {size >> 20} MiB (it stores at most {_MASK_BYTES >> 20})"
+        return None
+
+    def run(self, inputs: AttentionInputs) -> AttentionResult:
+        """Run torch's kernel and put right what it gets wrong."""
+        return _looked_at(inputs) if readable(inputs.query) else _unseen(inputs)
+
+
+def _looked_at(inputs: AttentionInputs) -> AttentionResult:
+    mask = None if _needs_no_mask(inputs) else _additive_mask(inputs)
+    hidden = inputs.causal or mask is not None
+    if hidden and torch.is_grad_enabled() and _trains(inputs) and not all_finite(inputs.key, inputs.value):
+        return _BEYOND.run(inputs)
+    output, lse = _kernel(inputs, inputs.query, inputs.key, inputs.value, mask)
+    few = inputs.key.shape[2] < _FEW_KEYS
+    if lse is None or ((hidden or few) and not all_finite(output)):
+        return _BEYOND.run(inputs)
+    if (few or mask is not None) and not lse.all():
+        nothing = _empty_rows(inputs)
+        output, lse = output.masked_fill(nothing[..., None], 0.0), lse.masked_fill(nothing, -torch.inf)
+        if not lse.all():
+            return _BEYOND.run(inputs)
+    return AttentionResult(output, lse)
+
+
+def _unseen(inputs: AttentionInputs) -> AttentionResult:
+    mask = None if _needs_no_mask(inputs) else _additive_mask(inputs)
+    if not hides(inputs) and (inputs.query.device.type != "cpu" or inputs.key.shape[2] >= _FEW_KEYS):
+        return AttentionResult(*_kernel(inputs, inputs.query, inputs.key, inputs.value, mask))
+    touched, nothing = _touched(inputs), _empty_rows(inputs)
+    if mask is not None:
+        mask = mask.masked_fill(nothing[..., None], 0.0)  # no kernel agrees with another on an empty row
+    query, key, value = (finite_part(tensor) for tensor in (inputs.query, inputs.key, inputs.value))
+    output, lse = _kernel(inputs, query, key, value, mask)
+    output = output.masked_fill(nothing[..., None], 0.0).masked_fill(touched[..., None], torch.nan)
+    if lse is not None:
+        lse = lse.masked_fill(nothing, -torch.inf).masked_fill(touched, torch.nan)
+    return AttentionResult(output, lse)
+
+
+def _kernel(
+    inputs: AttentionInputs, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None
+) -> tuple[Tensor, Tensor | None]:
+    if query.device.type != "cpu":
+        grouped = key.shape[1] != query.shape[1]
+        causal = inputs.causal and mask is None
+        return scaled_dot_product_attention(
+            query, key, value, mask, is_causal=causal, scale=inputs.scale, enable_gqa=grouped
+        ), None
+    if not (query.stride(3) == key.stride(3) == value.stride(3) == 1):
+        query, key, value = query.contiguous(), key.contiguous(), value.contiguous()
+    output, lse = torch._scaled_dot_product_flash_attention_for_cpu(
+        query, key, value, 0.0, inputs.causal, attn_mask=mask, scale=inputs.scale
+    )
+    return output, lse
+
+
+def _trains(inputs: AttentionInputs) -> bool:
+    return inputs.query.requires_grad or inputs.key.requires_grad or inputs.value.requires_grad
+
+
+def _mask_shape(inputs: AttentionInputs) -> tuple[int, ...]:
+    parts = [part.shape for part in (inputs.dense_mask, inputs.bias) if part is not None]
+    if inputs.start is not None and not inputs.causal:
+        parts.append(torch.Size((*inputs.start.shape, inputs.key.shape[2])))
+    if inputs.position_bias is not None:
+        parts.append(torch.Size((1, inputs.position_bias.shape[0], inputs.query.shape[2], inputs.key.shape[2])))
+    return tuple(torch.broadcast_shapes(*parts))
+
+
+def _needs_no_mask(inputs: AttentionInputs) -> bool:
+    if inputs.bias is not None or inputs.position_bias is not None or inputs.dense_mask is not None:
+        return False
+    return inputs.causal or inputs.start is None
+
+
+def _additive_mask(inputs: AttentionInputs) -> Tensor:
+    """Return what the kernel adds to the scores, 4-D and broadcastable, without what `causal` says."""
+    rows, columns = slice(0, inputs.query.shape[2]), slice(0, inputs.key.shape[2])
+    found = biases(inputs, rows, columns)
+    dtype = inputs.query.dtype
+    if any(bias.dtype != dtype for bias in found):
+        dtype = accumulate_dtype(dtype)
+    by_kernel = inputs.causal and inputs.query.device.type == "cpu"
+    seen = None if by_kernel else visible(inputs, rows, columns)
+    total = torch.zeros((), dtype=dtype, device=inputs.query.device)
+    for bias in found:
+        total = total + bias.to(dtype)
+    if seen is not None:
+        total = torch.where(seen, total, -torch.inf)
+    return total if total.ndim == 4 else total[None]
+
+
+def _spans_say_it_all(inputs: AttentionInputs) -> bool:
+    return inputs.dense_mask is None and inputs.bias is None and inputs.position_bias is None
+
+
+def _empty_rows(inputs: AttentionInputs) -> Tensor:
+    """Return which rows see nothing, bool `(B, H, L)` or broadcastable to it."""
+    if _spans_say_it_all(inputs) and inputs.start is not None and inputs.stop is not None:
+        return inputs.stop <= inputs.start
+    seen = visible(inputs, slice(0, inputs.query.shape[2]), slice(0, inputs.key.shape[2]))
+    return torch.zeros(1, 1, 1, dtype=torch.bool, device=inputs.query.device) if seen is None else ~seen.any(-1)
+
+
+def _touched(inputs: AttentionInputs) -> Tensor:
+    """Return which rows hold or see something that is not finite: bool `(B, H, L)`, in O(n) where spans say it all."""
+    batch, heads, queries, keys = inputs.shape
+    bad = ~(inputs.key.isfinite().all(-1) & inputs.value.isfinite().all(-1))
+    bad = bad.repeat_interleave(heads // bad.shape[1], 1)
+    if _spans_say_it_all(inputs) and inputs.start is not None and inputs.stop is not None:
+        before = pad(bad.cumsum(-1), (1, 0))
+        first, last = (end.long().expand(batch, heads, queries) for end in (inputs.start, inputs.stop))
+        seen_bad = before.gather(-1, last) > before.gather(-1, first)
+    else:
+        seen = visible(inputs, slice(0, queries), slice(0, keys))
+        if seen is None:
+            seen = bad.new_ones(1, 1, 1, 1)
+        wide = seen.expand(*seen.shape[:3], keys).float()
+        seen_bad = torch.einsum("bhs,xyls->bhl" if seen.shape[:2] == (1, 1) else "bhs,bhls->bhl", bad.float(), wide) > 0
+    return seen_bad | ~inputs.query.isfinite().all(-1)

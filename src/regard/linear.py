@@ -1,0 +1,386 @@
+"""Linear attention: the keys are summed once for all queries, so time and memory grow with the sequence alone.
+
+The weight of key `j` for query `i` is `φ(q_i)·φ(k_j)` divided by the sum of these over the keys that are seen. It is
+the attention of `regard.attention` with `log(φ(q)·φ(k))` for the score; that is how its weights can be looked at with
+the same lazy matrix.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple, get_args, overload
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from . import masks
+from ._checks import checked_tensors, joined_mask
+from ._inputs import AttentionInputs
+from ._mask_parts import ResolvedMask
+from .backends import accumulate_dtype, scores
+from .errors import ArgumentError, ShapeError, nearest, unknown_argument
+from .masks import Mask
+from .weights import AttentionWeights, WeightSource, pair_products
+
+__all__ = ["LinearState", "linear_attention"]
+
+Named = Literal["elu", "relu", "softmax"]
+FeatureMap = Named | Callable[[Tensor], Tensor]
+_ARGUMENTS = "query key value feature_map causal mask need_weights chunk_size".split()
+
+
+def _elu(x: Tensor) -> Tensor:
+    return functional.elu(x) + 1.0
+
+
+def _relu(x: Tensor) -> Tensor:
+    # The constant keeps a row whose features are all zero from dividing by zero.
+    return functional.relu(x) + 1e-3
+
+
+def _softmax(x: Tensor) -> Tensor:
+    return torch.cat([x.softmax(-1), (-x).softmax(-1)], -1)
+
+
+_MAPS: dict[str, Callable[[Tensor], Tensor]] = {"elu": _elu, "relu": _relu, "softmax": _softmax}
+
+
+@overload
+def linear_attention(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    *,
+    feature_map: FeatureMap = "elu",
+    causal: bool = False,
+    mask: Mask | Tensor | None = None,
+    need_weights: Literal[False] = False,
+    chunk_size: int = 128,
+) -> Tensor: ...
+
+
+@overload
+def linear_attention(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    *,
+    feature_map: FeatureMap = "elu",
+    causal: bool = False,
+    mask: Mask | Tensor | None = None,
+    need_weights: Literal[True],
+    chunk_size: int = 128,
+) -> tuple[Tensor, AttentionWeights]: ...
+
+
+def linear_attention(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    *,
+    feature_map: FeatureMap = "elu",
+    causal: bool = False,
+    mask: Mask | Tensor | None = None,
+    need_weights: bool = False,
+    chunk_size: int = 128,
+    **unknown: Any,
+) -> Tensor | tuple[Tensor, AttentionWeights]:
+    """Linear attention, `φ(q) (Σ φ(k) vᵀ) / (φ(q) · Σ φ(k))`, sums over the keys that are seen.
+
+    Shapes: as `regard.attention`: `query` `(B, H, L, E)`, `key` `(B, G, S, E)`, `value` `(B, G, S, Ev)`, `H % G == 0`;
+    leading dimensions may be left out.
+
+    Args:
+        query, key, value: float32, bfloat16, float16 or float64, all of one dtype and device.
+        feature_map: "elu" is `elu(x) + 1`; "relu" is `relu(x) + 0.001`; "softmax" is `[softmax(x), softmax(-x)]` over
+            the features, which is spiky like softmax attention; or a function from `(..., E)` to features
+            `(..., F)` that are nowhere negative, for example a layer of your own.
+        causal: each query sees its past; the last query is aligned with the last key (bottom-right).
+        mask: a `regard.masks` mask, or a bool tensor broadcastable to `(B, H, L, S)`, True = may look. Every query
+            must see all keys that any query sees, up to a last key that does not go back: padding, causal with any
+            offset, prefix, and these together.
+        need_weights: also return the weights, as a lazy matrix; the output does not change by a bit.
+        chunk_size: queries that are worked on at once where `causal`; changes speed and memory only.
+
+    Returns:
+        The output `(B, H, L, Ev)` in the query's dtype; with `need_weights=True` also an `AttentionWeights` of shape
+        `(B, H, L, S)`: not negative, rows sum to 1.
+
+    Raises:
+        ShapeError, DtypeError, DeviceError, UnknownArgumentError: see each message.
+        ArgumentError: for a mask that sums cannot honour (a window, packed documents), with the reason.
+
+    A query that sees nothing, or only features of zero, gives zeros. Keys and values that nobody sees have no effect,
+    even if they are NaN. Sums are in float32 (float64 for float64).
+
+    Cost: time O(B·H·(L + S)·F·Ev), causal O(B·H·L·(F·Ev + chunk_size·(F + Ev))); memory O(B·H·(L + S)) for the
+    gradient too.
+
+    Source: Katharopoulos et al. 2020, arXiv:2006.16236, equations 5, 7 and 9. "relu": Choromanski et al. 2021,
+    arXiv:2009.14794. "softmax": the map of Zhang et al. 2024, arXiv:2402.04347, without its learned layer.
+
+    >>> q, k, v = torch.randn(3, 2, 6, 4).unbind()
+    >>> out, weights = linear_attention(q, k, v, causal=True, need_weights=True)
+    >>> bool(torch.allclose(weights.dense() @ v, out, atol=1e-5)), bool(torch.allclose(out[:, 0], v[:, 0]))
+    (True, True)
+    """
+    if unknown:
+        raise unknown_argument("linear_attention", unknown, _ARGUMENTS)
+    if not isinstance(chunk_size, int) or isinstance(chunk_size, bool) or chunk_size < 1:
+        raise ArgumentError(f"chunk_size is {chunk_size!r}; it must be an integer >= 1.")
+    features = _named(feature_map)
+    query, key, value, rank = checked_tensors(query, key, value)
+    queries, keys = query.shape[2], key.shape[2]
+    if isinstance(mask, Tensor) and mask.dtype == torch.bool and mask.device.type == "cpu":
+        mask = masks.recognise(mask)  # sums need spans where there are any, however small the call
+    visible = joined_mask(mask, causal, None, queries, keys)
+    resolved = ResolvedMask(None, None, None) if visible is None else visible.resolve(queries, keys, query.device)
+    if mask is None:
+        stops = [min(max(i + keys - queries + 1, 0), keys) for i in range(queries)] if causal else None
+        seen = _Seen(None, stops, None)
+    else:
+        seen = _seen(resolved, keys)
+    dtype = accumulate_dtype(query.dtype)
+    with _as_given(query.device.type):
+        phi_q = _apply(features, query.to(dtype))
+        phi_k, v = _sources(features, key.to(dtype), value.to(dtype), seen.keys, query.shape[1])
+        both = _attend(phi_q, phi_k, v, seen, chunk_size)
+        total = both[..., -1]
+        output = both[..., :-1] / torch.where(total == 0, 1.0, total)[..., None]
+    output = output.to(query.dtype)
+    if rank != 4:
+        output = output.reshape(output.shape[4 - rank :])
+    if not need_weights:
+        return output
+    inputs = AttentionInputs(phi_q, phi_k, v, 1.0, *resolved, need_weights=True)
+    lse = torch.where(total == 0, -torch.inf, torch.where(total == 0, 1.0, total).log())
+    return output, AttentionWeights(_LinearSource(inputs, lse, lse_has_gradient=True), rank)
+
+
+def _as_given(device: str) -> AbstractContextManager[object]:
+    # What autocast casts is cast already; the sums stay in full precision.
+    return (
+        torch.autocast(device, enabled=False)
+        if device != "meta" and torch.is_autocast_enabled(device)
+        else nullcontext()
+    )
+
+
+class _Seen(NamedTuple):
+    """What a mask lets through, in the form that sums can honour."""
+
+    keys: Tensor | None
+    """bool `(b, h, S)`: keys that some query sees; None = all."""
+    stops: list[int] | None
+    """For each query one past the last key that it sees, never going back; None = all see the same keys."""
+    rows: Tensor | None
+    """bool `(b, h, L)`: queries that see something; None = all that their stop lets see."""
+
+
+def _seen(mask: ResolvedMask, keys: int) -> _Seen:
+    if mask.dense is not None and not bool((mask.dense == mask.dense[:, :, :1]).all()):
+        raise _not_honoured()
+    holes = None if mask.dense is None else mask.dense[:, :, 0].expand(*mask.dense.shape[:2], keys)
+    if mask.start is None or mask.stop is None:
+        return _Seen(holes, None, None)
+    start, stop = mask.start.long(), mask.stop.long()
+    if stop.numel() == 0:
+        return _Seen(None, [0] * stop.shape[2], None)
+    change = torch.zeros(*start.shape[:2], keys + 1, dtype=torch.long, device=start.device)
+    ones = torch.ones_like(start)
+    open_ = change.scatter_add(2, start, ones).scatter_add(2, stop, -ones).cumsum(-1)[..., :keys] > 0
+    if holes is not None:
+        open_ = open_ & holes
+        start, stop = (t.expand(*open_.shape[:2], -1) for t in (start, stop))
+    before = functional.pad(open_.long().cumsum(-1), (1, 0))
+    common = torch.where(start < stop, stop, 0).amax((0, 1)).cummax(0).values
+    visible = before.gather(2, stop) - before.gather(2, start)
+    if not bool(((visible == before[..., common]) | (visible == 0)).all()):
+        raise _not_honoured()
+    stops = None if bool((common == common[0]).all()) else common.tolist()
+    return _Seen(open_, stops, visible > 0)
+
+
+def _not_honoured() -> ArgumentError:
+    return ArgumentError(
+        "linear_attention was given a mask that hides keys from some queries only. It sums the keys once for all "
+        "queries, so each must see every key that any query sees, up to its last one: padding, causal and prefix masks "
+        "do; a window, packed documents and arbitrary masks do not. Use regard.attention, or one call per document."
+    )
+
+
+def _named(feature_map: FeatureMap) -> Callable[[Tensor], Tensor]:
+    if callable(feature_map):
+        return feature_map
+    if feature_map not in _MAPS:
+        hint = nearest(str(feature_map), get_args(Named))
+        raise ArgumentError(
+            f"feature_map is {feature_map!r}.{hint} It is 'elu', 'relu', 'softmax', or a function from (..., E) to "
+            "features (..., F) that are nowhere negative."
+        )
+    return _MAPS[feature_map]
+
+
+def _apply(features: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+    phi = features(x)
+    if phi.shape[:-1] != x.shape[:-1] or not phi.is_floating_point():
+        raise ShapeError(
+            f"feature_map made {phi.dtype} of shape {tuple(phi.shape)} from {tuple(x.shape)}; it may change the last "
+            "size only and must stay floating."
+        )
+    if features not in _MAPS.values() and not torch.compiler.is_compiling() and bool((phi < 0).any()):
+        raise ArgumentError(
+            "feature_map made negative features. Weights are φ(q)·φ(k) divided by their sum, so features must be >= 0: "
+            "end the map with elu + 1, relu, exp or softmax."
+        )
+    return phi.to(x.dtype)
+
+
+def _sources(
+    features: Callable[[Tensor], Tensor], key: Tensor, value: Tensor, seen: Tensor | None, heads: int
+) -> tuple[Tensor, Tensor]:
+    """Return the keys' features and the values, with zeros for keys that nobody sees."""
+    if seen is None:
+        return _apply(features, key), value
+    if seen.shape[1] != 1 and key.shape[1] != heads:  # heads that share a key see different keys
+        key, value = (t.repeat_interleave(heads // key.shape[1], 1) for t in (key, value))
+    kept = seen[..., None]
+    phi = _apply(features, torch.where(kept, key, 0.0))
+    return torch.where(kept, phi, 0.0), torch.where(kept, value, 0.0)
+
+
+def _attend(query: Tensor, key: Tensor, value: Tensor, seen: _Seen, chunk: int) -> Tensor:
+    """Return `φ(q) Σ φ(k) [v, 1]`, `(B, H, L, Ev + 1)`: the last column is the sum of the weights."""
+    batch, heads, queries, width = query.shape
+    groups = key.shape[1]
+    careful = not torch.compiler.is_compiling() and not (bool(key.isfinite().all()) and bool(value.isfinite().all()))
+    carried = None
+    if careful:
+        # A zero weight does not keep a NaN out of a product. So the sums run over finite numbers, and what is not
+        # finite travels beside them as NaN, row by row.
+        carried = ((value - value) + (key - key).sum(-1, keepdim=True)).cumsum(2)
+        key, value = (torch.where(t.isfinite(), t, 0.0) for t in (key, value))
+    value = functional.pad(value, (0, 1), value=1.0)
+    stacked = query.reshape(batch, groups, heads // max(groups, 1), queries, width)
+    if seen.stops is None:
+        found = stacked @ (key.mT @ value)[:, :, None]
+    else:
+        found = torch.cat([*_chunks(stacked, key, value, seen.stops, chunk)], 3)
+    found = found.reshape(batch, heads, queries, value.shape[3])
+    if carried is not None:
+        found = found + _carried(carried, seen.stops, queries, heads)
+    return found if seen.rows is None else torch.where(seen.rows[..., None], found, 0.0)
+
+
+def _chunks(query: Tensor, key: Tensor, value: Tensor, stops: list[int], chunk: int) -> Iterable[Tensor]:
+    """Yield the sums chunk by chunk: keys that all its queries see come as one state, the rest one by one."""
+    queries = len(stops)
+    limit = torch.tensor(stops, device=query.device)
+    state = key.new_zeros(*key.shape[:2], key.shape[3], value.shape[3])
+    done = 0
+    for top in range(0, max(queries, 1), chunk):
+        rows = slice(top, min(top + chunk, queries))
+        first, last = (stops[rows.start], stops[rows.stop - 1]) if queries else (0, 0)
+        if first > done:
+            state = state + key[:, :, done:first].mT @ value[:, :, done:first]
+            done = first
+        part = query[:, :, :, rows]
+        total = part @ state[:, :, None]
+        if last > first:
+            weight = part @ key[:, :, None, first:last].mT
+            ahead = torch.arange(first, last, device=query.device) >= limit[rows, None]
+            total = total + weight.masked_fill(ahead, 0.0) @ value[:, :, None, first:last]
+        yield total
+
+
+def _carried(carried: Tensor, stops: list[int] | None, queries: int, heads: int) -> Tensor:
+    keys, device = carried.shape[2], carried.device
+    stop = torch.full((queries,), keys, device=device) if stops is None else torch.tensor(stops, device=device)
+    rows = functional.pad(carried, (0, 0, 1, 0))[:, :, stop]
+    # The sum of the weights is lost only with everything else: by a key that is not finite.
+    return functional.pad(rows, (0, 1)).repeat_interleave(heads // max(carried.shape[1], 1), 1)
+
+
+@dataclass(eq=False)
+class _LinearSource(WeightSource):
+    """The matrix of a call of linear attention; `inputs` hold features in place of query and key."""
+
+    def scores(self, rows: slice | Tensor, columns: slice | Tensor) -> Tensor:
+        """Return `log(φ(q)·φ(k))`, hidden keys at -inf."""
+        return _log(scores(*self.rectangle(rows, columns)))
+
+    def fresh_scores(self, rows: slice | Tensor, columns: slice | Tensor) -> Tensor:
+        """Return the same in base 2, without a graph."""
+        return scores(*self.rectangle(rows, columns)).clamp_(min=0.0).log2_()
+
+    def pair_scores(self, rows: Tensor, columns: Tensor) -> Tensor:
+        """Return `log(φ(q)·φ(k))` of single entries."""
+        return _log(pair_products(self.inputs.query[:, :, rows], self.inputs.key[:, :, columns]))
+
+
+def _log(product: Tensor) -> Tensor:
+    nothing = product <= 0  # NaN is not nothing
+    return torch.where(nothing, 1.0, product).log().masked_fill(nothing, -torch.inf)
+
+
+class LinearState:
+    """Linear attention one step after the other: the sums over all keys so far, of fixed size.
+
+    `update` adds keys and values, `read` asks with queries that see all of them. One token at a time,
+    `state.update(k, v).read(q)` gives the rows of `linear_attention(q, k, v, causal=True)`.
+
+    Shapes: key `(..., G, n, E)`, value `(..., G, n, Ev)`, query `(..., H, n, E)`, `H % G == 0`. Sums are kept in
+    float32 (float64 for float64) and are differentiable. Cost of a step: O(B·H·F·Ev), whatever came before.
+
+    Source: Katharopoulos et al. 2020, arXiv:2006.16236, section 3.4.
+
+    >>> q, k, v = torch.randn(3, 1, 2, 5, 4).unbind()
+    >>> state = LinearState()
+    >>> steps = [state.update(k[:, :, i : i + 1], v[:, :, i : i + 1]).read(q[:, :, i : i + 1]) for i in range(5)]
+    >>> bool(torch.allclose(torch.cat(steps, 2), linear_attention(q, k, v, causal=True), atol=1e-5))
+    True
+    """
+
+    def __init__(self, feature_map: FeatureMap = "elu") -> None:
+        self._features = _named(feature_map)
+        self.sums: Tensor | None = None
+        """`(B, G, F, Ev + 1)`: `Σ φ(k) [v, 1]ᵀ`; None before the first update."""
+        self.length = 0
+        """Number of keys so far."""
+
+    def update(self, key: Tensor, value: Tensor) -> LinearState:
+        """Add keys and values, and return the state itself. Raises `ShapeError`, `DtypeError`, `DeviceError`."""
+        _, key, value, _ = checked_tensors(key, key, value)
+        dtype = accumulate_dtype(key.dtype)
+        phi = _apply(self._features, key.to(dtype))
+        added = phi.mT @ functional.pad(value.to(dtype), (0, 1), value=1.0)
+        if self.sums is not None and self.sums.shape != added.shape:
+            raise ShapeError(
+                f"The state holds sums of shape {tuple(self.sums.shape)} (B, G, F, Ev + 1); these keys and values make "
+                f"{tuple(added.shape)}. One state serves one batch of sequences; begin another one."
+            )
+        self.sums = added if self.sums is None else self.sums + added
+        self.length += key.shape[2]
+        return self
+
+    def read(self, query: Tensor) -> Tensor:
+        """Return the output of queries that see every key so far, in the query's dtype and form."""
+        if self.sums is None:
+            raise ArgumentError("The state is empty: call update(key, value) before read(query).")
+        checked, _, _, rank = checked_tensors(query, query, query)
+        groups = self.sums.shape[1]
+        batch, heads, length, _ = checked.shape
+        if batch != self.sums.shape[0] or (heads % groups if groups else heads):
+            raise ShapeError(
+                f"query has shape {tuple(query.shape)}; the state is of {self.sums.shape[0]} sequences and {groups} "
+                "key heads: give the same batch, and a multiple of these heads."
+            )
+        phi = _apply(self._features, checked.to(self.sums.dtype))
+        grouped = phi.reshape(batch, groups, heads // max(groups, 1), length, phi.shape[3])
+        both = (grouped @ self.sums[:, :, None]).reshape(batch, heads, length, self.sums.shape[3])
+        total = both[..., -1:]
+        output = (both[..., :-1] / torch.where(total == 0, 1.0, total)).to(query.dtype)
+        return output.reshape(output.shape[4 - rank :])

@@ -1,0 +1,541 @@
+"""`AttentionWeights`: what the caller holds. It checks, asks, and brings answers back to the shape of the call."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, get_args
+
+import torch
+from torch import Tensor
+
+from .._inputs import AttentionInputs, AttentionResult
+from ..errors import ArgumentError, ShapeError, TooLargeError, nearest
+from ._index import plan
+from ._memory import free_bytes, readable_size
+from ._questions import Question, answer, full_precision
+from ._source import Index, SoftmaxSource, WeightSource
+
+if TYPE_CHECKING:
+    import numpy as np
+
+__all__ = ["AttentionWeights", "DistanceProfile", "Peak", "Top"]
+
+Kind = Literal["mass", "peak"]
+# Distances up to this far have a bin each; beyond it the bins double.
+_NEAR = 16
+
+
+class Peak(NamedTuple):
+    """The largest weight of each row."""
+
+    values: Tensor
+    """`(B, H, L)`."""
+    indices: Tensor
+    """Its key, int64 `(B, H, L)`; -1 where a row sees nothing."""
+
+
+class Top(NamedTuple):
+    """The `k` largest weights of each row, largest first."""
+
+    values: Tensor
+    """`(B, H, L, k)`; 0 where a row sees fewer keys."""
+    indices: Tensor
+    """Their keys, int64 `(B, H, L, k)`; -1 where a row sees fewer keys."""
+
+
+class DistanceProfile(NamedTuple):
+    """How much attention goes how far. Bin `n` holds the distances `start[n] … stop[n] - 1`, key minus query."""
+
+    start: Tensor
+    """int64 `(n,)`, increasing."""
+    stop: Tensor
+    """int64 `(n,)`, one past the last distance of each bin."""
+    mass: Tensor
+    """`(B, H, n)`, share of the attention of all queries; sums to 1."""
+
+
+class AttentionWeights:
+    """The attention weights of one call: behaves like the matrix `(B, H, L, S)`, holds nothing of its size.
+
+    Any rectangle is computed exactly when it is indexed; the summaries stream over blocks in O(n) memory. Weights
+    are those before dropout, float32 (float64 for float64 inputs). Leading dimensions that the call left out are
+    left out here too. A query that sees nothing has weights 0. Made by `regard.attention(..., need_weights=True)`
+    and `regard.linear_attention(..., need_weights=True)`.
+
+    Gradients flow to query, key and bias through indexing, `dense`, `lse`, `entropy`, `effective_keys`, `received`,
+    `pooled` (mass), `mean_distance`, `distance_profile`, `share` and `@`; what is looked up by size (`peak`, `top`,
+    `pooled` peak) has none. Under `torch.no_grad`, or after `detach()`, all of them are faster.
+
+    Cost: a summary costs about as much as the forward pass, less what the spans hide. Memory O(B·H·(L + S)).
+
+    Source: `exp(score - lse)` is the recomputation of FlashAttention, Dao et al. 2022, arXiv:2205.14135, section 3.1.
+
+    >>> import regard
+    >>> q = torch.randn(2, 4, 100, 8)
+    >>> _, weights = regard.attention(q, q, q, causal=True, need_weights=True)
+    >>> weights.shape, weights[0, 3, 50:52].shape, weights.pooled(10).shape
+    ((2, 4, 100, 100), torch.Size([2, 100]), torch.Size([2, 4, 10, 10]))
+    """
+
+    def __init__(self, source: WeightSource, rank: int = 4, *, sums_to_one: bool = True) -> None:
+        self._source, self._rank, self._sums_to_one = source, rank, sums_to_one
+        self._plain: WeightSource | None = None
+
+    @classmethod
+    def of_call(cls, inputs: AttentionInputs, result: AttentionResult, rank: int) -> AttentionWeights:
+        """Wrap a call of softmax attention and its result."""
+        return cls(
+            SoftmaxSource(
+                inputs, result.lse, lse_has_gradient=result.lse_has_gradient, map=result.map, map_cell=result.map_cell
+            ),
+            rank,
+        )
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """`(B, H, L, S)`, or without the leading dimensions that the call left out."""
+        return self._source.shape[4 - self._rank :]
+
+    @property
+    def ndim(self) -> int:
+        """Number of dimensions, 2 to 4."""
+        return self._rank
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """float64 for float64 inputs, else float32."""
+        return self._source.dtype
+
+    @property
+    def device(self) -> torch.device:
+        """Where the call was made and the answers lie."""
+        return self._source.device
+
+    @property
+    def requires_grad(self) -> bool:
+        """Whether gradients can flow from the weights into query, key or bias."""
+        return self._source.requires_grad
+
+    @property
+    def lse(self) -> Tensor:
+        """Natural log of each row's sum of exponentials, `(B, H, L)`; -inf where a row sees nothing. Differentiable."""
+        lse = self._ready(differentiable=True).lse
+        if lse is None:
+            raise ValueError("the lse was not computed")
+        return self._trim(lse)
+
+    def __len__(self) -> int:
+        """Return the size of the first dimension."""
+        return self.shape[0]
+
+    def __repr__(self) -> str:
+        """Say the shape, what the matrix would cost, and how to look at it."""
+        kind = str(self.dtype).removeprefix("torch.")
+        place = "" if self.device.type == "cpu" else f", device='{self.device}'"
+        first = ", ".join(["0"] * (self._rank - 1))
+        return (
+            f"AttentionWeights(shape={self.shape}, dtype={kind}{place})  # not stored: "
+            f"{readable_size(self._bytes(self._source.shape))} if dense; look with [{first}], .pooled(64), .entropy(), "
+            ".received(), .top(8), .dense()"
+        )
+
+    def __getitem__(self, index: Any) -> Tensor:
+        """Return what `dense()[index]` would, computing only the rectangle that is needed.
+
+        Takes integers, slices, `None`, `...`, integer and boolean tensors, lists and arrays. Raises `IndexError` as
+        torch does, `TooLargeError` if the rectangle would not fit. Differentiable.
+        """
+        source = self._ready(differentiable=True)
+        index = index if isinstance(index, tuple) else (index,)
+        wanted = plan((*(0,) * (4 - self._rank), *index), source.shape, source.device)
+        batch, heads, rows, columns = wanted.selectors
+        part = source if _whole(batch, heads, source) else source.select(batch, heads)
+        sizes = (*part.shape[:2], *(_length(s) for s in (rows, columns)))
+        if wanted.pairs is not None:
+            found = part.pairs(*wanted.pairs)
+        elif 0 in sizes:
+            found = torch.zeros(sizes, dtype=part.dtype, device=part.device)
+        else:
+            self._check_fits(sizes, None)
+            found = _rectangle(part, rows, columns)
+        taken: Tensor = found[wanted.remainder]
+        return taken
+
+    def __array__(self, dtype: np.typing.DTypeLike | None = None, copy: bool | None = None) -> np.ndarray[Any, Any]:
+        """Return the whole matrix to NumPy; refuses like `dense`."""
+        if copy is False:
+            raise ValueError("attention weights are not stored, so NumPy cannot have them without a copy.")
+        return self.numpy() if dtype is None else self.numpy().astype(dtype, copy=False)
+
+    def __matmul__(self, values: Tensor) -> Tensor:
+        """Return `weights @ values` without the matrix: `(B, H, L, D)` from values `(B, G, S, D)`, in O(n) memory.
+
+        `values` has the leading dimensions of the call and `H` heads, or fewer as in the call. With the call's own
+        values this is its output before dropout. Raises `ShapeError`. Differentiable.
+        """
+        batch, heads, _, keys = self._source.shape
+        given = tuple(values.shape)
+        values = values.reshape((1,) * (4 - values.ndim) + given)
+        if len(given) != self._rank or values.shape[0] != batch or values.shape[2] != keys or heads % values.shape[1]:
+            raise ShapeError(
+                f"values have shape {given}; weights of shape {self.shape} multiply values of shape "
+                "(B, G, S, D) with the same leading dimensions and H a multiple of G."
+            )
+        source = self._ready(differentiable=True)
+        if torch.is_grad_enabled() and values.requires_grad:
+            source = replace(source, tracked=True)
+        values = values.to(source.dtype).repeat_interleave(heads // values.shape[1], 1)
+        if not bool(values.isfinite().all()):
+            values = torch.where((source.counts() > 0)[..., None], values, 0.0)
+        return self._trim(answer(replace(self._question("product", source), values=values))[0])
+
+    def head(self, *index: int) -> AttentionWeights:
+        """Return the matrix of one head, still lazy: `head(b, h)`, shape `(L, S)`.
+
+        Give one integer for each leading dimension of the call. Raises `ArgumentError`, `IndexError`. O(1), no copy.
+
+        >>> import regard
+        >>> q = torch.ones(2, 4, 10, 8)
+        >>> regard.attention(q, q, q, need_weights=True)[1].head(1, -1).shape
+        (10, 10)
+        """
+        if len(index) != self._rank - 2:
+            raise ArgumentError(
+                f"head() was given {len(index)} integers; weights of shape {self.shape} need {self._rank - 2}, one for "
+                "each dimension before queries and keys."
+            )
+        places = []
+        for position, size in zip((*(0,) * (4 - self._rank), *index), self._source.shape[:2], strict=True):
+            if not -size <= position < size:
+                raise IndexError(f"head {index} lies outside of weights of shape {self.shape}.")
+            places.append(slice(position % size, position % size + 1))
+        return AttentionWeights(self._source.select(*places), 2, sums_to_one=self._sums_to_one)
+
+    def detach(self) -> AttentionWeights:
+        """Return the same weights without gradients: summaries are then faster and the graph can be freed."""
+        return AttentionWeights(self._source.detached(), self._rank, sums_to_one=self._sums_to_one)
+
+    def to(self, device: torch.device | str) -> AttentionWeights:
+        """Return the weights with what they are computed from on another device. Copies O(n)."""
+        return AttentionWeights(self._source.moved(device), self._rank, sums_to_one=self._sums_to_one)
+
+    def dense(self, *, max_bytes: int | None = None) -> Tensor:
+        """Return the whole matrix, `(B, H, L, S)`.
+
+        Args:
+            max_bytes: largest matrix to build, in bytes; half of the free memory of the device unless given.
+
+        Raises `TooLargeError` beyond that, and names what shows the same in less. Differentiable. O(B·H·L·S) memory.
+
+        >>> import regard
+        >>> q = torch.randn(1, 2, 5, 4)
+        >>> _, weights = regard.attention(q, q, q, need_weights=True)
+        >>> bool(torch.allclose(weights.dense().sum(-1), torch.ones(1, 2, 5)))
+        True
+        """
+        self._check_fits(self._source.shape, max_bytes)
+        return self._trim(self._ask("tile", differentiable=True))
+
+    def numpy(self) -> np.ndarray[Any, Any]:
+        """Return the whole matrix as a NumPy array, without gradient; refuses like `dense`."""
+        with torch.no_grad():
+            array: np.ndarray[Any, Any] = self.dense().cpu().numpy()
+        return array
+
+    def pooled(
+        self,
+        cell: int | tuple[int, int],
+        kind: Kind = "mass",
+        *,
+        rows: slice | None = None,
+        columns: slice | None = None,
+    ) -> Tensor:
+        """Return the matrix, or a rectangle of it, shrunk to one number per cell: `(B, H, ⌈r/cell⌉, ⌈c/cell⌉)`.
+
+        Args:
+            cell: tokens per side of a cell, or (queries, keys). The last cells hold what is left.
+            kind: "mass" is the mean over a cell's queries of the sum over its keys, so rows still sum to 1 (less
+                the queries that see nothing); "peak" is the largest weight in the cell.
+            rows, columns: the rectangle, slices with step 1; everything unless given. Cells begin at its corner.
+
+        Raises `ArgumentError`. Mass is differentiable. Time O(B·H·r·c·E), memory O(n + answer); free where the
+        forward pass has already made a map and `cell` is a multiple of its cells.
+
+        >>> import regard
+        >>> q = torch.randn(1, 1, 10, 4)
+        >>> _, weights = regard.attention(q, q, q, need_weights=True)
+        >>> weights.pooled(4).shape, bool(torch.allclose(weights.pooled(4).sum(-1), torch.ones(1, 1, 3)))
+        (torch.Size([1, 1, 3, 3]), True)
+        """
+        if kind not in get_args(Kind):
+            raise ArgumentError(f"kind is {kind!r}; it is 'mass' or 'peak'.{nearest(str(kind), get_args(Kind))}")
+        sides = tuple(cell) if isinstance(cell, tuple | list) else (cell, cell)
+        if len(sides) != 2 or any(not isinstance(side, int) or isinstance(side, bool) or side < 1 for side in sides):
+            raise ArgumentError(f"cell is {cell!r}; give the tokens per side, an integer >= 1, or (queries, keys).")
+        source = self._ready(differentiable=kind == "mass")
+        asked = replace(
+            self._question("pooled" if kind == "mass" else "highest", source),
+            rows=_bounds(rows, source.shape[2], "rows"),
+            columns=_bounds(columns, source.shape[3], "columns"),
+            cell=sides,
+        )
+        return self._trim(answer(asked)[0])
+
+    def entropy(self) -> Tensor:
+        """Return the entropy of each row in nats, `(B, H, L)`: 0 = one key, `log S` = all keys alike.
+
+        A row that sees nothing has 0. Differentiable. Time O(B·H·L·S·E), memory O(n).
+        Source: Ghader and Monz 2017, arXiv:1710.03348, equation 6.
+
+        >>> import regard
+        >>> same = torch.ones(1, 1, 4, 2)
+        >>> regard.attention(same, same, same, causal=True, need_weights=True)[1].entropy()[0, 0].exp().round()
+        tensor([1., 2., 3., 4.])
+        """
+        source = self._ready(differentiable=True)
+        if not self._sums_to_one:
+            source = replace(source, lse=None)
+            source = replace(source, lse=answer(self._question("lse", source))[0])
+        return self._trim(answer(self._question("entropy", source))[0])
+
+    def effective_keys(self) -> Tensor:
+        """Return `exp(entropy)`, `(B, H, L)`: the number of keys that a row looks at; 0 where it sees nothing.
+
+        Differentiable. Cost of `entropy`.
+        """
+        return torch.where(self.lse == -torch.inf, 0.0, self.entropy().exp())
+
+    def received(self, *, corrected: bool = False) -> Tensor:
+        """Return how much attention each key gets: the sum over queries, `(B, H, S)`.
+
+        Args:
+            corrected: divide by the number of queries that may see the key by the mask. Under a causal mask early
+                keys are seen by more queries; the corrected numbers are mean weights and can be compared.
+
+        Differentiable. Time O(B·H·L·S·E), memory O(n).
+
+        >>> import regard
+        >>> same = torch.ones(1, 1, 3, 2)
+        >>> _, weights = regard.attention(same, same, same, need_weights=True)
+        >>> weights.received()[0, 0], weights.received(corrected=True)[0, 0]
+        (tensor([1., 1., 1.]), tensor([0.3333, 0.3333, 0.3333]))
+        """
+        found = self._ask("received", differentiable=True)
+        if corrected:
+            found = found / self._source.counts().clamp(min=1)
+        return self._trim(found)
+
+    def peak(self) -> Peak:
+        """Return the largest weight of each row and its key, both `(B, H, L)`; the first of equals, -1 for none.
+
+        Time O(B·H·L·S·E), memory O(n).
+        """
+        source = self._ready(differentiable=False)
+        values, indices = answer(self._question("peak", source))
+        return Peak(self._trim(values), self._trim(indices))
+
+    def top(self, k: int) -> Top:
+        """Return the `k` largest weights of each row and their keys, `(B, H, L, k)`, largest first.
+
+        Where a row sees fewer than `k` keys the rest has value 0 and index -1. Raises `ArgumentError` unless
+        `1 <= k <= S`. Time O(B·H·L·S·E), memory O(n·k).
+
+        >>> import regard
+        >>> q = torch.eye(3)[None, None] * 9
+        >>> regard.attention(q, q, q, need_weights=True)[1].top(1).indices[0, 0, :, 0]
+        tensor([0, 1, 2])
+        """
+        keys = self._source.shape[3]
+        if not isinstance(k, int) or isinstance(k, bool) or not 1 <= k <= keys:
+            raise ArgumentError(f"k is {k!r}; it must be an integer from 1 to the number of keys, {keys}.")
+        source = self._ready(differentiable=False)
+        values, indices = answer(replace(self._question("top", source), count=k))
+        return Top(self._trim(values), self._trim(indices))
+
+    def share(self, offset: int | Literal["first"]) -> Tensor:
+        """Return the share of all attention that goes to one relative position, `(B, H)`, from 0 to 1.
+
+        Args:
+            offset: key minus query position, bottom-right aligned: 0 = itself, -1 = the previous token, 1 = the
+                next. "first" = the first key that any query of the sequence may see, often a sink of attention.
+
+        The mean is over the queries that see something, so the shares of all offsets sum to 1. Differentiable.
+        Raises `ArgumentError`. Time O(B·H·L·E), memory O(n): no matrix is streamed.
+        Source of the reading: Clark et al. 2019, arXiv:1906.04341, section 3.1; sinks: Xiao et al. 2023,
+        arXiv:2309.17453.
+
+        >>> import regard
+        >>> q = torch.eye(4)[None, None] * 20
+        >>> regard.attention(q, q, q, need_weights=True)[1].share(0)
+        tensor([[1.]])
+        """
+        source = self._ready(differentiable=True)
+        if offset == "first":
+            found = _first_column(source)
+        elif isinstance(offset, int) and not isinstance(offset, bool):
+            rows = torch.arange(source.shape[2], device=source.device)
+            columns = rows + source.shift + offset
+            inside = (columns >= 0) & (columns < source.shape[3])
+            found = source.pairs(rows[inside], columns[inside])
+        else:
+            raise ArgumentError(f"offset is {offset!r}; give key minus query position (0, -1, 1 ...), or 'first'.")
+        return self._trim(found.sum(-1) / self._seeing(source))
+
+    def mean_distance(self) -> Tensor:
+        """Return how far each query looks on average: `Σ weight · |key - query|`, in tokens, `(B, H, L)`.
+
+        Positions are bottom-right aligned. Differentiable. Time O(B·H·L·S·E), memory O(n).
+        """
+        return self._trim(self._ask("distances", differentiable=True))
+
+    def distance_profile(self, *, binned: bool = True) -> DistanceProfile:
+        """Return the share of attention by distance, key minus query, bottom-right aligned; sums to 1 over the bins.
+
+        Args:
+            binned: distances up to 16 have a bin each, beyond it bins double (17 to 32, 33 to 64 and so on). False
+                gives each distance its own bin.
+
+        Differentiable. Time O(B·H·L·S·E), memory O(n).
+        """
+        source = self._ready(differentiable=True)
+        sums = answer(self._question("profile", source))[0] / self._seeing(source)[..., None]
+        _, _, queries, keys = source.shape
+        lowest = 1 - keys  # the last query stands on the last key
+        edges = torch.arange(lowest, lowest + sums.shape[-1] + 1, device=source.device)
+        if binned:
+            edges = edges[_is_edge(edges) | (edges == edges[0]) | (edges == edges[-1])]
+            place = torch.bucketize(torch.arange(lowest, queries, device=source.device), edges, right=True) - 1
+            bins = sums.new_zeros(*sums.shape[:2], max(0, edges.numel() - 1))
+            sums = bins.index_add(2, place, sums)
+        return DistanceProfile(edges[:-1], edges[1:], self._trim(sums))
+
+    def value_weighted(self, output_weight: Tensor | None = None, *, normalise: bool = False) -> AttentionWeights:
+        """Return the lazy matrix `weight · ‖v_j‖`: how much each key really adds to the output.
+
+        A large weight on a value near zero moves nothing. Every summary and index works on the result.
+
+        Args:
+            output_weight: `(D, H·Ev)`, the weight of the linear layer after the heads; the norm is then that of the
+                value behind it, `‖W_h v_j‖`.
+            normalise: scale each row to sum to 1 again. Without it entries are in units of the values.
+
+        `entropy` is always that of the normalised rows. The norms are constants: gradients flow through the weights
+        only. Raises `ShapeError`. O(B·H·S·Ev), with an output weight O(B·H·S·Ev²).
+        Source: Kobayashi et al. 2020, arXiv:2004.10102, section 2.
+
+        >>> import regard
+        >>> q = torch.zeros(1, 1, 2, 2)
+        >>> _, weights = regard.attention(q, q, torch.tensor([[[[0.0, 0.0], [0.0, 4.0]]]]), need_weights=True)
+        >>> weights.value_weighted().dense()[0, 0]
+        tensor([[0., 2.],
+                [0., 2.]])
+        """
+        heads, width = self._source.shape[1], self._source.inputs.value.shape[3]
+        per_head = None
+        if output_weight is not None:
+            if output_weight.ndim != 2 or output_weight.shape[1] != heads * width:
+                raise ShapeError(
+                    f"output_weight has shape {tuple(output_weight.shape)}; the rule is "
+                    f"(D, H * Ev) = (D, {heads * width}), as in the weight of a torch.nn.Linear after the heads."
+                )
+            per_head = output_weight.t().unflatten(0, (heads, width))
+        factor = self._source.norms(per_head).log()
+        source = replace(self._source, log_factor=factor, map=None)
+        if normalise:
+            source = replace(source, lse=None, lse_has_gradient=False)
+        elif source.lse is None:
+            source = replace(source, lse=self._ready(differentiable=False).lse)
+        return AttentionWeights(source, self._rank, sums_to_one=normalise)
+
+    def _ready(self, *, differentiable: bool) -> WeightSource:
+        """Return the source with its `lse`: one that gradients flow through where they are wanted and possible."""
+        if differentiable and torch.is_grad_enabled() and self._source.requires_grad:
+            tracked = self._source.tracking()
+            if tracked.lse is None:
+                bare = tracked if self._sums_to_one else replace(tracked, log_factor=None)
+                tracked = replace(tracked, lse=answer(self._question("lse", bare))[0])
+            return tracked
+        if self._plain is None:
+            plain = self._source.detached()
+            if plain.lse is None:
+                plain = replace(plain, lse=answer(self._question("lse", plain))[0])
+            self._plain = plain
+        return self._plain
+
+    def _question(self, name: Any, source: WeightSource) -> Question:
+        return Question(name, source, slice(0, source.shape[2]), slice(0, source.shape[3]))
+
+    def _ask(self, name: str, *, differentiable: bool) -> Tensor:
+        return answer(self._question(name, self._ready(differentiable=differentiable)))[0]
+
+    def _trim(self, tensor: Tensor) -> Tensor:
+        # Leading dimensions that the call left out are of size 1.
+        return tensor.reshape(tensor.shape[4 - self._rank :])
+
+    def _seeing(self, source: WeightSource) -> Tensor:
+        """Return the number of queries that see something, at least 1: `(B, H)`."""
+        if source.lse is None:
+            raise ValueError("the lse was not computed")
+        return (source.lse != -torch.inf).sum(-1).clamp(min=1)
+
+    def _bytes(self, sizes: tuple[int, ...]) -> int:
+        count = 1
+        for size in sizes:
+            count *= size
+        return count * (8 if self.dtype == torch.float64 else 4)
+
+    def _check_fits(self, sizes: tuple[int, ...], most: int | None) -> None:
+        needed = self._bytes(sizes)
+        if most is None:
+            if needed <= 1 << 20:
+                return
+            most = free_bytes(self.device) // 2
+        if needed > most:
+            raise TooLargeError(
+                f"weights of shape {sizes} need {readable_size(needed)}, the bound is {readable_size(most)} (half of "
+                "the free memory unless max_bytes= is given to dense()). Use .pooled(cell) for the whole matrix at "
+                "lower resolution, an index such as [0, 0, 100:200] for exact rows, or .head(b, h), .top(k), "
+                ".entropy(), .received() in O(n) memory."
+            )
+
+
+def _whole(batch: Index, heads: Index, source: WeightSource) -> bool:
+    return batch == slice(0, source.shape[0]) and heads == slice(0, source.shape[1])
+
+
+def _length(selector: Index) -> int:
+    return selector.stop - selector.start if isinstance(selector, slice) else selector.numel()
+
+
+def _rectangle(source: WeightSource, rows: Index, columns: Index) -> Tensor:
+    if isinstance(rows, slice) and isinstance(columns, slice):
+        return answer(Question("tile", source, rows, columns))[0]
+    row, column = (s if isinstance(s, slice) else s.to(source.device) for s in (rows, columns))
+    with full_precision(source.device.type):
+        return source.tile(row, column)
+
+
+def _bounds(part: slice | None, size: int, name: str) -> slice:
+    start, stop, step = (part or slice(None)).indices(size)
+    if step != 1:
+        raise ArgumentError(f"{name} is {part}; a pooled rectangle takes slices with step 1.")
+    return slice(start, max(start, stop))
+
+
+def _is_edge(distance: Tensor) -> Tensor:
+    # Bins are closed on the far side: -32 … -17 and 17 … 32, so an edge lies at -32 and at 17.
+    far = torch.where(distance < 0, -distance, distance - 1)
+    return (far <= _NEAR) | (far & (far - 1) == 0)
+
+
+def _first_column(source: WeightSource) -> Tensor:
+    """Return the weights `(B, H, L)` on the first key that some query may see."""
+    found = torch.zeros(source.shape[:3], dtype=source.dtype, device=source.device)
+    if source.shape[3] == 0:
+        return found
+    first = (source.counts() > 0).to(torch.uint8).argmax(-1)
+    rows = torch.arange(source.shape[2], device=source.device)
+    for key in first.unique().tolist():
+        here = source.pairs(rows, torch.full_like(rows, key))
+        found = torch.where((first == key)[..., None], here, found)
+    return found

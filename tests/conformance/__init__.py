@@ -1,0 +1,1 @@
+"""One table of cases, run by every backend against one oracle."""

@@ -1,0 +1,1 @@
+"""Cases and expected values that others wrote, mapped to our call."""

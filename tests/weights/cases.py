@@ -1,0 +1,94 @@
+"""Calls of every kind with their weights worked out in float64, matrix and all."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+import regard
+from regard import AttentionWeights, biases, masks
+
+
+@dataclass
+class Case:
+    """One call: sizes and the arguments of `attention`, with what they mean written out."""
+
+    name: str
+    sizes: tuple[int, int, int, int, int] = (2, 4, 37, 53, 8)  # B, H, L, S, E
+    groups: int = 4
+    arguments: dict[str, Any] = field(default_factory=dict)
+    visible: Tensor | None = None
+    dtype: torch.dtype = torch.float32
+
+    def tensors(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Return query, key, value from one seed."""
+        b, h, rows, keys, e = self.sizes
+        make = torch.Generator().manual_seed(7)
+        shapes = ((b, h, rows, e), (b, self.groups, keys, e), (b, self.groups, keys, 5))
+        q, k, v = (torch.randn(s, generator=make, dtype=torch.float64) for s in shapes)
+        return (2 * q).to(self.dtype), k.to(self.dtype), v.to(self.dtype)
+
+    def call(self) -> tuple[Tensor, AttentionWeights]:
+        """Make the call."""
+        return regard.attention(*self.tensors(), **self.arguments, need_weights=True)
+
+    def expected(self) -> Tensor:
+        """Work the weights out in float64: `(B, H, L, S)`."""
+        q, k, _ = (t.double() for t in self.tensors())
+        heads = self.sizes[1]
+        score = q @ k.repeat_interleave(heads // self.groups, 1).mT * self.arguments.get("scale", self.sizes[4] ** -0.5)
+        if cap := self.arguments.get("softcap"):
+            score = cap * torch.tanh(score / cap)
+        bias = self.arguments.get("bias")
+        if isinstance(bias, biases.PositionBias):
+            _, _, rows, keys, _ = self.sizes
+            apart = torch.arange(keys) - torch.arange(rows)[:, None] + rows - 1
+            bias = bias.vector(rows, keys, "cpu")[:, apart]
+        if bias is not None:
+            score = score + bias.double()
+        if self.visible is not None:
+            score = score.masked_fill(~self.visible, -torch.inf)
+        return torch.nan_to_num(torch.softmax(score, -1))
+
+
+def _cases() -> list[Case]:
+    make = torch.Generator().manual_seed(3)
+    holes = torch.rand(2, 1, 37, 53, generator=make) > 0.4
+    holes[1, 0, 5] = False
+    causal = masks.causal().to_dense(37, 53)
+    padded = masks.causal() & masks.padding([40, 53])
+    nothing = masks.causal(offset=-6)
+    documents = masks.documents([20, 1, 32]) & masks.causal()
+    hidden_bias = torch.randn(1, 4, 37, 53, generator=make).masked_fill(
+        torch.rand(53, generator=make) > 0.8, -torch.inf
+    )
+    return [
+        Case("plain"),
+        Case("grouped", groups=2),
+        Case("one key head", groups=1, arguments={"causal": True}, visible=causal),
+        Case("float64", dtype=torch.float64),
+        Case("bfloat16", dtype=torch.bfloat16),
+        Case("float16", dtype=torch.float16, arguments={"scale": 0.5}),
+        Case("causal and padding", arguments={"mask": padded}, visible=padded.to_dense(37, 53)),
+        Case("rows that see nothing", arguments={"mask": nothing}, visible=nothing.to_dense(37, 53)),
+        Case("window", arguments={"window": (9, 3)}, visible=masks.window(9, 3).to_dense(37, 53)),
+        Case("documents", arguments={"mask": documents}, visible=documents.to_dense(37, 53)),
+        Case("holes", arguments={"mask": holes}, visible=holes),
+        Case("holes in padding", arguments={"mask": holes[:, :, :1]}, visible=holes[:, :, :1]),
+        Case("holes, causal", arguments={"mask": holes, "causal": True}, visible=holes & causal),
+        Case("softcap", arguments={"softcap": 2.0, "causal": True}, visible=causal),
+        Case("alibi", arguments={"bias": biases.ALiBi(4)}),
+        Case("bias that hides", arguments={"bias": hidden_bias}),
+        Case("more queries than keys", sizes=(1, 2, 9, 5, 3), groups=2),
+        Case("long", sizes=(1, 1, 700, 2300, 4), groups=1, arguments={"causal": True},
+             visible=masks.causal().to_dense(700, 2300)),
+    ]  # fmt: skip
+
+
+CASES = _cases()
+
+
+def tolerance(case: Case) -> float:
+    """Absolute bound for weights, which are at most 1: inputs are exact, so half precision computes in float32."""
+    return 1e-12 if case.dtype == torch.float64 else 3e-6

@@ -1,0 +1,276 @@
+"""Every summary of the lazy matrix equals the same sum over the whole matrix, worked out in float64."""
+
+import pytest
+import torch
+
+import regard
+from regard import errors
+from tests.weights.cases import CASES, Case, tolerance
+
+every_case = pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+
+
+def close(found: torch.Tensor, expected: torch.Tensor, bound: float) -> None:
+    """Fail unless the two agree in shape and everywhere within the bound; NaN never does."""
+    assert found.shape == expected.shape
+    assert found.isfinite().all()
+    assert (found.double() - expected).abs().max() <= bound
+
+
+def positions(case: Case) -> torch.Tensor:
+    """Key minus query position, bottom-right aligned: `(L, S)`."""
+    _, _, rows, keys, _ = case.sizes
+    return torch.arange(keys) - torch.arange(rows)[:, None] - (keys - rows)
+
+
+@every_case
+def test_dense_and_product(case: Case) -> None:
+    """The whole matrix is right, and its product with the values is the output."""
+    output, weights = case.call()
+    expected = case.expected()
+    close(weights.dense(), expected, tolerance(case))
+    values = case.tensors()[2].double().repeat_interleave(case.sizes[1] // case.groups, 1)
+    close(weights @ case.tensors()[2], expected @ values, 10 * tolerance(case))
+    if case.dtype in (torch.float32, torch.float64):
+        close(weights @ case.tensors()[2], output.double(), 10 * tolerance(case))
+
+
+@every_case
+@pytest.mark.parametrize("cell", [1, 5, (3, 70), 64, (1000, 1), (7, 1000)])
+def test_pooled(case: Case, cell: int | tuple[int, int]) -> None:
+    """Mass is the mean over queries of the sum over keys, peak the maximum, in every cell, ragged ones too."""
+    _, weights = case.call()
+    expected = case.expected()
+    high, wide = (cell, cell) if isinstance(cell, int) else cell
+    row, column = torch.arange(case.sizes[2]) // high, torch.arange(case.sizes[3]) // wide
+    sums = torch.zeros(*case.sizes[:2], int(row[-1]) + 1, case.sizes[3], dtype=torch.float64)
+    sums = sums.index_add(2, row, expected) / row.bincount()[:, None]
+    mass = torch.zeros(*sums.shape[:3], int(column[-1]) + 1, dtype=torch.float64).index_add(3, column, sums)
+    into = row[:, None].expand(expected.shape)
+    tall = torch.zeros_like(sums).scatter_reduce(2, into, expected, "amax")
+    peak = torch.zeros_like(mass).scatter_reduce(3, column.expand(tall.shape), tall, "amax")
+    close(weights.pooled(cell), mass, 4 * tolerance(case))
+    close(weights.pooled(cell, kind="peak"), peak, tolerance(case))
+
+
+@every_case
+def test_pooled_rectangle(case: Case) -> None:
+    """Cells of a rectangle begin at its corner."""
+    _, weights = case.call()
+    part = case.expected()[..., 3:9, 1:5]
+    found = weights.pooled((4, 3), rows=slice(3, 9), columns=slice(1, -case.sizes[3] + 5 or None))
+    assert found.shape[-2:] == (2, 2)
+    close(found[..., 0, 0], part[..., :4, :3].sum(-1).mean(-1), 4 * tolerance(case))
+    close(found[..., 1, 1], part[..., 4:, 3:].sum(-1).mean(-1), 4 * tolerance(case))
+
+
+@every_case
+def test_entropy(case: Case) -> None:
+    """Entropy is in nats, 0 for a row that sees nothing; effective keys are its exponential, or 0."""
+    _, weights = case.call()
+    expected = case.expected()
+    entropy = -torch.special.xlogy(expected, expected).sum(-1)
+    close(weights.entropy(), entropy, 20 * tolerance(case))
+    keys = torch.where(expected.sum(-1) > 0, entropy.exp(), 0.0)
+    close(weights.effective_keys() / case.sizes[3], keys / case.sizes[3], 20 * tolerance(case))
+
+
+@every_case
+def test_received(case: Case) -> None:
+    """Received is the sum over queries; corrected it is the mean over the queries that may see the key."""
+    _, weights = case.call()
+    expected = case.expected()
+    close(weights.received(), expected.sum(2), case.sizes[2] * tolerance(case))
+    seen = torch.ones(case.sizes[2:4], dtype=torch.bool) if case.visible is None else case.visible
+    count = seen.expand(*expected.shape).sum(2).clamp(min=1)
+    close(weights.received(corrected=True), expected.sum(2) / count, 4 * tolerance(case))
+
+
+@every_case
+def test_peak_and_top(case: Case) -> None:
+    """The largest weights come in order with their keys; keys that do not exist are -1 with weight 0."""
+    _, weights = case.call()
+    expected = case.expected()
+    k = min(6, case.sizes[3])
+    top = weights.top(k)
+    close(top.values, expected.topk(k).values, tolerance(case))
+    there = expected.gather(-1, top.indices.clamp(min=0)).masked_fill(top.indices < 0, 0.0)
+    close(there, expected.topk(k).values, tolerance(case))
+    missing = (expected > 0).sum(-1, keepdim=True) <= torch.arange(k)
+    assert torch.equal(top.indices < 0, missing)
+    peak = weights.peak()
+    close(peak.values, expected.amax(-1), tolerance(case))
+    assert torch.equal(peak.indices, top.indices[..., 0])
+
+
+@every_case
+def test_shares(case: Case) -> None:
+    """A share is the part of all attention on one diagonal, or on the first key that is seen."""
+    _, weights = case.call()
+    expected = case.expected()
+    seeing = (expected.sum(-1) > 0).sum(-1)
+    apart = positions(case)
+    for offset in (0, -1, 2, -case.sizes[3] + 1, 10_000):
+        wanted = (expected * (apart == offset)).sum((-1, -2)) / seeing
+        close(weights.share(offset), wanted, 4 * tolerance(case))
+    seen = torch.ones_like(expected, dtype=torch.bool) if case.visible is None else case.visible
+    first = seen.expand(expected.shape).any(2).to(torch.int).argmax(-1)[..., None, None].expand(*expected.shape[:3], 1)
+    close(weights.share("first"), expected.gather(3, first).sum((-1, -2)) / seeing, 4 * tolerance(case))
+
+
+def test_first_key_skips_left_padding() -> None:
+    """The first key is the first that the sequence may see, row by row of the batch."""
+    q = torch.randn(2, 1, 6, 4)
+    mask = regard.masks.padding([6, 4], side="left")
+    _, weights = regard.attention(q, q, q, mask=mask, need_weights=True)
+    dense = weights.dense()
+    assert torch.allclose(
+        weights.share("first")[:, 0], torch.stack([dense[0, 0, :, 0].mean(), dense[1, 0, :, 2].mean()])
+    )
+
+
+@every_case
+def test_distances(case: Case) -> None:
+    """Mean distance and profile follow key minus query; the bins cover every distance once and sum to 1."""
+    _, weights = case.call()
+    expected = case.expected()
+    apart = positions(case)
+    close(weights.mean_distance(), (expected * apart.abs()).sum(-1), 4 * case.sizes[3] * tolerance(case))
+    seeing = (expected.sum(-1) > 0).sum(-1)
+    for binned in (True, False):
+        profile = weights.distance_profile(binned=binned)
+        assert torch.equal(profile.start[1:], profile.stop[:-1])
+        assert (int(profile.start[0]), int(profile.stop[-1])) == (1 - case.sizes[3], case.sizes[2])
+        into = torch.bucketize(apart.flatten(), profile.stop, right=True)
+        wanted = torch.zeros(*case.sizes[:2], profile.stop.numel(), dtype=torch.float64)
+        wanted = wanted.index_add(2, into, expected.flatten(2)) / seeing[..., None]
+        close(profile.mass, wanted, 10 * tolerance(case))
+        close(profile.mass.sum(-1), torch.ones(case.sizes[:2], dtype=torch.float64), 10 * tolerance(case))
+
+
+def test_far_distances_share_bins_that_double() -> None:
+    """Bins hold one distance up to 16, then 17 to 32, 33 to 64, on both sides alike."""
+    q = torch.randn(1, 1, 50, 4)
+    profile = regard.attention(q, q, q, need_weights=True)[1].distance_profile()
+    bins = list(zip(profile.start.tolist(), (profile.stop - 1).tolist(), strict=True))
+    assert bins[0] == (-49, -33)
+    assert bins[1] == (-32, -17)
+    assert bins[2:-2] == [(d, d) for d in range(-16, 17)]
+    assert bins[-2:] == [(17, 32), (33, 49)]
+
+
+@every_case
+@pytest.mark.parametrize("projected", [False, True])
+def test_value_weighted(case: Case, projected: bool) -> None:
+    """Weights are multiplied by the norm of the value, or of what the output layer makes of it."""
+    _, weights = case.call()
+    heads = case.sizes[1]
+    values = case.tensors()[2].double().repeat_interleave(heads // case.groups, 1)
+    layer = torch.randn(6, heads * 5, dtype=torch.float64) if projected else None
+    if layer is not None:
+        values = torch.einsum("bhse,dhe->bhsd", values, layer.view(6, heads, 5))
+    expected = case.expected() * values.norm(dim=-1)[:, :, None]
+    bound = 40 * tolerance(case)
+    weighted = weights.value_weighted(None if layer is None else layer.to(case.dtype))
+    if layer is not None and case.dtype in (torch.float16, torch.bfloat16):
+        bound = 0.3  # the layer itself was rounded
+    close(weighted.dense(), expected, bound)
+    close(weighted.received(), expected.sum(2), case.sizes[2] * bound)
+    close(weighted.peak().values, expected.amax(-1), bound)
+    if layer is None:
+        shares = torch.nan_to_num(expected / expected.sum(-1, keepdim=True))
+        close(weights.value_weighted(normalise=True).dense(), shares, bound)
+        close(weighted.entropy(), -torch.special.xlogy(shares, shares).sum(-1), bound)
+
+
+def test_value_norms_that_nobody_sees_have_no_effect() -> None:
+    """A NaN value behind the mask stays there; a value of zero gets weight zero, also in every summary."""
+    q = torch.randn(1, 2, 6, 4)
+    v = torch.randn(1, 2, 6, 4)
+    v[:, :, 4:] = torch.nan
+    v[:, :, 1] = 0
+    _, weights = regard.attention(q, q, v, mask=regard.masks.padding([4]), need_weights=True)
+    weighted = weights.value_weighted()
+    assert torch.equal(weighted.dense()[..., 1], torch.zeros(1, 2, 6))
+    assert torch.equal(weighted.dense()[..., 4:], torch.zeros(1, 2, 6, 2))
+    for found in (weighted.entropy(), weighted.received(), weighted.pooled(2), weighted.top(6).values):
+        assert found.isfinite().all()
+
+
+@pytest.mark.parametrize("poison", [torch.nan, torch.inf])
+def test_hidden_keys_have_no_effect(poison: float) -> None:
+    """A NaN or infinity in a key that nobody may see changes no number, forward or backward."""
+    clean = torch.randn(1, 2, 9, 4)
+    bad = clean.clone()
+    bad[:, :, 7:] = poison
+    found = []
+    for key in (clean, bad):
+        q, k = clean.clone().requires_grad_(), key.clone().requires_grad_()
+        _, weights = regard.attention(q, k, clean, mask=regard.masks.padding([7]), need_weights=True)
+        with torch.no_grad():
+            plain = [weights.dense(), weights.pooled(4), weights.entropy(), weights.received(), weights.lse]
+            plain += [weights.top(3).values, weights.distance_profile().mass, weights.share(0), weights @ key[..., :0]]
+        total = weights.dense().square().sum() + weights.entropy().sum() + weights.pooled(3)[..., 0].sum()
+        found.append((*plain, *torch.autograd.grad(total, (q, k))))
+    for one, other in zip(*found, strict=True):
+        assert torch.allclose(one, other, rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("rank", [2, 3, 4])
+def test_leading_dimensions_left_out_stay_out(rank: int) -> None:
+    """Every answer comes back without the dimensions that the call did not have."""
+    q = torch.randn(2, 3, 10, 4)[(0,) * (4 - rank)]
+    lead = tuple(q.shape[:-2])
+    _, weights = regard.attention(q, q, q, need_weights=True)
+    assert weights.shape == (*lead, 10, 10)
+    assert (weights.ndim, len(weights)) == (rank, weights.shape[0])
+    assert weights.dense().shape == weights[...].shape == (*lead, 10, 10)
+    assert weights.lse.shape == weights.entropy().shape == weights.peak().indices.shape == (*lead, 10)
+    assert weights.effective_keys().shape == weights.mean_distance().shape == (*lead, 10)
+    assert weights.received().shape == weights.received(corrected=True).shape == (*lead, 10)
+    assert weights.pooled(5).shape == (*lead, 2, 2)
+    assert weights.top(3).values.shape == (*lead, 10, 3)
+    assert weights.share(0).shape == weights.share("first").shape == lead
+    assert weights.distance_profile(binned=False).mass.shape == (*lead, 19)
+    assert (weights @ q).shape == q.shape
+    assert weights.head(*(0,) * (rank - 2)).shape == (10, 10)
+
+
+@pytest.mark.parametrize("sizes", [(0, 2, 3, 4), (2, 0, 3, 4), (1, 2, 0, 4), (1, 2, 3, 0)])
+def test_empty_sizes(sizes: tuple[int, int, int, int]) -> None:
+    """No batch, no heads, no queries or no keys give empty answers, or zeros."""
+    b, h, rows, keys = sizes
+    _, weights = regard.attention(*(torch.ones(b, h, n, 2) for n in (rows, keys, keys)), causal=True, need_weights=True)
+    assert weights.dense().shape == sizes
+    assert torch.equal(weights.entropy(), torch.zeros(b, h, rows))
+    assert torch.equal(weights.received(), torch.zeros(b, h, keys))
+    assert weights.pooled(2).shape == (b, h, -(-rows // 2), -(-keys // 2))
+    assert torch.equal(weights.share("first"), weights.share(0))
+    assert torch.equal(weights.peak().indices, torch.full((b, h, rows), -1 if keys == 0 else 0)[..., :rows])
+    assert weights.distance_profile().mass.shape[:2] == (b, h)
+
+
+def test_bad_arguments_are_explained() -> None:
+    """Each message says what was given and what the rule is."""
+    q = torch.ones(1, 2, 4, 3)
+    _, weights = regard.attention(q, q, q, need_weights=True)
+    with pytest.raises(errors.ArgumentError, match=r"kind is 'masss'.*Did you mean 'mass'"):
+        weights.pooled(2, "masss")  # type: ignore[arg-type]
+    for cell in (0, (2, 0), 2.0, (1, 2, 3), True):
+        with pytest.raises(errors.ArgumentError, match="integer >= 1"):
+            weights.pooled(cell)  # type: ignore[arg-type]
+    with pytest.raises(errors.ArgumentError, match="step 1"):
+        weights.pooled(2, rows=slice(0, 4, 2))
+    for k in (0, 5, -1, 1.0):
+        with pytest.raises(errors.ArgumentError, match="from 1 to the number of keys, 4"):
+            weights.top(k)  # type: ignore[arg-type]
+    with pytest.raises(errors.ArgumentError, match="or 'first'"):
+        weights.share("last")  # type: ignore[arg-type]
+    with pytest.raises(errors.ArgumentError, match="need 2, one for each dimension"):
+        weights.head(1)
+    with pytest.raises(IndexError, match="lies outside"):
+        weights.head(0, 2)
+    with pytest.raises(errors.ShapeError, match=r"the rule is \(D, H \* Ev\) = \(D, 6\)"):
+        weights.value_weighted(torch.ones(6, 5))
+    with pytest.raises(errors.ShapeError, match="multiply values of shape"):
+        weights @ torch.ones(1, 2, 5, 3)
