@@ -120,7 +120,7 @@ def test_wrong_kinds_are_explained() -> None:
 def test_iteration_and_numpy() -> None:
     """The matrix can be walked through, and NumPy can read it."""
     weights = WEIGHTS[3]
-    assert torch.equal(torch.stack(list(weights)), weights.dense())
+    assert torch.allclose(torch.stack(list(weights)), weights.dense())
     assert np.array_equal(np.asarray(weights), weights.dense().numpy())
     assert np.asarray(weights, dtype=np.float64).dtype == np.float64
     assert np.array_equal(weights.numpy(), weights.dense().numpy())

@@ -164,18 +164,21 @@ class WeightSource(ABC):
         first = int(torch.where(start < stop, start, self.shape[3]).amin())
         return first, max(first, int(torch.where(start < stop, stop, 0).amax()))
 
-    def cuts(self, rows: slice, columns: slice) -> bool:
-        """Return whether some entry of a rectangle may be hidden by the mask."""
+    def inside(self, rows: slice) -> tuple[int, int]:
+        """Return the keys, first and one past the last, that the mask hides from no row of the slice."""
         x = self.inputs
         if x.dense_mask is not None:
-            return True
-        if x.start is None or x.stop is None:
-            return False
+            return 0, 0
+        if x.start is None or x.stop is None or x.start.numel() == 0:
+            return 0, self.shape[3]
         if torch.compiler.is_compiling():
-            return True
-        left, right, _ = columns.indices(self.shape[3])
-        start, stop = x.start[..., rows], x.stop[..., rows]
-        return start.numel() > 0 and (int(start.amax()) > left or int(stop.amin()) < right)
+            return 0, 0
+        return int(x.start[..., rows].amax()), int(x.stop[..., rows].amin())
+
+    def cuts(self, rows: slice, columns: slice) -> bool:
+        """Return whether some entry of a rectangle may be hidden by the mask."""
+        first, last = self.inside(rows)
+        return bool(columns.start < first or columns.stop > last)
 
     def norms(self, output_weight: Tensor | None) -> Tensor:
         """Return `‖v_j‖`, or `‖v_j W_h‖` with a weight `(H, Ev, D)`, per query head: `(B, H, S)`, no gradient."""

@@ -58,8 +58,18 @@ def blocks(question: Question) -> Iterator[Block]:
             first, last = max(first, columns.start), min(last, columns.stop)
             left = columns.start + (first - columns.start) // cell[1] * cell[1]
             right = min(columns.stop, columns.start - (columns.start - last) // cell[1] * cell[1])
-            for c in _cuts(left, right, cell[1], across):
-                yield Block(part, batch, heads, r, c)
+            for a, b in _segments(part, r, left, right, cell[1]):
+                yield from (Block(part, batch, heads, r, c) for c in _cuts(a, b, cell[1], across))
+
+
+def _segments(source: WeightSource, rows: slice, left: int, right: int, cell: int) -> list[tuple[int, int]]:
+    """Cut columns, on borders of cells, so that only narrow blocks at the ends of the spans have to be masked."""
+    first, last = source.inside(rows)
+    a = left + max(0, -((left - first) // cell)) * cell
+    b = min(right, left + max(0, last - left) // cell * cell)
+    if source.tracked or a >= b:  # a stripe holds whole rows
+        return [(left, right)]
+    return [(left, a), (a, b), (b, right)]
 
 
 def _matrices(source: WeightSource, together: int) -> Iterator[tuple[slice, slice]]:
