@@ -127,7 +127,7 @@ def test_masks_reach_the_call() -> None:
     other = x.clone()
     other[0, 4:] = torch.nan
     mask = masks.padding([4, 6])
-    assert torch.equal(layer(x, mask=mask)[0, :4], layer(other, mask=mask)[0, :4])
+    torch.testing.assert_close(layer(x, mask=mask)[0, :4], layer(other, mask=mask)[0, :4])
     assert torch.equal(layer(x, window=(1, 0)), layer(x, mask=masks.window(1, 0)))
 
 
@@ -167,7 +167,7 @@ MISTAKES: dict[str, tuple] = {
     "rank": (lambda: build()(torch.zeros(1, 1, 2, 16)), ShapeError, "the rule is"),
     "dtype": (lambda: build()(torch.zeros(1, 2, 16).double()), DtypeError, "convert one, or run under torch.autocast"),
     "batch": (lambda: build()(torch.zeros(2, 2, 16), torch.zeros(1, 2, 16)), ShapeError, "one batch for all"),
-    "value-alone": (lambda: build()(torch.zeros(1, 2, 16), None, torch.zeros(1, 2, 16)), ArgumentError, "without a key"),
+    "value-alone": (lambda: build()(torch.zeros(1, 2, 16), None, torch.zeros(1, 1, 16)), ArgumentError, "a key"),
     "rotary-cross": (
         lambda: build(position=Rotary())(torch.zeros(1, 2, 16), torch.zeros(1, 3, 16)), ArgumentError, "without it",
     ),
