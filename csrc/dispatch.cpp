@@ -101,9 +101,11 @@ int check_forward(const regard_args &a) {
 }
 
 int check_backward(const regard_args &a) {
-  if (!a.lse || !a.output.data || !a.grad_output.data)
+  const int64_t rows = a.batch * a.heads * a.queries, key_rows = a.batch * a.kv_heads * a.keys;
+  if (rows && (!a.lse || (a.value_dim && (!a.output.data || !a.grad_output.data))))
     return fail(REGARD_BAD_ARGUMENT, "backward needs output, lse and grad_output");
-  if (!a.grad_query.data || !a.grad_key.data || !a.grad_value.data)
+  if ((rows && a.head_dim && !a.grad_query.data) || (key_rows && a.head_dim && !a.grad_key.data) ||
+      (key_rows && a.value_dim && !a.grad_value.data))
     return fail(REGARD_BAD_ARGUMENT, "backward needs grad_query, grad_key and grad_value");
   if (a.grad_bias.data && a.grad_bias.dtype != REGARD_FLOAT32 && a.grad_bias.dtype != a.dtype)
     return fail(REGARD_BAD_ARGUMENT, "grad_bias is float32 or of the dtype of the call");

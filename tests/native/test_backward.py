@@ -236,4 +236,4 @@ def test_backward_reads_what_it_is_given():
     q, k, v, d = inputs(1, 1, 1, 9, 9, 8, 8)
     output, lse, _ = library.forward(q, k, v)
     found, other = (backward(q, k, v, output, x, d)["value"] for x in (lse, lse + 1))
-    assert torch.allclose(found, other * torch.e, rtol=1e-5)
+    assert torch.allclose(found, other * torch.e, rtol=1e-4, atol=1e-6)
