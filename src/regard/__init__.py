@@ -1,19 +1,25 @@
 """regard: attention for transformers, with the speed of a fused kernel and a view of the weights."""
 
-from . import biases, errors, masks
-from ._attention import attention, explain
+from . import biases, errors, layers, masks, positions
+from ._attention import Explanation, attention, explain
 from .backends import reference, use_backend
+from .layers import MultiHeadAttention, Transformer
 from .linear import linear_attention
 from .weights import AttentionWeights
 
 __all__ = [
     "AttentionWeights",
+    "Explanation",
+    "MultiHeadAttention",
+    "Transformer",
     "attention",
     "biases",
     "errors",
     "explain",
+    "layers",
     "linear_attention",
     "masks",
+    "positions",
     "reference",
     "use_backend",
 ]

@@ -60,6 +60,25 @@ def attention(
 ) -> tuple[Tensor, AttentionWeights]: ...
 
 
+@overload
+def attention(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    *,
+    mask: Mask | Tensor | None = None,
+    causal: bool = False,
+    window: tuple[int | None, int | None] | None = None,
+    bias: PositionBias | Tensor | None = None,
+    scale: float | None = None,
+    softcap: float | None = None,
+    dropout: float = 0.0,
+    generator: torch.Generator | None = None,
+    need_weights: bool,
+    backend: str | None = None,
+) -> Tensor | tuple[Tensor, AttentionWeights]: ...
+
+
 def attention(
     query: Tensor,
     key: Tensor,

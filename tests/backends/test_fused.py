@@ -9,7 +9,7 @@ import torch
 from torch.nn.functional import scaled_dot_product_attention
 
 import regard
-from regard import masks
+from regard import biases, masks
 from regard._attention import _prepare
 from regard._inputs import AttentionInputs
 from regard.backends import fused, math
@@ -56,6 +56,7 @@ def test_large_mask_is_refused() -> None:
         {"window": (3, 1)},
         {"mask": masks.padding([0, 13])},
         {"mask": torch.arange(20) % 3 > 0},
+        {"bias": biases.ALiBi(2)},
         {"causal": True, "bias": torch.randn(20, 20).masked_fill(torch.rand(20, 20) < 0.3, -torch.inf)},
         {},
     ],

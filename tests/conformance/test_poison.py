@@ -78,6 +78,8 @@ def _draw(seed: int) -> Poisoned:
 
 
 def _run(backend: Backend, inputs: AttentionInputs) -> tuple[Tensor, list[Tensor]]:
+    if "gradient" not in backend.honours:
+        return backend.run(inputs).output, [torch.zeros_like(t) for t in (inputs.query, inputs.key, inputs.value)]
     leaves = [t.detach().clone().requires_grad_() for t in (inputs.query, inputs.key, inputs.value)]
     result = backend.run(replace(inputs, query=leaves[0], key=leaves[1], value=leaves[2]))
     upstream = torch.ones_like(result.output)
@@ -127,7 +129,7 @@ def test_query_that_is_nan(backend: Backend) -> None:
         assert result.output.isnan().any(-1).tolist() == [[[False, True, False]]], keys
 
 
-@backends
+@pytest.mark.parametrize("backend", [b for b in BACKENDS if "gradient" in b.honours], ids=lambda b: b.name)
 def test_nan_gradient_of_an_empty_row(backend: Backend) -> None:
     """What flows back into a row that sees nothing, NaN included, goes no further."""
     q, k, v = (torch.randn(1, 1, 4, 4, requires_grad=True) for _ in range(3))

@@ -10,6 +10,7 @@ from .._inputs import AttentionInputs
 from ..errors import BackendError, nearest
 from ._contract import Backend, refusal
 from ._scores import accumulate_dtype, scores, visible
+from ._values import all_finite, readable
 from .fused import Fused
 from .math import Math
 from .native import Native
@@ -18,9 +19,11 @@ from .reference import Reference
 __all__ = [
     "BACKENDS",
     "accumulate_dtype",
+    "all_finite",
     "asked_for",
     "backend_names",
     "choose",
+    "readable",
     "refusals",
     "scores",
     "use_backend",

@@ -56,7 +56,8 @@ class Rows:
     """
 
     def __init__(self, whole: Tensor | None) -> None:
-        self.whole, self.parts = whole, list[Tensor]()
+        self.whole = whole
+        self.parts: list[Tensor] = []
 
     def put(self, rows: slice, part: Tensor) -> None:
         """Add the block of `rows`; blocks come in order."""

@@ -62,10 +62,10 @@ def scores(inputs: AttentionInputs, rows: slice, columns: slice) -> Tensor:
 
 
 def biases(inputs: AttentionInputs, rows: slice, columns: slice) -> list[Tensor]:
-    """Return what is added to the scores of a rectangle: up to two tensors that broadcast to `(B, H, r, c)`."""
+    """Return what is added to the scores of a rectangle: up to two 4-D tensors that broadcast to `(B, H, r, c)`."""
     found = []
     if inputs.position_bias is not None:
-        found.append(_along_diagonals(inputs, inputs.position_bias, rows, columns))
+        found.append(_along_diagonals(inputs, inputs.position_bias, rows, columns)[None])
     if inputs.bias is not None:
         found.append(cut(inputs.bias, rows, columns))
     return found

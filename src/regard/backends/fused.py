@@ -155,7 +155,7 @@ def _additive_mask(inputs: AttentionInputs) -> Tensor:
         total = total + bias.to(dtype)
     if seen is not None:
         total = torch.where(seen, total, -torch.inf)
-    return total if total.ndim == 4 else total[None]
+    return total
 
 
 def _spans_say_it_all(inputs: AttentionInputs) -> bool:

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from .._inputs import AttentionInputs
-from ..backends import accumulate_dtype, scores, visible
+from ..backends import accumulate_dtype, all_finite, readable, scores, visible
 
 __all__ = ["LOG2E", "Index", "SoftmaxSource", "WeightSource"]
 
@@ -244,7 +244,7 @@ class WeightSource(ABC):
     def tracking(self) -> Self:
         """Return a copy that gradients flow through; its `lse` is dropped if none flows through that."""
         x = self.inputs
-        if (x.start is not None or x.dense_mask is not None) and not bool(x.key.isfinite().all()):
+        if (x.start is not None or x.dense_mask is not None) and not (readable(x.key) and all_finite(x.key)):
             # A NaN that nobody sees would come back as 0 · NaN in the gradient of the queries.
             seen = (self.counts() > 0)[..., None]
             if seen.shape[1] != 1:

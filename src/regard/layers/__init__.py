@@ -1,0 +1,38 @@
+"""Layers of transformers, as `nn.Module`s: batch first, masks True where a query may look, weights on request.
+
+`from_torch` and `to_torch` convert PyTorch's own layers and ours into each other, parameters included.
+"""
+
+from .cache import KeyValueCache, LayerCache, StackCache
+from .convert import TorchMasks, from_torch, masks_from_torch, to_torch
+from .decoder import Decoder, DecoderLayer
+from .embeddings import ALiBi, LearnedEncoding, PatchEmbedding, RelativeBias, Rotary, SinusoidalEncoding
+from .encoder import Encoder, EncoderLayer
+from .feed_forward import FeedForward
+from .multi_head_attention import MultiHeadAttention
+from .stack import Weights
+from .transformer import Transformer
+
+__all__ = [
+    "ALiBi",
+    "Decoder",
+    "DecoderLayer",
+    "Encoder",
+    "EncoderLayer",
+    "FeedForward",
+    "KeyValueCache",
+    "LayerCache",
+    "LearnedEncoding",
+    "MultiHeadAttention",
+    "PatchEmbedding",
+    "RelativeBias",
+    "Rotary",
+    "SinusoidalEncoding",
+    "StackCache",
+    "TorchMasks",
+    "Transformer",
+    "Weights",
+    "from_torch",
+    "masks_from_torch",
+    "to_torch",
+]

@@ -1,0 +1,100 @@
+"""The one linear map that every layer uses, so that a faster product has one place to come in.
+
+PyTorch gives float32 products on the CPU to MKL, which on AMD machines reaches less than half of the multiply-add
+peak; oneDNN, which PyTorch carries too, computes the same product in the same precision at nine tenths of it. So
+large float32 products go there, forward and backward. Compiled, traced and transformed code keeps PyTorch's own.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.utils._python_dispatch import is_in_torch_dispatch_mode
+
+__all__ = ["Projection", "linear"]
+
+# Below so many multiply-adds the call costs more than it saves (measured: even at 1.5 million).
+_SMALL = 2**21
+_PLAIN = (Tensor, nn.Parameter)
+
+
+class Projection(nn.Linear):
+    """`nn.Linear` that starts as Xavier uniform with a bias of 0, and can compute only some of its outputs.
+
+    Several maps of the same input may share one `Projection` (query, key and value do): one product in place of
+    three, and still each can be had alone.
+    """
+
+    def reset_parameters(self) -> None:
+        """Draw the weight anew, Xavier uniform; set the bias to 0."""
+        nn.init.xavier_uniform_(self.weight)
+        if self.bias is not None:
+            nn.init.zeros_(self.bias)
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Return `input · weightᵀ + bias`."""
+        return linear(input, self.weight, self.bias)
+
+    def rows(self, input: Tensor, start: int, stop: int | None = None) -> Tensor:
+        """Return the output features `start … stop - 1` alone."""
+        bias = None if self.bias is None else self.bias[start:stop]
+        return linear(input, self.weight[start:stop], bias)
+
+
+def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """`F.linear`, by oneDNN where that is faster: `(..., in)`, `(out, in)`, `(out,)` to `(..., out)`."""
+    if not _onednn_serves(input, weight, bias):
+        return F.linear(input, weight, bias)
+    if torch.is_grad_enabled() and (
+        input.requires_grad or weight.requires_grad or (bias is not None and bias.requires_grad)
+    ):
+        result: Tensor = _Product.apply(input, weight, bias)  # type: ignore[no-untyped-call]
+        return result
+    return _product(input, weight, bias)
+
+
+def _onednn_serves(input: Tensor, weight: Tensor, bias: Tensor | None) -> bool:
+    return (
+        input.dtype == weight.dtype == torch.float32
+        and input.device.type == weight.device.type == "cpu"
+        and (bias is None or bias.dtype == torch.float32)
+        and input.ndim > 0
+        and input.shape[-1] == weight.shape[1]
+        and input.shape[-1] * weight.shape[0] * 16 <= input.numel() * weight.shape[0]  # 16 rows or more
+        and input.numel() * weight.shape[0] >= _SMALL
+        and type(input) in _PLAIN
+        and type(weight) in _PLAIN
+        and torch.backends.mkldnn.is_available()
+        and not torch.compiler.is_compiling()
+        and not torch.is_autocast_enabled("cpu")
+        and not is_in_torch_dispatch_mode()
+        and not torch._C._are_functorch_transforms_active()
+    )
+
+
+def _product(input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    product: Tensor = torch.ops.mkldnn._linear_pointwise(input, weight, bias, "none", [], "")
+    return product
+
+
+class _Product(torch.autograd.Function):
+    """The product and its gradients, which are products of the same kind, and so on."""
+
+    @staticmethod
+    def forward(ctx: Any, input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        ctx.save_for_backward(input, weight)
+        return _product(input, weight, bias)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        input, weight = ctx.saved_tensors
+        rows = grad.reshape(-1, grad.shape[-1])
+        want_input, want_weight, want_bias = ctx.needs_input_grad
+        return (
+            linear(grad, weight.t()) if want_input else None,
+            linear(rows.t(), input.reshape(-1, input.shape[-1]).t()) if want_weight else None,
+            rows.sum(0) if want_bias else None,
+        )

@@ -1,0 +1,89 @@
+"""What every stack of layers shares: copies of one layer, the residual, the caches and the names of the weights."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterable
+from typing import Generic, Protocol, Self, TypeVar
+
+from torch import Tensor, nn
+
+from ..errors import ArgumentError
+from ..weights import AttentionWeights
+from .cache import LayerCache, StackCache
+
+__all__ = ["LayerStack", "Weights", "enter", "leave", "put"]
+
+Weights = dict[str, AttentionWeights]
+"""The weights of each attention module, by its name inside the module that returned them."""
+
+
+class _Layer(Protocol):
+    norm_first: bool
+    dropout: nn.Dropout
+
+
+def enter(layer: _Layer, x: Tensor, norm: nn.Module) -> Tensor:
+    """Return what goes into one half of a layer: normalised where the layer is pre-norm."""
+    return norm(x) if layer.norm_first else x
+
+
+def leave(layer: _Layer, x: Tensor, result: Tensor, norm: nn.Module) -> Tensor:
+    """Return what comes out of one half of a layer: dropout, residual, normalised where it is post-norm."""
+    x = x + layer.dropout(result)
+    return x if layer.norm_first else norm(x)
+
+
+LayerT = TypeVar("LayerT", bound=nn.Module)
+
+
+class LayerStack(nn.Module, Generic[LayerT]):
+    """Copies of one layer, one after the other, and perhaps a final normalisation."""
+
+    layers: nn.ModuleList
+    norm: nn.Module | None
+
+    def __init__(self, layer: LayerT, num_layers: int, *, final_norm: bool | None = None) -> None:
+        super().__init__()
+        if num_layers < 0:
+            raise ArgumentError(f"num_layers is {num_layers}; it must be at least 0.")
+        self.layers = nn.ModuleList(copy.deepcopy(layer) for _ in range(num_layers))
+        wanted = bool(layer.norm_first) if final_norm is None else final_norm
+        self.norm = copy.deepcopy(layer.get_submodule("feed_forward_norm")) if wanted else None
+        self.reset_parameters()
+
+    @classmethod
+    def of_layers(cls, layers: Iterable[LayerT], norm: nn.Module | None = None) -> Self:
+        """Join layers that may differ, as they are, parameters included; `norm` normalises the result."""
+        stack = cls.__new__(cls)
+        nn.Module.__init__(stack)
+        stack.layers = nn.ModuleList(layers)
+        stack.norm = norm
+        return stack
+
+    def reset_parameters(self) -> None:
+        """Draw every parameter anew, as each module's own `reset_parameters` says."""
+        for module in self.modules():
+            reset = getattr(module, "reset_parameters", None)
+            if reset is not None and module is not self:
+                reset()
+
+    def new_cache(self, max_length: int | None = None) -> StackCache:
+        """Return an empty cache for decoding step by step; `max_length` reserves room for so many tokens."""
+        return StackCache(len(self.layers), max_length)
+
+    def layer_cache(self, cache: StackCache | None, index: int) -> LayerCache | None:
+        """Return the cache of one layer."""
+        if cache is None:
+            return None
+        if len(cache.layers) != len(self.layers):
+            raise ArgumentError(
+                f"The cache was made for {len(cache.layers)} layers and this stack has {len(self.layers)}; "
+                "use the stack's own new_cache()."
+            )
+        return cache.layers[index]
+
+
+def put(weights: Weights, prefix: str, part: Weights) -> None:
+    """Add the weights of a part of a module, their names prefixed by the name of that part."""
+    weights.update({f"{prefix}.{name}": matrix for name, matrix in part.items()})

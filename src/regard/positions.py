@@ -1,0 +1,178 @@
+"""Where a token stands, as numbers: the sinusoidal table and rotary angles, as plain functions.
+
+What is added to the scores instead (ALiBi, T5) lives in `biases`.
+"""
+
+from __future__ import annotations
+
+import functools
+
+import torch
+from torch import Tensor
+from torch.utils._python_dispatch import is_in_torch_dispatch_mode
+
+from .errors import ArgumentError, ShapeError
+
+__all__ = ["rotary", "rotate", "sinusoidal"]
+
+
+def sinusoidal(positions: Tensor, dim: int, *, base: float = 10_000.0) -> Tensor:
+    """Sinusoidal encoding: feature `2i` is `sin(p / base^(2i/dim))`, feature `2i + 1` the cosine of the same angle.
+
+    Shapes: `positions` any shape, result `(*positions.shape, dim)`.
+
+    Args:
+        positions: integer or floating positions, counted from 0.
+        dim: features, >= 1; for an odd `dim` the last sine has no cosine.
+        base: the longest wavelength is `2π · base`.
+
+    Returns:
+        float32 (float64 for float64 positions), on the device of `positions`.
+
+    Raises:
+        ArgumentError: `dim` or `base` out of range.
+
+    The encoding of `p + k` is a rotation of that of `p` that depends on `k` alone. Cost: O(positions · dim).
+
+    Source: Vaswani et al. 2017, arXiv:1706.03762, section 3.5.
+
+    >>> sinusoidal(torch.arange(3), 2).round(decimals=3)
+    tensor([[ 0.0000,  1.0000],
+            [ 0.8410,  0.5400],
+            [ 0.9090, -0.4160]])
+    """
+    angles = _angles(positions, dim, base, "sinusoidal")
+    both = torch.stack((angles.sin(), angles.cos()), -1).flatten(-2)
+    return both[..., :dim].to(_result_dtype(positions))
+
+
+def rotary(positions: Tensor, dim: int, *, base: float = 10_000.0) -> tuple[Tensor, Tensor]:
+    """Cosine and sine of the angles `p / base^(2i/dim)` by which rotary encoding turns feature pair `i`.
+
+    Shapes: `positions` any shape, each result `(*positions.shape, dim / 2)`.
+
+    Args:
+        positions: integer or floating positions; with a key/value cache they go on counting.
+        dim: features to turn, even; less than the head width turns only the first `dim` of each head.
+        base: 10,000 in the paper; larger ones suit longer contexts.
+
+    Returns:
+        Two tensors in float32 (float64 for float64 positions), to be given to `rotate`.
+
+    Raises:
+        ArgumentError: `dim` is odd or not positive, or `base` out of range.
+
+    Cost: O(positions · dim).
+
+    Source: Su et al. 2021, arXiv:2104.09864, section 3.2.
+
+    >>> cos, sin = rotary(torch.arange(4), 6)
+    >>> cos.shape, bool(torch.allclose(cos**2 + sin**2, torch.ones(4, 3)))
+    (torch.Size([4, 3]), True)
+    """
+    if dim % 2:
+        raise ArgumentError(f"rotary was given dim={dim}; features are turned in pairs, so give an even number.")
+    angles = _angles(positions, dim, base, "rotary")
+    dtype = _result_dtype(positions)
+    return angles.cos().to(dtype), angles.sin().to(dtype)
+
+
+def rotate(x: Tensor, cos: Tensor, sin: Tensor, *, interleaved: bool) -> Tensor:
+    """Turn pairs of features of `x` by the angles from `rotary`; features beyond `2 · cos.shape[-1]` stay.
+
+    Shapes: `x` `(..., E)`, `cos` and `sin` `(..., r)` with `2r <= E`, leading dimensions broadcastable.
+
+    Args:
+        x: queries or keys, floating.
+        cos, sin: what `rotary` returned for the positions of `x`.
+        interleaved: which features form pair `i`. True: `2i` and `2i + 1` (the paper, GPT-J, Llama's own release);
+            False: `i` and `i + r` (GPT-NeoX, Llama on Hugging Face). Weights trained with one do not fit the other.
+
+    Returns:
+        The same shape and dtype as `x`; computed in the wider of the dtypes of `x` and `cos`.
+
+    Raises:
+        ShapeError: `x` has fewer features than are to be turned.
+
+    A query at `p` and a key at `q` then have a product that depends on `p - q` alone; lengths do not change.
+    Cost: O(size of `x`).
+
+    Source: Su et al. 2021, arXiv:2104.09864, section 3.4.2.
+
+    >>> x = torch.ones(4, 6)
+    >>> turned = rotate(x, *rotary(torch.arange(4), 6), interleaved=False)
+    >>> bool(torch.allclose(turned.norm(dim=-1), x.norm(dim=-1)))
+    True
+    """
+    width = 2 * cos.shape[-1]
+    if x.shape[-1] < width:
+        raise ShapeError(
+            f"rotate was given x with {x.shape[-1]} features and angles for {width}. "
+            "Build the angles with rotary(positions, dim) for dim <= the features of x."
+        )
+    turned = x[..., :width].to(torch.promote_types(x.dtype, cos.dtype))
+    if interleaved:
+        first, second = turned.reshape(*turned.shape[:-1], -1, 2).unbind(-1)
+        turned = torch.stack((first * cos - second * sin, second * cos + first * sin), -1).flatten(-2)
+    else:
+        first, second = turned.chunk(2, -1)
+        turned = torch.cat((first * cos - second * sin, second * cos + first * sin), -1)
+    turned = turned.to(x.dtype)
+    return turned if width == x.shape[-1] else torch.cat((turned, x[..., width:]), -1)
+
+
+def sinusoidal_table(start: int, length: int, dim: int, base: float, device: torch.device) -> Tensor:
+    """Rows `start … start + length - 1` of the sinusoidal table, float32 `(length, dim)`, remembered between calls."""
+    if not _may_remember():
+        return sinusoidal(_range(start, length, device), dim, base=base)
+    return _sinusoidal_rows(_capacity(start + length), dim, base, device)[start : start + length]
+
+
+def rotary_table(
+    start: int, length: int, dim: int, base: float, device: torch.device
+) -> tuple[Tensor, Tensor]:  # each (length, dim / 2)
+    """Cosines and sines of the positions `start … start + length - 1`, float32, remembered between calls."""
+    if not _may_remember():
+        return rotary(_range(start, length, device), dim, base=base)
+    cos, sin = _rotary_rows(_capacity(start + length), dim, base, device)
+    return cos[start : start + length], sin[start : start + length]
+
+
+def _angles(positions: Tensor, dim: int, base: float, name: str) -> Tensor:  # (..., ceil(dim / 2))
+    if dim < 1:
+        raise ArgumentError(f"{name} was given dim={dim}; give a number of features >= 1.")
+    if not base > 0:
+        raise ArgumentError(f"{name} was given base={base}; wavelengths need a base > 0, 10000 as a rule.")
+    # In float32 the angle of position 100,000 would already be wrong in its third decimal.
+    wide = torch.float32 if positions.device.type == "mps" else torch.float64
+    exponent = torch.arange(0, dim, 2, device=positions.device).to(wide) / dim
+    return positions.to(wide)[..., None] * torch.pow(base, -exponent)
+
+
+def _result_dtype(positions: Tensor) -> torch.dtype:
+    return torch.float64 if positions.dtype == torch.float64 else torch.float32
+
+
+def _range(start: int, length: int, device: torch.device) -> Tensor:
+    return torch.arange(start, start + length, device=device)
+
+
+def _may_remember() -> bool:
+    return not (torch.compiler.is_compiling() or is_in_torch_dispatch_mode())
+
+
+def _capacity(length: int) -> int:
+    # Powers of two: a sequence that grows step by step asks for a new table only when it has doubled.
+    return max(256, 1 << max(length - 1, 0).bit_length())
+
+
+@functools.lru_cache(maxsize=8)
+def _sinusoidal_rows(length: int, dim: int, base: float, device: torch.device) -> Tensor:
+    with torch.inference_mode(False):
+        return sinusoidal(_range(0, length, device), dim, base=base)
+
+
+@functools.lru_cache(maxsize=8)
+def _rotary_rows(length: int, dim: int, base: float, device: torch.device) -> tuple[Tensor, Tensor]:
+    with torch.inference_mode(False):
+        return rotary(_range(0, length, device), dim, base=base)

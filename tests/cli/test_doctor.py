@@ -1,0 +1,75 @@
+"""`regard doctor`, and what every command shares."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+import torch
+
+from regard.backends.native import library_info
+from regard.cli import main
+
+
+def test_json_tells_what_the_library_tells(capsys: pytest.CaptureFixture[str]) -> None:
+    """The JSON holds the versions, the kernel and the table of the call."""
+    status = main(["doctor", "--json", "--causal", "--shape", "2", "4", "100", "32"])
+    found, native = json.loads(capsys.readouterr().out), library_info()
+    assert status == (0 if native.problem is None else 1)
+    assert found["torch"] == torch.__version__
+    assert found["native"]["isa"] == native.isa
+    assert found["native"]["abi_version"] == native.abi_version
+    assert list(found["backends"]) == ["native", "fused", "math", "reference"]
+    assert found["backends"][found["chosen"]] is None
+
+
+def test_text_explains_the_call(capsys: pytest.CaptureFixture[str]) -> None:
+    """The text names the options given, and why a backend refuses."""
+    main(["doctor", "--dtype", "float64", "--dropout", "0.1", "--gradient", "--window", "64", "--kv-heads", "2"])
+    text = capsys.readouterr().out
+    assert "A call of 1 x 8 x 1024 x 64 float64 on cpu, kv_heads=2, window=64, gradient, dropout=0.1:" in text
+    assert "-> math       runs this call" in text
+    assert "does not compute in float64" in text
+    assert 'pip install "regard[hf]"' in text or "hf       installed" in text
+
+
+def test_a_mistake_is_one_sentence(capsys: pytest.CaptureFixture[str]) -> None:
+    """A call that cannot be is an error without a traceback and status 2; `--debug` shows the traceback."""
+    assert main(["doctor", "--kv-heads", "3"]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("regard: The query has 8 heads and the key 3")
+    assert "Traceback" not in error
+    assert main(["doctor", "--device", "nowhere"]) == 2
+    assert "Give another --shape or --device" in capsys.readouterr().err
+    with pytest.raises(ValueError, match="8 heads and the key 3"):
+        main(["doctor", "--kv-heads", "3", "--debug"])
+
+
+def run(*words: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run the module as a command."""
+    return subprocess.run(
+        [sys.executable, "-m", "regard", *words], capture_output=True, text=True, check=False,
+        env={**os.environ, **environment},
+    )  # fmt: skip
+
+
+def test_doctor_needs_no_extra() -> None:
+    """Without tyro plain `doctor` runs and any other word says what to install."""
+    code = "import sys; sys.modules['tyro'] = None; from regard.cli import main; sys.exit(main())"
+    words = [sys.executable, "-c", code]
+    plain = subprocess.run([*words, "doctor"], capture_output=True, text=True, check=False)
+    assert plain.stdout.startswith("regard   ")
+    other = subprocess.run([*words, "doctor", "--json"], capture_output=True, text=True, check=False)
+    assert other.returncode == 2
+    assert 'pip install "regard[train]"' in other.stderr
+
+
+def test_as_a_module() -> None:
+    """`python -m regard --help` lists the commands; a wrong instruction set is told."""
+    assert "doctor" in run("--help").stdout
+    wrong = run("doctor", REGARD_ISA="avx9000")
+    assert "avx9000" in wrong.stdout + wrong.stderr
+    assert wrong.returncode != 0
