@@ -355,14 +355,17 @@ private:
   // All products of a strip, pair by pair: something in Q, dO or K is not
   // finite, and must not reach, times zero, what it is hidden from.
   void add_carefully(const Group &x, const Strip &strip, const uint64_t *visible, int32_t begin) {
-    const Rows<float> dk = grad_key.block(begin), dv = grad_value.block(begin);
+    const int64_t in_block = begin % layout.block;
+    const Rows<float> dk = grad_key.block(begin - in_block), dv = grad_value.block(begin - in_block);
     for (int r = 0; r < strip.count; ++r) {
       const T *k = key.data[begin + r];
       for (int64_t i = 0; i < x.count; ++i) {
         if (!(visible[r] >> i & 1))
           continue;
-        add_scaled(strip.scores[r * kGroup + i], grad_output.data[x.row + i], a.value_dim, dv[r]);
-        add_scaled(strip.products[r * kGroup + i], query.data[x.row + i], a.head_dim, dk[r]);
+        add_scaled(strip.scores[r * kGroup + i], grad_output.data[x.row + i], a.value_dim,
+                   dv[in_block + r]);
+        add_scaled(strip.products[r * kGroup + i], query.data[x.row + i], a.head_dim,
+                   dk[in_block + r]);
       }
       for (int v = strip.begin; v < strip.end; ++v) {
         const Int seen = lanes_of_bits(uint32_t(visible[r] >> (v * kLanes)));

@@ -81,7 +81,11 @@ template <class T> struct PooledPass {
           const int64_t cell = (key - first_key) / a.cell_columns;
           const int64_t stop =
               smaller<int64_t>(run.end, first_key + (cell + 1) * a.cell_columns);
-          add(r, run, scores + (key - run.begin) * kGroup, stop - key, sums + cell, most + cell);
+          const float *at = scores + (key - run.begin) * kGroup;
+          if (a.peaks)
+            add<true>(r, run, at, stop - key, sums + cell, most + cell);
+          else
+            add<false>(r, run, at, stop - key, sums + cell, most + cell);
           key = stop;
         }
       });
@@ -91,6 +95,7 @@ template <class T> struct PooledPass {
 
 private:
   // Adds `count` keys that lie in one column of cells.
+  template <bool kPeaks>
   void add(const Rectangle<T> &r, const Run &run, const float *scores, int64_t count, double *sums,
            float *most) const {
     alignas(64) float lane_sums[kGroup], lane_most[kGroup];
@@ -102,7 +107,8 @@ private:
       for (int64_t k = 0; k < count; ++k) {
         const Vec p = r.weight(load(scores + k * kGroup + v * kLanes), norm);
         sum = sum + p;
-        highest = select((Int)(p > highest) | (Int)(p != p), p, highest);
+        if (kPeaks)
+          highest = select((Int)(p > highest) | (Int)(p != p), p, highest);
       }
       store(lane_sums + v * kLanes, sum);
       store(lane_most + v * kLanes, highest);

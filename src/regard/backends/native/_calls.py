@@ -9,7 +9,7 @@ from ..._inputs import AttentionInputs
 from ._library import library
 from ._words import BACKWARD, FORWARD, call_words, matrix, plain_rows, rows
 
-__all__ = ["backward", "forward", "map_cell"]
+__all__ = ["backward", "empty_output", "forward", "map_cell"]
 
 # A map of the weights has at most this many cells a side, so its memory does not grow with the square.
 _MOST_CELLS = 512
@@ -23,13 +23,20 @@ def map_cell(queries: int, keys: int) -> int:
     return cell
 
 
+def empty_output(query: Tensor, value: Tensor) -> Tensor:
+    """Return room for the output: heads next to each other for each token, so that joining them copies nothing."""
+    batch, heads, queries, _ = query.shape
+    width = value.shape[3]
+    strides = (queries * heads * width, width, heads * width, 1)
+    return query.new_empty_strided((batch, heads, queries, width), strides)
+
+
 def forward(x: AttentionInputs, cell: int) -> tuple[Tensor, Tensor, Tensor | None]:
     """Return output, `lse`, and the map with cells of `cell` tokens, or None if that is 0."""
     call, kept = call_words(x)
     query = x.query
     batch, heads, queries, keys = x.shape
-    # Heads next to each other for each token, as torch's own kernel gives it: joining them then copies nothing.
-    output = query.new_empty((batch, queries, heads, x.value.shape[3])).transpose(1, 2)
+    output = empty_output(query, x.value)
     lse = query.new_empty((batch, heads, queries), dtype=torch.float32)
     found = None
     if cell:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from ..._inputs import AttentionInputs
-from ._calls import backward, forward
+from ._calls import backward, empty_output, forward
 from ._graph import again_in_math, joined
 
 __all__ = ["attend"]
@@ -53,10 +53,9 @@ def _forward(*arguments: Any) -> tuple[Tensor, Tensor, Tensor]:
 def _forward_fake(*arguments: Any) -> tuple[Tensor, Tensor, Tensor]:
     query, key, value, *_, cell = arguments
     batch, heads, queries, _ = query.shape
-    output = query.new_empty((batch, queries, heads, value.shape[3])).transpose(1, 2)
     lse = query.new_empty((batch, heads, queries), dtype=torch.float32)
     sides = (batch, heads, -(-queries // cell), -(-key.shape[2] // cell)) if cell else (0,)
-    return output, lse, lse.new_empty(sides)
+    return empty_output(query, value), lse, lse.new_empty(sides)
 
 
 def _backward(
