@@ -371,9 +371,10 @@ def _torch_transformer(ours: Transformer) -> nn.Transformer:
     attention = cast(DecoderLayer, ours.decoder.layers[0]).self_attention if len(ours.decoder.layers) else None
     if attention is None:
         raise ArgumentError("A Transformer without decoder layers has no width that nn.Transformer could be told.")
-    return nn.Transformer(
-        attention.embed_dim, attention.num_heads, custom_encoder=encoder, custom_decoder=decoder, device="meta"
-    )
+    # The constructor draws the parameters of the stacks it is given anew, so it gets none, and ours come after.
+    theirs = nn.Transformer(attention.embed_dim, attention.num_heads, 0, 0, device="meta")
+    theirs.encoder, theirs.decoder = cast(nn.TransformerEncoder, encoder), cast(nn.TransformerDecoder, decoder)
+    return theirs
 
 
 _TO_TORCH: dict[type, Callable[[Any], nn.Module]] = {

@@ -1,0 +1,198 @@
+"""PyTorch's layers into ours and back: the same function, the same parameters, masks turned the right way."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from regard.errors import ArgumentError, DtypeError, ShapeError
+from regard.layers import (
+    ALiBi,
+    DecoderLayer,
+    EncoderLayer,
+    MultiHeadAttention,
+    from_torch,
+    masks_from_torch,
+    to_torch,
+)
+
+
+def noisy(module: nn.Module) -> nn.Module:
+    """Give every parameter a value of its own: biases start at 0 and norms at 1, where mistakes hide."""
+    with torch.no_grad():
+        for parameter in module.parameters():
+            parameter.add_(0.1 * torch.randn_like(parameter))
+    return module.eval()
+
+
+def close(ours: Tensor, theirs: Tensor) -> None:
+    """Agree to float32 rounding."""
+    torch.testing.assert_close(ours, theirs, atol=2e-5, rtol=1e-4)
+
+
+def same_parameters(one: nn.Module, other: nn.Module) -> None:
+    """Hold the same numbers under the same names."""
+    first, second = dict(one.state_dict()), dict(other.state_dict())
+    assert first.keys() == second.keys()
+    assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+HIDDEN = torch.ones(6, 6, dtype=torch.bool).triu(1)  # torch's polarity: True = hidden
+PADDED = torch.tensor([[False] * 6, [False] * 4 + [True] * 2])
+LOWER = torch.zeros(6, 6).masked_fill(HIDDEN, -torch.inf)
+
+
+@pytest.mark.parametrize("batch_first", [True, False])
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize("widths", [{}, {"kdim": 6, "vdim": 10}])
+def test_attention(batch_first: bool, bias: bool, widths: dict) -> None:
+    """Outputs and weights agree in every layout, with widths of their own, and come back bit by bit."""
+    theirs = noisy(nn.MultiheadAttention(16, 4, dropout=0.3, bias=bias, batch_first=batch_first, **widths))
+    ours = from_torch(theirs)
+    assert isinstance(ours, MultiHeadAttention)
+    assert (ours.dropout, ours.training) == (0.3, False)
+    query = torch.randn(2, 6, 16)
+    key, value = torch.randn(2, 6, widths.get("kdim", 16)), torch.randn(2, 6, widths.get("vdim", 16))
+    given = (query, key, value) if batch_first else tuple(t.transpose(0, 1) for t in (query, key, value))
+    expected, maps = theirs(*given, key_padding_mask=PADDED, attn_mask=HIDDEN, average_attn_weights=False)
+    mask, _ = masks_from_torch(HIDDEN, PADDED)
+    output, weights = ours(query, key, value, mask=mask, need_weights=True)
+    close(output, expected if batch_first else expected.transpose(0, 1))
+    close(weights.dense(), maps)
+    back = to_torch(ours, batch_first=batch_first)
+    same_parameters(theirs, back)
+    assert torch.equal(back(*given)[0], theirs(*given)[0])
+    assert (back.dropout, back.batch_first) == (0.3, batch_first)
+
+
+def test_polarity_is_turned() -> None:
+    """With torch's mask handed over unturned the output is another: the conversion is not a formality."""
+    theirs = noisy(nn.MultiheadAttention(16, 4, batch_first=True))
+    ours, x = from_torch(theirs), torch.randn(1, 6, 16)
+    expected = theirs(x, x, x, attn_mask=HIDDEN)[0]
+    close(ours(x, mask=masks_from_torch(HIDDEN).mask), expected)
+    assert not torch.allclose(ours(x, mask=HIDDEN), expected, atol=1e-2)
+
+
+def test_floating_masks() -> None:
+    """A floating mask of 0 and -inf becomes a mask; one with other numbers is added, with its gradient."""
+    theirs = noisy(nn.MultiheadAttention(16, 4, batch_first=True))
+    ours, x = from_torch(theirs), torch.randn(2, 6, 16)
+    mask, bias = masks_from_torch(LOWER)
+    assert bias is None
+    close(ours(x, mask=mask), theirs(x, x, x, attn_mask=LOWER)[0])
+    slope = (LOWER + torch.randn(6, 6)).requires_grad_()
+    mask, bias = masks_from_torch(slope)
+    assert mask is None
+    close(ours(x, bias=bias), theirs(x, x, x, attn_mask=slope)[0])
+    per_head = torch.rand(8, 6, 6) > 0.7
+    per_head[..., 0] = False
+    close(ours(x, mask=masks_from_torch(per_head, num_heads=4).mask), theirs(x, x, x, attn_mask=per_head)[0])
+    both = masks_from_torch(slope.detach(), PADDED.float().masked_fill(PADDED, -torch.inf))
+    close(ours(x, mask=both.mask, bias=both.bias), theirs(x, x, x, attn_mask=slope, key_padding_mask=PADDED.float()
+          .masked_fill(PADDED, -torch.inf))[0])  # fmt: skip
+    with pytest.raises(DtypeError, match="True = hidden"):
+        masks_from_torch(torch.ones(6, 6, dtype=torch.int64))
+    with pytest.raises(ShapeError, match="key_padding_mask has shape"):
+        masks_from_torch(None, torch.zeros(1, 2, 6, dtype=torch.bool))
+
+
+def test_a_query_without_keys_gives_zero() -> None:
+    """Where torch gives NaN, a fully hidden row gives the output projection of zeros."""
+    theirs = noisy(nn.MultiheadAttention(16, 4, batch_first=True))
+    ours, x = from_torch(theirs), torch.randn(1, 6, 16)
+    everything = torch.ones(1, 6, dtype=torch.bool)
+    assert theirs(x, x, x, key_padding_mask=everything)[0].isnan().all()
+    close(ours(x, mask=masks_from_torch(None, everything).mask), ours.output.bias.expand(1, 6, 16))
+
+
+LAYERS = [
+    {"norm_first": norm_first, "activation": activation, "bias": bias}
+    for norm_first in (False, True)
+    for activation in ("relu", "gelu", nn.GELU(approximate="tanh"))
+    for bias in (True, False)
+]
+
+
+@pytest.mark.parametrize("options", LAYERS, ids=lambda o: "-".join(str(v) for v in o.values()))
+def test_encoder_layer(options: dict) -> None:
+    """An encoder layer agrees, trains to the same gradient, and comes back bit by bit."""
+    theirs = noisy(nn.TransformerEncoderLayer(16, 4, 24, dropout=0.0, batch_first=True, **options))
+    ours, x = from_torch(theirs), torch.randn(2, 6, 16)
+    assert isinstance(ours, EncoderLayer)
+    theirs.train()  # off the fast path, so that gradients are recorded
+    ours.train()
+    expected = theirs(x, src_mask=HIDDEN, src_key_padding_mask=PADDED)
+    output = ours(x, mask=masks_from_torch(HIDDEN, PADDED).mask)
+    close(output, expected)
+    output.square().sum().backward()
+    expected.square().sum().backward()
+    torch.testing.assert_close(ours.feed_forward.up.weight.grad, theirs.linear1.weight.grad, atol=1e-3, rtol=1e-3)
+    joint = ours.self_attention.query_key_value.weight.grad
+    torch.testing.assert_close(joint, theirs.self_attn.in_proj_weight.grad, atol=1e-3, rtol=1e-3)
+    same_parameters(theirs, to_torch(ours))
+
+
+@pytest.mark.parametrize("options", LAYERS, ids=lambda o: "-".join(str(v) for v in o.values()))
+def test_decoder_layer(options: dict) -> None:
+    """A decoder layer agrees, with masks of its own and of the memory, and comes back bit by bit."""
+    theirs = noisy(nn.TransformerDecoderLayer(16, 4, 24, dropout=0.2, batch_first=True, **options))
+    ours, x, memory = from_torch(theirs), torch.randn(2, 6, 16), torch.randn(2, 6, 16)
+    assert isinstance(ours, DecoderLayer)
+    assert ours.dropout.p == ours.self_attention.dropout == 0.2
+    expected = theirs(x, memory, tgt_mask=HIDDEN, memory_key_padding_mask=PADDED)
+    close(ours(x, memory, memory_mask=masks_from_torch(None, PADDED).mask), expected)
+    close(ours(x, memory, causal=False), theirs(x, memory))
+    same_parameters(theirs, to_torch(ours))
+
+
+@pytest.mark.filterwarnings("ignore:enable_nested_tensor is True")
+@pytest.mark.parametrize("norm_first", [False, True])
+def test_whole_transformer(norm_first: bool) -> None:
+    """The encoder-decoder agrees and comes back bit by bit, stacks and final norms included."""
+    theirs = noisy(nn.Transformer(16, 4, 2, 2, 24, batch_first=True, norm_first=norm_first))
+    ours, source, target = from_torch(theirs), torch.randn(2, 6, 16), torch.randn(2, 6, 16)
+    expected = theirs(source, target, tgt_mask=HIDDEN, src_key_padding_mask=PADDED, memory_key_padding_mask=PADDED,
+                      tgt_is_causal=True)  # fmt: skip
+    close(ours(source, target, source_padding=~PADDED), expected)
+    back = to_torch(ours)
+    same_parameters(theirs, back)
+    close(back(source, target), theirs(source, target))
+
+
+def test_stacks() -> None:
+    """Encoder and decoder stacks are converted alone too, with or without a final norm."""
+    x, memory = torch.randn(2, 6, 16), torch.randn(2, 6, 16)
+    encoder = noisy(nn.TransformerEncoder(nn.TransformerEncoderLayer(16, 4, 24, batch_first=True), 2))
+    close(from_torch(encoder)(x), encoder(x))
+    decoder = noisy(nn.TransformerDecoder(nn.TransformerDecoderLayer(16, 4, 24, batch_first=True), 2, nn.LayerNorm(16)))
+    close(from_torch(decoder)(x, memory, causal=False), decoder(x, memory))
+    same_parameters(to_torch(from_torch(encoder)), encoder)
+    same_parameters(to_torch(from_torch(decoder)), decoder)
+
+
+class Own(nn.MultiheadAttention):
+    """A subclass may compute something else."""
+
+
+REFUSED = {
+    "bias-kv": (lambda: from_torch(nn.MultiheadAttention(16, 4, add_bias_kv=True)), "add_bias_kv"),
+    "zero": (lambda: from_torch(nn.MultiheadAttention(16, 4, add_zero_attn=True)), "add_zero_attn"),
+    "subclass": (lambda: from_torch(Own(16, 4)), "was given a Own"),
+    "linear": (lambda: from_torch(nn.Linear(2, 2)), "it takes exactly one of MultiheadAttention"),
+    "activation": (lambda: from_torch(nn.TransformerEncoderLayer(16, 4, activation=F.silu)), "ReLU and GELU"),
+    "groups": (lambda: to_torch(MultiHeadAttention(16, 4, num_kv_heads=2)), "num_kv_heads below num_heads"),
+    "position": (lambda: to_torch(MultiHeadAttention(16, 4, position=ALiBi(4))), "with position"),
+    "rms": (lambda: to_torch(EncoderLayer(16, 4, norm="rms")), "an RMSNorm"),
+    "swiglu": (lambda: to_torch(DecoderLayer(16, 4, activation="swiglu")), "activation='swiglu'"),
+}
+
+
+@pytest.mark.parametrize("mistake", REFUSED.values(), ids=REFUSED)
+def test_what_cannot_be_said_is_refused(mistake: tuple) -> None:
+    """A setting that the other side does not have is named, never dropped."""
+    act, words = mistake
+    with pytest.raises(ArgumentError, match=words):
+        act()
