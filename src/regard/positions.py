@@ -121,20 +121,26 @@ def rotate(x: Tensor, cos: Tensor, sin: Tensor, *, interleaved: bool) -> Tensor:
     return turned if width == x.shape[-1] else torch.cat((turned, x[..., width:]), -1)
 
 
-def sinusoidal_table(start: int, length: int, dim: int, base: float, device: torch.device) -> Tensor:
-    """Rows `start … start + length - 1` of the sinusoidal table, float32 `(length, dim)`, remembered between calls."""
+def sinusoidal_table(start: int, x: Tensor, dim: int, base: float) -> Tensor:
+    """Rows of the sinusoidal table for the tokens of `x` `(..., L, D)` from position `start` on: `(L, dim)`.
+
+    float64 for a float64 `x`, else float32; remembered between calls.
+    """
+    length, exact = x.shape[-2], x.dtype == torch.float64
     if not _may_remember():
-        return sinusoidal(_range(start, length, device), dim, base=base)
-    return _sinusoidal_rows(_capacity(start + length), dim, base, device)[start : start + length]
+        return sinusoidal(_range(start, length, x.device, exact), dim, base=base)
+    return _sinusoidal_rows(_capacity(start + length), dim, base, x.device, exact)[start : start + length]
 
 
-def rotary_table(
-    start: int, length: int, dim: int, base: float, device: torch.device
-) -> tuple[Tensor, Tensor]:  # each (length, dim / 2)
-    """Cosines and sines of the positions `start … start + length - 1`, float32, remembered between calls."""
+def rotary_table(start: int, x: Tensor, dim: int, base: float) -> tuple[Tensor, Tensor]:  # each (L, dim / 2)
+    """Cosines and sines for the tokens of `x` `(..., L, E)` from position `start` on.
+
+    float64 for a float64 `x`, else float32; remembered between calls.
+    """
+    length, exact = x.shape[-2], x.dtype == torch.float64
     if not _may_remember():
-        return rotary(_range(start, length, device), dim, base=base)
-    cos, sin = _rotary_rows(_capacity(start + length), dim, base, device)
+        return rotary(_range(start, length, x.device, exact), dim, base=base)
+    cos, sin = _rotary_rows(_capacity(start + length), dim, base, x.device, exact)
     return cos[start : start + length], sin[start : start + length]
 
 
@@ -153,12 +159,15 @@ def _result_dtype(positions: Tensor) -> torch.dtype:
     return torch.float64 if positions.dtype == torch.float64 else torch.float32
 
 
-def _range(start: int, length: int, device: torch.device) -> Tensor:
-    return torch.arange(start, start + length, device=device)
+def _range(start: int, length: int, device: torch.device, exact: bool) -> Tensor:
+    return torch.arange(start, start + length, device=device, dtype=torch.float64 if exact else torch.int64)
 
 
 def _may_remember() -> bool:
-    return not (torch.compiler.is_compiling() or is_in_torch_dispatch_mode())
+    # What is made while tracing or under a transform of `torch.func` is no real tensor.
+    return not (
+        torch.compiler.is_compiling() or is_in_torch_dispatch_mode() or torch._C._are_functorch_transforms_active()
+    )
 
 
 def _capacity(length: int) -> int:
@@ -167,12 +176,12 @@ def _capacity(length: int) -> int:
 
 
 @functools.lru_cache(maxsize=8)
-def _sinusoidal_rows(length: int, dim: int, base: float, device: torch.device) -> Tensor:
+def _sinusoidal_rows(length: int, dim: int, base: float, device: torch.device, exact: bool) -> Tensor:
     with torch.inference_mode(False):
-        return sinusoidal(_range(0, length, device), dim, base=base)
+        return sinusoidal(_range(0, length, device, exact), dim, base=base)
 
 
 @functools.lru_cache(maxsize=8)
-def _rotary_rows(length: int, dim: int, base: float, device: torch.device) -> tuple[Tensor, Tensor]:
+def _rotary_rows(length: int, dim: int, base: float, device: torch.device, exact: bool) -> tuple[Tensor, Tensor]:
     with torch.inference_mode(False):
-        return rotary(_range(0, length, device), dim, base=base)
+        return rotary(_range(0, length, device, exact), dim, base=base)

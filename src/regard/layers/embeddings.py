@@ -32,7 +32,7 @@ class SinusoidalEncoding(nn.Module):
     def forward(self, x: Tensor, offset: int = 0) -> Tensor:
         """Return `dropout(x + table[offset : offset + L])` in the dtype of `x`."""
         _check("SinusoidalEncoding", x, self.embed_dim, offset)
-        table = positions.sinusoidal_table(offset, x.shape[-2], self.embed_dim, self.base, x.device)
+        table = positions.sinusoidal_table(offset, x, self.embed_dim, self.base)
         added: Tensor = self.dropout(x + table.to(x.dtype))
         return added
 
@@ -98,7 +98,7 @@ class Rotary(nn.Module):
     def forward(self, x: Tensor, offset: int = 0) -> Tensor:
         """Turn `x` by the angles of the positions `offset … offset + L - 1`."""
         dim = x.shape[-1] if self.dim is None else self.dim
-        cos, sin = positions.rotary_table(offset, x.shape[-2], dim, self.base, x.device)
+        cos, sin = positions.rotary_table(offset, x, dim, self.base)
         return positions.rotate(x, cos, sin, interleaved=self.interleaved)
 
     def extra_repr(self) -> str:

@@ -57,6 +57,8 @@ def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
 
 
 def _onednn_serves(input: Tensor, weight: Tensor, bias: Tensor | None) -> bool:
+    if torch.compiler.is_compiling():  # before any size is looked at: it would become a condition of the graph
+        return False
     return (
         input.dtype == weight.dtype == torch.float32
         and input.device.type == weight.device.type == "cpu"
@@ -68,7 +70,6 @@ def _onednn_serves(input: Tensor, weight: Tensor, bias: Tensor | None) -> bool:
         and type(input) in _PLAIN
         and type(weight) in _PLAIN
         and torch.backends.mkldnn.is_available()
-        and not torch.compiler.is_compiling()
         and not torch.is_autocast_enabled("cpu")
         and not is_in_torch_dispatch_mode()
         and not torch._C._are_functorch_transforms_active()
