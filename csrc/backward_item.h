@@ -87,6 +87,8 @@ template <class T, class Products> struct BackwardItem {
       clear_untouched();
     if (a.grad_bias.data)
       clear_matrix_rows(a, b, h, row, smaller(layout.strip, a.queries - row));
+    prefetch_rows(key, touched.begin * layout.block, layout.block);
+    prefetch_rows(value, touched.begin * layout.block, layout.block);
     for (int64_t i = 0; i < groups; ++i)
       start_group(group[i], int(i));
     for (int32_t block = touched.begin; block < touched.end; ++block)
@@ -171,6 +173,7 @@ private:
     if (x.visible.begin >= x.visible.end)
       return;
     const Block<T> q = query.from(x.row, kGroup), d = grad_output.from(x.row, kGroup);
+    prefetch_rows(query, x.row, kGroup);
     // Straight through the rows first: that is how they come fastest.
     const int64_t at = (b * a.heads + h) * a.queries + x.row;
     for (int64_t lane = 0; lane < kGroup; ++lane) {
@@ -263,8 +266,11 @@ private:
         smaller<int32_t>(end, int32_t(round_up(x.visible.end, kSubBlock)));
     x.run_count = from < to ? x.visible.plan(from, to, x.runs) : 0;
     bool cut = scoring.masks || scoring.position_bias;
-    for (int r = 0; r < x.run_count; ++r)
+    for (int r = 0; r < x.run_count; ++r) {
       cut |= x.runs[r].cut;
+      // Quads beyond the last query see what it sees, and need nothing.
+      x.runs[r].quad_end = smaller(x.runs[r].quad_end, int32_t(ceil_div(x.count, kQuad)));
+    }
     return cut;
   }
 

@@ -8,7 +8,7 @@
 namespace {
 
 constexpr int kMostStripGroups = 4;
-constexpr int kMostBlockKeys = 192;
+constexpr int kMostBlockKeys = 128;
 constexpr int kMostRuns = kMostBlockKeys / kSubBlock;
 
 // How a call is cut, and where an item's scratch lies; sizes in bytes.

@@ -104,6 +104,7 @@ private:
       for (int v = 0; v < kV; ++v)
         sum[r][v] = load(at[r] + v * kLanes);
     }
+    // The next tile's sums lie far away: asked for now, they are here in time.
 #pragma GCC unroll 16
     for (int r = 0; r < kR; ++r)
 #pragma GCC unroll 8
