@@ -155,7 +155,7 @@ class WeightSource(ABC):
     def reach(self, rows: slice) -> tuple[int, int]:
         """Return the first key that some row of the slice may see by its span, and one past the last."""
         x = self.inputs
-        if x.start is None or x.stop is None or torch.compiler.is_compiling():
+        if x.start is None or x.stop is None or not readable(x.start):
             return 0, self.shape[3]
         start, stop = x.start[..., rows], x.stop[..., rows]
         if start.numel() == 0:
@@ -171,7 +171,7 @@ class WeightSource(ABC):
             return 0, 0
         if x.start is None or x.stop is None or x.start.numel() == 0:
             return 0, self.shape[3]
-        if torch.compiler.is_compiling():
+        if not readable(x.start):
             return 0, 0
         return int(x.start[..., rows].amax()), int(x.stop[..., rows].amin())
 
