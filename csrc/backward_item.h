@@ -174,12 +174,16 @@ private:
       return;
     const Block<T> q = query.from(x.row, kGroup), d = grad_output.from(x.row, kGroup);
     prefetch_rows(query, x.row, kGroup);
+    // Units of log2 as the scores will have them: rounded as their factor is.
+    const double lse_unit = scoring.remaining() / scoring.unit();
     // Straight through the rows first: that is how they come fastest.
     const int64_t at = (b * a.heads + h) * a.queries + x.row;
     for (int64_t lane = 0; lane < kGroup; ++lane) {
       const bool real = lane < x.count;
-      const float lse = real ? a.lse[at + lane] : kInfinity;
-      x.rows.lse[lane] = lse == -kInfinity ? 0.0f : lse * kLog2E;
+      const double lse = real ? a.lse[at + lane] * lse_unit : kInfinity;
+      const float most = lse == -kInfinity ? 0.0f : float(lse);
+      x.rows.lse[lane] = most;
+      x.rows.lse_rest[lane] = lse == -kInfinity || most == kInfinity ? 0.0f : float(lse - most);
       x.rows.delta[lane] =
           real ? row_product(output.data[x.row + lane], grad_output.data[x.row + lane], a.value_dim) -
                      (a.grad_lse ? a.grad_lse[at + lane] : 0.0f)

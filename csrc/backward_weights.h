@@ -18,7 +18,9 @@ constexpr int kStrip = kTileRows;
 
 // The queries of a group, as every strip of keys needs them.
 struct RowStatistics {
-  alignas(64) float lse[kGroup]; // in units of log2; +Inf beyond the last query
+  // In units of log2; +Inf beyond the last query. What rounding leaves of it is
+  // kept too: with scores near 100 it would be the largest error of a weight.
+  alignas(64) float lse[kGroup], lse_rest[kGroup];
   alignas(64) float delta[kGroup];
 };
 
@@ -64,13 +66,13 @@ template <bool kCut, bool kDrop, bool kFast>
 REGARD_INLINE void weights_of_strip(const Strip &strip, const RowStatistics &rows) {
   const Vec factor = splat(strip.factor), scale = splat(strip.scale);
   for (int v = strip.begin; v < strip.end; ++v) {
-    const Vec lse = load(rows.lse + v * kLanes);
+    const Vec lse = load(rows.lse + v * kLanes), rest = load(rows.lse_rest + v * kLanes);
     const Vec delta = load(rows.delta + v * kLanes) * scale;
     for (int r = 0; r < strip.count; ++r) {
       float *score = strip.scores + r * kGroup + v * kLanes;
       float *product = strip.products + r * kGroup + v * kLanes;
       const Vec s = load(score);
-      const Vec x = s * factor - lse;
+      const Vec x = (s * factor - lse) - rest;
       Vec p = kFast ? fast_exp2(x) : exp2(x);
       Vec kept = splat(1.0f);
       if constexpr (kDrop)

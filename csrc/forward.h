@@ -183,7 +183,7 @@ void output_careful(const Group &group, const Run &run, int32_t block_begin, Row
 
 // The output of a group, turned back to rows, and its lse.
 template <class T, class Products>
-void write_group(const regard_args &a, const Head<T, Products> &head, const Group &group, Vec factor,
+void write_group(const regard_args &a, const Head<T, Products> &head, const Group &group, double unit,
                  const float *inverse, float dropout_factor, float *lse) {
   const int64_t rows = smaller<int64_t>(kGroup, a.queries - group.row);
   for (int v = 0; v < kGroup / kLanes && v * kLanes < rows; ++v) {
@@ -200,11 +200,15 @@ void write_group(const regard_args &a, const Head<T, Products> &head, const Grou
     }
     if (!lse)
       continue;
-    const Vec total = load(group.total + v * kLanes);
-    const Vec most = load(group.most + v * kLanes);
-    const Vec value = multiply_add(most, factor, log2(total)) * splat(kLn2);
-    const Int nothing = (Int)(total == Vec{});
-    store_elements(lse + group.row + v * kLanes, select(nothing, splat(-kInfinity), value), some);
+    // In double: the maximum times a rounded factor would be off by more than
+    // the backward pass, which takes weights from it, can bear.
+    const Vec powers = log2(load(group.total + v * kLanes));
+    for (int i = 0; i < some; ++i) {
+      const int lane = v * kLanes + i;
+      lse[group.row + lane] = group.total[lane] == 0
+                                  ? -kInfinity
+                                  : float(group.most[lane] * unit + powers[i] * 0.69314718055994530942);
+    }
   }
 }
 
@@ -296,7 +300,7 @@ template <class T, class Products> struct Forward {
     if (map)
       clear_map_rows(a, map, part * layout.groups * kGroup, count * kGroup);
     for (int64_t i = 0; i < count; ++i)
-      finish_group(group_at(memory, i), head, factor, head_number, map);
+      finish_group(group_at(memory, i), head, scoring, head_number, map);
   }
 
 private:
@@ -445,17 +449,17 @@ private:
                             layout.value_width, group.output});
   }
 
-  void finish_group(Group &group, const Head<T, Products> &head, Vec factor, int64_t head_number,
+  void finish_group(Group &group, const Head<T, Products> &head, const Scoring &scoring, int64_t head_number,
                     float *map) const {
     alignas(64) float inverse[kGroup];
     for (int v = 0; v < kGroup / kLanes; ++v) {
       const Vec total = load(group.total + v * kLanes);
       store(inverse + v * kLanes, select((Int)(total == Vec{}), Vec{}, splat(1.0f) / total));
     }
-    write_group(a, head, group, factor, inverse, a.dropout > 0 ? dropout.factor : 1.0f,
+    write_group(a, head, group, scoring.unit(), inverse, a.dropout > 0 ? dropout.factor : 1.0f,
                 a.lse ? a.lse + head_number * a.queries : nullptr);
     if (map)
-      group.map.write(a, group.row, factor, group.most, inverse, map);
+      group.map.write(a, group.row, splat(scoring.remaining()), group.most, inverse, map);
   }
 };
 

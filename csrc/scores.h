@@ -17,6 +17,7 @@ namespace {
 
 // The part of a call that decides scores, for one batch and head.
 struct Scoring {
+  double scale;
   float factor; // scale * log2(e)
   bool plain;
   bool masks; // something dense may hide keys
@@ -26,7 +27,8 @@ struct Scoring {
   int64_t queries, keys;
 
   Scoring(const regard_args &a, int64_t b, int64_t h) {
-    factor = float(a.scale * 1.44269504088896340736);
+    scale = a.scale;
+    factor = float(scale * 1.44269504088896340736);
     softcap = float(a.softcap) * kLog2E;
     softcap_factor = a.softcap > 0 ? float(a.scale / a.softcap) : 0;
     bias = at_head(a.bias, b, h, a.bias.dtype == REGARD_FLOAT32 ? 4 : 2);
@@ -41,6 +43,8 @@ struct Scoring {
 
   // What multiplies a stored score to give log2 units.
   float remaining() const { return plain ? factor : 1.0f; }
+  // What makes it natural units, without the rounding of that factor.
+  double unit() const { return plain ? scale : 0.69314718055994530942; }
 
 private:
   static regard_matrix at_head(regard_matrix x, int64_t b, int64_t h, int64_t bytes) {

@@ -155,7 +155,7 @@ class WeightSource(ABC):
     def reach(self, rows: slice) -> tuple[int, int]:
         """Return the first key that some row of the slice may see by its span, and one past the last."""
         x = self.inputs
-        if x.start is None or x.stop is None or _symbolic(x.start):
+        if x.start is None or x.stop is None or not readable(x.start):
             return 0, self.shape[3]
         start, stop = x.start[..., rows], x.stop[..., rows]
         if start.numel() == 0:
@@ -171,7 +171,7 @@ class WeightSource(ABC):
             return 0, 0
         if x.start is None or x.stop is None or x.start.numel() == 0:
             return 0, self.shape[3]
-        if _symbolic(x.start):
+        if not readable(x.start):
             return 0, 0
         return int(x.start[..., rows].amax()), int(x.stop[..., rows].amin())
 
@@ -252,11 +252,6 @@ class WeightSource(ABC):
             x = replace(x, key=torch.where(seen, x.key, 0.0))
         lse = self.lse if self.lse_has_gradient else None
         return replace(self, inputs=x, lse=lse, map=None, tracked=True)
-
-
-def _symbolic(tensor: Tensor) -> bool:
-    # No number to read. On an accelerator there is one, and skipping hidden blocks is worth the wait.
-    return torch.compiler.is_compiling() or tensor.is_meta or type(tensor) is not Tensor
 
 
 def _with_factor(score: Tensor, factor: Tensor | None, columns: Index, unit: float) -> Tensor:

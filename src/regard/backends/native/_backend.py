@@ -5,11 +5,10 @@ from __future__ import annotations
 import math
 
 import torch
-from torch import Tensor
-from torch.utils._python_dispatch import is_in_torch_dispatch_mode
 
 from ..._inputs import AttentionInputs, AttentionResult
 from .._contract import FEATURES
+from .._values import readable, transformed
 from ._calls import forward, map_cell
 from ._graph import Attend
 from ._library import problem
@@ -22,7 +21,6 @@ _WIDEST = 256
 _LONGEST = 2**31 - 1
 # The gradient of a dense bias is stored in full before it is summed to the shape of the bias.
 _GRADIENT_BYTES = 1 << 30
-_PLAIN = (Tensor, torch.nn.Parameter)
 
 
 def _uncovered(x: AttentionInputs) -> str | None:
@@ -34,7 +32,7 @@ def _uncovered(x: AttentionInputs) -> str | None:
         return "takes no empty tensor"
     if queries > _LONGEST or keys > _LONGEST:
         return "counts rows and columns in 32 bits"
-    if torch._C._are_functorch_transforms_active():
+    if transformed():
         return "cannot be transformed by torch.func"
     return problem()
 
@@ -43,13 +41,9 @@ def cannot_inspect(x: AttentionInputs) -> str | None:
     """Say why `inspect` cannot look into a call, or None."""
     if x.query.dtype not in DTYPES or x.query.device.type != "cpu":
         return f"does not compute in {x.query.dtype} on {x.query.device}"
-    if not _eager(x):
+    if not readable(x.query):
         return "works in eager mode"
     return _uncovered(x)
-
-
-def _eager(x: AttentionInputs) -> bool:
-    return type(x.query) in _PLAIN and not torch.compiler.is_compiling() and not is_in_torch_dispatch_mode()
 
 
 class Native:
@@ -70,7 +64,7 @@ class Native:
         """Run the kernel; with `need_weights` it also keeps a coarse map, which changes nothing else."""
         x = inputs
         cell = map_cell(x.query.shape[2], x.key.shape[2]) if x.need_weights else 0
-        if not _eager(x):
+        if not readable(x.query):
             output, lse, found = attend(x, cell)
         elif torch.is_grad_enabled() and any(t.requires_grad for t in x.tensors()):
             output, lse, found = Attend.apply(  # type: ignore[no-untyped-call]
