@@ -8,11 +8,11 @@ from pathlib import Path
 
 import torch
 
-from . import attention_memory, attention_speed
+from . import attention_memory, attention_speed, native_speed
 from .measure import machine
 
 # One module a benchmark: NAME, and run(quick) that returns a Table.
-BENCHMARKS = (attention_speed, attention_memory)
+BENCHMARKS = (native_speed, attention_speed, attention_memory)
 
 
 def main() -> None:
