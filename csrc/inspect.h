@@ -112,7 +112,7 @@ template <class T> struct Rectangle {
 
 private:
   Operand<Unit> prepare(int64_t begin, int64_t end) {
-    if (Blocks<T, Products>{head, nullptr, nullptr, {}, {}}.keys_direct())
+    if (Blocks<T, Products>{head, nullptr, nullptr, {}, {}, {}}.keys_direct())
       return {reinterpret_cast<const Unit *>(head.key[begin]), head.key.stride / Products::kPerUnit};
     const int64_t stride = Blocks<T, Products>::key_stride(head.width);
     copy_rows<T, Products>(head.key, begin, end, head.width, stride, key_scratch);
