@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import json
 from pathlib import Path
 
 import torch
 
 from . import attention_memory, attention_speed, native_speed
+from .draw import draw
 from .measure import machine
 
 # One module a benchmark: NAME, and run(quick) that returns a Table.
@@ -37,6 +39,9 @@ def main() -> None:
         print(table, end="\n\n", flush=True)
         path = given.out / f"{benchmark.NAME}.json"
         path.write_text(json.dumps({"machine": machine(), "quick": given.quick, "results": table.records}, indent=1))
+        if benchmark is native_speed and importlib.util.find_spec("matplotlib"):
+            draw(path, path.with_suffix(".png"))
+            print(f"Curves: {path.with_suffix('.png')}\n")
 
 
 if __name__ == "__main__":
