@@ -87,6 +87,16 @@ def test_gradients_flow_through_a_cache() -> None:
     assert bool(x.grad.abs().sum(-1).gt(0).all())
 
 
+def test_a_cache_takes_both_or_nothing() -> None:
+    """A value that does not fit leaves the cache as it was."""
+    cache, token = KeyValueCache(), torch.ones(1, 2, 1, 4)
+    cache.append(token, token)
+    with pytest.raises(ShapeError, match="Call reset"):
+        cache.append(token, token[..., :3])
+    assert [len(cache), *(t.shape[-2] for t in cache.read())] == [1, 1, 1]
+    assert cache.append(token, token)[0].shape == (1, 2, 2, 4)
+
+
 def test_cross_attention_remembers_its_memory() -> None:
     """A cache keeps the projected memory; another memory needs a reset."""
     layer, x, memory = build(), torch.randn(2, 3, 16), torch.randn(2, 5, 16)

@@ -52,10 +52,12 @@ def test_exported_for_any_length() -> None:
             torch.testing.assert_close(program.module()(x, causal=True), encoder(x, causal=True), atol=1e-5, rtol=1e-4)
 
 
+@pytest.mark.parametrize("qk_norm", [False, True])
 @pytest.mark.parametrize("position", POSITIONS.values(), ids=POSITIONS)
-def test_autocast(position: object) -> None:
+def test_autocast(position: object, qk_norm: bool) -> None:
     """Under autocast the products run in bfloat16 and the result is near."""
-    layer, x = MultiHeadAttention(16, 4, position=copy.deepcopy(position)).eval(), torch.randn(2, 6, 16)
+    layer = MultiHeadAttention(16, 4, qk_norm=qk_norm, position=copy.deepcopy(position)).eval()
+    x = torch.randn(2, 6, 16)
     with torch.autocast("cpu", dtype=torch.bfloat16):
         output, weights = layer(x, causal=True, need_weights=True)
     assert output.dtype == torch.bfloat16

@@ -58,8 +58,9 @@ class KeyValueCache:
                 f"The cache was made for max_length={self.max_length} tokens and would hold {total}. "
                 "Call reset() for a new sequence, or make it longer."
             )
-        self._key = self._extended(self._key, key, total)
-        self._value = self._extended(self._value, value, total)
+        # Both fit, or nothing is kept.
+        held = self._extended(self._key, key, total), self._extended(self._value, value, total)
+        self._key, self._value = held
         self._length = total
         return self.read()
 
