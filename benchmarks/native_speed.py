@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
+from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
 
 import regard
@@ -91,8 +92,7 @@ def _add(table: Table, setting: Setting, dtype: str, found: dict[str, Timing], p
     ours = found["ours"].cpu
     speed = setting.work() / ours
     size = f"{setting.batch} x {setting.queries} x {setting.keys} x {setting.width}"
-    torch_ratio = f"{found['torch'].cpu / ours:.2f}" if "torch" in found else "-"
-    mapped = f"{(found['map'].cpu / ours - 1) * 100:+.1f} %" if "map" in found else "-"
+    torch_ratio, mapped = f"{found['torch'].cpu / ours:.2f}", f"{(found['map'].cpu / ours - 1) * 100:+.1f} %"
     table.rows.append([
         dtype, setting.what, size, str(setting.causal), f"{ours * 1e3:.3f}", torch_ratio, mapped, f"{speed / 1e9:.0f}",
         f"{speed / peak:.0%}",
@@ -110,7 +110,7 @@ def _peers(setting: Setting, dtype: torch.dtype) -> dict[str, Callable[[], objec
     options: dict[str, Any] = {"causal": setting.causal, "window": window, "dropout": setting.dropout}
     upstream = torch.randn_like(q)
 
-    def whole(output: torch.Tensor) -> object:
+    def whole(output: Tensor) -> object:
         return torch.autograd.grad(output, (q, k, v), upstream) if setting.backward else output
 
     def ours() -> object:
@@ -123,9 +123,26 @@ def _peers(setting: Setting, dtype: torch.dtype) -> dict[str, Callable[[], objec
         causal = setting.causal and setting.queries > 1
         return whole(scaled_dot_product_attention(q, k, v, is_causal=causal, dropout_p=setting.dropout))
 
-    peers = {"ours": ours, "map": mapped}
-    # SDPA has no window: it would do 64 times the work, which is no comparison.
-    return peers if setting.window else peers | {"torch": theirs}
+    # SDPA has no window: there the peer is FlexAttention, compiled, with a mask of blocks.
+    return {"ours": ours, "map": mapped, "torch": _flex(setting, q, k, v) if setting.window else theirs}
+
+
+def _flex(setting: Setting, q: Tensor, k: Tensor, v: Tensor) -> Callable[[], object]:
+    from torch.nn.attention.flex_attention import create_block_mask, flex_attention
+
+    window = setting.window or setting.keys
+
+    def near(b: Tensor, h: Tensor, i: Tensor, j: Tensor) -> Tensor:
+        return (j <= i) & (i - j < window)
+
+    blocks = create_block_mask(near, None, None, setting.queries, setting.keys, device="cpu")
+    compiled = torch.compile(flex_attention)
+
+    def call() -> object:
+        with torch.no_grad():
+            return compiled(q, k, v, block_mask=blocks)
+
+    return call
 
 
 def _module(table: Table, quick: bool) -> None:
