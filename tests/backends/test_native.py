@@ -146,6 +146,18 @@ def test_operator_is_registered_well(bias: bool) -> None:
 
 
 @pytest.mark.parametrize("bias", [False, True])
+def test_backward_operator_is_registered_well(bias: bool) -> None:
+    """The operator that graphs call for gradients: schema, fake tensors and tracing agree with what it does."""
+    *call, _ = (a.detach() if isinstance(a, Tensor) else a for a in _operator_arguments(bias=bias))
+    output, lse, _ = torch.ops.regard.attention_forward(*call, 0)
+    arguments = (torch.randn_like(output), torch.randn_like(lse), output, lse, *call, bias, False)
+    # Second derivatives do not go through this operator but through `math`, so autograd is not asked.
+    tests = ("test_schema", "test_faketensor", "test_aot_dispatch_static")
+    found = torch.library.opcheck(torch.ops.regard.attention_backward.default, arguments, test_utils=tests)
+    assert set(found.values()) == {"SUCCESS"}
+
+
+@pytest.mark.parametrize("bias", [False, True])
 def test_operator_equals_the_eager_node(bias: bool) -> None:
     """A compiled call gives the bits of the eager one: output, lse and every gradient."""
     query, key, value = _tensors(2, 2, 70, 16)

@@ -65,21 +65,21 @@ def _backward(
     query, key, value, position, bias = backward(
         joined(*call), output, lse, grad_output, grad_lse, (of_position_bias, of_bias)
     )
-    absent = lse.new_empty(0)
-    return query, key, value, absent if position is None else position, absent if bias is None else bias
+    # Two tensors of their own: an operator's results may not share memory.
+    position, bias = (lse.new_empty(0) if gradient is None else gradient for gradient in (position, bias))
+    return query, key, value, position, bias
 
 
 def _backward_fake(
     grad_output: Tensor, grad_lse: Tensor | None, output: Tensor, lse: Tensor, *call_and_needed: Any
 ) -> _Five:
     query, key, value, position_bias, bias, *_, of_position_bias, of_bias = call_and_needed
-    absent = lse.new_empty(0)
     return (
         torch.empty_like(query),
         torch.empty_like(key),
         torch.empty_like(value),
-        position_bias.new_empty(position_bias.shape) if of_position_bias else absent,
-        bias.new_empty(bias.shape) if of_bias else absent,
+        position_bias.new_empty(position_bias.shape) if of_position_bias else lse.new_empty(0),
+        bias.new_empty(bias.shape) if of_bias else lse.new_empty(0),
     )
 
 
