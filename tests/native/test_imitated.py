@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from .library import library_path
+from . import library
 
 ROOT = Path(__file__).parents[2]
 CHECK = ROOT / "tests" / "native" / "imitated_check.cpp"
@@ -52,41 +52,66 @@ def objects(folder: Path, compiler: str) -> list[Path]:
     return made
 
 
-def test_without_avx(tmp_path: Path) -> None:
+def checked(printed: str, isa: str) -> None:
+    """Demand that a run of the check went through all calls, on that instruction set."""
+    lines = printed.splitlines()
+    assert lines[0] == isa
+    assert lines[-1] == f"{len(lines) - 2} calls"
+
+
+@pytest.fixture(scope="module")
+def check(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Build the check against the library that is installed."""
+    need("g++")
+    program, beside = tmp_path_factory.mktemp("imitated") / "check", library.library_path()
+    run("g++", "-std=c++17", "-O1", "-I", ROOT / "csrc", CHECK, beside, f"-Wl,-rpath,{beside.parent}", "-o", program)
+    return program
+
+
+def test_without_avx(check: Path) -> None:
     """On a processor of 2008 the library that is installed loads, takes the baseline, and computes right."""
-    need("g++", "qemu-x86_64")
-    library = library_path()
-    run("g++", "-std=c++17", "-O1", "-I", ROOT / "csrc", CHECK, library, f"-Wl,-rpath,{library.parent}", "-o",
-        tmp_path / "check")  # fmt: skip
-    printed = run("qemu-x86_64", "-cpu", "Nehalem", tmp_path / "check")
-    assert printed.splitlines()[0] == "baseline"
+    need("qemu-x86_64")
+    checked(run("qemu-x86_64", "-cpu", "Nehalem", check, REGARD_ISA=""), "baseline")
 
 
-def test_memory_is_clean(tmp_path: Path) -> None:
+@pytest.mark.parametrize("isa", library.LIB.regard_isas().decode().split())
+def test_every_pass(check: Path, isa: str) -> None:
+    """Every pass, feature and dtype, over odd shapes in memory of the exact size."""
+    checked(run(check, REGARD_ISA=isa), isa)
+
+
+@pytest.mark.parametrize("isa", ["avx2", "baseline"])
+def test_memory_is_clean(check: Path, isa: str) -> None:
     """Valgrind finds no read or write outside what was given, and no decision on what was never written."""
-    need("g++", "valgrind")
-    library = library_path()
-    run("g++", "-std=c++17", "-O1", "-I", ROOT / "csrc", CHECK, library, f"-Wl,-rpath,{library.parent}", "-o",
-        tmp_path / "check")  # fmt: skip
-    # It imitates a processor without AVX-512, so these are the units for AVX2.
-    printed = run("valgrind", "--quiet", "--error-exitcode=9", "--leak-check=full", tmp_path / "check")
-    assert printed.splitlines()[0] == "avx2"
+    need("valgrind")
+    # The processor that it imitates has no AVX-512.
+    checked(run("valgrind", "--quiet", "--error-exitcode=9", "--leak-check=full", check, REGARD_ISA=isa), isa)
 
 
 def test_arm(tmp_path: Path) -> None:
-    """On 64-bit Arm the portable units compute right, forward and backward."""
+    """On 64-bit Arm the portable units compute right: every pass, feature and dtype."""
     need("aarch64-linux-gnu-g++", "qemu-aarch64")
     compiler = "aarch64-linux-gnu-g++"
     run(compiler, "-std=c++17", "-O1", "-static", "-I", ROOT / "csrc", CHECK, *objects(tmp_path, compiler), "-lpthread",
         "-o", tmp_path / "check")  # fmt: skip
-    printed = run("qemu-aarch64", tmp_path / "check")
-    assert len(printed.splitlines()) == 32
+    checked(run("qemu-aarch64", tmp_path / "check", REGARD_ISA=""), "baseline")
 
 
 def test_portable_units_hold_no_avx(tmp_path: Path) -> None:
-    """What runs on every x86-64 uses no wide register, and shares no inline function with the other units."""
-    need("g++", "objdump", "nm")
+    """What runs on every x86-64 uses no wide register."""
+    need("g++", "objdump")
     for unit in objects(tmp_path, "g++"):
         assert not re.search(r"%[yz]mm\d", run("objdump", "-d", unit)), unit.name
-        weak = [line for line in run("nm", "-C", unit).splitlines() if re.search(r" [WVu] ", line)]
-        assert not weak, unit.name
+
+
+@pytest.mark.parametrize("isa", ["baseline", "avx2", "avx512", "avx512_bf16"])
+def test_units_share_nothing(tmp_path: Path, isa: str) -> None:
+    """A unit shows its table and no function: the linker cannot give one unit's code to another."""
+    need("g++", "nm")
+    wide = "-mavx2 -mfma -mf16c -mavx512f -mavx512bw -mavx512dq -mavx512vl -mavx512bf16".split()
+    unit = tmp_path / "unit.o"
+    # Without optimisation nothing that is inline disappears.
+    run("g++", *FLAGS, "-O0", *wide[: {"baseline": 0, "avx2": 3, "avx512": 7}.get(isa)], "-c",
+        ROOT / "csrc" / "isa" / f"{isa}.cpp", "-o", unit)  # fmt: skip
+    shown = run("nm", "-C", "--defined-only", "--extern-only", unit).splitlines()
+    assert [line.split()[-1] for line in shown] == [f"regard::{isa}_table"]
