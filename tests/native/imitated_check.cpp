@@ -145,7 +145,7 @@ void check_inspection(const Call &c, const Plain &plain, regard_args a, Worst &w
   worst.done("entropy", regard_entropy(&a));
   worst.compare("entropy", entropies, entropy, 4 * allowed);
 
-  std::vector<int64_t> indices(size_t(c.rows() * kTop), -2);
+  std::vector<int64_t, Memory<int64_t>> indices(size_t(c.rows() * kTop), -2);
   a.indices = indices.data(), a.values = tops.floats(), a.top = kTop;
   worst.done("top", regard_top(&a));
   worst.compare("top", tops, largest, allowed);
@@ -185,7 +185,9 @@ double share_of_allowed(const Call &c) {
 
 } // namespace
 
-int main() {
+// With an argument, memory ends at a fence.
+int main(int count, char **) {
+  fenced = count > 1;
   constexpr unsigned kAll = kCausal | kMask | kPositionBias | kBias | kSoftcap | kDropout;
   constexpr unsigned features[] = {0,     kCausal,  kSpans,             kMask | kDropout, kPositionBias,
                                    kBias, kSoftcap, kCausal | kDropout, kAll};

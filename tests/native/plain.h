@@ -9,6 +9,8 @@
 #include <cstring>
 #include <vector>
 
+#include <sys/mman.h>
+
 #include "regard_native.h"
 
 enum Feature : unsigned {
@@ -38,9 +40,42 @@ struct Call {
 constexpr double kCap = 1.5, kDropped = 0.3;
 constexpr uint64_t kSeed = 0x123456789abcdef0u;
 
-// Numbers as the library reads and writes them. Its memory is of the exact
-// size, so that a checker of memory sees the first byte beyond; it starts as
-// NaN in each dtype, so that what is not written shows.
+// Memory of the exact size. With `fenced` it ends where a page ends that nobody
+// may touch: the machine itself then stops at the first byte beyond, in masked
+// vector instructions too, which the address sanitizer does not see.
+inline bool fenced = false;
+
+template <class T> struct Memory {
+  using value_type = T;
+  static constexpr size_t kPage = 4096;
+
+  Memory() = default;
+  template <class Other> Memory(const Memory<Other> &) {}
+
+  T *allocate(size_t count) {
+    const size_t bytes = count * sizeof(T), mapped = (bytes + kPage - 1) / kPage * kPage;
+    if (!fenced)
+      return static_cast<T *>(std::malloc(bytes));
+    void *start = mmap(nullptr, mapped + kPage, PROT_READ | PROT_WRITE,
+                       MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    unsigned char *fence = static_cast<unsigned char *>(start) + mapped;
+    if (start == MAP_FAILED || mprotect(fence, kPage, PROT_NONE) != 0)
+      std::abort();
+    return reinterpret_cast<T *>(fence - bytes);
+  }
+  void deallocate(T *data, size_t count) {
+    const size_t bytes = count * sizeof(T), mapped = (bytes + kPage - 1) / kPage * kPage;
+    if (fenced)
+      munmap(reinterpret_cast<unsigned char *>(data) + bytes - mapped, mapped + kPage);
+    else
+      std::free(data);
+  }
+  template <class Other> bool operator==(const Memory<Other> &) const { return true; }
+  template <class Other> bool operator!=(const Memory<Other> &) const { return false; }
+};
+
+// Numbers as the library reads and writes them. They start as NaN, in each
+// dtype, so that what is not written shows.
 class Numbers {
 public:
   Numbers(int64_t dtype, int64_t count) : dtype_(dtype), bytes_(size_t(count) * width(), 0xff) {}
@@ -84,7 +119,7 @@ private:
   }
 
   int64_t dtype_;
-  std::vector<unsigned char> bytes_;
+  std::vector<unsigned char, Memory<unsigned char>> bytes_;
 };
 
 inline uint32_t next_random() {
@@ -103,8 +138,8 @@ inline Numbers random_numbers(int64_t dtype, int64_t count) {
 // What a call is given. The dense bias is shared over the batch.
 struct Given {
   Numbers query, key, value, position_bias, bias, grad_output, grad_lse;
-  std::vector<int32_t> start, stop;
-  std::vector<uint8_t> mask; // (B, 1, L, S)
+  std::vector<int32_t, Memory<int32_t>> start, stop;
+  std::vector<uint8_t, Memory<uint8_t>> mask; // (B, 1, L, S)
 
   explicit Given(const Call &c)
       : query(random_numbers(c.dtype, c.rows() * c.e)),
