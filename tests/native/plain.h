@@ -185,6 +185,7 @@ struct Plain {
   std::vector<double> lse, output;
   std::vector<double> grad_score; // at the sum of the capped score and the biases
   std::vector<double> grad_query, grad_key, grad_value, grad_position_bias;
+  double largest_sum = 1; // of one gradient's terms, none cancelling another
 
   Plain(const Call &c, const Given &x)
       : weights(size_t(c.rows() * c.s), 0), factor(weights.size(), 1), slope(weights.size(), 0),
@@ -197,9 +198,13 @@ struct Plain {
       if (lse[size_t(row)] > -INFINITY)
         look_back(c, x, row);
     }
+    for (const double sum : key_sums)
+      largest_sum = std::max(largest_sum, sum);
   }
 
 private:
+  std::vector<double> key_sums; // of a key's terms: what its gradient would be without signs
+
   void look(const Call &c, const Given &x, int64_t row) {
     const int64_t head = row / c.n % c.h, i = row % c.n, from = c.shared(row) * c.s;
     double *weight = &weights[size_t(row * c.s)];
@@ -236,6 +241,7 @@ private:
 
   void look_back(const Call &c, const Given &x, int64_t row) {
     const int64_t head = row / c.n % c.h, i = row % c.n, from = c.shared(row) * c.s;
+    key_sums.resize(size_t(c.key_rows()), 0);
     double delta = -x.grad_lse[row];
     for (int64_t e = 0; e < c.ev; ++e)
       delta += x.grad_output[row * c.ev + e] * output[size_t(row * c.ev + e)];
@@ -249,6 +255,9 @@ private:
       }
       grad_score[at] = weights[at] * (factor[at] * product - delta);
       grad_position_bias[size_t(head * (c.n + c.s - 1) + j - i + c.n - 1)] += grad_score[at];
+      const double size = weights[at] * (std::fabs(factor[at] * product) + std::fabs(delta));
+      key_sums[size_t(from + j)] += size;
+      largest_sum = std::max(largest_sum, size);
       for (int64_t e = 0; e < c.e; ++e) {
         const double by = grad_score[at] * slope[at];
         grad_query[size_t(row * c.e + e)] += by * x.key[(from + j) * c.e + e];
