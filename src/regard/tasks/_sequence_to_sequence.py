@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from ..errors import ArgumentError
 from ..models import SequenceToSequence, SequenceToSequenceConfig
 from ..training import Batches, Budget, Evaluation, Optimizer, TrainingSettings
 from ._batches import by_length, padded
-from ._task import AnsweringTask, TaskSettings
+from ._task import AnsweringTask, MakeBatch, TaskSettings
 from .tokenizers import BOS, EOS, PAD, Tokenizer, train_tokenizer
 
 
@@ -95,9 +95,7 @@ class PairTask(AnsweringTask[TextPair, str]):
     def _source(self, text: str) -> list[int]:
         return [*self.tokenizer_.encode(text)[: self.settings.max_source - 1], EOS]
 
-    def _encode(
-        self, examples: Sequence[TextPair]
-    ) -> tuple[list[int], Callable[[NDArray[np.int64], np.random.Generator], Any]]:
+    def _encode(self, examples: Sequence[TextPair]) -> tuple[list[int], MakeBatch]:
         sources = [self._source(example.source) for example in examples]
         most = self.settings.max_target
         targets = [[*self.tokenizer_.encode(example.target)[: most - 1], EOS] for example in examples]

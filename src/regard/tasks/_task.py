@@ -25,10 +25,12 @@ from ..training import Listener, TrainingResult, TrainingSettings, train
 from ._batches import set_aside
 from ._evaluation import Evaluation
 
-__all__ = ["AnsweringTask", "NotFittedError", "Task", "TaskSettings"]
+__all__ = ["AnsweringTask", "MakeBatch", "NotFittedError", "Task", "TaskSettings"]
 
 Example = TypeVar("Example")
 Answer = TypeVar("Answer")
+
+MakeBatch = Callable[[NDArray[np.int64], np.random.Generator], Any]
 
 DESCRIPTION = "task.json"
 WEIGHTS = "model"
@@ -143,9 +145,7 @@ class Task(ABC, Generic[Example, Answer]):
         figures = self._judge(self._fitted(), examples)
         known = self._train if train_examples is None else train_examples
         name, baseline = ("", {}) if known is None else self._baseline(known, examples)
-        return Evaluation(
-            self.name, len(examples), self.headline, self.goal, figures, baseline, name, self._note()
-        )
+        return Evaluation(self.name, len(examples), self.headline, self.goal, figures, baseline, name, self._note())
 
     def save(self, folder: str | os.PathLike[str]) -> None:
         """Write the trained task: `task.json`, and the model as safetensors with its own JSON."""
@@ -170,7 +170,8 @@ class Task(ABC, Generic[Example, Answer]):
         description = read_description(folder)
         if description["task"] != cls.name:
             raise ArgumentError(
-                f"{folder} holds the task {description['task']!r}, not {cls.name!r}; `regard.tasks.load` finds the class."
+                f"{folder} holds the task {description['task']!r}, not {cls.name!r}; "
+                "`regard.tasks.load` finds the class."
             )
         task = cls(cls.Settings.from_dict(description["settings"]))
         task._restore(description["state"])
@@ -210,7 +211,9 @@ class Task(ABC, Generic[Example, Answer]):
         """Return the model that was saved in a folder."""
 
     @abstractmethod
-    def _encode(self, examples: Sequence[Example]) -> tuple[list[int], Callable[[NDArray[np.int64], np.random.Generator], Any]]:
+    def _encode(
+        self, examples: Sequence[Example]
+    ) -> tuple[list[int], Callable[[NDArray[np.int64], np.random.Generator], Any]]:
         """Return the length of each example and a function that makes a batch of some of them."""
 
     @abstractmethod

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
@@ -17,7 +17,7 @@ from ..corpora import LabelledImage
 from ..errors import ArgumentError, ShapeError
 from ..models import ImageClassifier, ImageClassifierConfig
 from ..training import Batches, Budget, Evaluation, Optimizer, TrainingSettings
-from ._task import AnsweringTask, TaskSettings
+from ._task import AnsweringTask, MakeBatch, TaskSettings
 from .baselines import PixelLogisticRegression
 from .metrics import classification_scores
 from .sentiment import Verdict
@@ -99,8 +99,8 @@ class ImageClassification(AnsweringTask[LabelledImage, Verdict]):
         for number, image in enumerate(images):
             if tuple(image.shape) != self.shape_:
                 raise ShapeError(
-                    f"Picture {number} has (height, width, channels) {tuple(image.shape)}, those before it {self.shape_}; "
-                    "bring all pictures to one size."
+                    f"Picture {number} has (height, width, channels) {tuple(image.shape)}, those before it "
+                    f"{self.shape_}; bring all pictures to one size."
                 )
         return torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).contiguous()
 
@@ -109,9 +109,7 @@ class ImageClassification(AnsweringTask[LabelledImage, Verdict]):
         mean, std = (torch.tensor(x)[:, None, None] for x in (self.mean_, self.std_))
         return (pixels.float() / 255 - mean) / std
 
-    def _encode(
-        self, examples: Sequence[LabelledImage]
-    ) -> tuple[list[int], Callable[[NDArray[np.int64], np.random.Generator], Any]]:
+    def _encode(self, examples: Sequence[LabelledImage]) -> tuple[list[int], MakeBatch]:
         pixels = self._pixels([example.pixels for example in examples])
         number = {label: index for index, label in enumerate(self.labels_)}
         targets = torch.tensor([number[example.label] for example in examples])

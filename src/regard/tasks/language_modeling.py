@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
@@ -17,7 +17,7 @@ from ..corpora import Document
 from ..errors import ArgumentError
 from ..models import LanguageModel, LanguageModelConfig
 from ..training import Batches, Budget, Evaluation, Optimizer, TrainingSettings
-from ._task import Task, TaskSettings
+from ._task import MakeBatch, Task, TaskSettings
 from .baselines import WittenBell
 from .metrics import likelihood_scores
 from .tokenizers import EOS, Tokenizer, train_tokenizer
@@ -102,9 +102,7 @@ class LanguageModeling(Task[Document, str]):
         """Return the tokens of all documents, an end mark after each."""
         return np.concatenate([np.array([*self.tokenizer_.encode(one.text), EOS], np.int64) for one in examples])
 
-    def _encode(
-        self, examples: Sequence[Document]
-    ) -> tuple[list[int], Callable[[NDArray[np.int64], np.random.Generator], Any]]:
+    def _encode(self, examples: Sequence[Document]) -> tuple[list[int], MakeBatch]:
         row, context = self._row(examples), min(self.settings.context, sum(len(one.text) for one in examples) // 2)
         windows = max(1, (len(row) - 1) // context)
         last = len(row) - context - 1
@@ -174,7 +172,9 @@ class LanguageModeling(Task[Document, str]):
         scores = model(tokens[:, :-1])[:, -new:].float()
         return float(F.cross_entropy(scores.flatten(0, 1), tokens[:, 1:][:, -new:].flatten(), reduction="sum"))
 
-    def _baseline(self, train_examples: Sequence[Document], examples: Sequence[Document]) -> tuple[str, dict[str, float]]:
+    def _baseline(
+        self, train_examples: Sequence[Document], examples: Sequence[Document]
+    ) -> tuple[str, dict[str, float]]:
         baseline = WittenBell.fit(self._row(train_examples), vocab_size=self.tokenizer_.vocab_size)
         row = self._row(examples)
         nats = baseline.nats(row)

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import dataclasses
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
@@ -19,7 +18,7 @@ from ..errors import ArgumentError
 from ..models import TokenClassifier, TokenClassifierConfig
 from ..training import Batches, Budget, Evaluation, Optimizer, TrainingSettings
 from ._batches import by_length, padded
-from ._task import AnsweringTask, TaskSettings
+from ._task import AnsweringTask, MakeBatch, TaskSettings
 from ._vocabulary import UNKNOWN, Vocabulary
 from .baselines import MostFrequentTag
 from .metrics import entities, entity_scores
@@ -135,9 +134,7 @@ class NamedEntities(AnsweringTask[TaggedWords, Sentence]):
     def _load_model(self, folder: Path) -> nn.Module:
         return TokenClassifier.from_pretrained(folder)
 
-    def _encode(
-        self, examples: Sequence[TaggedWords]
-    ) -> tuple[list[int], Callable[[NDArray[np.int64], np.random.Generator], Any]]:
+    def _encode(self, examples: Sequence[TaggedWords]) -> tuple[list[int], MakeBatch]:
         rows = [self._numbers(example.words) for example in examples]
         number = {tag: index for index, tag in enumerate(self.tags_)}
         targets = [[number[tag] for tag in example.tags] for example in examples]
@@ -172,9 +169,7 @@ class NamedEntities(AnsweringTask[TaggedWords, Sentence]):
             rows = [i for i in group if inputs[i]]
             if not rows:
                 continue
-            words, characters, lengths = (
-                x.to(device) for x in self._stack([self._numbers(inputs[i]) for i in rows])
-            )
+            words, characters, lengths = (x.to(device) for x in self._stack([self._numbers(inputs[i]) for i in rows]))
             scores = model(words, lengths, characters=characters)
             for i, tags in zip(rows, model.decode(scores, lengths), strict=True):  # type: ignore[operator]
                 found[i] = Sentence(tuple(inputs[i]), tuple(self.tags_[tag] for tag in tags))

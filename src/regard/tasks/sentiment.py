@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
@@ -18,7 +18,7 @@ from ..errors import ArgumentError
 from ..models import SequenceClassifier, SequenceClassifierConfig
 from ..training import Batches, Budget, Evaluation, Optimizer, TrainingSettings
 from ._batches import by_length, padded
-from ._task import AnsweringTask, TaskSettings
+from ._task import AnsweringTask, MakeBatch, TaskSettings
 from .baselines import TfidfLogisticRegression
 from .metrics import classification_scores
 from .tokenizers import Tokenizer, train_tokenizer
@@ -123,9 +123,7 @@ class Sentiment(AnsweringTask[LabelledText, Verdict]):
         """Return the tokens of each text; an empty text is one unknown token."""
         return [self.tokenizer_.encode(text)[: self.settings.max_length] or [UNKNOWN] for text in texts]
 
-    def _encode(
-        self, examples: Sequence[LabelledText]
-    ) -> tuple[list[int], Callable[[NDArray[np.int64], np.random.Generator], Any]]:
+    def _encode(self, examples: Sequence[LabelledText]) -> tuple[list[int], MakeBatch]:
         rows = self._numbers([example.text for example in examples])
         targets = self._targets(examples)
 

@@ -206,15 +206,14 @@ class _Run:
         by_clock = minutes is not None and self.progress.seconds >= 60 * minutes
         return by_clock or (self.total is not None and self.progress.step >= self.total)
 
-    def _used(self) -> float:
-        """Return how much of the budget the step that comes has before it."""
-        step = self.progress.step + 1
+    def _used(self, step: float) -> float:
+        """Return how much of the budget is used when so many steps are done."""
         return progress(step, self.total, self.progress.seconds, self.settings.budget.minutes)
 
     def _step(self, clock: _Clock, signals: Signals) -> StoppedBy | None:
         """Do one step; return the signal that any process was sent."""
         number, processes = self.progress.step, self.processes
-        lr = learning_rate(self._used(), self.settings.optimizer)
+        lr = learning_rate(self._used(number + 0.5), self.settings.optimizer)
         for part in self.optimizer.param_groups:
             part["lr"] = lr
         loss, count = self._passes(number)
@@ -233,13 +232,19 @@ class _Run:
         self.optimizer.zero_grad(set_to_none=True)
         done = number + 1
         self.progress.step, self.progress.seconds = done, float(shared[0, 2])
-        speed = clock.speed(count)
         self.tell(
             Stepped(
-                done, done / self.order.steps_per_epoch, loss / count, norm, lr, int(count), self.progress.seconds, speed,
-                clock.left(progress(done, self.total, self.progress.seconds, self.settings.budget.minutes)),
+                step=done,
+                epoch=done / self.order.steps_per_epoch,
+                loss=loss / count,
+                norm=norm,
+                lr=lr,
+                tokens=int(count),
+                seconds=self.progress.seconds,
+                tokens_per_second=clock.speed(count),
+                seconds_left=clock.left(self._used(done)),
             )
-        )  # fmt: skip
+        )
         return Signals.name(int(shared[:, 3].max()))
 
     def _passes(self, step: int) -> tuple[float, float]:
@@ -276,16 +281,17 @@ class _Run:
     def _evaluate(self) -> bool:
         """Evaluate; return whether the model is the best so far."""
         judge = self.settings.evaluation
-        model = self.wrapped.model
         figures: dict[str, float] = {}
-        if self.processes.first or self.wrapped.sharded:  # a shared-out model needs every process
-            model.eval()
+        self.store.hand_back(self.model)  # a shared-out model is evaluated whole
+        if self.processes.first:
+            self.model.eval()
             with kept(), torch.no_grad():
-                figures = {name: float(value) for name, value in self.objective.evaluate(model).items()}
+                figures = {name: float(value) for name, value in self.objective.evaluate(self.model).items()}
         figures = self.processes.told(figures)
         if judge.metric not in figures:
             raise ArgumentError(
-                f"The metric {judge.metric!r} is not among what the evaluation returned ({', '.join(figures) or 'nothing'})."
+                f"The metric {judge.metric!r} is not among what the evaluation returned: "
+                f"{', '.join(figures) or 'nothing'}."
             )
         best = self.progress.judge(figures, judge)
         self.tell(Evaluated(self.progress.step, self.progress.step / self.order.steps_per_epoch, figures, best))

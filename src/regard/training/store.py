@@ -79,7 +79,9 @@ class Store:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError:
-                raise CheckpointError(f"Another process trains in {self.folder}; wait for it, or take another.") from None
+                raise CheckpointError(
+                    f"Another process trains in {self.folder}; wait for it, or take another."
+                ) from None
             yield
 
     def resume(self) -> Progress:
