@@ -60,7 +60,7 @@ class TensorBoardLog:
             raise MissingExtraError(
                 "Logs for TensorBoard need the package tensorboard: `pip install tensorboard`."
             ) from None
-        self._writer = SummaryWriter(str(folder))  # type: ignore[no-untyped-call]
+        self._writer = SummaryWriter(str(folder))
 
     def __call__(self, event: Event) -> None:
         """Write what TensorBoard draws."""
@@ -70,10 +70,10 @@ class TensorBoardLog:
             values = {f"dev/{name}": value for name, value in event.figures.items()}
         else:
             if isinstance(event, Ended):
-                self._writer.close()  # type: ignore[no-untyped-call]
+                self._writer.close()
             return
         for name, value in values.items():
-            self._writer.add_scalar(name, value, event.step)  # type: ignore[no-untyped-call]
+            self._writer.add_scalar(name, value, event.step)
 
 
 class CurvePicture:

@@ -269,9 +269,9 @@ class _Run:
         with torch.autocast(self.processes.device.type, torch.bfloat16, enabled=half):
             loss, count = self.wrapped.call(batch)
         if not len(indices):
-            (loss * 0.0).backward()  # type: ignore[no-untyped-call]
+            (loss * 0.0).backward()
             return 0.0, 0.0
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         return float(loss.detach()), float(count)
 
     def _evaluation_due(self) -> bool:

@@ -5,8 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
-import torch.distributed.checkpoint as dcp
 from torch import Tensor, nn
+from torch.distributed.checkpoint.hf_storage import HuggingFaceStorageReader, HuggingFaceStorageWriter
+from torch.distributed.checkpoint.state_dict_loader import load
+from torch.distributed.checkpoint.state_dict_saver import save as save_together
 
 from .checkpoint import Checkpoint, CheckpointError, write_tensors
 
@@ -20,8 +22,8 @@ def save(folder: Path, model: nn.Module, optimizer: torch.optim.Optimizer, *, sh
     safetensors and JSON.
     """
     if sharded:
-        writer = dcp.HuggingFaceStorageWriter(str(folder), save_distributed=True)
-        dcp.save({**weights(model), **memory(model, optimizer)}, storage_writer=writer)
+        writer = HuggingFaceStorageWriter(str(folder), save_distributed=True)
+        save_together({**weights(model), **memory(model, optimizer)}, storage_writer=writer)
     elif first:
         write_tensors(folder, {**weights(model), **memory(model, optimizer)})
 
@@ -39,7 +41,7 @@ def restore(
         raise CheckpointError(f"{checkpoint.path} is of a run that was {was}; this one {now}. Go on as it was begun.")
     wanted = weights(model) if optimizer is None else {**weights(model), **memory(model, optimizer)}
     if sharded:
-        dcp.load(wanted, storage_reader=dcp.HuggingFaceStorageReader(str(checkpoint.path)))  # in place
+        load(wanted, storage_reader=HuggingFaceStorageReader(str(checkpoint.path)))  # in place
         return
     found = {name: tensor for name, tensor in checkpoint.tensors().items() if optimizer or name.startswith(MODEL)}
     _check_same(checkpoint.path, found, wanted)
