@@ -12,6 +12,7 @@ from collections.abc import Iterable
 __all__ = [
     "ArgumentError",
     "BackendError",
+    "DataError",
     "DeviceError",
     "DtypeError",
     "MissingExtraError",
@@ -44,6 +45,10 @@ class ArgumentError(RegardError, ValueError):
 
 class UnknownArgumentError(RegardError, TypeError):
     """A keyword that does not exist was given."""
+
+
+class DataError(RegardError, ValueError):
+    """A file of data breaks a rule of its format, or is in none that is known."""
 
 
 class BackendError(RegardError, RuntimeError):
