@@ -63,7 +63,7 @@ class PairSettings(TaskSettings):
     """How to train."""
 
 
-class PairTask(AnsweringTask[TextPair, str]):
+class PairTask(AnsweringTask[Sequence[TextPair], str]):
     """An encoder reads the source, a decoder writes the target and looks at the source as it goes."""
 
     def _learn(self, examples: Sequence[TextPair]) -> None:

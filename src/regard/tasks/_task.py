@@ -11,7 +11,7 @@ import json
 import os
 import tempfile
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Sized
 from pathlib import Path
 from typing import Any, ClassVar, Generic, Self, TypeVar
 
@@ -27,7 +27,7 @@ from ._evaluation import Evaluation
 
 __all__ = ["AnsweringTask", "MakeBatch", "NotFittedError", "Task", "TaskSettings"]
 
-Example = TypeVar("Example")
+Examples = TypeVar("Examples", bound=Sized)
 Answer = TypeVar("Answer")
 
 MakeBatch = Callable[[NDArray[np.int64], np.random.Generator], Any]
@@ -59,7 +59,7 @@ class TaskSettings:
         return cls(**{**values, "training": TrainingSettings.from_dict(values["training"])})
 
 
-class Task(ABC, Generic[Example, Answer]):
+class Task(ABC, Generic[Examples, Answer]):
     """One kind of work on a user's own data.
 
     Subclasses say how examples become numbers (`_learn`, `_encode`), what the model is (`_build`,
@@ -85,12 +85,12 @@ class Task(ABC, Generic[Example, Answer]):
             raise ArgumentError(
                 f"{type(self).__name__} was given {type(settings).__name__}; it takes {self.Settings.__name__}."
             )
-        self._train: Sequence[Example] | None = None
+        self._train: Examples | None = None
 
     def fit(
         self,
-        train_examples: Sequence[Example],
-        dev_examples: Sequence[Example] | None = None,
+        train_examples: Examples,
+        dev_examples: Examples | None = None,
         *,
         folder: str | os.PathLike[str] | None = None,
         listeners: Sequence[Listener] = (),
@@ -111,7 +111,7 @@ class Task(ABC, Generic[Example, Answer]):
         if not len(train_examples):
             raise ArgumentError("There are no training examples.")
         if dev_examples is None:
-            train_examples, dev_examples = set_aside(train_examples, self.settings.dev_share)
+            train_examples, dev_examples = self._set_aside(train_examples)
         if not len(dev_examples):
             raise ArgumentError("There are no development examples; give some, or none of the argument at all.")
         self._learn(train_examples)
@@ -133,7 +133,7 @@ class Task(ABC, Generic[Example, Answer]):
         """Return the model's answer to each input, in order."""
         return self._answers(self._fitted(), self._checked(inputs))
 
-    def evaluate(self, examples: Sequence[Example], train_examples: Sequence[Example] | None = None) -> Evaluation:
+    def evaluate(self, examples: Examples, train_examples: Examples | None = None) -> Evaluation:
         """Compare the model's answers, and a cheap baseline's, with the truth.
 
         Args:
@@ -190,6 +190,10 @@ class Task(ABC, Generic[Example, Answer]):
         judge = dataclasses.replace(settings.evaluation, metric=self.headline, goal=self.goal)  # type: ignore[arg-type]
         return dataclasses.replace(settings, evaluation=judge)
 
+    def _set_aside(self, examples: Any) -> tuple[Any, Any]:
+        """Divide examples into those to train on and those to develop on."""
+        return set_aside(examples, self.settings.dev_share)
+
     def _checked(self, inputs: Sequence[Any]) -> Sequence[Any]:
         """Return inputs fit for `_answers`, or say what is wrong with them."""
         return inputs
@@ -199,7 +203,7 @@ class Task(ABC, Generic[Example, Answer]):
         return ""
 
     @abstractmethod
-    def _learn(self, examples: Sequence[Example]) -> None:
+    def _learn(self, examples: Examples) -> None:
         """Take vocabulary and labels from the training examples."""
 
     @abstractmethod
@@ -212,7 +216,7 @@ class Task(ABC, Generic[Example, Answer]):
 
     @abstractmethod
     def _encode(
-        self, examples: Sequence[Example]
+        self, examples: Examples
     ) -> tuple[list[int], Callable[[NDArray[np.int64], np.random.Generator], Any]]:
         """Return the length of each example and a function that makes a batch of some of them."""
 
@@ -225,11 +229,11 @@ class Task(ABC, Generic[Example, Answer]):
         """Return the model's answers."""
 
     @abstractmethod
-    def _judge(self, model: nn.Module, examples: Sequence[Example]) -> dict[str, float]:
+    def _judge(self, model: nn.Module, examples: Examples) -> dict[str, float]:
         """Return the model's figures on examples, the headline among them."""
 
     @abstractmethod
-    def _baseline(self, train_examples: Sequence[Example], examples: Sequence[Example]) -> tuple[str, dict[str, float]]:
+    def _baseline(self, train_examples: Examples, examples: Examples) -> tuple[str, dict[str, float]]:
         """Return the name of the baseline and its figures on the examples."""
 
     @abstractmethod
@@ -241,18 +245,18 @@ class Task(ABC, Generic[Example, Answer]):
         """Take back what `_state` returned."""
 
 
-class AnsweringTask(Task[Example, Answer]):
+class AnsweringTask(Task[Examples, Answer]):
     """A task whose answers are compared with true ones."""
 
     @abstractmethod
-    def _inputs(self, examples: Sequence[Example]) -> Sequence[Any]:
+    def _inputs(self, examples: Examples) -> Sequence[Any]:
         """Return the examples without their answers."""
 
     @abstractmethod
-    def _figures(self, examples: Sequence[Example], answers: Sequence[Answer]) -> dict[str, float]:
+    def _figures(self, examples: Examples, answers: Sequence[Answer]) -> dict[str, float]:
         """Return what answers are worth, the headline among it."""
 
-    def _judge(self, model: nn.Module, examples: Sequence[Example]) -> dict[str, float]:
+    def _judge(self, model: nn.Module, examples: Examples) -> dict[str, float]:
         return self._figures(examples, self._answers(model, self._inputs(examples)))
 
 

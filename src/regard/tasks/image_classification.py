@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..corpora import LabelledImage
+from ..corpora import Images
 from ..errors import ArgumentError, ShapeError
 from ..models import ImageClassifier, ImageClassifierConfig
 from ..training import Batches, Budget, Evaluation, Optimizer, TrainingSettings
@@ -58,19 +59,19 @@ class ImageClassificationSettings(TaskSettings):
     """How to train."""
 
 
-class ImageClassification(AnsweringTask[LabelledImage, Verdict]):
+class ImageClassification(AnsweringTask[Images, Verdict]):
     """Gives a picture its class, by a vision transformer. All pictures have one size."""
 
     name: ClassVar[str] = "image_classification"
     headline: ClassVar[str] = "accuracy"
     Settings = ImageClassificationSettings
 
-    def _learn(self, examples: Sequence[LabelledImage]) -> None:
-        self.labels_ = sorted({example.label for example in examples})
+    def _learn(self, examples: Images) -> None:
+        self.labels_ = sorted(set(examples.labels))
         if len(self.labels_) < 2:
             raise ArgumentError(f"Training pictures have {len(self.labels_)} label; two are the least.")
-        self.shape_ = tuple(examples[0].pixels.shape)
-        pixels = self._pixels([example.pixels for example in examples])
+        self.shape_ = tuple(examples.pixels.shape[1:])
+        pixels = self._pixels(examples.pixels)
         self.mean_ = pixels.double().mean((0, 2, 3)).div(255).tolist()
         self.std_ = pixels.double().std((0, 2, 3)).div(255).clamp_min(1e-3).tolist()
 
@@ -94,25 +95,37 @@ class ImageClassification(AnsweringTask[LabelledImage, Verdict]):
     def _load_model(self, folder: Path) -> nn.Module:
         return ImageClassifier.from_pretrained(folder)
 
-    def _pixels(self, images: Sequence[NDArray[np.uint8]]) -> Tensor:
-        """Stack pictures: (B, C, H, W), bytes."""
-        for number, image in enumerate(images):
-            if tuple(image.shape) != self.shape_:
-                raise ShapeError(
-                    f"Picture {number} has (height, width, channels) {tuple(image.shape)}, those before it "
-                    f"{self.shape_}; bring all pictures to one size."
-                )
-        return torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).contiguous()
+    def _pixels(self, images: NDArray[np.uint8]) -> Tensor:
+        """Return pictures as a tensor: (B, C, H, W), bytes."""
+        if tuple(images.shape[1:]) != self.shape_:
+            raise ShapeError(
+                f"Pictures of (height, width, channels) {tuple(images.shape[1:])} were given to a model of {self.shape_}; "
+                "bring them to its size."
+            )
+        return torch.from_numpy(np.ascontiguousarray(images.transpose(0, 3, 1, 2)))
+
+    def _set_aside(self, examples: Images) -> tuple[Images, Images]:
+        """Divide pictures by a digest of each: equal ones stay together."""
+        share = self.settings.dev_share * 2**64
+        digests = [hashlib.blake2b(image.tobytes(), digest_size=8).digest() for image in examples.pixels]
+        aside = np.array([int.from_bytes(digest, "little") < share for digest in digests])
+        if aside.all() or not aside.any():
+            raise ArgumentError(f"{len(examples)} pictures are too few to set some aside; give `dev` pictures yourself.")
+        first, second = (
+            Images(examples.pixels[chosen], tuple(np.array(examples.labels)[chosen].tolist()))
+            for chosen in (~aside, aside)
+        )
+        return first, second
 
     def _scaled(self, pixels: Tensor) -> Tensor:
         """Return pixels with the mean and spread that the training pictures have as 0 and 1."""
         mean, std = (torch.tensor(x)[:, None, None] for x in (self.mean_, self.std_))
         return (pixels.float() / 255 - mean) / std
 
-    def _encode(self, examples: Sequence[LabelledImage]) -> tuple[list[int], MakeBatch]:
-        pixels = self._pixels([example.pixels for example in examples])
+    def _encode(self, examples: Images) -> tuple[list[int], MakeBatch]:
+        pixels = self._pixels(examples.pixels)
         number = {label: index for index, label in enumerate(self.labels_)}
-        targets = torch.tensor([number[example.label] for example in examples])
+        targets = torch.tensor([number[label] for label in examples.labels])
         height, width, _ = self.shape_
         patches = -(-height // self.settings.patch_size) * -(-width // self.settings.patch_size)
 
@@ -144,11 +157,24 @@ class ImageClassification(AnsweringTask[LabelledImage, Verdict]):
         loss = F.cross_entropy(scores, targets, label_smoothing=self.settings.label_smoothing, reduction="sum")
         return loss, torch.tensor(len(targets))
 
-    def _inputs(self, examples: Sequence[LabelledImage]) -> Sequence[Any]:
-        return [example.pixels for example in examples]
+    def _inputs(self, examples: Images) -> Any:
+        return examples.pixels
+
+    def _checked(self, inputs: Any) -> NDArray[np.uint8]:
+        """Return pictures as one stack; a list of pictures may be given, or grey ones without channels."""
+        try:
+            stack = np.stack([np.asarray(image) for image in inputs])
+        except ValueError as error:
+            raise ShapeError(f"Pictures do not stack: {error}. Bring all of them to one size.") from error
+        stack = stack[..., None] if stack.ndim == 3 else stack
+        if stack.dtype != np.uint8 or stack.ndim != 4:
+            raise ShapeError(
+                f"Pictures are {stack.dtype} of shape {stack.shape}; the rule is uint8, (N, height, width, channels)."
+            )
+        return stack
 
     @torch.no_grad()
-    def _answers(self, model: nn.Module, inputs: Sequence[Any]) -> list[Verdict]:
+    def _answers(self, model: nn.Module, inputs: Any) -> list[Verdict]:
         answers = []
         device = next(model.parameters()).device
         for start in range(0, len(inputs), 256):
@@ -159,17 +185,17 @@ class ImageClassification(AnsweringTask[LabelledImage, Verdict]):
                 answers.append(Verdict((self.labels_[best],), dict(zip(self.labels_, row, strict=True))))
         return answers
 
-    def _figures(self, examples: Sequence[LabelledImage], answers: Sequence[Verdict]) -> dict[str, float]:
+    def _figures(self, examples: Images, answers: Sequence[Verdict]) -> dict[str, float]:
         return classification_scores(
-            [(example.label,) for example in examples], [answer.labels for answer in answers]
+            [(label,) for label in examples.labels], [answer.labels for answer in answers]
         ).figures()
 
     def _baseline(
-        self, train_examples: Sequence[LabelledImage], examples: Sequence[LabelledImage]
+        self, train_examples: Images, examples: Images
     ) -> tuple[str, dict[str, float]]:
         baseline = PixelLogisticRegression.fit(train_examples)
-        answers = baseline.predict([example.pixels for example in examples])
-        truth = [(example.label,) for example in examples]
+        answers = baseline.predict(examples.pixels)
+        truth = [(label,) for label in examples.labels]
         return baseline.name, classification_scores(truth, [(label,) for label in answers]).figures()
 
     def _state(self) -> dict[str, Any]:

@@ -64,7 +64,7 @@ class LanguageModelingSettings(TaskSettings):
     """How to train."""
 
 
-class LanguageModeling(Task[Document, str]):
+class LanguageModeling(Task[Sequence[Document], str]):
     """Learns which token follows; `predict` continues texts.
 
     All documents become one row of tokens with an end mark after each; training reads windows of it

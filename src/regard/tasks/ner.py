@@ -92,7 +92,7 @@ class Sentence:
         ]
 
 
-class NamedEntities(AnsweringTask[TaggedWords, Sentence]):
+class NamedEntities(AnsweringTask[Sequence[TaggedWords], Sentence]):
     """Tags every word with the entity it belongs to (IOB2).
 
     Words are read by an embedding and by their characters; an encoder of self-attention reads the

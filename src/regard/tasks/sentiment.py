@@ -75,7 +75,7 @@ class Verdict:
     probabilities: dict[str, float]
 
 
-class Sentiment(AnsweringTask[LabelledText, Verdict]):
+class Sentiment(AnsweringTask[Sequence[LabelledText], Verdict]):
     """Gives a text its label, or its labels where training texts have several or none.
 
     With one label a text, labels exclude each other (softmax); otherwise each label is decided by
