@@ -48,7 +48,7 @@ class PretrainedModel(nn.Module, Generic[ConfigT]):
             "format": _FORMAT,
             "model": type(self).__name__,
             "regard_version": _version(),
-            "config": dataclasses.asdict(self.config),
+            "config": dataclasses.asdict(self.config),  # type: ignore[call-overload]
         }
         _write(place / WEIGHTS, save(tensors, metadata={"format": "pt"}))
         _write(place / CONFIG, (json.dumps(described, indent=2) + "\n").encode())
@@ -68,7 +68,7 @@ class PretrainedModel(nn.Module, Generic[ConfigT]):
         """
         folder = _hub.local_folder(folder_or_hub_name, (CONFIG, WEIGHTS), revision)
         config = cls._config_of(_described(folder / CONFIG), folder / CONFIG)
-        model = cls(config)  # type: ignore[call-arg]
+        model = cls(config)
         _fill(model, _tensors(folder / WEIGHTS), folder / WEIGHTS)
         return model.eval()
 

@@ -96,6 +96,7 @@ class ImageClassifier(PretrainedModel[ImageClassifierConfig]):
     """
 
     config_class = ImageClassifierConfig
+    encoding: Tensor | None
 
     def __init__(self, config: ImageClassifierConfig) -> None:
         super().__init__()
@@ -107,11 +108,11 @@ class ImageClassifier(PretrainedModel[ImageClassifierConfig]):
             self.stem = ConvolutionalStem(dim, config.patch_size.bit_length() - 1, in_channels=config.in_channels)
         else:
             self.stem = PatchEmbedding(dim, config.patch_size, in_channels=config.in_channels)
-        self.encoding: Tensor | None = None
         if config.positions == "learned":
             self.encoding = nn.Parameter(torch.randn(rows * columns, dim) * STD)
-        elif config.positions == "sinusoidal":
-            self.register_buffer("encoding", grid_sinusoidal(rows, columns, dim), persistent=False)
+        else:
+            table = grid_sinusoidal(rows, columns, dim) if config.positions == "sinusoidal" else None
+            self.register_buffer("encoding", table, persistent=False)
         self.class_token = ClassToken(dim) if config.pooling == "class" else None
         self.pooling = AttentionPooling(dim) if config.pooling == "attention" else None
         self.dropout = nn.Dropout(config.dropout)
