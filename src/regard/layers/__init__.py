@@ -10,6 +10,7 @@ from .embeddings import ALiBi, LearnedEncoding, PatchEmbedding, RelativeBias, Ro
 from .encoder import Encoder, EncoderLayer
 from .feed_forward import FeedForward
 from .multi_head_attention import MultiHeadAttention
+from .projection import Projection, linear
 from .stack import Weights
 from .transformer import Transformer
 
@@ -25,6 +26,7 @@ __all__ = [
     "LearnedEncoding",
     "MultiHeadAttention",
     "PatchEmbedding",
+    "Projection",
     "RelativeBias",
     "Rotary",
     "SinusoidalEncoding",
@@ -33,6 +35,7 @@ __all__ = [
     "Transformer",
     "Weights",
     "from_torch",
+    "linear",
     "masks_from_torch",
     "to_torch",
 ]
