@@ -142,7 +142,7 @@ class PairTask(AnsweringTask[Sequence[TextPair], str]):
                 length_penalty=self.settings.length_penalty,
             )
             for i, hypothesis in zip(group, hypotheses, strict=True):
-                written[i] = self.tokenizer_.decode([int(token) for token in hypothesis.tokens if token > EOS])
+                written[i] = self.tokenizer_.decode(hypothesis.tokens)
         return written
 
     def _state(self) -> dict[str, Any]:

@@ -215,9 +215,7 @@ class Task(ABC, Generic[Examples, Answer]):
         """Return the model that was saved in a folder."""
 
     @abstractmethod
-    def _encode(
-        self, examples: Examples
-    ) -> tuple[list[int], Callable[[NDArray[np.int64], np.random.Generator], Any]]:
+    def _encode(self, examples: Examples) -> tuple[list[int], Callable[[NDArray[np.int64], np.random.Generator], Any]]:
         """Return the length of each example and a function that makes a batch of some of them."""
 
     @abstractmethod
@@ -263,7 +261,8 @@ class AnsweringTask(Task[Examples, Answer]):
 class _Objective:
     """What training asks of a task, over the examples of one fit."""
 
-    def __init__(self, task: Task[Any, Any], examples: Sequence[Any], dev: Sequence[Any]) -> None:
+    def __init__(self, task: Task[Any, Any], examples: Any, dev: Any) -> None:
+        self.lengths: Sequence[int]
         self.lengths, self.batch = task._encode(examples)
         self.loss = task._loss
         self._task, self._dev = task, dev

@@ -80,7 +80,8 @@ class ImageClassification(AnsweringTask[Images, Verdict]):
         height, width, channels = self.shape_
         return ImageClassifier(
             ImageClassifierConfig(
-                image_size=(height, width),
+                height=height,
+                width=width,
                 in_channels=channels,
                 num_labels=len(self.labels_),
                 patch_size=settings.patch_size,
@@ -99,8 +100,8 @@ class ImageClassification(AnsweringTask[Images, Verdict]):
         """Return pictures as a tensor: (B, C, H, W), bytes."""
         if tuple(images.shape[1:]) != self.shape_:
             raise ShapeError(
-                f"Pictures of (height, width, channels) {tuple(images.shape[1:])} were given to a model of {self.shape_}; "
-                "bring them to its size."
+                f"Pictures of (height, width, channels) {tuple(images.shape[1:])} were given to a model of "
+                f"{self.shape_}; bring them to its size."
             )
         return torch.from_numpy(np.ascontiguousarray(images.transpose(0, 3, 1, 2)))
 
@@ -110,7 +111,9 @@ class ImageClassification(AnsweringTask[Images, Verdict]):
         digests = [hashlib.blake2b(image.tobytes(), digest_size=8).digest() for image in examples.pixels]
         aside = np.array([int.from_bytes(digest, "little") < share for digest in digests])
         if aside.all() or not aside.any():
-            raise ArgumentError(f"{len(examples)} pictures are too few to set some aside; give `dev` pictures yourself.")
+            raise ArgumentError(
+                f"{len(examples)} pictures are too few to set some aside; give `dev` pictures yourself."
+            )
         first, second = (
             Images(examples.pixels[chosen], tuple(np.array(examples.labels)[chosen].tolist()))
             for chosen in (~aside, aside)
@@ -160,7 +163,7 @@ class ImageClassification(AnsweringTask[Images, Verdict]):
     def _inputs(self, examples: Images) -> Any:
         return examples.pixels
 
-    def _checked(self, inputs: Any) -> NDArray[np.uint8]:
+    def _checked(self, inputs: Any) -> Any:
         """Return pictures as one stack; a list of pictures may be given, or grey ones without channels."""
         try:
             stack = np.stack([np.asarray(image) for image in inputs])
@@ -190,9 +193,7 @@ class ImageClassification(AnsweringTask[Images, Verdict]):
             [(label,) for label in examples.labels], [answer.labels for answer in answers]
         ).figures()
 
-    def _baseline(
-        self, train_examples: Images, examples: Images
-    ) -> tuple[str, dict[str, float]]:
+    def _baseline(self, train_examples: Images, examples: Images) -> tuple[str, dict[str, float]]:
         baseline = PixelLogisticRegression.fit(train_examples)
         answers = baseline.predict(examples.pixels)
         truth = [(label,) for label in examples.labels]

@@ -142,7 +142,7 @@ class LanguageModeling(Task[Sequence[Document], str]):
             stop_id=EOS,
             generator=generator,
         )
-        return text + self.tokenizer_.decode([int(token) for token in tokens[0] if token > EOS])
+        return text + self.tokenizer_.decode(tokens[0].tolist())
 
     @torch.no_grad()
     def _judge(self, model: nn.Module, examples: Sequence[Document]) -> dict[str, float]:

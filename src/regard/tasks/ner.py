@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from ..corpora import TaggedWords
 from ..errors import ArgumentError
 from ..models import TokenClassifier, TokenClassifierConfig
+from ..models.token_classifier import IGNORED
 from ..training import Batches, Budget, Evaluation, Optimizer, TrainingSettings
 from ._batches import by_length, padded
 from ._task import AnsweringTask, MakeBatch, TaskSettings
@@ -25,7 +26,6 @@ from .metrics import entities, entity_scores
 
 __all__ = ["Entity", "NamedEntities", "NamedEntitySettings", "Sentence"]
 
-IGNORED = -100
 # The most frequent words are seldom names and carry the grammar: they are never hidden in training.
 NEVER_HIDDEN = 100
 WORD = re.compile(r"\w+|[^\w\s]")
@@ -121,6 +121,7 @@ class NamedEntities(AnsweringTask[Sequence[TaggedWords], Sentence]):
             TokenClassifierConfig(
                 vocab_size=len(self.words_),
                 num_labels=len(self.tags_),
+                tags=tuple(self.tags_),
                 char_vocab_size=len(self.characters_),
                 crf=settings.crf,
                 embed_dim=settings.embed_dim,
@@ -151,7 +152,8 @@ class NamedEntities(AnsweringTask[Sequence[TaggedWords], Sentence]):
     def _loss(self, model: nn.Module, batch: Any) -> tuple[Tensor, Tensor]:
         words, characters, lengths, tags = batch
         scores = model(words, lengths, characters=characters)
-        return model.loss(scores, tags, lengths), lengths.sum()  # type: ignore[operator]
+        total, count = model.loss(scores, tags)  # type: ignore[operator]
+        return total, count
 
     def _inputs(self, examples: Sequence[TaggedWords]) -> Sequence[Any]:
         return [example.words for example in examples]
@@ -171,8 +173,9 @@ class NamedEntities(AnsweringTask[Sequence[TaggedWords], Sentence]):
                 continue
             words, characters, lengths = (x.to(device) for x in self._stack([self._numbers(inputs[i]) for i in rows]))
             scores = model(words, lengths, characters=characters)
-            for i, tags in zip(rows, model.decode(scores, lengths), strict=True):  # type: ignore[operator]
-                found[i] = Sentence(tuple(inputs[i]), tuple(self.tags_[tag] for tag in tags))
+            best = model.decode(scores, lengths).tolist()  # type: ignore[operator]
+            for i, tags in zip(rows, best, strict=True):
+                found[i] = Sentence(tuple(inputs[i]), tuple(self.tags_[tag] for tag in tags[: len(inputs[i])]))
         return found
 
     def _figures(self, examples: Sequence[TaggedWords], answers: Sequence[Sentence]) -> dict[str, float]:

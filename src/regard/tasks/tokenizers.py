@@ -86,7 +86,7 @@ class Tokenizer:
         definition = json.dumps(values["definition"], ensure_ascii=False)
         try:
             return cls(values["kind"], definition, package.Tokenizer.from_str(definition))
-        except Exception as error:  # noqa: BLE001 - the package raises bare Exception for bad JSON
+        except Exception as error:
             raise ArgumentError(f"The tokenizer's definition cannot be read: {error}.") from error
 
 

@@ -77,7 +77,7 @@ class PixelLogisticRegression:
 
 
 def _flat(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
-    return (pixels.reshape(len(pixels), -1) / np.float32(255) - np.float32(0.5)) * np.float32(2)
+    return pixels.reshape(len(pixels), -1).astype(np.float32) / np.float32(127.5) - np.float32(1)
 
 
 def _need_sklearn() -> None:

@@ -97,7 +97,9 @@ def strict_entities(tags: Sequence[str]) -> list[Span]:
     return found
 
 
-def entity_scores(true: Sequence[Sequence[str]], found: Sequence[Sequence[str]], *, strict: bool = False) -> EntityScores:
+def entity_scores(
+    true: Sequence[Sequence[str]], found: Sequence[Sequence[str]], *, strict: bool = False
+) -> EntityScores:
     """Compare the tags that sentences have with those that were found.
 
     Args:
@@ -146,5 +148,8 @@ def _score(right: int, claimed: int, there: int) -> LabelScore:
 
 
 def _accuracy(true: Iterable[Sequence[str]], found: Iterable[Sequence[str]]) -> float:
-    pairs = [one == other for tags, others in zip(true, found, strict=True) for one, other in zip(tags, others, strict=True)]
-    return sum(pairs) / max(1, len(pairs))
+    right = total = 0
+    for tags, others in zip(true, found, strict=True):
+        right += sum(one == other for one, other in zip(tags, others, strict=True))
+        total += len(tags)
+    return right / max(1, total)

@@ -36,11 +36,10 @@ def translation_scores(true: Sequence[str], found: Sequence[str]) -> Translation
     if len(true) != len(found) or not true:
         raise ArgumentError(f"There are {len(true)} true texts and {len(found)} found; give one for each.")
     try:
-        from sacrebleu.metrics import BLEU, CHRF
+        from sacrebleu.metrics.bleu import BLEU
+        from sacrebleu.metrics.chrf import CHRF
     except ImportError:
         raise MissingExtraError('BLEU needs sacrebleu: `pip install "regard[train]"`.') from None
     bleu, chrf = BLEU(), CHRF()
     score = bleu.corpus_score(list(found), [list(true)]).score
-    return TranslationScores(
-        score, chrf.corpus_score(list(found), [list(true)]).score, str(bleu.get_signature())
-    )
+    return TranslationScores(score, chrf.corpus_score(list(found), [list(true)]).score, str(bleu.get_signature()))
