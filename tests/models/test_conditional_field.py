@@ -46,7 +46,7 @@ def test_likelihood_and_best_sequence(tags: tuple[str, ...]) -> None:
         every = written_out(field, scores[row, :length])
         right = every[tuple(labels[row, :length].tolist())]
         expected = expected + torch.stack(list(every.values())).logsumexp(0) - right
-        assert tuple(best[row, :length].tolist()) == max(every, key=lambda labels: float(every[labels]))  # noqa: B023
+        assert tuple(best[row, :length].tolist()) == max(every, key=lambda labels: every[labels].item())
     torch.testing.assert_close(loss, expected, atol=1e-4, rtol=1e-5)
     wanted = torch.autograd.grad(expected, [scores, *field.parameters()], retain_graph=True)
     found = torch.autograd.grad(loss, [scores, *field.parameters()])
@@ -80,7 +80,9 @@ def test_empty_texts_weigh_nothing() -> None:
     assert not field.between.grad.any()
 
 
-@pytest.mark.parametrize("options", [{}, {"crf": True}, {"tags": ("O", "B-x", "I-x")}, {"crf": True, "char_vocab_size": 7}])
+@pytest.mark.parametrize(
+    "options", [{}, {"crf": True}, {"tags": ("O", "B-x", "I-x")}, {"crf": True, "char_vocab_size": 7}]
+)
 def test_gaps_between_labels(options: dict) -> None:
     """Tokens without a label (later parts of words) neither count nor come between their neighbours."""
     example = token_classifier(**options)

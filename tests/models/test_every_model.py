@@ -73,7 +73,7 @@ def test_compiles(kind: str) -> None:
 def test_padding_has_no_influence(kind: str, positions: str) -> None:
     """With each kind of positions, a padded sequence gives what it gives alone, whatever fills it up."""
     example = KINDS[kind](positions=positions, max_length=8)
-    last = [len(x) - 1 for x in example.inputs[:1]][0]
+    last = len(example.inputs[0]) - 1
     sizes = [int(x[last]) for x in example.inputs if x.ndim == 1]
     texts = [x for x in example.inputs if x.ndim == 2]
     alone = [x[last:, :size] for x, size in zip(texts, sizes, strict=True)]

@@ -170,7 +170,9 @@ def test_more_beams_are_no_worse_here() -> None:
     many = model.generate(source, max_length=6, beams=5)
     assert sum(one.score for one in many) > sum(one.score for one in few)
     assert all(len(one.tokens) <= 6 and 2 not in one.tokens for one in few + many)
-    assert model.generate(source, max_length=0)[0].tokens == model.generate(source, max_length=0, beams=2)[0].tokens == []
+    assert (
+        model.generate(source, max_length=0)[0].tokens == model.generate(source, max_length=0, beams=2)[0].tokens == []
+    )
     for bad in ({"beams": 0}, {"max_length": -1}):
         with pytest.raises(ArgumentError, match=next(iter(bad))):
             model.generate(source, **{"max_length": 3, **bad})

@@ -61,7 +61,7 @@ def test_letters_tell_unknown_words_apart() -> None:
 
 
 def test_pooling() -> None:
-    """The mean is of real tokens, of none it is 0; a learnt weighting starts as the mean; NaN in padding stays there."""
+    """The mean is of real tokens, of none it is 0, NaN in padding or not; a learnt weighting starts as the mean."""
     x = torch.randn(3, 4, 2)
     x[1, 2:] = torch.nan
     pooled = mean(x, torch.tensor([4, 2, 0]))
@@ -115,7 +115,7 @@ def test_convolutional_stem_rounds_up() -> None:
 
 
 def test_grid_positions() -> None:
-    """On the grid a product of turned vectors depends on the distance in rows and columns alone; tables differ by place."""
+    """On the grid a product of turned vectors depends on the distance in rows and columns alone; places differ."""
     turn = GridRotary((3, 4))
     query, key = torch.randn(8), torch.randn(8)
     turned_query, turned_key = turn(query.expand(12, 8)), turn(key.expand(12, 8))

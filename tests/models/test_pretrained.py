@@ -89,7 +89,7 @@ def test_torn_files_are_named(tmp_path: Path) -> None:
     (tmp_path / "config.json").unlink()
     with pytest.raises(ModelFileError, match=r"config.json does not exist"):
         LanguageModel.from_pretrained(tmp_path)
-    with pytest.raises(ModelFileError, match="no folder './nowhere'"):
+    with pytest.raises(ModelFileError, match=r"no folder '\./nowhere'"):
         LanguageModel.from_pretrained("./nowhere")
 
 
@@ -153,7 +153,7 @@ def test_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert hub.asked == [("me/model", "v1", ["config.json", "model.safetensors"])]
     with pytest.raises(ModelFileError, match=r"no folder 'me/other'.*Cannot reach huggingface.co$"):
         LanguageModel.from_pretrained("me/other")
-    with pytest.raises(ModelFileError, match="could not be uploaded to 'not/mine': PermissionError|OSError: 403"):
+    with pytest.raises(ModelFileError, match="could not be uploaded to 'not/mine': OSError: 403"):
         example.model.push_to_hub("not/mine")
 
 

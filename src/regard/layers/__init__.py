@@ -6,6 +6,7 @@
 from .cache import KeyValueCache, LayerCache, StackCache
 from .convert import TorchMasks, from_torch, masks_from_torch, to_torch
 from .decoder import Decoder, DecoderLayer
+from .dropout import Dropout
 from .embeddings import ALiBi, LearnedEncoding, PatchEmbedding, RelativeBias, Rotary, SinusoidalEncoding
 from .encoder import Encoder, EncoderLayer
 from .feed_forward import FeedForward
@@ -18,6 +19,7 @@ __all__ = [
     "ALiBi",
     "Decoder",
     "DecoderLayer",
+    "Dropout",
     "Encoder",
     "EncoderLayer",
     "FeedForward",

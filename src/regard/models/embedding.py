@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from .. import positions
 from .._mask_parts import readable
 from ..errors import ArgumentError, DtypeError, ShapeError
-from ..layers import LearnedEncoding, Projection, SinusoidalEncoding
+from ..layers import Dropout, LearnedEncoding, Projection, SinusoidalEncoding
 from ._config import TextConfig
 from ._start import STD
 
@@ -51,7 +51,7 @@ class TokenEmbedding(nn.Module):
         elif config.positions == "sinusoidal":
             self.encoding = SinusoidalEncoding(config.embed_dim)
         self.factor = math.sqrt(config.embed_dim) if config.positions == "sinusoidal" else 1.0
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = Dropout(config.dropout)
         self.reset_parameters()
 
     def reset_parameters(self) -> None:

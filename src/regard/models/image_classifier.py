@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import ArgumentError, DtypeError, ShapeError
-from ..layers import Encoder, PatchEmbedding, Projection, Weights
+from ..layers import Dropout, Encoder, PatchEmbedding, Projection, Weights
 from ._config import TransformerConfig, check_choice, check_number
 from ._images import ConvolutionalStem, GridRotary, grid_sinusoidal
 from ._pooling import AttentionPooling, ClassToken
@@ -115,7 +115,7 @@ class ImageClassifier(PretrainedModel[ImageClassifierConfig]):
             self.register_buffer("encoding", table, persistent=False)
         self.class_token = ClassToken(dim) if config.pooling == "class" else None
         self.pooling = AttentionPooling(dim) if config.pooling == "attention" else None
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = Dropout(config.dropout)
         self.encoder = Encoder(config.encoder_layer(), config.num_layers)
         start_stack(self.encoder, config.stochastic_depth)
         self.head = Projection(dim, config.num_labels)
