@@ -118,8 +118,8 @@ def code_summaries(*, limit: int | None = None, characters: int = 1500) -> Split
     `limit`: as in `code_text`. `characters`: a function longer than this is left out.
 
     The source is the function, its head and comments included, outdented. The target is the first line of the
-    docstring, of at least three words. A pair whose source (spaces aside) or whose target stands in another part, or earlier
-    in its own, is left out, in the order test, dev, train; the description counts them. Licence and split: `code_text`.
+    docstring, of at least three words. A pair whose source (spaces aside) or whose target stands in another part,
+    or earlier in its own, is left out, in the order test, dev, train; the description counts them. Licence and split: `code_text`.
 
     >>> pair = code_summaries(limit=8).train[0]
     >>> pair.source.lstrip("async ").startswith(("def", "@")), '"' * 3 + pair.target in pair.source

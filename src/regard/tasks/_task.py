@@ -78,6 +78,7 @@ class Task(ABC, Generic[Examples, Answer]):
     settings: Any
     model_: nn.Module
     training_: TrainingResult
+    dev_: Examples
 
     def __init__(self, settings: TaskSettings | None = None) -> None:
         self.settings = self.Settings() if settings is None else settings
@@ -118,14 +119,14 @@ class Task(ABC, Generic[Examples, Answer]):
         with torch.random.fork_rng():
             torch.manual_seed(self.settings.training.batches.seed)
             self.model_ = self._build()
-        self._train = train_examples
+        self._train, self.dev_ = train_examples, dev_examples
         objective = _Objective(self, train_examples, dev_examples)
         checkpoints = None if folder is None else Path(folder) / "checkpoints"
         self.training_ = train(
             self.model_, objective, self._training_settings(), folder=checkpoints, listeners=listeners
         )
         self.model_.eval()
-        if folder is not None and self.training_.writes:
+        if folder is not None and self.training_.finished and self.training_.writes:
             self.save(folder)
         return self
 
