@@ -61,7 +61,9 @@ def _only_spans(source: WeightSource) -> bool:
     return x.dense_mask is None and (not given or all_finite(*given))
 
 
-def _seen_by_spans(start: Tensor, stop: Tensor, columns: slice, cell: tuple[int, int], sizes: tuple[int, int]) -> Tensor:
+def _seen_by_spans(
+    start: Tensor, stop: Tensor, columns: slice, cell: tuple[int, int], sizes: tuple[int, int]
+) -> Tensor:
     # Each row marks where its run of cells begins and ends; the running sum says which cells it covers.
     down, across = sizes
     first = start.long().clamp(columns.start, columns.stop) - columns.start
