@@ -80,7 +80,7 @@ def _seen_by_spans(
 def _seen(source: WeightSource, rows: slice, columns: slice, cell: tuple[int, int]) -> Tensor:
     seen = _wide(visible(source.inputs, rows, columns), source, rows, columns)
     pads = (0, -seen.shape[3] % cell[1], 0, -seen.shape[2] % cell[0])
-    padded = torch.nn.functional.pad(seen, pads)
+    padded: Tensor = torch.nn.functional.pad(seen, pads)
     return padded.unflatten(3, (-1, cell[1])).any(4).unflatten(2, (-1, cell[0])).any(3)
 
 
