@@ -22,10 +22,11 @@ from torch import Tensor, nn
 
 from ..errors import ArgumentError
 from ..training import Listener, TrainingResult, TrainingSettings, train
+from ..weights import AttentionWeights
 from ._batches import set_aside
 from ._evaluation import Evaluation
 
-__all__ = ["AnsweringTask", "MakeBatch", "NotFittedError", "Task", "TaskSettings"]
+__all__ = ["AnsweringTask", "Attention", "MakeBatch", "NotFittedError", "Task", "TaskSettings"]
 
 Examples = TypeVar("Examples", bound=Sized)
 Answer = TypeVar("Answer")
@@ -34,6 +35,22 @@ MakeBatch = Callable[[NDArray[np.int64], np.random.Generator], Any]
 
 DESCRIPTION = "task.json"
 WEIGHTS = "model"
+
+
+@dataclasses.dataclass(frozen=True)
+class Attention:
+    """What a model attends to in one input."""
+
+    weights: dict[str, AttentionWeights]
+    """Of every layer, by its name in the model."""
+    tokens: tuple[str, ...]
+    """What the queries and keys of self-attention are; the target where there are a source and a target."""
+    source: tuple[str, ...] = ()
+    """The source's tokens, where there are a source and a target."""
+    labels: tuple[str, ...] = ()
+    """A tag for each token, where the task gives one."""
+    grid: tuple[int, int] | None = None
+    """Rows and columns of patches, where the input is a picture."""
 
 
 class NotFittedError(ArgumentError):
@@ -112,7 +129,7 @@ class Task(ABC, Generic[Examples, Answer]):
         if not len(train_examples):
             raise ArgumentError("There are no training examples.")
         if dev_examples is None:
-            train_examples, dev_examples = self._set_aside(train_examples)
+            train_examples, dev_examples = self.set_aside(train_examples)
         if not len(dev_examples):
             raise ArgumentError("There are no development examples; give some, or none of the argument at all.")
         self._learn(train_examples)
@@ -180,6 +197,22 @@ class Task(ABC, Generic[Examples, Answer]):
         task.model_.eval()
         return task
 
+    @torch.no_grad()
+    def attention(self, one: Any) -> Attention:
+        """Return what the trained model attends to in one input: the weights of every layer, lazy, by name.
+
+        >>> task = Task.load("runs/ner")  # doctest: +SKIP
+        >>> task.attention("Ada Lovelace wrote").weights  # doctest: +SKIP
+        """
+        return self._attention(self._fitted(), self._checked([one])[0])
+
+    def set_aside(self, examples: Any) -> tuple[Any, Any]:
+        """Divide examples into those to train on and those to set aside, by a digest of each.
+
+        Equal examples fall on the same side, and adding data moves none of the old.
+        """
+        return set_aside(examples, self.settings.dev_share)
+
     def _fitted(self) -> nn.Module:
         if not hasattr(self, "model_"):
             raise NotFittedError(f"{type(self).__name__} has learnt nothing yet; call fit or load first.")
@@ -190,10 +223,6 @@ class Task(ABC, Generic[Examples, Answer]):
         settings: TrainingSettings = self.settings.training
         judge = dataclasses.replace(settings.evaluation, metric=self.headline, goal=self.goal)  # type: ignore[arg-type]
         return dataclasses.replace(settings, evaluation=judge)
-
-    def _set_aside(self, examples: Any) -> tuple[Any, Any]:
-        """Divide examples into those to train on and those to develop on."""
-        return set_aside(examples, self.settings.dev_share)
 
     def _checked(self, inputs: Sequence[Any]) -> Sequence[Any]:
         """Return inputs fit for `_answers`, or say what is wrong with them."""
@@ -226,6 +255,10 @@ class Task(ABC, Generic[Examples, Answer]):
     @abstractmethod
     def _answers(self, model: nn.Module, inputs: Sequence[Any]) -> list[Answer]:
         """Return the model's answers."""
+
+    @abstractmethod
+    def _attention(self, model: nn.Module, one: Any) -> Attention:
+        """Return what the model attends to in one input."""
 
     @abstractmethod
     def _judge(self, model: nn.Module, examples: Examples) -> dict[str, float]:

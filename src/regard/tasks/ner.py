@@ -19,7 +19,7 @@ from ..models import TokenClassifier, TokenClassifierConfig
 from ..models.token_classifier import IGNORED
 from ..training import Batches, Budget, Evaluation, Optimizer, TrainingSettings
 from ._batches import by_length, padded
-from ._task import AnsweringTask, MakeBatch, TaskSettings
+from ._task import AnsweringTask, Attention, MakeBatch, TaskSettings
 from ._vocabulary import UNKNOWN, Vocabulary
 from .baselines import MostFrequentTag
 from .metrics import entities, entity_scores
@@ -177,6 +177,12 @@ class NamedEntities(AnsweringTask[Sequence[TaggedWords], Sentence]):
             for i, tags in zip(rows, best, strict=True):
                 found[i] = Sentence(tuple(inputs[i]), tuple(self.tags_[tag] for tag in tags[: len(inputs[i])]))
         return found
+
+    def _attention(self, model: nn.Module, one: Any) -> Attention:
+        words, characters, lengths = self._stack([self._numbers(one)])
+        scores, weights = model(words, lengths, characters=characters, need_weights=True)
+        tags = model.decode(scores, lengths)[0].tolist()  # type: ignore[operator]
+        return Attention(weights, tuple(one), labels=tuple(self.tags_[tag] for tag in tags))
 
     def _figures(self, examples: Sequence[TaggedWords], answers: Sequence[Sentence]) -> dict[str, float]:
         scores = entity_scores([example.tags for example in examples], [answer.tags for answer in answers])
