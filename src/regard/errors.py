@@ -16,6 +16,7 @@ __all__ = [
     "DeviceError",
     "DtypeError",
     "MissingExtraError",
+    "ModelFileError",
     "RegardError",
     "ShapeError",
     "TooLargeError",
@@ -57,6 +58,10 @@ class BackendError(RegardError, RuntimeError):
 
 class TooLargeError(RegardError, MemoryError):
     """The result that was asked for would not fit in memory."""
+
+
+class ModelFileError(RegardError, ValueError):
+    """A file of a saved model is missing, damaged, or does not fit; or the hub cannot give it."""
 
 
 class MissingExtraError(RegardError, ImportError):

@@ -6,10 +6,12 @@
 from .cache import KeyValueCache, LayerCache, StackCache
 from .convert import TorchMasks, from_torch, masks_from_torch, to_torch
 from .decoder import Decoder, DecoderLayer
+from .dropout import Dropout
 from .embeddings import ALiBi, LearnedEncoding, PatchEmbedding, RelativeBias, Rotary, SinusoidalEncoding
 from .encoder import Encoder, EncoderLayer
 from .feed_forward import FeedForward
 from .multi_head_attention import MultiHeadAttention
+from .projection import Projection, linear
 from .stack import Weights
 from .transformer import Transformer
 
@@ -17,6 +19,7 @@ __all__ = [
     "ALiBi",
     "Decoder",
     "DecoderLayer",
+    "Dropout",
     "Encoder",
     "EncoderLayer",
     "FeedForward",
@@ -25,6 +28,7 @@ __all__ = [
     "LearnedEncoding",
     "MultiHeadAttention",
     "PatchEmbedding",
+    "Projection",
     "RelativeBias",
     "Rotary",
     "SinusoidalEncoding",
@@ -33,6 +37,7 @@ __all__ = [
     "Transformer",
     "Weights",
     "from_torch",
+    "linear",
     "masks_from_torch",
     "to_torch",
 ]

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from .. import biases, positions
 from ..errors import ArgumentError, ShapeError
+from .dropout import Dropout
 
 __all__ = ["ALiBi", "LearnedEncoding", "PatchEmbedding", "RelativeBias", "Rotary", "SinusoidalEncoding"]
 
@@ -27,7 +28,7 @@ class SinusoidalEncoding(nn.Module):
         super().__init__()
         self.embed_dim = embed_dim
         self.base = base
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
 
     def forward(self, x: Tensor, offset: int = 0) -> Tensor:
         """Return `dropout(x + table[offset : offset + L])` in the dtype of `x`."""
@@ -50,7 +51,7 @@ class LearnedEncoding(nn.Module):
     def __init__(self, max_length: int, embed_dim: int, *, dropout: float = 0.0) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.empty(max_length, embed_dim))
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
         self.reset_parameters()
 
     def reset_parameters(self) -> None:

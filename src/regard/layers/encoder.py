@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from ..biases import PositionBias
 from ..masks import Mask
 from .cache import LayerCache, StackCache
+from .dropout import Dropout
 from .embeddings import ALiBi, RelativeBias, Rotary
 from .feed_forward import Activation, FeedForward
 from .multi_head_attention import MultiHeadAttention
@@ -71,7 +72,7 @@ class EncoderLayer(nn.Module):
         self.self_attention_norm = make_norm(norm, embed_dim, eps=norm_eps, bias=bias)
         self.feed_forward = FeedForward(embed_dim, ffn_dim, activation=activation, dropout=dropout, bias=bias)
         self.feed_forward_norm = make_norm(norm, embed_dim, eps=norm_eps, bias=bias)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
 
     def forward(
         self,

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..errors import ArgumentError, ShapeError, nearest
+from .dropout import Dropout
 from .projection import Projection
 
 __all__ = ["Activation", "FeedForward"]
@@ -69,7 +70,7 @@ class FeedForward(nn.Module):
         self.ffn_dim = ffn_dim
         self.activation = activation
         self.up = Projection(embed_dim, 2 * ffn_dim if gated else ffn_dim, bias=bias)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
         self.down = Projection(ffn_dim, embed_dim, bias=bias)
 
     def forward(self, x: Tensor) -> Tensor:

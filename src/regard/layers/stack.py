@@ -20,7 +20,9 @@ Weights = dict[str, AttentionWeights]
 
 class _Layer(Protocol):
     norm_first: bool
-    dropout: nn.Dropout
+
+    @property
+    def dropout(self) -> nn.Module: ...
 
 
 def enter(layer: _Layer, x: Tensor, norm: nn.Module) -> Tensor:

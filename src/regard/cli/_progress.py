@@ -1,0 +1,112 @@
+"""Progress of training for a person: a live line in a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from ..training import Ended, Evaluated, Event, Listener, Saved, SkippedCheckpoint, Started, Stepped
+
+__all__ = ["progress"]
+
+# Seconds between two plain lines.
+PAUSE = 10.0
+
+
+def progress(headline: str) -> Listener:
+    """Return a listener for the kind of output there is; `headline` is the figure that is shown."""
+    if sys.stderr.isatty():
+        try:
+            return Live(headline)
+        except ModuleNotFoundError:  # rich
+            pass
+    return Lines(headline)
+
+
+class Lines:
+    """One line of text every ten seconds and for each evaluation, on standard error."""
+
+    def __init__(self, headline: str) -> None:
+        self._headline = headline
+        self._last = 0.0
+
+    def __call__(self, event: Event) -> None:
+        """Print what a person who reads a log wants to know."""
+        if isinstance(event, Stepped):
+            if time.monotonic() - self._last < PAUSE:
+                return
+            self._last = time.monotonic()
+            text = f"step {event.step}  {_step(event)}"
+        else:
+            text = _said(event, self._headline)
+        if text:
+            print(text, file=sys.stderr, flush=True)
+
+
+class Live:
+    """A bar with loss, speed and time left; lines above it for evaluations."""
+
+    def __init__(self, headline: str) -> None:
+        from rich.console import Console
+        from rich.progress import BarColumn, Progress, TextColumn
+
+        self._headline = headline
+        self._console = Console(stderr=True)
+        self._bar = Progress(
+            TextColumn("step {task.completed}"), BarColumn(), TextColumn("{task.fields[text]}"), console=self._console,
+            transient=True,
+        )  # fmt: skip
+        self._task: Any = None
+
+    def __call__(self, event: Event) -> None:
+        """Move the bar, or print a line above it."""
+        if isinstance(event, Started):
+            self._task = self._bar.add_task("", total=event.total_steps, completed=event.step, text="")
+            self._bar.start()
+        elif isinstance(event, Stepped):
+            self._bar.update(self._task, completed=event.step, text=_step(event))
+            return
+        elif isinstance(event, Ended):
+            self._bar.stop()
+        text = _said(event, self._headline)
+        if text:
+            self._console.print(text, highlight=False, markup=False)
+
+
+def _step(event: Stepped) -> str:
+    left = f"  {clock(event.seconds_left)} left" if event.seconds_left == event.seconds_left else ""
+    return f"epoch {event.epoch:.2f}  loss {event.loss:.4f}  {event.tokens_per_second:,.0f} tokens/s{left}"
+
+
+def _said(event: Event, headline: str) -> str:
+    if isinstance(event, Started):
+        begun = f"goes on after step {event.step:,}" if event.step else "begins"
+        share = f", {event.processes} processes" if event.processes > 1 else ""
+        return (
+            f"Training {begun}: {event.examples:,} examples, {event.parameters:,} weights, "
+            f"{event.steps_per_epoch:,} steps an epoch{share}"
+        )
+    if isinstance(event, Evaluated):
+        best = "  (best)" if event.best else ""
+        return f"epoch {event.epoch:.2f}  development {headline} {_figure(event.figures, headline)}{best}"
+    if isinstance(event, SkippedCheckpoint):
+        return f"Passed over a checkpoint: {event.reason}"
+    if isinstance(event, Ended):
+        why = {"budget": "the budget is used up", "patience": "no better for a while"}.get(event.stopped_by)
+        return f"Stopped after step {event.step:,}: {why or f'{event.stopped_by}; run the same command to go on'}"
+    if isinstance(event, Saved):
+        return ""
+    return ""
+
+
+def _figure(figures: Mapping[str, float], name: str) -> str:
+    return f"{figures[name]:.4f}"
+
+
+def clock(seconds: float) -> str:
+    """Write seconds as a person does: 1:05:09, or 5:09."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"

@@ -1,0 +1,103 @@
+"""`regard bench`: this machine's attention beside torch's own, in the same process."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from statistics import median
+from typing import Any
+
+import torch
+from torch.nn import functional as F
+
+from .. import attention, explain
+
+__all__ = ["Bench"]
+
+
+@dataclass(frozen=True)
+class Bench:
+    """Measure attention on this machine, by regard and by torch's scaled_dot_product_attention, by turns.
+
+    CPU seconds are compared, so other work on the machine disturbs little; more than 1 is faster than torch.
+    """
+
+    heads: int = 8
+    """Heads of the calls."""
+    width: int = 64
+    """Width of a head."""
+    lengths: tuple[int, ...] = (128, 512, 2048)
+    """Queries and keys of the calls."""
+    repeats: int = 7
+    """Times that each is measured; the median counts."""
+    threads: int | None = None
+    """Threads that torch may use; as many as it would take unless given."""
+    json: bool = False
+    """Print one JSON object, for scripts."""
+
+    def run(self) -> int:
+        """Print one line a call."""
+        if self.threads is not None:
+            torch.set_num_threads(self.threads)
+        rows = [
+            self._measure(length, dtype, causal, training)
+            for dtype in (torch.float32, torch.bfloat16)
+            for training in (False, True)
+            for causal in (False, True)
+            for length in self.lengths
+        ]
+        if self.json:
+            print(json.dumps({"threads": torch.get_num_threads(), "results": rows}))
+            return 0
+        print(
+            f"{torch.get_num_threads()} threads, {self.heads} heads of {self.width}; more than 1 is faster than torch"
+        )
+        for row in rows:
+            what = f"{row['dtype']:9} {row['pass']:17} {'causal' if row['causal'] else 'full':6} {row['length']:6}"
+            print(f"{what}  {row['ours_ms']:9.3f} ms  torch / regard {row['ratio']:5.2f}  ({row['backend']})")
+        return 0
+
+    def _measure(self, length: int, dtype: torch.dtype, causal: bool, training: bool) -> dict[str, Any]:
+        generator = torch.Generator().manual_seed(0)
+        shape = (1, self.heads, length, self.width)
+        q, k, v = (torch.randn(shape, generator=generator).to(dtype).requires_grad_(training) for _ in range(3))
+
+        def ours() -> Any:
+            return attention(q, k, v, causal=causal)
+
+        def theirs() -> Any:
+            return F.scaled_dot_product_attention(q, k, v, is_causal=causal)
+
+        def once(call: Callable[[], Any]) -> Callable[[], None]:
+            def run() -> None:
+                out = call()
+                if training:
+                    out.sum().backward()
+
+            return run
+
+        seconds = by_turns(once(ours), once(theirs), self.repeats)
+        return {
+            "dtype": str(dtype).removeprefix("torch."),
+            "pass": "forward, backward" if training else "forward",
+            "causal": causal,
+            "length": length,
+            "ours_ms": 1000 * seconds[0],
+            "theirs_ms": 1000 * seconds[1],
+            "ratio": seconds[1] / seconds[0],
+            "backend": explain(q, k, v, causal=causal).chosen,
+        }
+
+
+def by_turns(first: Callable[[], None], second: Callable[[], None], repeats: int) -> tuple[float, float]:
+    """Return the median CPU seconds of two calls that are made by turns, after one of each to warm up."""
+    found: tuple[list[float], list[float]] = ([], [])
+    for number in range(repeats + 1):
+        for seconds, call in zip(found, (first, second), strict=True):
+            start = time.process_time()
+            call()
+            if number:
+                seconds.append(time.process_time() - start)
+    return median(found[0]), median(found[1])

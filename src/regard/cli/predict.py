@@ -1,0 +1,125 @@
+"""`regard predict FOLDER`: what a trained task says of new inputs."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import tyro
+
+from ..errors import ArgumentError
+from ..tasks import ImageClassification, LanguageModeling, NamedEntities, Sentence, Sentiment, Task, Verdict, load
+from ._data import read_pictures
+
+__all__ = ["Predict", "describe", "inputs_of"]
+
+# Colours of entity labels in a terminal, by the order in which labels are sorted.
+COLOURS = (36, 33, 32, 35, 34, 31)
+
+
+@dataclass(frozen=True)
+class Predict:
+    """Say what a trained task makes of texts or pictures: arguments, lines of a file, or lines of standard input."""
+
+    folder: Annotated[Path, tyro.conf.Positional]
+    """Folder that `regard train --out` wrote."""
+    inputs: Annotated[tuple[str, ...], tyro.conf.Positional] = ()
+    """Texts, or picture files; none: lines of standard input."""
+    file: Path | None = None
+    """Read inputs from this file, one a line."""
+    json: bool = False
+    """Print one JSON object a line, for scripts."""
+
+    def run(self) -> int:
+        """Print one answer a line, in the order of the inputs."""
+        task = load(self.folder)
+        inputs = self._inputs()
+        if not inputs:
+            raise ArgumentError("There is nothing to predict: give texts, --file, or lines on standard input.")
+        answers = task.predict(read_pictures(inputs, task.shape_) if isinstance(task, ImageClassification) else inputs)
+        for given, answer in zip(inputs, answers, strict=True):
+            print(json.dumps(_plain(given, answer), ensure_ascii=False) if self.json else _line(task, given, answer))
+        return 0
+
+    def _inputs(self) -> list[str]:
+        if self.inputs:
+            return list(self.inputs)
+        if self.file is not None:
+            try:
+                return self.file.read_text(encoding="utf-8").splitlines()
+            except (OSError, UnicodeDecodeError) as error:
+                raise ArgumentError(f"{self.file} cannot be read as UTF-8 text: {error}.") from error
+        return sys.stdin.read().splitlines()
+
+
+def inputs_of(task: Task[Any, Any], examples: Any, count: int) -> Any:
+    """Return the first inputs of labelled examples, without their answers."""
+    if isinstance(task, ImageClassification):
+        return examples.pixels[:count]
+    if isinstance(task, NamedEntities):
+        return [one.words for one in examples[:count]]
+    if isinstance(task, Sentiment):
+        return [one.text for one in examples[:count]]
+    if isinstance(task, LanguageModeling):
+        return [one.text[:80] for one in examples[:count]]
+    return [one.source for one in examples[:count]]
+
+
+def describe(task: Task[Any, Any], examples: Any, count: int) -> list[str]:
+    """Return a few examples with the model's answers, as lines for a person."""
+    inputs = inputs_of(task, examples, count)
+    answers = task.predict(inputs)
+    if isinstance(task, ImageClassification):
+        pairs = zip(examples.labels, answers, strict=False)
+        return [f"picture {number}: {answer.labels[0]} (it is {true})" for number, (true, answer) in enumerate(pairs)]
+    if isinstance(task, NamedEntities | Sentiment | LanguageModeling):
+        return [_line(task, given, answer) for given, answer in zip(inputs, answers, strict=True)]
+    return [
+        f"{short(one.source)}\n  -> {answer}\n     (true: {one.target})"
+        for one, answer in zip(examples[:count], answers, strict=True)
+    ]
+
+
+def short(text: str, most: int = 300) -> str:
+    """Return a text, cut where it is long."""
+    return text if len(text) <= most else f"{text[:most]} ..."
+
+
+def _plain(given: str, answer: Any) -> dict[str, Any]:
+    if isinstance(answer, Sentence):
+        found = [dataclasses.asdict(entity) for entity in answer.entities]
+        return {"input": given, "words": answer.words, "tags": answer.tags, "entities": found}
+    if isinstance(answer, Verdict):
+        return {"input": given, "labels": answer.labels, "probabilities": answer.probabilities}
+    return {"input": given, "output": answer}
+
+
+def _line(task: Task[Any, Any], given: str, answer: Any) -> str:
+    if isinstance(answer, Sentence):
+        labels = sorted({tag[2:] for tag in getattr(task, "tags_", ()) if tag != "O"})
+        return tagged(answer, labels, colour=sys.stdout.isatty())
+    if isinstance(answer, Verdict):
+        best = max(answer.probabilities.values())
+        return f"{', '.join(answer.labels) or '-'}  ({best:.0%})  {given}"
+    return str(answer)
+
+
+def tagged(sentence: Sentence, labels: list[str], *, colour: bool) -> str:
+    """Return a sentence with its entities in brackets, each label in a colour of its own.
+
+    >>> tagged(Sentence(("Ada", "wrote"), ("B-person", "O")), ["person"], colour=False)
+    '[Ada]person wrote'
+    """
+    words, place = [], 0
+    for entity in sentence.entities:
+        words += sentence.words[place : entity.start]
+        text = f"[{entity.text}]{entity.label}"
+        if colour:
+            text = f"\x1b[{COLOURS[labels.index(entity.label) % len(COLOURS)]}m{text}\x1b[0m"
+        words.append(text)
+        place = entity.stop
+    return " ".join([*words, *sentence.words[place:]])

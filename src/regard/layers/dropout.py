@@ -1,0 +1,50 @@
+"""Dropout of features, with random numbers that cost less.
+
+PyTorch draws a Bernoulli number for each feature on the CPU, 4.7 ns each: a quarter to a third of a training step of a
+small model. Here one draw of 64 bits decides for four features.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.utils._python_dispatch import is_in_torch_dispatch_mode
+
+__all__ = ["Dropout"]
+
+_STEPS = 2**16
+
+
+class Dropout(nn.Dropout):
+    """`nn.Dropout` whose probability, on the CPU, is rounded to a multiple of 1 / 65,536; what is kept is scaled to it.
+
+    The random numbers come from torch's default generator, one after the other, so they do not depend on the number
+    of threads. They are not those that `nn.Dropout` would draw. Elsewhere (accelerators, compiled or traced code,
+    `torch.func`) it is `nn.Dropout`.
+
+    >>> kept = Dropout(0.5)(torch.ones(10_000))
+    >>> kept.unique().tolist(), 0.9 < kept.mean().item() < 1.1
+    ([0.0, 2.0], True)
+    """
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Return the features, in training with some set to 0 and the others scaled up."""
+        dropped = round(self.p * _STEPS)
+        if not self.training or self.inplace or not 0 < dropped < _STEPS or not _plain(input):
+            return super().forward(input)
+        words = torch.empty(-(-input.numel() // 4), dtype=torch.int64).random_(-(2**63), None)
+        draws = words.view(torch.int16)[: input.numel()].view(input.shape)  # uniform over -32768 … 32767
+        # Compared straight into the dtype: a bool tensor that is converted costs three times as much.
+        kept = torch.ge(draws, dropped - _STEPS // 2, out=torch.empty(input.shape, dtype=input.dtype))
+        return input * kept.mul_(_STEPS / (_STEPS - dropped))
+
+
+def _plain(input: Tensor) -> bool:
+    return (
+        not torch.compiler.is_compiling()
+        and input.device.type == "cpu"
+        and input.is_floating_point()
+        and type(input) in (Tensor, nn.Parameter)
+        and not is_in_torch_dispatch_mode()
+        and not torch._C._are_functorch_transforms_active()
+    )

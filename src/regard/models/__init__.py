@@ -1,0 +1,32 @@
+"""Whole models on our layers, each with a frozen config, files that others can read, and weights on request."""
+
+from ._beam import Hypothesis
+from ._config import TextConfig, TransformerConfig
+from ._pretrained import PretrainedModel
+from .conditional_field import ConditionalField
+from .embedding import CharacterFeatures, TokenEmbedding
+from .image_classifier import ImageClassifier, ImageClassifierConfig
+from .language_model import LanguageModel, LanguageModelConfig
+from .sequence_classifier import SequenceClassifier, SequenceClassifierConfig
+from .sequence_to_sequence import SequenceToSequence, SequenceToSequenceConfig
+from .token_classifier import TokenClassifier, TokenClassifierConfig
+
+__all__ = [
+    "CharacterFeatures",
+    "ConditionalField",
+    "Hypothesis",
+    "ImageClassifier",
+    "ImageClassifierConfig",
+    "LanguageModel",
+    "LanguageModelConfig",
+    "PretrainedModel",
+    "SequenceClassifier",
+    "SequenceClassifierConfig",
+    "SequenceToSequence",
+    "SequenceToSequenceConfig",
+    "TextConfig",
+    "TokenClassifier",
+    "TokenClassifierConfig",
+    "TokenEmbedding",
+    "TransformerConfig",
+]

@@ -1,0 +1,122 @@
+"""The settings that all models share, checked when they are made, and what is built from them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+from ..errors import ArgumentError, nearest
+from ..layers import ALiBi, EncoderLayer, RelativeBias, Rotary
+
+__all__ = ["Activation", "Norm", "Positions", "TextConfig", "TransformerConfig", "check_choice", "check_number"]
+
+Positions = Literal["rotary", "sinusoidal", "learned", "alibi", "relative", "none"]
+Activation = Literal["relu", "gelu", "gelu_tanh", "swiglu"]
+Norm = Literal["layer", "rms"]
+
+
+def check_number(name: str, given: object, low: float, high: float | None = None, *, whole: bool = True) -> None:
+    """Raise `ArgumentError` unless `given` is a number `low <= given`, and `< high` where there is one."""
+    kinds = (int,) if whole else (int, float)
+    rule = f"{'a whole number' if whole else 'a number'} >= {low}" + ("" if high is None else f" and < {high}")
+    if isinstance(given, bool) or not isinstance(given, kinds) or given < low or (high is not None and given >= high):
+        raise ArgumentError(f"{name} is {given!r}; it must be {rule}.")
+
+
+def check_choice(name: str, given: object, choices: tuple[str, ...]) -> None:
+    """Raise `ArgumentError` unless `given` is one of `choices`."""
+    if given not in choices:
+        raise ArgumentError(f"{name} is {given!r}.{nearest(str(given), choices)} It is one of {', '.join(choices)}.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TransformerConfig:
+    """What every model has: pre-norm transformer layers of one width."""
+
+    embed_dim: int = 128
+    """Width of a token inside the model."""
+    num_heads: int = 4
+    """Attention heads of each layer; they divide `embed_dim`."""
+    num_layers: int = 3
+    """Layers of the stack (of the encoder, where there are two)."""
+    ffn_dim: int | None = None
+    """Width inside the feed-forward; 4 * `embed_dim` unless given, two thirds of that for swiglu."""
+    activation: Activation = "gelu"
+    """Nonlinearity of the feed-forward."""
+    norm: Norm = "layer"
+    """Normalisation in front of each half of a layer: LayerNorm or RMSNorm."""
+    dropout: float = 0.1
+    """Probability to drop a feature in training: of embeddings, of residuals, inside the feed-forward."""
+    attention_dropout: float | None = None
+    """Probability to drop an attention weight in training; `dropout` unless given."""
+    stochastic_depth: float = 0.0
+    """Probability to leave out the last layer for an example in training; earlier layers less, in a straight line."""
+    positions: Positions = "rotary"
+    """What tells a token where it stands; relative kinds (rotary, alibi, relative) learn faster from little data."""
+    max_length: int | None = None
+    """Most tokens of a sequence; needed by learned positions, the others know no limit."""
+
+    def __post_init__(self) -> None:
+        for name in ("embed_dim", "num_heads"):
+            check_number(name, getattr(self, name), 1)
+        check_number("num_layers", self.num_layers, 0)
+        for name in ("ffn_dim", "max_length"):
+            if getattr(self, name) is not None:
+                check_number(name, getattr(self, name), 1)
+        for name in ("dropout", "stochastic_depth"):
+            check_number(name, getattr(self, name), 0, 1, whole=False)
+        if self.attention_dropout is not None:
+            check_number("attention_dropout", self.attention_dropout, 0, 1, whole=False)
+        check_choice("activation", self.activation, get_args(Activation))
+        check_choice("norm", self.norm, get_args(Norm))
+        check_choice("positions", self.positions, get_args(Positions))
+        if self.embed_dim % self.num_heads:
+            raise ArgumentError(
+                f"embed_dim is {self.embed_dim} and num_heads {self.num_heads}, which does not divide it; choose one "
+                "that does."
+            )
+        if self.positions == "rotary" and (self.embed_dim // self.num_heads) % 2:
+            raise ArgumentError(
+                f"embed_dim {self.embed_dim} over num_heads {self.num_heads} gives heads of an odd width, and rotary "
+                "positions turn pairs of features; choose an even width, or other positions."
+            )
+        self._check_lengths()
+
+    def _check_lengths(self) -> None:
+        if self.positions == "learned" and self.max_length is None:
+            raise ArgumentError(
+                "positions is 'learned', which needs max_length: a vector is learnt for each position. Give it, "
+                "or choose 'rotary', which has no limit."
+            )
+
+    def position(self, *, causal: bool = False) -> Rotary | ALiBi | RelativeBias | None:
+        """Return what the attention layers hold; None where positions are added to the tokens, or there are none."""
+        if self.positions == "rotary":
+            return Rotary()
+        if self.positions == "alibi":
+            return ALiBi(self.num_heads)
+        if self.positions == "relative":
+            return RelativeBias(self.num_heads, bidirectional=not causal)
+        return None
+
+    def encoder_layer(self, *, causal: bool = False) -> EncoderLayer:
+        """Return the pattern of the self-attention layers."""
+        return EncoderLayer(
+            self.embed_dim, self.num_heads, self.ffn_dim, activation=self.activation, norm=self.norm, norm_first=True,
+            dropout=self.dropout, attention_dropout=self.attention_dropout, position=self.position(causal=causal),
+        )  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True)
+class TextConfig(TransformerConfig):
+    """What models of tokens have besides."""
+
+    vocab_size: int
+    """How many tokens there are; ids are 0 to `vocab_size` - 1."""
+    pad_id: int = 0
+    """The token that fills up short sequences, on the right; its value has no influence where lengths are given."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_number("vocab_size", self.vocab_size, 1)
+        check_number("pad_id", self.pad_id, 0, self.vocab_size)

@@ -1,0 +1,61 @@
+"""Which token comes next, given the logits: the likeliest, or one drawn at random."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ..errors import ArgumentError
+from ._config import check_number
+
+__all__ = ["Sampling"]
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How the next token is drawn. `temperature` 0 takes the likeliest; else logits are divided by it.
+
+    >>> Sampling(temperature=0.0).draw(torch.tensor([[0.0, 2.0, 1.0]]))
+    tensor([1])
+    """
+
+    temperature: float = 1.0
+    """Below 1 makes likely tokens likelier, above 1 evens out; 0 is greedy."""
+    top_k: int | None = None
+    """Draw among so many likeliest tokens only."""
+    top_p: float | None = None
+    """Draw among the fewest likeliest tokens whose probabilities reach this sum."""
+    generator: torch.Generator | None = None
+    """Source of the random numbers; torch's default generator unless given."""
+
+    def __post_init__(self) -> None:
+        check_number("temperature", self.temperature, 0, whole=False)
+        if self.top_k is not None:
+            check_number("top_k", self.top_k, 1)
+        if self.top_p is not None and not 0.0 < self.top_p <= 1.0:
+            raise ArgumentError(f"top_p is {self.top_p!r}; it must be a number > 0 and <= 1.")
+
+    def draw(self, logits: Tensor) -> Tensor:
+        """Return one token per row: `(B, V)` to int64 `(B,)`."""
+        if self.temperature == 0:
+            return logits.argmax(-1)
+        return torch.multinomial(self.probabilities(logits), 1, generator=self.generator)[:, 0]
+
+    def probabilities(self, logits: Tensor) -> Tensor:
+        """Return what is drawn from: float32 `(B, V)`, rows that sum to 1. Equal logits at an edge all stay.
+
+        Source: Fan et al. 2018, arXiv:1805.04833, for top-k; Holtzman et al. 2020, arXiv:1904.09751, for top-p.
+        """
+        logits = logits.float() / self.temperature
+        if self.top_k is not None and self.top_k < logits.shape[-1]:
+            logits = logits.masked_fill(logits < logits.topk(self.top_k).values[:, -1:], -torch.inf)
+        shares = logits.softmax(-1)
+        if self.top_p is None or self.top_p == 1.0:
+            return shares
+        ordered = shares.sort(descending=True).values
+        before = ordered.cumsum(-1) - ordered
+        least = ordered.masked_fill(before >= self.top_p, torch.inf).amin(-1, keepdim=True)
+        kept = shares.masked_fill(shares < least, 0.0)
+        return kept / kept.sum(-1, keepdim=True)

@@ -1,0 +1,62 @@
+"""How models start, and what training leaves out at random: pieces that every model uses once."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from ..layers import Decoder, Encoder, FeedForward, MultiHeadAttention
+
+__all__ = ["STD", "StochasticDepth", "start_head", "start_stack"]
+
+STD = 0.02
+"""Deviation of embeddings and heads at the start, as in BERT and GPT-2."""
+
+
+class StochasticDepth(nn.Module):
+    """Leave out a residual for whole examples, in training; what stays is scaled so that its mean does not change.
+
+    Shapes: `(B, ...)` to the same. Source: Huang et al. 2016, arXiv:1603.09382.
+    """
+
+    def __init__(self, probability: float) -> None:
+        super().__init__()
+        self.probability = probability
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return `x`, in training with whole examples set to 0."""
+        if not self.training or self.probability == 0.0:
+            return x
+        kept = 1.0 - self.probability
+        return x * torch.empty(len(x), *(1,) * (x.ndim - 1), device=x.device).bernoulli_(kept).div_(kept).to(x.dtype)
+
+    def extra_repr(self) -> str:
+        """Show the probability."""
+        return f"probability={self.probability}"
+
+
+def start_stack(stack: Encoder | Decoder, stochastic_depth: float = 0.0) -> None:
+    """Scale the last map of each residual by 1 / sqrt(residuals), so that depth does not widen the sum at the start.
+
+    The maps keep their Xavier draw otherwise. Also gives each layer its share of `stochastic_depth`.
+    Source: Radford et al. 2019 (GPT-2), section 2.3, for the scale.
+    """
+    last = [
+        part.output if isinstance(part, MultiHeadAttention) else part.down
+        for part in stack.modules()
+        if isinstance(part, MultiHeadAttention | FeedForward)
+    ]
+    with torch.no_grad():
+        for projection in last:
+            projection.weight.mul_(len(last) ** -0.5)
+    if stochastic_depth:
+        for index, layer in enumerate(stack.layers):
+            probability = stochastic_depth * (index + 1) / len(stack.layers)
+            layer.dropout = nn.Sequential(layer.get_submodule("dropout"), StochasticDepth(probability))
+
+
+def start_head(head: nn.Linear) -> None:
+    """Draw the weight of an output map small, so that all labels start about equal; set its bias to 0."""
+    nn.init.normal_(head.weight, std=STD)
+    if head.bias is not None:
+        nn.init.zeros_(head.bias)

@@ -1,0 +1,212 @@
+"""The next token, from those before: a decoder-only transformer, and what is generated with it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from .. import masks
+from ..errors import ArgumentError
+from ..layers import Encoder, Projection, StackCache, Weights, linear
+from ..masks import Mask
+from ._config import TextConfig, check_number
+from ._lengths import check_lengths, padding_mask
+from ._pretrained import PretrainedModel
+from ._sampling import Sampling
+from ._start import start_head, start_stack
+from .embedding import TokenEmbedding
+
+__all__ = ["LanguageModel", "LanguageModelConfig"]
+
+_ENDLESS = 2**31 - 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class LanguageModelConfig(TextConfig):
+    """Settings of a `LanguageModel`."""
+
+    tie_embeddings: bool = True
+    """Whether the output map is the table of embeddings (Press and Wolf 2017, arXiv:1608.05859)."""
+
+
+class LanguageModel(PretrainedModel[LanguageModelConfig]):
+    """Pre-norm layers of causal self-attention between an embedding and a map to the vocabulary.
+
+    Shapes: `tokens` int64 `(B, L)` to logits `(B, L, vocab_size)`: those at position `i` are of token `i + 1`.
+
+    Source: Radford et al. 2019 (GPT-2).
+
+    >>> model = LanguageModel(LanguageModelConfig(vocab_size=9, embed_dim=16)).eval()
+    >>> logits, weights = model(torch.tensor([[1, 2, 3]]), need_weights=True)
+    >>> logits.shape, list(weights)[0]
+    (torch.Size([1, 3, 9]), 'decoder.layers.0.self_attention')
+    """
+
+    config_class = LanguageModelConfig
+
+    def __init__(self, config: LanguageModelConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.embedding = TokenEmbedding(config)
+        self.decoder = Encoder(config.encoder_layer(causal=True), config.num_layers)
+        start_stack(self.decoder, config.stochastic_depth)
+        self.head = None if config.tie_embeddings else Projection(config.embed_dim, config.vocab_size, bias=False)
+        if self.head is not None:
+            start_head(self.head)
+
+    def new_cache(self, max_length: int | None = None) -> StackCache:
+        """Return an empty cache of keys and values, for decoding step by step."""
+        return self.decoder.new_cache(max_length)
+
+    def forward(
+        self,
+        tokens: Tensor,
+        lengths: Tensor | None = None,
+        *,
+        cache: StackCache | None = None,
+        need_weights: bool = False,
+    ) -> Tensor | tuple[Tensor, Weights]:
+        """Return the logits; with `need_weights=True` also the weights of every layer by name.
+
+        Args:
+            tokens: int64 `(B, L)`, padded on the right; with a cache the new ones alone.
+            lengths: int64 `(B,)`, how many are real; None: all. Logits of padding say nothing.
+            cache: from `new_cache()`; it grows by these tokens, which therefore are all real.
+
+        Raises `ShapeError`, `DtypeError`, `ArgumentError`.
+        """
+        if cache is not None and lengths is not None:
+            raise ArgumentError(
+                "lengths were given with a cache, where padding would come to lie between tokens; give real tokens "
+                "alone, or use generate(), which takes prompts of different lengths."
+            )
+        mask = padding_mask(check_lengths(lengths, tokens))
+        x = self.embedding(tokens, offset=0 if cache is None else len(cache))
+        x = self.decoder(x, mask=mask, causal=True, need_weights=need_weights, cache=cache)
+        weights: Weights = {}
+        if need_weights:
+            x, found = x
+            weights = {f"decoder.{name}": matrix for name, matrix in found.items()}
+        logits = self._logits(x)
+        return (logits, weights) if need_weights else logits
+
+    def generate(
+        self,
+        tokens: Tensor,
+        *,
+        max_new_tokens: int,
+        temperature: float = 1.0,
+        top_k: int | None = None,
+        top_p: float | None = None,
+        stop_id: int | None = None,
+        generator: torch.Generator | None = None,
+        lengths: Tensor | None = None,
+        use_cache: bool = True,
+    ) -> list[Tensor]:
+        """Continue prompts; return the new tokens of each, int64 `(at most max_new_tokens,)`, without `stop_id`.
+
+        Args:
+            tokens: int64 `(B, L)`, padded on the right; the prompts.
+            max_new_tokens: most tokens to add.
+            temperature, top_k, top_p: see `Sampling`; temperature 0 is greedy.
+            stop_id: a token that ends a sequence.
+            generator: source of the random numbers; torch's default generator unless given.
+            lengths: int64 `(B,)` from 1 on, how many tokens of each prompt are real; None: all.
+            use_cache: keep keys and values, so that a token costs one step; without, each computes all anew.
+
+        A prompt is continued as it would be alone (up to rounding). Runs in evaluation mode, without gradients.
+        Raises `ArgumentError`, `ShapeError`.
+
+        >>> model = LanguageModel(LanguageModelConfig(vocab_size=9, embed_dim=16))
+        >>> [len(new) for new in model.generate(torch.tensor([[1, 2]]), max_new_tokens=4)]
+        [4]
+        """
+        steps = list(
+            self.stream(
+                tokens, max_new_tokens=max_new_tokens, temperature=temperature, top_k=top_k, top_p=top_p,
+                stop_id=stop_id, generator=generator, lengths=lengths, use_cache=use_cache,
+            )
+        )  # fmt: skip
+        rows = torch.stack(steps, 1) if steps else tokens.new_empty(len(tokens), 0)
+        if stop_id is None:
+            return list(rows)
+        return [row[: int((row == stop_id).to(torch.uint8).cumsum(0).eq(0).sum())] for row in rows]
+
+    @torch.no_grad()
+    def stream(
+        self,
+        tokens: Tensor,
+        *,
+        max_new_tokens: int,
+        temperature: float = 1.0,
+        top_k: int | None = None,
+        top_p: float | None = None,
+        stop_id: int | None = None,
+        generator: torch.Generator | None = None,
+        lengths: Tensor | None = None,
+        use_cache: bool = True,
+    ) -> Iterator[Tensor]:
+        """Yield the tokens that `generate` would return as they come, one of each sequence at a time: int64 `(B,)`.
+
+        A sequence that has ended goes on yielding `stop_id`; the stream ends when all have.
+        """
+        sampling = Sampling(temperature, top_k, top_p, generator)
+        check_number("max_new_tokens", max_new_tokens, 0)
+        self._check_room(tokens, max_new_tokens)
+        tokens, padding = _padded_left(tokens, check_lengths(lengths, tokens))
+        cache = self.new_cache() if use_cache else None
+        ended = torch.zeros(len(tokens), dtype=torch.bool, device=tokens.device)
+        given = tokens
+        was_training = self.training
+        self.eval()
+        try:
+            for _ in range(max_new_tokens):
+                new = sampling.draw(self._last(given, padding, cache))
+                if stop_id is not None:
+                    new = new.masked_fill(ended, stop_id)
+                    ended |= new == stop_id
+                yield new
+                if bool(ended.all()):
+                    return
+                given = new[:, None] if cache is not None else torch.cat((given, new[:, None]), 1)
+        finally:
+            self.train(was_training)
+
+    def _check_room(self, tokens: Tensor, more: int) -> None:
+        if tokens.ndim == 2 and tokens.shape[1] == 0:
+            raise ArgumentError("A prompt has no token; begin each with at least one.")
+        longest = self.config.max_length if self.config.positions == "learned" else None
+        if longest is not None and tokens.shape[-1] + more - 1 > longest:
+            raise ArgumentError(
+                f"The prompts have {tokens.shape[-1]} tokens and max_new_tokens is {more}; the model knows positions "
+                f"for max_length={longest}. Shorten one."
+            )
+
+    def _last(self, tokens: Tensor, padding: Tensor | None, cache: StackCache | None) -> Tensor:  # (B, vocab_size)
+        mask: Mask | None = None
+        if padding is not None:
+            mask = masks.spans(padding[:, None], torch.full_like(padding, _ENDLESS)[:, None])
+        x: Any = self.embedding(tokens, offset=0 if cache is None else len(cache), padding=padding)
+        x = self.decoder(x, mask=mask, causal=True, cache=cache)
+        return self._logits(x[:, -1])
+
+    def _logits(self, x: Tensor) -> Tensor:
+        if self.head is None:
+            return linear(x, self.embedding.weight)
+        logits: Tensor = self.head(x)
+        return logits
+
+
+def _padded_left(tokens: Tensor, lengths: Tensor | None) -> tuple[Tensor, Tensor | None]:
+    """Move padding from the right to the left, where new tokens do not meet it; return how much there is."""
+    if lengths is None:
+        return tokens, None
+    if int(lengths.min()) < 1:
+        raise ArgumentError("A prompt has length 0; begin each with at least one token.")
+    padding = tokens.shape[1] - lengths
+    places = torch.arange(tokens.shape[1], device=tokens.device) - padding[:, None]
+    return tokens.gather(1, places % tokens.shape[1]), padding

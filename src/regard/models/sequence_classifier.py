@@ -1,0 +1,88 @@
+"""One label for a whole text: sentiment, topic, or several labels at once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import get_args
+
+from torch import Tensor
+
+from ..errors import ArgumentError
+from ..layers import Encoder, Projection, Weights
+from ._config import TextConfig, check_choice, check_number
+from ._lengths import check_lengths, padding_mask
+from ._pooling import ClassToken, Pooling, mean
+from ._pretrained import PretrainedModel
+from ._start import start_head, start_stack
+from .embedding import TokenEmbedding
+
+__all__ = ["SequenceClassifier", "SequenceClassifierConfig"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class SequenceClassifierConfig(TextConfig):
+    """Settings of a `SequenceClassifier`."""
+
+    num_labels: int
+    """How many labels there are."""
+    pooling: Pooling = "mean"
+    """How a text becomes one vector: the mean of its tokens, or a token of its own in front."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_number("num_labels", self.num_labels, 1)
+        check_choice("pooling", self.pooling, get_args(Pooling))
+
+
+class SequenceClassifier(PretrainedModel[SequenceClassifierConfig]):
+    """A pre-norm encoder, pooled to one vector, and a linear map to labels.
+
+    Shapes: `tokens` int64 `(B, L)` to logits `(B, num_labels)`.
+
+    With `pooling="class"` each sequence that attention sees has one token more, the first. Source: Devlin et al. 2019
+    (BERT) for that token.
+
+    >>> import torch
+    >>> model = SequenceClassifier(SequenceClassifierConfig(vocab_size=9, num_labels=2, embed_dim=16)).eval()
+    >>> one, padded = torch.tensor([[1, 2]]), torch.tensor([[1, 2, 0, 0]])
+    >>> bool(torch.allclose(model(one), model(padded, torch.tensor([2])), atol=1e-5))
+    True
+    """
+
+    config_class = SequenceClassifierConfig
+
+    def __init__(self, config: SequenceClassifierConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.embedding = TokenEmbedding(config)
+        self.class_token = ClassToken(config.embed_dim) if config.pooling == "class" else None
+        self.encoder = Encoder(config.encoder_layer(), config.num_layers)
+        start_stack(self.encoder, config.stochastic_depth)
+        self.head = Projection(config.embed_dim, config.num_labels)
+        start_head(self.head)
+
+    def forward(
+        self, tokens: Tensor, lengths: Tensor | None = None, *, need_weights: bool = False
+    ) -> Tensor | tuple[Tensor, Weights]:
+        """Return the logits; with `need_weights=True` also the weights of every layer by name.
+
+        Args:
+            tokens: int64 `(B, L)`, padded on the right.
+            lengths: int64 `(B,)`, how many are real; None: all.
+
+        Raises `ShapeError`, `DtypeError`, `ArgumentError`.
+        """
+        lengths = check_lengths(lengths, tokens)
+        x = self.embedding(tokens)
+        if x.shape[1] == 0 and self.class_token is None:
+            raise ArgumentError("tokens has no column; a batch needs at least one token to take the mean of.")
+        if self.class_token is not None:
+            x = self.class_token(x)
+            lengths = None if lengths is None else lengths + 1
+        x = self.encoder(x, mask=padding_mask(lengths), need_weights=need_weights)
+        weights: Weights = {}
+        if need_weights:
+            x, found = x
+            weights = {f"encoder.{name}": matrix for name, matrix in found.items()}
+        logits: Tensor = self.head(mean(x, lengths) if self.class_token is None else x[:, 0])
+        return (logits, weights) if need_weights else logits

@@ -1,0 +1,196 @@
+"""A label for every token: named entities, parts of speech."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ..errors import ArgumentError, ShapeError
+from ..layers import Encoder, Projection, Weights
+from ._config import TextConfig, check_number
+from ._lengths import check_lengths, padding_mask, real
+from ._pretrained import PretrainedModel
+from ._start import start_head, start_stack
+from .conditional_field import ConditionalField, follows, viterbi
+from .embedding import CharacterFeatures, TokenEmbedding
+
+__all__ = ["IGNORED", "TokenClassifier", "TokenClassifierConfig"]
+
+IGNORED = -100
+"""The label of a token that has none: padding, or a later part of a word."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TokenClassifierConfig(TextConfig):
+    """Settings of a `TokenClassifier`."""
+
+    num_labels: int
+    """How many labels there are; ids are 0 to `num_labels` - 1."""
+    tags: tuple[str, ...] = ()
+    """Names of the labels in IOB2, in the order of their ids; where given, no forbidden sequence is predicted."""
+    char_vocab_size: int = 0
+    """How many letters there are, 0 being none of them, for words given letter by letter; 0: words only."""
+    char_dim: int = 32
+    """Width of a letter."""
+    char_channels: int = 96
+    """Patterns of three letters that are looked for."""
+    crf: bool = False
+    """Score neighbouring labels together (conditional random field) in place of each label alone."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name in ("num_labels", "char_dim", "char_channels"):
+            check_number(name, getattr(self, name), 1)
+        check_number("char_vocab_size", self.char_vocab_size, 0)
+        if self.tags and len(self.tags) != self.num_labels:
+            raise ArgumentError(
+                f"tags has {len(self.tags)} names and num_labels is {self.num_labels}; give a name for each, or none."
+            )
+
+
+class TokenClassifier(PretrainedModel[TokenClassifierConfig]):
+    """A pre-norm encoder with a linear map to labels, over words (with their letters) or parts of words.
+
+    Shapes: `tokens` int64 `(B, L)` to logits `(B, L, num_labels)`.
+
+    `loss` and `decode` take the logits; both know the CRF, where there is one.
+
+    Source: Vaswani et al. 2017 for the encoder; Devlin et al. 2019 (BERT), section 4.1, for the linear map.
+
+    >>> model = TokenClassifier(TokenClassifierConfig(vocab_size=9, num_labels=3, embed_dim=16)).eval()
+    >>> logits = model(torch.tensor([[1, 2, 3], [4, 5, 0]]), torch.tensor([3, 2]))
+    >>> logits.shape, model.decode(logits, torch.tensor([3, 2]))[1, 2].item()
+    (torch.Size([2, 3, 3]), -100)
+    """
+
+    config_class = TokenClassifierConfig
+
+    def __init__(self, config: TokenClassifierConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.embedding = TokenEmbedding(config)
+        self.characters: CharacterFeatures | None = None
+        if config.char_vocab_size:
+            self.characters = CharacterFeatures(
+                config.char_vocab_size, config.embed_dim, char_dim=config.char_dim, channels=config.char_channels
+            )
+        self.encoder = Encoder(config.encoder_layer(), config.num_layers)
+        start_stack(self.encoder, config.stochastic_depth)
+        self.head = Projection(config.embed_dim, config.num_labels)
+        start_head(self.head)
+        self.field = ConditionalField(config.num_labels, config.tags) if config.crf else None
+
+    def forward(
+        self,
+        tokens: Tensor,
+        lengths: Tensor | None = None,
+        *,
+        characters: Tensor | None = None,
+        need_weights: bool = False,
+    ) -> Tensor | tuple[Tensor, Weights]:
+        """Return the logits; with `need_weights=True` also the weights of every layer by name.
+
+        Args:
+            tokens: int64 `(B, L)`, padded on the right.
+            lengths: int64 `(B,)`, how many are real; None: all. Logits of padding say nothing.
+            characters: int64 `(B, L, W)`, the letters of each word, 0 = none; exactly where `char_vocab_size > 0`.
+
+        Raises:
+            ShapeError, DtypeError, ArgumentError: see each message.
+        """
+        lengths = check_lengths(lengths, tokens)
+        x = self.embedding(tokens, more=self._of_letters(tokens, characters))
+        x = self.encoder(x, mask=padding_mask(lengths), need_weights=need_weights)
+        weights: Weights = {}
+        if need_weights:
+            x, found = x
+            weights = {f"encoder.{name}": matrix for name, matrix in found.items()}
+        logits: Tensor = self.head(x)
+        return (logits, weights) if need_weights else logits
+
+    def _of_letters(self, tokens: Tensor, characters: Tensor | None) -> Tensor | None:
+        if self.characters is None:
+            if characters is not None:
+                raise ArgumentError("characters were given to a model with char_vocab_size=0; leave them out.")
+            return None
+        if characters is None:
+            raise ArgumentError(
+                f"The model was built with char_vocab_size={self.config.char_vocab_size} and was given no characters; "
+                "give the letters of each word, (B, L, W)."
+            )
+        if characters.shape[:2] != tokens.shape:
+            raise ShapeError(
+                f"characters has shape {tuple(characters.shape)} and tokens {tuple(tokens.shape)}; the rule is "
+                "(B, L, W) and (B, L)."
+            )
+        found: Tensor = self.characters(characters)
+        return found
+
+    def loss(self, logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the sum of the losses and the number of labels that it is of.
+
+        `labels` int64 `(B, L)`; -100 where there is none. With a CRF, labels that have such gaps between them are
+        neighbours. Computes in float32.
+        """
+        if labels.shape != logits.shape[:2]:
+            raise ShapeError(f"labels has shape {tuple(labels.shape)}; the rule is (B, L) = {tuple(logits.shape[:2])}.")
+        kept = labels != IGNORED
+        if self.field is not None:
+            order, counts = _together(kept)
+            total = self.field.loss(_picked(logits, order), labels.gather(1, order), counts)
+        else:
+            total = F.cross_entropy(
+                logits.float().flatten(0, 1), labels.flatten(), reduction="sum", ignore_index=IGNORED
+            )
+        return total, kept.sum()
+
+    @torch.no_grad()
+    def decode(self, logits: Tensor, lengths: Tensor | None = None, *, labelled: Tensor | None = None) -> Tensor:
+        """Return the predicted labels, int64 `(B, L)`, -100 where there is none.
+
+        Args:
+            logits: what the model returned.
+            lengths: as in `forward`.
+            labelled: bool `(B, L)`, which tokens carry a label (the first part of each word); all unless given.
+
+        With a CRF the best sequence; else the best sequence that IOB2 allows, where the config names the tags; else
+        the best label of each token.
+        """
+        batch, longest, _ = logits.shape
+        kept = torch.ones(batch, longest, dtype=torch.bool, device=logits.device) if labelled is None else labelled
+        lengths = check_lengths(lengths, logits)
+        if lengths is not None:
+            kept = kept & real(lengths, longest)
+        best = self._best(logits, kept) if longest else logits.argmax(-1)
+        return best.masked_fill(~kept, IGNORED)
+
+    def _best(self, logits: Tensor, kept: Tensor) -> Tensor:
+        if self.field is None and not self.config.tags:
+            return logits.argmax(-1)
+        order, counts = _together(kept)
+        scores = _picked(logits, order).float()
+        if self.field is not None:
+            found = self.field.decode(scores, counts)
+        else:
+            first, after = (allowed.to(logits.device) for allowed in follows(self.config.tags))
+            never = torch.zeros((), device=logits.device).expand_as(after)
+            found = viterbi(
+                scores, never[0].masked_fill(~first, -torch.inf), never.masked_fill(~after, -torch.inf), never[0],
+                counts.clamp(min=1),
+            )  # fmt: skip
+        return torch.empty_like(found).scatter_(1, order, found)
+
+
+def _together(kept: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the order that brings kept tokens to the front of each row, and how many they are."""
+    return (~kept).to(torch.uint8).argsort(dim=1, stable=True), kept.sum(1)
+
+
+def _picked(logits: Tensor, order: Tensor) -> Tensor:
+    picked: Any = logits.gather(1, order[..., None].expand_as(logits))
+    found: Tensor = picked
+    return found

@@ -1,0 +1,70 @@
+"""What an evaluation found: the model's figures beside those of a cheap baseline, on the same examples."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+__all__ = ["Evaluation"]
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """The figures of one model on one set of examples.
+
+    `figures` and `baseline` map the same names to numbers; `baseline` is empty where the training
+    data, which a baseline learns from, was not at hand.
+    """
+
+    task: str
+    """Name of the task."""
+    count: int
+    """Number of examples."""
+    headline: str
+    """Name of the figure that matters most."""
+    goal: str
+    """`max` where more is better, `min` where less is."""
+    figures: dict[str, float]
+    """The model's figures by name."""
+    baseline: dict[str, float]
+    """The baseline's figures by name."""
+    baseline_name: str
+    """What the baseline is, in a few words."""
+    note: str = ""
+    """What else belongs to the figures: a signature of the metric, what was cut."""
+    data: str = ""
+    """Which part of the data the examples are: `development`, `test`."""
+
+    def __str__(self) -> str:
+        """Two lines: the model, the baseline."""
+        part = f" ({self.data})" if self.data else ""
+        lines = [f"{self.task} on {self.count:,} examples{part}", f"  model     {_line(self.figures)}"]
+        if self.baseline:
+            lines.append(f"  baseline  {_line(self.baseline)}  ({self.baseline_name})")
+        else:
+            lines.append("  baseline  not computed: the training data is not at hand")
+        return "\n".join([*lines, *([f"  {self.note}"] if self.note else [])])
+
+    def better(self) -> bool | None:
+        """Return whether the model beats the baseline in the headline; None without a baseline."""
+        if self.headline not in self.baseline:
+            return None
+        ours, theirs = self.figures[self.headline], self.baseline[self.headline]
+        return ours > theirs if self.goal == "max" else ours < theirs
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values, fit for JSON."""
+        return {
+            "task": self.task,
+            "count": self.count,
+            "data": self.data,
+            "headline": self.headline,
+            "figures": self.figures,
+            "baseline": self.baseline,
+            "baseline_name": self.baseline_name,
+            "note": self.note,
+        }
+
+
+def _line(figures: dict[str, float]) -> str:
+    return "  ".join(f"{name} {value:.4g}" for name, value in figures.items())

@@ -1,0 +1,167 @@
+"""What summarization and translation share: a source text becomes a target text."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ..corpora import TextPair
+from ..errors import ArgumentError
+from ..models import SequenceToSequence, SequenceToSequenceConfig
+from ..training import Batches, Budget, Evaluation, Optimizer, TrainingSettings
+from ._batches import by_length, padded
+from ._task import AnsweringTask, Attention, MakeBatch, TaskSettings
+from .tokenizers import BOS, EOS, PAD, SPECIAL, Tokenizer, train_tokenizer
+
+
+@dataclass(frozen=True)
+class PairSettings(TaskSettings):
+    """Size of the model, how text becomes tokens, and how targets are searched for."""
+
+    embed_dim: int = 128
+    """Width of the model."""
+    num_heads: int = 4
+    """Attention heads of each layer."""
+    num_layers: int = 3
+    """Layers of the encoder, and as many of the decoder."""
+    dropout: float = 0.1
+    """Dropout of the layers, a probability."""
+    positions: str = "rotary"
+    """How the model knows order."""
+    tokenizer: str = "bpe"
+    """`bpe`, `words`, `characters` or `bytes`; one vocabulary for source and target."""
+    vocab_size: int = 8000
+    """Most tokens that the tokenizer may know."""
+    max_source: int = 512
+    """Tokens of a source that are read; what lies beyond is cut."""
+    max_target: int = 128
+    """Tokens of a target that are learnt or written."""
+    beams: int = 4
+    """Hypotheses that the search keeps; 1 takes the likeliest token each time."""
+    length_penalty: float = 0.6
+    """Power of the length that a hypothesis's score is divided by; 0 favours short ones."""
+    label_smoothing: float = 0.1
+    """Share of the target that is spread over all tokens."""
+    dev_limit: int = 200
+    """Development examples that each evaluation during training writes targets for; the search is slow."""
+    training: TrainingSettings = field(
+        default_factory=lambda: TrainingSettings(
+            optimizer=Optimizer(lr=1e-3),
+            batches=Batches(tokens_per_step=4096),
+            budget=Budget(epochs=10),
+            evaluation=Evaluation(patience=4),
+        )
+    )
+    """How to train."""
+
+
+class PairTask(AnsweringTask[Sequence[TextPair], str]):
+    """An encoder reads the source, a decoder writes the target and looks at the source as it goes."""
+
+    def _learn(self, examples: Sequence[TextPair]) -> None:
+        self.tokenizer_ = train_tokenizer(
+            self.settings.tokenizer,
+            (text for example in examples for text in (example.source, example.target)),
+            vocab_size=self.settings.vocab_size,
+        )
+
+    def _build(self) -> nn.Module:
+        settings = self.settings
+        return SequenceToSequence(
+            SequenceToSequenceConfig(
+                vocab_size=self.tokenizer_.vocab_size,
+                embed_dim=settings.embed_dim,
+                num_heads=settings.num_heads,
+                num_layers=settings.num_layers,
+                dropout=settings.dropout,
+                positions=settings.positions,
+                pad_id=PAD,
+                bos_id=BOS,
+                eos_id=EOS,
+            )
+        )
+
+    def _load_model(self, folder: Path) -> nn.Module:
+        return SequenceToSequence.from_pretrained(folder)
+
+    def _source(self, text: str) -> list[int]:
+        return [*self.tokenizer_.encode(text)[: self.settings.max_source - 1], EOS]
+
+    def _encode(self, examples: Sequence[TextPair]) -> tuple[list[int], MakeBatch]:
+        sources = [self._source(example.source) for example in examples]
+        most = self.settings.max_target
+        targets = [[*self.tokenizer_.encode(example.target)[: most - 1], EOS] for example in examples]
+
+        def batch(indices: NDArray[np.int64], random: np.random.Generator) -> tuple[Tensor, ...]:
+            source, source_lengths = padded([sources[i] for i in indices], PAD)
+            target, target_lengths = padded([[BOS, *targets[i]] for i in indices], PAD)
+            return source, source_lengths, target, target_lengths
+
+        return [len(s) + len(t) for s, t in zip(sources, targets, strict=True)], batch
+
+    def _loss(self, model: nn.Module, batch: Any) -> tuple[Tensor, Tensor]:
+        source, source_lengths, target, target_lengths = batch
+        scores = model(source, target[:, :-1], source_lengths, target_lengths - 1)
+        loss = F.cross_entropy(
+            scores.flatten(0, 1).float(),
+            target[:, 1:].flatten(),
+            ignore_index=PAD,
+            label_smoothing=self.settings.label_smoothing,
+            reduction="sum",
+        )
+        return loss, (target_lengths - 1).sum()
+
+    def _inputs(self, examples: Sequence[TextPair]) -> Sequence[Any]:
+        return [example.source for example in examples]
+
+    def _checked(self, inputs: Sequence[Any]) -> Sequence[Any]:
+        if isinstance(inputs, str):
+            raise ArgumentError("predict takes a list of texts; put the text into a list.")
+        return inputs
+
+    @torch.no_grad()
+    def _answers(self, model: nn.Module, inputs: Sequence[Any]) -> list[str]:
+        rows = [self._source(text) for text in inputs]
+        device = next(model.parameters()).device
+        written = [""] * len(rows)
+        for group in by_length([len(row) for row in rows], at_once=8192 // self.settings.beams):
+            source, lengths = padded([rows[i] for i in group], PAD)
+            hypotheses = model.generate(  # type: ignore[operator]
+                source.to(device),
+                lengths.to(device),
+                max_length=self.settings.max_target,
+                beams=self.settings.beams,
+                length_penalty=self.settings.length_penalty,
+            )
+            for i, hypothesis in zip(group, hypotheses, strict=True):
+                written[i] = self.tokenizer_.decode(hypothesis.tokens)
+        return written
+
+    def _attention(self, model: nn.Module, one: Any) -> Attention:
+        source = self._source(one)
+        rows, lengths = padded([source], PAD)
+        best = model.generate(  # type: ignore[operator]
+            rows, lengths, max_length=self.settings.max_target, beams=self.settings.beams,
+            length_penalty=self.settings.length_penalty,
+        )[0]  # fmt: skip
+        target = torch.tensor([[BOS, *best.tokens]])
+        _, weights = model(rows, target, lengths, None, need_weights=True)
+        return Attention(weights, self._pieces([BOS, *best.tokens]), self._pieces(source))
+
+    def _pieces(self, numbers: Sequence[int]) -> tuple[str, ...]:
+        """Return the text of each token; the special ones have names."""
+        return tuple(SPECIAL[number] if number < len(SPECIAL) else self.tokenizer_.decode([number]) for number in numbers)
+
+    def _state(self) -> dict[str, Any]:
+        return {"tokenizer": self.tokenizer_.to_dict()}
+
+    def _restore(self, state: dict[str, Any]) -> None:
+        self.tokenizer_ = Tokenizer.from_dict(state["tokenizer"])

@@ -1,0 +1,323 @@
+"""The contract of every task: `fit, predict, evaluate, save, load`.
+
+A task is told its settings when it is made; what it learns from data (vocabulary, labels, model) has
+names that end in an underscore, and exists after `fit` or `load`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import tempfile
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence, Sized
+from pathlib import Path
+from typing import Any, ClassVar, Generic, Self, TypeVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from ..errors import ArgumentError
+from ..training import Listener, TrainingResult, TrainingSettings, train
+from ..weights import AttentionWeights
+from ._batches import set_aside
+from ._evaluation import Evaluation
+
+__all__ = ["AnsweringTask", "Attention", "MakeBatch", "NotFittedError", "Task", "TaskSettings"]
+
+Examples = TypeVar("Examples", bound=Sized)
+Answer = TypeVar("Answer")
+
+MakeBatch = Callable[[NDArray[np.int64], np.random.Generator], Any]
+
+DESCRIPTION = "task.json"
+WEIGHTS = "model"
+
+
+@dataclasses.dataclass(frozen=True)
+class Attention:
+    """What a model attends to in one input."""
+
+    weights: dict[str, AttentionWeights]
+    """Of every layer, by its name in the model."""
+    tokens: tuple[str, ...]
+    """What the queries and keys of self-attention are; the target where there are a source and a target."""
+    source: tuple[str, ...] = ()
+    """The source's tokens, where there are a source and a target."""
+    labels: tuple[str, ...] = ()
+    """A tag for each token, where the task gives one."""
+    grid: tuple[int, int] | None = None
+    """Rows and columns of patches, where the input is a picture."""
+
+
+class NotFittedError(ArgumentError):
+    """A task was asked for an answer before it had learnt anything."""
+
+
+@dataclasses.dataclass(frozen=True)
+class TaskSettings:
+    """What every task is told besides its own settings."""
+
+    dev_share: float = 0.1
+    """Share of the training examples that is set aside for development when no others are given."""
+    training: TrainingSettings = dataclasses.field(default_factory=TrainingSettings)
+    """How to train."""
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Self:
+        """Build settings from what `dataclasses.asdict` returned."""
+        names = {field.name for field in dataclasses.fields(cls)}
+        unknown = sorted(set(values) - names)
+        if unknown:
+            raise ArgumentError(f"{cls.__name__} has no field {unknown[0]!r}; it has {', '.join(sorted(names))}.")
+        return cls(**{**values, "training": TrainingSettings.from_dict(values["training"])})
+
+
+class Task(ABC, Generic[Examples, Answer]):
+    """One kind of work on a user's own data.
+
+    Subclasses say how examples become numbers (`_learn`, `_encode`), what the model is (`_build`,
+    `_loss`), how its answers are found (`_answers`) and what they are worth (`_judge`, `_baseline`).
+    """
+
+    name: ClassVar[str]
+    """The task's name on the command line and on disk."""
+    headline: ClassVar[str]
+    """The figure that matters most: it decides which checkpoint is best."""
+    goal: ClassVar[str] = "max"
+    """`max` where more of it is better, else `min`."""
+    Settings: ClassVar[type[TaskSettings]]
+    """The class of its settings."""
+
+    settings: Any
+    model_: nn.Module
+    training_: TrainingResult
+    dev_: Examples
+
+    def __init__(self, settings: TaskSettings | None = None) -> None:
+        self.settings = self.Settings() if settings is None else settings
+        if not isinstance(self.settings, self.Settings):
+            raise ArgumentError(
+                f"{type(self).__name__} was given {type(settings).__name__}; it takes {self.Settings.__name__}."
+            )
+        self._train: Examples | None = None
+
+    def fit(
+        self,
+        train_examples: Examples,
+        dev_examples: Examples | None = None,
+        *,
+        folder: str | os.PathLike[str] | None = None,
+        listeners: Sequence[Listener] = (),
+    ) -> Self:
+        """Learn from examples.
+
+        Args:
+            train_examples: What to learn from; vocabulary and labels come from these alone.
+            dev_examples: Decide which checkpoint is best and when to stop. Unless given, a share of
+                the training examples is set aside, by a digest of each.
+            folder: Where checkpoints and the finished task go. Called again with the same folder
+                and data, `fit` goes on where it was stopped. Without a folder nothing is written.
+            listeners: Are told how training goes.
+
+        Returns:
+            Itself, trained; `training_` says how training ended.
+        """
+        if not len(train_examples):
+            raise ArgumentError("There are no training examples.")
+        if dev_examples is None:
+            train_examples, dev_examples = self.set_aside(train_examples)
+        if not len(dev_examples):
+            raise ArgumentError("There are no development examples; give some, or none of the argument at all.")
+        self._learn(train_examples)
+        with torch.random.fork_rng():
+            torch.manual_seed(self.settings.training.batches.seed)
+            self.model_ = self._build()
+        self._train, self.dev_ = train_examples, dev_examples
+        objective = _Objective(self, train_examples, dev_examples)
+        checkpoints = None if folder is None else Path(folder) / "checkpoints"
+        self.training_ = train(
+            self.model_, objective, self._training_settings(), folder=checkpoints, listeners=listeners
+        )
+        self.model_.eval()
+        if folder is not None and self.training_.finished and self.training_.writes:
+            self.save(folder)
+        return self
+
+    def predict(self, inputs: Sequence[Any]) -> list[Answer]:
+        """Return the model's answer to each input, in order."""
+        return self._answers(self._fitted(), self._checked(inputs))
+
+    def evaluate(self, examples: Examples, train_examples: Examples | None = None) -> Evaluation:
+        """Compare the model's answers, and a cheap baseline's, with the truth.
+
+        Args:
+            examples: With their true answers.
+            train_examples: What the baseline learns from; after `fit` those that were fitted.
+        """
+        if not len(examples):
+            raise ArgumentError("There are no examples to evaluate on.")
+        figures = self._judge(self._fitted(), examples)
+        known = self._train if train_examples is None else train_examples
+        name, baseline = ("", {}) if known is None else self._baseline(known, examples)
+        return Evaluation(self.name, len(examples), self.headline, self.goal, figures, baseline, name, self._note())
+
+    def save(self, folder: str | os.PathLike[str]) -> None:
+        """Write the trained task: `task.json`, and the model as safetensors with its own JSON."""
+        folder = Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        self._fitted().save_pretrained(folder / WEIGHTS)  # type: ignore[operator]
+        description = {
+            "task": self.name,
+            "settings": dataclasses.asdict(self.settings),
+            "state": self._state(),
+        }
+        text = json.dumps(description, ensure_ascii=False, indent=1)
+        with tempfile.NamedTemporaryFile("w", encoding="utf-8", dir=folder, delete=False) as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(file.name, folder / DESCRIPTION)
+
+    @classmethod
+    def load(cls, folder: str | os.PathLike[str]) -> Self:
+        """Read what `save` wrote."""
+        description = read_description(folder)
+        if description["task"] != cls.name:
+            raise ArgumentError(
+                f"{folder} holds the task {description['task']!r}, not {cls.name!r}; "
+                "`regard.tasks.load` finds the class."
+            )
+        task = cls(cls.Settings.from_dict(description["settings"]))
+        task._restore(description["state"])
+        task.model_ = task._load_model(Path(folder) / WEIGHTS)
+        task.model_.eval()
+        return task
+
+    @torch.no_grad()
+    def attention(self, one: Any) -> Attention:
+        """Return what the trained model attends to in one input: the weights of every layer, lazy, by name.
+
+        >>> task = Task.load("runs/ner")  # doctest: +SKIP
+        >>> task.attention("Ada Lovelace wrote").weights  # doctest: +SKIP
+        """
+        return self._attention(self._fitted(), self._checked([one])[0])
+
+    def set_aside(self, examples: Any) -> tuple[Any, Any]:
+        """Divide examples into those to train on and those to set aside, by a digest of each.
+
+        Equal examples fall on the same side, and adding data moves none of the old.
+        """
+        return set_aside(examples, self.settings.dev_share)
+
+    def _fitted(self) -> nn.Module:
+        if not hasattr(self, "model_"):
+            raise NotFittedError(f"{type(self).__name__} has learnt nothing yet; call fit or load first.")
+        return self.model_
+
+    def _training_settings(self) -> TrainingSettings:
+        """Return the settings of training with this task's own figure as the judge."""
+        settings: TrainingSettings = self.settings.training
+        judge = dataclasses.replace(settings.evaluation, metric=self.headline, goal=self.goal)  # type: ignore[arg-type]
+        return dataclasses.replace(settings, evaluation=judge)
+
+    def _checked(self, inputs: Sequence[Any]) -> Sequence[Any]:
+        """Return inputs fit for `_answers`, or say what is wrong with them."""
+        return inputs
+
+    def _note(self) -> str:
+        """Return what belongs beside the figures."""
+        return ""
+
+    @abstractmethod
+    def _learn(self, examples: Examples) -> None:
+        """Take vocabulary and labels from the training examples."""
+
+    @abstractmethod
+    def _build(self) -> nn.Module:
+        """Return a model with fresh weights."""
+
+    @abstractmethod
+    def _load_model(self, folder: Path) -> nn.Module:
+        """Return the model that was saved in a folder."""
+
+    @abstractmethod
+    def _encode(self, examples: Examples) -> tuple[list[int], Callable[[NDArray[np.int64], np.random.Generator], Any]]:
+        """Return the length of each example and a function that makes a batch of some of them."""
+
+    @abstractmethod
+    def _loss(self, model: nn.Module, batch: Any) -> tuple[Tensor, Tensor]:
+        """Return the sum of the losses of a batch, and of how many tokens."""
+
+    @abstractmethod
+    def _answers(self, model: nn.Module, inputs: Sequence[Any]) -> list[Answer]:
+        """Return the model's answers."""
+
+    @abstractmethod
+    def _attention(self, model: nn.Module, one: Any) -> Attention:
+        """Return what the model attends to in one input."""
+
+    @abstractmethod
+    def _judge(self, model: nn.Module, examples: Examples) -> dict[str, float]:
+        """Return the model's figures on examples, the headline among them."""
+
+    @abstractmethod
+    def _baseline(self, train_examples: Examples, examples: Examples) -> tuple[str, dict[str, float]]:
+        """Return the name of the baseline and its figures on the examples."""
+
+    @abstractmethod
+    def _state(self) -> dict[str, Any]:
+        """Return what was learnt besides the model, as plain values."""
+
+    @abstractmethod
+    def _restore(self, state: dict[str, Any]) -> None:
+        """Take back what `_state` returned."""
+
+
+class AnsweringTask(Task[Examples, Answer]):
+    """A task whose answers are compared with true ones."""
+
+    @abstractmethod
+    def _inputs(self, examples: Examples) -> Sequence[Any]:
+        """Return the examples without their answers."""
+
+    @abstractmethod
+    def _figures(self, examples: Examples, answers: Sequence[Answer]) -> dict[str, float]:
+        """Return what answers are worth, the headline among it."""
+
+    def _judge(self, model: nn.Module, examples: Examples) -> dict[str, float]:
+        return self._figures(examples, self._answers(model, self._inputs(examples)))
+
+
+class _Objective:
+    """What training asks of a task, over the examples of one fit."""
+
+    def __init__(self, task: Task[Any, Any], examples: Any, dev: Any) -> None:
+        self.lengths: Sequence[int]
+        self.lengths, self.batch = task._encode(examples)
+        self.loss = task._loss
+        self._task, self._dev = task, dev
+
+    def evaluate(self, model: nn.Module) -> dict[str, float]:
+        """Return the figures on the development examples."""
+        return self._task._judge(model, self._dev)
+
+
+def read_description(folder: str | os.PathLike[str]) -> dict[str, Any]:
+    """Read `task.json` of a folder."""
+    path = Path(folder) / DESCRIPTION
+    try:
+        description: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ArgumentError(
+            f"{folder} holds no finished task: {DESCRIPTION} is missing. `regard train` writes it when training ends."
+        ) from None
+    except (ValueError, OSError) as error:
+        raise ArgumentError(f"{path} cannot be read: {error}. Train again, or restore the file.") from error
+    missing = {"task", "settings", "state"} - set(description)
+    if missing:
+        raise ArgumentError(f"{path} lacks {', '.join(sorted(missing))}; it was not written by `save`.")
+    return description

@@ -1,0 +1,213 @@
+"""Images: which class a picture belongs to."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ..corpora import Images
+from ..errors import ArgumentError, ShapeError
+from ..models import ImageClassifier, ImageClassifierConfig
+from ..training import Batches, Budget, Evaluation, Optimizer, TrainingSettings
+from ._task import AnsweringTask, Attention, MakeBatch, TaskSettings
+from .baselines import PixelLogisticRegression
+from .metrics import classification_scores
+from .sentiment import Verdict
+
+__all__ = ["ImageClassification", "ImageClassificationSettings"]
+
+
+@dataclass(frozen=True)
+class ImageClassificationSettings(TaskSettings):
+    """Size of the model, and how training changes the pictures."""
+
+    embed_dim: int = 96
+    """Width of the model."""
+    num_heads: int = 4
+    """Attention heads of each layer."""
+    num_layers: int = 6
+    """Encoder layers."""
+    dropout: float = 0.1
+    """Dropout of the layers, a probability."""
+    stem: str = "conv"
+    """How a picture becomes patches: `conv` (convolutions, learns from little data) or `patch`."""
+    patch_size: int = 4
+    """Pixels along each side of a patch."""
+    shift: int = 2
+    """Training moves pictures by up to so many pixels along each axis."""
+    flip: bool = False
+    """Whether training mirrors half of the pictures left to right; wrong for digits and letters."""
+    label_smoothing: float = 0.1
+    """Share of the target that is spread over all labels."""
+    training: TrainingSettings = field(
+        default_factory=lambda: TrainingSettings(
+            optimizer=Optimizer(lr=2e-3, weight_decay=0.05),
+            batches=Batches(tokens_per_step=128 * 50),
+            budget=Budget(epochs=20),
+            evaluation=Evaluation(patience=6),
+        )
+    )
+    """How to train."""
+
+
+class ImageClassification(AnsweringTask[Images, Verdict]):
+    """Gives a picture its class, by a vision transformer. All pictures have one size."""
+
+    name: ClassVar[str] = "image_classification"
+    headline: ClassVar[str] = "accuracy"
+    Settings = ImageClassificationSettings
+
+    def _learn(self, examples: Images) -> None:
+        self.labels_ = sorted(set(examples.labels))
+        if len(self.labels_) < 2:
+            raise ArgumentError(f"Training pictures have {len(self.labels_)} label; two are the least.")
+        self.shape_ = tuple(examples.pixels.shape[1:])
+        pixels = self._pixels(examples.pixels)
+        self.mean_ = pixels.double().mean((0, 2, 3)).div(255).tolist()
+        self.std_ = pixels.double().std((0, 2, 3)).div(255).clamp_min(1e-3).tolist()
+
+    def _build(self) -> nn.Module:
+        settings = self.settings
+        height, width, channels = self.shape_
+        return ImageClassifier(
+            ImageClassifierConfig(
+                height=height,
+                width=width,
+                in_channels=channels,
+                num_labels=len(self.labels_),
+                patch_size=settings.patch_size,
+                stem=settings.stem,
+                embed_dim=settings.embed_dim,
+                num_heads=settings.num_heads,
+                num_layers=settings.num_layers,
+                dropout=settings.dropout,
+            )
+        )
+
+    def _load_model(self, folder: Path) -> nn.Module:
+        return ImageClassifier.from_pretrained(folder)
+
+    def _pixels(self, images: NDArray[np.uint8]) -> Tensor:
+        """Return pictures as a tensor: (B, C, H, W), bytes."""
+        if tuple(images.shape[1:]) != self.shape_:
+            raise ShapeError(
+                f"Pictures of (height, width, channels) {tuple(images.shape[1:])} were given to a model of "
+                f"{self.shape_}; bring them to its size."
+            )
+        return torch.from_numpy(np.ascontiguousarray(images.transpose(0, 3, 1, 2)))
+
+    def set_aside(self, examples: Images) -> tuple[Images, Images]:
+        """Divide pictures by a digest of each: equal ones stay together."""
+        share = self.settings.dev_share * 2**64
+        digests = [hashlib.blake2b(image.tobytes(), digest_size=8).digest() for image in examples.pixels]
+        aside = np.array([int.from_bytes(digest, "little") < share for digest in digests])
+        if aside.all() or not aside.any():
+            raise ArgumentError(
+                f"{len(examples)} pictures are too few to set some aside; give `dev` pictures yourself."
+            )
+        first, second = (
+            Images(examples.pixels[chosen], tuple(np.array(examples.labels)[chosen].tolist()))
+            for chosen in (~aside, aside)
+        )
+        return first, second
+
+    def _scaled(self, pixels: Tensor) -> Tensor:
+        """Return pixels with the mean and spread that the training pictures have as 0 and 1."""
+        mean, std = (torch.tensor(x)[:, None, None] for x in (self.mean_, self.std_))
+        return (pixels.float() / 255 - mean) / std
+
+    def _encode(self, examples: Images) -> tuple[list[int], MakeBatch]:
+        pixels = self._pixels(examples.pixels)
+        number = {label: index for index, label in enumerate(self.labels_)}
+        targets = torch.tensor([number[label] for label in examples.labels])
+        height, width, _ = self.shape_
+        patches = -(-height // self.settings.patch_size) * -(-width // self.settings.patch_size)
+
+        def batch(indices: NDArray[np.int64], random: np.random.Generator) -> tuple[Tensor, Tensor]:
+            rows = torch.from_numpy(indices)
+            return self._scaled(self._varied(pixels[rows], random)), targets[rows]
+
+        return [patches] * len(examples), batch
+
+    def _varied(self, pixels: Tensor, random: np.random.Generator) -> Tensor:
+        """Return pictures moved, and mirrored where that is allowed."""
+        reach, count = self.settings.shift, len(pixels)
+        if self.settings.flip:
+            mirrored = torch.from_numpy(random.random(count) < 0.5)
+            pixels = torch.where(mirrored[:, None, None, None], pixels.flip(-1), pixels)
+        if not reach:
+            return pixels
+        wide = F.pad(pixels, (reach,) * 4)
+        down, right = torch.from_numpy(random.integers(0, 2 * reach + 1, (2, count, 1)))
+        height, width, _ = self.shape_
+        rows = (down + torch.arange(height))[:, None, :, None]
+        columns = (right + torch.arange(width))[:, None, None, :]
+        channels = torch.arange(pixels.shape[1])[None, :, None, None]
+        return wide[torch.arange(count)[:, None, None, None], channels, rows, columns]
+
+    def _loss(self, model: nn.Module, batch: Any) -> tuple[Tensor, Tensor]:
+        images, targets = batch
+        scores = model(images).float()
+        loss = F.cross_entropy(scores, targets, label_smoothing=self.settings.label_smoothing, reduction="sum")
+        return loss, torch.tensor(len(targets))
+
+    def _inputs(self, examples: Images) -> Any:
+        return examples.pixels
+
+    def _checked(self, inputs: Any) -> Any:
+        """Return pictures as one stack; a list of pictures may be given, or grey ones without channels."""
+        try:
+            stack = np.stack([np.asarray(image) for image in inputs])
+        except ValueError as error:
+            raise ShapeError(f"Pictures do not stack: {error}. Bring all of them to one size.") from error
+        stack = stack[..., None] if stack.ndim == 3 else stack
+        if stack.dtype != np.uint8 or stack.ndim != 4:
+            raise ShapeError(
+                f"Pictures are {stack.dtype} of shape {stack.shape}; the rule is uint8, (N, height, width, channels)."
+            )
+        return stack
+
+    @torch.no_grad()
+    def _answers(self, model: nn.Module, inputs: Any) -> list[Verdict]:
+        answers = []
+        device = next(model.parameters()).device
+        for start in range(0, len(inputs), 256):
+            pixels = self._scaled(self._pixels(inputs[start : start + 256]))
+            shares = model(pixels.to(device)).float().softmax(-1)
+            for row in shares.tolist():
+                best = max(range(len(row)), key=lambda i: row[i])
+                answers.append(Verdict((self.labels_[best],), dict(zip(self.labels_, row, strict=True))))
+        return answers
+
+    def _attention(self, model: nn.Module, one: Any) -> Attention:
+        _, weights = model(self._scaled(self._pixels(one[None])), need_weights=True)
+        rows, columns = model.grid  # type: ignore[misc]
+        places = [f"{row},{column}" for row in range(rows) for column in range(columns)]
+        return Attention(weights, tuple(places), grid=(rows, columns))
+
+    def _figures(self, examples: Images, answers: Sequence[Verdict]) -> dict[str, float]:
+        return classification_scores(
+            [(label,) for label in examples.labels], [answer.labels for answer in answers]
+        ).figures()
+
+    def _baseline(self, train_examples: Images, examples: Images) -> tuple[str, dict[str, float]]:
+        baseline = PixelLogisticRegression.fit(train_examples)
+        answers = baseline.predict(examples.pixels)
+        truth = [(label,) for label in examples.labels]
+        return baseline.name, classification_scores(truth, [(label,) for label in answers]).figures()
+
+    def _state(self) -> dict[str, Any]:
+        return {"labels": self.labels_, "shape": list(self.shape_), "mean": self.mean_, "std": self.std_}
+
+    def _restore(self, state: dict[str, Any]) -> None:
+        self.labels_, self.mean_, self.std_ = list(state["labels"]), list(state["mean"]), list(state["std"])
+        self.shape_ = tuple(state["shape"])

@@ -1,0 +1,193 @@
+"""Language modelling: what token comes next."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ..corpora import Document
+from ..errors import ArgumentError
+from ..models import LanguageModel, LanguageModelConfig
+from ..training import Batches, Budget, Evaluation, Optimizer, TrainingSettings
+from ._task import Attention, MakeBatch, Task, TaskSettings
+from .baselines import WittenBell
+from .metrics import likelihood_scores
+from .tokenizers import EOS, Tokenizer, train_tokenizer
+
+__all__ = ["LanguageModeling", "LanguageModelingSettings"]
+
+
+@dataclass(frozen=True)
+class LanguageModelingSettings(TaskSettings):
+    """Size of the model, how text becomes tokens, and how text is continued."""
+
+    embed_dim: int = 192
+    """Width of the model."""
+    num_heads: int = 6
+    """Attention heads of each layer."""
+    num_layers: int = 6
+    """Decoder layers."""
+    dropout: float = 0.1
+    """Dropout of the layers, a probability."""
+    positions: str = "rotary"
+    """How the model knows order."""
+    tokenizer: str = "characters"
+    """`characters`, `bytes`, `bpe` or `words`."""
+    vocab_size: int = 8000
+    """Most tokens that the tokenizer may know."""
+    context: int = 256
+    """Tokens that the model sees at once."""
+    max_new_tokens: int = 200
+    """Tokens that `predict` adds to each prompt."""
+    temperature: float = 0.8
+    """How boldly `predict` draws; 0 takes the likeliest token each time."""
+    top_k: int | None = None
+    """`predict` draws among so many of the likeliest tokens."""
+    top_p: float | None = 0.95
+    """`predict` draws among the likeliest tokens that hold this much probability together."""
+    training: TrainingSettings = field(
+        default_factory=lambda: TrainingSettings(
+            optimizer=Optimizer(lr=2e-3, weight_decay=0.1),
+            batches=Batches(tokens_per_step=8192),
+            budget=Budget(epochs=10),
+            evaluation=Evaluation(patience=4),
+        )
+    )
+    """How to train."""
+
+
+class LanguageModeling(Task[Sequence[Document], str]):
+    """Learns which token follows; `predict` continues texts.
+
+    All documents become one row of tokens with an end mark after each; training reads windows of it
+    that begin elsewhere in every epoch.
+    """
+
+    name: ClassVar[str] = "language_modeling"
+    headline: ClassVar[str] = "nats_per_token"
+    goal: ClassVar[str] = "min"
+    Settings = LanguageModelingSettings
+
+    def _learn(self, examples: Sequence[Document]) -> None:
+        self.tokenizer_ = train_tokenizer(
+            self.settings.tokenizer, (example.text for example in examples), vocab_size=self.settings.vocab_size
+        )
+
+    def _build(self) -> nn.Module:
+        settings = self.settings
+        return LanguageModel(
+            LanguageModelConfig(
+                vocab_size=self.tokenizer_.vocab_size,
+                embed_dim=settings.embed_dim,
+                num_heads=settings.num_heads,
+                num_layers=settings.num_layers,
+                dropout=settings.dropout,
+                positions=settings.positions,
+                max_length=settings.context,
+            )
+        )
+
+    def _load_model(self, folder: Path) -> nn.Module:
+        return LanguageModel.from_pretrained(folder)
+
+    def _row(self, examples: Sequence[Document]) -> NDArray[np.int64]:
+        """Return the tokens of all documents, an end mark after each."""
+        return np.concatenate([np.array([*self.tokenizer_.encode(one.text), EOS], np.int64) for one in examples])
+
+    def _encode(self, examples: Sequence[Document]) -> tuple[list[int], MakeBatch]:
+        row, context = self._row(examples), min(self.settings.context, sum(len(one.text) for one in examples) // 2)
+        windows = max(1, (len(row) - 1) // context)
+        last = len(row) - context - 1
+        if last < 0:
+            raise ArgumentError(f"The training text has {len(row)} tokens, less than a context of {context} needs.")
+
+        def batch(indices: NDArray[np.int64], random: np.random.Generator) -> Tensor:
+            starts = np.minimum(indices * context + random.integers(0, context, len(indices)), last)
+            return torch.from_numpy(row[starts[:, None] + np.arange(context + 1)])
+
+        return [context] * windows, batch
+
+    def _loss(self, model: nn.Module, batch: Any) -> tuple[Tensor, Tensor]:
+        scores = model(batch[:, :-1])
+        targets = batch[:, 1:]
+        loss = F.cross_entropy(scores.flatten(0, 1).float(), targets.flatten(), reduction="sum")
+        return loss, torch.tensor(targets.numel())
+
+    def _checked(self, inputs: Sequence[Any]) -> Sequence[Any]:
+        if isinstance(inputs, str):
+            raise ArgumentError("predict takes a list of texts to continue; put the text into a list.")
+        return inputs
+
+    @torch.no_grad()
+    def _answers(self, model: nn.Module, inputs: Sequence[Any]) -> list[str]:
+        generator = torch.Generator().manual_seed(self.settings.training.batches.seed)
+        return [self._continued(model, text, generator) for text in inputs]
+
+    def _continued(self, model: nn.Module, text: str, generator: torch.Generator) -> str:
+        prompt = self.tokenizer_.encode(text) or [EOS]
+        tokens = model.generate(  # type: ignore[operator]
+            torch.tensor([prompt[-self.settings.context :]]),
+            max_new_tokens=self.settings.max_new_tokens,
+            temperature=self.settings.temperature,
+            top_k=self.settings.top_k,
+            top_p=self.settings.top_p,
+            stop_id=EOS,
+            generator=generator,
+        )
+        return text + self.tokenizer_.decode(tokens[0].tolist())
+
+    def _attention(self, model: nn.Module, one: Any) -> Attention:
+        numbers = (self.tokenizer_.encode(one) or [EOS])[-self.settings.context :]
+        _, weights = model(torch.tensor([numbers]), need_weights=True)
+        return Attention(weights, tuple(self.tokenizer_.decode([number]) or "<end>" for number in numbers))
+
+    @torch.no_grad()
+    def _judge(self, model: nn.Module, examples: Sequence[Document]) -> dict[str, float]:
+        row = self._row(examples)
+        nats = sum(self._nats(model, tokens, new) for tokens, new in self._windows(row))
+        return likelihood_scores(nats, len(row) - 1, sum(len(one.text.encode()) for one in examples)).figures()
+
+    def _windows(self, row: NDArray[np.int64], at_once: int = 16) -> Iterator[tuple[Tensor, int]]:
+        """Cut a row into windows that overlap by half, so that tokens are judged with what stands before them.
+
+        Yields batches (B, context + 1) and how many of the last tokens of each window are judged.
+        """
+        context = min(self.settings.context, len(row) - 1)
+        step = max(1, context // 2)
+        yield torch.from_numpy(row[None, : context + 1]), context
+        starts = np.arange(step, len(row) - context, step)
+        for some in np.split(starts, range(at_once, len(starts), at_once)):
+            if len(some):
+                yield torch.from_numpy(row[some[:, None] + np.arange(context + 1)]), step
+        judged = context + step * len(starts)
+        if judged < len(row) - 1:
+            yield torch.from_numpy(row[None, -context - 1 :]), len(row) - 1 - judged
+
+    def _nats(self, model: nn.Module, tokens: Tensor, new: int) -> float:
+        """Return the loss of the last `new` tokens of each window, summed."""
+        tokens = tokens.to(next(model.parameters()).device)
+        scores = model(tokens[:, :-1])[:, -new:].float()
+        return float(F.cross_entropy(scores.flatten(0, 1), tokens[:, 1:][:, -new:].flatten(), reduction="sum"))
+
+    def _baseline(
+        self, train_examples: Sequence[Document], examples: Sequence[Document]
+    ) -> tuple[str, dict[str, float]]:
+        baseline = WittenBell.fit(self._row(train_examples), vocab_size=self.tokenizer_.vocab_size)
+        row = self._row(examples)
+        nats = baseline.nats(row)
+        figures = likelihood_scores(nats, len(row) - 1, sum(len(one.text.encode()) for one in examples)).figures()
+        return baseline.name, figures
+
+    def _state(self) -> dict[str, Any]:
+        return {"tokenizer": self.tokenizer_.to_dict()}
+
+    def _restore(self, state: dict[str, Any]) -> None:
+        self.tokenizer_ = Tokenizer.from_dict(state["tokenizer"])

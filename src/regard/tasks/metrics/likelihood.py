@@ -1,0 +1,49 @@
+"""How well a language model foretells a text."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from ...errors import ArgumentError
+
+__all__ = ["LikelihoodScores", "likelihood_scores"]
+
+
+@dataclass(frozen=True)
+class LikelihoodScores:
+    """The mean loss of a token, what it means as a choice, and what it means for a byte of the text."""
+
+    nats_per_token: float
+    perplexity: float
+    bits_per_byte: float
+    """Independent of the tokenizer: figures of models with other tokens may be compared."""
+
+    def figures(self) -> dict[str, float]:
+        """Return the three figures."""
+        return {
+            "nats_per_token": self.nats_per_token,
+            "perplexity": self.perplexity,
+            "bits_per_byte": self.bits_per_byte,
+        }
+
+    def __str__(self) -> str:
+        """One line."""
+        return (
+            f"{self.nats_per_token:.3f} nats a token (perplexity {self.perplexity:.2f}), "
+            f"{self.bits_per_byte:.3f} bits a byte"
+        )
+
+
+def likelihood_scores(nats: float, tokens: int, size: int) -> LikelihoodScores:
+    """Return the figures of a text whose tokens cost `nats` together.
+
+    Args:
+        nats: Sum of the losses, natural logarithm.
+        tokens: How many tokens were foretold.
+        size: Bytes of the text in UTF-8.
+    """
+    if tokens < 1 or size < 1:
+        raise ArgumentError(f"A text of {tokens} tokens and {size} bytes has no figures; give a longer one.")
+    mean = nats / tokens
+    return LikelihoodScores(mean, math.exp(min(mean, 700.0)), nats / math.log(2) / size)

@@ -1,0 +1,224 @@
+"""Named entities: which words of a sentence name a person, a place, a function, ..."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from ..corpora import TaggedWords
+from ..errors import ArgumentError
+from ..models import TokenClassifier, TokenClassifierConfig
+from ..models.token_classifier import IGNORED
+from ..training import Batches, Budget, Evaluation, Optimizer, TrainingSettings
+from ._batches import by_length, padded
+from ._task import AnsweringTask, Attention, MakeBatch, TaskSettings
+from ._vocabulary import UNKNOWN, Vocabulary
+from .baselines import MostFrequentTag
+from .metrics import entities, entity_scores
+
+__all__ = ["Entity", "NamedEntities", "NamedEntitySettings", "Sentence"]
+
+# The most frequent words are seldom names and carry the grammar: they are never hidden in training.
+NEVER_HIDDEN = 100
+WORD = re.compile(r"\w+|[^\w\s]")
+
+
+@dataclass(frozen=True)
+class NamedEntitySettings(TaskSettings):
+    """Size of the model, and what training hides from it."""
+
+    embed_dim: int = 128
+    """Width of the model."""
+    num_heads: int = 4
+    """Attention heads of each layer."""
+    num_layers: int = 3
+    """Encoder layers."""
+    dropout: float = 0.1
+    """Dropout of the layers, a probability."""
+    positions: str = "rotary"
+    """How the model knows order; `rotary` learns from little data, absolute positions do not."""
+    lowercase: bool = True
+    """Whether two words that differ in case share an embedding; characters keep their case."""
+    min_count: int = 2
+    """Words rarer than this in training are unknown, known by their characters only."""
+    hide_words: float = 0.3
+    """Share of the rarer words that training replaces by unknown, so that names never seen before
+    are recognised by what stands around them."""
+    max_characters: int = 16
+    """Characters of a word that the model reads; longer words keep their first and last halves."""
+    crf: bool = True
+    """Whether tags are decoded as a chain (conditional random field) or each by itself."""
+    training: TrainingSettings = field(
+        default_factory=lambda: TrainingSettings(
+            optimizer=Optimizer(lr=2e-3, weight_decay=0.05),
+            batches=Batches(tokens_per_step=2048),
+            budget=Budget(epochs=20),
+            evaluation=Evaluation(patience=5),
+        )
+    )
+    """How to train."""
+
+
+@dataclass(frozen=True)
+class Entity:
+    """A named entity: words `start` to `stop` (exclusive) of a sentence."""
+
+    label: str
+    start: int
+    stop: int
+    text: str
+
+
+@dataclass(frozen=True)
+class Sentence:
+    """A sentence with the tags that the model gave it."""
+
+    words: tuple[str, ...]
+    tags: tuple[str, ...]
+
+    @property
+    def entities(self) -> list[Entity]:
+        """The entities that the tags name, in order."""
+        return [
+            Entity(label, start, stop, " ".join(self.words[start:stop])) for label, start, stop in entities(self.tags)
+        ]
+
+
+class NamedEntities(AnsweringTask[Sequence[TaggedWords], Sentence]):
+    """Tags every word with the entity it belongs to (IOB2).
+
+    Words are read by an embedding and by their characters; an encoder of self-attention reads the
+    sentence; a chain of tags is decoded. `predict` takes texts, or lists of words.
+    """
+
+    name: ClassVar[str] = "ner"
+    headline: ClassVar[str] = "f1"
+    Settings = NamedEntitySettings
+
+    def _learn(self, examples: Sequence[TaggedWords]) -> None:
+        tags = sorted({tag for example in examples for tag in example.tags}, key=lambda tag: (tag != "O", tag))
+        if tags == ["O"] or not tags:
+            raise ArgumentError("No word of the training examples has a tag other than O: there is nothing to learn.")
+        self.tags_ = tags
+        self.words_ = Vocabulary.learnt(
+            (self._fold(word) for example in examples for word in example.words), at_least=self.settings.min_count
+        )
+        self.characters_ = Vocabulary.learnt(
+            character for example in examples for word in example.words for character in word
+        )
+
+    def _build(self) -> nn.Module:
+        settings = self.settings
+        return TokenClassifier(
+            TokenClassifierConfig(
+                vocab_size=len(self.words_),
+                num_labels=len(self.tags_),
+                tags=tuple(self.tags_),
+                char_vocab_size=len(self.characters_),
+                crf=settings.crf,
+                embed_dim=settings.embed_dim,
+                num_heads=settings.num_heads,
+                num_layers=settings.num_layers,
+                dropout=settings.dropout,
+                positions=settings.positions,
+            )
+        )
+
+    def _load_model(self, folder: Path) -> nn.Module:
+        return TokenClassifier.from_pretrained(folder)
+
+    def _encode(self, examples: Sequence[TaggedWords]) -> tuple[list[int], MakeBatch]:
+        rows = [self._numbers(example.words) for example in examples]
+        number = {tag: index for index, tag in enumerate(self.tags_)}
+        targets = [[number[tag] for tag in example.tags] for example in examples]
+
+        def batch(indices: NDArray[np.int64], random: np.random.Generator) -> tuple[Tensor, ...]:
+            words, characters, lengths = self._stack([rows[i] for i in indices])
+            tags, _ = padded([targets[i] for i in indices], fill=IGNORED)
+            rare = words >= NEVER_HIDDEN + 2
+            hidden = torch.from_numpy(random.random(tuple(words.shape)) < self.settings.hide_words)
+            return words.masked_fill(rare & hidden, UNKNOWN), characters, lengths, tags
+
+        return [len(example.words) for example in examples], batch
+
+    def _loss(self, model: nn.Module, batch: Any) -> tuple[Tensor, Tensor]:
+        words, characters, lengths, tags = batch
+        scores = model(words, lengths, characters=characters)
+        total, count = model.loss(scores, tags)  # type: ignore[operator]
+        return total, count
+
+    def _inputs(self, examples: Sequence[TaggedWords]) -> Sequence[Any]:
+        return [example.words for example in examples]
+
+    def _checked(self, inputs: Sequence[Any]) -> Sequence[Any]:
+        if isinstance(inputs, str):
+            raise ArgumentError("predict takes a list of texts, or of lists of words; put the text into a list.")
+        return [tuple(WORD.findall(text)) if isinstance(text, str) else tuple(text) for text in inputs]
+
+    @torch.no_grad()
+    def _answers(self, model: nn.Module, inputs: Sequence[Any]) -> list[Sentence]:
+        found: list[Sentence] = [Sentence((), ())] * len(inputs)
+        device = next(model.parameters()).device
+        for group in by_length([len(words) for words in inputs], at_once=8192):
+            rows = [i for i in group if inputs[i]]
+            if not rows:
+                continue
+            words, characters, lengths = (x.to(device) for x in self._stack([self._numbers(inputs[i]) for i in rows]))
+            scores = model(words, lengths, characters=characters)
+            best = model.decode(scores, lengths).tolist()  # type: ignore[operator]
+            for i, tags in zip(rows, best, strict=True):
+                found[i] = Sentence(tuple(inputs[i]), tuple(self.tags_[tag] for tag in tags[: len(inputs[i])]))
+        return found
+
+    def _attention(self, model: nn.Module, one: Any) -> Attention:
+        words, characters, lengths = self._stack([self._numbers(one)])
+        scores, weights = model(words, lengths, characters=characters, need_weights=True)
+        tags = model.decode(scores, lengths)[0].tolist()  # type: ignore[operator]
+        return Attention(weights, tuple(one), labels=tuple(self.tags_[tag] for tag in tags))
+
+    def _figures(self, examples: Sequence[TaggedWords], answers: Sequence[Sentence]) -> dict[str, float]:
+        scores = entity_scores([example.tags for example in examples], [answer.tags for answer in answers])
+        return scores.figures()
+
+    def _baseline(
+        self, train_examples: Sequence[TaggedWords], examples: Sequence[TaggedWords]
+    ) -> tuple[str, dict[str, float]]:
+        baseline = MostFrequentTag.fit(train_examples)
+        tags = baseline.predict([example.words for example in examples])
+        return baseline.name, entity_scores([example.tags for example in examples], tags).figures()
+
+    def _state(self) -> dict[str, Any]:
+        return {"tags": self.tags_, "words": self.words_.things, "characters": self.characters_.things}
+
+    def _restore(self, state: dict[str, Any]) -> None:
+        self.tags_ = list(state["tags"])
+        self.words_, self.characters_ = Vocabulary(state["words"]), Vocabulary(state["characters"])
+
+    def _fold(self, word: str) -> str:
+        return word.lower() if self.settings.lowercase else word
+
+    def _numbers(self, words: Sequence[str]) -> tuple[list[int], list[list[int]]]:
+        """Return the numbers of words, and of the characters of each."""
+        half = self.settings.max_characters // 2
+        cut = [word if len(word) <= 2 * half else word[:half] + word[-half:] for word in words]
+        return [self.words_[self._fold(word)] for word in words], [
+            [self.characters_[character] for character in word] for word in cut
+        ]
+
+    def _stack(self, rows: Sequence[tuple[list[int], list[list[int]]]]) -> tuple[Tensor, Tensor, Tensor]:
+        """Stack sentences: words (B, L), characters (B, L, W), lengths (B,)."""
+        words, lengths = padded([row[0] for row in rows])
+        width = max((len(word) for row in rows for word in row[1]), default=1)
+        characters = np.zeros((*words.shape, max(1, width)), dtype=np.int64)
+        for sentence, row in zip(characters, rows, strict=True):
+            for place, word in zip(sentence, row[1], strict=False):
+                place[: len(word)] = word
+        return words, torch.from_numpy(characters), lengths

@@ -1,0 +1,212 @@
+"""Sentiment, and any other classification of texts into one or several labels."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ..corpora import LabelledText
+from ..errors import ArgumentError
+from ..models import SequenceClassifier, SequenceClassifierConfig
+from ..training import Batches, Budget, Evaluation, Optimizer, TrainingSettings
+from ._batches import by_length, padded
+from ._task import AnsweringTask, Attention, MakeBatch, TaskSettings
+from .baselines import TfidfLogisticRegression
+from .metrics import classification_scores
+from .tokenizers import Tokenizer, train_tokenizer
+
+__all__ = ["Sentiment", "SentimentSettings", "Verdict"]
+
+UNKNOWN = 1
+
+
+@dataclass(frozen=True)
+class SentimentSettings(TaskSettings):
+    """Size of the model, how text becomes tokens, and what training hides."""
+
+    embed_dim: int = 128
+    """Width of the model."""
+    num_heads: int = 4
+    """Attention heads of each layer."""
+    num_layers: int = 2
+    """Encoder layers."""
+    dropout: float = 0.3
+    """Dropout of the layers, a probability."""
+    positions: str = "rotary"
+    """How the model knows order."""
+    pooling: str = "mean"
+    """How a text becomes one vector: `mean` of its tokens, or a `class` token of its own."""
+    tokenizer: str = "words"
+    """`words`, `bpe`, `characters` or `bytes`."""
+    vocab_size: int = 20_000
+    """Most tokens that the tokenizer may know."""
+    lowercase: bool = True
+    """Whether the tokenizer ignores case."""
+    max_length: int = 512
+    """Tokens of a text that are read; what lies beyond is cut, and counted in the note of an evaluation."""
+    hide_tokens: float = 0.2
+    """Share of the tokens that training replaces by unknown."""
+    label_smoothing: float = 0.1
+    """Share of the target that is spread over all labels."""
+    training: TrainingSettings = field(
+        default_factory=lambda: TrainingSettings(
+            optimizer=Optimizer(lr=1e-3, weight_decay=0.1),
+            batches=Batches(tokens_per_step=2048),
+            budget=Budget(epochs=10),
+            evaluation=Evaluation(patience=4),
+        )
+    )
+    """How to train."""
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What the model says of a text: its labels, and the probability of each label there is."""
+
+    labels: tuple[str, ...]
+    probabilities: dict[str, float]
+
+
+class Sentiment(AnsweringTask[Sequence[LabelledText], Verdict]):
+    """Gives a text its label, or its labels where training texts have several or none.
+
+    With one label a text, labels exclude each other (softmax); otherwise each label is decided by
+    itself (sigmoid above one half; the likeliest where none is, and every training text has one).
+    """
+
+    name: ClassVar[str] = "sentiment"
+    headline: ClassVar[str] = "macro_f1"
+    Settings = SentimentSettings
+
+    def _learn(self, examples: Sequence[LabelledText]) -> None:
+        self.labels_ = sorted({label for example in examples for label in example.labels})
+        if len(self.labels_) < 2:
+            raise ArgumentError(
+                f"Training texts have {len(self.labels_)} label ({', '.join(self.labels_)}); two are the least."
+            )
+        self.several_ = any(len(example.labels) != 1 for example in examples)
+        self.always_one_ = all(example.labels for example in examples)
+        self.tokenizer_ = train_tokenizer(
+            self.settings.tokenizer,
+            (example.text for example in examples),
+            vocab_size=self.settings.vocab_size,
+            lowercase=self.settings.lowercase,
+        )
+
+    def _build(self) -> nn.Module:
+        settings = self.settings
+        return SequenceClassifier(
+            SequenceClassifierConfig(
+                vocab_size=self.tokenizer_.vocab_size,
+                num_labels=len(self.labels_),
+                embed_dim=settings.embed_dim,
+                num_heads=settings.num_heads,
+                num_layers=settings.num_layers,
+                dropout=settings.dropout,
+                positions=settings.positions,
+                pooling=settings.pooling,
+            )
+        )
+
+    def _load_model(self, folder: Path) -> nn.Module:
+        return SequenceClassifier.from_pretrained(folder)
+
+    def _numbers(self, texts: Sequence[str]) -> list[list[int]]:
+        """Return the tokens of each text; an empty text is one unknown token."""
+        return [self.tokenizer_.encode(text)[: self.settings.max_length] or [UNKNOWN] for text in texts]
+
+    def _encode(self, examples: Sequence[LabelledText]) -> tuple[list[int], MakeBatch]:
+        rows = self._numbers([example.text for example in examples])
+        targets = self._targets(examples)
+
+        def batch(indices: NDArray[np.int64], random: np.random.Generator) -> tuple[Tensor, ...]:
+            tokens, lengths = padded([rows[i] for i in indices])
+            hidden = torch.from_numpy(random.random(tuple(tokens.shape)) < self.settings.hide_tokens)
+            return tokens.masked_fill(hidden & (tokens > UNKNOWN), UNKNOWN), lengths, targets[torch.from_numpy(indices)]
+
+        return [len(row) for row in rows], batch
+
+    def _targets(self, examples: Sequence[LabelledText]) -> Tensor:
+        """Return the share of each label in each text: (N, labels)."""
+        number = {label: index for index, label in enumerate(self.labels_)}
+        targets = torch.zeros(len(examples), len(self.labels_))
+        for row, example in zip(targets, examples, strict=True):
+            row[[number[label] for label in example.labels]] = 1
+        return targets
+
+    def _loss(self, model: nn.Module, batch: Any) -> tuple[Tensor, Tensor]:
+        tokens, lengths, targets = batch
+        scores = model(tokens, lengths).float()
+        smooth = self.settings.label_smoothing
+        if self.several_:
+            loss = F.binary_cross_entropy_with_logits(scores, targets * (1 - smooth) + smooth / 2, reduction="sum")
+        else:
+            loss = F.cross_entropy(scores, targets, label_smoothing=smooth, reduction="sum")
+        return loss, torch.tensor(len(tokens))
+
+    def _inputs(self, examples: Sequence[LabelledText]) -> Sequence[Any]:
+        return [example.text for example in examples]
+
+    def _checked(self, inputs: Sequence[Any]) -> Sequence[Any]:
+        if isinstance(inputs, str):
+            raise ArgumentError("predict takes a list of texts; put the text into a list.")
+        return inputs
+
+    @torch.no_grad()
+    def _answers(self, model: nn.Module, inputs: Sequence[Any]) -> list[Verdict]:
+        rows = self._numbers(inputs)
+        device = next(model.parameters()).device
+        scores = torch.zeros(len(rows), len(self.labels_))
+        for group in by_length([len(row) for row in rows], at_once=8192):
+            tokens, lengths = padded([rows[i] for i in group])
+            scores[group] = model(tokens.to(device), lengths.to(device)).float().cpu()
+        shares = scores.sigmoid() if self.several_ else scores.softmax(-1)
+        return [self._verdict(row) for row in shares.tolist()]
+
+    def _attention(self, model: nn.Module, one: Any) -> Attention:
+        numbers = self._numbers([one])
+        pieces = [one[start:stop] for start, stop in self.tokenizer_.pieces(one)][: len(numbers[0])]
+        tokens, lengths = padded(numbers)
+        _, weights = model(tokens, lengths, need_weights=True)
+        front = ["[class]"] if self.settings.pooling == "class" else []
+        return Attention(weights, tuple(front + (pieces or ["?"])))
+
+    def _verdict(self, shares: list[float]) -> Verdict:
+        best = self.labels_[max(range(len(shares)), key=lambda i: shares[i])]
+        chosen = [label for label, share in zip(self.labels_, shares, strict=True) if share > 0.5]
+        if not self.several_ or (not chosen and self.always_one_):
+            chosen = [best]
+        return Verdict(tuple(chosen), dict(zip(self.labels_, shares, strict=True)))
+
+    def _figures(self, examples: Sequence[LabelledText], answers: Sequence[Verdict]) -> dict[str, float]:
+        return classification_scores(
+            [example.labels for example in examples], [answer.labels for answer in answers]
+        ).figures()
+
+    def _baseline(
+        self, train_examples: Sequence[LabelledText], examples: Sequence[LabelledText]
+    ) -> tuple[str, dict[str, float]]:
+        baseline = TfidfLogisticRegression.fit(train_examples)
+        answers = baseline.predict([example.text for example in examples])
+        return baseline.name, classification_scores([example.labels for example in examples], answers).figures()
+
+    def _state(self) -> dict[str, Any]:
+        return {
+            "labels": self.labels_,
+            "several": self.several_,
+            "always_one": self.always_one_,
+            "tokenizer": self.tokenizer_.to_dict(),
+        }
+
+    def _restore(self, state: dict[str, Any]) -> None:
+        self.labels_ = list(state["labels"])
+        self.several_, self.always_one_ = bool(state["several"]), bool(state["always_one"])
+        self.tokenizer_ = Tokenizer.from_dict(state["tokenizer"])

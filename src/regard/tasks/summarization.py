@@ -1,0 +1,40 @@
+"""Summaries: a long text becomes a short one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+from ..corpora import TextPair
+from ._sequence_to_sequence import PairSettings, PairTask
+from .baselines import FirstWords
+from .metrics import rouge_scores
+
+__all__ = ["Summarization", "SummarizationSettings"]
+
+
+@dataclass(frozen=True)
+class SummarizationSettings(PairSettings):
+    """Size of the model, how text becomes tokens, and how summaries are searched for."""
+
+    max_target: int = 48
+    """Tokens of a summary that are learnt or written."""
+
+
+class Summarization(PairTask):
+    """Writes a summary of each text."""
+
+    name: ClassVar[str] = "summarization"
+    headline: ClassVar[str] = "rouge_l"
+    Settings = SummarizationSettings
+
+    def _figures(self, examples: Sequence[TextPair], answers: Sequence[str]) -> dict[str, float]:
+        return rouge_scores([example.target for example in examples], answers).figures()
+
+    def _baseline(
+        self, train_examples: Sequence[TextPair], examples: Sequence[TextPair]
+    ) -> tuple[str, dict[str, float]]:
+        baseline = FirstWords.fit(train_examples)
+        answers = baseline.predict([example.source for example in examples])
+        return baseline.name, self._figures(examples, answers)

@@ -1,0 +1,40 @@
+"""Translation: a text becomes its like in another language, or in another form."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+from ..corpora import TextPair
+from ._sequence_to_sequence import PairSettings, PairTask
+from .baselines import NearestSource
+from .metrics import translation_scores
+
+__all__ = ["Translation", "TranslationSettings"]
+
+
+@dataclass(frozen=True)
+class TranslationSettings(PairSettings):
+    """Size of the model, how text becomes tokens, and how translations are searched for."""
+
+    max_source: int = 128
+    """Tokens of a source that are read; what lies beyond is cut."""
+
+
+class Translation(PairTask):
+    """Writes a translation of each text."""
+
+    name: ClassVar[str] = "translation"
+    headline: ClassVar[str] = "bleu"
+    Settings = TranslationSettings
+
+    def _figures(self, examples: Sequence[TextPair], answers: Sequence[str]) -> dict[str, float]:
+        return translation_scores([example.target for example in examples], answers).figures()
+
+    def _baseline(
+        self, train_examples: Sequence[TextPair], examples: Sequence[TextPair]
+    ) -> tuple[str, dict[str, float]]:
+        baseline = NearestSource.fit(train_examples)
+        answers = baseline.predict([example.source for example in examples])
+        return baseline.name, self._figures(examples, answers)

@@ -1,0 +1,40 @@
+"""Training in plain PyTorch: one loop for one process or many, exact resume, no pickle.
+
+`train(model, objective, settings, folder=...)` is all of it; `objective` brings the examples, their
+loss and their evaluation, so this room knows nothing of tasks.
+"""
+
+from .checkpoint import CheckpointError
+from .events import Ended, Evaluated, Event, Listener, Saved, SkippedCheckpoint, Started, Stepped
+from .listeners import CsvLog, CurvePicture, TensorBoardLog, draw_curves
+from .loop import DivergedError, Objective, TrainingResult, train
+from .order import DataOrder
+from .settings import Batches, Budget, Checkpoints, Evaluation, Machine, Optimizer, TrainingSettings
+
+__all__ = [
+    "Batches",
+    "Budget",
+    "CheckpointError",
+    "Checkpoints",
+    "CsvLog",
+    "CurvePicture",
+    "DataOrder",
+    "DivergedError",
+    "Ended",
+    "Evaluated",
+    "Evaluation",
+    "Event",
+    "Listener",
+    "Machine",
+    "Objective",
+    "Optimizer",
+    "Saved",
+    "SkippedCheckpoint",
+    "Started",
+    "Stepped",
+    "TensorBoardLog",
+    "TrainingResult",
+    "TrainingSettings",
+    "draw_curves",
+    "train",
+]

@@ -1,0 +1,189 @@
+"""Checkpoints on disk: whole or not there at all, and never trusted unseen.
+
+A checkpoint is a folder `step-000000123` of safetensors and JSON. It is written under another name,
+every file is flushed to the disk, and it is renamed when nothing is missing. `manifest.json` holds
+the size and SHA-256 of each file; a checkpoint that does not agree with its own manifest is passed
+over for the one before it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import shutil
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import safetensors
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from ..errors import RegardError
+
+__all__ = ["CheckpointError", "Checkpoints"]
+
+FORMAT = 1
+MANIFEST = "manifest.json"
+STATE = "state.json"
+TENSORS = "tensors.safetensors"
+NAME = re.compile(r"step-(\d{9})")
+
+
+class CheckpointError(RegardError, RuntimeError):
+    """A checkpoint could not be written, read, or does not belong to this run."""
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A checkpoint that agrees with its manifest."""
+
+    path: Path
+    step: int
+    state: dict[str, Any]
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Read the tensors of a run that was not sharded."""
+        return load_file(self.path / TENSORS)
+
+
+class Checkpoints:
+    """The checkpoints of one run, in one folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def path(self, step: int) -> Path:
+        """Return where the checkpoint of a step lies."""
+        return self.folder / f"step-{step:09d}"
+
+    def unfinished(self, step: int) -> Path:
+        """Return where the checkpoint of a step lies while it is written."""
+        return self.folder / f"unfinished-{step:09d}"
+
+    def steps(self) -> list[int]:
+        """Return the steps that checkpoints are there of, whole or torn, newest first."""
+        if not self.folder.is_dir():
+            return []
+        found = (NAME.fullmatch(entry.name) for entry in self.folder.iterdir() if entry.is_dir())
+        return sorted((int(match[1]) for match in found if match), reverse=True)
+
+    def newest(self, skipped: Callable[[Path, str], None]) -> Checkpoint | None:
+        """Return the newest checkpoint that is whole; tell `skipped` of each that is not."""
+        for step in self.steps():
+            try:
+                return self.read(step)
+            except CheckpointError as error:
+                skipped(self.path(step), str(error))
+        return None
+
+    def read(self, step: int) -> Checkpoint:
+        """Return the checkpoint of a step.
+
+        Raises:
+            CheckpointError: it is not what its manifest says.
+        """
+        path = self.path(step)
+        try:
+            manifest = json.loads((path / MANIFEST).read_bytes())
+            if manifest["format"] != FORMAT:
+                raise CheckpointError(f"{path} has format {manifest['format']}; this version reads {FORMAT}.")
+            files = {str(name): (int(size), str(digest)) for name, (size, digest) in manifest["files"].items()}
+            if digest_of_listing(files) != manifest["digest"]:
+                raise CheckpointError(f"{path / MANIFEST} is damaged.")
+            for name, (size, digest) in files.items():
+                check_file(path / name, size, digest)
+            state = json.loads((path / STATE).read_bytes())
+            if state["step"] != step:
+                raise CheckpointError(f"{path} holds step {state['step']}.")
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+            raise CheckpointError(f"{path} cannot be read: {type(error).__name__}: {error}.") from error
+        return Checkpoint(path, step, state)
+
+    @contextmanager
+    def writing(self, step: int) -> Iterator[Path]:
+        """Give a new folder to write into; when the block ends without error it is the step's checkpoint.
+
+        Raises:
+            CheckpointError: the disk refused; checkpoints that were there before are untouched.
+        """
+        unfinished = self.unfinished(step)
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            shutil.rmtree(unfinished, ignore_errors=True)
+            unfinished.mkdir()
+            yield unfinished
+            _write_manifest(unfinished)
+            if self.path(step).exists():  # a torn one of the same step: it was passed over when reading
+                shutil.rmtree(self.path(step))
+            unfinished.rename(self.path(step))
+            _flush(self.folder)
+        except (OSError, safetensors.SafetensorError) as error:
+            shutil.rmtree(unfinished, ignore_errors=True)
+            raise CheckpointError(
+                f"The checkpoint of step {step} could not be written to {self.folder}: {error}. "
+                "Older checkpoints are untouched; make room and train again to go on from the newest."
+            ) from error
+
+    def clean(self, keep: int, best: int | None) -> None:
+        """Remove all but the newest `keep` checkpoints and the best, and what was never finished."""
+        for step in self.steps()[keep:]:
+            if step != best:
+                shutil.rmtree(self.path(step), ignore_errors=True)
+        for entry in self.folder.glob("unfinished-*"):
+            shutil.rmtree(entry, ignore_errors=True)
+
+
+def write_state(folder: Path, state: Mapping[str, Any]) -> None:
+    """Write what is not a tensor."""
+    (folder / STATE).write_text(json.dumps(state, indent=1), encoding="utf-8")
+
+
+def write_tensors(folder: Path, tensors: Mapping[str, Tensor]) -> None:
+    """Write tensors; those that share memory are written one by one."""
+    save_file({name: tensor.detach().contiguous() for name, tensor in tensors.items()}, folder / TENSORS)
+
+
+def check_file(path: Path, size: int, digest: str) -> None:
+    """Raise unless a file has this size and SHA-256."""
+    found = path.stat().st_size
+    if found != size:
+        raise CheckpointError(f"{path} has {found} bytes, {size} were written.")
+    if _digest(path) != digest:
+        raise CheckpointError(f"{path} is not what was written.")
+
+
+def digest_of_listing(files: Mapping[str, tuple[int, str]]) -> str:
+    """Return a digest of the manifest's own lines."""
+    listing = json.dumps(sorted((name, size, digest) for name, (size, digest) in files.items()))
+    return hashlib.sha256(listing.encode()).hexdigest()
+
+
+def _write_manifest(folder: Path) -> None:
+    files = {}
+    for path in sorted(folder.rglob("*")):
+        if path.is_file():
+            _flush(path)
+            files[str(path.relative_to(folder))] = (path.stat().st_size, _digest(path))
+    text = json.dumps({"format": FORMAT, "files": files, "digest": digest_of_listing(files)}, indent=1)
+    (folder / MANIFEST).write_text(text, encoding="utf-8")
+    _flush(folder / MANIFEST)
+    _flush(folder)
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _flush(path: Path) -> None:
+    """Make sure that a file, or a folder's list of names, is on the disk."""
+    number = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(number)
+    finally:
+        os.close(number)

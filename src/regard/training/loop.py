@@ -1,0 +1,354 @@
+"""The one training loop.
+
+What a step learns from, and the random numbers of each forward pass, are pure functions of the seed
+and the step. So a run that was killed and goes on from a checkpoint ends with the same weights, to
+the bit, as one that nothing disturbed; and memory or the number of processes change a step's sums
+by rounding only.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from ..errors import ArgumentError, RegardError
+from .distributed import Group, Wrapped, group
+from .events import Ended, Evaluated, Event, Listener, Started, Stepped, StoppedBy
+from .optimizer import average_and_clip, make_optimizer
+from .order import DataOrder, check_lengths, split
+from .randomness import kept, start_stream
+from .schedule import learning_rate, progress, total_steps
+from .settings import TrainingSettings
+from .signals import Signals
+from .store import Progress, Store
+
+__all__ = ["DivergedError", "Objective", "TrainingResult", "train"]
+
+
+class DivergedError(RegardError, ArithmeticError):
+    """The loss or the gradients became infinite or no number."""
+
+
+class Objective(Protocol):
+    """What training asks of a task."""
+
+    lengths: Sequence[int]
+    """Tokens of each training example."""
+
+    def batch(self, indices: NDArray[np.int64], random: np.random.Generator) -> Any:
+        """Return some examples as CPU tensors, alone or in a tuple, list or dict; random numbers come from `random`."""
+        ...
+
+    def loss(self, model: nn.Module, batch: Any) -> tuple[Tensor, Tensor]:
+        """Return the sum of the losses of a batch, and the number of tokens (or examples) they are of."""
+        ...
+
+    def evaluate(self, model: nn.Module) -> Mapping[str, float]:
+        """Return the figures of a model that is in evaluation mode."""
+        ...
+
+
+@dataclass(frozen=True)
+class TrainingResult:
+    """How training ended."""
+
+    step: int
+    """Steps that were done."""
+    seconds: float
+    """Seconds that they took, evaluations included, summed over resumed runs."""
+    stopped_by: StoppedBy
+    """`budget`, `patience`, or the name of a signal."""
+    best_step: int | None
+    """The step whose weights the model has now; None where nothing was evaluated."""
+    figures: Mapping[str, float]
+    """The figures of that step."""
+    writes: bool
+    """Whether this process is the one that writes files."""
+
+    @property
+    def finished(self) -> bool:
+        """Whether training came to its own end, and was not stopped by a signal."""
+        return self.stopped_by in ("budget", "patience")
+
+
+def train(
+    model: nn.Module,
+    objective: Objective,
+    settings: TrainingSettings,
+    *,
+    folder: Path | None = None,
+    listeners: Iterable[Listener] = (),
+) -> TrainingResult:
+    """Train a model, in place, and leave it with the best weights that were found.
+
+    Started by `torchrun`, the processes share the work: each has a copy of the model (DDP), or a
+    share of it (`settings.machine.shard`, FSDP2). Ctrl-C and SIGTERM finish the step, save, and
+    return.
+
+    Args:
+        model: The model to train; a seed that makes its first weights is the caller's.
+        objective: The examples, their loss, and how to evaluate.
+        settings: All else.
+        folder: Where checkpoints go. If it holds some of this run, training goes on from the newest
+            that is whole. Without a folder nothing is written.
+        listeners: Called with each event, in the first process only.
+
+    Raises:
+        ArgumentError: there are no examples, one does not fit, or the evaluation lacks the metric.
+        DivergedError: a loss that is not finite; the checkpoints stay.
+        CheckpointError: the folder belongs to another run, or the disk refuses.
+    """
+    with ExitStack() as stack:
+        processes = stack.enter_context(group(settings.machine.device))
+        stack.enter_context(kept())
+        heard = tuple(listeners) if processes.first else ()
+        run = _Run(model, objective, settings, processes, folder, heard)
+        stack.enter_context(run.store.locked())
+        signals = stack.enter_context(Signals())
+        return run.whole(signals)
+
+
+class _Run:
+    """One run on one process."""
+
+    def __init__(
+        self,
+        model: nn.Module,
+        objective: Objective,
+        settings: TrainingSettings,
+        processes: Group,
+        folder: Path | None,
+        listeners: Sequence[Listener],
+    ) -> None:
+        self.settings, self.objective, self.processes, self.listeners = settings, objective, processes, listeners
+        self.order = DataOrder(objective.lengths, settings.batches.tokens_per_step, settings.batches.seed)
+        check_lengths(self.order.lengths, settings.batches.tokens_at_once)
+        self.total = total_steps(settings.budget, self.order.steps_per_epoch)
+        self.model = model
+        machine = settings.machine
+        self.wrapped = Wrapped(model, objective.loss, processes, shard=machine.shard, compiled=machine.compile)
+        self.optimizer = make_optimizer(self.wrapped.model, settings.optimizer)
+        self.store = Store(
+            folder, self.wrapped.model, self.optimizer, processes, settings, self.order.fingerprint(), self.tell
+        )
+        self.progress = Progress()
+
+    def tell(self, event: Event) -> None:
+        """Tell every listener."""
+        for listener in self.listeners:
+            listener(event)
+
+    def whole(self, signals: Signals) -> TrainingResult:
+        """Train from the newest checkpoint, or from the start, to the end."""
+        self.progress = self.store.resume()
+        learning = sum(weight.numel() for weight in self.model.parameters() if weight.requires_grad)
+        self.tell(
+            Started(
+                self.progress.step,
+                self.total,
+                self.order.steps_per_epoch,
+                len(self.order.lengths),
+                learning,
+                self.processes.size,
+            )
+        )
+        stopped = self._steps(signals)
+        if self.progress.saved_step != self.progress.step:
+            self._save()
+        if stopped in ("budget", "patience"):
+            self.store.take_best(self.progress)
+        self.store.hand_back(self.model)
+        best = self.progress.best_step
+        self.tell(Ended(self.progress.step, stopped, best))
+        self.model.eval()
+        return TrainingResult(
+            self.progress.step, self.progress.seconds, stopped, best, self.progress.best_figures, self.processes.first
+        )
+
+    def _steps(self, signals: Signals) -> StoppedBy:
+        """Do steps until something ends them."""
+        clock = _Clock(self.progress.seconds)
+        patience, checkpoints = self.settings.evaluation.patience, self.settings.checkpoints
+        saved_at = self.progress.seconds
+        while not self._over():
+            if patience is not None and self.progress.stale >= patience:
+                return "patience"
+            signal = self._step(clock, signals)
+            if self._evaluation_due():
+                clock.pause()
+                best = self._evaluate()
+                clock.go_on()
+                self.progress.seconds = self.processes.told(clock.seconds())
+                if best or self.store.folder is None:
+                    self._keep(best)
+                    saved_at = self.progress.seconds
+            due = checkpoints.save_every and self.progress.step % checkpoints.save_every == 0
+            late = checkpoints.save_minutes and self.progress.seconds - saved_at >= 60 * checkpoints.save_minutes
+            if (due or late or signal) and self.progress.saved_step != self.progress.step:
+                self._save()
+                saved_at = self.progress.seconds
+            if signal:
+                return signal
+        return "budget"
+
+    def _over(self) -> bool:
+        minutes = self.settings.budget.minutes
+        by_clock = minutes is not None and self.progress.seconds >= 60 * minutes
+        return by_clock or (self.total is not None and self.progress.step >= self.total)
+
+    def _used(self, step: float) -> float:
+        """Return how much of the budget is used when so many steps are done."""
+        return progress(step, self.total, self.progress.seconds, self.settings.budget.minutes)
+
+    def _step(self, clock: _Clock, signals: Signals) -> StoppedBy | None:
+        """Do one step; return the signal that any process was sent."""
+        number, processes = self.progress.step, self.processes
+        lr = learning_rate(self._used(number + 0.5), self.settings.optimizer)
+        for part in self.optimizer.param_groups:
+            part["lr"] = lr
+        loss, count = self._passes(number)
+        shared = processes.gathered([loss, count, clock.seconds(), float(signals.received)])
+        loss, count = float(shared[:, 0].sum()), float(shared[:, 1].sum())
+        weights = self.wrapped.model.parameters()
+        norm = average_and_clip(weights, processes.size / count, self.settings.optimizer.clip)
+        if not math.isfinite(loss) or not math.isfinite(norm):
+            what = "loss" if not math.isfinite(loss) else "norm of the gradients"
+            raise DivergedError(
+                f"The {what} of step {number + 1} is {loss if what == 'loss' else norm}; nothing was learnt from that "
+                "step and the checkpoints before it are whole. Lower the learning rate, lengthen the warm-up, or look "
+                "for inputs that are not finite."
+            )
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        done = number + 1
+        self.progress.step, self.progress.seconds = done, float(shared[0, 2])
+        self.tell(
+            Stepped(
+                step=done,
+                epoch=done / self.order.steps_per_epoch,
+                loss=loss / count,
+                norm=norm,
+                lr=lr,
+                tokens=int(count),
+                seconds=self.progress.seconds,
+                tokens_per_second=clock.speed(count),
+                seconds_left=clock.left(self._used(done)),
+            )
+        )
+        return Signals.name(int(shared[:, 3].max()))
+
+    def _passes(self, step: int) -> tuple[float, float]:
+        """Do this process's forward and backward passes of a step; return loss and count, summed."""
+        processes, batches = self.processes, self.settings.batches
+        parts = split(self.order.examples(step), self.order.lengths, batches.tokens_at_once, processes.size)
+        own = range(processes.rank, len(parts), processes.size)
+        loss = count = 0.0
+        self.wrapped.model.train()
+        for part in own:
+            with self.wrapped.gathers(last=part == own[-1]):
+                some, tokens = self._pass(step, part, parts[part], spare=parts[0])
+            loss, count = loss + some, count + tokens
+        return loss, count
+
+    def _pass(self, step: int, part: int, indices: NDArray[np.int64], spare: NDArray[np.int64]) -> tuple[float, float]:
+        """Do one forward and backward pass; one without examples does another's, for nothing."""
+        random = np.random.default_rng([self.settings.batches.seed, step, part])
+        batch = moved(self.objective.batch(indices if len(indices) else spare[:1], random), self.processes.device)
+        start_stream(self.settings.batches.seed, step, part)
+        half = self.settings.machine.precision == "bf16"
+        with torch.autocast(self.processes.device.type, torch.bfloat16, enabled=half):
+            loss, count = self.wrapped.call(batch)
+        if not len(indices):
+            (loss * 0.0).backward()
+            return 0.0, 0.0
+        loss.backward()
+        return float(loss.detach()), float(count)
+
+    def _evaluation_due(self) -> bool:
+        every = self.settings.evaluation.evaluate_every or self.order.steps_per_epoch
+        return self.progress.step % every == 0 or self._over()
+
+    def _evaluate(self) -> bool:
+        """Evaluate; return whether the model is the best so far."""
+        judge = self.settings.evaluation
+        figures: dict[str, float] = {}
+        self.store.hand_back(self.model)  # a shared-out model is evaluated whole
+        if self.processes.first:
+            self.model.eval()
+            with kept(), torch.no_grad():
+                figures = {name: float(value) for name, value in self.objective.evaluate(self.model).items()}
+        figures = self.processes.told(figures)
+        if judge.metric not in figures:
+            raise ArgumentError(
+                f"The metric {judge.metric!r} is not among what the evaluation returned: "
+                f"{', '.join(figures) or 'nothing'}."
+            )
+        best = self.progress.judge(figures, judge)
+        self.tell(Evaluated(self.progress.step, self.progress.step / self.order.steps_per_epoch, figures, best))
+        return best
+
+    def _keep(self, best: bool) -> None:
+        if self.store.folder is not None:
+            self._save()
+        elif best:
+            self.store.remember()
+
+    def _save(self) -> None:
+        self.store.save(self.progress)
+
+
+class _Clock:
+    """Seconds of a run over all its lives, and the speed of its last steps."""
+
+    def __init__(self, before: float) -> None:
+        self._start = time.monotonic() - before
+        self._last = time.monotonic()
+        self._share: tuple[float, float] | None = None
+        self._speed = 0.0
+
+    def seconds(self) -> float:
+        return time.monotonic() - self._start
+
+    def pause(self) -> None:
+        self._paused = time.monotonic()
+
+    def go_on(self) -> None:
+        self._last += time.monotonic() - self._paused
+
+    def speed(self, tokens: float) -> float:
+        """Return tokens per second, smoothed over about ten steps."""
+        now = time.monotonic()
+        latest = tokens / max(now - self._last, 1e-9)
+        self._last = now
+        self._speed = latest if not self._speed else 0.9 * self._speed + 0.1 * latest
+        return self._speed
+
+    def left(self, share: float) -> float:
+        """Return the seconds that are left when a share of the budget is used, by the pace of this life."""
+        now = time.monotonic()
+        if self._share is None or share <= self._share[0]:
+            self._share = self._share or (share, now)
+            return math.nan if share < 1 else 0.0
+        first, since = self._share
+        return (now - since) / (share - first) * (1 - share)
+
+
+def moved(batch: Any, device: torch.device) -> Any:
+    """Return a batch on a device: tensors, alone or in tuples, lists and dicts."""
+    if isinstance(batch, Tensor):
+        return batch.to(device)
+    if isinstance(batch, dict):
+        return {name: moved(value, device) for name, value in batch.items()}
+    if isinstance(batch, tuple | list):
+        return type(batch)(moved(value, device) for value in batch)
+    return batch

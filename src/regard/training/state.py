@@ -1,0 +1,103 @@
+"""A run's weights and the optimizer's memory as named tensors, there and back, sharded or not."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch.distributed.checkpoint.hf_storage import HuggingFaceStorageReader, HuggingFaceStorageWriter
+from torch.distributed.checkpoint.state_dict_loader import load
+from torch.distributed.checkpoint.state_dict_saver import save as save_together
+
+from .checkpoint import Checkpoint, CheckpointError, write_tensors
+
+MODEL, OPTIMIZER = "model.", "optimizer."
+
+
+def save(folder: Path, model: nn.Module, optimizer: torch.optim.Optimizer, *, sharded: bool, first: bool) -> None:
+    """Write weights and the optimizer's memory; every process of a sharded run takes part.
+
+    A sharded run writes through torch's distributed checkpoints, each process its own share, as
+    safetensors and JSON.
+    """
+    if sharded:
+        writer = HuggingFaceStorageWriter(str(folder), save_distributed=True)
+        save_together({**weights(model), **memory(model, optimizer)}, storage_writer=writer)
+    elif first:
+        write_tensors(folder, {**weights(model), **memory(model, optimizer)})
+
+
+def restore(
+    checkpoint: Checkpoint, model: nn.Module, optimizer: torch.optim.Optimizer | None, *, sharded: bool
+) -> None:
+    """Give a model, and its optimizer if there is one, the state of a checkpoint.
+
+    Raises:
+        CheckpointError: it is of another model, or sharded where this run is not or the other way.
+    """
+    if checkpoint.state["sharded"] != sharded:
+        was, now = ("sharded", "is not") if checkpoint.state["sharded"] else ("not sharded", "is")
+        raise CheckpointError(f"{checkpoint.path} is of a run that was {was}; this one {now}. Go on as it was begun.")
+    wanted = weights(model) if optimizer is None else {**weights(model), **memory(model, optimizer)}
+    if sharded:
+        load(wanted, storage_reader=HuggingFaceStorageReader(str(checkpoint.path)))  # in place
+        return
+    found = {name: tensor for name, tensor in checkpoint.tensors().items() if optimizer or name.startswith(MODEL)}
+    _check_same(checkpoint.path, found, wanted)
+    with torch.no_grad():
+        for name, tensor in wanted.items():
+            tensor.copy_(found[name])
+
+
+def weights(model: nn.Module) -> dict[str, Tensor]:
+    """Return the weights and buffers of a model, each once even where layers share it."""
+    seen: set[int] = set()
+    named = {}
+    for name, tensor in model.state_dict(keep_vars=True).items():
+        if id(tensor) not in seen:
+            seen.add(id(tensor))
+            named[MODEL + name] = tensor.detach()
+    return named
+
+
+def memory(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+    """Return AdamW's memory of each weight; what it has not begun to remember is begun with zeros."""
+    named = {}
+    for name, weight in model.named_parameters():
+        if not weight.requires_grad:
+            continue
+        state = optimizer.state[weight]
+        if not state:
+            state["step"] = torch.zeros((), dtype=torch.float32, device=weight.device)
+            state["exp_avg"] = torch.zeros_like(weight.detach())
+            state["exp_avg_sq"] = torch.zeros_like(weight.detach())
+        named.update({f"{OPTIMIZER}{name}.{part}": tensor for part, tensor in state.items()})
+    return named
+
+
+def whole(model: nn.Module) -> dict[str, Tensor]:
+    """Return every weight whole and on the CPU; every process of a sharded run takes part."""
+    tensors = {name.removeprefix(MODEL): tensor for name, tensor in weights(model).items()}
+    return {
+        name: (tensor.full_tensor() if hasattr(tensor, "full_tensor") else tensor).cpu().clone()
+        for name, tensor in tensors.items()
+    }
+
+
+def give(model: nn.Module, named: dict[str, Tensor]) -> None:
+    """Give a model the weights that `whole` returned."""
+    with torch.no_grad():
+        for name, tensor in weights(model).items():
+            tensor.copy_(named[name.removeprefix(MODEL)])
+
+
+def _check_same(path: Path, found: dict[str, Tensor], wanted: dict[str, Tensor]) -> None:
+    different = sorted(set(found) ^ set(wanted)) or sorted(
+        name for name in wanted if found[name].shape != wanted[name].shape
+    )
+    if different:
+        raise CheckpointError(
+            f"{path} is of another model: {different[0]} does not fit, nor do {len(different) - 1} others. "
+            "Train in another folder, or with the model that this one was begun with."
+        )

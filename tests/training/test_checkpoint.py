@@ -1,0 +1,166 @@
+"""Checkpoints: what the disk, or time, may do to them."""
+
+from __future__ import annotations
+
+import random
+import resource
+import shutil
+import subprocess
+import sys
+import warnings
+from pathlib import Path
+
+import pytest
+import torch
+
+from regard.training import CheckpointError, SkippedCheckpoint, train
+from regard.training.checkpoint import Checkpoints, write_state, write_tensors
+
+from .small import Copying, digest, reader, settings
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """A run that was stopped with two checkpoints, and the digest of the weights it should end with."""
+    folder = tmp_path_factory.mktemp("run")
+    train(reader(), Copying(), settings(epochs=2), folder=folder)
+    model = reader()
+    train(model, Copying(), settings(epochs=2))
+    return folder, digest(model)
+
+
+def damaged(folder: Path, chance: random.Random) -> str:
+    """Cut or flip one file of the newest checkpoint; return what was done."""
+    newest = max(folder.glob("step-*"))
+    path = chance.choice(sorted(newest.iterdir()))
+    contents = bytearray(path.read_bytes())
+    if chance.random() < 0.5:
+        size = chance.randrange(len(contents))
+        path.write_bytes(contents[:size])
+        return f"{path.name} cut to {size} bytes"
+    place, bit = chance.randrange(len(contents)), chance.randrange(8)
+    contents[place] ^= 1 << bit
+    path.write_bytes(contents)
+    return f"bit {bit} of byte {place} of {path.name} flipped"
+
+
+def test_no_damage_is_believed(run: tuple[Path, str], tmp_path: Path) -> None:
+    """200 times the newest checkpoint is cut or a bit of it flipped: the one before it is taken, or it still is right.
+
+    A flip of white space in the manifest changes nothing that is read, so such a checkpoint is whole.
+    """
+    folder, _ = run
+    steps = Checkpoints(folder).steps()
+    tensors = Checkpoints(folder).read(steps[0]).tensors()
+    passed_over = 0
+    for number in range(200):
+        copy = tmp_path / str(number)
+        shutil.copytree(folder, copy)
+        what = damaged(copy, random.Random(number))
+        reasons: list[str] = []
+        found = Checkpoints(copy).newest(lambda path, reason, reasons=reasons: reasons.append(reason))
+        assert found is not None, what
+        if found.step == steps[0]:
+            assert all(torch.equal(tensor, found.tensors()[name]) for name, tensor in tensors.items()), what
+        else:
+            assert reasons, what
+            passed_over += 1
+        shutil.rmtree(copy)
+    assert passed_over > 150
+
+
+@pytest.mark.parametrize("number", range(3))
+def test_training_goes_on_from_the_one_before(run: tuple[Path, str], tmp_path: Path, number: int) -> None:
+    """A torn checkpoint is passed over with a warning and an event, and the run ends as it should."""
+    folder, right = run
+    shutil.copytree(folder, tmp_path / "run")
+    newest = max((tmp_path / "run").glob("step-*"))
+    with (newest / "tensors.safetensors").open("r+b") as file:
+        file.truncate(100 * number)
+    events: list[object] = []
+    model = reader()
+    with pytest.warns(UserWarning, match="A checkpoint is passed over.*bytes"):
+        train(model, Copying(), settings(epochs=2), folder=tmp_path / "run", listeners=[events.append])
+    assert [event.path for event in events if isinstance(event, SkippedCheckpoint)] == [newest]
+    assert digest(model) == right
+
+
+def test_no_checkpoint_left(run: tuple[Path, str], tmp_path: Path) -> None:
+    """Where every checkpoint is torn, training warns of each and begins anew."""
+    folder, right = run
+    shutil.copytree(folder, tmp_path / "run")
+    for path in (tmp_path / "run").glob("step-*/state.json"):
+        path.unlink()
+    model = reader()
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        train(model, Copying(), settings(epochs=2), folder=tmp_path / "run")
+    assert len(caught) == len(list(folder.glob("step-*")))
+    assert digest(model) == right
+
+
+FULL = """
+import resource, sys
+from pathlib import Path
+from regard.training import CheckpointError, train
+from tests.training.small import Copying, reader, settings
+folder = Path(sys.argv[1])
+try:
+    resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[2]), -1))
+    train(reader(), Copying(), settings(epochs=2), folder=folder)
+except CheckpointError as error:
+    print(error)
+    sys.exit(3)
+"""
+
+
+@pytest.mark.parametrize("limit", [0, 100, 5_000])
+def test_disk_full(tmp_path: Path, limit: int) -> None:
+    """When the disk refuses, one error says so, older checkpoints stay, and with room the run goes on."""
+    train(reader(), Copying(), settings(epochs=2), folder=tmp_path)
+    for step in Checkpoints(tmp_path).steps()[:-1]:  # as if it had been stopped after the oldest
+        shutil.rmtree(Checkpoints(tmp_path).path(step))
+    before = Checkpoints(tmp_path).steps()
+    done = subprocess.run(
+        [sys.executable, "-c", FULL, str(tmp_path), str(limit)], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 3, done.stderr
+    assert "could not be written" in done.stdout
+    assert Checkpoints(tmp_path).steps() == before
+    assert not list(tmp_path.glob("unfinished-*"))
+    model, undisturbed = reader(), reader()
+    train(model, Copying(), settings(epochs=2), folder=tmp_path)
+    train(undisturbed, Copying(), settings(epochs=2))
+    assert digest(model) == digest(undisturbed)
+
+
+def test_an_error_while_writing_leaves_nothing(tmp_path: Path) -> None:
+    """A checkpoint that is begun and not finished is not there."""
+    checkpoints = Checkpoints(tmp_path)
+
+    def write_and_fail() -> None:
+        with checkpoints.writing(3) as folder:
+            write_tensors(folder, {"x": torch.ones(3)})
+            raise OSError(28, "No space left on device")
+
+    with pytest.raises(CheckpointError, match="No space left"):
+        write_and_fail()
+    assert list(tmp_path.iterdir()) == []
+    with checkpoints.writing(3) as folder:
+        write_tensors(folder, {"x": torch.ones(3)})
+        write_state(folder, {"step": 3, "sharded": False})
+    assert torch.equal(checkpoints.read(3).tensors()["x"], torch.ones(3))
+
+
+def test_another_model(tmp_path: Path) -> None:
+    """A checkpoint of a model of another shape is refused, with the weight that does not fit."""
+    train(reader(), Copying(), settings(epochs=1), folder=tmp_path)
+    other = reader()
+    other.scores = torch.nn.Linear(16, 13)
+    with pytest.raises(CheckpointError, match=r"another model: model\.scores"):
+        train(other, Copying(), settings(epochs=2), folder=tmp_path)
+
+
+def test_the_limit_is_this_process_s_own() -> None:
+    """The tests above limit their own child processes only."""
+    assert resource.getrlimit(resource.RLIMIT_FSIZE)[0] == resource.RLIM_INFINITY
