@@ -1,5 +1,6 @@
 """Tiles and numbers by key, against the matrix written out."""
 
+import itertools
 import json
 from typing import Any
 
@@ -165,7 +166,7 @@ def test_tokens_labels_words_as_bytes() -> None:
     text = tiles.block("tokens/0")
     offsets = numbers(tiles.block("offsets/0"), "u4", 6)
     assert text is not None
-    assert [text[a:b] for a, b in zip(offsets[:-1], offsets[1:], strict=True)] == [
+    assert [text[a:b] for a, b in itertools.pairwise(offsets)] == [
         token if isinstance(token, bytes) else token.encode() for token in tokens
     ]
     assert numbers(tiles.block("labels/0/0"), "i2", 5).tolist() == [0, -1, 1, 0, -1]

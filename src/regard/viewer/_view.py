@@ -151,13 +151,14 @@ class View:
         return widget(self.source)
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:
-        bundle: dict[str, Any] = {"text/plain": repr(self)}
+        bundle: dict[str, Any] = {}
         if importlib.util.find_spec("matplotlib") is not None and len(self.source.shown.maps) <= _MOST_LAYERS:
             bundle["image/png"] = _picture(self.figure(), "png")  # for renderers without scripts
         if importlib.util.find_spec("anywidget") is not None:
             made = self.widget()._repr_mimebundle_(include=include, exclude=exclude)
             if made is not None:
                 bundle.update(made[0] if isinstance(made, tuple) else made)
+        bundle["text/plain"] = repr(self)
         return bundle
 
 

@@ -85,10 +85,12 @@ def application(source: TileSource, token: str, host: str, port: int) -> Starlet
         is_json = key == "manifest" or key.startswith("measures/")
         return Response(found, media_type="application/json" if is_json else "application/octet-stream")
 
-    return Starlette(
+    app = Starlette(
         routes=[Route("/", front), Route("/regard.js", javascript), Route("/data/{key:path}", data)],
         middleware=[Middleware(_Gate, token=token, host=host, port=port)],
     )
+    app.router.redirect_slashes = False
+    return app
 
 
 class _Gate:
@@ -242,6 +244,7 @@ def _bound(host: str, port: int) -> socket.socket:
         listening = socket.socket(family, socket.SOCK_STREAM)
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listening.bind((host, port))
+        listening.listen(128)  # from here on a browser waits and is not refused
     except OSError as error:
         raise ArgumentError(f"Cannot listen on {host}:{port}: {error}. Give another --port, or 0.") from error
     return listening
