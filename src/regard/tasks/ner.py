@@ -26,8 +26,9 @@ from .metrics import entities, entity_scores
 
 __all__ = ["Entity", "NamedEntities", "NamedEntitySettings", "Sentence"]
 
-# The most frequent words are seldom names and carry the grammar: they are never hidden in training.
-NEVER_HIDDEN = 100
+# The most frequent words are seldom names and carry the grammar: so many, and at most this share of the
+# vocabulary, are never hidden in training.
+NEVER_HIDDEN, NEVER_HIDDEN_SHARE = 100, 0.05
 WORD = re.compile(r"\w+|[^\w\s]")
 
 
@@ -143,7 +144,7 @@ class NamedEntities(AnsweringTask[Sequence[TaggedWords], Sentence]):
         def batch(indices: NDArray[np.int64], random: np.random.Generator) -> tuple[Tensor, ...]:
             words, characters, lengths = self._stack([rows[i] for i in indices])
             tags, _ = padded([targets[i] for i in indices], fill=IGNORED)
-            rare = words >= NEVER_HIDDEN + 2
+            rare = words >= min(NEVER_HIDDEN, NEVER_HIDDEN_SHARE * len(self.words_)) + 2
             hidden = torch.from_numpy(random.random(tuple(words.shape)) < self.settings.hide_words)
             return words.masked_fill(rare & hidden, UNKNOWN), characters, lengths, tags
 
