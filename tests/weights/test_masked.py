@@ -43,6 +43,23 @@ def test_visible_keys(case: Case) -> None:
     assert torch.equal(weights.visible_keys(), (~_hidden(case)).sum(-1))
 
 
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+@pytest.mark.parametrize(("cell", "rows", "columns"), [(1, None, None), ((5, 8), None, None), (4, (3, 30), (7, 53))])
+def test_uniform(case: Case, cell: int | tuple[int, int], rows: tuple[int, int], columns: tuple[int, int]) -> None:
+    """Even attention over the visible keys, pooled as the weights are."""
+    _, weights = case.call()
+    r, c = slice(*(rows or (0, case.sizes[2]))), slice(*(columns or (0, case.sizes[3])))
+    down, across = cell if isinstance(cell, tuple) else (cell, cell)
+    seen = (~_hidden(case)).double()
+    even = torch.nan_to_num(seen / seen.sum(-1, keepdim=True))[:, :, r, c]
+    expected = [
+        torch.stack([block.sum(-1).mean(-1) for block in strip.split(across, 3)], -1) for strip in even.split(down, 2)
+    ]
+    found = weights.uniform(cell, rows=r, columns=c)
+    if found.numel():
+        assert torch.allclose(found.double(), torch.stack(expected, 2), rtol=1e-6, atol=1e-7)
+
+
 def test_ranks_and_errors() -> None:
     """Leading dimensions follow the call; a cell of no tokens is refused."""
     q = torch.randn(6, 4)

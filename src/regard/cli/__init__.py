@@ -103,6 +103,8 @@ def _parse(words: list[str]) -> Command:
             '`pip install "regard[train]"`; plain `regard doctor` runs without it.'
         ) from None
     found: Any = COMMANDS[words[0]].load()
+    if words[0] == "demo" and (len(words) == 1 or (words[1].startswith("-") and words[1] not in ("-h", "--help"))):
+        words.insert(1, "ner")
     if isinstance(found, dict):
         group: Command = tyro.extras.subcommand_cli_from_dict(found, prog=f"regard {words[0]}", args=words[1:])
         return group

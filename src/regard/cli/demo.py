@@ -38,6 +38,8 @@ class Plan:
     task: type[Task[Any, Any]]
     data: Callable[[], Split[Any]]
     minutes: float
+    tested: int | None = None
+    """Test examples that are looked at unless the user says otherwise; writing texts is slow."""
     changes: dict[str, Any] = dataclasses.field(default_factory=dict)
 
     def settings(self, minutes: float) -> TaskSettings:
@@ -53,9 +55,15 @@ class Plan:
 PLANS = {
     "ner": Plan(NamedEntities, corpora.code_entities, 1.9),
     "sentiment": Plan(Sentiment, corpora.opinions, 0.5),
-    "summarization": Plan(Summarization, corpora.code_summaries, 4.0),
-    "translation": Plan(Translation, corpora.dates, 1.0, {"tokenizer": "characters", "beams": 1}),
-    "language_modeling": Plan(LanguageModeling, corpora.code_text, 3.0),
+    "summarization": Plan(Summarization, corpora.code_summaries, 4.0, 300, {"dev_limit": 50, "beams": 1}),
+    "translation": Plan(
+        Translation,
+        corpora.dates,
+        1.0,
+        500,
+        {"tokenizer": "characters", "beams": 1, "max_target": 16, "dev_limit": 100},
+    ),
+    "language_modeling": Plan(LanguageModeling, corpora.code_text, 3.0, None, {"tokenizer": "bytes"}),
     "image_classification": Plan(ImageClassification, corpora.digits, 0.7),
 }
 
@@ -74,7 +82,7 @@ class Demo:
     minutes: float | None = None
     """Minutes of training; each task has its own measure."""
     limit: int | None = None
-    """Use so many test examples; all unless given."""
+    """Use so many test examples; each task has its own measure."""
     json: bool = False
     """Print one JSON object at the end, for scripts."""
 
@@ -86,7 +94,8 @@ class Demo:
         split = self._split(plan)
         print(split.description, file=sys.stderr)
         task = plan.task(plan.settings(self.minutes or plan.minutes))
-        test = split.test if self.limit is None or name == "image_classification" else split.test[: self.limit]
+        limit = self.limit or plan.tested
+        test = split.test if limit is None or name == "image_classification" else split.test[:limit]
         status, evaluation = fit_and_judge(task, split.train, split.dev, test, out)
         if evaluation is None:
             return status

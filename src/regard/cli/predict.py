@@ -40,7 +40,8 @@ class Predict:
         inputs = self._inputs()
         if not inputs:
             raise ArgumentError("There is nothing to predict: give texts, --file, or lines on standard input.")
-        answers = task.predict(read_pictures(inputs, task.shape_) if isinstance(task, ImageClassification) else inputs)
+        given: Any = read_pictures(inputs, task.shape_) if isinstance(task, ImageClassification) else inputs
+        answers = task.predict(given)
         for given, answer in zip(inputs, answers, strict=True):
             print(json.dumps(_plain(given, answer), ensure_ascii=False) if self.json else _line(task, given, answer))
         return 0
@@ -114,7 +115,8 @@ def tagged(sentence: Sentence, labels: list[str], *, colour: bool) -> str:
     >>> tagged(Sentence(("Ada", "wrote"), ("B-person", "O")), ["person"], colour=False)
     '[Ada]person wrote'
     """
-    words, place = [], 0
+    words: list[str] = []
+    place = 0
     for entity in sentence.entities:
         words += sentence.words[place : entity.start]
         text = f"[{entity.text}]{entity.label}"

@@ -158,7 +158,9 @@ class PairTask(AnsweringTask[Sequence[TextPair], str]):
 
     def _pieces(self, numbers: Sequence[int]) -> tuple[str, ...]:
         """Return the text of each token; the special ones have names."""
-        return tuple(SPECIAL[number] if number < len(SPECIAL) else self.tokenizer_.decode([number]) for number in numbers)
+        return tuple(
+            SPECIAL[number] if number < len(SPECIAL) else self.tokenizer_.decode([number]) for number in numbers
+        )
 
     def _state(self) -> dict[str, Any]:
         return {"tokenizer": self.tokenizer_.to_dict()}

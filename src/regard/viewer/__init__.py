@@ -1,5 +1,6 @@
-"""Looking at attention: on paper (`static`), in a page, in a notebook."""
+"""Looking at attention: `view` for a notebook, a browser or a file; `static` for paper."""
 
 from . import static
+from ._view import View, view
 
-__all__ = ["static"]
+__all__ = ["View", "static", "view"]

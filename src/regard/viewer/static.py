@@ -228,13 +228,12 @@ def _side_name(side: str, given: Axis) -> str:
 
 def _write_numbers(panel: Axes, numbers: NDArray[np.float64], image: AxesImage, each: float) -> None:
     size = min(7.0, each * 20)
-    for (row, column), number in np.ndenumerate(numbers):
-        text = number_text(float(number))
+    colours = image.to_rgba(np.where(np.isfinite(numbers), np.maximum(numbers, 0.0), 0.0))
+    luminance = colours[..., :3] @ np.array([0.299, 0.587, 0.114])
+    for row, column in np.ndindex(*numbers.shape):
+        text = number_text(float(numbers[row, column]))
         if text:
-            r, g, b, _ = (
-                image.cmap(float(image.norm(max(float(number), 0.0)))) if np.isfinite(number) else (1.0, 1.0, 1.0, 1.0)
-            )
-            dark = 0.299 * r + 0.587 * g + 0.114 * b < 0.55
+            dark = luminance[row, column] < 0.55 and text != "NaN"
             panel.text(column, row, text, ha="center", va="center", fontsize=size, zorder=3,
                        color="white" if dark else "black")  # fmt: skip
 

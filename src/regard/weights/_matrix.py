@@ -11,7 +11,7 @@ from torch import Tensor
 from .._inputs import AttentionInputs, AttentionResult
 from ..errors import ArgumentError, ShapeError, TooLargeError, nearest
 from ._index import plan
-from ._masked import masked_cells, visible_keys
+from ._masked import masked_cells, uniform_cells, visible_keys
 from ._memory import free_bytes, readable_size
 from ._questions import Question, answer, full_precision
 from ._source import Index, SoftmaxSource, WeightSource
@@ -116,6 +116,11 @@ class AttentionWeights:
     def requires_grad(self) -> bool:
         """Whether gradients can flow from the weights into query, key or bias."""
         return self._source.requires_grad
+
+    @property
+    def map_cell(self) -> int:
+        """Tokens per side of a cell of the map that came with the call, which makes `pooled` free; 0 if none did."""
+        return 0 if self._source.map is None else self._source.map_cell
 
     @property
     def lse(self) -> Tensor:
@@ -297,6 +302,19 @@ class AttentionWeights:
         """
         _, _, queries, keys = self._source.shape
         cells = masked_cells(
+            self._source, _bounds(rows, queries, "rows"), _bounds(columns, keys, "columns"), _sides(cell)
+        )
+        return self._trim(cells)
+
+    def uniform(
+        self, cell: int | tuple[int, int] = 1, *, rows: slice | None = None, columns: slice | None = None
+    ) -> Tensor:
+        """Return what `pooled` would be if each query looked at all its visible keys alike; arguments as there.
+
+        `pooled / uniform` is the lift: how much more a cell gets than it would by its size. Float32, cost of `masked`.
+        """
+        _, _, queries, keys = self._source.shape
+        cells = uniform_cells(
             self._source, _bounds(rows, queries, "rows"), _bounds(columns, keys, "columns"), _sides(cell)
         )
         return self._trim(cells)

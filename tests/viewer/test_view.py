@@ -1,0 +1,108 @@
+"""`regard.view`: what it takes, which tokens go to which side, how it saves and shows itself."""
+
+from pathlib import Path
+
+import pytest
+
+import regard
+from regard import layers, view
+from regard.errors import ArgumentError, ShapeError
+from tests.viewer.examples import TAGS, TOKENS, named_view, weights
+
+
+def _axes(shown: regard.viewer.View) -> list[tuple[str, int, int]]:
+    manifest = shown.source.manifest()
+    return [(m["name"], m["queries"]["axis"], m["keys"]["axis"]) for m in manifest["maps"]]
+
+
+def test_encoder_decoder_has_two_texts() -> None:
+    """Of a Transformer's weights the encoder and cross-attention's keys run along the source, the rest not."""
+    import torch
+
+    model = layers.Transformer(16, 2, num_encoder_layers=1, num_decoder_layers=1, ffn_dim=32)
+    for target in (4, 6):  # also where both texts are of one length
+        _, found = model(torch.randn(1, 6, 16), torch.randn(1, target, 16), need_weights=True)
+        shown = view(found, tokens=list("abcdef")[:target], key_tokens=list("uvwxyz"))
+        texts = [axis.texts() for axis in shown.source.shown.axes]
+        sides = {name: (texts[q][0], texts[k][0]) for name, q, k in _axes(shown)}
+        assert sides == {
+            "encoder.layers.0.self_attention": ("u", "u"),
+            "decoder.layers.0.self_attention": ("a", "a"),
+            "decoder.layers.0.cross_attention": ("a", "u"),
+        }
+
+
+def test_batches_have_their_own_tokens() -> None:
+    """Each input of a batch is a map with its own axis; one list for all is refused."""
+    import torch
+
+    q = torch.randn(2, 1, 3, 4)
+    _, found = regard.attention(q, q, q, need_weights=True)
+    shown = view(found, tokens=[["a", "b", "c"], ["d", "e", "f"]])
+    assert [axis.texts()[0] for axis in shown.source.shown.axes] == ["a", "d"]
+    assert _axes(shown) == [("attention", 0, 0), ("attention", 1, 1)]
+    with pytest.raises(ShapeError, match="one list, the batch has 2"):
+        view(found, tokens=["a", "b", "c"])
+    with pytest.raises(ShapeError, match="1 inputs"):
+        view(found, tokens=[["a", "b", "c"]])
+
+
+def test_a_cache_leaves_the_last_queries() -> None:
+    """With fewer queries than keys of one text the queries are its last tokens."""
+    shown = view(weights(1, 1, keys=5, causal=True), tokens=list("abcde"))
+    assert shown.source.manifest()["maps"][0]["queries"] == {"axis": 0, "first": 4, "size": 1}
+
+
+def test_models_beside_each_other() -> None:
+    """A mapping of mappings compares models: each map knows its model."""
+    shown = view({"a": {"x": weights(1, 3)}, "b": {"x": weights(1, 3)}}, tokens=list("abc"))
+    assert [(m["model"], m["name"]) for m in shown.source.manifest()["maps"]] == [("a", "x"), ("b", "x")]
+
+
+@pytest.mark.parametrize(
+    ("given", "arguments", "words"),
+    [
+        ("tensor", {}, "viewer.static.heatmap"),
+        ("empty", {}, "mapping is empty"),
+        ("weights", {"tokens": ["a"]}, "has 1 entries"),
+        ("weights", {"tokens": "abc"}, "one string"),
+        ("weights", {"tokens": list("abc"), "labels": ["x"]}, "has 1 entries"),
+        ("weights", {"tokens": list("abc"), "words": [1]}, "words of the tokens has 1"),
+        ("nothing", {}, "nothing to look at"),
+    ],
+)
+def test_bad_arguments(given: str, arguments: dict[str, object], words: str) -> None:
+    """What cannot be viewed is refused with what to do."""
+    import torch
+
+    things = {"tensor": torch.ones(3, 3), "empty": {}, "weights": weights(1, 3), "nothing": weights(1, 0)}
+    with pytest.raises((ArgumentError, ShapeError), match=words):
+        view(things[given], **arguments)  # type: ignore[arg-type]
+
+
+def test_figures_of_one_head_and_of_all(tmp_path: Path) -> None:
+    """A picture of one head has its tokens; all heads stand side by side; each kind of file is written."""
+    shown = named_view()
+    one = shown.figure("attention", head=2)
+    assert [label.get_text() for label in one.axes[0].get_yticklabels()][:2] == ["The", "animal"]
+    assert len([panel for panel in shown.figure().axes if panel.images]) == 4
+    for name, start in (("a.png", b"\x89PNG"), ("a.svg", b"<?xml"), ("a.pdf", b"%PDF")):
+        assert shown.save(tmp_path / name).read_bytes().startswith(start)
+    with pytest.raises(ArgumentError, match="there is no layer 'x'"):
+        shown.figure("x")
+    with pytest.raises(ArgumentError, match=r"save as \.html"):
+        shown.save(tmp_path / "a.gif")
+    layered = view({"a": weights(1, 3), "b": weights(1, 3)})
+    with pytest.raises(ArgumentError, match="of which layer"):
+        layered.figure(head=0)
+
+
+def test_svg_keeps_text_as_text(tmp_path: Path) -> None:
+    """A saved SVG holds the tokens as text, so they can be searched and set anew."""
+    shown = view(weights(1, 13), TOKENS, labels=TAGS)
+    assert ">animal</text>" in shown.save(tmp_path / "a.svg").read_text("utf-8")
+
+
+def test_repr_counts() -> None:
+    """The one-line description counts maps and heads."""
+    assert repr(named_view()).startswith("View(1 map, 4 heads, 13 × 13 tokens)")
