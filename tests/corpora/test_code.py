@@ -189,6 +189,24 @@ def test_window_shows_the_head_of_its_function() -> None:
     assert second.tags[12] == "B-argument"
 
 
+def test_arguments_are_declared_in_their_window() -> None:
+    """A window shows the declaration of every argument it uses, so that the tag can be told from the window."""
+    uses = hidden = 0
+    for example in entities().test:
+        declared: set[str] = set()
+        line: set[str] = set()
+        following = (*example.words[1:], NEWLINE)
+        for word, tag, after in zip(example.words, example.tags, following, strict=True):
+            line = set() if word == NEWLINE else line | {word}
+            if tag == "B-argument" and line & {"def", "lambda"}:
+                declared.add(word)
+            elif tag == "B-argument" and after != "=":
+                uses += 1
+                hidden += word not in declared
+    assert uses > 200
+    assert hidden == 0
+
+
 def test_function_that_fits_is_not_cut() -> None:
     """A window ends before a function that would be cut, if the next window can hold it whole."""
     text = "a = 1\nb = 2\n" + "def f(x):\n y = x\n return y\n"

@@ -12,7 +12,17 @@ from typing import Generic, TypeVar
 
 from ...errors import DataError
 
-__all__ = ["LeftOut", "Notes", "Read", "open_bytes", "plain_suffix", "text_lines", "whole_text"]
+__all__ = [
+    "LeftOut",
+    "Notes",
+    "Read",
+    "open_bytes",
+    "plain_suffix",
+    "rough_text",
+    "text_lines",
+    "undecoded",
+    "whole_text",
+]
 
 Examples = TypeVar("Examples", covariant=True)
 
@@ -59,6 +69,12 @@ class Notes:
             raise DataError(f"{found} Mend it, or leave bad rows out with skip_bad_rows (--skip-bad-rows).")
         self.left_out.append(found)
 
+    def nothing(self, source: Path, rule: str) -> DataError:
+        """Build the error for a source without a single example."""
+        if self.left_out:
+            rule += f" {len(self.left_out)} rows were left out of it, first {self.left_out[0]}"
+        return DataError(f"{source} {rule}")
+
 
 def plain_suffix(path: Path) -> str:
     """Return what a file's name ends in, in lower case, `.gz` put aside."""
@@ -84,13 +100,34 @@ def open_bytes(path: Path) -> bytes:
 
 def whole_text(path: Path, notes: Notes) -> str | None:
     """Return the text of a file in UTF-8; None where it is not and may be skipped."""
-    contents = open_bytes(path)
+    contents = _utf8(path)
     try:
-        return contents.decode("utf-8-sig")
+        return contents.decode("utf-8")
     except UnicodeDecodeError as error:
         line = contents.count(b"\n", 0, error.start) + 1
         notes.bad(path, line, f"byte {contents[error.start]:#04x} is not UTF-8. Save the file as UTF-8.")
         return None
+
+
+def rough_text(path: Path) -> str:
+    """Return the text of a file; bytes that are no UTF-8 become lone surrogates, which `undecoded` finds."""
+    return _utf8(path).decode("utf-8", errors="surrogateescape")
+
+
+def undecoded(text: str) -> str | None:
+    """Return the rule that a text from `rough_text` breaks, or None."""
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError as error:
+        return f"byte {ord(text[error.start]) - 0xDC00:#04x} is not UTF-8. Save the file as UTF-8."
+    return None
+
+
+def _utf8(path: Path) -> bytes:
+    contents = open_bytes(path).removeprefix(b"\xef\xbb\xbf")
+    if contents.startswith((b"\xff\xfe", b"\xfe\xff")):
+        raise DataError(f"{path} is UTF-16; the rule is UTF-8. Save it as UTF-8.")
+    return contents
 
 
 def text_lines(path: Path, notes: Notes) -> Iterator[tuple[int, str]]:
@@ -98,9 +135,7 @@ def text_lines(path: Path, notes: Notes) -> Iterator[tuple[int, str]]:
 
     Lines end in `\\n`, `\\r\\n` or `\\r` and at nothing else.
     """
-    contents = open_bytes(path).removeprefix(b"\xef\xbb\xbf")
-    if contents.startswith((b"\xff\xfe", b"\xfe\xff")):
-        raise DataError(f"{path} is UTF-16; the rule is UTF-8. Save it as UTF-8.")
+    contents = _utf8(path)
     for number, line in enumerate(contents.replace(b"\r\n", b"\n").replace(b"\r", b"\n").split(b"\n"), start=1):
         try:
             yield number, line.decode("utf-8")
@@ -118,7 +153,7 @@ def first_accepting(
     Raises:
         DataError: none can; the message has the reason of each.
     """
-    missing = next((path for path in source if path.suffix and not path.exists()), None)
+    missing = next((path for path in source if path.suffix[1:2].isalpha() and not path.exists()), None)
     if missing is not None:
         raise DataError(f"There is no file {missing}. Give the path of {what}.")
     reasons = []

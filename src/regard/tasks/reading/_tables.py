@@ -11,14 +11,20 @@ from pathlib import Path
 from typing import Any
 
 from ...errors import DataError, MissingExtraError, nearest
-from ._files import Notes, open_bytes, plain_suffix, text_lines, whole_text
+from ._files import Notes, open_bytes, plain_suffix, rough_text, text_lines, undecoded, whole_text
 
-__all__ = ["Columns", "Row", "rows", "why_no_table"]
+__all__ = ["Columns", "Row", "rows", "text_value", "value", "why_no_table"]
 
 Row = tuple[Path, int, Mapping[str, Any]]
 """The file, the number of the line, and the values by column."""
 
 SUFFIXES = (".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet")
+
+
+USUAL_NAMES = frozenset(
+    "id text texts sentence sentences content review comment document article abstract summary title label labels "
+    "class category sentiment intent target source src tgt tokens words tags ner_tags".split()
+)
 
 
 @dataclass(frozen=True)
@@ -69,6 +75,16 @@ def value(row: Row, name: str, notes: Notes) -> Any:
     return found
 
 
+def text_value(row: Row, name: str, notes: Notes) -> str | None:
+    """Return a row's text in a column; a row without it, or with something else there, is bad and gives None."""
+    found = value(row, name, notes)
+    if found is None or (isinstance(found, str) and found.strip()):
+        return found
+    rule = f"column {name!r} is empty." if isinstance(found, str) else f"column {name!r} holds a {type(found).__name__}"
+    notes.bad(row[0], row[1], rule if rule.endswith(".") else f"{rule}; the rule is a text.")
+    return None
+
+
 def _json_lines(path: Path, notes: Notes) -> Iterator[Row]:
     for number, line in text_lines(path, notes):
         if not line.strip():
@@ -100,30 +116,57 @@ def _json(path: Path, notes: Notes) -> Iterator[Row]:
 
 
 def _separated(path: Path, separator: str, names: tuple[str, ...], columns: Columns, notes: Notes) -> Iterator[Row]:
-    text = whole_text(path, notes)
-    # TSV has no quotes: a quotation mark is a character like any other.
-    file = io.StringIO(text or "", newline="")
-    if separator == "\t":
-        lines = csv.reader(file, delimiter=separator, quoting=csv.QUOTE_NONE)
-    else:
-        lines = csv.reader(file, delimiter=separator, strict=True)
     head: list[str] | None = None
-    try:
-        for line in lines:
-            if not line:
+    for number, line in _split(path, separator, notes):
+        if head is None:
+            asked = [name for name in names if not name.isdecimal()]
+            is_header = columns.header if columns.header is not None else any(name in line for name in asked)
+            if columns.header is None and not is_header and asked:
+                _refuse_header(path, line, names)
+            head = line if is_header and asked else _head(line, names)
+            twice = next((name for name in names if head.count(name) > 1), None)
+            if twice is not None:
+                raise DataError(f"{path} has {head.count(twice)} columns {twice!r}. Give each its own name.")
+            if is_header:
                 continue
-            if head is None:
-                asked = [name for name in names if not name.isdecimal()]
-                is_header = columns.header if columns.header is not None else any(name in line for name in asked)
-                head = line if is_header else _head(line, names)
-                if is_header:
-                    continue
-            if len(line) != len(head):
-                notes.bad(path, lines.line_num, f"there are {len(line)} columns, {len(head)} in the first line.")
-                continue
-            yield path, lines.line_num, dict(zip(head, line, strict=True))
-    except csv.Error as error:
-        raise DataError(f"{path}, line {lines.line_num}: {error}. Mend the quotes of this line.") from error
+        rule = undecoded("".join(line))
+        if len(line) != len(head):
+            rule = f"there are {len(line)} columns, {len(head)} in the first line."
+        if rule is None:
+            yield path, number, dict(zip(head, line, strict=True))
+        else:
+            notes.bad(path, number, rule)
+
+
+def _split(path: Path, separator: str, notes: Notes) -> Iterator[tuple[int, list[str]]]:
+    """Yield the rows of a file that have a cell, each with the number of its first line."""
+    file = io.StringIO(rough_text(path), newline="")
+    # TSV has no quotes: a quotation mark is a character like any other.
+    if separator == "\t":
+        reader = csv.reader(file, delimiter=separator, quoting=csv.QUOTE_NONE)
+    else:
+        reader = csv.reader(file, delimiter=separator, strict=True)
+    while True:
+        number = reader.line_num + 1
+        try:
+            line = next(reader)
+        except StopIteration:
+            return
+        except csv.Error as error:
+            notes.bad(path, number, f"the row cannot be told into cells: {error}. Mend its quotes.")
+            continue
+        if line:
+            yield number, line
+
+
+def _refuse_header(path: Path, first: list[str], names: tuple[str, ...]) -> None:
+    """Refuse a first line that names columns, but none that is asked for: it would be read as an example."""
+    found = [cell for cell in first if cell.strip().lower() in USUAL_NAMES]
+    if found:
+        raise DataError(
+            f"{path}, line 1: {', '.join(map(repr, found))} looks like a header, and it has no {' or '.join(names)}. "
+            "Name the columns to read, or set header to false if this line is an example."
+        )
 
 
 def _head(first: list[str], names: tuple[str, ...]) -> list[str]:
@@ -138,7 +181,7 @@ def _parquet(path: Path) -> Iterator[Row]:
         import pyarrow.parquet as parquet
         from pyarrow.lib import ArrowException
     except ImportError:
-        raise MissingExtraError("Parquet needs pyarrow: `pip install pyarrow`.") from None
+        raise MissingExtraError('Parquet needs pyarrow: `pip install "regard[train]"`.') from None
     try:
         number = 0
         for batch in parquet.ParquetFile(io.BytesIO(open_bytes(path))).iter_batches():

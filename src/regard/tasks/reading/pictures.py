@@ -19,6 +19,7 @@ from .sources import Source, as_paths
 __all__ = ["PictureOptions", "read_images", "read_pictures"]
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm", ".pgm")
+BESIDE = ("thumbs.db", "desktop.ini")  # what systems put beside pictures
 LARGEST = 2**31
 """Most bytes of pixels that are read into memory."""
 
@@ -66,11 +67,15 @@ def _why_no_folder(source: tuple[Path, ...]) -> str | None:
 
 def _folder(source: tuple[Path, ...], options: PictureOptions, notes: Notes) -> Images:
     files, labels = [], []
-    for folder in sorted(entry for entry in source[0].iterdir() if entry.is_dir()):
+    for folder in sorted(entry for entry in source[0].iterdir() if entry.is_dir() and not entry.name.startswith(".")):
         for file in sorted(folder.rglob("*")):
-            if file.suffix.lower() in SUFFIXES and file.is_file():
-                files.append(file)
-                labels.append(folder.name)
+            if not file.is_file() or file.name.startswith(".") or file.name.lower() in BESIDE:
+                continue
+            if file.suffix.lower() not in SUFFIXES:
+                notes.bad(file, 0, f"it is no picture by its name, which may end in {', '.join(SUFFIXES)}.")
+                continue
+            files.append(file)
+            labels.append(folder.name)
     if not files:
         raise DataError(f"{source[0]} holds no pictures ({', '.join(SUFFIXES)}) in its folders.")
     stack, kept = _stack(files, options, notes)
@@ -88,8 +93,8 @@ def _stack(files: Sequence[Path], options: PictureOptions, notes: Notes) -> tupl
     for number, file in enumerate(files):
         try:
             with Image.open(file) as opened:
-                grey = opened.mode in ("1", "L", "I", "I;16", "F") if grey is None else grey
-                picture = opened.convert("L" if grey else "RGB")
+                grey = opened.mode in ("1", "L", "I;16", "I;16B") if grey is None else grey
+                picture = _in_bytes(opened).convert("L" if grey else "RGB")
         except (OSError, UnidentifiedImageError, Image.DecompressionBombError, ValueError, SyntaxError) as error:
             notes.bad(file, 0, f"the picture cannot be read: {error}.")
             continue
@@ -106,6 +111,17 @@ def _stack(files: Sequence[Path], options: PictureOptions, notes: Notes) -> tupl
     if not pictures:
         raise DataError(f"None of {len(files)} pictures can be read.")
     return np.stack(pictures), kept
+
+
+def _in_bytes(opened: Any) -> Any:
+    """Return a picture whose levels are bytes: 16 bits are scaled, where Pillow would cut them off at 255."""
+    from PIL import Image
+
+    if opened.mode in ("I;16", "I;16B", "I;16L"):
+        return Image.fromarray((np.asarray(opened).astype(np.uint32) // 257).astype(np.uint8))
+    if opened.mode in ("I", "F"):
+        raise ValueError(f"its levels are of mode {opened.mode}, without a known range; save it with 8 or 16 bits")
+    return opened
 
 
 def _why_no_idx(source: tuple[Path, ...]) -> str | None:

@@ -33,7 +33,8 @@ class TaggedOptions:
     tags: str = "tags"
     """Name of the tags in tables."""
     scheme: Literal["auto", "iob1", "iob2", "bioes"] = "auto"
-    """How tags mark where an entity begins; auto reads all three."""
+    """How tags mark where an entity begins; auto reads all three, and a tag `I-` with nothing to go on with begins one.
+    Asked for by name, a scheme's rules are checked."""
     skip_bad_rows: bool = False
     """Leave out sentences that break a rule, and say how many."""
 
@@ -57,7 +58,7 @@ def read_tagged(source: Source, options: TaggedOptions | None = None) -> Read[li
         if sentence is not None:
             found.append(sentence)
     if not found:
-        raise DataError(f"{paths[0]} holds no sentence. Give a file with a word and a tag a line.")
+        raise notes.nothing(paths[0], "holds no sentence. Give a file with a word and a tag a line.")
     return Read(found, tuple(notes.left_out))
 
 
@@ -74,7 +75,36 @@ def _sentence(
     if wrong is not None:
         notes.bad(path, line, f"the tag {wrong!r} is neither O nor a letter, a hyphen and a label, as B-person.")
         return None
+    if not words or not all(word.strip() for word in words):
+        notes.bad(path, line, "a word is empty." if words else "there is no word.")
+        return None
+    rule = _why_not_scheme(tags, options.scheme)
+    if rule is not None:
+        notes.bad(path, line, rule)
+        return None
     return TaggedWords(tuple(words), to_iob2(tags, options.scheme))
+
+
+KINDS = {"iob1": "BI", "iob2": "BI", "bioes": "BIESLUM"}
+
+
+def _why_not_scheme(tags: Sequence[str], scheme: str) -> str | None:
+    """Return the rule of a scheme, asked for by name, that tags break."""
+    if scheme == "auto":
+        return None
+    before = "O"
+    for tag in (*tags, "O"):
+        kind, _, label = tag.partition("-")
+        if tag != "O" and kind not in KINDS[scheme]:
+            return f"the tag {tag!r} is none of {scheme}."
+        goes_on = kind in "IEML"
+        fits = before[:1] in ("BIM" if scheme == "bioes" else "BI") and before.partition("-")[2] == label
+        if scheme != "iob1" and goes_on and not fits:
+            return f"the tag {tag!r} goes on with an entity, and {before!r} stands before it; so not in {scheme}."
+        if scheme == "bioes" and before[:1] in ("B", "I", "M") and not goes_on:
+            return f"the entity of {before!r} has no end; so not in {scheme}."
+        before = tag
+    return None
 
 
 def to_iob2(tags: Sequence[str], scheme: str = "auto") -> tuple[str, ...]:
@@ -108,30 +138,61 @@ def _conll(source: tuple[Path, ...], options: TaggedOptions, notes: Notes) -> It
     path = source[0]
     words: list[str] = []
     tags: list[str] = []
-    start, bad = 1, False
-    for number, line in [*text_lines(path, notes), (-1, "")]:
-        columns = line.split("\t") if "\t" in line else line.split()
-        if not line.strip():
-            if words and not bad and words != ["-DOCSTART-"]:
+    width, start, bad, last = 0, 1, False, 0
+    for number, line in _and_end(text_lines(path, notes)):
+        # A line that was left out as undecodable takes its sentence with it.
+        bad, last = bad or number not in (last + 1, END), number
+        columns = _columns(line)
+        if not line.strip(" \t"):
+            if words and not bad:
                 yield path, start, words, tags
             words, tags, bad = [], [], False
             continue
-        if not words and not bad:
-            if line.startswith(("# ", "#\t")) or line.strip() == "#" or _is_comment(line, columns):
-                continue
-            start = number
-        if len(columns) < 2 or not -len(columns) <= options.tag_column < len(columns):
+        if columns[0] == "-DOCSTART-" or _is_comment(line, columns, width):
+            continue
+        width = width or len(columns)
+        rule = _why_bad(columns, width, options)
+        if rule is not None:
             if not bad:
-                notes.bad(path, number, f"there is {len(columns)} column; a word and its tag are the least.")
+                notes.bad(path, number, rule)
             bad = True
             continue
+        if not words:
+            start = number
         words.append(columns[options.word_column].strip())
         tags.append(columns[options.tag_column].strip())
 
 
-def _is_comment(line: str, columns: list[str]) -> bool:
-    """Return whether a line before a sentence is a comment such as `#id 7`: it has no tag at its end."""
-    return line.startswith("#") and not (len(columns) > 1 and TAG.fullmatch(columns[-1].strip()))
+END = -1
+
+
+def _and_end(lines: Iterator[tuple[int, str]]) -> Iterator[tuple[int, str]]:
+    yield from lines
+    yield END, ""
+
+
+def _columns(line: str) -> list[str]:
+    # Only tab and space separate: other white space may stand inside a word.
+    return line.split("\t") if "\t" in line else [column for column in line.split(" ") if column]
+
+
+def _why_bad(columns: list[str], width: int, options: TaggedOptions) -> str | None:
+    if len(columns) < 2:
+        return "there is 1 column; a word and its tag are the least."
+    if len(columns) != width:
+        return f"there are {len(columns)} columns, {width} in the first line."
+    for name, place in (("word", options.word_column), ("tag", options.tag_column)):
+        if not -width <= place < width:
+            return f"there is no {name} column {place}; there are {width}, counted from 0."
+        if not columns[place].strip():
+            return f"the {name} is empty."
+    return None
+
+
+def _is_comment(line: str, columns: list[str], width: int) -> bool:
+    """Return whether a line is a comment, `# id 7`, and not the word `#` with its columns and a tag at the end."""
+    is_row = len(columns) == (width or max(len(columns), 2)) and TAG.fullmatch(columns[-1].strip()) is not None
+    return line.startswith("#") and not is_row
 
 
 def _why_no_folder(source: tuple[Path, ...]) -> str | None:
@@ -153,7 +214,7 @@ def _parallel(source: tuple[Path, ...], options: TaggedOptions, notes: Notes) ->
         if number not in words or number not in tags:
             continue
         if words[number].strip() or tags[number].strip():
-            yield first, number, words[number].split(), tags[number].split()
+            yield first, number, _columns(words[number].strip()), _columns(tags[number].strip())
 
 
 def _table(source: tuple[Path, ...], options: TaggedOptions, notes: Notes) -> Iterator[Raw]:
@@ -166,7 +227,8 @@ def _hub(source: tuple[Path, ...], options: TaggedOptions, notes: Notes) -> Iter
 
 def _lists(table: Iterable[Row], options: TaggedOptions, notes: Notes) -> Iterator[Raw]:
     for row in table:
-        words, tags = value(row, options.words, notes), value(row, options.tags, notes)
+        words = value(row, options.words, notes)
+        tags = None if words is None else value(row, options.tags, notes)
         if words is None or tags is None:
             continue
         both = [x.split() if isinstance(x, str) else x for x in (words, tags)]
