@@ -114,7 +114,7 @@ class Demo:
             return plan.data()
         task = plan.task()
         examples = read(task.name, self.data, OPTIONS[task.name]())
-        rest, test = task.set_aside(examples)
+        rest, test = task.set_aside(examples, "test")
         train, dev = task.set_aside(rest)
         parts = f"{len(train):,} / {len(dev):,} / {len(test):,} examples to train, develop and test on"
         return Split(train, dev, test, f"{', '.join(self.data)}: {parts}.")

@@ -33,6 +33,9 @@ Answer = TypeVar("Answer")
 
 MakeBatch = Callable[[NDArray[np.int64], np.random.Generator], Any]
 
+# An epoch has so many steps at least, and a step so many tokens, whatever `tokens_per_step` says.
+STEPS_AN_EPOCH, SMALLEST_STEP = 20, 256
+
 DESCRIPTION = "task.json"
 WEIGHTS = "model"
 
@@ -140,7 +143,7 @@ class Task(ABC, Generic[Examples, Answer]):
         objective = _Objective(self, train_examples, dev_examples)
         checkpoints = None if folder is None else Path(folder) / "checkpoints"
         self.training_ = train(
-            self.model_, objective, self._training_settings(), folder=checkpoints, listeners=listeners
+            self.model_, objective, self._training_settings(objective.lengths), folder=checkpoints, listeners=listeners
         )
         self.model_.eval()
         if folder is not None and self.training_.finished and self.training_.writes:
@@ -206,23 +209,28 @@ class Task(ABC, Generic[Examples, Answer]):
         """
         return self._attention(self._fitted(), self._checked([one])[0])
 
-    def set_aside(self, examples: Any) -> tuple[Any, Any]:
-        """Divide examples into those to train on and those to set aside, by a digest of each.
+    def set_aside(self, examples: Any, part: str = "dev") -> tuple[Any, Any]:
+        """Divide examples into those to train on and those to set aside for a part, by a digest of each.
 
         Equal examples fall on the same side, and adding data moves none of the old.
         """
-        return set_aside(examples, self.settings.dev_share)
+        return set_aside(examples, self.settings.dev_share, part)
 
     def _fitted(self) -> nn.Module:
         if not hasattr(self, "model_"):
             raise NotFittedError(f"{type(self).__name__} has learnt nothing yet; call fit or load first.")
         return self.model_
 
-    def _training_settings(self) -> TrainingSettings:
-        """Return the settings of training with this task's own figure as the judge."""
+    def _training_settings(self, lengths: Sequence[int]) -> TrainingSettings:
+        """Return the settings of training with this task's own figure as the judge.
+
+        Small data take smaller steps, so that an epoch is more than one or two.
+        """
         settings: TrainingSettings = self.settings.training
+        most = max(SMALLEST_STEP, sum(lengths) // STEPS_AN_EPOCH)
+        batches = dataclasses.replace(settings.batches, tokens_per_step=min(settings.batches.tokens_per_step, most))
         judge = dataclasses.replace(settings.evaluation, metric=self.headline, goal=self.goal)  # type: ignore[arg-type]
-        return dataclasses.replace(settings, evaluation=judge)
+        return dataclasses.replace(settings, batches=batches, evaluation=judge)
 
     def _checked(self, inputs: Sequence[Any]) -> Sequence[Any]:
         """Return inputs fit for `_answers`, or say what is wrong with them."""
