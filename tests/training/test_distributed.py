@@ -6,30 +6,64 @@ import os
 import socket
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 
-from regard.training import train
+from regard.training import Batches, train
 
 from .small import Copying, reader, settings
 
 
-def together(folder: Path, *more: str) -> dict[str, torch.Tensor]:
-    """Train in two processes started by torchrun; return the weights."""
+def run(folder: Path, *more: str) -> subprocess.CompletedProcess[str]:
+    """Train in two processes started by torchrun."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-addr", "127.0.0.1",
                "--master-port", str(port), "-m", "tests.training.small", str(folder), "--weights",
                str(folder / "weights.pt"), *more]  # fmt: skip
-    done = subprocess.run(
+    return subprocess.run(
         command, capture_output=True, text=True, check=False, timeout=300, env={**os.environ, "OMP_NUM_THREADS": "1"}
     )
+
+
+def together(folder: Path, *more: str) -> dict[str, torch.Tensor]:
+    """Train in two processes; return the weights."""
+    done = run(folder, *more)
     assert done.returncode == 0, done.stderr[-3000:]
     weights: dict[str, torch.Tensor] = torch.load(folder / "weights.pt", weights_only=True)
     return weights
+
+
+@pytest.mark.parametrize("what", ["evaluation", "listener"])
+def test_an_error_in_the_first_process_reaches_all(tmp_path: Path, what: str) -> None:
+    """What fails in the first process alone ends every process, in words; none waits for ever."""
+    done = run(tmp_path, "--fail", what)
+    assert done.returncode != 0
+    assert f"ValueError: this {what} fails" in done.stdout.splitlines()
+    assert (
+        f"FirstProcessError: The first process could not go on, so this one ends as well: ValueError: this {what}"
+        in (done.stdout)
+    )
+
+
+@pytest.mark.parametrize("how", [(), ("--shard",)], ids=["DDP", "FSDP2"])
+def test_steps_of_one_example_in_many_passes(tmp_path: Path, how: tuple[str, ...]) -> None:
+    """Where a step has fewer examples than there are processes, or several passes, the weights are those of one."""
+    few = reader()
+    batches = Batches(tokens_per_step=4, tokens_at_once=12)
+    train(few, Copying(), replace(settings(epochs=0.3), batches=batches))
+    found = together(tmp_path / "few", "--per-step", "4", "--at-once", "12", "--epochs", "0.3", *how)
+    for name, weight in few.state_dict().items():
+        torch.testing.assert_close(found[name], weight, rtol=1e-3, atol=1e-4)
+    many = reader()
+    train(many, Copying(), settings(epochs=1, at_once=24))
+    found = together(tmp_path / "many", "--at-once", "12", "--epochs", "1", *how)
+    for name, weight in many.state_dict().items():
+        torch.testing.assert_close(found[name], weight, rtol=1e-3, atol=1e-4)
 
 
 @pytest.mark.parametrize("how", [(), ("--shard",)], ids=["DDP", "FSDP2"])
