@@ -31,6 +31,7 @@ class Reader(nn.Module):
         self.embedding = nn.Embedding(SYMBOLS, 16)
         self.encoder = Encoder(EncoderLayer(16, 2, ffn_dim=32, dropout=dropout, position=Rotary()), num_layers=2)
         self.scores = nn.Linear(16, SYMBOLS)
+        self.scores.weight = self.embedding.weight  # tied, as in many language models
 
     def forward(self, tokens: Tensor, lengths: Tensor) -> Tensor:
         """Score the symbols at each place."""
@@ -117,6 +118,7 @@ def main() -> None:
     parser.add_argument("--slow", type=float, default=0.0, help="seconds that each step sleeps")
     parser.add_argument("--at-once", type=int, default=200)
     parser.add_argument("--per-step", type=int, default=96)
+    parser.add_argument("--twice", action="store_true", help="train another model before")
     parser.add_argument("--fail", choices=("evaluation", "listener"), help="what fails in the first process")
     parser.add_argument("--weights", type=Path, help="where to save the weights")
     given = parser.parse_args()
@@ -131,6 +133,8 @@ def main() -> None:
         if given.fail == "listener" and isinstance(event, Stepped):
             raise ValueError("this listener fails")
 
+    if given.twice:
+        train(reader(), Copying(), replace(told, budget=Budget(steps=1, epochs=None)))
     try:
         result = train(model, task, told, folder=given.folder, listeners=[listen])
     except Exception as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import copy
 import os
 from collections.abc import Callable, Iterable, Iterator
@@ -116,9 +117,14 @@ def group(device: str) -> Iterator[Group]:
         yield Group(place)
         return
     dist.init_process_group("nccl" if on_gpu else "gloo", timeout=PATIENCE)
-    try:
-        yield Group(place)
-    finally:
+    # Processes that part and join again may take each other's old addresses and wait for ever, so they stay together
+    # until the program ends, and it may train again.
+    atexit.register(_part)
+    yield Group(place)
+
+
+def _part() -> None:
+    if dist.is_initialized():
         dist.destroy_process_group()
 
 

@@ -137,7 +137,9 @@ class Store:
             return None
         so_far = found.state["progress"]
         best = so_far["best_step"]
-        if best is None or best == found.step:
+        # Where a newer checkpoint was passed over, the best may have made way for a better one that is trained anew.
+        made_way = found.step != checkpoints.steps()[0] and not checkpoints.path(best or 0).exists()
+        if best is None or best == found.step or made_way:
             return found
         try:
             checkpoints.read(best)
