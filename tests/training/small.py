@@ -18,7 +18,7 @@ from torch.nn import functional as F
 
 from regard import masks
 from regard.layers import Encoder, EncoderLayer, Rotary
-from regard.training import Batches, Budget, Checkpoints, Machine, Optimizer, TrainingSettings, train
+from regard.training import Batches, Budget, Checkpoints, Event, Machine, Optimizer, Stepped, TrainingSettings, train
 
 SYMBOLS = 12
 
@@ -31,6 +31,7 @@ class Reader(nn.Module):
         self.embedding = nn.Embedding(SYMBOLS, 16)
         self.encoder = Encoder(EncoderLayer(16, 2, ffn_dim=32, dropout=dropout, position=Rotary()), num_layers=2)
         self.scores = nn.Linear(16, SYMBOLS)
+        self.scores.weight = self.embedding.weight  # tied, as in many language models
 
     def forward(self, tokens: Tensor, lengths: Tensor) -> Tensor:
         """Score the symbols at each place."""
@@ -73,6 +74,14 @@ class Copying:
         return {"loss": float(F.cross_entropy(scores[:, 1], tokens[:, 0]))}
 
 
+class Failing(Copying):
+    """The same, whose evaluation fails."""
+
+    def evaluate(self, model: nn.Module) -> Mapping[str, float]:
+        """Raise, as a task with a fault would."""
+        raise ValueError("this evaluation fails")
+
+
 def settings(*, epochs: float = 3, at_once: int = 200, shard: bool = False, save_every: int = 5) -> TrainingSettings:
     """Return settings for about seven steps an epoch."""
     return TrainingSettings(
@@ -107,12 +116,31 @@ def main() -> None:
     parser.add_argument("--dropout", type=float, default=0.0)
     parser.add_argument("--epochs", type=float, default=3)
     parser.add_argument("--slow", type=float, default=0.0, help="seconds that each step sleeps")
+    parser.add_argument("--at-once", type=int, default=200)
+    parser.add_argument("--per-step", type=int, default=96)
+    parser.add_argument("--twice", action="store_true", help="train another model before")
+    parser.add_argument("--fail", choices=("evaluation", "listener"), help="what fails in the first process")
     parser.add_argument("--weights", type=Path, help="where to save the weights")
     given = parser.parse_args()
     torch.set_num_threads(1)
-    model, told = reader(given.dropout), settings(epochs=given.epochs, shard=given.shard)
-    told = replace(told, checkpoints=Checkpoints(save_every=2))
-    result = train(model, Copying(), told, folder=given.folder, listeners=[lambda event: time.sleep(given.slow)])
+    model, told = reader(given.dropout), settings(epochs=given.epochs, at_once=given.at_once, shard=given.shard)
+    batches = Batches(tokens_per_step=given.per_step, tokens_at_once=given.at_once)
+    told = replace(told, batches=batches, checkpoints=Checkpoints(save_every=2))
+    task = Failing() if given.fail == "evaluation" else Copying()
+
+    def listen(event: Event) -> None:
+        time.sleep(given.slow)
+        if given.fail == "listener" and isinstance(event, Stepped):
+            raise ValueError("this listener fails")
+
+    if given.twice:
+        train(reader(), Copying(), replace(told, budget=Budget(steps=1, epochs=None)))
+    try:
+        result = train(model, task, told, folder=given.folder, listeners=[listen])
+    except Exception as error:
+        print(f"{type(error).__name__}: {error}", flush=True)
+        time.sleep(0.5)  # so that the others can say what they met before torchrun ends them
+        raise
     if result.writes:
         print(result.stopped_by, result.step, digest(model), flush=True)
         if given.weights:

@@ -8,12 +8,14 @@ import shutil
 import subprocess
 import sys
 import warnings
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 
-from regard.training import CheckpointError, SkippedCheckpoint, train
+from regard.training import CheckpointError, Event, Saved, SkippedCheckpoint, train
+from regard.training import Checkpoints as Keep
 from regard.training.checkpoint import Checkpoints, write_state, write_tensors
 
 from .small import Copying, digest, reader, settings
@@ -132,6 +134,43 @@ def test_disk_full(tmp_path: Path, limit: int) -> None:
     train(model, Copying(), settings(epochs=2), folder=tmp_path)
     train(undisturbed, Copying(), settings(epochs=2))
     assert digest(model) == digest(undisturbed)
+
+
+def test_a_torn_newest_does_not_count_among_those_kept(tmp_path: Path) -> None:
+    """A run that passed over a torn checkpoint keeps what it saves after it, be it one only."""
+    told = replace(settings(epochs=2), checkpoints=Keep(save_every=5, keep=1))
+    train(reader(), Copying(), told, folder=tmp_path)
+    newest = max(tmp_path.glob("step-*"))
+    (newest / "state.json").unlink()
+
+    saved: list[Path] = []
+
+    def stop(event: Event) -> None:
+        if isinstance(event, Saved):
+            saved.append(event.path)
+            raise KeyboardInterrupt
+
+    told = replace(told, checkpoints=Keep(save_every=1, keep=1))
+    with pytest.warns(UserWarning, match="passed over"), pytest.raises(KeyboardInterrupt):
+        train(reader(), Copying(), told, folder=tmp_path, listeners=[stop])
+    found = Checkpoints(tmp_path).newest(lambda path, reason: None)
+    assert [None if found is None else found.path] == saved
+
+
+def test_a_torn_best_is_forgotten(tmp_path: Path) -> None:
+    """Where the best checkpoint is torn, the run goes on with a warning and finds another best."""
+
+    class Best(Copying):
+        def evaluate(self, model: torch.nn.Module) -> dict[str, float]:
+            self.evaluations += 1
+            return {"loss": float(self.evaluations)}
+
+    result = train(reader(), Best(), settings(epochs=2), folder=tmp_path)
+    (Checkpoints(tmp_path).path(result.best_step or 0) / "tensors.safetensors").write_bytes(b"")
+    with pytest.warns(UserWarning, match="passed over"):
+        again = train(reader(), Best(), settings(epochs=3), folder=tmp_path)
+    assert again.finished
+    assert again.best_step == again.step
 
 
 def test_an_error_while_writing_leaves_nothing(tmp_path: Path) -> None:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import signal
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 import torch
@@ -26,6 +27,7 @@ from regard.training import (
     Stepped,
     train,
 )
+from regard.training.loop import moved
 
 from .small import Copying, digest, reader, settings
 
@@ -217,3 +219,64 @@ def test_bad_settings(told: object, message: str) -> None:
     """Settings that cannot be are refused in words."""
     with pytest.raises(ArgumentError, match=message):
         train(reader(), Copying(), told)  # type: ignore[arg-type]
+
+
+def test_gradients_of_before_are_not_learnt_from() -> None:
+    """What the caller's own backward pass has left in the model changes nothing."""
+    first, second = reader(), reader()
+    for weight in first.parameters():
+        weight.grad = torch.ones_like(weight)
+    train(first, Copying(), settings(epochs=1))
+    train(second, Copying(), settings(epochs=1))
+    assert digest(first) == digest(second)
+
+
+def test_a_step_with_nothing_to_learn() -> None:
+    """Examples whose loss is of no token at all have gradients of 0, and stop nothing."""
+
+    class Silent(Copying):
+        def loss(self, model: torch.nn.Module, batch: object) -> tuple[torch.Tensor, torch.Tensor]:
+            loss, count = super().loss(model, batch)
+            return loss * 0.0, count * 0
+
+    steps: list[Event] = []
+    train(reader(), Silent(), settings(epochs=1), listeners=[steps.append])
+    assert {event.loss for event in steps if isinstance(event, Stepped)} == {0.0}
+
+
+def test_a_figure_that_is_no_number_is_never_the_best() -> None:
+    """Where the first evaluation gives NaN, a later figure is the best all the same."""
+
+    class Late(Copying):
+        def evaluate(self, model: torch.nn.Module) -> dict[str, float]:
+            self.evaluations += 1
+            return {"loss": float("nan") if self.evaluations == 1 else float(self.evaluations)}
+
+    result = train(reader(), Late(), settings(epochs=3))
+    assert result.figures == {"loss": 2.0}
+    assert result.best_step == 2 * result.step // 3
+
+
+class Named(NamedTuple):
+    """A batch with names."""
+
+    tokens: torch.Tensor
+    lengths: torch.Tensor
+
+
+@dataclass(frozen=True)
+class Framed:
+    """A batch as a dataclass."""
+
+    tokens: torch.Tensor
+    words: list[str]
+
+
+def test_every_form_of_batch_is_moved() -> None:
+    """Tensors reach the device out of named tuples and dataclasses too; what is no tensor stays."""
+    batch = {"a": Named(torch.ones(2), torch.ones(1)), "b": Framed(torch.ones(3), ["x"])}
+    found = moved(batch, torch.device("meta"))
+    assert isinstance(found["a"], Named)
+    assert found["a"].lengths.is_meta
+    assert found["b"].tokens.is_meta
+    assert found["b"].words == ["x"]

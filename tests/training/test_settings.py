@@ -40,6 +40,7 @@ from .small import Copying, reader, settings
         (Batches, "seed", -1), (Budget, "epochs", 0.0), (Budget, "steps", 0), (Budget, "minutes", -1.0),
         (Evaluation, "evaluate_every", 0), (Evaluation, "goal", "up"), (Evaluation, "patience", 0),
         (Checkpoints, "save_every", 0), (Checkpoints, "save_minutes", 0.0), (Checkpoints, "keep", 0),
+        (Budget, "epochs", math.inf), (Budget, "minutes", math.nan), (Optimizer, "lr", math.inf),
         (Machine, "device", "tpu"), (Machine, "precision", "fp8"),
     ],
 )  # fmt: skip

@@ -123,16 +123,22 @@ class Checkpoints:
             unfinished.rename(self.path(step))
             _flush(self.folder)
         except (OSError, safetensors.SafetensorError) as error:
-            shutil.rmtree(unfinished, ignore_errors=True)
             raise CheckpointError(
                 f"The checkpoint of step {step} could not be written to {self.folder}: {error}. "
                 "Older checkpoints are untouched; make room and train again to go on from the newest."
             ) from error
+        finally:
+            shutil.rmtree(unfinished, ignore_errors=True)  # not there any more if all went well
 
-    def clean(self, keep: int, best: int | None) -> None:
-        """Remove all but the newest `keep` checkpoints and the best, and what was never finished."""
-        for step in self.steps()[keep:]:
-            if step != best:
+    def clean(self, keep: int, best: int | None, now: int) -> None:
+        """Remove all but the newest `keep` checkpoints up to step `now` and the best, and what was never finished.
+
+        Later steps than now are of checkpoints that were passed over as torn: they do not count among those to keep.
+        """
+        steps = self.steps()
+        whole = [step for step in steps if step <= now][:keep]
+        for step in steps:
+            if step not in whole and step != best:
                 shutil.rmtree(self.path(step), ignore_errors=True)
         for entry in self.folder.glob("unfinished-*"):
             shutil.rmtree(entry, ignore_errors=True)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import atexit
 import copy
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from typing import Any
+from datetime import timedelta
+from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
@@ -14,7 +16,17 @@ from torch import Tensor, nn
 from torch.distributed.fsdp import FSDPModule, fully_shard
 from torch.nn.parallel import DistributedDataParallel
 
-from ..errors import ArgumentError, DeviceError
+from ..errors import ArgumentError, DeviceError, RegardError
+
+Result = TypeVar("Result")
+
+# How long a process waits for another: the first one evaluates alone, which may take hours. A process that is gone is
+# noticed at once by torchrun, which ends the others.
+PATIENCE = timedelta(days=1)
+
+
+class FirstProcessError(RegardError, RuntimeError):
+    """The first process met an error in work that it does for all."""
 
 
 class Group:
@@ -41,12 +53,44 @@ class Group:
         return torch.stack(rows).cpu()
 
     def told(self, thing: Any) -> Any:
-        """Return to every process what the first one has: plain values that JSON could hold."""
+        """Return to every process what the first one has: plain values, paths and dataclasses of them."""
         if self.size == 1:
             return thing
         box = [thing]
         dist.broadcast_object_list(box, src=0, device=self.device)
         return box[0]
+
+    def first_does(self, work: Callable[[], Result]) -> Result:
+        """Do something in the first process alone; return to all what it returned (as for `told`).
+
+        Raises:
+            FirstProcessError: in the other processes, where the first one raises its own error; so none waits for ever.
+        """
+        if self.size == 1:
+            return work()
+        answer: Any = None
+        failure: Exception | None = None
+        if self.first:
+            try:
+                answer = work()
+            except Exception as error:  # noqa: BLE001 - whatever it is, it is raised again when all know of it
+                failure = error
+        said = None if failure is None else f"{type(failure).__name__}: {failure}"
+        answer, said = self.told((answer, said))
+        if failure is not None:
+            raise failure
+        if said is not None:
+            raise FirstProcessError(f"The first process could not go on, so this one ends as well: {said}")
+        return answer  # type: ignore[no-any-return]
+
+    def spread(self, tensors: Iterable[Tensor]) -> None:
+        """Give every process the first one's values of some tensors, in place."""
+        if self.size > 1:
+            for tensor in tensors:
+                here = tensor.to(self.device)
+                dist.broadcast(here, src=0)
+                if here is not tensor:
+                    tensor.copy_(here)
 
     def wait(self) -> None:
         """Return when every process is here."""
@@ -68,14 +112,19 @@ def group(device: str) -> Iterator[Group]:
     if on_gpu:
         torch.cuda.set_device(local)
     place = torch.device("cuda", local) if on_gpu else torch.device("cpu")
-    started = "WORLD_SIZE" in os.environ and int(os.environ["WORLD_SIZE"]) > 1
+    started = dist.is_torchelastic_launched() or int(os.environ.get("WORLD_SIZE", "1")) > 1
     if not started or dist.is_initialized():
         yield Group(place)
         return
-    dist.init_process_group("nccl" if on_gpu else "gloo")
-    try:
-        yield Group(place)
-    finally:
+    dist.init_process_group("nccl" if on_gpu else "gloo", timeout=PATIENCE)
+    # Processes that part and join again may take each other's old addresses and wait for ever, so they stay together
+    # until the program ends, and it may train again.
+    atexit.register(_part)
+    yield Group(place)
+
+
+def _part() -> None:
+    if dist.is_initialized():
         dist.destroy_process_group()
 
 

@@ -97,7 +97,8 @@ class Ended:
     stopped_by: StoppedBy
     """What ended it."""
     best_step: int | None
-    """The step whose weights the model has now; None where nothing was evaluated."""
+    """The step with the best figures, whose weights the model has now unless a signal stopped training; None where no
+    figure was a number."""
 
 
 Event = Started | Stepped | Evaluated | Saved | SkippedCheckpoint | Ended

@@ -8,6 +8,7 @@ by rounding only.
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import time
 from collections.abc import Iterable, Mapping, Sequence
@@ -50,7 +51,7 @@ class Objective(Protocol):
     """Tokens of each training example."""
 
     def batch(self, indices: NDArray[np.int64], random: np.random.Generator) -> Any:
-        """Return some examples as CPU tensors, alone or in a tuple, list or dict; random numbers come from `random`."""
+        """Return some examples as CPU tensors, alone or in tuples, lists, dicts and dataclasses; draw from `random`."""
         ...
 
     def loss(self, model: nn.Module, batch: Any) -> tuple[Tensor, Tensor]:
@@ -73,7 +74,8 @@ class TrainingResult:
     stopped_by: StoppedBy
     """`budget`, `patience`, or the name of a signal."""
     best_step: int | None
-    """The step whose weights the model has now; None where nothing was evaluated."""
+    """The step with the best figures, whose weights the model has now unless a signal stopped training; None where no
+    figure was a number."""
     figures: Mapping[str, float]
     """The figures of that step."""
     writes: bool
@@ -146,14 +148,21 @@ class _Run:
             folder, self.wrapped.model, self.optimizer, processes, settings, self.order.fingerprint(), self.tell
         )
         self.progress = Progress()
+        self._failure: Exception | None = None
 
     def tell(self, event: Event) -> None:
-        """Tell every listener."""
-        for listener in self.listeners:
-            listener(event)
+        """Tell every listener; what one raises waits for the next moment at which every process can hear of it."""
+        try:
+            for listener in self.listeners:
+                listener(event)
+        except Exception as error:
+            if self.processes.size == 1:
+                raise
+            self._failure = self._failure or error
 
     def whole(self, signals: Signals) -> TrainingResult:
         """Train from the newest checkpoint, or from the start, to the end."""
+        self.optimizer.zero_grad(set_to_none=True)  # whatever the caller's own backward passes have left
         self.progress = self.store.resume()
         learning = sum(weight.numel() for weight in self.model.parameters() if weight.requires_grad)
         self.tell(
@@ -174,6 +183,7 @@ class _Run:
         self.store.hand_back(self.model)
         best = self.progress.best_step
         self.tell(Ended(self.progress.step, stopped, best))
+        self.processes.first_does(self._raise_failure)
         self.model.eval()
         return TrainingResult(
             self.progress.step, self.progress.seconds, stopped, best, self.progress.best_figures, self.processes.first
@@ -221,10 +231,14 @@ class _Run:
         for part in self.optimizer.param_groups:
             part["lr"] = lr
         loss, count = self._passes(number)
-        shared = processes.gathered([loss, count, clock.seconds(), float(signals.received)])
+        failed = float(self._failure is not None)
+        shared = processes.gathered([loss, count, clock.seconds(), float(signals.received), failed])
+        if shared[0, 4]:
+            processes.first_does(self._raise_failure)
         loss, count = float(shared[:, 0].sum()), float(shared[:, 1].sum())
         weights = self.wrapped.model.parameters()
-        norm = average_and_clip(weights, processes.size / count, self.settings.optimizer.clip)
+        # A step whose examples have nothing to learn (single tokens of a language model, say) has gradients of 0.
+        norm = average_and_clip(weights, processes.size / max(count, 1.0), self.settings.optimizer.clip)
         if not math.isfinite(loss) or not math.isfinite(norm):
             what = "loss" if not math.isfinite(loss) else "norm of the gradients"
             raise DivergedError(
@@ -240,7 +254,7 @@ class _Run:
             Stepped(
                 step=done,
                 epoch=done / self.order.steps_per_epoch,
-                loss=loss / count,
+                loss=loss / max(count, 1.0),
                 norm=norm,
                 lr=lr,
                 tokens=int(count),
@@ -254,13 +268,14 @@ class _Run:
     def _passes(self, step: int) -> tuple[float, float]:
         """Do this process's forward and backward passes of a step; return loss and count, summed."""
         processes, batches = self.processes, self.settings.batches
-        parts = split(self.order.examples(step), self.order.lengths, batches.tokens_at_once, processes.size)
+        window = self.order.examples(step)
+        parts = split(window, self.order.lengths, batches.tokens_at_once, processes.size)
         own = range(processes.rank, len(parts), processes.size)
         loss = count = 0.0
         self.wrapped.model.train()
         for part in own:
             with self.wrapped.gathers(last=part == own[-1]):
-                some, tokens = self._pass(step, part, parts[part], spare=parts[0])
+                some, tokens = self._pass(step, part, parts[part], spare=window)
             loss, count = loss + some, count + tokens
         return loss, count
 
@@ -285,13 +300,8 @@ class _Run:
     def _evaluate(self) -> bool:
         """Evaluate; return whether the model is the best so far."""
         judge = self.settings.evaluation
-        figures: dict[str, float] = {}
         self.store.hand_back(self.model)  # a shared-out model is evaluated whole
-        if self.processes.first:
-            self.model.eval()
-            with kept(), torch.no_grad():
-                figures = {name: float(value) for name, value in self.objective.evaluate(self.model).items()}
-        figures = self.processes.told(figures)
+        figures = self.processes.first_does(self._figures)
         if judge.metric not in figures:
             raise ArgumentError(
                 f"The metric {judge.metric!r} is not among what the evaluation returned: "
@@ -300,6 +310,16 @@ class _Run:
         best = self.progress.judge(figures, judge)
         self.tell(Evaluated(self.progress.step, self.progress.step / self.order.steps_per_epoch, figures, best))
         return best
+
+    def _figures(self) -> dict[str, float]:
+        self.model.eval()
+        with kept(), torch.no_grad():
+            return {name: float(value) for name, value in self.objective.evaluate(self.model).items()}
+
+    def _raise_failure(self) -> None:
+        """Raise what a listener raised."""
+        if self._failure is not None:
+            raise self._failure
 
     def _keep(self, best: bool) -> None:
         if self.store.folder is not None:
@@ -316,7 +336,7 @@ class _Clock:
 
     def __init__(self, before: float) -> None:
         self._start = time.monotonic() - before
-        self._last = time.monotonic()
+        self._last = self._paused = time.monotonic()
         self._share: tuple[float, float] | None = None
         self._speed = 0.0
 
@@ -348,11 +368,16 @@ class _Clock:
 
 
 def moved(batch: Any, device: torch.device) -> Any:
-    """Return a batch on a device: tensors, alone or in tuples, lists and dicts."""
+    """Return a batch on a device: tensors, alone or in tuples, lists, dicts and dataclasses."""
     if isinstance(batch, Tensor):
         return batch.to(device)
     if isinstance(batch, dict):
         return {name: moved(value, device) for name, value in batch.items()}
+    if dataclasses.is_dataclass(batch) and not isinstance(batch, type):
+        fields = [field.name for field in dataclasses.fields(batch) if field.init]
+        return dataclasses.replace(batch, **{name: moved(getattr(batch, name), device) for name in fields})
+    if isinstance(batch, tuple) and hasattr(batch, "_make"):  # a named tuple takes its fields one by one
+        return batch._make(moved(value, device) for value in batch)
     if isinstance(batch, tuple | list):
         return type(batch)(moved(value, device) for value in batch)
     return batch

@@ -7,6 +7,7 @@ Nothing here says how many processes there are or how much memory each has, apar
 from __future__ import annotations
 
 import dataclasses
+import math
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -37,13 +38,13 @@ class Optimizer:
     """Largest norm of all gradients together; 0 leaves them as they are."""
 
     def __post_init__(self) -> None:
-        _check("lr", self.lr, self.lr > 0, "greater than 0")
+        _check("lr", self.lr, 0 < self.lr < math.inf, "greater than 0, and finite")
         _check("warmup", self.warmup, 0 <= self.warmup < 1, "a share, 0 <= warmup < 1")
         _check("final_lr", self.final_lr, 0 <= self.final_lr <= 1, "a share of lr, 0 to 1")
         _check("beta1", self.beta1, 0 <= self.beta1 < 1, "0 <= beta1 < 1")
         _check("beta2", self.beta2, 0 <= self.beta2 < 1, "0 <= beta2 < 1")
         _check("eps", self.eps, self.eps > 0, "greater than 0")
-        _check("weight_decay", self.weight_decay, self.weight_decay >= 0, "0 or more")
+        _check("weight_decay", self.weight_decay, 0 <= self.weight_decay < math.inf, "0 or more, and finite")
         _check("clip", self.clip, self.clip >= 0, "0 (no clipping) or more")
 
 
@@ -80,7 +81,7 @@ class Budget:
     def __post_init__(self) -> None:
         given = {"epochs": self.epochs, "steps": self.steps, "minutes": self.minutes}
         for name, value in given.items():
-            _check(name, value, value is None or value > 0, "greater than 0")
+            _check(name, value, value is None or 0 < value < math.inf, "greater than 0, and finite")
         _check("budget", given, any(value is not None for value in given.values()), "one of epochs, steps, minutes")
 
 

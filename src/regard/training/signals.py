@@ -29,7 +29,8 @@ class Signals:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         """Put back what handled them before."""
         for number, handler in self._before.items():
-            signal.signal(number, handler)
+            if handler is not None:  # None was set by other than Python, which Python cannot put back
+                signal.signal(number, handler)
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         if self.received and number == signal.SIGINT:

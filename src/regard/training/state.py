@@ -6,6 +6,7 @@ from pathlib import Path
 
 import torch
 from torch import Tensor, nn
+from torch.distributed.checkpoint.api import CheckpointException
 from torch.distributed.checkpoint.hf_storage import HuggingFaceStorageReader, HuggingFaceStorageWriter
 from torch.distributed.checkpoint.state_dict_loader import load
 from torch.distributed.checkpoint.state_dict_saver import save as save_together
@@ -23,7 +24,10 @@ def save(folder: Path, model: nn.Module, optimizer: torch.optim.Optimizer, *, sh
     """
     if sharded:
         writer = HuggingFaceStorageWriter(str(folder), save_distributed=True)
-        save_together({**weights(model), **memory(model, optimizer)}, storage_writer=writer)
+        try:
+            save_together({**weights(model), **memory(model, optimizer)}, storage_writer=writer)
+        except CheckpointException as error:
+            raise CheckpointError(f"The checkpoint could not be written to {folder}: {_reason(error)}.") from error
     elif first:
         write_tensors(folder, {**weights(model), **memory(model, optimizer)})
 
@@ -41,7 +45,13 @@ def restore(
         raise CheckpointError(f"{checkpoint.path} is of a run that was {was}; this one {now}. Go on as it was begun.")
     wanted = weights(model) if optimizer is None else {**weights(model), **memory(model, optimizer)}
     if sharded:
-        load(wanted, storage_reader=HuggingFaceStorageReader(str(checkpoint.path)))  # in place
+        try:
+            load(wanted, storage_reader=HuggingFaceStorageReader(str(checkpoint.path)))  # in place
+        except CheckpointException as error:
+            raise CheckpointError(
+                f"{checkpoint.path} does not fit this model: {_reason(error)}. Train in another folder, or with the "
+                "model that this one was begun with."
+            ) from error
         return
     found = {name: tensor for name, tensor in checkpoint.tensors().items() if optimizer or name.startswith(MODEL)}
     _check_same(checkpoint.path, found, wanted)
@@ -90,6 +100,11 @@ def give(model: nn.Module, named: dict[str, Tensor]) -> None:
     with torch.no_grad():
         for name, tensor in weights(model).items():
             tensor.copy_(named[name.removeprefix(MODEL)])
+
+
+def _reason(error: CheckpointException) -> str:
+    """Return what the processes met, a short line of each."""
+    return "; ".join(f"process {rank}: {str(failure[0])[:300]}" for rank, failure in sorted(error.failures.items()))
 
 
 def _check_same(path: Path, found: dict[str, Tensor], wanted: dict[str, Tensor]) -> None:

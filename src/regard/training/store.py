@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import fcntl
+import math
 import warnings
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -36,7 +37,7 @@ class Progress:
     def judge(self, figures: Mapping[str, float], by: Evaluation) -> bool:
         """Note an evaluation of this step; return whether it is the best."""
         value, best = figures[by.metric], self.best_figures.get(by.metric)
-        better = best is None or (value > best if by.goal == "max" else value < best)
+        better = not math.isnan(value) and (best is None or (value > best if by.goal == "max" else value < best))
         if better:
             self.best_step, self.best_figures, self.stale = self.step, dict(figures), 0
         else:
@@ -67,63 +68,95 @@ class Store:
     @contextmanager
     def locked(self) -> Iterator[None]:
         """Keep any other run out of the folder."""
-        if self.folder is None or not self._processes.first:
+        if self.folder is None:
             yield
             return
-        try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            file = (self.folder / ".lock").open("w")
-        except OSError as error:
-            raise CheckpointError(f"The folder {self.folder} cannot be written: {error}. Give another.") from error
-        with file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
-                raise CheckpointError(
-                    f"Another process trains in {self.folder}; wait for it, or take another."
-                ) from None
+        with ExitStack() as held:
+            self._processes.first_does(lambda: self._lock(held))
             yield
+
+    def _lock(self, held: ExitStack) -> None:
+        folder = self._checkpoints_in_folder().folder
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            file = held.enter_context((folder / ".lock").open("w"))
+        except OSError as error:
+            raise CheckpointError(f"The folder {folder} cannot be written: {error}. Give another.") from error
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise CheckpointError(f"Another process trains in {folder}; wait for it, or take another.") from None
 
     def resume(self) -> Progress:
         """Give model and optimizer the newest whole checkpoint's state, and return how far it was."""
         if self._checkpoints is None:
             return Progress()
-        found = self._checkpoints.newest(self._skip) if self._processes.first else None
-        step = self._processes.told(None if found is None else found.step)
-        if step is None:
+        found = self._processes.first_does(self._newest)
+        if found is None:
             return Progress()
-        checkpoint = found or self._checkpoints.read(step)
-        self._check(checkpoint)
-        state.restore(checkpoint, self._model, self._optimizer, sharded=self._sharded)
-        return Progress(**checkpoint.state["progress"], saved_step=step)
+        self._check(found)
+        self._restore(found, self._optimizer)
+        return Progress(**found.state["progress"], saved_step=found.step)
 
     def save(self, progress: Progress) -> None:
         """Write a checkpoint; the first process alone unless the model is shared out."""
-        if self._checkpoints is None or not (self._processes.first or self._sharded):
+        if self._checkpoints is None:
             return
         if self._sharded:
             self._save_together(self._checkpoints, progress)
         else:
-            with self._checkpoints.writing(progress.step) as folder:
-                state.save(folder, self._model, self._optimizer, sharded=False, first=True)
-                write_state(folder, self._state(progress))
+            self._processes.first_does(lambda: self._save_alone(progress))
         progress.saved_step = progress.step
         if self._processes.first:
-            self._checkpoints.clean(self._settings.checkpoints.keep, progress.best_step)
+            self._checkpoints.clean(self._settings.checkpoints.keep, progress.best_step, progress.step)
             self._tell(Saved(progress.step, self._checkpoints.path(progress.step)))
+
+    def _save_alone(self, progress: Progress) -> None:
+        with self._checkpoints_in_folder().writing(progress.step) as folder:
+            state.save(folder, self._model, self._optimizer, sharded=False, first=True)
+            write_state(folder, self._state(progress))
 
     def _save_together(self, checkpoints: Checkpoints, progress: Progress) -> None:
         """Write a checkpoint that every process has a share of; the first makes and finishes the folder."""
-        path = checkpoints.unfinished(progress.step)
-        if self._processes.first:
-            with checkpoints.writing(progress.step) as folder:
-                self._processes.wait()
-                state.save(folder, self._model, self._optimizer, sharded=True, first=True)
-                write_state(folder, self._state(progress))
-        else:
-            self._processes.wait()
-            state.save(path, self._model, self._optimizer, sharded=True, first=False)
-        self._processes.wait()
+        with ExitStack() as writing:
+            path = self._processes.first_does(lambda: writing.enter_context(checkpoints.writing(progress.step)))
+            state.save(path, self._model, self._optimizer, sharded=True, first=self._processes.first)
+            self._processes.first_does(lambda: write_state(path, self._state(progress)))
+            self._processes.first_does(writing.close)
+
+    def _checkpoints_in_folder(self) -> Checkpoints:
+        if self._checkpoints is None:
+            raise CheckpointError("This run has no folder to keep checkpoints in; give one.")
+        return self._checkpoints
+
+    def _newest(self) -> Checkpoint | None:
+        """Return the newest whole checkpoint; one whose best is torn forgets what was best."""
+        checkpoints = self._checkpoints_in_folder()
+        found = checkpoints.newest(self._skip)
+        if found is None:
+            return None
+        so_far = found.state["progress"]
+        best = so_far["best_step"]
+        # Where a newer checkpoint was passed over, the best may have made way for a better one that is trained anew.
+        made_way = found.step != checkpoints.steps()[0] and not checkpoints.path(best or 0).exists()
+        if best is None or best == found.step or made_way:
+            return found
+        try:
+            checkpoints.read(best)
+        except CheckpointError as error:
+            self._skip(checkpoints.path(best), str(error))
+            so_far.update(best_step=None, best_figures={}, stale=0)
+        return found
+
+    def _restore(self, checkpoint: Checkpoint, optimizer: torch.optim.Optimizer | None) -> None:
+        """Give every process the state of a checkpoint; only the first one's folder need hold it unless sharded."""
+        if self._sharded:
+            state.restore(checkpoint, self._model, optimizer, sharded=True)
+            return
+        self._processes.first_does(lambda: state.restore(checkpoint, self._model, optimizer, sharded=False))
+        self._processes.spread(state.weights(self._model).values())
+        if optimizer is not None:
+            self._processes.spread(state.memory(self._model, optimizer).values())
 
     def remember(self) -> None:
         """Keep the weights of this moment, the best so far, in memory."""
@@ -138,8 +171,9 @@ class Store:
                 for name, tensor in state.weights(self._model).items():
                     tensor.copy_(self._remembered[name])
         elif self._checkpoints is not None:
-            self._processes.wait()
-            state.restore(self._checkpoints.read(progress.best_step), self._model, None, sharded=self._sharded)
+            best = progress.best_step
+            checkpoint = self._processes.first_does(lambda: self._checkpoints_in_folder().read(best))
+            self._restore(checkpoint, None)
 
     def hand_back(self, model: nn.Module) -> None:
         """Give the caller's model the weights, where a copy of it was trained."""
