@@ -152,7 +152,7 @@ class TileSource:
 
     def _tile(self, number: int, head: int, quantity: str, zoom: int, row: int, column: int) -> bytes | None:
         one = self._found(number, head)
-        zooms = None if one is None else zooms_of(one.sizes).get(quantity)
+        zooms = None if one is None else zooms_of(one.sizes, _OVERVIEW).get(quantity)
         if one is None or zooms is None or not zooms[0] <= zoom <= zooms[1]:
             return None
         side = TILE << zoom
