@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import regard
@@ -62,7 +63,9 @@ def test_models_beside_each_other() -> None:
 @pytest.mark.parametrize(
     ("given", "arguments", "words"),
     [
-        ("tensor", {}, "viewer.static.heatmap"),
+        ("text", {}, "a str cannot be viewed"),
+        ("scores", {}, "after the softmax"),
+        ("number", {}, "'x' holds a int"),
         ("empty", {}, "mapping is empty"),
         ("weights", {"tokens": ["a"]}, "has 1 entries"),
         ("weights", {"tokens": "abc"}, "one string"),
@@ -75,9 +78,31 @@ def test_bad_arguments(given: str, arguments: dict[str, object], words: str) -> 
     """What cannot be viewed is refused with what to do."""
     import torch
 
-    things = {"tensor": torch.ones(3, 3), "empty": {}, "weights": weights(1, 3), "nothing": weights(1, 0)}
+    things = {
+        "text": "abc",
+        "scores": -torch.ones(3, 3),
+        "number": {"x": 3},
+        "empty": {},
+        "weights": weights(1, 3),
+        "nothing": weights(1, 0),
+    }
     with pytest.raises((ArgumentError, ShapeError), match=words):
         view(things[given], **arguments)  # type: ignore[arg-type]
+
+
+def test_stored_matrices_are_looked_at_in_the_same_way() -> None:
+    """A tensor of another library: same numbers, zeros are zeros, and nothing is said of masks or values."""
+    import torch
+
+    matrix = torch.softmax(torch.randn(1, 2, 4, 4), -1)
+    matrix[0, 1, 2, 3] = 0.0
+    for given in (matrix, matrix.numpy(), {"layer": matrix}):
+        source = view(given).source
+        tile = np.frombuffer(source.block("tile/0/1/mass/0/0/0") or b"", "<f4").reshape(4, 4)
+        assert np.allclose(tile, matrix[0, 1].numpy(), rtol=1e-5)
+        assert tile[2, 3] == 0
+        assert "value" not in source.manifest()["maps"][0]["quantities"]
+        assert source.block("tile/0/1/value/0/0/0") is None
 
 
 def test_figures_of_one_head_and_of_all(tmp_path: Path) -> None:

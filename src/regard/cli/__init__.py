@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 from ..errors import MissingExtraError, RegardError
 from .doctor import Doctor
+from .view import ViewCommand
 
 __all__ = ["COMMANDS", "main"]
 
@@ -20,7 +21,7 @@ class Command(Protocol):
         ...
 
 
-COMMANDS: dict[str, Callable[..., Any]] = {"doctor": Doctor}
+COMMANDS: dict[str, Callable[..., Any]] = {"doctor": Doctor, "view": ViewCommand}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -54,5 +55,6 @@ def _parse(words: list[str]) -> Command:
         prog="regard",
         description="Attention for PyTorch: the speed of a fused kernel, and you can still see the attention.",
         args=words,
+        config=(tyro.conf.PositionalRequiredArgs,),
     )
     return command

@@ -7,13 +7,20 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
 from ..errors import ArgumentError, ShapeError
-from ..weights import AttentionWeights
+from ..weights import AttentionWeights, from_dense
 from ._tokens import Axis, axis
 
 __all__ = ["Map", "Shown", "Sides", "shown_of"]
 
-Weights = AttentionWeights | Mapping[str, AttentionWeights] | Mapping[str, Mapping[str, AttentionWeights]]
+# What one call gave: lazy weights, or a matrix that was stored whole.
+Call = AttentionWeights | Tensor | NDArray[Any]
+Weights = Call | Mapping[str, Call] | Mapping[str, Mapping[str, Call]]
 
 
 class Sides(NamedTuple):
@@ -42,6 +49,8 @@ class Map:
     model: str = ""
     first_query: int = 0
     """Token of the axis that query 0 is."""
+    has_values: bool = True
+    """False for a stored matrix, of which the values are not known."""
 
     @property
     def heads(self) -> int:
@@ -74,7 +83,8 @@ def shown_of(weights: Weights, sides: Sides, title: str | None) -> Shown:
     maps: list[Map] = []
     for model, layers in _models(weights).items():
         seen: dict[str, int] = {}
-        for layer, (name, one) in enumerate(layers.items()):
+        for layer, (name, given) in enumerate(layers.items()):
+            one = given if isinstance(given, AttentionWeights) else from_dense(torch.as_tensor(given))
             if 0 in one.shape:
                 raise ShapeError(f"the weights of {name!r} have shape {one.shape}; there is nothing to look at.")
             number = seen[name] = seen.get(name, -1) + 1
@@ -83,7 +93,8 @@ def shown_of(weights: Weights, sides: Sides, title: str | None) -> Shown:
                 axes.check_batched(inputs)
             for place in range(inputs):
                 queries, keys, first = axes.of(name, one, place)
-                maps.append(Map(name, one, place, layer, number, queries, keys, model, first))
+                lazy = one is given
+                maps.append(Map(name, one, place, layer, number, queries, keys, model, first, lazy))
     if not maps:
         raise ArgumentError("there are no attention weights to look at: the mapping is empty.")
     axes.check_all_used()
@@ -97,17 +108,17 @@ def _title(maps: Sequence[Map]) -> str:
     return f"Attention, {size}" if len(names) == 1 else f"Attention of {len(names)} layers, {size}"
 
 
-def _models(weights: Weights) -> dict[str, dict[str, AttentionWeights]]:
-    if isinstance(weights, AttentionWeights):
+def _models(weights: Weights) -> dict[str, dict[str, Call]]:
+    if isinstance(weights, AttentionWeights | Tensor | np.ndarray):
         return {"": {"attention": weights}}
     if not isinstance(weights, Mapping):
         raise ArgumentError(
             f"a {type(weights).__name__} cannot be viewed; give AttentionWeights (need_weights=True), a mapping of "
-            "names to them, or a recording. For a plain tensor there is viewer.static.heatmap()."
+            "names to them, or a recording. A tensor or array of weights does as well."
         )
-    models: dict[str, dict[str, AttentionWeights]] = {}
+    models: dict[str, dict[str, Call]] = {}
     for name, one in weights.items():
-        if isinstance(one, AttentionWeights):
+        if isinstance(one, AttentionWeights | Tensor | np.ndarray):
             models.setdefault("", {})[str(name)] = one
         elif isinstance(one, Mapping):
             models[str(name)] = _models(one)[""] if one else {}

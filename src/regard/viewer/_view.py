@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import io
+import webbrowser
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -41,7 +42,8 @@ def view(
 
     Args:
         weights: `AttentionWeights`; a mapping of layers' names to them, as `need_weights=True` of a stack returns; or
-            a mapping of models' names to such mappings, to compare them.
+            a mapping of models' names to such mappings, to compare them. In place of each a tensor or array that
+            holds the weights whole, `(L, S)` up to `(batch, heads, L, S)`; what was masked there is not known.
         tokens: text (or bytes) of each token; for a batch a list of lists. With two texts, those of the queries.
         key_tokens: tokens of the second text that cross-attention looks at, the source of an encoder-decoder.
         labels, key_labels: class or IOB2 tag of each token, or a mapping of names to such lists.
@@ -141,8 +143,6 @@ class View:
         """
         served = serve(self.source, host, port, allow_remote=allow_remote).start()
         if open_browser:
-            import webbrowser
-
             webbrowser.open(served.url)
         return served
 

@@ -144,7 +144,7 @@ class TileSource:
             "coarsest": coarsest_zoom(one.sizes),
             "overview": coarsest_zoom(one.sizes, _OVERVIEW),
             "exact": True,
-            "quantities": {name: list(zooms) for name, zooms in zooms_of(one.sizes).items()},
+            "quantities": {name: list(zooms) for name, zooms in _quantities(one).items()},
             "tracks": tracks_of(one.sizes),
             "links": min(8, keys),
             "notes": [],
@@ -152,7 +152,7 @@ class TileSource:
 
     def _tile(self, number: int, head: int, quantity: str, zoom: int, row: int, column: int) -> bytes | None:
         one = self._found(number, head)
-        zooms = None if one is None else zooms_of(one.sizes, _OVERVIEW).get(quantity)
+        zooms = None if one is None else _quantities(one, _OVERVIEW).get(quantity)
         if one is None or zooms is None or not zooms[0] <= zoom <= zooms[1]:
             return None
         side = TILE << zoom
@@ -228,6 +228,11 @@ class TileSource:
     def _image(self, number: int) -> bytes | None:
         axis = self._axis(number)
         return None if axis is None or axis.grid is None else axis.grid.image
+
+
+def _quantities(one: Map, cells: int = TILE) -> dict[str, tuple[int, int]]:
+    found = zooms_of(one.sizes, cells)
+    return found if one.has_values else {name: zooms for name, zooms in found.items() if name != "value"}
 
 
 def _axis_entry(number: int, axis: Axis) -> dict[str, Any]:
