@@ -8,6 +8,7 @@ import pytest
 import regard
 from regard import layers, view
 from regard.errors import ArgumentError, ShapeError
+from regard.viewer import Grid
 from tests.viewer.examples import TAGS, TOKENS, named_view, weights
 
 
@@ -52,6 +53,43 @@ def test_a_cache_leaves_the_last_queries() -> None:
     """With fewer queries than keys of one text the queries are its last tokens."""
     shown = view(weights(1, 1, keys=5, causal=True), tokens=list("abcde"))
     assert shown.source.manifest()["maps"][0]["queries"] == {"axis": 0, "first": 4, "size": 1}
+
+
+def test_cross_attention_without_tokens_has_two_axes() -> None:
+    """Where nothing says that the keys are the queries' own past, they are another text."""
+    manifest = view(weights(1, 4, keys=9)).source.manifest()
+    assert [axis["size"] for axis in manifest["axes"]] == [4, 9]
+    assert manifest["maps"][0]["kind"] == "cross"
+    named = view(weights(1, 4, keys=9), tokens=list("abcd")).source.shown
+    assert [axis.tokens is not None for axis in named.axes] == [True, False]
+
+
+def test_image_grids(tmp_path: Path) -> None:
+    """Patches stand on their grid with the image, behind a class token, and in cross-attention from text."""
+    image = np.arange(4 * 6 * 3, dtype=np.uint8).reshape(4, 6, 3)
+    grid = Grid(2, 3, first=1, image=image)
+    shown = view(weights(1, 7), grid=grid)
+    assert shown.source.manifest()["axes"][0]["grid"] == {"first": 1, "rows": 2, "columns": 3, "image": "image/png"}
+    png = shown.source.block("image/0")
+    assert png is not None
+    file = tmp_path / "a.png"
+    file.write_bytes(png)
+    from matplotlib.image import imread
+
+    assert np.array_equal((imread(file) * 255).round().astype(np.uint8), image)
+    across = view(weights(1, 3, keys=6), tokens=list("abc"), key_grid=Grid(2, 3, image=file)).source
+    assert [axis["grid"] is not None for axis in across.manifest()["axes"]] == [False, True]
+    assert across.block("image/1") == png
+    with pytest.raises(ShapeError, match="ends at token 7, the sequence has 6"):
+        view(weights(1, 6), tokens=list("abcdef"), grid=grid)
+    with pytest.raises(ArgumentError, match="no PNG, JPEG"):
+        Grid(1, 1, image=b"<svg onload='alert(1)'/>")
+    with pytest.raises(ArgumentError, match="cannot be read"):
+        Grid(1, 1, image=tmp_path / "none.png")
+    with pytest.raises(ShapeError, match="uint8"):
+        Grid(1, 1, image=np.zeros((2, 2)))
+    with pytest.raises(ArgumentError, match="at least 1"):
+        Grid(0, 1)
 
 
 def test_models_beside_each_other() -> None:

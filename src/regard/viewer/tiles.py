@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..weights import AttentionWeights
 from ._cells import MASKED
 from ._maps import Map, Shown
 from ._measures import column, measures, row, track, tracks_of
@@ -52,7 +51,7 @@ class TileSource:
         self._kept: OrderedDict[str, bytes] = OrderedDict()
         self._kept_bytes = 0
         self._lock = Lock()
-        self._heads = Heads()
+        self._heads = Heads(shown.maps)
         self._answers: dict[str, tuple[int, Callable[..., bytes | None]]] = {
             "tile": (6, self._tile),
             "track": (3, self._track),
@@ -95,10 +94,6 @@ class TileSource:
             "maps": [self._map_entry(number, one) for number, one in enumerate(self.shown.maps)],
             "holds": "Everything, exact; computed when asked.",
         }
-
-    def head(self, number: int, head: int) -> AttentionWeights:
-        """Return the matrix of one head of one map."""
-        return self.shown.maps[number].head(head)
 
     def _made(self, key: str) -> bytes | None:
         if key == "manifest":
@@ -162,7 +157,7 @@ class TileSource:
         )
         if rows.start >= rows.stop or columns.start >= columns.stop:
             return None
-        numbers = self._heads.cells((number, head), one.head(head), quantity, 1 << zoom, (rows, columns))
+        numbers = self._heads.cells(number, head, quantity, 1 << zoom, (rows, columns))
         return _binary(numbers, self.number if quantity in ("mass", "peak") else "f4")
 
     def _overview(self, number: int) -> bytes | None:
@@ -171,39 +166,39 @@ class TileSource:
             return None
         cell = 1 << coarsest_zoom(one.sizes, _OVERVIEW)
         whole = slice(0, one.sizes[0]), slice(0, one.sizes[1])
-        every = [self._heads.cells((number, h), one.head(h), "mass", cell, whole) for h in range(one.heads)]
+        every = [self._heads.cells(number, h, "mass", cell, whole) for h in range(one.heads)]
         return _binary(np.stack(every), "f2")
 
     def _measures(self, number: int) -> bytes | None:
         one = self._found(number)
         if one is None:
             return None
-        return _json(measures([one.head(h) for h in range(one.heads)], one.queries == one.keys))
+        return _json(measures([self._heads.matrix(number, h) for h in range(one.heads)], one.queries == one.keys))
 
     def _row(self, number: int, head: int, query: int) -> bytes | None:
         one = self._found(number, head)
         if one is None or query >= one.sizes[0]:
             return None
-        return _binary(row(one.head(head), query, MASKED), "f4")
+        return _binary(row(self._heads.matrix(number, head), query, MASKED), "f4")
 
     def _column(self, number: int, head: int, key: int) -> bytes | None:
         one = self._found(number, head)
         if one is None or key >= one.sizes[1]:
             return None
-        return _binary(column(one.head(head), key, MASKED), "f4")
+        return _binary(column(self._heads.matrix(number, head), key, MASKED), "f4")
 
     def _links(self, number: int, head: int) -> bytes | None:
         one = self._found(number, head)
         if one is None:
             return None
-        top = one.head(head).top(min(8, one.sizes[1]))
+        top = self._heads.matrix(number, head).top(min(8, one.sizes[1]))
         return _binary(top.indices.cpu().numpy(), "i4") + _binary(top.values.cpu().numpy(), "f4")
 
     def _track(self, number: int, head: int, name: str) -> bytes | None:
         one = self._found(number, head)
         if one is None or name not in tracks_of(one.sizes):
             return None
-        return _binary(track(one.head(head), name), "f4")
+        return _binary(track(self._heads.matrix(number, head), name), "f4")
 
     def _tokens(self, number: int) -> bytes | None:
         axis = self._axis(number)
