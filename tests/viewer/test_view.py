@@ -82,6 +82,8 @@ def test_image_grids(tmp_path: Path) -> None:
     assert across.block("image/1") == png
     with pytest.raises(ShapeError, match="ends at token 7, the sequence has 6"):
         view(weights(1, 6), tokens=list("abcdef"), grid=grid)
+    with pytest.raises(ShapeError, match="ends at token 7, the sequence has 6"):
+        view(weights(1, 6), grid=grid)
     with pytest.raises(ArgumentError, match="no PNG, JPEG"):
         Grid(1, 1, image=b"<svg onload='alert(1)'/>")
     with pytest.raises(ArgumentError, match="cannot be read"):

@@ -104,8 +104,8 @@ class Axes:
         for given in (self.text, self.other):
             if any(not _is_nested(part) for part in given.lists()):
                 raise ShapeError(
-                    f"{given.name} or its labels are one list, the batch has {inputs} inputs; give a list of lists, one "
-                    "for each input, or look at the weights of one input."
+                    f"{given.name} or its labels are one list, the batch has {inputs} inputs; give a list of lists, "
+                    "one for each input, or look at the weights of one input."
                 )
 
     def check_all_used(self) -> None:
@@ -113,6 +113,8 @@ class Axes:
         sizes = ", ".join(str(size) for size in sorted({one.size for one in self.made}))
         for given in (self.text, self.other):
             if given.anything and given.name not in self._used:
+                if given.length(0) is None:
+                    given.grid.check(max(one.size for one in self.made))
                 raise ShapeError(
                     f"{given.name} has {given.length(0)} entries, and no side of the maps is as long (sizes: {sizes}). "
                     "Give one for each token, special tokens included."
