@@ -56,8 +56,10 @@ def measures(heads: list[AttentionWeights], same_axis: bool) -> dict[str, Any]:
     every = [_of_head(weights, len(heads)) for weights in heads]
     found: dict[str, Any] = {name: [_number(one.get(name)) for one in every] for name in _MEASURES}
     found["kind"] = [_kind(one, same_axis) for one in every]
-    sums = [one["row_sums"] for one in every if one.get("row_sums") is not None]
-    found["row_sums"] = [min(s[0] for s in sums), max(s[1] for s in sums)] if len(sums) == len(every) else None
+    seeing = [one for one in every if one]
+    sums = [one["row_sums"] for one in seeing if "row_sums" in one]
+    extremes = [min(s[0] for s in sums), max(s[1] for s in sums)] if sums and len(sums) == len(seeing) else [math.nan]
+    found["row_sums"] = extremes if all(map(math.isfinite, extremes)) else None
     return found
 
 
@@ -86,6 +88,8 @@ def _of_head(weights: AttentionWeights, heads: int) -> dict[str, Any]:
 
 
 def _kind(one: dict[str, Any], same_axis: bool) -> str:
+    if not one:
+        return "sees nothing"
     places = {"itself": "self", "previous token": "previous", "next token": "next"} if same_axis else {}
     for word, name in {**places, "sink": "first"}.items():
         if one.get(name, 0.0) > 0.5:

@@ -257,8 +257,11 @@ def _caption(every: Sequence[Cells]) -> str:
     if not sums:
         parts.append("Row sums unknown: not all was recorded.")
     else:
-        low, high = min(s[0] for s in sums), max(s[1] for s in sums)
-        parts.append(
-            "Rows sum to 1." if max(abs(1 - low), abs(high - 1)) < 1e-3 else f"Rows sum to {low:.3g} … {high:.3g}."
-        )
+        low, high = np.min([s[0] for s in sums]), np.max([s[1] for s in sums])
+        if np.isnan(low + high):
+            parts.append("Some rows hold NaN.")
+        elif max(abs(1 - low), abs(high - 1)) < 1e-3:
+            parts.append("Rows sum to 1.")
+        else:
+            parts.append(f"Rows sum to {low:.3g} … {high:.3g}.")
     return " ".join(parts)
