@@ -62,6 +62,16 @@ def test_all_that_is_named_can_be_had(name: str) -> None:
     shown.figure().canvas.draw()
 
 
+def test_weights_by_values_are_named() -> None:
+    """Rows that are no shares of 1 are called what they are, on paper and in the manifest, and not checked as such."""
+    shown = view(CALLS["stored"]())
+    manifest = shown.source.manifest()
+    assert (manifest["quantity"], manifest["sums_to_one"]) == ("attention weight × length of the value", False)
+    assert b'"row_sums": null' in (shown.source.block("measures/0") or b"")
+    figure = shown.figure("attention", head=0)
+    assert any("length of the value" in panel.get_ylabel() for panel in figure.axes)
+
+
 def test_nan_stays_nan() -> None:
     """A NaN of the model is shown where it is, breaks nothing else, and row sums say nothing."""
     query = _query(1, 2, 20, 16)

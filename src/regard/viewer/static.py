@@ -147,7 +147,8 @@ def heads_grid(
             label_edges(line[0], queries, keys, 1, _LABELLED, top=False, across=row is rows[-1])
         if row.name:
             line[0].set_ylabel(row.name, fontsize=7, color=INK, rotation=0, ha="right", va="center", parse_math=False)
-    colorbar(figure, image, panels, _QUANTITY + (" (log scale)" if log else ""))
+    first = next(iter(weights.values())) if isinstance(weights, Mapping) else weights
+    colorbar(figure, image, panels, _quantity(first) + (" (log scale)" if log else ""))
     _keys(figure, [cells.numbers for cells in every], ())
     if title is not None:
         figure.suptitle(title, fontsize=10, color=INK, parse_math=False)
@@ -166,7 +167,7 @@ def _chosen(weights: Matrix, batch: int, head: int | None, average: bool) -> tup
                 f"the weights have {heads} heads and none was named; give head=0 … {heads - 1}, or average=True for "
                 "their mean, or draw them all with heads_grid()."
             )
-        return cells_of(pick(weights, batch, head or 0)), _QUANTITY
+        return cells_of(pick(weights, batch, head or 0)), _quantity(weights)
     every = [cells_of(pick(weights, batch, number)) for number in range(heads)]
     mean = np.mean([cells.numbers for cells in every], 0)
     states = np.stack([cells.numbers < 0 for cells in every])
@@ -174,7 +175,12 @@ def _chosen(weights: Matrix, batch: int, head: int | None, average: bool) -> tup
         raise ArgumentError("the heads are not masked alike, so their mean would mix states; draw them one by one.")
     sums = [cells.row_sums for cells in every if cells.row_sums is not None]
     extremes = (min(low for low, _ in sums), max(high for _, high in sums)) if len(sums) == heads else None
-    return Cells(mean, every[0].shape, every[0].cell, extremes), f"{_QUANTITY}, mean of {heads} heads"
+    return Cells(mean, every[0].shape, every[0].cell, extremes), f"{_quantity(weights)}, mean of {heads} heads"
+
+
+def _quantity(weights: Matrix) -> str:
+    shares = not isinstance(weights, AttentionWeights) or weights.sums_to_one
+    return _QUANTITY if shares else f"{_QUANTITY} × length of the value"
 
 
 class _Row(NamedTuple):

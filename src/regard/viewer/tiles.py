@@ -82,12 +82,13 @@ class TileSource:
 
     def manifest(self) -> dict[str, Any]:
         """Return what there is to look at; a page reads it first."""
+        shares = all(one.weights.sums_to_one for one in self.shown.maps)
         return {
             "format": "regard-view",
             "version": 1,
             "title": self.shown.title,
-            "quantity": "attention weight",
-            "sums_to_one": True,
+            "quantity": "attention weight" if shares else "attention weight × length of the value",
+            "sums_to_one": shares,
             "tile": TILE,
             "number": self.number,
             "axes": [_axis_entry(number, axis) for number, axis in enumerate(self.shown.axes)],
