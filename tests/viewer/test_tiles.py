@@ -189,7 +189,8 @@ def test_manifest_of_tagged_tokens() -> None:
     "key",
     ["", "/", "tile", "tile/0/0/mass/0/0", "tile/0/0/mass/0/0/0/0", "tile/0/0/0/0/0/0", "tile/0/0/secret/0/0/0",
      "tile/00/0/mass/0/0/0", "tile/-1/0/mass/0/0/0", "tile/1/0/mass/0/0/0", "tile/0/4/mass/0/0/0", "row/0/0/13",
-     "tile/0/0/mass/0/1/0", "tile/0/0/mass/1/0/0", "column/0/0/mass", "track/0/0/lse", "labels/0/1", "words/0",
+     "tile/0/0/mass/0/1/0", "tile/0/0/mass/1/0/0", "tile/0/0/expected/1/0/0",
+     "column/0/0/mass", "track/0/0/lse", "labels/0/1", "words/0",
      "image/0", "../manifest", "manifest/", "tokens/0/../0", "tokens/9", "row/0/0/٣", "row/0/0/9999999999999",
      "tile/0/0/mass/99/0/0", "overview/1", "measures/x", "tokens/%30"],
 )  # fmt: skip

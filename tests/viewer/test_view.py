@@ -2,11 +2,13 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import regard
 from regard import layers, view
 from regard.errors import ArgumentError, ShapeError
+from regard.viewer import Grid
 from tests.viewer.examples import TAGS, TOKENS, named_view, weights
 
 
@@ -53,6 +55,45 @@ def test_a_cache_leaves_the_last_queries() -> None:
     assert shown.source.manifest()["maps"][0]["queries"] == {"axis": 0, "first": 4, "size": 1}
 
 
+def test_cross_attention_without_tokens_has_two_axes() -> None:
+    """Where nothing says that the keys are the queries' own past, they are another text."""
+    manifest = view(weights(1, 4, keys=9)).source.manifest()
+    assert [axis["size"] for axis in manifest["axes"]] == [4, 9]
+    assert manifest["maps"][0]["kind"] == "cross"
+    named = view(weights(1, 4, keys=9), tokens=list("abcd")).source.shown
+    assert [axis.tokens is not None for axis in named.axes] == [True, False]
+
+
+def test_image_grids(tmp_path: Path) -> None:
+    """Patches stand on their grid with the image, behind a class token, and in cross-attention from text."""
+    image = np.arange(4 * 6 * 3, dtype=np.uint8).reshape(4, 6, 3)
+    grid = Grid(2, 3, first=1, image=image)
+    shown = view(weights(1, 7), grid=grid)
+    assert shown.source.manifest()["axes"][0]["grid"] == {"first": 1, "rows": 2, "columns": 3, "image": "image/png"}
+    png = shown.source.block("image/0")
+    assert png is not None
+    file = tmp_path / "a.png"
+    file.write_bytes(png)
+    from matplotlib.image import imread
+
+    assert np.array_equal((imread(file) * 255).round().astype(np.uint8), image)
+    across = view(weights(1, 3, keys=6), tokens=list("abc"), key_grid=Grid(2, 3, image=file)).source
+    assert [axis["grid"] is not None for axis in across.manifest()["axes"]] == [False, True]
+    assert across.block("image/1") == png
+    with pytest.raises(ShapeError, match="ends at token 7, the sequence has 6"):
+        view(weights(1, 6), tokens=list("abcdef"), grid=grid)
+    with pytest.raises(ShapeError, match="ends at token 7, the sequence has 6"):
+        view(weights(1, 6), grid=grid)
+    with pytest.raises(ArgumentError, match="no PNG, JPEG"):
+        Grid(1, 1, image=b"<svg onload='alert(1)'/>")
+    with pytest.raises(ArgumentError, match="cannot be read"):
+        Grid(1, 1, image=tmp_path / "none.png")
+    with pytest.raises(ShapeError, match="uint8"):
+        Grid(1, 1, image=np.zeros((2, 2)))
+    with pytest.raises(ArgumentError, match="at least 1"):
+        Grid(0, 1)
+
+
 def test_models_beside_each_other() -> None:
     """A mapping of mappings compares models: each map knows its model."""
     shown = view({"a": {"x": weights(1, 3)}, "b": {"x": weights(1, 3)}}, tokens=list("abc"))
@@ -62,7 +103,9 @@ def test_models_beside_each_other() -> None:
 @pytest.mark.parametrize(
     ("given", "arguments", "words"),
     [
-        ("tensor", {}, "viewer.static.heatmap"),
+        ("text", {}, "a str cannot be viewed"),
+        ("scores", {}, "after the softmax"),
+        ("number", {}, "'x' holds a int"),
         ("empty", {}, "mapping is empty"),
         ("weights", {"tokens": ["a"]}, "has 1 entries"),
         ("weights", {"tokens": "abc"}, "one string"),
@@ -75,9 +118,31 @@ def test_bad_arguments(given: str, arguments: dict[str, object], words: str) -> 
     """What cannot be viewed is refused with what to do."""
     import torch
 
-    things = {"tensor": torch.ones(3, 3), "empty": {}, "weights": weights(1, 3), "nothing": weights(1, 0)}
+    things = {
+        "text": "abc",
+        "scores": -torch.ones(3, 3),
+        "number": {"x": 3},
+        "empty": {},
+        "weights": weights(1, 3),
+        "nothing": weights(1, 0),
+    }
     with pytest.raises((ArgumentError, ShapeError), match=words):
         view(things[given], **arguments)  # type: ignore[arg-type]
+
+
+def test_stored_matrices_are_looked_at_in_the_same_way() -> None:
+    """A tensor of another library: same numbers, zeros are zeros, and nothing is said of masks or values."""
+    import torch
+
+    matrix = torch.softmax(torch.randn(1, 2, 4, 4), -1)
+    matrix[0, 1, 2, 3] = 0.0
+    for given in (matrix, matrix.numpy(), {"layer": matrix}):
+        source = view(given).source
+        tile = np.frombuffer(source.block("tile/0/1/mass/0/0/0") or b"", "<f4").reshape(4, 4)
+        assert np.allclose(tile, matrix[0, 1].numpy(), rtol=1e-5)
+        assert tile[2, 3] == 0
+        assert "value" not in source.manifest()["maps"][0]["quantities"]
+        assert source.block("tile/0/1/value/0/0/0") is None
 
 
 def test_figures_of_one_head_and_of_all(tmp_path: Path) -> None:

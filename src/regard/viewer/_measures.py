@@ -55,9 +55,11 @@ def measures(heads: list[AttentionWeights], same_axis: bool) -> dict[str, Any]:
     """Return one number a head for each measure, None where it cannot be had; `same_axis`: self-attention."""
     every = [_of_head(weights, len(heads)) for weights in heads]
     found: dict[str, Any] = {name: [_number(one.get(name)) for one in every] for name in _MEASURES}
-    found["kind"] = [_kind(one, same_axis) for one in every]
-    sums = [one["row_sums"] for one in every if one.get("row_sums") is not None]
-    found["row_sums"] = [min(s[0] for s in sums), max(s[1] for s in sums)] if len(sums) == len(every) else None
+    found["kind"] = [_kind(one, same_axis and weights.sums_to_one) for one, weights in zip(every, heads, strict=True)]
+    seeing = [one for one in every if one]
+    sums = [one["row_sums"] for one in seeing if "row_sums" in one]
+    extremes = [min(s[0] for s in sums), max(s[1] for s in sums)] if sums and len(sums) == len(seeing) else [math.nan]
+    found["row_sums"] = extremes if all(map(math.isfinite, extremes)) else None
     return found
 
 
@@ -79,16 +81,19 @@ def _of_head(weights: AttentionWeights, heads: int) -> dict[str, Any]:
         found["entropy"], found["effective_keys"] = entropy.mean().item(), entropy.exp().mean().item()
         found["peak"] = weights.peak().values[sees].double().mean().item()
         sums = weights.pooled((1, keys))[sees, 0]
-        found["row_sums"] = (sums.min().item(), sums.max().item())
+        if weights.sums_to_one:
+            found["row_sums"] = (sums.min().item(), sums.max().item())
     if queries * keys * heads <= _MOST_STREAMED:
         found["distance"] = weights.mean_distance()[sees].double().mean().item()
     return found
 
 
 def _kind(one: dict[str, Any], same_axis: bool) -> str:
+    if not one:
+        return "sees nothing"
     places = {"itself": "self", "previous token": "previous", "next token": "next"} if same_axis else {}
     for word, name in {**places, "sink": "first"}.items():
-        if one.get(name, 0.0) > 0.5:
+        if one[name] > 0.5:
             return word
     effective, distance = one.get("effective_keys"), one.get("distance")
     if effective is not None and effective > 0.5 * one["visible"] and one["visible"] > 4:

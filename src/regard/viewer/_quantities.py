@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -11,18 +12,25 @@ from torch import Tensor
 
 from ..weights import AttentionWeights
 from ._cells import MASKED
+from ._maps import Map
 
 __all__ = ["TILE", "Heads", "coarsest_zoom", "zooms_of"]
 
 TILE = 256
 """Cells per side of a tile."""
 
-# A tile of these quantities is computed from each of its weights: up to so many tokens a side.
+# A tile that no map holds is computed from each of its weights: 200 ms for 2¹⁴ tokens a side, 50 for 2¹³.
 _MOST_COMPUTED = 1 << 14
+_MOST_LOOKED_THROUGH = 1 << 13
+# Scaling value-weighted rows to sum to 1 takes a pass over the whole head, half a second here.
+_MOST_NORMALISED = 1 << 15
 _MOST_EXPECTED = 1 << 12
 # Where the call made no map, one of so many cells a side is made for a head whose coarse tiles are asked for.
 _MAP_CELLS = 1024
 _HEADS_KEPT = 64
+_MATRICES_KEPT = 4096
+
+_Head = tuple[int, int]
 
 
 class _Place(NamedTuple):
@@ -36,11 +44,13 @@ def coarsest_zoom(sizes: tuple[int, int], cells: int = TILE) -> int:
     return max(0, (-(-max(sizes) // cells) - 1).bit_length())
 
 
-def zooms_of(sizes: tuple[int, int]) -> dict[str, tuple[int, int]]:
-    """Return the lowest and highest zoom of each quantity that can be had."""
-    top = coarsest_zoom(sizes)
-    computed = min(top, (_MOST_COMPUTED // TILE).bit_length() - 1)
-    found = {"mass": (0, top), "peak": (0, computed), "value": (0, computed), "uniform": (0, top)}
+def zooms_of(sizes: tuple[int, int], cells: int = TILE) -> dict[str, tuple[int, int]]:
+    """Return the lowest and highest zoom of each quantity that can be had, up to at most `cells` cells a side."""
+    top = coarsest_zoom(sizes, cells)
+    computed = min(top, (_MOST_LOOKED_THROUGH // TILE).bit_length() - 1)
+    found = {"mass": (0, top), "peak": (0, computed), "uniform": (0, top)}
+    if max(sizes) <= _MOST_NORMALISED:
+        found["value"] = (0, computed)
     if max(sizes) <= _MOST_EXPECTED:
         found["expected"] = (0, top)
     return found
@@ -49,23 +59,35 @@ def zooms_of(sizes: tuple[int, int]) -> dict[str, tuple[int, int]]:
 class Heads:
     """Computes tiles, and keeps what several tiles of one head share."""
 
-    def __init__(self) -> None:
-        self._maps: dict[tuple[int, int], tuple[int, Tensor]] = {}
-        self._by_distance: dict[tuple[int, int], Tensor] = {}
+    def __init__(self, maps: Sequence[Map]) -> None:
+        self._shown = maps
+        self._matrices: dict[_Head, AttentionWeights] = {}
+        self._weighted: dict[_Head, AttentionWeights] = {}
+        self._maps: dict[_Head, tuple[int, Tensor]] = {}
+        self._by_distance: dict[_Head, Tensor] = {}
+
+    def matrix(self, number: int, head: int) -> AttentionWeights:
+        """Return the matrix of one head, the same object each time: it keeps what it once had to compute."""
+        key = number, head
+        if key not in self._matrices:
+            _drop_oldest(self._matrices, _MATRICES_KEPT)
+            self._matrices[key] = self._shown[number].head(head)
+        return self._matrices[key]
 
     def cells(
-        self, head: tuple[int, int], weights: AttentionWeights, quantity: str, cell: int, parts: tuple[slice, slice]
+        self, number: int, number_of_head: int, quantity: str, cell: int, parts: tuple[slice, slice]
     ) -> NDArray[np.float32]:
-        """Return the cells of a rectangle that begins on a border of cells; masked ones hold the code.
-
-        `head` names the matrix `weights`, `(L, S)`, among all of the view.
-        """
+        """Return the cells of a rectangle that begins on a border of cells; masked ones hold the code."""
+        head, weights = (number, number_of_head), self.matrix(number, number_of_head)
         rows, columns = parts
         place = _Place(cell, rows, columns)
         if quantity == "peak":
             found = weights.pooled(cell, "peak", rows=rows, columns=columns)
         elif quantity == "value":
-            found = weights.value_weighted(normalise=True).pooled(cell, rows=rows, columns=columns)
+            if head not in self._weighted:
+                _drop_oldest(self._weighted, _HEADS_KEPT)
+                self._weighted[head] = weights.value_weighted(normalise=True)
+            found = self._weighted[head].pooled(cell, rows=rows, columns=columns)
         elif quantity == "uniform":
             found = weights.uniform(cell, rows=rows, columns=columns)
         elif quantity == "expected":
@@ -76,14 +98,14 @@ class Heads:
         coded: NDArray[np.float32] = torch.where(hidden, MASKED, found.float()).cpu().numpy()
         return coded
 
-    def _mass(self, head: tuple[int, int], weights: AttentionWeights, place: _Place) -> Tensor:
+    def _mass(self, head: _Head, weights: AttentionWeights, place: _Place) -> Tensor:
         cell, rows, columns = place
         kept = weights.map_cell
         free = kept > 0 and cell % kept == 0
         if free or min(cell * TILE, max(weights.shape)) <= _MOST_COMPUTED:
             return weights.pooled(cell, rows=rows, columns=columns)
         if head not in self._maps:
-            _drop_oldest(self._maps)
+            _drop_oldest(self._maps, _HEADS_KEPT)
             finest = 1 << coarsest_zoom((weights.shape[0], weights.shape[1]), _MAP_CELLS)
             self._maps[head] = finest, weights.pooled(finest)
         finest, made = self._maps[head]
@@ -91,10 +113,10 @@ class Heads:
             return weights.pooled(cell, rows=rows, columns=columns)
         return _joined(made, finest, weights.shape[0], place)
 
-    def _expected(self, head: tuple[int, int], weights: AttentionWeights, place: _Place) -> Tensor:
+    def _expected(self, head: _Head, weights: AttentionWeights, place: _Place) -> Tensor:
         queries, keys = weights.shape
         if head not in self._by_distance:
-            _drop_oldest(self._by_distance)
+            _drop_oldest(self._by_distance, _HEADS_KEPT)
             seen = ~weights.masked()
             total = weights.distance_profile(binned=False).mass * max(1, int(seen.any(-1).sum()))
             # Entry d counts the visible pairs whose key minus query, from the first corner on, is d.
@@ -111,8 +133,8 @@ class Heads:
         return sums / _sizes(rows.stop - rows.start, cell, sums)[:, None]
 
 
-def _drop_oldest(kept: dict[tuple[int, int], tuple[int, Tensor]] | dict[tuple[int, int], Tensor]) -> None:
-    if len(kept) >= _HEADS_KEPT:
+def _drop_oldest(kept: dict[_Head, Any], most: int) -> None:
+    if len(kept) >= most:
         del kept[next(iter(kept))]
 
 

@@ -12,8 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import ArgumentError, ShapeError
+from ._images import Grid
 
-__all__ = ["Axis", "Grid", "Labelling", "axis", "shown"]
+__all__ = ["Axis", "Labelling", "axis", "shown"]
 
 Tokens = Sequence[str | bytes]
 Labels = Sequence[str | None]
@@ -38,17 +39,6 @@ class Labelling:
         """Return (first token, one past the last, class) of each labelled run."""
         pairs = itertools.pairwise([*np.flatnonzero(self.begins).tolist(), len(self.ids)])
         return [(a, b, int(self.ids[a])) for a, b in pairs if self.ids[a] >= 0]
-
-
-@dataclass(frozen=True)
-class Grid:
-    """Tokens that are the patches of an image, row by row."""
-
-    first: int
-    rows: int
-    columns: int
-    image: bytes | None = None
-    media_type: str | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,6 +66,7 @@ def axis(
     tokens: Tokens | None = None,
     labels: Labels | Mapping[str, Labels] | None = None,
     words: Sequence[int | None] | None = None,
+    grid: Grid | None = None,
 ) -> Axis:
     """Check what was given for one side of a matrix and bring it to one form; raises `ShapeError`."""
     for what, given in (("tokens", tokens), ("words", words)):
@@ -85,8 +76,10 @@ def axis(
     named = {} if labels is None else labels if isinstance(labels, Mapping) else {"labels": labels}
     for key, every in named.items():
         _check(f"labels {key!r}", name, every, size)
+    if grid is not None:
+        grid.check(size)
     numbers = None if words is None else np.array([-1 if w is None else int(w) for w in words], np.int32)
-    return Axis(name, size, held, numbers, tuple(_labelling(key, every) for key, every in named.items()))
+    return Axis(name, size, held, numbers, tuple(_labelling(key, every) for key, every in named.items()), grid)
 
 
 def shown(text: str, most: int = 24) -> str:

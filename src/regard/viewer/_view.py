@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import importlib.util
 import io
+import webbrowser
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import ArgumentError
 from . import static
-from ._maps import Map, Sides, Weights, shown_of
+from ._images import Grid
+from ._maps import Map, Weights, shown_of
+from ._sides import Sides
 from ._tokens import Axis, Labels, Tokens
 from .html import page
 from .server import Served, serve
@@ -35,17 +38,21 @@ def view(
     labels: Labels | Mapping[str, Labels] | None = None,
     key_labels: Labels | Mapping[str, Labels] | None = None,
     words: Sequence[int | None] | None = None,
+    grid: Grid | None = None,
+    key_grid: Grid | None = None,
     title: str | None = None,
 ) -> View:
     """Look at attention weights: in a notebook, in a browser, in a file, on paper.
 
     Args:
         weights: `AttentionWeights`; a mapping of layers' names to them, as `need_weights=True` of a stack returns; or
-            a mapping of models' names to such mappings, to compare them.
+            a mapping of models' names to such mappings, to compare them. In place of each a tensor or array that
+            holds the weights whole, `(L, S)` up to `(batch, heads, L, S)`; what was masked there is not known.
         tokens: text (or bytes) of each token; for a batch a list of lists. With two texts, those of the queries.
         key_tokens: tokens of the second text that cross-attention looks at, the source of an encoder-decoder.
         labels, key_labels: class or IOB2 tag of each token, or a mapping of names to such lists.
         words: number of the word that each token belongs to, None for special tokens; merges subwords.
+        grid, key_grid: which tokens are patches of an image, `regard.viewer.Grid`.
         title: what this is.
 
     Returns a `View`, which shows itself in a notebook; `.save("a.html")`, `.serve()`, `.figure()`. Raises
@@ -57,7 +64,9 @@ def view(
     >>> regard.view(weights, tokens=["a", "b", "c"])
     View(1 map, 2 heads, 3 × 3 tokens)  # .save("view.html"), .serve(), .figure()
     """
-    return View(TileSource(shown_of(weights, Sides(tokens, key_tokens, labels, key_labels, words), title)))
+    return View(
+        TileSource(shown_of(weights, Sides(tokens, key_tokens, labels, key_labels, words, grid, key_grid), title))
+    )
 
 
 class View:
@@ -141,8 +150,6 @@ class View:
         """
         served = serve(self.source, host, port, allow_remote=allow_remote).start()
         if open_browser:
-            import webbrowser
-
             webbrowser.open(served.url)
         return served
 

@@ -23,6 +23,7 @@ _MIB = 1 << 20
 # Tracks that a page can do without, and the share of the budget that all of them may take.
 _TRACK_SHARE = 0.25
 _LINK_SHARE = 0.25
+_SAMPLE = 4096
 _POLICY = "default-src 'none'; script-src '{script}'; img-src blob: data:; base-uri 'none'; form-action 'none'"
 
 
@@ -43,7 +44,7 @@ def page(source: TileSource, budget_mib: float = 32.0) -> str:
     Args:
         source: what to show; its numbers are written in float16.
         budget_mib: most MiB of the data. What does not fit is left out from the finest zoom up, and the page says
-            what it holds. Text, measures and the coarsest map of every head are always there.
+            what it holds. Text, measures and a map of 33 to 64 cells a side of every head are always there.
 
     Raises `ArgumentError`, `RegardError`. Time: each zoom that is held is computed once.
     """
@@ -86,9 +87,9 @@ class _Blocks:
             self._add({key: self.source.block(key)}, None)
         entries = self.manifest["maps"]
         for entry in entries:
-            top = entry["coarsest"]
+            top = entry["overview"]
             self._add(self._level(entry, "mass", top), None)
-            entry.update(finest=top, exact=False, quantities={"mass": [top, top]})
+            entry.update(finest=top, coarsest=top, exact=False, quantities={"mass": [top, top]})
         self._tracks(entries)
         self._links(entries)
         for quantity in ("mass", "uniform"):
@@ -133,9 +134,9 @@ class _Blocks:
                         entry["finest"] = zoom
 
     def _may_fit(self, entry: dict[str, Any], zoom: int) -> bool:
-        # Packing saves no more than about two thirds; more is not computed only to be thrown away.
+        # A cell is about 2.4 bytes, half of that under a causal mask; no more is computed only to be thrown away.
         cells = entry["heads"] * (entry["queries"]["size"] >> zoom) * (entry["keys"]["size"] >> zoom)
-        return bool(self.used + cells * 2 / 3 <= self.budget)
+        return bool(self.used + cells <= self.budget)
 
     def _tracks(self, entries: list[dict[str, Any]]) -> None:
         limit = self.used + int(self.budget * _TRACK_SHARE)
@@ -173,19 +174,25 @@ class _Blocks:
         if cells == [1]:
             return "This file holds every weight, in float16."
         finest = f"{cells[0]} × {cells[0]}" if len(cells) == 1 else f"{cells[0]} to {cells[-1]}"
+        bound = "within" if self.used <= self.budget else "and is still over"
         links = "; the largest weights of each query are exact" if all(entry["links"] for entry in entries) else ""
         return (
-            f"This file holds cells of {finest} tokens within its budget of {self.budget / _MIB:.0f} MiB{links}. "
+            f"This file holds cells of {finest} tokens {bound} its budget of {self.budget / _MIB:.0f} MiB{links}. "
             "Finer cells were not stored."
         )
 
 
 def _packed(block: bytes) -> tuple[str, str]:
-    packer = zlib.compressobj(1, zlib.DEFLATED, -15)
-    packed = packer.compress(block) + packer.flush()
-    if len(packed) < 0.9 * len(block):
-        return "deflate", base64.b64encode(packed).decode()
+    # Weights in float16 rarely pack; codes, even weights and text do. A sample tells before time is spent.
+    sample = block[:_SAMPLE] + block[-_SAMPLE:]
+    if len(_deflated(sample)) < 0.9 * len(sample):
+        return "deflate", base64.b64encode(_deflated(block)).decode()
     return "none", base64.b64encode(block).decode()
+
+
+def _deflated(block: bytes) -> bytes:
+    packer = zlib.compressobj(1, zlib.DEFLATED, -15)
+    return packer.compress(block) + packer.flush()
 
 
 def _element(key: str, packing: str, text: str) -> str:

@@ -147,7 +147,8 @@ def heads_grid(
             label_edges(line[0], queries, keys, 1, _LABELLED, top=False, across=row is rows[-1])
         if row.name:
             line[0].set_ylabel(row.name, fontsize=7, color=INK, rotation=0, ha="right", va="center", parse_math=False)
-    colorbar(figure, image, panels, _QUANTITY + (" (log scale)" if log else ""))
+    first = next(iter(weights.values())) if isinstance(weights, Mapping) else weights
+    colorbar(figure, image, panels, _quantity(first) + (" (log scale)" if log else ""))
     _keys(figure, [cells.numbers for cells in every], ())
     if title is not None:
         figure.suptitle(title, fontsize=10, color=INK, parse_math=False)
@@ -166,7 +167,7 @@ def _chosen(weights: Matrix, batch: int, head: int | None, average: bool) -> tup
                 f"the weights have {heads} heads and none was named; give head=0 … {heads - 1}, or average=True for "
                 "their mean, or draw them all with heads_grid()."
             )
-        return cells_of(pick(weights, batch, head or 0)), _QUANTITY
+        return cells_of(pick(weights, batch, head or 0)), _quantity(weights)
     every = [cells_of(pick(weights, batch, number)) for number in range(heads)]
     mean = np.mean([cells.numbers for cells in every], 0)
     states = np.stack([cells.numbers < 0 for cells in every])
@@ -174,7 +175,12 @@ def _chosen(weights: Matrix, batch: int, head: int | None, average: bool) -> tup
         raise ArgumentError("the heads are not masked alike, so their mean would mix states; draw them one by one.")
     sums = [cells.row_sums for cells in every if cells.row_sums is not None]
     extremes = (min(low for low, _ in sums), max(high for _, high in sums)) if len(sums) == heads else None
-    return Cells(mean, every[0].shape, every[0].cell, extremes), f"{_QUANTITY}, mean of {heads} heads"
+    return Cells(mean, every[0].shape, every[0].cell, extremes), f"{_quantity(weights)}, mean of {heads} heads"
+
+
+def _quantity(weights: Matrix) -> str:
+    shares = not isinstance(weights, AttentionWeights) or weights.sums_to_one
+    return _QUANTITY if shares else f"{_QUANTITY} × length of the value"
 
 
 class _Row(NamedTuple):
@@ -257,8 +263,11 @@ def _caption(every: Sequence[Cells]) -> str:
     if not sums:
         parts.append("Row sums unknown: not all was recorded.")
     else:
-        low, high = min(s[0] for s in sums), max(s[1] for s in sums)
-        parts.append(
-            "Rows sum to 1." if max(abs(1 - low), abs(high - 1)) < 1e-3 else f"Rows sum to {low:.3g} … {high:.3g}."
-        )
+        low, high = np.min([s[0] for s in sums]), np.max([s[1] for s in sums])
+        if np.isnan(low + high):
+            parts.append("Some rows hold NaN.")
+        elif max(abs(1 - low), abs(high - 1)) < 1e-3:
+            parts.append("Rows sum to 1.")
+        else:
+            parts.append(f"Rows sum to {low:.3g} … {high:.3g}.")
     return " ".join(parts)

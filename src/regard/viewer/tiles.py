@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..weights import AttentionWeights
 from ._cells import MASKED
 from ._maps import Map, Shown
 from ._measures import column, measures, row, track, tracks_of
@@ -52,7 +51,7 @@ class TileSource:
         self._kept: OrderedDict[str, bytes] = OrderedDict()
         self._kept_bytes = 0
         self._lock = Lock()
-        self._heads = Heads()
+        self._heads = Heads(shown.maps)
         self._answers: dict[str, tuple[int, Callable[..., bytes | None]]] = {
             "tile": (6, self._tile),
             "track": (3, self._track),
@@ -83,22 +82,19 @@ class TileSource:
 
     def manifest(self) -> dict[str, Any]:
         """Return what there is to look at; a page reads it first."""
+        shares = all(one.weights.sums_to_one for one in self.shown.maps)
         return {
             "format": "regard-view",
             "version": 1,
             "title": self.shown.title,
-            "quantity": "attention weight",
-            "sums_to_one": True,
+            "quantity": "attention weight" if shares else "attention weight × length of the value",
+            "sums_to_one": shares,
             "tile": TILE,
             "number": self.number,
             "axes": [_axis_entry(number, axis) for number, axis in enumerate(self.shown.axes)],
             "maps": [self._map_entry(number, one) for number, one in enumerate(self.shown.maps)],
             "holds": "Everything, exact; computed when asked.",
         }
-
-    def head(self, number: int, head: int) -> AttentionWeights:
-        """Return the matrix of one head of one map."""
-        return self.shown.maps[number].head(head)
 
     def _made(self, key: str) -> bytes | None:
         if key == "manifest":
@@ -144,7 +140,7 @@ class TileSource:
             "coarsest": coarsest_zoom(one.sizes),
             "overview": coarsest_zoom(one.sizes, _OVERVIEW),
             "exact": True,
-            "quantities": {name: list(zooms) for name, zooms in zooms_of(one.sizes).items()},
+            "quantities": {name: list(zooms) for name, zooms in _quantities(one).items()},
             "tracks": tracks_of(one.sizes),
             "links": min(8, keys),
             "notes": [],
@@ -152,7 +148,7 @@ class TileSource:
 
     def _tile(self, number: int, head: int, quantity: str, zoom: int, row: int, column: int) -> bytes | None:
         one = self._found(number, head)
-        zooms = None if one is None else zooms_of(one.sizes).get(quantity)
+        zooms = None if one is None else _quantities(one, _OVERVIEW).get(quantity)
         if one is None or zooms is None or not zooms[0] <= zoom <= zooms[1]:
             return None
         side = TILE << zoom
@@ -162,7 +158,7 @@ class TileSource:
         )
         if rows.start >= rows.stop or columns.start >= columns.stop:
             return None
-        numbers = self._heads.cells((number, head), one.head(head), quantity, 1 << zoom, (rows, columns))
+        numbers = self._heads.cells(number, head, quantity, 1 << zoom, (rows, columns))
         return _binary(numbers, self.number if quantity in ("mass", "peak") else "f4")
 
     def _overview(self, number: int) -> bytes | None:
@@ -171,39 +167,39 @@ class TileSource:
             return None
         cell = 1 << coarsest_zoom(one.sizes, _OVERVIEW)
         whole = slice(0, one.sizes[0]), slice(0, one.sizes[1])
-        every = [self._heads.cells((number, h), one.head(h), "mass", cell, whole) for h in range(one.heads)]
+        every = [self._heads.cells(number, h, "mass", cell, whole) for h in range(one.heads)]
         return _binary(np.stack(every), "f2")
 
     def _measures(self, number: int) -> bytes | None:
         one = self._found(number)
         if one is None:
             return None
-        return _json(measures([one.head(h) for h in range(one.heads)], one.queries == one.keys))
+        return _json(measures([self._heads.matrix(number, h) for h in range(one.heads)], one.queries == one.keys))
 
     def _row(self, number: int, head: int, query: int) -> bytes | None:
         one = self._found(number, head)
         if one is None or query >= one.sizes[0]:
             return None
-        return _binary(row(one.head(head), query, MASKED), "f4")
+        return _binary(row(self._heads.matrix(number, head), query, MASKED), "f4")
 
     def _column(self, number: int, head: int, key: int) -> bytes | None:
         one = self._found(number, head)
         if one is None or key >= one.sizes[1]:
             return None
-        return _binary(column(one.head(head), key, MASKED), "f4")
+        return _binary(column(self._heads.matrix(number, head), key, MASKED), "f4")
 
     def _links(self, number: int, head: int) -> bytes | None:
         one = self._found(number, head)
         if one is None:
             return None
-        top = one.head(head).top(min(8, one.sizes[1]))
+        top = self._heads.matrix(number, head).top(min(8, one.sizes[1]))
         return _binary(top.indices.cpu().numpy(), "i4") + _binary(top.values.cpu().numpy(), "f4")
 
     def _track(self, number: int, head: int, name: str) -> bytes | None:
         one = self._found(number, head)
         if one is None or name not in tracks_of(one.sizes):
             return None
-        return _binary(track(one.head(head), name), "f4")
+        return _binary(track(self._heads.matrix(number, head), name), "f4")
 
     def _tokens(self, number: int) -> bytes | None:
         axis = self._axis(number)
@@ -228,6 +224,11 @@ class TileSource:
     def _image(self, number: int) -> bytes | None:
         axis = self._axis(number)
         return None if axis is None or axis.grid is None else axis.grid.image
+
+
+def _quantities(one: Map, cells: int = TILE) -> dict[str, tuple[int, int]]:
+    found = zooms_of(one.sizes, cells)
+    return found if one.has_values else {name: zooms for name, zooms in found.items() if name != "value"}
 
 
 def _axis_entry(number: int, axis: Axis) -> dict[str, Any]:

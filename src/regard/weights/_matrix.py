@@ -118,6 +118,11 @@ class AttentionWeights:
         return self._source.requires_grad
 
     @property
+    def sums_to_one(self) -> bool:
+        """Whether rows are shares of 1; False for `value_weighted` ones, which are in units of the values."""
+        return self._sums_to_one
+
+    @property
     def map_cell(self) -> int:
         """Tokens per side of a cell of the map that came with the call, which makes `pooled` free; 0 if none did."""
         return 0 if self._source.map is None else self._source.map_cell
