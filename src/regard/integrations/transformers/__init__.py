@@ -14,8 +14,8 @@ __all__ = [
     "FastAttention",
     "SpanMask",
     "attention_forward",
-    "register",
     "regard_mask",
+    "register",
     "use_fast_attention",
     "why_not",
 ]

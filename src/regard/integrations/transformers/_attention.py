@@ -149,9 +149,8 @@ def _collects(module: nn.Module, settings: dict[str, Any]) -> bool:
     asked = settings.get("output_attentions")
     if asked is not None:
         return bool(asked)
-    collected = getattr(_collector(), "get", dict)()
+    capturing = hugging_face("utils.output_capturing")
+    if not hasattr(capturing, "_active_collector"):  # another release: lazy weights nobody takes cost little
+        return True
+    collected: dict[str, Any] | None = capturing._active_collector.get()
     return any("attentions" in name for name in collected or ())
-
-
-def _collector() -> Any:
-    return hugging_face("utils.output_capturing")._active_collector

@@ -37,7 +37,7 @@ class SpanMask(Tensor):
     @staticmethod
     def __new__(cls, mask: Mask, shape: Sequence[int], device: torch.device | str = "cpu") -> SpanMask:
         """Stand for `mask` as a tensor of `shape`."""
-        made: SpanMask = Tensor._make_wrapper_subclass(cls, tuple(shape), dtype=torch.bool, device=device)  # type: ignore[attr-defined]
+        made = Tensor._make_wrapper_subclass(cls, tuple(shape), dtype=torch.bool, device=torch.device(device))
         made.mask = mask
         return made
 
@@ -45,7 +45,7 @@ class SpanMask(Tensor):
         """Return the entries as a plain bool tensor of the same shape."""
         return self.mask.to_dense(self.shape[-2], self.shape[-1], self.device).expand(self.shape)
 
-    def __repr__(self, *, tensor_contents: object = None) -> str:
+    def __repr__(self, *, tensor_contents: Any = None) -> str:
         """Show the mask."""
         return f"SpanMask({self.mask!r}, shape={tuple(self.shape)})"
 
