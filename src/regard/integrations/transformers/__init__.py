@@ -7,6 +7,7 @@ is imported when a function needs it.
 
 from .._fast_attention import FastAttention, use_fast_attention
 from ._attention import NAME, attention_forward, register, why_not
+from ._convert import to_regard
 from ._masks import SpanMask, regard_mask
 
 __all__ = [
@@ -16,6 +17,7 @@ __all__ = [
     "attention_forward",
     "regard_mask",
     "register",
+    "to_regard",
     "use_fast_attention",
     "why_not",
 ]

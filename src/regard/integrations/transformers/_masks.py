@@ -45,12 +45,12 @@ class SpanMask(Tensor):
         """Return the entries as a plain bool tensor of the same shape."""
         return self.mask.to_dense(self.shape[-2], self.shape[-1], self.device).expand(self.shape)
 
-    def __repr__(self, *, tensor_contents: Any = None) -> str:
+    def __repr__(self, *, tensor_contents: Any = None) -> str:  # type: ignore[override]
         """Show the mask."""
         return f"SpanMask({self.mask!r}, shape={tuple(self.shape)})"
 
     @classmethod
-    def __torch_dispatch__(
+    def __torch_dispatch__(  # type: ignore[override]
         cls, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         """Compute with the plain tensor."""
