@@ -36,6 +36,7 @@ def register(model: nn.Module | None = None) -> None:
     Outputs are those of "sdpa" and "eager" to rounding, except in rows that see no key (padding on the left): their
     attention is 0 here, and the mean of the values under "eager". Cost: none until a model runs.
     """
+    hugging_face("utils.output_capturing")
     hugging_face("modeling_utils").AttentionInterface.register(NAME, attention_forward)
     hugging_face("masking_utils").AttentionMaskInterface.register(NAME, regard_mask)
     if model is None:

@@ -10,8 +10,17 @@ from ...errors import MissingExtraError
 __all__ = ["hugging_face"]
 
 
+_loaded: dict[str, Any] = {}
+
+
 def hugging_face(module: str = "") -> Any:
     """Import `transformers`, or a module of it; raises `MissingExtraError` where it is not installed."""
+    if module not in _loaded:  # a compiler can follow this, and not an import
+        _loaded[module] = _imported(module)
+    return _loaded[module]
+
+
+def _imported(module: str) -> Any:
     try:
         return importlib.import_module(f"transformers.{module}" if module else "transformers")
     except ModuleNotFoundError as error:
