@@ -447,29 +447,6 @@ class AttentionWeights:
             source = replace(source, lse=self._ready(differentiable=False).lse)
         return AttentionWeights(source, self._rank, sums_to_one=normalise)
 
-    def with_sinks(self, scores: Tensor) -> AttentionWeights:
-        """Return the weights beside one more key per head that holds no value and has this score in every row.
-
-        Each row then sums to less than 1: the rest goes to that key ("attention sink"). Shapes: `scores` `(H,)`.
-        Differentiable in the scores too. Raises `ShapeError`. Cost: that of `lse`.
-
-        Source: OpenAI 2025, gpt-oss, arXiv:2508.10925, section 2.
-
-        >>> import regard
-        >>> q = torch.zeros(1, 1, 3, 4)
-        >>> regard.attention(q, q, q, need_weights=True)[1].with_sinks(torch.zeros(1))[0, 0, 0]
-        tensor([0.2500, 0.2500, 0.2500])
-        """
-        heads = self._source.shape[1]
-        if scores.shape != (heads,):
-            raise ShapeError(f"sinks have shape {tuple(scores.shape)}; the rule is one score per head, ({heads},).")
-        lse = self._ready(differentiable=True).lse
-        if lse is None:
-            raise ValueError("the lse was not computed")
-        lse = torch.logaddexp(lse, scores.to(lse.dtype)[:, None])
-        source = replace(self._source, lse=lse, lse_has_gradient=lse.requires_grad, map=None, map_cell=0)
-        return AttentionWeights(source, self._rank, sums_to_one=self._sums_to_one)
-
     def _ready(self, *, differentiable: bool) -> WeightSource:
         """Return the source with its `lse`: one that gradients flow through where they are wanted and possible."""
         if differentiable and torch.is_grad_enabled() and self._source.requires_grad:

@@ -11,7 +11,7 @@ from ... import masks
 from ..._attention import attention
 from ...errors import ArgumentError
 from ...masks import Mask
-from ...weights import AttentionWeights
+from ...weights import AttentionWeights, with_sinks
 from ._masks import read_mask, regard_mask
 from ._package import hugging_face
 
@@ -130,7 +130,7 @@ def attention_forward(
     if s_aux is not None:
         share = torch.sigmoid(weights.lse - s_aux.to(weights.dtype)[:, None])  # of the row that is left to real keys
         output = (output * share[..., None]).to(query.dtype)
-        weights = weights.with_sinks(s_aux)
+        weights = with_sinks(weights, s_aux)
     return output.transpose(1, 2).contiguous(), weights if wanted else None
 
 
