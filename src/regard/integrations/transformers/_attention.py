@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 import torch
@@ -57,7 +58,7 @@ def why_not(model: nn.Module) -> str | None:
     if not isinstance(model, kind):
         return "it is not a PreTrainedModel of transformers"
     parts = [part for part in model.modules() if isinstance(part, kind)]
-    if not any(type(part)._can_set_attn_implementation() and _asks(type(part)) for part in parts):
+    if not any(_asks(type(part), kind) for part in parts):
         return (
             "its code computes attention itself, without transformers' AttentionInterface; "
             "output_attentions=True works there as it is"
@@ -65,10 +66,10 @@ def why_not(model: nn.Module) -> str | None:
     return None
 
 
-def _asks(kind: type) -> bool:
-    # A model's file that never looks the implementation up takes the setting and ignores it.
-    module = __import__(kind.__module__, fromlist=["_"])
-    return hasattr(module, "ALL_ATTENTION_FUNCTIONS") or hasattr(module, "AttentionInterface")
+def _asks(model: type, base: type) -> bool:
+    # A file that never looks an implementation up takes the setting and ignores it. A user's class may inherit.
+    files = [sys.modules.get(kind.__module__) for kind in model.__mro__ if issubclass(kind, base) and kind is not base]
+    return any(hasattr(file, "ALL_ATTENTION_FUNCTIONS") for file in files)
 
 
 def attention_forward(
