@@ -2,6 +2,16 @@
 
 from ._dense import from_dense
 from ._matrix import AttentionWeights, DistanceProfile, Peak, Top
+from ._sinks import with_sinks
 from ._source import WeightSource, pair_products
 
-__all__ = ["AttentionWeights", "DistanceProfile", "Peak", "Top", "WeightSource", "from_dense", "pair_products"]
+__all__ = [
+    "AttentionWeights",
+    "DistanceProfile",
+    "Peak",
+    "Top",
+    "WeightSource",
+    "from_dense",
+    "pair_products",
+    "with_sinks",
+]
