@@ -31,13 +31,13 @@ class Score:
 SCORES = (
     Score(
         "snips", "F1 >= .93",
-        "ner --train {data}/ner/snips_slots/train --dev {data}/ner/snips_slots/valid --test {data}/ner/snips_slots/test "
-        "--epochs 16",
+        "ner --train {data}/ner/snips_slots/train --dev {data}/ner/snips_slots/valid "
+        "--test {data}/ner/snips_slots/test --epochs 16",
     ),
     Score(
         "wnut17", "F1 >= .22",
-        "ner --train {data}/ner/wnut17/train.conll --dev {data}/ner/wnut17/dev.conll --test {data}/ner/wnut17/test.conll "
-        "--epochs 12 --dropout 0.4 --tokens-per-step 1024",
+        "ner --train {data}/ner/wnut17/train.conll --dev {data}/ner/wnut17/dev.conll "
+        "--test {data}/ner/wnut17/test.conll --epochs 12 --dropout 0.4 --tokens-per-step 1024",
     ),
     Score(
         "mr", "accuracy >= .78",
