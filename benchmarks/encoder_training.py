@@ -33,8 +33,8 @@ class Theirs(nn.Module):
 
     def forward(self, tokens: Tensor, lengths: Tensor) -> Tensor:
         """Return the logits."""
-        padding = torch.arange(LENGTH) >= lengths[:, None]
-        x = self.dropout(self.embedding(tokens) + self.positions)
+        padding = torch.arange(tokens.shape[1]) >= lengths[:, None]
+        x = self.dropout(self.embedding(tokens) + self.positions[: tokens.shape[1]])
         logits: Tensor = self.head(self.stack(x, src_key_padding_mask=padding))
         return logits
 

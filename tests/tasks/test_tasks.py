@@ -13,6 +13,8 @@ import torch
 
 from regard.errors import ArgumentError, RegardError
 from regard.tasks import TASKS, NotFittedError, Task, load
+from regard.tasks._evidence import Evidence
+from regard.tasks.sentiment import best_threshold
 from regard.training import Budget
 
 from .small import CASES, PAIRS, TAGGED, Case
@@ -180,11 +182,11 @@ def test_words_are_hidden_in_training() -> None:
     task._learn(case.train)
     _, batch = task._encode(case.train)
     words, characters, lengths, tags = batch(np.arange(200), np.random.default_rng(0))
-    common = task.words_["dr"]
+    common = task.words_["and"]
     assert common == 2
     whole, _, _, _ = task._encode(case.train)[1](np.arange(200), np.random.default_rng(1))
-    assert int((words[:, 0] == common).sum()) == 200
-    rare = torch.arange(words.shape[1]) > 0
+    assert int((words[:, 5] == common).sum()) == 200
+    rare = torch.arange(words.shape[1]) != 5
     hidden = float((words == 1)[:, rare].float().mean())
     assert 0.4 < hidden < 0.6
     assert not torch.equal(words, whole)
@@ -247,3 +249,47 @@ def test_summary_beside_the_first_words() -> None:
     name, figures = task._baseline(PAIRS[:100], PAIRS[:10])
     assert name.startswith("first ")
     assert set(figures) == {"rouge_1", "rouge_2", "rouge_l"}
+
+
+def test_evidence_comes_from_other_texts() -> None:
+    """A training text's own label is not in its evidence; a new text has the counts of all."""
+    rows = [[5, 6 + i % 2, 9] for i in range(200)]
+    targets = np.array([[1, 0] if i % 2 else [0, 1] for i in range(200)], np.float32)
+    evidence, own = Evidence.learnt(rows, targets, vocab_size=20)
+    assert evidence.width == 6
+    whole = evidence.of([[5, 6, 9], [11, 12]])
+    assert np.abs(whole[0][0]).max() < 0.1  # token 5 says nothing
+    assert whole[0][1][1] > 3 > -3 > whole[0][1][0]  # token 6 says the second label
+    assert not whole[1].any()
+    only = rows + [[15, 16]] * 2
+    two = np.concatenate([targets, np.array([[1, 0], [0, 1]], np.float32)])
+    _, own = Evidence.learnt(only, two, vocab_size=20)
+    assert own[-1][0][0] < 0 < own[-1][0][1] or own[-1][0][0] > 0 > own[-1][0][1]
+    assert (own[-1][0][0] > 0) != (two[-1][0] > 0) or (own[-2][0][0] > 0) != (two[-2][0] > 0)
+    again = Evidence.from_tensors(evidence.tensors(), 20)
+    assert all(np.array_equal(a, b) for a, b in zip(again.of(rows), evidence.of(rows), strict=True))
+
+
+def test_thresholds() -> None:
+    """The threshold with the best F1 is taken, the lowest of equals."""
+    shares = torch.tensor([0.05, 0.2, 0.3, 0.6])
+    assert best_threshold(shares, torch.tensor([False, False, True, True])) == pytest.approx(0.20, abs=0.021)
+    assert best_threshold(shares, torch.tensor([False, True, True, True])) == pytest.approx(0.10)
+
+
+def test_entities_are_swapped() -> None:
+    """An entity's place is taken by another of its label; tags and all other words stay."""
+    case = CASES["ner"]
+    task = case.task(case.settings(hide_words=0.0, swap_entities=1.0))
+    task._learn(case.train)
+    _, batch = task._encode(case.train)
+    words, _, _, tags = batch(np.arange(200), np.random.default_rng(0))
+    plain = case.task(case.settings(hide_words=0.0, swap_entities=0.0))
+    plain._learn(case.train)
+    before, _, _, same = plain._encode(case.train)[1](np.arange(200), np.random.default_rng(0))
+    assert torch.equal(tags, same)
+    outside = tags == 0
+    assert torch.equal(words[outside], before[outside])
+    people = {task.words_[one.words[1]] for one in case.train}
+    assert set(words[:, 1].tolist()) <= people
+    assert 0.5 < float((words[:, 1] != before[:, 1]).float().mean()) < 1

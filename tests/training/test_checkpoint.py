@@ -173,6 +173,24 @@ def test_a_torn_best_is_forgotten(tmp_path: Path) -> None:
     assert again.best_step == again.step
 
 
+def test_a_lost_best_leaves_the_last(tmp_path: Path) -> None:
+    """Where somebody removed the best checkpoint, the run ends with a warning and the last weights."""
+
+    class Worse(Copying):
+        def evaluate(self, model: torch.nn.Module) -> dict[str, float]:
+            self.evaluations += 1
+            return {"loss": float(self.evaluations)}
+
+    result = train(reader(), Worse(), settings(epochs=2), folder=tmp_path)
+    shutil.rmtree(Checkpoints(tmp_path).path(result.best_step or 0))
+    model = reader()
+    with pytest.warns(UserWarning, match="passed over"):
+        again = train(model, Worse(), settings(epochs=2), folder=tmp_path)
+    assert (again.finished, again.best_step) == (True, None)
+    last = Checkpoints(tmp_path).read(result.step).tensors()
+    assert all(torch.equal(weight, last[f"model.{name}"]) for name, weight in model.named_parameters())
+
+
 def test_an_error_while_writing_leaves_nothing(tmp_path: Path) -> None:
     """A checkpoint that is begun and not finished is not there."""
     checkpoints = Checkpoints(tmp_path)

@@ -7,7 +7,7 @@ from typing import get_args
 
 from torch import Tensor
 
-from ..errors import ArgumentError
+from ..errors import ArgumentError, ShapeError
 from ..layers import Encoder, Projection, Weights
 from ._config import TextConfig, check_choice, check_number
 from ._lengths import check_lengths, padding_mask
@@ -25,12 +25,15 @@ class SequenceClassifierConfig(TextConfig):
 
     num_labels: int
     """How many labels there are."""
+    evidence_dim: int = 0
+    """Numbers that are given with each token and mapped into its vector; 0: none."""
     pooling: Pooling = "mean"
     """How a text becomes one vector: the mean of its tokens, or a token of its own in front."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
         check_number("num_labels", self.num_labels, 1)
+        check_number("evidence_dim", self.evidence_dim, 0)
         check_choice("pooling", self.pooling, get_args(Pooling))
 
 
@@ -55,6 +58,9 @@ class SequenceClassifier(PretrainedModel[SequenceClassifierConfig]):
         super().__init__()
         self.config = config
         self.embedding = TokenEmbedding(config)
+        self.evidence = Projection(config.evidence_dim, config.embed_dim) if config.evidence_dim else None
+        if self.evidence is not None:
+            start_head(self.evidence)
         self.class_token = ClassToken(config.embed_dim) if config.pooling == "class" else None
         self.encoder = Encoder(config.encoder_layer(), config.num_layers)
         start_stack(self.encoder, config.stochastic_depth)
@@ -62,18 +68,24 @@ class SequenceClassifier(PretrainedModel[SequenceClassifierConfig]):
         start_head(self.head)
 
     def forward(
-        self, tokens: Tensor, lengths: Tensor | None = None, *, need_weights: bool = False
+        self,
+        tokens: Tensor,
+        lengths: Tensor | None = None,
+        *,
+        evidence: Tensor | None = None,
+        need_weights: bool = False,
     ) -> Tensor | tuple[Tensor, Weights]:
         """Return the logits; with `need_weights=True` also the weights of every layer by name.
 
         Args:
             tokens: int64 `(B, L)`, padded on the right.
             lengths: int64 `(B,)`, how many are real; None: all.
+            evidence: floating `(B, L, evidence_dim)`, exactly where `evidence_dim > 0`.
 
         Raises `ShapeError`, `DtypeError`, `ArgumentError`.
         """
         lengths = check_lengths(lengths, tokens)
-        x = self.embedding(tokens)
+        x = self.embedding(tokens, more=self._of_evidence(tokens, evidence))
         if x.shape[1] == 0 and self.class_token is None:
             raise ArgumentError("tokens has no column; a batch needs at least one token to take the mean of.")
         if self.class_token is not None:
@@ -86,3 +98,16 @@ class SequenceClassifier(PretrainedModel[SequenceClassifierConfig]):
             weights = {f"encoder.{name}": matrix for name, matrix in found.items()}
         logits: Tensor = self.head(mean(x, lengths) if self.class_token is None else x[:, 0])
         return (logits, weights) if need_weights else logits
+
+    def _of_evidence(self, tokens: Tensor, evidence: Tensor | None) -> Tensor | None:
+        wanted = (*tokens.shape, self.config.evidence_dim)
+        if self.evidence is None and evidence is None:
+            return None
+        if self.evidence is None or evidence is None or tuple(evidence.shape) != wanted:
+            given = "none" if evidence is None else f"shape {tuple(evidence.shape)}"
+            raise ShapeError(
+                f"evidence was given as {given}; the rule is (B, L, evidence_dim) = {wanted}, and none where "
+                "evidence_dim is 0."
+            )
+        found: Tensor = self.evidence(evidence)
+        return found

@@ -6,7 +6,9 @@ import hashlib
 from collections.abc import Sequence
 from typing import TypeVar
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from ..errors import ArgumentError
@@ -25,6 +27,14 @@ def padded(rows: Sequence[Sequence[int]], fill: int = 0) -> tuple[Tensor, Tensor
     for line, row in zip(table, rows, strict=True):
         line[: len(row)] = torch.tensor(row, dtype=torch.int64)
     return table, lengths
+
+
+def stacked(rows: Sequence[NDArray[np.float32]]) -> Tensor:
+    """Stack rows of vectors, filled up with zeros on the right: (B, L, width)."""
+    table = torch.zeros(len(rows), max(len(row) for row in rows), rows[0].shape[1])
+    for line, row in zip(table, rows, strict=True):
+        line[: len(row)] = torch.from_numpy(row)
+    return table
 
 
 def is_aside(contents: bytes, share: float, part: str) -> bool:

@@ -18,6 +18,7 @@ from typing import Any, ClassVar, Generic, Self, TypeVar
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from ..errors import ArgumentError
@@ -37,6 +38,7 @@ MakeBatch = Callable[[NDArray[np.int64], np.random.Generator], Any]
 STEPS_AN_EPOCH, SMALLEST_STEP = 20, 256
 
 DESCRIPTION = "task.json"
+TENSORS = "learnt.safetensors"
 WEIGHTS = "model"
 
 
@@ -146,6 +148,7 @@ class Task(ABC, Generic[Examples, Answer]):
             self.model_, objective, self._training_settings(objective.lengths), folder=checkpoints, listeners=listeners
         )
         self.model_.eval()
+        self._settle(dev_examples)
         if folder is not None and self.training_.finished and self.training_.writes:
             self.save(folder)
         return self
@@ -173,6 +176,9 @@ class Task(ABC, Generic[Examples, Answer]):
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
         self._fitted().save_pretrained(folder / WEIGHTS)  # type: ignore[operator]
+        tensors = self._tensors()
+        if tensors:
+            save_file(tensors, folder / TENSORS)
         description = {
             "task": self.name,
             "settings": dataclasses.asdict(self.settings),
@@ -196,6 +202,8 @@ class Task(ABC, Generic[Examples, Answer]):
             )
         task = cls(cls.Settings.from_dict(description["settings"]))
         task._restore(description["state"])
+        if (Path(folder) / TENSORS).exists():
+            task._restore_tensors(load_file(Path(folder) / TENSORS))
         task.model_ = task._load_model(Path(folder) / WEIGHTS)
         task.model_.eval()
         return task
@@ -283,6 +291,16 @@ class Task(ABC, Generic[Examples, Answer]):
     @abstractmethod
     def _restore(self, state: dict[str, Any]) -> None:
         """Take back what `_state` returned."""
+
+    def _tensors(self) -> dict[str, Tensor]:
+        """Return what was learnt besides the model and is too large for JSON."""
+        return {}
+
+    def _restore_tensors(self, tensors: dict[str, Tensor]) -> None:
+        """Take back what `_tensors` returned."""
+
+    def _settle(self, dev_examples: Examples) -> None:
+        """Choose, after training, what the development examples decide."""
 
 
 class AnsweringTask(Task[Examples, Answer]):

@@ -29,6 +29,7 @@ __all__ = ["Entity", "NamedEntities", "NamedEntitySettings", "Sentence"]
 # The most frequent words are seldom names and carry the grammar: so many, and at most this share of the
 # vocabulary, are never hidden in training.
 NEVER_HIDDEN, NEVER_HIDDEN_SHARE = 100, 0.05
+Numbers = tuple[list[int], list[list[int]]]
 WORD = re.compile(r"\w+|[^\w\s]")
 
 
@@ -53,6 +54,8 @@ class NamedEntitySettings(TaskSettings):
     hide_words: float = 0.3
     """Share of the rarer words that training replaces by unknown, so that names never seen before
     are recognised by what stands around them."""
+    swap_entities: float = 0.3
+    """Share of the entities that training replaces by another of the same label and number of words."""
     max_characters: int = 16
     """Characters of a word that the model reads; longer words keep their first and last halves."""
     crf: bool = True
@@ -138,11 +141,13 @@ class NamedEntities(AnsweringTask[Sequence[TaggedWords], Sentence]):
 
     def _encode(self, examples: Sequence[TaggedWords]) -> tuple[list[int], MakeBatch]:
         rows = [self._numbers(example.words) for example in examples]
+        swaps = _Swaps(examples, rows)
         number = {tag: index for index, tag in enumerate(self.tags_)}
         targets = [[number[tag] for tag in example.tags] for example in examples]
 
         def batch(indices: NDArray[np.int64], random: np.random.Generator) -> tuple[Tensor, ...]:
-            words, characters, lengths = self._stack([rows[i] for i in indices])
+            share = self.settings.swap_entities
+            words, characters, lengths = self._stack([swaps.changed(i, share, random) for i in indices])
             tags, _ = padded([targets[i] for i in indices], fill=IGNORED)
             rare = words >= min(NEVER_HIDDEN, NEVER_HIDDEN_SHARE * len(self.words_)) + 2
             hidden = torch.from_numpy(random.random(tuple(words.shape)) < self.settings.hide_words)
@@ -206,7 +211,7 @@ class NamedEntities(AnsweringTask[Sequence[TaggedWords], Sentence]):
     def _fold(self, word: str) -> str:
         return word.lower() if self.settings.lowercase else word
 
-    def _numbers(self, words: Sequence[str]) -> tuple[list[int], list[list[int]]]:
+    def _numbers(self, words: Sequence[str]) -> Numbers:
         """Return the numbers of words, and of the characters of each."""
         half = self.settings.max_characters // 2
         cut = [word if len(word) <= 2 * half else word[:half] + word[-half:] for word in words]
@@ -214,7 +219,7 @@ class NamedEntities(AnsweringTask[Sequence[TaggedWords], Sentence]):
             [self.characters_[character] for character in word] for word in cut
         ]
 
-    def _stack(self, rows: Sequence[tuple[list[int], list[list[int]]]]) -> tuple[Tensor, Tensor, Tensor]:
+    def _stack(self, rows: Sequence[Numbers]) -> tuple[Tensor, Tensor, Tensor]:
         """Stack sentences: words (B, L), characters (B, L, W), lengths (B,)."""
         words, lengths = padded([row[0] for row in rows])
         width = max((len(word) for row in rows for word in row[1]), default=1)
@@ -223,3 +228,30 @@ class NamedEntities(AnsweringTask[Sequence[TaggedWords], Sentence]):
             for place, word in zip(sentence, row[1], strict=False):
                 place[: len(word)] = word
         return words, torch.from_numpy(characters), lengths
+
+
+class _Swaps:
+    """The entities of the training sentences, to put in each other's place."""
+
+    def __init__(self, examples: Sequence[TaggedWords], rows: Sequence[Numbers]) -> None:
+        self._rows = rows
+        self._spans = [entities(example.tags) for example in examples]
+        self._alike: dict[tuple[str, int], list[tuple[int, int]]] = {}
+        for number, spans in enumerate(self._spans):
+            for label, start, stop in spans:
+                self._alike.setdefault((label, stop - start), []).append((number, start))
+
+    def changed(self, number: int, share: float, random: np.random.Generator) -> Numbers:
+        """Return a sentence with some entities in place of others of their label and length."""
+        words, characters = self._rows[number]
+        spans = [span for span in self._spans[number] if random.random() < share]
+        if not spans:
+            return words, characters
+        words, characters = list(words), list(characters)
+        for label, start, stop in spans:
+            alike = self._alike[label, stop - start]
+            other, place = alike[int(random.integers(len(alike)))]
+            other_words, other_characters = self._rows[other]
+            words[start:stop] = other_words[place : place + stop - start]
+            characters[start:stop] = other_characters[place : place + stop - start]
+        return words, characters

@@ -137,9 +137,8 @@ class Store:
             return None
         so_far = found.state["progress"]
         best = so_far["best_step"]
-        # Where a newer checkpoint was passed over, the best may have made way for a better one that is trained anew.
-        made_way = found.step != checkpoints.steps()[0] and not checkpoints.path(best or 0).exists()
-        if best is None or best == found.step or made_way:
+        # One that is not there has made way for a better one, most often, which this run finds again.
+        if best is None or best == found.step or not checkpoints.path(best).exists():
             return found
         try:
             checkpoints.read(best)
@@ -147,6 +146,14 @@ class Store:
             self._skip(checkpoints.path(best), str(error))
             so_far.update(best_step=None, best_figures={}, stale=0)
         return found
+
+    def _read_best(self, step: int) -> Checkpoint | None:
+        checkpoints = self._checkpoints_in_folder()
+        try:
+            return checkpoints.read(step)
+        except CheckpointError as error:
+            self._skip(checkpoints.path(step), str(error))
+            return None
 
     def _restore(self, checkpoint: Checkpoint, optimizer: torch.optim.Optimizer | None) -> None:
         """Give every process the state of a checkpoint; only the first one's folder need hold it unless sharded."""
@@ -163,7 +170,7 @@ class Store:
         self._remembered = {name: tensor.clone() for name, tensor in state.weights(self._model).items()}
 
     def take_best(self, progress: Progress) -> None:
-        """Give the model the best weights that were found."""
+        """Give the model the best weights that were found; where their checkpoint is lost it keeps the last."""
         if progress.best_step is None or progress.best_step == progress.step:
             return
         if self._remembered is not None:
@@ -171,9 +178,12 @@ class Store:
                 for name, tensor in state.weights(self._model).items():
                     tensor.copy_(self._remembered[name])
         elif self._checkpoints is not None:
-            best = progress.best_step
-            checkpoint = self._processes.first_does(lambda: self._checkpoints_in_folder().read(best))
-            self._restore(checkpoint, None)
+            step = progress.best_step
+            best = self._processes.first_does(lambda: self._read_best(step))
+            if best is None:
+                progress.best_step, progress.best_figures = None, {}
+            else:
+                self._restore(best, None)
 
     def hand_back(self, model: nn.Module) -> None:
         """Give the caller's model the weights, where a copy of it was trained."""

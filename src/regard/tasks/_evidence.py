@@ -1,0 +1,113 @@
+"""What a word, and the pair and triple that end with it, say about the labels: naive Bayes, as input of a model.
+
+The evidence of an n-gram for a label is the log-odds of the label among the training texts that hold
+the n-gram, against its log-odds among all, with one text's worth of the prior added. A training text
+would see its own label in it, so its evidence is counted in the other nine of ten parts of the data
+only; new texts have the evidence of all.
+
+Source: Wang and Manning 2012, "Baselines and bigrams", for log-count ratios as features.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+Floats = NDArray[np.float32]
+Integers = NDArray[np.int64]
+
+ORDERS = 3
+FOLDS = 10
+# N-grams of fewer training texts say nothing: in the other parts of the data they hardly occur.
+LEAST = 2
+
+
+class Evidence:
+    """The counts of n-grams, all and by part of the data."""
+
+    def __init__(self, keys: Integers, texts: Floats, labels: Floats, prior: Floats, vocab_size: int) -> None:
+        self._keys, self._texts, self._labels, self._prior = keys, texts, labels, prior
+        self._vocab_size = vocab_size
+        self.width = ORDERS * len(prior)
+        """Numbers for each token."""
+
+    @classmethod
+    def learnt(cls, rows: Sequence[Sequence[int]], targets: Floats, vocab_size: int) -> tuple[Evidence, list[Floats]]:
+        """Count, and return the evidence of the training texts themselves as well.
+
+        Args:
+            rows: Tokens of each training text.
+            targets: (texts, labels), 1 where a text has a label.
+            vocab_size: How many tokens there are.
+        """
+        grams = [np.unique(_grams(row, vocab_size)) for row in rows]
+        keys, counts = np.unique(np.concatenate(grams), return_counts=True)
+        keys = keys[counts >= LEAST]
+        held = [_places(keys, some) for some in grams]
+        texts = np.zeros((FOLDS, len(keys)), np.float32)
+        labels = np.zeros((FOLDS, len(keys), targets.shape[1]), np.float32)
+        for number, some in enumerate(held):
+            texts[number % FOLDS, some] += 1
+            labels[number % FOLDS, some] += targets[number]
+        prior = targets.mean(0).clip(1e-3, 1 - 1e-3).astype(np.float32)
+        whole = cls(keys, texts.sum(0), labels.sum(0), prior, vocab_size)
+        own = [
+            cls(keys, whole._texts - texts[fold], whole._labels - labels[fold], prior, vocab_size)._odds()
+            for fold in range(FOLDS)
+        ]
+        found = [whole._of(row, own[number % FOLDS]) for number, row in enumerate(rows)]
+        return whole, found
+
+    def of(self, rows: Sequence[Sequence[int]]) -> list[Floats]:
+        """Return the evidence of new texts: (tokens, width) each."""
+        odds = self._odds()
+        return [self._of(row, odds) for row in rows]
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Return the counts for a file."""
+        named = {"keys": self._keys, "texts": self._texts, "labels": self._labels, "prior": self._prior}
+        return {name: torch.from_numpy(np.ascontiguousarray(array)) for name, array in named.items()}
+
+    @classmethod
+    def from_tensors(cls, tensors: dict[str, Tensor], vocab_size: int) -> Evidence:
+        """Build from what `tensors` returned."""
+        keys, texts, labels, prior = (tensors[name].numpy() for name in ("keys", "texts", "labels", "prior"))
+        return cls(keys, texts, labels, prior, vocab_size)
+
+    def _odds(self) -> Floats:
+        """Return the evidence of each n-gram for each label, and a row of zeros for one that is not known."""
+        share = (self._labels + self._prior) / (self._texts[:, None] + 1)
+        share = share.clip(1e-4, 1 - 1e-4)
+        odds = np.log(share / (1 - share)) - np.log(self._prior / (1 - self._prior))
+        found: Floats = np.concatenate([odds, np.zeros((1, len(self._prior)))]).astype(np.float32)
+        return found
+
+    def _of(self, row: Sequence[int], odds: Floats) -> Floats:
+        grams = _grams(row, self._vocab_size)  # (ORDERS, tokens)
+        place = np.searchsorted(self._keys, grams).clip(max=len(self._keys) - 1)
+        known = self._keys[place] == grams if len(self._keys) else np.zeros(grams.shape, bool)
+        found: Floats = odds[np.where(known, place, -1)].transpose(1, 0, 2).reshape(len(row), -1)
+        return found
+
+
+def _grams(row: Sequence[int], vocab_size: int) -> Integers:
+    """Return a number for the word, pair and triple that end at each token: (ORDERS, tokens)."""
+    tokens = np.asarray(row, np.int64) + 1  # 0 stands before the text
+    before = np.concatenate([np.zeros(ORDERS - 1, np.int64), tokens])
+    size = vocab_size + 1
+    rows, key = [], np.zeros(len(tokens), np.int64)
+    for order in range(ORDERS):
+        key = key + before[ORDERS - 1 - order : len(before) - order] * size**order
+        rows.append(key * ORDERS + order)
+    return np.stack(rows)
+
+
+def _places(keys: Integers, grams: Integers) -> Integers:
+    """Return where those n-grams stand that are among the keys."""
+    place = np.searchsorted(keys, grams).clip(max=len(keys) - 1)
+    found: Integers = place[keys[place] == grams]
+    return found
