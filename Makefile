@@ -4,6 +4,8 @@
 PYTHON ?= python3
 WORKERS ?= 2
 ARGS ?=
+TASK ?= ner
+DATA ?=
 FROM = source
 
 VENV := .venv
@@ -35,8 +37,8 @@ help: ## list the targets
 
 setup: $(READY) ## set up .venv with everything that the tests need, and nothing else
 
-demo: $(READY) ## train something small and real, and show its attention
-	$(BIN)/python examples/first_look.py
+demo: $(READY) ## train on code of this machine (or DATA=file.conll), and show what it attends to
+	$(BIN)/regard demo $(TASK) $(if $(DATA),--data $(DATA)) $(ARGS)
 
 test: $(READY) ## run all tests (ARGS="-k masks" for some)
 	$(RUN) -m pytest -n $(WORKERS) $(ARGS)

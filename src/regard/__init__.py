@@ -5,6 +5,7 @@ from ._attention import Explanation, attention, explain
 from .backends import reference, use_backend
 from .layers import MultiHeadAttention, Transformer
 from .linear import linear_attention
+from .viewer import view
 from .weights import AttentionWeights
 
 __all__ = [
@@ -22,6 +23,7 @@ __all__ = [
     "positions",
     "reference",
     "use_backend",
+    "view",
 ]
 
 __version__ = "0.1.0"

@@ -12,7 +12,8 @@ cli
 tasks | viewer | studies
 training | recorder | corpora
 models
-layers | integrations
+integrations
+layers
 _attention
 positions · weights · linear
 _checks

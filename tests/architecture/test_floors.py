@@ -36,7 +36,7 @@ def test_table_orders_the_rooms() -> None:
         ("backends.math", "from .. import weights", "above"),
         ("backends.native.load", "from ...layers import Encoder", "above"),
         ("weights", "from ._attention import attention", "above"),
-        ("layers.encoder", "from regard.integrations import timm", "sibling"),
+        ("layers.encoder", "from regard.integrations import timm", "above"),
         ("tasks.ner", "from regard import viewer", "sibling"),
         ("tasks.ner", "from regard import attention", "room that holds it"),
         ("layers.encoder", "import regard", "room that holds it"),

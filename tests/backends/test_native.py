@@ -278,9 +278,9 @@ def _pooled(weights: regard.AttentionWeights) -> Tensor:
 
 
 def test_map_stays_small() -> None:
-    """At most 512 cells a side, whatever the length."""
+    """At most 2,048 cells a side, whatever the length."""
     assert map_cell(10, 2000) == 64
-    assert all(-(-n // map_cell(n, 1)) <= 512 for n in (32768, 32769, 100_000, 10**6))
+    assert all(-(-n // map_cell(n, 1)) <= 2048 for n in (131_072, 131_073, 500_000, 10**6))
 
 
 def test_layout_of_the_output() -> None:

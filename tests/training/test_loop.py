@@ -100,10 +100,13 @@ def test_patience() -> None:
             self.evaluations += 1
             return {"loss": float(self.evaluations)}
 
-    told = replace(settings(epochs=50), evaluation=Evaluation(evaluate_every=2, patience=3))
+    told = replace(settings(epochs=4), evaluation=Evaluation(evaluate_every=2, patience=3))
     result = train(reader(), Worse(), told)
     assert result.stopped_by == "patience"
     assert (result.best_step, result.step) == (2, 8)
+    late = replace(settings(epochs=50), evaluation=Evaluation(evaluate_every=2, patience=3))
+    steps = train(reader(), Worse(), late).step
+    assert 0.25 * 50 * 7 <= steps < 0.3 * 50 * 7
 
 
 def test_minutes() -> None:

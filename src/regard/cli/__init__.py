@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import importlib
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol
 
-from ..errors import MissingExtraError, RegardError
+from ..errors import ArgumentError, MissingExtraError, RegardError, nearest
 from .doctor import Doctor
 
 __all__ = ["COMMANDS", "main"]
@@ -20,13 +22,36 @@ class Command(Protocol):
         ...
 
 
-COMMANDS: dict[str, Callable[..., Any]] = {"doctor": Doctor}
+@dataclass(frozen=True)
+class Entry:
+    """Where a command is, imported only when it is asked for; a group names further commands."""
+
+    module: str
+    name: str
+    text: str
+
+    def load(self) -> Any:
+        """Return the dataclass, or the dictionary of a group."""
+        return getattr(importlib.import_module(f".{self.module}", __package__), self.name)
+
+
+COMMANDS = {
+    "demo": Entry("demo", "DEMO", "train a task on data that every machine has, and look at its attention"),
+    "train": Entry("train", "TRAIN", "train a task on your own data"),
+    "predict": Entry("predict", "Predict", "say what a trained task makes of new inputs"),
+    "evaluate": Entry("evaluate", "Evaluate", "compare a trained task and a cheap baseline with the truth"),
+    "view": Entry("view", "ViewCommand", "show stored attention: a page, a file, a local server"),
+    "bench": Entry("bench", "Bench", "measure attention on this machine beside torch's own"),
+    "doctor": Entry("doctor", "Doctor", "say what regard runs on here, and which backend a call takes"),
+}
+"""Every command by its name."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit status: 0 done, 1 a check failed, 2 a mistake in what was given.
 
-    `--debug` anywhere shows the whole traceback of an error in place of its one sentence.
+    130 and 143 say that Ctrl-C or SIGTERM stopped it. `--debug` anywhere shows the whole traceback of
+    an error in place of its one sentence.
     """
     words = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in words
@@ -37,9 +62,38 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise
         print(f"regard: {error}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        if debug:
+            raise
+        print("regard: interrupted", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        sys.stderr.close()
+        return 141
+
+
+@dataclass(frozen=True)
+class Help:
+    """What `regard` says of itself."""
+
+    def run(self) -> int:
+        """Print the commands."""
+        width = max(map(len, COMMANDS))
+        print("Attention for PyTorch: the speed of a fused kernel, and you can still see the attention.\n")
+        print("\n".join(f"  regard {name:{width}}  {entry.text}" for name, entry in COMMANDS.items()))
+        print("\nregard COMMAND --help says more; `source <(regard --completion bash)` completes in a shell.")
+        return 0
 
 
 def _parse(words: list[str]) -> Command:
+    if not words or words[0] in ("-h", "--help", "help"):
+        return Help()
+    if words[0] == "--completion":
+        return _completion(words[1:])
+    if words[0] not in COMMANDS:
+        raise ArgumentError(
+            f"There is no command {words[0]!r}.{nearest(words[0], COMMANDS)} There are: {', '.join(COMMANDS)}."
+        )
     try:
         import tyro
     except ModuleNotFoundError:
@@ -49,10 +103,17 @@ def _parse(words: list[str]) -> Command:
             "The command line needs tyro, which the base install leaves out. Install it with "
             '`pip install "regard[train]"`; plain `regard doctor` runs without it.'
         ) from None
-    command: Command = tyro.extras.subcommand_cli_from_dict(
-        COMMANDS,
-        prog="regard",
-        description="Attention for PyTorch: the speed of a fused kernel, and you can still see the attention.",
-        args=words,
-    )
+    found: Any = COMMANDS[words[0]].load()
+    if words[0] == "demo" and (len(words) == 1 or (words[1].startswith("-") and words[1] not in ("-h", "--help"))):
+        words.insert(1, "ner")
+    if isinstance(found, dict):
+        group: Command = tyro.extras.subcommand_cli_from_dict(found, prog=f"regard {words[0]}", args=words[1:])
+        return group
+    command: Command = tyro.cli(found, prog=f"regard {words[0]}", args=words[1:])
     return command
+
+
+def _completion(words: list[str]) -> Command:
+    from .completion import Completion
+
+    return Completion(*words)

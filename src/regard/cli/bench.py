@@ -51,7 +51,9 @@ class Bench:
         if self.json:
             print(json.dumps({"threads": torch.get_num_threads(), "results": rows}))
             return 0
-        print(f"{torch.get_num_threads()} threads, {self.heads} heads of {self.width}; more than 1 is faster than torch")
+        print(
+            f"{torch.get_num_threads()} threads, {self.heads} heads of {self.width}; more than 1 is faster than torch"
+        )
         for row in rows:
             what = f"{row['dtype']:9} {row['pass']:17} {'causal' if row['causal'] else 'full':6} {row['length']:6}"
             print(f"{what}  {row['ours_ms']:9.3f} ms  torch / regard {row['ratio']:5.2f}  ({row['backend']})")

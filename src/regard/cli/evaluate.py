@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -33,11 +34,12 @@ class Evaluate:
     def run(self) -> int:
         """Print the figures."""
         task = load(self.folder)
-        source, how = remembered(self.folder)
-        examples = read(task.name, self.data, how)
+        source, options = remembered(self.folder, task.name)
+        examples = read(task.name, self.data, options)
         try:
-            known = read(task.name, source, how)
-        except (RegardError, OSError):
+            known = read(task.name, source, options)
+        except RegardError as error:
+            print(f"No baseline: {error}", file=sys.stderr)
             known = None
         evaluation = task.evaluate(examples, known)
         print(json.dumps(evaluation.to_dict()) if self.json else evaluation)

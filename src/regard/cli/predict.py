@@ -12,10 +12,10 @@ from typing import Annotated, Any
 import tyro
 
 from ..errors import ArgumentError
-from ..tasks import ImageClassification, Sentence, Task, Verdict, load
+from ..tasks import ImageClassification, LanguageModeling, NamedEntities, Sentence, Sentiment, Task, Verdict, load
 from ._data import read_pictures
 
-__all__ = ["Predict"]
+__all__ = ["Predict", "describe", "inputs_of"]
 
 # Colours of entity labels in a terminal, by the order in which labels are sorted.
 COLOURS = (36, 33, 32, 35, 34, 31)
@@ -40,8 +40,8 @@ class Predict:
         inputs = self._inputs()
         if not inputs:
             raise ArgumentError("There is nothing to predict: give texts, --file, or lines on standard input.")
-        pictures = isinstance(task, ImageClassification)
-        answers = task.predict(read_pictures(inputs, task.shape_) if pictures else inputs)
+        given: Any = read_pictures(inputs, task.shape_) if isinstance(task, ImageClassification) else inputs
+        answers = task.predict(given)
         for given, answer in zip(inputs, answers, strict=True):
             print(json.dumps(_plain(given, answer), ensure_ascii=False) if self.json else _line(task, given, answer))
         return 0
@@ -55,6 +55,39 @@ class Predict:
             except (OSError, UnicodeDecodeError) as error:
                 raise ArgumentError(f"{self.file} cannot be read as UTF-8 text: {error}.") from error
         return sys.stdin.read().splitlines()
+
+
+def inputs_of(task: Task[Any, Any], examples: Any, count: int) -> Any:
+    """Return the first inputs of labelled examples, without their answers."""
+    if isinstance(task, ImageClassification):
+        return examples.pixels[:count]
+    if isinstance(task, NamedEntities):
+        return [one.words for one in examples[:count]]
+    if isinstance(task, Sentiment):
+        return [one.text for one in examples[:count]]
+    if isinstance(task, LanguageModeling):
+        return [one.text[:80] for one in examples[:count]]
+    return [one.source for one in examples[:count]]
+
+
+def describe(task: Task[Any, Any], examples: Any, count: int) -> list[str]:
+    """Return a few examples with the model's answers, as lines for a person."""
+    inputs = inputs_of(task, examples, count)
+    answers = task.predict(inputs)
+    if isinstance(task, ImageClassification):
+        pairs = zip(examples.labels, answers, strict=False)
+        return [f"picture {number}: {answer.labels[0]} (it is {true})" for number, (true, answer) in enumerate(pairs)]
+    if isinstance(task, NamedEntities | Sentiment | LanguageModeling):
+        return [_line(task, given, answer) for given, answer in zip(inputs, answers, strict=True)]
+    return [
+        f"{short(one.source)}\n  -> {answer}\n     (true: {one.target})"
+        for one, answer in zip(examples[:count], answers, strict=True)
+    ]
+
+
+def short(text: str, most: int = 300) -> str:
+    """Return a text, cut where it is long."""
+    return text if len(text) <= most else f"{text[:most]} ..."
 
 
 def _plain(given: str, answer: Any) -> dict[str, Any]:
@@ -82,7 +115,8 @@ def tagged(sentence: Sentence, labels: list[str], *, colour: bool) -> str:
     >>> tagged(Sentence(("Ada", "wrote"), ("B-person", "O")), ["person"], colour=False)
     '[Ada]person wrote'
     """
-    words, place = [], 0
+    words: list[str] = []
+    place = 0
     for entity in sentence.entities:
         words += sentence.words[place : entity.start]
         text = f"[{entity.text}]{entity.label}"

@@ -46,6 +46,8 @@ class _Statement:
             self.in_path = word in ("import", "from")
         elif self.first == "from" and word == "import":
             self.in_path = False
+        if word in (";", ":"):  # what follows may be a statement of its own, on the same line
+            self.first, self.in_path = "", False
         self.words.append(word)
         self.tags.append(tag)
 

@@ -17,7 +17,7 @@ from typing import Any
 
 from ..errors import ArgumentError, nearest
 from ._evaluation import Evaluation
-from ._task import NotFittedError, Task, TaskSettings, read_description
+from ._task import Attention, NotFittedError, Task, TaskSettings, read_description
 from .image_classification import ImageClassification, ImageClassificationSettings
 from .language_modeling import LanguageModeling, LanguageModelingSettings
 from .ner import Entity, NamedEntities, NamedEntitySettings, Sentence
@@ -27,6 +27,7 @@ from .translation import Translation, TranslationSettings
 
 __all__ = [
     "TASKS",
+    "Attention",
     "Entity",
     "Evaluation",
     "ImageClassification",

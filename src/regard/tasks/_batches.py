@@ -27,16 +27,21 @@ def padded(rows: Sequence[Sequence[int]], fill: int = 0) -> tuple[Tensor, Tensor
     return table, lengths
 
 
-def set_aside(examples: Sequence[Example], share: float) -> tuple[list[Example], list[Example]]:
-    """Divide examples into those to train on and those to develop on, by a digest of their contents.
+def is_aside(contents: bytes, share: float, part: str) -> bool:
+    """Return whether an example is set aside for a part (`dev`, `test`), by a digest of its contents."""
+    digest = hashlib.blake2b(contents, digest_size=8, key=part.encode()).digest()
+    return int.from_bytes(digest, "little") < share * 2**64
+
+
+def set_aside(examples: Sequence[Example], share: float, part: str) -> tuple[list[Example], list[Example]]:
+    """Divide examples into those to train on and those of a part, by a digest of their contents.
 
     Equal examples fall on the same side, and adding data moves none of the old.
     """
     kept: list[Example] = []
     aside: list[Example] = []
     for example in examples:
-        digest = hashlib.blake2b(repr(example).encode(), digest_size=8).digest()
-        (aside if int.from_bytes(digest, "little") < share * 2**64 else kept).append(example)
+        (aside if is_aside(repr(example).encode(), share, part) else kept).append(example)
     if not kept or not aside:
         raise ArgumentError(
             f"{len(examples)} examples are too few to set {share:.0%} of them aside; give `dev` examples yourself."

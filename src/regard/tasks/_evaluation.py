@@ -32,10 +32,13 @@ class Evaluation:
     """What the baseline is, in a few words."""
     note: str = ""
     """What else belongs to the figures: a signature of the metric, what was cut."""
+    data: str = ""
+    """Which part of the data the examples are: `development`, `test`."""
 
     def __str__(self) -> str:
         """Two lines: the model, the baseline."""
-        lines = [f"{self.task} on {self.count:,} examples", f"  model     {_line(self.figures)}"]
+        part = f" ({self.data})" if self.data else ""
+        lines = [f"{self.task} on {self.count:,} examples{part}", f"  model     {_line(self.figures)}"]
         if self.baseline:
             lines.append(f"  baseline  {_line(self.baseline)}  ({self.baseline_name})")
         else:
@@ -54,6 +57,7 @@ class Evaluation:
         return {
             "task": self.task,
             "count": self.count,
+            "data": self.data,
             "headline": self.headline,
             "figures": self.figures,
             "baseline": self.baseline,

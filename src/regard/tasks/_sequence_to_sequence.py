@@ -18,8 +18,8 @@ from ..errors import ArgumentError
 from ..models import SequenceToSequence, SequenceToSequenceConfig
 from ..training import Batches, Budget, Evaluation, Optimizer, TrainingSettings
 from ._batches import by_length, padded
-from ._task import AnsweringTask, MakeBatch, TaskSettings
-from .tokenizers import BOS, EOS, PAD, Tokenizer, train_tokenizer
+from ._task import AnsweringTask, Attention, MakeBatch, TaskSettings
+from .tokenizers import BOS, EOS, PAD, SPECIAL, Tokenizer, train_tokenizer
 
 
 @dataclass(frozen=True)
@@ -144,6 +144,23 @@ class PairTask(AnsweringTask[Sequence[TextPair], str]):
             for i, hypothesis in zip(group, hypotheses, strict=True):
                 written[i] = self.tokenizer_.decode(hypothesis.tokens)
         return written
+
+    def _attention(self, model: nn.Module, one: Any) -> Attention:
+        source = self._source(one)
+        rows, lengths = padded([source], PAD)
+        best = model.generate(  # type: ignore[operator]
+            rows, lengths, max_length=self.settings.max_target, beams=self.settings.beams,
+            length_penalty=self.settings.length_penalty,
+        )[0]  # fmt: skip
+        target = torch.tensor([[BOS, *best.tokens]])
+        _, weights = model(rows, target, lengths, None, need_weights=True)
+        return Attention(weights, self._pieces([BOS, *best.tokens]), self._pieces(source))
+
+    def _pieces(self, numbers: Sequence[int]) -> tuple[str, ...]:
+        """Return the text of each token; the special ones have names."""
+        return tuple(
+            SPECIAL[number] if number < len(SPECIAL) else self.tokenizer_.decode([number]) for number in numbers
+        )
 
     def _state(self) -> dict[str, Any]:
         return {"tokenizer": self.tokenizer_.to_dict()}

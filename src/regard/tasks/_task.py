@@ -22,18 +22,38 @@ from torch import Tensor, nn
 
 from ..errors import ArgumentError
 from ..training import Listener, TrainingResult, TrainingSettings, train
+from ..weights import AttentionWeights
 from ._batches import set_aside
 from ._evaluation import Evaluation
 
-__all__ = ["AnsweringTask", "MakeBatch", "NotFittedError", "Task", "TaskSettings"]
+__all__ = ["AnsweringTask", "Attention", "MakeBatch", "NotFittedError", "Task", "TaskSettings"]
 
 Examples = TypeVar("Examples", bound=Sized)
 Answer = TypeVar("Answer")
 
 MakeBatch = Callable[[NDArray[np.int64], np.random.Generator], Any]
 
+# An epoch has so many steps at least, and a step so many tokens, whatever `tokens_per_step` says.
+STEPS_AN_EPOCH, SMALLEST_STEP = 20, 256
+
 DESCRIPTION = "task.json"
 WEIGHTS = "model"
+
+
+@dataclasses.dataclass(frozen=True)
+class Attention:
+    """What a model attends to in one input."""
+
+    weights: dict[str, AttentionWeights]
+    """Of every layer, by its name in the model."""
+    tokens: tuple[str, ...]
+    """What the queries and keys of self-attention are; the target where there are a source and a target."""
+    source: tuple[str, ...] = ()
+    """The source's tokens, where there are a source and a target."""
+    labels: tuple[str, ...] = ()
+    """A tag for each token, where the task gives one."""
+    grid: tuple[int, int] | None = None
+    """Rows and columns of patches, where the input is a picture."""
 
 
 class NotFittedError(ArgumentError):
@@ -78,6 +98,7 @@ class Task(ABC, Generic[Examples, Answer]):
     settings: Any
     model_: nn.Module
     training_: TrainingResult
+    dev_: Examples
 
     def __init__(self, settings: TaskSettings | None = None) -> None:
         self.settings = self.Settings() if settings is None else settings
@@ -111,21 +132,21 @@ class Task(ABC, Generic[Examples, Answer]):
         if not len(train_examples):
             raise ArgumentError("There are no training examples.")
         if dev_examples is None:
-            train_examples, dev_examples = self._set_aside(train_examples)
+            train_examples, dev_examples = self.set_aside(train_examples)
         if not len(dev_examples):
             raise ArgumentError("There are no development examples; give some, or none of the argument at all.")
         self._learn(train_examples)
         with torch.random.fork_rng():
             torch.manual_seed(self.settings.training.batches.seed)
             self.model_ = self._build()
-        self._train = train_examples
+        self._train, self.dev_ = train_examples, dev_examples
         objective = _Objective(self, train_examples, dev_examples)
         checkpoints = None if folder is None else Path(folder) / "checkpoints"
         self.training_ = train(
-            self.model_, objective, self._training_settings(), folder=checkpoints, listeners=listeners
+            self.model_, objective, self._training_settings(objective.lengths), folder=checkpoints, listeners=listeners
         )
         self.model_.eval()
-        if folder is not None and self.training_.writes:
+        if folder is not None and self.training_.finished and self.training_.writes:
             self.save(folder)
         return self
 
@@ -179,20 +200,37 @@ class Task(ABC, Generic[Examples, Answer]):
         task.model_.eval()
         return task
 
+    @torch.no_grad()
+    def attention(self, one: Any) -> Attention:
+        """Return what the trained model attends to in one input: the weights of every layer, lazy, by name.
+
+        >>> task = Task.load("runs/ner")  # doctest: +SKIP
+        >>> task.attention("Ada Lovelace wrote").weights  # doctest: +SKIP
+        """
+        return self._attention(self._fitted(), self._checked([one])[0])
+
+    def set_aside(self, examples: Any, part: str = "dev") -> tuple[Any, Any]:
+        """Divide examples into those to train on and those to set aside for a part, by a digest of each.
+
+        Equal examples fall on the same side, and adding data moves none of the old.
+        """
+        return set_aside(examples, self.settings.dev_share, part)
+
     def _fitted(self) -> nn.Module:
         if not hasattr(self, "model_"):
             raise NotFittedError(f"{type(self).__name__} has learnt nothing yet; call fit or load first.")
         return self.model_
 
-    def _training_settings(self) -> TrainingSettings:
-        """Return the settings of training with this task's own figure as the judge."""
-        settings: TrainingSettings = self.settings.training
-        judge = dataclasses.replace(settings.evaluation, metric=self.headline, goal=self.goal)  # type: ignore[arg-type]
-        return dataclasses.replace(settings, evaluation=judge)
+    def _training_settings(self, lengths: Sequence[int]) -> TrainingSettings:
+        """Return the settings of training with this task's own figure as the judge.
 
-    def _set_aside(self, examples: Any) -> tuple[Any, Any]:
-        """Divide examples into those to train on and those to develop on."""
-        return set_aside(examples, self.settings.dev_share)
+        Small data take smaller steps, so that an epoch is more than one or two.
+        """
+        settings: TrainingSettings = self.settings.training
+        most = max(SMALLEST_STEP, sum(lengths) // STEPS_AN_EPOCH)
+        batches = dataclasses.replace(settings.batches, tokens_per_step=min(settings.batches.tokens_per_step, most))
+        judge = dataclasses.replace(settings.evaluation, metric=self.headline, goal=self.goal)  # type: ignore[arg-type]
+        return dataclasses.replace(settings, batches=batches, evaluation=judge)
 
     def _checked(self, inputs: Sequence[Any]) -> Sequence[Any]:
         """Return inputs fit for `_answers`, or say what is wrong with them."""
@@ -225,6 +263,10 @@ class Task(ABC, Generic[Examples, Answer]):
     @abstractmethod
     def _answers(self, model: nn.Module, inputs: Sequence[Any]) -> list[Answer]:
         """Return the model's answers."""
+
+    @abstractmethod
+    def _attention(self, model: nn.Module, one: Any) -> Attention:
+        """Return what the model attends to in one input."""
 
     @abstractmethod
     def _judge(self, model: nn.Module, examples: Examples) -> dict[str, float]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,7 +17,8 @@ from ..corpora import Images
 from ..errors import ArgumentError, ShapeError
 from ..models import ImageClassifier, ImageClassifierConfig
 from ..training import Batches, Budget, Evaluation, Optimizer, TrainingSettings
-from ._task import AnsweringTask, MakeBatch, TaskSettings
+from ._batches import is_aside
+from ._task import AnsweringTask, Attention, MakeBatch, TaskSettings
 from .baselines import PixelLogisticRegression
 from .metrics import classification_scores
 from .sentiment import Verdict
@@ -105,11 +105,10 @@ class ImageClassification(AnsweringTask[Images, Verdict]):
             )
         return torch.from_numpy(np.ascontiguousarray(images.transpose(0, 3, 1, 2)))
 
-    def _set_aside(self, examples: Images) -> tuple[Images, Images]:
+    def set_aside(self, examples: Images, part: str = "dev") -> tuple[Images, Images]:
         """Divide pictures by a digest of each: equal ones stay together."""
-        share = self.settings.dev_share * 2**64
-        digests = [hashlib.blake2b(image.tobytes(), digest_size=8).digest() for image in examples.pixels]
-        aside = np.array([int.from_bytes(digest, "little") < share for digest in digests])
+        share = self.settings.dev_share
+        aside = np.array([is_aside(image.tobytes(), share, part) for image in examples.pixels])
         if aside.all() or not aside.any():
             raise ArgumentError(
                 f"{len(examples)} pictures are too few to set some aside; give `dev` pictures yourself."
@@ -187,6 +186,12 @@ class ImageClassification(AnsweringTask[Images, Verdict]):
                 best = max(range(len(row)), key=lambda i: row[i])
                 answers.append(Verdict((self.labels_[best],), dict(zip(self.labels_, row, strict=True))))
         return answers
+
+    def _attention(self, model: nn.Module, one: Any) -> Attention:
+        _, weights = model(self._scaled(self._pixels(one[None])), need_weights=True)
+        rows, columns = model.grid  # type: ignore[misc]
+        places = [f"{row},{column}" for row in range(rows) for column in range(columns)]
+        return Attention(weights, tuple(places), grid=(rows, columns))
 
     def _figures(self, examples: Images, answers: Sequence[Verdict]) -> dict[str, float]:
         return classification_scores(

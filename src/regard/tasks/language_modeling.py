@@ -17,7 +17,7 @@ from ..corpora import Document
 from ..errors import ArgumentError
 from ..models import LanguageModel, LanguageModelConfig
 from ..training import Batches, Budget, Evaluation, Optimizer, TrainingSettings
-from ._task import MakeBatch, Task, TaskSettings
+from ._task import Attention, MakeBatch, Task, TaskSettings
 from .baselines import WittenBell
 from .metrics import likelihood_scores
 from .tokenizers import EOS, Tokenizer, train_tokenizer
@@ -143,6 +143,11 @@ class LanguageModeling(Task[Sequence[Document], str]):
             generator=generator,
         )
         return text + self.tokenizer_.decode(tokens[0].tolist())
+
+    def _attention(self, model: nn.Module, one: Any) -> Attention:
+        numbers = (self.tokenizer_.encode(one) or [EOS])[-self.settings.context :]
+        _, weights = model(torch.tensor([numbers]), need_weights=True)
+        return Attention(weights, tuple(self.tokenizer_.decode([number]) or "<end>" for number in numbers))
 
     @torch.no_grad()
     def _judge(self, model: nn.Module, examples: Sequence[Document]) -> dict[str, float]:

@@ -19,15 +19,16 @@ from ..models import TokenClassifier, TokenClassifierConfig
 from ..models.token_classifier import IGNORED
 from ..training import Batches, Budget, Evaluation, Optimizer, TrainingSettings
 from ._batches import by_length, padded
-from ._task import AnsweringTask, MakeBatch, TaskSettings
+from ._task import AnsweringTask, Attention, MakeBatch, TaskSettings
 from ._vocabulary import UNKNOWN, Vocabulary
 from .baselines import MostFrequentTag
 from .metrics import entities, entity_scores
 
 __all__ = ["Entity", "NamedEntities", "NamedEntitySettings", "Sentence"]
 
-# The most frequent words are seldom names and carry the grammar: they are never hidden in training.
-NEVER_HIDDEN = 100
+# The most frequent words are seldom names and carry the grammar: so many, and at most this share of the
+# vocabulary, are never hidden in training.
+NEVER_HIDDEN, NEVER_HIDDEN_SHARE = 100, 0.05
 WORD = re.compile(r"\w+|[^\w\s]")
 
 
@@ -143,7 +144,7 @@ class NamedEntities(AnsweringTask[Sequence[TaggedWords], Sentence]):
         def batch(indices: NDArray[np.int64], random: np.random.Generator) -> tuple[Tensor, ...]:
             words, characters, lengths = self._stack([rows[i] for i in indices])
             tags, _ = padded([targets[i] for i in indices], fill=IGNORED)
-            rare = words >= NEVER_HIDDEN + 2
+            rare = words >= min(NEVER_HIDDEN, NEVER_HIDDEN_SHARE * len(self.words_)) + 2
             hidden = torch.from_numpy(random.random(tuple(words.shape)) < self.settings.hide_words)
             return words.masked_fill(rare & hidden, UNKNOWN), characters, lengths, tags
 
@@ -177,6 +178,12 @@ class NamedEntities(AnsweringTask[Sequence[TaggedWords], Sentence]):
             for i, tags in zip(rows, best, strict=True):
                 found[i] = Sentence(tuple(inputs[i]), tuple(self.tags_[tag] for tag in tags[: len(inputs[i])]))
         return found
+
+    def _attention(self, model: nn.Module, one: Any) -> Attention:
+        words, characters, lengths = self._stack([self._numbers(one)])
+        scores, weights = model(words, lengths, characters=characters, need_weights=True)
+        tags = model.decode(scores, lengths)[0].tolist()  # type: ignore[operator]
+        return Attention(weights, tuple(one), labels=tuple(self.tags_[tag] for tag in tags))
 
     def _figures(self, examples: Sequence[TaggedWords], answers: Sequence[Sentence]) -> dict[str, float]:
         scores = entity_scores([example.tags for example in examples], [answer.tags for answer in answers])

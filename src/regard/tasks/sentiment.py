@@ -18,7 +18,7 @@ from ..errors import ArgumentError
 from ..models import SequenceClassifier, SequenceClassifierConfig
 from ..training import Batches, Budget, Evaluation, Optimizer, TrainingSettings
 from ._batches import by_length, padded
-from ._task import AnsweringTask, MakeBatch, TaskSettings
+from ._task import AnsweringTask, Attention, MakeBatch, TaskSettings
 from .baselines import TfidfLogisticRegression
 from .metrics import classification_scores
 from .tokenizers import Tokenizer, train_tokenizer
@@ -170,6 +170,14 @@ class Sentiment(AnsweringTask[Sequence[LabelledText], Verdict]):
             scores[group] = model(tokens.to(device), lengths.to(device)).float().cpu()
         shares = scores.sigmoid() if self.several_ else scores.softmax(-1)
         return [self._verdict(row) for row in shares.tolist()]
+
+    def _attention(self, model: nn.Module, one: Any) -> Attention:
+        numbers = self._numbers([one])
+        pieces = [one[start:stop] for start, stop in self.tokenizer_.pieces(one)][: len(numbers[0])]
+        tokens, lengths = padded(numbers)
+        _, weights = model(tokens, lengths, need_weights=True)
+        front = ["[class]"] if self.settings.pooling == "class" else []
+        return Attention(weights, tuple(front + (pieces or ["?"])))
 
     def _verdict(self, shares: list[float]) -> Verdict:
         best = self.labels_[max(range(len(shares)), key=lambda i: shares[i])]

@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 from ..errors import ArgumentError, MissingExtraError, nearest
 
-__all__ = ["BOS", "EOS", "PAD", "UNKNOWN", "Kind", "Tokenizer", "train_tokenizer"]
+__all__ = ["BOS", "EOS", "PAD", "SPECIAL", "UNKNOWN", "Kind", "Tokenizer", "train_tokenizer"]
 
 PAD, UNKNOWN, BOS, EOS = range(4)
 SPECIAL = ("<pad>", "<unknown>", "<begin>", "<end>")

@@ -36,6 +36,10 @@ from .store import Progress, Store
 __all__ = ["DivergedError", "Objective", "TrainingResult", "train"]
 
 
+# Share of the budget before which patience does not end a run: a model may need long to learn anything.
+EARLIEST = 0.25
+
+
 class DivergedError(RegardError, ArithmeticError):
     """The loss or the gradients became infinite or no number."""
 
@@ -191,7 +195,7 @@ class _Run:
         patience, checkpoints = self.settings.evaluation.patience, self.settings.checkpoints
         saved_at = self.progress.seconds
         while not self._over():
-            if patience is not None and self.progress.stale >= patience:
+            if patience is not None and self.progress.stale >= patience and self._used(self.progress.step) >= EARLIEST:
                 return "patience"
             signal = self._step(clock, signals)
             if self._evaluation_due():

@@ -96,7 +96,8 @@ class Evaluation:
     goal: Literal["min", "max"] = "min"
     """Whether a smaller or a larger figure is better."""
     patience: int | None = None
-    """Stop after this many evaluations in a row without a better figure; None never does."""
+    """Stop after this many evaluations in a row without a better figure, though not in the first quarter
+    of the budget; None never does."""
 
     def __post_init__(self) -> None:
         every, patience = self.evaluate_every, self.patience

@@ -11,6 +11,7 @@ from torch import Tensor
 from .._inputs import AttentionInputs, AttentionResult
 from ..errors import ArgumentError, ShapeError, TooLargeError, nearest
 from ._index import plan
+from ._masked import masked_cells, uniform_cells, visible_keys
 from ._memory import free_bytes, readable_size
 from ._questions import Question, answer, full_precision
 from ._source import Index, SoftmaxSource, WeightSource
@@ -115,6 +116,16 @@ class AttentionWeights:
     def requires_grad(self) -> bool:
         """Whether gradients can flow from the weights into query, key or bias."""
         return self._source.requires_grad
+
+    @property
+    def sums_to_one(self) -> bool:
+        """Whether rows are shares of 1; False for `value_weighted` ones, which are in units of the values."""
+        return self._sums_to_one
+
+    @property
+    def map_cell(self) -> int:
+        """Tokens per side of a cell of the map that came with the call, which makes `pooled` free; 0 if none did."""
+        return 0 if self._source.map is None else self._source.map_cell
 
     @property
     def lse(self) -> Tensor:
@@ -269,9 +280,7 @@ class AttentionWeights:
         """
         if kind not in get_args(Kind):
             raise ArgumentError(f"kind is {kind!r}; it is 'mass' or 'peak'.{nearest(str(kind), get_args(Kind))}")
-        sides = tuple(cell) if isinstance(cell, tuple | list) else (cell, cell)
-        if len(sides) != 2 or any(not isinstance(side, int) or isinstance(side, bool) or side < 1 for side in sides):
-            raise ArgumentError(f"cell is {cell!r}; give the tokens per side, an integer >= 1, or (queries, keys).")
+        sides = _sides(cell)
         source = self._ready(differentiable=kind == "mass")
         asked = replace(
             self._question("pooled" if kind == "mass" else "highest", source),
@@ -280,6 +289,44 @@ class AttentionWeights:
             cell=sides,
         )
         return self._trim(answer(asked)[0])
+
+    def masked(
+        self, cell: int | tuple[int, int] = 1, *, rows: slice | None = None, columns: slice | None = None
+    ) -> Tensor:
+        """Return which cells the mask hides wholly, bool `(B, H, ⌈r/cell⌉, ⌈c/cell⌉)`; arguments as in `pooled`.
+
+        True where no query of the cell may see any of its keys, by the mask or by a bias of -inf. A cell that is not
+        masked and holds 0 is a measured zero. Raises `ArgumentError`. O(r + answer) for masks that are spans, else
+        O(r·c).
+
+        >>> import regard
+        >>> q = torch.ones(1, 1, 2, 2)
+        >>> regard.attention(q, q, q, causal=True, need_weights=True)[1].masked()[0, 0]
+        tensor([[False,  True],
+                [False, False]])
+        """
+        _, _, queries, keys = self._source.shape
+        cells = masked_cells(
+            self._source, _bounds(rows, queries, "rows"), _bounds(columns, keys, "columns"), _sides(cell)
+        )
+        return self._trim(cells)
+
+    def uniform(
+        self, cell: int | tuple[int, int] = 1, *, rows: slice | None = None, columns: slice | None = None
+    ) -> Tensor:
+        """Return what `pooled` would be if each query looked at all its visible keys alike; arguments as there.
+
+        `pooled / uniform` is the lift: how much more a cell gets than it would by its size. Float32, cost of `masked`.
+        """
+        _, _, queries, keys = self._source.shape
+        cells = uniform_cells(
+            self._source, _bounds(rows, queries, "rows"), _bounds(columns, keys, "columns"), _sides(cell)
+        )
+        return self._trim(cells)
+
+    def visible_keys(self) -> Tensor:
+        """Return how many keys each query may see by the mask, int64 `(B, H, L)`; O(n), with a dense mask O(n²)."""
+        return self._trim(visible_keys(self._source))
 
     def entropy(self) -> Tensor:
         """Return the entropy of each row in nats, `(B, H, L)`: 0 = one key, `log S` = all keys alike.
@@ -513,6 +560,13 @@ def _rectangle(source: WeightSource, rows: Index, columns: Index) -> Tensor:
     row, column = (s if isinstance(s, slice) else s.to(source.device) for s in (rows, columns))
     with full_precision(source.device.type):
         return source.tile(row, column)
+
+
+def _sides(cell: int | tuple[int, int]) -> tuple[int, int]:
+    sides = tuple(cell) if isinstance(cell, tuple | list) else (cell, cell)
+    if len(sides) != 2 or any(not isinstance(side, int) or isinstance(side, bool) or side < 1 for side in sides):
+        raise ArgumentError(f"cell is {cell!r}; give the tokens per side, an integer >= 1, or (queries, keys).")
+    return sides[0], sides[1]
 
 
 def _bounds(part: slice | None, size: int, name: str) -> slice:

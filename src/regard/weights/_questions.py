@@ -112,6 +112,8 @@ class Kernel:
             return "has no gradient"
         if question.name not in PASSES or not isinstance(source, SoftmaxSource):
             return f"has no pass for {question.name} of a {type(source).__name__}"
+        if question.rows.start >= question.rows.stop or question.columns.start >= question.columns.stop:
+            return "takes no empty rectangle"
         if question.count > MOST_TOP:
             return f"keeps at most the {MOST_TOP} largest"
         if source.log_factor is not None and source.inputs.bias is not None:

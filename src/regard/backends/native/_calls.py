@@ -11,8 +11,9 @@ from ._words import BACKWARD, FORWARD, call_words, matrix, plain_rows, rows
 
 __all__ = ["backward", "empty_output", "forward", "map_cell"]
 
-# A map of the weights has at most this many cells a side, so its memory does not grow with the square.
-_MOST_CELLS = 512
+# A map of the weights has at most this many cells a side: 16 MiB a head at most, whatever the length. A viewer's
+# coarse tiles come from it, so finer cells than needed for one picture pay.
+_MOST_CELLS = 2048
 
 
 def map_cell(queries: int, keys: int) -> int:

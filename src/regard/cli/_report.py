@@ -1,0 +1,91 @@
+"""The report of a run: a page with the figures, the curve, some answers, and what the model attends to."""
+
+from __future__ import annotations
+
+import html
+from pathlib import Path
+from typing import Any
+
+from ..tasks import Attention, Evaluation, Task
+from ..viewer import static
+from .predict import describe, inputs_of
+
+__all__ = ["write_report"]
+
+# Tokens of an input that is drawn: more cannot be read on a page.
+MOST = 60
+
+STYLE = """
+body { font: 16px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem; }
+table { border-collapse: collapse; } td, th { padding: .2rem .8rem; text-align: left; }
+tr + tr { border-top: 1px solid #ccc; } td + td, th + th { text-align: right; }
+pre { white-space: pre-wrap; background: #f4f4f4; padding: .8rem; } img { max-width: 100%; height: auto; }
+"""
+
+
+def write_report(task: Task[Any, Any], test: Any, evaluation: Evaluation, folder: Path) -> Path:
+    """Write `report.html` and its pictures into a folder; return the page."""
+    drawn = _draw(_example(task, test), folder)
+    answers = "\n".join(describe(task, test, 5))
+    names = list(evaluation.figures)
+    rows = [_row("th", ["", *names]), _row("td", ["this model", *_numbers(evaluation.figures, names)])]
+    if evaluation.baseline:
+        rows.append(_row("td", [evaluation.baseline_name, *_numbers(evaluation.baseline, names)]))
+    curves = '<h2>Training</h2><img src="curves.png" alt="Loss and development figure over the steps">'
+    page = (
+        f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{_text(task.name)}</title><style>{STYLE}</style>'
+        f"<h1>{_text(task.name)}</h1><p>On {evaluation.count:,} {_text(evaluation.data)} examples:</p>"
+        f"<table>{''.join(rows)}</table><h2>Some answers</h2><pre>{_text(answers)}</pre>"
+        f"{curves if (folder / 'curves.png').exists() else ''}"
+        f"<h2>What it attends to</h2>{''.join(drawn)}</html>\n"
+    )
+    path = folder / "report.html"
+    path.write_text(page, encoding="utf-8")
+    return path
+
+
+def _example(task: Task[Any, Any], test: Any) -> Attention:
+    """Return the attention to the first test example that can be read on a page, or to the shortest."""
+    found = None
+    for one in inputs_of(task, test, 30):
+        seen = task.attention(one)
+        size = max(len(seen.tokens), len(seen.source))
+        if 8 <= size <= MOST:
+            return seen
+        if found is None or size < max(len(found.tokens), len(found.source)):
+            found = seen
+    return found or task.attention(inputs_of(task, test, 1)[0])
+
+
+def _draw(seen: Attention, folder: Path) -> list[str]:
+    """Draw all heads as small maps, and one head of the last layer with its tokens."""
+    alike = {name: weights for name, weights in seen.weights.items() if not seen.source or "cross" in name}
+    last = list(alike)[-1]
+    keys = seen.source or seen.tokens
+    labels = seen.labels or None
+    grid = static.heads_grid(alike)
+    sharpest = int(alike[last].entropy().mean(-1)[0].argmin())
+    one = static.heatmap(
+        alike[last], seen.tokens, key_tokens=keys, labels=labels, key_labels=None if seen.source else labels,
+        head=sharpest, title=f"{last}, head {sharpest} (the one with the least entropy)",
+    )  # fmt: skip
+    pages = []
+    for name, figure, text in (
+        ("heads", grid, "Every layer and head, one colour range"),
+        ("head", one, "One head: queries down, keys across"),
+    ):
+        figure.savefig(folder / f"{name}.png", dpi=150)
+        pages.append(f'<p>{_text(text)}:</p><img src="{name}.png" alt="{_text(text)}">')
+    return pages
+
+
+def _row(cell: str, texts: list[str]) -> str:
+    return "<tr>" + "".join(f"<{cell}>{_text(text)}</{cell}>" for text in texts) + "</tr>"
+
+
+def _numbers(figures: dict[str, float], names: list[str]) -> list[str]:
+    return [f"{figures[name]:.4g}" if name in figures else "" for name in names]
+
+
+def _text(text: str) -> str:
+    return html.escape(text)

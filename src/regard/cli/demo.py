@@ -1,0 +1,131 @@
+"""`regard demo [TASK]`: a task trained on data that every machine has, and what it attends to."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from .. import corpora
+from ..corpora import Split
+from ..tasks import (
+    ImageClassification,
+    LanguageModeling,
+    NamedEntities,
+    Sentiment,
+    Summarization,
+    Task,
+    TaskSettings,
+    Translation,
+)
+from ..training import Budget
+from ._data import OPTIONS, read
+from ._report import write_report
+from .predict import describe
+from .train import fit_and_judge, summary
+
+__all__ = ["DEMO"]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a demo trains on, and with which settings."""
+
+    task: type[Task[Any, Any]]
+    data: Callable[[], Split[Any]]
+    minutes: float
+    tested: int | None = None
+    """Test examples that are looked at unless the user says otherwise; writing texts is slow."""
+    changes: dict[str, Any] = dataclasses.field(default_factory=dict)
+
+    def settings(self, minutes: float) -> TaskSettings:
+        """Return the task's settings with the demo's own changes and a budget of time."""
+        settings = dataclasses.replace(self.task.Settings(), **self.changes)
+        evaluation = dataclasses.replace(settings.training.evaluation, patience=None, evaluate_every=200)
+        training = dataclasses.replace(
+            settings.training, budget=Budget(epochs=None, minutes=minutes), evaluation=evaluation
+        )
+        return dataclasses.replace(settings, training=training)
+
+
+PLANS = {
+    "ner": Plan(NamedEntities, corpora.code_entities, 1.9),
+    "sentiment": Plan(Sentiment, corpora.opinions, 0.5),
+    "summarization": Plan(Summarization, corpora.code_summaries, 4.0, 300, {"dev_limit": 50, "beams": 1}),
+    "translation": Plan(
+        Translation,
+        corpora.dates,
+        1.0,
+        500,
+        {"tokenizer": "characters", "beams": 1, "max_target": 16, "dev_limit": 100},
+    ),
+    "language_modeling": Plan(LanguageModeling, corpora.code_text, 3.0, None, {"tokenizer": "bytes"}),
+    "image_classification": Plan(ImageClassification, corpora.digits, 0.7),
+}
+
+
+@dataclass(frozen=True)
+class Demo:
+    """Train a task on real data that this machine has already, and write a report with what it attends to.
+
+    Without a task it trains named entities in Python code, on the source of Python's own library.
+    """
+
+    out: Path | None = None
+    """Folder for the run and its report; build/demo/TASK unless given."""
+    data: tuple[str, ...] = ()
+    """Train on this file or folder of your own instead, divided into parts for training and testing."""
+    minutes: float | None = None
+    """Minutes of training; each task has its own measure."""
+    limit: int | None = None
+    """Use so many test examples; each task has its own measure."""
+    json: bool = False
+    """Print one JSON object at the end, for scripts."""
+
+    def run(self) -> int:
+        """Train, show, write the report."""
+        name = type(self).__name__.removeprefix("Demo_")
+        plan = PLANS[name]
+        out = self.out or Path("build") / "demo" / name
+        split = self._split(plan)
+        print(split.description, file=sys.stderr)
+        task = plan.task(plan.settings(self.minutes or plan.minutes))
+        limit = self.limit or plan.tested
+        test = split.test if limit is None or name == "image_classification" else split.test[:limit]
+        status, evaluation = fit_and_judge(task, split.train, split.dev, test, out)
+        if evaluation is None:
+            return status
+        report = write_report(task, test, evaluation, out)
+        if self.json:
+            print(json.dumps({**evaluation.to_dict(), "report": str(report)}))
+            return 0
+        print("", *describe(task, test, 3), "", sep="\n")
+        print(summary(evaluation, out))
+        print(f"What it attends to: {report}")
+        return 0
+
+    def _split(self, plan: Plan) -> Split[Any]:
+        """Return the demo's data, or the user's own divided by a digest of each example."""
+        if not self.data:
+            return plan.data()
+        task = plan.task()
+        examples = read(task.name, self.data, OPTIONS[task.name]())
+        rest, test = task.set_aside(examples, "test")
+        train, dev = task.set_aside(rest)
+        parts = f"{len(train):,} / {len(dev):,} / {len(test):,} examples to train, develop and test on"
+        return Split(train, dev, test, f"{', '.join(self.data)}: {parts}.")
+
+
+def _command(name: str) -> type[Demo]:
+    made = dataclasses.make_dataclass(f"Demo_{name}", [], bases=(Demo,), frozen=True)
+    made.__doc__ = Demo.__doc__
+    command: type[Demo] = made
+    return command
+
+
+DEMO = {name: _command(name) for name in PLANS}
+"""The demo of each task."""

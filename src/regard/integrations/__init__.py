@@ -1,0 +1,5 @@
+"""Other people's models on regard's attention: `regard.integrations.transformers` for Hugging Face."""
+
+from ._fast_attention import FastAttention, use_fast_attention
+
+__all__ = ["FastAttention", "use_fast_attention"]

@@ -1,0 +1,51 @@
+"""Tensors that other code passes as masks, read once: what they hide, and what they add to the scores."""
+
+from __future__ import annotations
+
+import weakref
+
+from torch import Tensor
+
+from .. import masks
+from .._mask_parts import traced
+from ..errors import ArgumentError
+from ..masks import Mask
+
+__all__ = ["MaskReader"]
+
+Answer = tuple[Mask | None, Tensor | None]
+
+
+class MaskReader:
+    """Reads mask tensors and remembers the last one: every layer of a model passes the same."""
+
+    def __init__(self) -> None:
+        self._last: tuple[weakref.ref[Tensor], int, Answer] | None = None
+
+    def read(self, tensor: Tensor) -> Answer:
+        """Return the mask and the bias that a tensor stands for, one of them None.
+
+        A bool tensor is True = may look. A floating one is added to the scores; it is a mask where it holds 0 and
+        -inf (or the dtype's lowest value) alone and records no gradient. In compiled code, and on accelerators,
+        nothing is read: bool stays dense, floating stays a bias. Cost: reads the tensor once.
+        """
+        floating = tensor.is_floating_point()
+        if traced() or tensor.device.type != "cpu" or (floating and tensor.requires_grad):
+            return (None, tensor) if floating else (masks.dense(tensor), None)
+        if tensor.is_inference():  # has no version to tell whether it was written to
+            return _recognised(tensor)
+        if self._last is not None:
+            known, version, answer = self._last
+            if known() is tensor and version == tensor._version:
+                return answer
+        answer = _recognised(tensor)
+        if answer[1] is None:  # a bias would keep itself alive here
+            self._last = (weakref.ref(tensor), tensor._version, answer)
+        return answer
+
+
+def _recognised(tensor: Tensor) -> Answer:
+    try:
+        return masks.recognise(tensor), None
+    except ArgumentError:
+        return None, tensor

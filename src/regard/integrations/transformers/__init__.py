@@ -1,0 +1,23 @@
+"""Hugging Face transformers on regard: an attention implementation for any of its models, and their weights as ours.
+
+`register()` adds the implementation "regard"; a model built or loaded with `attn_implementation="regard"` then runs
+every mask as spans, and `output_attentions=True` returns lazy `AttentionWeights`. The package `transformers` itself
+is imported when a function needs it.
+"""
+
+from .._fast_attention import FastAttention, use_fast_attention
+from ._attention import NAME, attention_forward, register, why_not
+from ._convert import to_regard
+from ._masks import SpanMask, regard_mask
+
+__all__ = [
+    "NAME",
+    "FastAttention",
+    "SpanMask",
+    "attention_forward",
+    "regard_mask",
+    "register",
+    "to_regard",
+    "use_fast_attention",
+    "why_not",
+]

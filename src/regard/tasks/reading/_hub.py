@@ -1,0 +1,60 @@
+"""Data sets of the Hugging Face hub, by name: `owner/name`, `name`, each with `:split`."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from ...errors import DataError, MissingExtraError
+from ._tables import Row
+
+__all__ = ["hub_rows", "why_no_hub"]
+
+NAME = re.compile(r"(?P<name>[\w.-]+(?:/[\w.-]+)?)(?::(?P<split>[\w\[\]%:+.-]+))?")
+
+
+def why_no_hub(source: tuple[Path, ...]) -> str | None:
+    """Return why a source is no name of the hub; None if it may be one."""
+    if len(source) != 1 or source[0].exists() or not NAME.fullmatch(str(source[0])):
+        return "it is the name of a data set, owner/name:split, that is no path here"
+    if source[0].suffix.lower() in (".txt", ".csv", ".tsv", ".json", ".jsonl", ".parquet", ".conll", ".gz", ".zip"):
+        return f"{source[0]} looks like a file and does not exist"
+    if importlib.util.find_spec("datasets") is None:
+        return 'no such path; a name of the hub needs the package datasets: `pip install "regard[train]"`'
+    return None
+
+
+def hub_rows(source: tuple[Path, ...]) -> Iterator[Row]:
+    """Yield the rows of a data set, labels by name in place of number.
+
+    Raises:
+        DataError: the hub cannot be reached, or has no such data set.
+    """
+    try:
+        import datasets
+    except ImportError:
+        raise MissingExtraError('Names of the hub need datasets: `pip install "regard[train]"`.') from None
+    match = NAME.fullmatch(str(source[0]))
+    name, split = (match["name"], match["split"] or "train") if match else (str(source[0]), "train")
+    try:
+        found = datasets.load_dataset(name, split=split)
+    except Exception as error:
+        raise DataError(
+            f"The data set {name!r} (split {split!r}) could not be read from the hub: {type(error).__name__}: "
+            f"{(str(error) or '-').splitlines()[0]} Check name and network, or give a file."
+        ) from error
+    for number, values in enumerate(found, start=1):
+        yield source[0], number, {key: _named(found.features[key], value) for key, value in values.items()}
+
+
+def _named(feature: Any, value: Any) -> Any:
+    """Return a label's name for its number, also in lists."""
+    if hasattr(feature, "int2str") and isinstance(value, int):
+        return feature.int2str(value) if value >= 0 else None
+    inner = getattr(feature, "feature", None)
+    if inner is not None and isinstance(value, list):
+        return [_named(inner, one) for one in value]
+    return value

@@ -1,0 +1,119 @@
+"""What was handed to `view`, as a flat list of attention maps over named axes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from ..errors import ArgumentError, ShapeError
+from ..weights import AttentionWeights, from_dense
+from ._sides import Axes, Sides
+from ._tokens import Axis
+
+__all__ = ["Map", "Shown", "shown_of"]
+
+# What one call gave: lazy weights, or a matrix that was stored whole.
+Call = AttentionWeights | Tensor | NDArray[Any]
+Weights = Call | Mapping[str, Call] | Mapping[str, Mapping[str, Call]]
+
+
+@dataclass(frozen=True, eq=False)
+class Map:
+    """One call of attention on one input: `heads` matrices."""
+
+    name: str
+    weights: AttentionWeights
+    input: int
+    layer: int
+    number: int
+    """Which of the repeated calls of this layer."""
+    queries: int
+    """Index of the axis of the queries; that of the keys is `keys`."""
+    keys: int
+    model: str = ""
+    first_query: int = 0
+    """Token of the axis that query 0 is."""
+    has_values: bool = True
+    """False for a stored matrix, of which the values are not known."""
+
+    @property
+    def heads(self) -> int:
+        """Number of heads."""
+        return self.weights.shape[-3] if self.weights.ndim > 2 else 1
+
+    @property
+    def sizes(self) -> tuple[int, int]:
+        """Queries and keys."""
+        return self.weights.shape[-2], self.weights.shape[-1]
+
+    def head(self, number: int) -> AttentionWeights:
+        """Return the matrix of one head, lazy and without gradient."""
+        index = (self.input, number)[4 - self.weights.ndim :]
+        return self.weights.detach().head(*index)
+
+
+@dataclass(frozen=True, eq=False)
+class Shown:
+    """Everything of a view: maps in the order of the calls, and the axes that they run along."""
+
+    maps: tuple[Map, ...]
+    axes: tuple[Axis, ...]
+    title: str
+
+
+def shown_of(weights: Weights, sides: Sides, title: str | None) -> Shown:
+    """Read what was given; raises `ArgumentError`, `ShapeError`."""
+    axes = Axes(sides)
+    maps: list[Map] = []
+    for model, layers in _models(weights).items():
+        seen: dict[str, int] = {}
+        for layer, (name, given) in enumerate(layers.items()):
+            one = given if isinstance(given, AttentionWeights) else from_dense(torch.as_tensor(given))
+            if 0 in one.shape:
+                raise ShapeError(f"the weights of {name!r} have shape {one.shape}; there is nothing to look at.")
+            number = seen[name] = seen.get(name, -1) + 1
+            inputs = one.shape[0] if one.ndim == 4 else 1
+            if inputs > 1:
+                axes.check_batched(inputs)
+            for place in range(inputs):
+                queries, keys, first = axes.of(name, (one.shape[-2], one.shape[-1]), place)
+                lazy = one is given
+                maps.append(Map(name, one, place, layer, number, queries, keys, model, first, lazy))
+    if not maps:
+        raise ArgumentError("there are no attention weights to look at: the mapping is empty.")
+    axes.check_all_used()
+    return Shown(tuple(maps), tuple(axes.made), title or _title(maps))
+
+
+def _title(maps: Sequence[Map]) -> str:
+    names = {one.name for one in maps}
+    queries, keys = maps[0].sizes
+    size = f"{queries:,} × {keys:,} tokens"
+    return f"Attention, {size}" if len(names) == 1 else f"Attention of {len(names)} layers, {size}"
+
+
+def _models(weights: Weights) -> dict[str, dict[str, Call]]:
+    if isinstance(weights, AttentionWeights | Tensor | np.ndarray):
+        return {"": {"attention": weights}}
+    if not isinstance(weights, Mapping):
+        raise ArgumentError(
+            f"a {type(weights).__name__} cannot be viewed; give AttentionWeights (need_weights=True), a mapping of "
+            "names to them, or a recording. A tensor or array of weights does as well."
+        )
+    models: dict[str, dict[str, Call]] = {}
+    for name, one in weights.items():
+        if isinstance(one, AttentionWeights | Tensor | np.ndarray):
+            models.setdefault("", {})[str(name)] = one
+        elif isinstance(one, Mapping):
+            models[str(name)] = _models(one)[""] if one else {}
+        else:
+            raise ArgumentError(
+                f"{name!r} holds a {type(one).__name__}; it must be AttentionWeights, or a mapping of them."
+            )
+    return models

@@ -1,0 +1,122 @@
+"""Numbers along the sides of a matrix (tracks), and numbers for a whole head (measures)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from ..weights import AttentionWeights
+
+__all__ = ["column", "measures", "row", "track", "tracks_of"]
+
+# Along which side each runs.
+TRACKS = {
+    "entropy": "queries",
+    "peak": "queries",
+    "distance": "queries",
+    "seeing": "queries",
+    "received": "keys",
+    "received_mean": "keys",
+}
+# The mean distance has no fast pass: only up to so many pairs a head.
+_MOST_STREAMED = 1 << 26
+# Measures that look at every pair are made for a map of at most so many over all heads.
+_MOST_MEASURED = 1 << 30
+_MEASURES = ("entropy", "effective_keys", "peak", "distance", "self", "previous", "next", "first")
+
+_MAKE: dict[str, Callable[[AttentionWeights], Tensor]] = {
+    "entropy": AttentionWeights.entropy,
+    "peak": lambda weights: weights.peak().values,
+    "distance": AttentionWeights.mean_distance,
+    "seeing": AttentionWeights.visible_keys,
+    "received": AttentionWeights.received,
+    "received_mean": lambda weights: weights.received(corrected=True),
+}
+
+
+def tracks_of(sizes: tuple[int, int]) -> dict[str, str]:
+    """Return the tracks of a matrix of this size, and the side of each."""
+    slow = sizes[0] * sizes[1] > _MOST_STREAMED
+    return {name: side for name, side in TRACKS.items() if not (slow and name == "distance")}
+
+
+def track(weights: AttentionWeights, name: str) -> NDArray[np.float32]:
+    """Return one track of a head, float32 `(L,)` or `(S,)`."""
+    return np.asarray(_MAKE[name](weights).float().cpu().numpy(), np.float32)
+
+
+def measures(heads: list[AttentionWeights], same_axis: bool) -> dict[str, Any]:
+    """Return one number a head for each measure, None where it cannot be had; `same_axis`: self-attention."""
+    every = [_of_head(weights, len(heads)) for weights in heads]
+    found: dict[str, Any] = {name: [_number(one.get(name)) for one in every] for name in _MEASURES}
+    found["kind"] = [_kind(one, same_axis and weights.sums_to_one) for one, weights in zip(every, heads, strict=True)]
+    seeing = [one for one in every if one]
+    sums = [one["row_sums"] for one in seeing if "row_sums" in one]
+    extremes = [min(s[0] for s in sums), max(s[1] for s in sums)] if sums and len(sums) == len(seeing) else [math.nan]
+    found["row_sums"] = extremes if all(map(math.isfinite, extremes)) else None
+    return found
+
+
+def _of_head(weights: AttentionWeights, heads: int) -> dict[str, Any]:
+    queries, keys = weights.shape
+    seeing = weights.visible_keys()
+    sees = seeing > 0
+    if not bool(sees.any()):
+        return {}
+    found: dict[str, Any] = {
+        "self": weights.share(0).item(),
+        "previous": weights.share(-1).item(),
+        "next": weights.share(1).item(),
+        "first": weights.share("first").item(),
+        "visible": seeing[sees].double().mean().item(),
+    }
+    if queries * keys * heads <= _MOST_MEASURED:
+        entropy = weights.entropy()[sees].double()
+        found["entropy"], found["effective_keys"] = entropy.mean().item(), entropy.exp().mean().item()
+        found["peak"] = weights.peak().values[sees].double().mean().item()
+        sums = weights.pooled((1, keys))[sees, 0]
+        if weights.sums_to_one:
+            found["row_sums"] = (sums.min().item(), sums.max().item())
+    if queries * keys * heads <= _MOST_STREAMED:
+        found["distance"] = weights.mean_distance()[sees].double().mean().item()
+    return found
+
+
+def _kind(one: dict[str, Any], same_axis: bool) -> str:
+    if not one:
+        return "sees nothing"
+    places = {"itself": "self", "previous token": "previous", "next token": "next"} if same_axis else {}
+    for word, name in {**places, "sink": "first"}.items():
+        if one[name] > 0.5:
+            return word
+    effective, distance = one.get("effective_keys"), one.get("distance")
+    if effective is not None and effective > 0.5 * one["visible"] and one["visible"] > 4:
+        return "broad"
+    if same_axis and distance is not None and distance < min(8.0, one["visible"] / 6):
+        return "local"
+    return "mixed"
+
+
+def _number(value: float | None) -> float | None:
+    return value if value is not None and math.isfinite(value) else None
+
+
+def row(weights: AttentionWeights, query: int, masked: float) -> NDArray[np.float32]:
+    """Return the exact weights of one query, `(S,)`, with the code of masked keys."""
+    return _line(weights, slice(query, query + 1), slice(None), masked)
+
+
+def column(weights: AttentionWeights, key: int, masked: float) -> NDArray[np.float32]:
+    """Return the exact weights on one key, `(L,)`, with the code of queries that may not see it."""
+    return _line(weights, slice(None), slice(key, key + 1), masked)
+
+
+def _line(weights: AttentionWeights, rows: slice, columns: slice, masked: float) -> NDArray[np.float32]:
+    found = torch.where(weights.masked(rows=rows, columns=columns), masked, weights[rows, columns].float())
+    return np.asarray(found.flatten().cpu().numpy(), np.float32)

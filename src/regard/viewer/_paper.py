@@ -1,0 +1,114 @@
+"""What the printed pictures share: matplotlib when it is wanted, colours, the look of the three states."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import ArgumentError, MissingExtraError
+from ._cells import MASKED, NOT_RECORDED
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.colorbar import Colorbar
+    from matplotlib.figure import Figure
+    from matplotlib.image import AxesImage
+
+__all__ = ["PALETTE", "colorbar", "draw_cells", "note", "number_text", "sheet", "states_key"]
+
+# Okabe and Ito's colours, told apart by colour-blind readers; first those that stand out most on white.
+PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#8C6D1F", "#555555")
+INK, FAINT = "#1a1a1a", "#666666"
+_MASKED_COLOUR = "#e4e4e4"
+_MISSING_COLOUR = "#ffffff"
+
+
+def sheet(width: float, height: float) -> Figure:
+    """Return an empty figure of so many inches, apart from pyplot's list of open ones."""
+    try:
+        from matplotlib.figure import Figure
+    except ModuleNotFoundError:
+        raise MissingExtraError('Pictures need matplotlib. Install it with `pip install "regard[view]"`.') from None
+    return Figure(figsize=(width, height), layout="constrained", facecolor="white")
+
+
+def draw_cells(
+    axes: Axes, numbers: NDArray[np.float64], limits: tuple[float, float], cmap: str, log: bool = False
+) -> AxesImage:
+    """Draw numbers as colours; masked cells grey, cells without a number hatched."""
+    from matplotlib import colormaps
+    from matplotlib.colors import LogNorm, Normalize
+
+    if cmap not in colormaps:
+        raise ArgumentError(f"cmap is {cmap!r}, which matplotlib does not have; try 'cividis', 'viridis', 'Greys'.")
+    low, high = limits
+    norm = LogNorm(low, high, clip=True) if log else Normalize(low, high)
+    real = np.ma.masked_where(~np.isfinite(numbers) | (numbers < 0), numbers)
+    colours = colormaps[cmap].with_extremes(bad=(0, 0, 0, 0))
+    # With a logarithm zero lies below every bound; clipping gives it the lowest colour.
+    drawn = np.ma.maximum(real, low) if log else real
+    _draw_states(axes, numbers)
+    image = axes.imshow(drawn, cmap=colours, norm=norm, aspect="equal", interpolation="nearest", zorder=2)
+    for spine in axes.spines.values():
+        spine.set_color("#bbbbbb")
+        spine.set_linewidth(0.6)
+    return image
+
+
+def _draw_states(axes: Axes, numbers: NDArray[np.float64]) -> None:
+    from matplotlib.colors import ListedColormap
+    from matplotlib.patches import Rectangle
+
+    height, width = numbers.shape
+    missing = (numbers == NOT_RECORDED) | ~np.isfinite(numbers)
+    if missing.any():
+        axes.add_patch(
+            Rectangle((-0.5, -0.5), width, height, facecolor=_MISSING_COLOUR, edgecolor="#999999", hatch="////",
+                      linewidth=0, zorder=0)
+        )  # fmt: skip
+    grey = np.ma.masked_where(missing, np.zeros(numbers.shape))
+    axes.imshow(grey, cmap=ListedColormap([_MASKED_COLOUR]), aspect="equal", interpolation="nearest", zorder=1)
+
+
+def states_key(every: Sequence[NDArray[np.float64]]) -> list[Any]:
+    """Return legend entries for the states that occur in the pictures drawn."""
+    from matplotlib.patches import Patch
+
+    found = []
+    if any((numbers == MASKED).any() for numbers in every):
+        found.append(Patch(facecolor=_MASKED_COLOUR, edgecolor="#bbbbbb", label="masked"))
+    if any((numbers == NOT_RECORDED).any() for numbers in every):
+        found.append(Patch(facecolor=_MISSING_COLOUR, edgecolor="#999999", hatch="////", label="not recorded"))
+    if any((~np.isfinite(numbers)).any() for numbers in every):
+        found.append(Patch(facecolor=_MISSING_COLOUR, edgecolor="#999999", hatch="////", label="not a number"))
+    return found
+
+
+def colorbar(figure: Figure, image: AxesImage, panels: Any, label: str) -> Colorbar:
+    """Add the bar of the one colour range, with the quantity beside it."""
+    bar = figure.colorbar(image, ax=panels, shrink=0.8, pad=0.02, aspect=24)
+    bar.set_label(label, fontsize=8, color=INK)
+    bar.ax.tick_params(labelsize=7, color="#bbbbbb", labelcolor=INK)
+    bar.outline.set_visible(False)
+    return bar
+
+
+def note(figure: Figure, text: str) -> None:
+    """Write the caption below the picture."""
+    figure.supxlabel(text, fontsize=7, color=FAINT, x=0.02, ha="left", parse_math=False, wrap=False)
+
+
+def number_text(number: float) -> str:
+    """Return a weight as it stands in a cell: two digits, a zero only for zero."""
+    if number in (MASKED, NOT_RECORDED):
+        return ""
+    if not np.isfinite(number):
+        return "NaN"
+    if number == 0:
+        return "0"
+    if number < 0.005:
+        return "<.01"
+    return f"{number:.2f}".replace("0.", ".", 1) if number < 1 else f"{number:.2f}"

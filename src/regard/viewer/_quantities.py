@@ -1,0 +1,161 @@
+"""The numbers of a tile: each quantity over a rectangle of one head, at cells of a power of two tokens a side."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from ..weights import AttentionWeights
+from ._cells import MASKED
+from ._maps import Map
+
+__all__ = ["TILE", "Heads", "coarsest_zoom", "zooms_of"]
+
+TILE = 256
+"""Cells per side of a tile."""
+
+# A tile that no map holds is computed from each of its weights: 200 ms for 2¹⁴ tokens a side, 50 for 2¹³.
+_MOST_COMPUTED = 1 << 14
+_MOST_LOOKED_THROUGH = 1 << 13
+# Scaling value-weighted rows to sum to 1 takes a pass over the whole head, half a second here.
+_MOST_NORMALISED = 1 << 15
+_MOST_EXPECTED = 1 << 12
+# Where the call made no map, one of so many cells a side is made for a head whose coarse tiles are asked for.
+_MAP_CELLS = 1024
+_HEADS_KEPT = 64
+_MATRICES_KEPT = 4096
+
+_Head = tuple[int, int]
+
+
+class _Place(NamedTuple):
+    cell: int
+    rows: slice
+    columns: slice
+
+
+def coarsest_zoom(sizes: tuple[int, int], cells: int = TILE) -> int:
+    """Return the lowest zoom at which a matrix has at most so many cells a side."""
+    return max(0, (-(-max(sizes) // cells) - 1).bit_length())
+
+
+def zooms_of(sizes: tuple[int, int], cells: int = TILE) -> dict[str, tuple[int, int]]:
+    """Return the lowest and highest zoom of each quantity that can be had, up to at most `cells` cells a side."""
+    top = coarsest_zoom(sizes, cells)
+    computed = min(top, (_MOST_LOOKED_THROUGH // TILE).bit_length() - 1)
+    found = {"mass": (0, top), "peak": (0, computed), "uniform": (0, top)}
+    if max(sizes) <= _MOST_NORMALISED:
+        found["value"] = (0, computed)
+    if max(sizes) <= _MOST_EXPECTED:
+        found["expected"] = (0, top)
+    return found
+
+
+class Heads:
+    """Computes tiles, and keeps what several tiles of one head share."""
+
+    def __init__(self, maps: Sequence[Map]) -> None:
+        self._shown = maps
+        self._matrices: dict[_Head, AttentionWeights] = {}
+        self._weighted: dict[_Head, AttentionWeights] = {}
+        self._maps: dict[_Head, tuple[int, Tensor]] = {}
+        self._by_distance: dict[_Head, Tensor] = {}
+
+    def matrix(self, number: int, head: int) -> AttentionWeights:
+        """Return the matrix of one head, the same object each time: it keeps what it once had to compute."""
+        key = number, head
+        if key not in self._matrices:
+            _drop_oldest(self._matrices, _MATRICES_KEPT)
+            self._matrices[key] = self._shown[number].head(head)
+        return self._matrices[key]
+
+    def cells(
+        self, number: int, number_of_head: int, quantity: str, cell: int, parts: tuple[slice, slice]
+    ) -> NDArray[np.float32]:
+        """Return the cells of a rectangle that begins on a border of cells; masked ones hold the code."""
+        head, weights = (number, number_of_head), self.matrix(number, number_of_head)
+        rows, columns = parts
+        place = _Place(cell, rows, columns)
+        if quantity == "peak":
+            found = weights.pooled(cell, "peak", rows=rows, columns=columns)
+        elif quantity == "value":
+            if head not in self._weighted:
+                _drop_oldest(self._weighted, _HEADS_KEPT)
+                self._weighted[head] = weights.value_weighted(normalise=True)
+            found = self._weighted[head].pooled(cell, rows=rows, columns=columns)
+        elif quantity == "uniform":
+            found = weights.uniform(cell, rows=rows, columns=columns)
+        elif quantity == "expected":
+            found = self._expected(head, weights, place)
+        else:
+            found = self._mass(head, weights, place)
+        hidden = weights.masked(cell, rows=rows, columns=columns)
+        coded: NDArray[np.float32] = torch.where(hidden, MASKED, found.float()).cpu().numpy()
+        return coded
+
+    def _mass(self, head: _Head, weights: AttentionWeights, place: _Place) -> Tensor:
+        cell, rows, columns = place
+        kept = weights.map_cell
+        free = kept > 0 and cell % kept == 0
+        if free or min(cell * TILE, max(weights.shape)) <= _MOST_COMPUTED:
+            return weights.pooled(cell, rows=rows, columns=columns)
+        if head not in self._maps:
+            _drop_oldest(self._maps, _HEADS_KEPT)
+            finest = 1 << coarsest_zoom((weights.shape[0], weights.shape[1]), _MAP_CELLS)
+            self._maps[head] = finest, weights.pooled(finest)
+        finest, made = self._maps[head]
+        if cell < finest:
+            return weights.pooled(cell, rows=rows, columns=columns)
+        return _joined(made, finest, weights.shape[0], place)
+
+    def _expected(self, head: _Head, weights: AttentionWeights, place: _Place) -> Tensor:
+        queries, keys = weights.shape
+        if head not in self._by_distance:
+            _drop_oldest(self._by_distance, _HEADS_KEPT)
+            seen = ~weights.masked()
+            total = weights.distance_profile(binned=False).mass * max(1, int(seen.any(-1).sum()))
+            # Entry d counts the visible pairs whose key minus query, from the first corner on, is d.
+            apart = torch.arange(keys)[None, :] - torch.arange(queries)[:, None] + queries - 1
+            counts = torch.bincount(apart[seen.cpu()], minlength=queries + keys - 1).to(total)
+            self._by_distance[head] = torch.where(counts > 0, total / counts.clamp(min=1), 0.0)
+        cell, rows, columns = place
+        mean = self._by_distance[head]
+        row = torch.arange(rows.start, rows.stop, device=mean.device)
+        column = torch.arange(columns.start, columns.stop, device=mean.device)
+        even = mean[column[None, :] - row[:, None] + queries - 1]
+        even = even.masked_fill(weights.masked(rows=rows, columns=columns), 0.0)
+        sums = _folded(even, cell)
+        return sums / _sizes(rows.stop - rows.start, cell, sums)[:, None]
+
+
+def _drop_oldest(kept: dict[_Head, Any], most: int) -> None:
+    if len(kept) >= most:
+        del kept[next(iter(kept))]
+
+
+def _joined(made: Tensor, finest: int, queries: int, place: _Place) -> Tensor:
+    # Sums over keys add up; means over queries are weighed by how many queries there are.
+    cell, rows, columns = place
+    together = cell // finest
+    part = made[rows.start // finest : -(-rows.stop // finest), columns.start // finest : -(-columns.stop // finest)]
+    down = _sizes(min(rows.stop, queries) - rows.start, finest, part)
+    sums = part * down[:, None]
+    sums = _folded(sums, together)
+    return sums / _sizes(rows.stop - rows.start, cell, sums)[:, None]
+
+
+def _folded(numbers: Tensor, together: int) -> Tensor:
+    padded = torch.nn.functional.pad(numbers, (0, -numbers.shape[1] % together, 0, -numbers.shape[0] % together))
+    sums: Tensor = padded.unflatten(1, (-1, together)).sum(2).unflatten(0, (-1, together)).sum(1)
+    return sums
+
+
+def _sizes(length: int, cell: int, like: Tensor) -> Tensor:
+    # How many tokens each cell holds; the last has what is left.
+    edges = torch.arange(0, length + cell, cell, device=like.device).clamp(max=length)
+    return edges.diff().to(like.dtype)[: -(-length // cell)]

@@ -1,0 +1,132 @@
+"""One sequence of tokens as the pictures need it: texts, words, labels in classes, the grid of an image."""
+
+from __future__ import annotations
+
+import itertools
+import unicodedata
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import ArgumentError, ShapeError
+from ._images import Grid
+
+__all__ = ["Axis", "Labelling", "axis", "shown"]
+
+Tokens = Sequence[str | bytes]
+Labels = Sequence[str | None]
+
+_OUTSIDE = ("", "O", None)
+_PREFIXES = ("B-", "I-", "E-", "S-", "L-", "U-")
+_VISIBLE = {"\n": "↵", "\r": "␍", "\t": "⇥", " ": "␣"}
+
+
+@dataclass(frozen=True, eq=False)
+class Labelling:
+    """A class for each token that has one, such as the entity it belongs to."""
+
+    name: str
+    classes: tuple[str, ...]
+    ids: NDArray[np.int16]
+    """Class of each token, -1 for none."""
+    begins: NDArray[np.bool_]
+    """True where a run of equal classes begins anew."""
+
+    def runs(self) -> list[tuple[int, int, int]]:
+        """Return (first token, one past the last, class) of each labelled run."""
+        pairs = itertools.pairwise([*np.flatnonzero(self.begins).tolist(), len(self.ids)])
+        return [(a, b, int(self.ids[a])) for a, b in pairs if self.ids[a] >= 0]
+
+
+@dataclass(frozen=True, eq=False)
+class Axis:
+    """A sequence of tokens along one side of a matrix."""
+
+    name: str
+    size: int
+    tokens: tuple[bytes, ...] | None = None
+    words: NDArray[np.int32] | None = None
+    """Number of the word that each token belongs to, -1 for none."""
+    labels: tuple[Labelling, ...] = ()
+    grid: Grid | None = None
+
+    def texts(self) -> list[str]:
+        """Return the tokens as text, broken UTF-8 replaced; positions where there are none."""
+        if self.tokens is None:
+            return [str(place) for place in range(self.size)]
+        return [token.decode("utf-8", "replace") for token in self.tokens]
+
+
+def axis(
+    name: str,
+    size: int,
+    tokens: Tokens | None = None,
+    labels: Labels | Mapping[str, Labels] | None = None,
+    words: Sequence[int | None] | None = None,
+    grid: Grid | None = None,
+) -> Axis:
+    """Check what was given for one side of a matrix and bring it to one form; raises `ShapeError`."""
+    for what, given in (("tokens", tokens), ("words", words)):
+        if given is not None:
+            _check(what, name, given, size)
+    held = None if tokens is None else tuple(_bytes(token) for token in tokens)
+    named = {} if labels is None else labels if isinstance(labels, Mapping) else {"labels": labels}
+    for key, every in named.items():
+        _check(f"labels {key!r}", name, every, size)
+    if grid is not None:
+        grid.check(size)
+    numbers = None if words is None else np.array([-1 if w is None else int(w) for w in words], np.int32)
+    return Axis(name, size, held, numbers, tuple(_labelling(key, every) for key, every in named.items()), grid)
+
+
+def shown(text: str, most: int = 24) -> str:
+    """Return a token as it can be printed: blanks and control characters made visible, long ones shortened."""
+    inner = text if text and text == text.strip(" ") else text.replace(" ", "␣")
+    drawn = "".join(_VISIBLE[c] if c in _VISIBLE and c != " " else _printable(c) for c in inner)
+    return drawn if len(drawn) <= most else drawn[: most - 1] + "…"
+
+
+def _printable(character: str) -> str:
+    # Control, format (direction marks), surrogate, private, unassigned: no shape of their own.
+    return (
+        "\N{REPLACEMENT CHARACTER}" if unicodedata.category(character) in ("Cc", "Cf", "Cs", "Co", "Cn") else character
+    )
+
+
+def _check(what: str, name: str, given: Any, size: int) -> None:
+    if isinstance(given, str | bytes):
+        raise ArgumentError(f"{what} of the {name} is one string; give a list with one entry a token.")
+    if len(given) != size:
+        raise ShapeError(
+            f"{what} of the {name} has {len(given)} entries, the matrix has {size}; give one for each token, special "
+            "tokens included."
+        )
+
+
+def _bytes(token: str | bytes) -> bytes:
+    if isinstance(token, bytes):
+        return token
+    if not isinstance(token, str):
+        raise ArgumentError(f"a token is {token!r}; tokens are text or bytes. Decode ids with your tokenizer first.")
+    return token.encode("utf-8", "replace")
+
+
+def _labelling(name: str, given: Labels) -> Labelling:
+    marked = [label for label in given if label not in _OUTSIDE]
+    tagged = bool(marked) and all(str(label).startswith(_PREFIXES) for label in marked)
+    plain = [None if label in _OUTSIDE else str(label)[2:] if tagged else str(label) for label in given]
+    classes = tuple(dict.fromkeys(label for label in plain if label is not None))
+    if len(classes) > np.iinfo(np.int16).max:
+        raise ArgumentError(
+            f"labels {name!r} have {len(classes)} classes; at most {np.iinfo(np.int16).max} can be shown."
+        )
+    number = {label: place for place, label in enumerate(classes)}
+    ids = np.array([-1 if label is None else number[label] for label in plain], np.int16)
+    begins = np.ones(len(ids), np.bool_)
+    begins[1:] = ids[1:] != ids[:-1]
+    if tagged:
+        begins |= np.array([str(label).startswith(("B-", "S-", "U-")) for label in given], np.bool_)
+    return Labelling(name, classes, ids, begins)

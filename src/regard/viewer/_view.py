@@ -1,0 +1,196 @@
+"""`view`: one object that can be looked at in a notebook, a browser, a file and on paper."""
+
+from __future__ import annotations
+
+import importlib.util
+import io
+import webbrowser
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..errors import ArgumentError
+from . import static
+from ._images import Grid
+from ._maps import Map, Weights, shown_of
+from ._sides import Sides
+from ._tokens import Axis, Labels, Tokens
+from .html import page
+from .server import Served, serve
+from .tiles import TileSource
+from .widget import widget
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+__all__ = ["View", "view"]
+
+_PICTURES = (".png", ".svg", ".pdf")
+# More maps than these are too small to read in one printed picture.
+_MOST_LAYERS = 24
+
+
+def view(
+    weights: Weights,
+    tokens: Tokens | Sequence[Tokens] | None = None,
+    *,
+    key_tokens: Tokens | Sequence[Tokens] | None = None,
+    labels: Labels | Mapping[str, Labels] | None = None,
+    key_labels: Labels | Mapping[str, Labels] | None = None,
+    words: Sequence[int | None] | None = None,
+    grid: Grid | None = None,
+    key_grid: Grid | None = None,
+    title: str | None = None,
+) -> View:
+    """Look at attention weights: in a notebook, in a browser, in a file, on paper.
+
+    Args:
+        weights: `AttentionWeights`; a mapping of layers' names to them, as `need_weights=True` of a stack returns; or
+            a mapping of models' names to such mappings, to compare them. In place of each a tensor or array that
+            holds the weights whole, `(L, S)` up to `(batch, heads, L, S)`; what was masked there is not known.
+        tokens: text (or bytes) of each token; for a batch a list of lists. With two texts, those of the queries.
+        key_tokens: tokens of the second text that cross-attention looks at, the source of an encoder-decoder.
+        labels, key_labels: class or IOB2 tag of each token, or a mapping of names to such lists.
+        words: number of the word that each token belongs to, None for special tokens; merges subwords.
+        grid, key_grid: which tokens are patches of an image, `regard.viewer.Grid`.
+        title: what this is.
+
+    Returns a `View`, which shows itself in a notebook; `.save("a.html")`, `.serve()`, `.figure()`. Raises
+    `ArgumentError`, `ShapeError`. Nothing is computed until it is looked at.
+
+    >>> import regard, torch
+    >>> q = torch.randn(1, 2, 3, 4)
+    >>> _, weights = regard.attention(q, q, q, need_weights=True)
+    >>> regard.view(weights, tokens=["a", "b", "c"])
+    View(1 map, 2 heads, 3 × 3 tokens)  # .save("view.html"), .serve(), .figure()
+    """
+    return View(
+        TileSource(shown_of(weights, Sides(tokens, key_tokens, labels, key_labels, words, grid, key_grid), title))
+    )
+
+
+class View:
+    """Attention ready to be looked at; made by `regard.view`."""
+
+    def __init__(self, source: TileSource) -> None:
+        self.source = source
+
+    def __repr__(self) -> str:
+        """Say what is in it and how to look."""
+        maps = self.source.shown.maps
+        heads = sum(one.heads for one in maps)
+        queries, keys = maps[0].sizes
+        what = f"{len(maps)} map{'s' * (len(maps) > 1)}, {heads} head{'s' * (heads > 1)}, {queries:,} × {keys:,} tokens"
+        return f'View({what})  # .save("view.html"), .serve(), .figure()'
+
+    def save(self, path: str | Path, *, budget_mib: float = 32.0) -> Path:
+        """Write what is looked at to a file, and return its path.
+
+        Args:
+            path: ends in `.html` (the whole page with its data, opens from disk without a network), `.png`, `.svg` or
+                `.pdf` (the picture of `figure`, with text as text).
+            budget_mib: most MiB of data in a page; the finest zooms that do not fit are left out, and it says so.
+
+        Raises `ArgumentError`, `MissingExtraError`.
+        """
+        path = Path(path)
+        kind = path.suffix.lower()
+        if kind == ".html":
+            path.write_text(page(self.source, budget_mib), "utf-8")
+        elif kind in _PICTURES:
+            path.write_bytes(_picture(self.figure(), kind[1:]))
+        else:
+            raise ArgumentError(f"{path.name!r} ends in {kind!r}; save as .html, {', '.join(_PICTURES)}.")
+        return path
+
+    def figure(
+        self, name: str | None = None, head: int | None = None, *, input: int = 0, scale: str = "linear"
+    ) -> Figure:
+        """Return a picture for paper, a matplotlib `Figure`: one head with its tokens, or all heads side by side.
+
+        Args:
+            name: which layer; all layers unless given.
+            head: which head of it; all unless given.
+            input: which input of a batch.
+            scale: "linear" or "log" colours.
+
+        Raises `ArgumentError`, `MissingExtraError`. `regard.viewer.static` has more to set.
+        """
+        maps = [one for one in self.source.shown.maps if one.input == input and name in (None, one.name)]
+        if not maps:
+            names = list(dict.fromkeys(one.name for one in self.source.shown.maps))
+            raise ArgumentError(f"there is no layer {name!r} of input {input}; the layers are {', '.join(names)}.")
+        title = self.source.shown.title
+        if len(maps) > 1:
+            if head is not None:
+                raise ArgumentError(f"head={head} of which layer? Give its name too, such as {maps[0].name!r}.")
+            if len(maps) > _MOST_LAYERS:
+                raise ArgumentError(f"{len(maps)} layers do not fit one picture ({_MOST_LAYERS} do); give a name.")
+            every = {_full_name(one): one.weights for one in maps}
+            return static.heads_grid(every, batch=input, scale=scale, title=title)
+        one = maps[0]
+        queries, keys = (self.source.shown.axes[number] for number in (one.queries, one.keys))
+        own, other = _texts(queries, one.first_query, one.sizes[0]), _texts(keys, 0, one.sizes[1])
+        if head is None and one.heads > 1:
+            return static.heads_grid(one.weights, own, key_tokens=other, batch=input, scale=scale, title=title)
+        return static.heatmap(
+            one.weights, own, key_tokens=other, batch=input, labels=_labels(queries, one.first_query, one.sizes[0]),
+            key_labels=_labels(keys, 0, one.sizes[1]), head=head, scale=scale,
+            title=f"{_full_name(one)}, head {head or 0}",
+        )  # fmt: skip
+
+    def serve(
+        self, host: str = "127.0.0.1", port: int = 0, *, open_browser: bool = True, allow_remote: bool = False
+    ) -> Served:
+        """Serve the page from this machine, in a thread, and open it in the browser.
+
+        Returns a `Served` with `url` and `close()`; use it with `with`. Everything is computed when it is looked at,
+        so this shows single weights of any length. Only this machine can reach it, and only with the token in the
+        address, unless `host` and `allow_remote` say otherwise. Raises `ArgumentError`, `MissingExtraError`.
+        """
+        served = serve(self.source, host, port, allow_remote=allow_remote).start()
+        if open_browser:
+            webbrowser.open(served.url)
+        return served
+
+    def widget(self) -> Any:
+        """Return the page as a notebook widget (`anywidget`); its trait `state` says what is looked at."""
+        return widget(self.source)
+
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:
+        bundle: dict[str, Any] = {}
+        if importlib.util.find_spec("matplotlib") is not None and len(self.source.shown.maps) <= _MOST_LAYERS:
+            bundle["image/png"] = _picture(self.figure(), "png")  # for renderers without scripts
+        if importlib.util.find_spec("anywidget") is not None:
+            made = self.widget()._repr_mimebundle_(include=include, exclude=exclude)
+            if made is not None:
+                bundle.update(made[0] if isinstance(made, tuple) else made)
+        bundle["text/plain"] = repr(self)
+        return bundle
+
+
+def _picture(figure: Figure, kind: str) -> bytes:
+    from matplotlib import rc_context
+
+    # Text stays text: it can be searched, copied and set in another font.
+    with rc_context({"svg.fonttype": "none", "pdf.fonttype": 42, "svg.hashsalt": "regard"}), io.BytesIO() as file:
+        figure.savefig(file, format=kind, dpi=150)
+        return file.getvalue()
+
+
+def _full_name(one: Map) -> str:
+    again = f" (call {one.number + 1})" if one.number else ""
+    return f"{one.model}: {one.name}{again}" if one.model else f"{one.name}{again}"
+
+
+def _texts(axis: Axis, first: int, size: int) -> list[str]:
+    return axis.texts()[first : first + size]
+
+
+def _labels(axis: Axis, first: int, size: int) -> list[str | None] | None:
+    if not axis.labels:
+        return None
+    one = axis.labels[0]
+    prefix = ["B-" if begins else "I-" for begins in one.begins]
+    every = [None if n < 0 else prefix[place] + one.classes[n] for place, n in enumerate(one.ids.tolist())]
+    return every[first : first + size]

@@ -1,0 +1,257 @@
+"""A local server for a view: one gate before every route, read-only, nothing that leads to a file.
+
+What it defends against: other pages of the same browser (Host and origin are checked, the cookie is strict), other
+people on the machine (a random token a run), names that resolve to this machine (Host again), and text in the data
+(a content policy without inline code).
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import secrets
+import socket
+from collections.abc import Callable, Mapping
+from threading import Thread
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
+
+from ..errors import ArgumentError, MissingExtraError, RegardError
+from .html import script
+from .tiles import TileSource
+
+if TYPE_CHECKING:
+    from starlette.applications import Starlette
+    from starlette.requests import Request
+    from starlette.responses import Response
+    from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+__all__ = ["Served", "application", "is_loopback", "serve"]
+
+HEADERS = {
+    "content-security-policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; "
+    "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+    "x-content-type-options": "nosniff",
+    "referrer-policy": "no-referrer",
+    "cross-origin-resource-policy": "same-origin",
+    "cross-origin-opener-policy": "same-origin",
+    "cache-control": "no-store",
+}
+_PAGE = """<!doctype html>
+<html lang="en">
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>regard</title>
+<main id="regard" data-host="server"><noscript>This page draws with JavaScript.</noscript></main>
+<script type="module" src="/regard.js"></script>
+</html>
+"""
+
+
+def is_loopback(host: str) -> bool:
+    """Return whether only this machine can reach a server on `host`."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def application(source: TileSource, token: str, host: str, port: int) -> Starlette:
+    """Return the server as an ASGI application; `token` opens it, `host` and `port` are where it will be bound."""
+    try:
+        from starlette.applications import Starlette
+        from starlette.middleware import Middleware
+        from starlette.responses import HTMLResponse, Response
+        from starlette.routing import Route
+    except ModuleNotFoundError:
+        raise _missing() from None
+    code = script()
+
+    def front(request: Request) -> Response:
+        return HTMLResponse(_PAGE)
+
+    def javascript(request: Request) -> Response:
+        return Response(code, media_type="text/javascript")
+
+    def data(request: Request) -> Response:
+        key = request.path_params["key"]
+        try:
+            found = source.block(key)
+        except RegardError as error:
+            return Response(str(error), 500, media_type="text/plain")
+        if found is None:
+            return Response("not recorded", 404, media_type="text/plain")
+        is_json = key == "manifest" or key.startswith("measures/")
+        return Response(found, media_type="application/json" if is_json else "application/octet-stream")
+
+    app = Starlette(
+        routes=[Route("/", front), Route("/regard.js", javascript), Route("/data/{key:path}", data)],
+        middleware=[Middleware(_Gate, token=token, host=host, port=port)],
+    )
+    app.router.redirect_slashes = False
+    return app
+
+
+class _Gate:
+    """Stands before every route."""
+
+    def __init__(self, app: ASGIApp, token: str, host: str, port: int) -> None:
+        self.app, self.token, self.port = app, token, port
+        self.cookie, self.session = f"regard-{port}", secrets.token_urlsafe(32)
+        self.loopback = is_loopback(host)
+        self.names = {"localhost"} if self.loopback else {"localhost", host.lower(), socket.gethostname().lower()}
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Let a request through, or answer it here."""
+        if scope["type"] == "lifespan":
+            await self.app(scope, receive, send)
+            return
+        if scope["type"] != "http":  # a page asks for nothing else
+            await send({"type": "websocket.close", "code": 1008})
+            return
+        from starlette.requests import Request
+
+        async def with_headers(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                extra = [(name.encode(), value.encode()) for name, value in HEADERS.items()]
+                message["headers"] = [*message.get("headers", []), *extra]
+            await send(message)
+
+        refused = self._answer(Request(scope))
+        await (refused or self.app)(scope, receive, with_headers)
+
+    def _answer(self, request: Request) -> Response | None:
+        from starlette.responses import PlainTextResponse, RedirectResponse
+
+        if not self._is_here(request.headers):
+            return PlainTextResponse("This server answers to its own address only.", 421)
+        if request.method not in ("GET", "HEAD"):
+            return PlainTextResponse("This server only shows.", 405, {"allow": "GET, HEAD"})
+        token = request.query_params.get("token")
+        if request.url.path == "/" and token is not None:
+            if not _same(token, self.token):
+                return _stranger()
+            answer = RedirectResponse("/", 303)
+            answer.set_cookie(self.cookie, self.session, httponly=True, samesite="strict", path="/")
+            return answer
+        if not _same(request.cookies.get(self.cookie, ""), self.session):
+            return _stranger()
+        if request.headers.get("sec-fetch-site", "same-origin") not in ("same-origin", "none"):
+            return PlainTextResponse("This server answers to its own page only.", 403)
+        return None
+
+    def _is_here(self, headers: Mapping[str, str]) -> bool:
+        # Another name that resolves to this machine is how a foreign page would read the answers.
+        given = headers.get("host", "").lower()
+        name, colon, port = given.rpartition(":")
+        if not colon or port != str(self.port):
+            return False
+        if name in self.names:
+            return True
+        try:
+            address = ipaddress.ip_address(name.removeprefix("[").removesuffix("]"))
+        except ValueError:
+            return False
+        return address.is_loopback or not self.loopback
+
+
+def _stranger() -> Response:
+    from starlette.responses import PlainTextResponse
+
+    return PlainTextResponse("Open the address that regard printed: it holds the token of this run.", 403)
+
+
+def _same(given: str, expected: str) -> bool:
+    return secrets.compare_digest(given.encode(), expected.encode())
+
+
+class Served:
+    """A running server: `url` opens it, `close()` or the end of a `with` block ends it."""
+
+    def __init__(self, server: Any, listening: socket.socket, url: str) -> None:
+        self.url = url
+        self._server, self._listening = server, listening
+        self._thread: Thread | None = None
+
+    def run(self) -> None:
+        """Serve until interrupted."""
+        self._server.run(sockets=[self._listening])
+
+    def start(self) -> Self:
+        """Serve in a thread."""
+        self._thread = Thread(target=self.run, name="regard-view", daemon=True)
+        self._thread.start()
+        return self
+
+    def close(self) -> None:
+        """Stop, and wait until the port is free."""
+        self._server.should_exit = True
+        if self._thread is not None:
+            self._thread.join()
+        self._listening.close()
+
+    def __enter__(self) -> Self:
+        """Return itself."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Stop."""
+        self.close()
+
+
+def serve(source: TileSource, host: str = "127.0.0.1", port: int = 0, *, allow_remote: bool = False) -> Served:
+    """Return a server that listens and is not running yet: `run()` or `start()` it.
+
+    Args:
+        source: what to show.
+        host: address to listen on. Another than this machine's own lets everybody in the network who knows the
+            token read the tokens and weights shown, unencrypted; it needs `allow_remote=True`.
+        port: 0 takes a free one.
+
+    Raises `ArgumentError`, `MissingExtraError`.
+    """
+    if not is_loopback(host) and not allow_remote:
+        raise ArgumentError(
+            f"host is {host!r}, which others can reach: whoever has the address with its token could read this text "
+            "and its attention, unencrypted. Give allow_remote=True if that is meant, or tunnel to 127.0.0.1."
+        )
+    listening = _bound(host, port)
+    port = listening.getsockname()[1]
+    token = secrets.token_urlsafe(24)
+    try:
+        import uvicorn
+
+        app: Callable[..., Any] = application(source, token, host, port)
+    except ModuleNotFoundError:
+        listening.close()
+        raise _missing() from None
+    except RegardError:
+        listening.close()
+        raise
+    config = uvicorn.Config(app, log_level="warning", access_log=False, server_header=False, lifespan="off")
+    shown = f"[{host}]" if ":" in host else host
+    return Served(uvicorn.Server(config), listening, f"http://{shown}:{port}/?token={token}")
+
+
+def _bound(host: str, port: int) -> socket.socket:
+    if not 0 <= port < 65536:
+        raise ArgumentError(f"port is {port}; give 0 for a free one, or 1 to 65535.")
+    try:
+        family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
+        listening = socket.socket(family, socket.SOCK_STREAM)
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.bind((host, port))
+        listening.listen(128)  # from here on a browser waits and is not refused
+    except OSError as error:
+        raise ArgumentError(f"Cannot listen on {host}:{port}: {error}. Give another --port, or 0.") from error
+    return listening
+
+
+def _missing() -> MissingExtraError:
+    return MissingExtraError(
+        'The local server needs starlette and uvicorn. Install them with `pip install "regard[view]"`, or save a '
+        "page with .save('view.html')."
+    )

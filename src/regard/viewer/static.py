@@ -1,0 +1,273 @@
+"""Pictures of attention for paper: matplotlib figures with labels as text, one named quantity, one colour range."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import ArgumentError
+from ..weights import AttentionWeights
+from ._cells import Cells, Matrix, cells_of, heads_of, pick
+from ._curves import distance_profile, positional_encoding
+from ._edges import class_key, label_edges
+from ._paper import FAINT, INK, colorbar, draw_cells, note, number_text, sheet, states_key
+from ._tokens import Axis, Labels, Tokens, axis
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+    from matplotlib.image import AxesImage
+
+__all__ = ["distance_profile", "heads_grid", "heatmap", "positional_encoding"]
+
+# Up to so many tokens a side each has its row and a label; beyond it positions are counted.
+_LABELLED = 80
+# Numbers fit into the cells up to so many tokens a side.
+_NUMBERED = 16
+# Cells a side of a map among others.
+_SMALL = 64
+_QUANTITY = "attention weight"
+
+
+def heatmap(
+    weights: Matrix,
+    tokens: Tokens | None = None,
+    *,
+    key_tokens: Tokens | None = None,
+    labels: Labels | None = None,
+    key_labels: Labels | None = None,
+    head: int | None = None,
+    batch: int = 0,
+    average: bool = False,
+    numbers: bool | None = None,
+    scale: str = "linear",
+    highest: float | None = None,
+    title: str | None = None,
+    caption: bool = True,
+    cmap: str = "cividis",
+) -> Figure:
+    """Draw one attention matrix: queries down, keys across, both labelled by their tokens.
+
+    Args:
+        weights: `AttentionWeights`, a tensor or an array, `(L, S)` up to `(batch, heads, L, S)`; NaN in an array is
+            drawn as not recorded. More than 512 tokens are drawn in cells, said in the caption.
+        tokens: text of each token of the queries, and of the keys too where both have as many.
+        key_tokens: text of the keys, for attention between two texts.
+        labels, key_labels: class of each token, or IOB2 tags: coloured along the sides, named in a key.
+        head, batch: which matrix, counted from 0; a single head needs no number.
+        average: draw the mean over all heads; the colour bar says so. Never done unless asked.
+        numbers: write them into the cells; up to 16 tokens a side unless given.
+        scale: "linear" or "log" colours.
+        highest: top of the colour range; the largest number drawn unless given. The range begins at 0.
+        title: a line above. caption: write cells and row sums below.
+        cmap: matplotlib's name of the colour map.
+
+    Returns a matplotlib `Figure`. Masked pairs are grey, what was not recorded is hatched, 0 has the lowest colour.
+    Raises `ArgumentError`, `ShapeError`, `MissingExtraError`. Cost of `pooled`.
+
+    >>> import regard, torch
+    >>> q = torch.randn(1, 1, 3, 4)
+    >>> _, weights = regard.attention(q, q, q, causal=True, need_weights=True)
+    >>> figure = regard.viewer.static.heatmap(weights, ["a", "b", "c"])
+    >>> len(figure.axes) >= 2
+    True
+    """
+    cells, quantity = _chosen(weights, batch, head, average)
+    queries, keys = _sides(cells.shape, tokens, key_tokens, labels, key_labels)
+    count = max(cells.numbers.shape)
+    each = 0.24 if count <= _LABELLED else 5.2 / count
+    if numbers is None:
+        numbers = count <= _NUMBERED
+    if numbers and count <= 2 * _NUMBERED:
+        each = 0.34
+    height, width = (min(12.0, max(1.2, size * each)) for size in cells.numbers.shape)
+    figure = sheet(width + 2.1, height + 1.5)
+    panel = figure.add_subplot()
+    limits, log = _limits(scale, cells.highest if highest is None else highest)
+    image = draw_cells(panel, cells.numbers, limits, cmap, log)
+    label_edges(panel, queries, keys, cells.cell, _LABELLED)
+    panel.set_ylabel(_side_name("query", queries), fontsize=8, color=INK)
+    panel.set_xlabel(_side_name("key", keys), fontsize=8, color=INK)
+    panel.xaxis.set_label_position("top")
+    if numbers:
+        _write_numbers(panel, cells.numbers, image, each)
+    colorbar(figure, image, panel, quantity + (" (log scale)" if log else ""))
+    _keys(figure, [cells.numbers], (queries, keys))
+    if title is not None:
+        figure.suptitle(title, fontsize=10, color=INK, parse_math=False)
+    if caption:
+        note(figure, _caption([cells]))
+    return figure
+
+
+def heads_grid(
+    weights: Matrix | Mapping[str, AttentionWeights],
+    tokens: Tokens | None = None,
+    *,
+    key_tokens: Tokens | None = None,
+    batch: int = 0,
+    scale: str = "linear",
+    highest: float | None = None,
+    title: str | None = None,
+    caption: bool = True,
+    cmap: str = "cividis",
+) -> Figure:
+    """Draw every head as a small map, all on one colour range: the heads of a call, or layers by heads.
+
+    Args:
+        weights: as in `heatmap`, with heads; or a mapping of layers' names to `AttentionWeights`, drawn a row each.
+        tokens, key_tokens: as in `heatmap`; written along the outer maps up to 16 tokens.
+        batch, scale, highest, title, caption, cmap: as in `heatmap`.
+
+    Returns a matplotlib `Figure`. Raises `ArgumentError`, `ShapeError`, `MissingExtraError`. Maps have at most 64
+    cells a side. Cost of `pooled` for each.
+    """
+    rows = _grid_rows(weights, batch)
+    every = [cells for row in rows for cells in row.maps.values()]
+    limits, log = _limits(scale, max(cells.highest for cells in every) if highest is None else highest)
+    columns = max(len(row.maps) for row in rows)
+    few = tokens is not None and len({cells.shape for cells in every}) == 1 and max(every[0].shape) <= _NUMBERED
+    each = min(1.7, max(0.7, 11.0 / columns))
+    figure = sheet(each * columns + 1.6 + (0.6 if rows[0].name else 0.0), each * len(rows) + 1.0)
+    panels = figure.subplots(len(rows), columns, squeeze=False)
+    for row, line in zip(rows, panels, strict=True):
+        for panel in line[len(row.maps) :]:
+            panel.set_axis_off()
+        for head, panel in zip(row.maps, line, strict=False):
+            image = draw_cells(panel, row.maps[head].numbers, limits, cmap, log)
+            panel.set_xticks([])
+            panel.set_yticks([])
+            if not row.name or row is rows[0]:
+                panel.set_title(f"head {head}", fontsize=7, color=INK, pad=3)
+        if few:
+            queries, keys = _sides(every[0].shape, tokens, key_tokens, None, None)
+            label_edges(line[0], queries, keys, 1, _LABELLED, top=False, across=row is rows[-1])
+        if row.name:
+            line[0].set_ylabel(row.name, fontsize=7, color=INK, rotation=0, ha="right", va="center", parse_math=False)
+    first = next(iter(weights.values())) if isinstance(weights, Mapping) else weights
+    colorbar(figure, image, panels, _quantity(first) + (" (log scale)" if log else ""))
+    _keys(figure, [cells.numbers for cells in every], ())
+    if title is not None:
+        figure.suptitle(title, fontsize=10, color=INK, parse_math=False)
+    if caption:
+        note(figure, "Queries down, keys across. " + _caption(every))
+    return figure
+
+
+def _chosen(weights: Matrix, batch: int, head: int | None, average: bool) -> tuple[Cells, str]:
+    _, heads = heads_of(weights)
+    if average and head is not None:
+        raise ArgumentError(f"head={head} and average=True were given; ask for one head or for the mean of all.")
+    if heads == 1 or not average:
+        if head is None and heads > 1:
+            raise ArgumentError(
+                f"the weights have {heads} heads and none was named; give head=0 … {heads - 1}, or average=True for "
+                "their mean, or draw them all with heads_grid()."
+            )
+        return cells_of(pick(weights, batch, head or 0)), _quantity(weights)
+    every = [cells_of(pick(weights, batch, number)) for number in range(heads)]
+    mean = np.mean([cells.numbers for cells in every], 0)
+    states = np.stack([cells.numbers < 0 for cells in every])
+    if states.any(0).sum() != states.all(0).sum():
+        raise ArgumentError("the heads are not masked alike, so their mean would mix states; draw them one by one.")
+    sums = [cells.row_sums for cells in every if cells.row_sums is not None]
+    extremes = (min(low for low, _ in sums), max(high for _, high in sums)) if len(sums) == heads else None
+    return Cells(mean, every[0].shape, every[0].cell, extremes), f"{_quantity(weights)}, mean of {heads} heads"
+
+
+def _quantity(weights: Matrix) -> str:
+    shares = not isinstance(weights, AttentionWeights) or weights.sums_to_one
+    return _QUANTITY if shares else f"{_QUANTITY} × length of the value"
+
+
+class _Row(NamedTuple):
+    name: str
+    maps: dict[int, Cells]
+
+
+def _grid_rows(weights: Matrix | Mapping[str, AttentionWeights], batch: int) -> list[_Row]:
+    layers: Mapping[str, Matrix] = weights if isinstance(weights, Mapping) else {"": weights}
+    if not layers:
+        raise ArgumentError("the mapping holds no layers; there is nothing to draw.")
+    rows = [
+        _Row(name, {head: cells_of(pick(layer, batch, head), _SMALL) for head in range(heads_of(layer)[1])})
+        for name, layer in layers.items()
+    ]
+    if isinstance(weights, Mapping):
+        return rows
+    heads = len(rows[0].maps)
+    across = heads if heads <= 4 else next((n for n in (4, 6, 5, 8, 3) if heads % n == 0 and heads // n <= n + 2), 6)
+    every = [*rows[0].maps.items()]
+    return [_Row("", dict(every[a : a + across])) for a in range(0, heads, across)]
+
+
+def _limits(scale: str, highest: float) -> tuple[tuple[float, float], bool]:
+    if scale not in ("linear", "log"):
+        raise ArgumentError(f"scale is {scale!r}; it is 'linear' or 'log'.")
+    if not highest >= 0:
+        raise ArgumentError(f"highest is {highest!r}; the colour range begins at 0, so give a number above it.")
+    top = highest if highest > 0 else 1.0
+    # Four decades: below it a weight is no more than rounding in a picture.
+    return ((top * 1e-4, top), True) if scale == "log" else ((0.0, top), False)
+
+
+def _sides(
+    shape: tuple[int, int],
+    tokens: Tokens | None,
+    key_tokens: Tokens | None,
+    labels: Labels | None,
+    key_labels: Labels | None,
+) -> tuple[Axis, Axis]:
+    queries, keys = shape
+    if queries == keys:
+        key_tokens = tokens if key_tokens is None else key_tokens
+        key_labels = labels if key_labels is None else key_labels
+    return axis("queries", queries, tokens, labels), axis("keys", keys, key_tokens, key_labels)
+
+
+def _side_name(side: str, given: Axis) -> str:
+    return side if given.tokens is not None and given.size <= _LABELLED else f"{side} (position)"
+
+
+def _write_numbers(panel: Axes, numbers: NDArray[np.float64], image: AxesImage, each: float) -> None:
+    size = min(7.0, each * 20)
+    colours = image.to_rgba(np.where(np.isfinite(numbers), np.maximum(numbers, 0.0), 0.0))
+    luminance = colours[..., :3] @ np.array([0.299, 0.587, 0.114])
+    for row, column in np.ndindex(*numbers.shape):
+        text = number_text(float(numbers[row, column]))
+        if text:
+            dark = luminance[row, column] < 0.55 and text != "NaN"
+            panel.text(column, row, text, ha="center", va="center", fontsize=size, zorder=3,
+                       color="white" if dark else "black")  # fmt: skip
+
+
+def _keys(figure: Figure, every: Sequence[NDArray[np.float64]], sides: Sequence[Axis]) -> None:
+    entries = class_key(sides) + states_key(every)
+    if entries:
+        figure.legend(
+            handles=entries, loc="outside lower right", ncols=min(len(entries), 6), fontsize=7, frameon=False,
+            handlelength=1.2, columnspacing=1.2, labelcolor=FAINT,
+        )  # fmt: skip
+
+
+def _caption(every: Sequence[Cells]) -> str:
+    parts = []
+    cells = sorted({cells.cell for cells in every})
+    if cells[-1] > 1:
+        size = " or ".join(f"{cell} × {cell}" for cell in cells)
+        parts.append(f"A cell is {size} tokens: mean over its queries of the sum over its keys.")
+    sums = [cells.row_sums for cells in every if cells.row_sums is not None]
+    if not sums:
+        parts.append("Row sums unknown: not all was recorded.")
+    else:
+        low, high = np.min([s[0] for s in sums]), np.max([s[1] for s in sums])
+        if np.isnan(low + high):
+            parts.append("Some rows hold NaN.")
+        elif max(abs(1 - low), abs(high - 1)) < 1e-3:
+            parts.append("Rows sum to 1.")
+        else:
+            parts.append(f"Rows sum to {low:.3g} … {high:.3g}.")
+    return " ".join(parts)

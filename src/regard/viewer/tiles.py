@@ -1,0 +1,258 @@
+"""`TileSource`: every number that a page asks for, by key. `web/PROTOCOL.md` says what each key means."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from threading import Lock
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ._cells import MASKED
+from ._maps import Map, Shown
+from ._measures import column, measures, row, track, tracks_of
+from ._quantities import TILE, Heads, coarsest_zoom, zooms_of
+from ._tokens import Axis
+
+__all__ = ["TILE", "TileSource"]
+
+# Cells a side of a map in the overview.
+_OVERVIEW = 64
+_SMALLEST_F2 = float(np.finfo(np.float16).smallest_subnormal)
+# Blocks that were computed are kept up to so many bytes.
+_KEPT_BYTES = 128 << 20
+# Keys come from outside: words and small integers, nothing else.
+_WORD, _INTEGER = re.compile("[a-z_]{1,20}"), re.compile("0|[1-9][0-9]{0,8}")
+
+
+class TileSource:
+    """Answers keys with bytes, computing what is asked for; None where there is nothing.
+
+    Calls may come from several threads and are answered one at a time.
+
+    Args:
+        shown: the maps and axes of a view.
+        number: "f4" or "f2", the numbers of tiles.
+
+    >>> import regard, torch
+    >>> q = torch.randn(1, 2, 5, 4)
+    >>> _, weights = regard.attention(q, q, q, need_weights=True)
+    >>> source = regard.view(weights).source
+    >>> len(source.block("tile/0/1/mass/0/0/0")), source.block("tile/0/2/mass/0/0/0")
+    (100, None)
+    """
+
+    def __init__(self, shown: Shown, number: str = "f4") -> None:
+        self.shown, self.number = shown, number
+        self._kept: OrderedDict[str, bytes] = OrderedDict()
+        self._kept_bytes = 0
+        self._lock = Lock()
+        self._heads = Heads(shown.maps)
+        self._answers: dict[str, tuple[int, Callable[..., bytes | None]]] = {
+            "tile": (6, self._tile),
+            "track": (3, self._track),
+            "overview": (1, self._overview),
+            "measures": (1, self._measures),
+            "links": (2, self._links),
+            "row": (3, self._row),
+            "column": (3, self._column),
+            "tokens": (1, self._tokens),
+            "offsets": (1, self._offsets),
+            "words": (1, self._words),
+            "labels": (2, self._labels),
+            "image": (1, self._image),
+        }
+
+    def block(self, key: str) -> bytes | None:
+        """Return the bytes of a key, or None."""
+        with self._lock:
+            found = self._kept.pop(key, None)
+            if found is None:
+                found = self._made(key)
+                self._kept_bytes += len(found or b"")
+            if found is not None:
+                self._kept[key] = found
+            while self._kept_bytes > _KEPT_BYTES and len(self._kept) > 1:
+                self._kept_bytes -= len(self._kept.popitem(last=False)[1])
+        return found
+
+    def manifest(self) -> dict[str, Any]:
+        """Return what there is to look at; a page reads it first."""
+        shares = all(one.weights.sums_to_one for one in self.shown.maps)
+        return {
+            "format": "regard-view",
+            "version": 1,
+            "title": self.shown.title,
+            "quantity": "attention weight" if shares else "attention weight × length of the value",
+            "sums_to_one": shares,
+            "tile": TILE,
+            "number": self.number,
+            "axes": [_axis_entry(number, axis) for number, axis in enumerate(self.shown.axes)],
+            "maps": [self._map_entry(number, one) for number, one in enumerate(self.shown.maps)],
+            "holds": "Everything, exact; computed when asked.",
+        }
+
+    def _made(self, key: str) -> bytes | None:
+        if key == "manifest":
+            return _json(self.manifest())
+        name, *words = key.split("/")
+        count, answer = self._answers.get(name, (-1, self._tokens))
+        if len(words) != count:
+            return None
+        parts: list[int | str] = []
+        for word in words:
+            if _INTEGER.fullmatch(word):
+                parts.append(int(word))
+            elif _WORD.fullmatch(word):
+                parts.append(word)
+            else:
+                return None
+        named = {"tile": 2, "track": 2}.get(name)
+        if any(isinstance(part, str) != (place == named) for place, part in enumerate(parts)):
+            return None
+        return answer(*parts)
+
+    def _found(self, number: int, head: int = 0) -> Map | None:
+        maps = self.shown.maps
+        return maps[number] if number < len(maps) and head < maps[number].heads else None
+
+    def _axis(self, number: int) -> Axis | None:
+        return self.shown.axes[number] if number < len(self.shown.axes) else None
+
+    def _map_entry(self, number: int, one: Map) -> dict[str, Any]:
+        queries, keys = one.sizes
+        return {
+            "id": number,
+            "name": one.name,
+            "model": one.model,
+            "input": one.input,
+            "layer": one.layer,
+            "pass": one.number,
+            "kind": "self" if one.queries == one.keys else "cross",
+            "heads": one.heads,
+            "queries": {"axis": one.queries, "first": one.first_query, "size": queries},
+            "keys": {"axis": one.keys, "first": 0, "size": keys},
+            "finest": 0,
+            "coarsest": coarsest_zoom(one.sizes),
+            "overview": coarsest_zoom(one.sizes, _OVERVIEW),
+            "exact": True,
+            "quantities": {name: list(zooms) for name, zooms in _quantities(one).items()},
+            "tracks": tracks_of(one.sizes),
+            "links": min(8, keys),
+            "notes": [],
+        }
+
+    def _tile(self, number: int, head: int, quantity: str, zoom: int, row: int, column: int) -> bytes | None:
+        one = self._found(number, head)
+        zooms = None if one is None else _quantities(one, _OVERVIEW).get(quantity)
+        if one is None or zooms is None or not zooms[0] <= zoom <= zooms[1]:
+            return None
+        side = TILE << zoom
+        rows, columns = (
+            slice(place * side, min((place + 1) * side, size))
+            for place, size in zip((row, column), one.sizes, strict=True)
+        )
+        if rows.start >= rows.stop or columns.start >= columns.stop:
+            return None
+        numbers = self._heads.cells(number, head, quantity, 1 << zoom, (rows, columns))
+        return _binary(numbers, self.number if quantity in ("mass", "peak") else "f4")
+
+    def _overview(self, number: int) -> bytes | None:
+        one = self._found(number)
+        if one is None:
+            return None
+        cell = 1 << coarsest_zoom(one.sizes, _OVERVIEW)
+        whole = slice(0, one.sizes[0]), slice(0, one.sizes[1])
+        every = [self._heads.cells(number, h, "mass", cell, whole) for h in range(one.heads)]
+        return _binary(np.stack(every), "f2")
+
+    def _measures(self, number: int) -> bytes | None:
+        one = self._found(number)
+        if one is None:
+            return None
+        return _json(measures([self._heads.matrix(number, h) for h in range(one.heads)], one.queries == one.keys))
+
+    def _row(self, number: int, head: int, query: int) -> bytes | None:
+        one = self._found(number, head)
+        if one is None or query >= one.sizes[0]:
+            return None
+        return _binary(row(self._heads.matrix(number, head), query, MASKED), "f4")
+
+    def _column(self, number: int, head: int, key: int) -> bytes | None:
+        one = self._found(number, head)
+        if one is None or key >= one.sizes[1]:
+            return None
+        return _binary(column(self._heads.matrix(number, head), key, MASKED), "f4")
+
+    def _links(self, number: int, head: int) -> bytes | None:
+        one = self._found(number, head)
+        if one is None:
+            return None
+        top = self._heads.matrix(number, head).top(min(8, one.sizes[1]))
+        return _binary(top.indices.cpu().numpy(), "i4") + _binary(top.values.cpu().numpy(), "f4")
+
+    def _track(self, number: int, head: int, name: str) -> bytes | None:
+        one = self._found(number, head)
+        if one is None or name not in tracks_of(one.sizes):
+            return None
+        return _binary(track(self._heads.matrix(number, head), name), "f4")
+
+    def _tokens(self, number: int) -> bytes | None:
+        axis = self._axis(number)
+        return None if axis is None or axis.tokens is None else b"".join(axis.tokens)
+
+    def _offsets(self, number: int) -> bytes | None:
+        axis = self._axis(number)
+        if axis is None or axis.tokens is None:
+            return None
+        return _binary(np.cumsum([0, *map(len, axis.tokens)]), "u4")
+
+    def _words(self, number: int) -> bytes | None:
+        axis = self._axis(number)
+        return None if axis is None or axis.words is None else _binary(axis.words, "i4")
+
+    def _labels(self, number: int, which: int) -> bytes | None:
+        axis = self._axis(number)
+        if axis is None or which >= len(axis.labels):
+            return None
+        return _binary(axis.labels[which].ids, "i2")
+
+    def _image(self, number: int) -> bytes | None:
+        axis = self._axis(number)
+        return None if axis is None or axis.grid is None else axis.grid.image
+
+
+def _quantities(one: Map, cells: int = TILE) -> dict[str, tuple[int, int]]:
+    found = zooms_of(one.sizes, cells)
+    return found if one.has_values else {name: zooms for name, zooms in found.items() if name != "value"}
+
+
+def _axis_entry(number: int, axis: Axis) -> dict[str, Any]:
+    grid = axis.grid
+    return {
+        "id": number,
+        "name": axis.name,
+        "size": axis.size,
+        "tokens": axis.tokens is not None,
+        "words": axis.words is not None,
+        "labels": [{"name": labels.name, "classes": list(labels.classes)} for labels in axis.labels],
+        "grid": None
+        if grid is None
+        else {"first": grid.first, "rows": grid.rows, "columns": grid.columns, "image": grid.media_type},
+    }
+
+
+def _binary(numbers: NDArray[Any] | Sequence[int], kind: str) -> bytes:
+    given = np.asarray(numbers)
+    if kind == "f2":  # what is too small for float16 is no zero
+        given = np.where((given > 0) & (given < _SMALLEST_F2), _SMALLEST_F2, given)
+    with np.errstate(over="ignore"):
+        return np.ascontiguousarray(given, np.dtype("<" + kind)).tobytes()
+
+
+def _json(value: dict[str, Any]) -> bytes:
+    return json.dumps(value, ensure_ascii=False, allow_nan=False).encode("utf-8", "replace")

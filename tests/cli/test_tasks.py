@@ -1,0 +1,209 @@
+"""The commands that train and use tasks, as a person types them."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from regard.cli import COMMANDS, main
+from regard.tasks import TASKS
+
+from ..tasks.small import IMAGES, LABELLED, PAIRS, TAGGED
+
+SMALL = ("--embed-dim", "32", "--num-heads", "2", "--num-layers", "1", "--dropout", "0", "--lr", "5e-3")
+
+
+def conll(path: Path, count: int) -> Path:
+    """Write tagged sentences in columns."""
+    lines = ["\n".join(f"{w}\t{t}" for w, t in zip(one.words, one.tags, strict=True)) for one in TAGGED[:count]]
+    path.write_text("\n\n".join(lines) + "\n", encoding="utf-8")
+    return path
+
+
+@pytest.fixture(scope="module")
+def ner(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A trained task, made by the command."""
+    folder = tmp_path_factory.mktemp("ner")
+    data = conll(folder / "train.conll", 250)
+    status = main(["train", "ner", "--train", str(data), "--out", str(folder / "run"), "--epochs", "25", *SMALL])
+    assert status == 0
+    return folder / "run"
+
+
+def test_train_writes_everything(ner: Path) -> None:
+    """A run's folder holds the task, the log, the curves, the figures beside the baseline's."""
+    found = {path.name for path in ner.iterdir()}
+    assert {"task.json", "model", "log.csv", "curves.png", "evaluation.json", "source.json", "checkpoints"} <= found
+    figures = json.loads((ner / "evaluation.json").read_text())
+    assert figures["data"] == "development"
+    assert figures["figures"]["f1"] > 0.9
+    assert figures["baseline"]["f1"] > 0
+
+
+def test_predict(
+    ner: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Texts come as arguments, from a file, or from standard input; answers are lines or JSON."""
+    text = "dr ada went to oslo"
+    assert main(["predict", str(ner), text]) == 0
+    assert capsys.readouterr().out == "dr [ada]person went to [oslo]place\n"
+    monkeypatch.setattr("sys.stdin", io.StringIO(f"{text}\n{text}\n"))
+    assert main(["predict", str(ner), "--json"]) == 0
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert len(lines) == 2
+    assert lines[0]["entities"][0] == {"label": "person", "start": 1, "stop": 2, "text": "ada"}
+    (tmp_path / "in.txt").write_text(f"{text}\n")
+    assert main(["predict", str(ner), "--file", str(tmp_path / "in.txt")]) == 0
+    assert "[oslo]place" in capsys.readouterr().out
+    monkeypatch.setattr("sys.stdin", io.StringIO(""))
+    assert main(["predict", str(ner)]) == 2
+    assert "nothing to predict" in capsys.readouterr().err
+
+
+def test_evaluate(ner: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    """The figures of new data stand beside a baseline learnt from the old, which is found again."""
+    data = conll(tmp_path / "test.conll", 30)
+    assert main(["evaluate", str(ner), str(data), "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["count"] == 30
+    assert found["baseline"]["f1"] > 0
+    assert main(["evaluate", str(ner), str(data)]) == 0
+    assert "most frequent tag" in capsys.readouterr().out
+
+
+def test_a_second_call_goes_on(ner: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The same command again is done at once; with other settings it is refused with what differs."""
+    data = ner.parent / "train.conll"
+    command = ["train", "ner", "--train", str(data), "--out", str(ner), "--epochs", "25"]
+    assert main([*command, *SMALL]) == 0
+    assert "goes on after step" in capsys.readouterr().err
+    assert main([*command, *SMALL[:-1], "1e-3"]) == 2
+    assert "lr was 0.005 and is now 0.001" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["train", "ner", "--train", "nowhere.conll", "--out", "x"], "There is no file nowhere.conll"),
+        (["predict", "nowhere", "text"], "task.json is missing"),
+        (["evaluate", "nowhere", "x"], "task.json is missing"),
+        (["trian"], "Did you mean 'train'?"),
+        (["--completion", "fish"], "no completion for 'fish'"),
+    ],
+)
+def test_mistakes(words: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """A mistake is one sentence and status 2."""
+    assert main(words) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert "Traceback" not in error
+
+
+def test_bad_rows(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A bad row is an error with file, line and rule; left out by wish it is counted and named."""
+    rows = [json.dumps({"text": one.text, "label": one.labels[0]}) for one in LABELLED[:120]]
+    path = tmp_path / "train.jsonl"
+    path.write_text("\n".join([rows[0], "{bad", *rows[1:]]))
+    command = ["train", "sentiment", "--train", str(path), "--out", str(tmp_path / "run"), "--epochs", "1", *SMALL]
+    assert main(command) == 2
+    assert f"{path}, line 2: this is no JSON" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+    assert main([*command, "--skip-bad-rows"]) == 0
+    assert "1 rows were left out" in capsys.readouterr().err
+
+
+def test_help(capsys: pytest.CaptureFixture[str]) -> None:
+    """Every command has help, and the list of commands names each."""
+    assert main([]) == 0
+    listed = capsys.readouterr().out
+    for name in COMMANDS:
+        assert f"regard {name}" in listed
+        with pytest.raises(SystemExit) as ended:
+            main([name, "--help"])
+        assert ended.value.code == 0
+        assert "usage: regard" in capsys.readouterr().out
+    for name in TASKS:
+        with pytest.raises(SystemExit):
+            main(["train", name, "--help"])
+        text = capsys.readouterr().out
+        assert "--tokens-per-step" in text
+        assert "--skip-bad-rows" in text
+
+
+def test_completion(capsys: pytest.CaptureFixture[str]) -> None:
+    """The completion script knows commands, tasks and options."""
+    with pytest.raises(SystemExit):
+        main(["--completion", "bash"])
+    script = capsys.readouterr().out
+    assert all(word in script for word in ("regard", "image_classification", "--skip-bad-rows", "doctor"))
+
+
+def test_pairs_in_two_files_and_a_folder_of_pictures(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Translation reads two files line by line; pictures come in a folder for each label, and are predicted by name."""
+    (tmp_path / "a.txt").write_text("\n".join(one.source for one in PAIRS[:200]))
+    (tmp_path / "b.txt").write_text("\n".join(one.target for one in PAIRS[:200]))
+    files = [str(tmp_path / "a.txt"), str(tmp_path / "b.txt")]
+    out = str(tmp_path / "pairs")
+    assert main(["train", "translation", "--train", *files, "--out", out, "--epochs", "1", "--beams", "1", *SMALL]) == 0
+    for number, (pixels, label) in enumerate(zip(IMAGES.pixels, IMAGES.labels, strict=True)):
+        (tmp_path / "pictures" / label).mkdir(parents=True, exist_ok=True)
+        Image.fromarray(pixels[..., 0]).save(tmp_path / "pictures" / label / f"{number}.png")
+    out = str(tmp_path / "images")
+    command = ["train", "image_classification", "--train", str(tmp_path / "pictures"), "--out", out, "--epochs", "3"]
+    assert main([*command, "--patch-size", "2", "--shift", "0", *SMALL]) == 0
+    capsys.readouterr()
+    assert main(["predict", out, str(tmp_path / "pictures" / "left" / "1.png")]) == 0
+    assert capsys.readouterr().out.startswith("left")
+
+
+def test_bench(capsys: pytest.CaptureFixture[str]) -> None:
+    """The machine's own figures are ratios beside torch."""
+    assert main(["bench", "--lengths", "32", "--repeats", "1", "--json"]) == 0
+    rows = json.loads(capsys.readouterr().out)["results"]
+    assert len(rows) == 8
+    assert all(row["ratio"] > 0 and row["backend"] for row in rows)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_stopped(tmp_path: Path, number: signal.Signals) -> None:
+    """Ctrl-C and SIGTERM end the command with their own status, and the same command goes on to the end."""
+    data = conll(tmp_path / "train.conll", 250)
+    out = tmp_path / "run"
+    command = [sys.executable, "-m", "regard", "train", "ner", "--train", str(data), "--out", str(out), *SMALL]
+    process = subprocess.Popen([*command, "--epochs", "400"], stderr=subprocess.PIPE, text=True, env=os.environ)
+    deadline = time.monotonic() + 100
+    while not list(out.glob("checkpoints/step-*")) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    process.send_signal(number)
+    _, errors = process.communicate()
+    assert process.returncode == 128 + number, errors
+    assert "run the same command to go on" in errors
+    assert not (out / "task.json").exists()
+    done = subprocess.run([*command, "--epochs", "1"], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "goes on after step" in done.stderr
+
+
+def test_demo(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A demo trains, shows answers, and writes a page with pictures of what it attends to."""
+    out = tmp_path / "demo"
+    data = conll(tmp_path / "mine.conll", 300)
+    assert main(["demo", "--minutes", "0.05", "--out", str(out), "--data", str(data)]) == 0
+    text = capsys.readouterr().out
+    assert "baseline" in text
+    page = (out / "report.html").read_text(encoding="utf-8")
+    for picture in ("curves.png", "heads.png", "head.png"):
+        assert picture in page
+        assert (out / picture).stat().st_size > 5_000
+    assert "<script" not in page
+    assert main(["demo", "image_classification", "--minutes", "0.03", "--out", str(tmp_path / "digits")]) == 0
+    assert "report.html" in capsys.readouterr().out

@@ -1,0 +1,224 @@
+"""SDPA on the native kernel inside a block: same results, counted, and left alone where it would not serve."""
+
+from collections.abc import Callable
+from threading import Thread
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from regard.integrations import FastAttention, use_fast_attention
+
+B, H, L, S, E = 2, 4, 70, 90, 16
+
+
+def _heads(length: int = L, heads: int = H, dtype: torch.dtype = torch.float32) -> Tensor:
+    return torch.randn(B, heads, length, E, dtype=dtype)
+
+
+def _square() -> dict[str, Any]:
+    return {"query": _heads(S), "key": _heads(S), "value": _heads(S)}
+
+
+def _cross(**more: Any) -> dict[str, Any]:
+    return {"query": _heads(), "key": _heads(S), "value": _heads(S), **more}
+
+
+CALLS: dict[str, Callable[[], dict[str, Any]]] = {
+    "plain": _cross,
+    "causal": lambda: {**_square(), "is_causal": True},
+    "causal, fewer queries (from the first key)": lambda: _cross(is_causal=True),
+    "scale": lambda: _cross(scale=0.3),
+    "bool mask": lambda: _cross(attn_mask=torch.rand(B, 1, L, S) < 0.6),
+    "bool mask of two dimensions": lambda: _cross(attn_mask=torch.ones(L, S, dtype=torch.bool).tril()),
+    "additive mask": lambda: _cross(attn_mask=torch.zeros(L, S).masked_fill(torch.rand(L, S) < 0.4, -torch.inf)),
+    "bias": lambda: _cross(attn_mask=torch.randn(H, L, S)),
+    "grouped heads": lambda: {
+        "query": _heads(), "key": _heads(S, 2), "value": _heads(S, 2), "enable_gqa": True
+    },
+    "three dimensions": lambda: {k: v[0] for k, v in _square().items()},
+    "bfloat16": lambda: {k: v.bfloat16() for k, v in _square().items()},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_taken_calls_agree(name: str) -> None:
+    """What the kernel takes over agrees with PyTorch to rounding."""
+    call = CALLS[name]()
+    expected = F.scaled_dot_product_attention(**call)
+    with use_fast_attention() as fast:
+        found = F.scaled_dot_product_attention(**call)
+    assert fast.taken == fast.calls == 1, fast
+    assert found.dtype == expected.dtype
+    assert found.shape == expected.shape
+    limit = 1e-2 if found.dtype == torch.bfloat16 else 5e-6
+    assert float((found - expected).norm() / expected.norm()) < limit
+
+
+LEFT: dict[str, tuple[Callable[[], dict[str, Any]], str]] = {
+    "small": (lambda: {n: t[:, :, :3] for n, t in _square().items()}, "so small"),
+    "broadcast batch": (lambda: {**_square(), "key": _heads(S)[:1], "value": _heads(S)[:1]}, "broadcasts"),
+    "mask beside is_causal": (
+        lambda: {**_square(), "attn_mask": torch.ones(S, S, dtype=torch.bool), "is_causal": True},
+        "is_causal",
+    ),
+    "five dimensions": (lambda: {n: t[None] for n, t in _square().items()}, "broadcasts"),
+    "float64": (lambda: {n: t.double() for n, t in _square().items()}, "float64"),
+    "subclass": (lambda: {**_square(), "query": _heads(S).as_subclass(_Marked)}, "subclass"),
+}
+
+
+class _Marked(Tensor):
+    pass
+
+
+@pytest.mark.parametrize("name", LEFT)
+def test_left_calls_are_counted(name: str) -> None:
+    """What the kernel does not serve is PyTorch's own, bit for bit, and counted with the reason."""
+    make, word = LEFT[name]
+    call = make()
+    expected = F.scaled_dot_product_attention(**call)
+    with use_fast_attention() as fast:
+        found = F.scaled_dot_product_attention(**call)
+    assert torch.equal(found, expected)
+    assert fast.taken == 0
+    assert [word in reason for reason in fast.left] == [True], fast
+    assert word in repr(fast)
+
+
+def test_wrong_calls_fail_as_before() -> None:
+    """An error of the caller is PyTorch's error."""
+    call = _square()
+    grouped = {**call, "key": _heads(S, 2), "value": _heads(S, 2)}
+    with use_fast_attention(), pytest.raises(RuntimeError, match=r"(?i)size|shape"):
+        F.scaled_dot_product_attention(**grouped)
+
+
+def test_differences_from_pytorch() -> None:
+    """The documented differences: zeros where nothing is seen, and NaN that is visible comes out."""
+    call = _square()
+    hidden = torch.ones(S, S, dtype=torch.bool)
+    hidden[3] = False
+    with use_fast_attention():
+        assert not F.scaled_dot_product_attention(**call, attn_mask=hidden)[:, :, 3].any()
+        call["value"][0, 0, 5, 0] = torch.nan
+        assert F.scaled_dot_product_attention(**call)[0, 0, :, 0].isnan().all()
+
+
+def test_gradients_and_dropout() -> None:
+    """Gradients flow and agree; dropout is drawn from the caller's generator and keeps the mean."""
+    call = _square()
+    gradients = []
+    for manager in (use_fast_attention(), None):
+        leaves = {n: t.clone().requires_grad_() for n, t in call.items()}
+        if manager is None:
+            F.scaled_dot_product_attention(**leaves).sin().sum().backward()
+        else:
+            with manager:
+                F.scaled_dot_product_attention(**leaves).sin().sum().backward()
+        gradients.append(torch.cat([t.grad.flatten() for t in leaves.values() if t.grad is not None]))
+    assert float((gradients[0] - gradients[1]).norm() / gradients[1].norm()) < 1e-5
+    with use_fast_attention() as fast:
+        runs = []
+        for seed in (7, 7, 8):
+            torch.manual_seed(seed)
+            runs.append(F.scaled_dot_product_attention(**call, dropout_p=0.5))
+    assert fast.taken == 3
+    assert torch.equal(runs[0], runs[1])
+    assert not torch.equal(runs[0], runs[2])
+
+
+def test_refused_dropout_draws_nothing() -> None:
+    """A call with dropout that stays with PyTorch sees the same random numbers as without the block."""
+    call = {n: t.double() for n, t in _square().items()}
+    torch.manual_seed(3)
+    expected = F.scaled_dot_product_attention(**call, dropout_p=0.3)
+    torch.manual_seed(3)
+    with use_fast_attention() as fast:
+        assert torch.equal(F.scaled_dot_product_attention(**call, dropout_p=0.3), expected)
+    assert fast.taken == 0
+
+
+@torch.no_grad()
+def test_a_model_with_hooks() -> None:
+    """Attached to a model it acts in its forward passes alone, also after one that failed, until removed."""
+    model = nn.TransformerEncoder(nn.TransformerEncoderLayer(32, 2, batch_first=True), 2, enable_nested_tensor=False)
+    model.eval()
+    x = torch.randn(2, 60, 32)
+    expected = model(x)
+    fast = use_fast_attention(model)
+    assert float((model(x) - expected).norm() / expected.norm()) < 5e-6
+    assert (fast.taken, fast.calls) == (2, 2)
+    with pytest.raises(AssertionError):
+        model(torch.randn(2, 60, 31))
+    F.scaled_dot_product_attention(**_square())
+    assert fast.calls == 2
+    fast.remove()
+    model(x)
+    assert fast.calls == 2
+
+
+@torch.no_grad()
+def test_multi_head_attention() -> None:
+    """`nn.MultiheadAttention` is served inside the function that hides the call; with weights it stays as it is."""
+    layer, x = nn.MultiheadAttention(32, 2, batch_first=True), torch.randn(2, 60, 32)
+    hidden = torch.rand(60, 60) < 0.3
+    expected = layer(x, x, x, attn_mask=hidden, need_weights=False)[0]
+    with use_fast_attention() as fast:
+        found = layer(x, x, x, attn_mask=hidden, need_weights=False)[0]
+        with_weights = layer(x, x, x, attn_mask=hidden)
+    assert fast.taken == fast.calls == 1
+    assert float((found - expected).norm() / expected.norm()) < 5e-6
+    assert with_weights[1] is not None
+
+
+def test_blocks_nest_and_threads_are_apart() -> None:
+    """The inner block counts, and another thread is not touched."""
+    call = _square()
+    with use_fast_attention() as outer:
+        with use_fast_attention() as inner:
+            F.scaled_dot_product_attention(**call)
+        thread = Thread(target=F.scaled_dot_product_attention, kwargs=call)
+        thread.start()
+        thread.join()
+    assert (outer.calls, inner.calls) == (0, 1)
+
+
+def test_autocast_keeps_its_dtype() -> None:
+    """Inputs that autocast would convert stay with PyTorch, so the result has its dtype."""
+    call = _square()
+    with torch.autocast("cpu", torch.bfloat16), use_fast_attention() as fast:
+        assert F.scaled_dot_product_attention(**call).dtype == torch.bfloat16
+    assert fast.taken == 0
+
+
+@torch.no_grad()
+def test_compiled_code() -> None:
+    """A graph lowered by its compiler keeps PyTorch's own; one that runs functions as they are is served."""
+
+    def call(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+        return F.scaled_dot_product_attention(query, key, value) * 2
+
+    inputs = _square()
+    expected = call(**inputs)
+    for backend, taken in (("aot_eager", 0), ("eager", 1)):
+        torch._dynamo.reset()
+        compiled = torch.compile(call, backend=backend, fullgraph=True)
+        with use_fast_attention() as fast:
+            found = compiled(**inputs)
+        assert torch.allclose(found, expected, atol=1e-5)
+        assert fast.taken == taken
+
+
+def test_a_mask_is_read_again_after_writing() -> None:
+    """The mask that is remembered is forgotten when it is written to."""
+    call, hidden = _square(), torch.ones(S, S, dtype=torch.bool).tril()
+    with use_fast_attention() as fast:
+        assert isinstance(fast, FastAttention)
+        first = F.scaled_dot_product_attention(**call, attn_mask=hidden)
+        hidden.fill_(True)
+        second = F.scaled_dot_product_attention(**call, attn_mask=hidden)
+    assert not torch.allclose(first, second)
+    assert torch.allclose(second, F.scaled_dot_product_attention(**call), atol=1e-5)

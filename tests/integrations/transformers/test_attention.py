@@ -1,0 +1,178 @@
+"""The function that transformers calls, beyond what the table of families shows."""
+
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from regard import AttentionWeights
+from regard.errors import ArgumentError, MissingExtraError
+from regard.integrations.transformers import SpanMask, attention_forward, register, use_fast_attention
+from tests.integrations.transformers.families import FAMILIES, tensors
+
+register()
+
+
+def _heads(length: int = 6, heads: int = 4) -> torch.Tensor:
+    return torch.randn(2, heads, length, 8)
+
+
+def test_no_mask_means_what_it_means_to_sdpa() -> None:
+    """Without a mask the module's `is_causal` counts, the argument first, from the first key."""
+    module = nn.Module()
+    q, k = _heads(), _heads(9)
+    for flag, argument, expected in ((True, None, True), (False, None, False), (True, False, False)):
+        module.is_causal = flag  # type: ignore[assignment]
+        out, weights = attention_forward(module, q, k, k, None, is_causal=argument)
+        plain = F.scaled_dot_product_attention(q, k, k, is_causal=expected)
+        assert torch.allclose(out.transpose(1, 2), plain, atol=1e-6)
+        assert weights is None
+    one, _ = attention_forward(module, q[:, :, :1], k, k, None)
+    assert torch.allclose(one.transpose(1, 2), F.scaled_dot_product_attention(q[:, :, :1], k, k), atol=1e-6)
+
+
+def test_position_bias_joins_a_mask() -> None:
+    """A bias of the positions holds beside a mask of either kind, in the query's dtype."""
+    q, bias = _heads(), torch.randn(1, 4, 6, 6, dtype=torch.float64)
+    hidden = torch.zeros(6, 6).masked_fill(torch.ones(6, 6).triu(1).bool(), torch.finfo(torch.float32).min)
+    for mask in (hidden[None, None], (hidden == 0)[None, None]):
+        out, _ = attention_forward(nn.Module(), q, q, q, mask, position_bias=bias)
+        plain = F.scaled_dot_product_attention(q, q, q, attn_mask=bias.float() + hidden)
+        assert torch.allclose(out.transpose(1, 2), plain, atol=1e-5)
+
+
+def test_sinks_have_gradients_and_leave_empty_rows_at_zero() -> None:
+    """A sink takes its share, gets its gradient, and all of a row that sees nothing."""
+    q = _heads().double().requires_grad_()
+    sinks = torch.randn(4, dtype=torch.float64, requires_grad=True)
+    seen = torch.ones(1, 1, 6, 6, dtype=torch.bool).tril()
+    seen[..., 2, :] = False
+
+    def with_one_more_key(q: torch.Tensor, sinks: torch.Tensor) -> torch.Tensor:
+        scores = (q @ q.transpose(-2, -1) / 8**0.5).masked_fill(~seen, -torch.inf)
+        scores = torch.cat([scores, sinks[:, None, None].expand(2, 4, 6, 1)], -1)
+        return scores.softmax(-1)[..., :-1] @ q
+
+    out, weights = attention_forward(nn.Module(), q, q, q, seen, s_aux=sinks, output_attentions=True)
+    expected = with_one_more_key(q, sinks)
+    assert torch.allclose(out.transpose(1, 2), expected)
+    assert isinstance(weights, AttentionWeights)
+    assert torch.allclose(weights.dense() @ q, expected)
+    assert not out[:, 2].any()
+    found = torch.autograd.grad(out.sin().sum(), (q, sinks))
+    wanted = torch.autograd.grad(expected.transpose(1, 2).sin().sum(), (q, sinks))
+    for one, other in zip(found, wanted, strict=True):
+        assert torch.allclose(one, other)
+    through = torch.autograd.grad(weights.dense().square().sum(), sinks)[0]
+    assert through.abs().min() > 0
+
+
+@torch.no_grad()
+def test_asking_for_weights_changes_no_bit() -> None:
+    """`output_attentions=True` leaves the states as they are."""
+    for name in ("BERT", "GPT-2", "Gemma-2", "T5"):
+        model = FAMILIES[name].build("regard")
+        inputs, _ = FAMILIES[name].example("right")
+        plain, asked = tensors(model(**inputs)), tensors(model(**inputs, output_attentions=True))
+        assert all(torch.equal(plain[key], asked[key]) for key in plain)
+
+
+def test_dropout_in_training() -> None:
+    """In training the weights are dropped, from torch's generator; the recorded weights are those before."""
+    family = FAMILIES["BERT"]
+    model = family.build("regard").train()
+    for module in model.modules():
+        if isinstance(module, nn.Dropout):
+            module.p = 0.0
+    for layer in model.encoder.layer:  # type: ignore[union-attr, operator]
+        layer.attention.self.dropout.p = 0.5
+    inputs, _ = family.example()
+    states, weights = [], []
+    for seed in (1, 1, 2):
+        torch.manual_seed(seed)
+        found = model(**inputs, output_attentions=True)
+        states.append(found.last_hidden_state)
+        weights.append(found.attentions[0].dense())
+    assert torch.equal(states[0], states[1])
+    assert not torch.allclose(states[0], states[2])
+    assert torch.equal(weights[0], weights[2])
+    states[2].sum().backward()
+
+
+@pytest.mark.parametrize("name", ["BERT", "GPT-OSS", "T5"])
+@torch.no_grad()
+def test_compiled_models(name: str) -> None:
+    """A whole model compiles into one graph and gives the same states, with padding."""
+    family = FAMILIES[name]
+    model = family.build("regard")
+    inputs, real = family.example("left")
+    expected = tensors(model(**inputs))
+    torch._dynamo.reset()
+    found = tensors(torch.compile(model, backend="aot_eager", fullgraph=True)(**inputs))
+    for key, state in expected.items():
+        rows = real if state.shape[:2] == real.shape else slice(None)
+        assert torch.allclose(found[key][rows], state[rows], atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("name", ["GPT-2", "Llama", "T5"])
+@torch.no_grad()
+def test_generating_inside_a_block(name: str) -> None:
+    """A model on SDPA writes the same text with its long calls on the native kernel, padded on the left."""
+    family = FAMILIES[name]
+    model: Any = family.build("sdpa")
+    ids = torch.randint(4, 60, (2, 56))
+    real = torch.ones_like(ids)
+    real[0, :9] = 0
+    settings = {"max_new_tokens": 5, "min_new_tokens": 5, "do_sample": False, "num_beams": 1, "pad_token_id": 0}
+    expected = model.generate(ids, attention_mask=real, **settings)
+    with use_fast_attention() as fast:
+        assert torch.equal(model.generate(ids, attention_mask=real, **settings), expected)
+    assert fast.taken == 2
+    assert set(fast.left) == {"so small that PyTorch is faster"}
+
+
+@torch.no_grad()
+def test_packed_documents_reach_the_model(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Position ids that start anew keep documents apart, as spans."""
+    seen: list[Any] = []
+
+    def spied(module: nn.Module, *tensors: Any, **settings: Any) -> Any:
+        seen.append(tensors[3])
+        return attention_forward(module, *tensors, **settings)
+
+    family = FAMILIES["Llama"]
+    model, ids = family.build("regard"), family.example()[0]["input_ids"]
+    positions = torch.tensor([[0, 1, 2, 3, 0, 1, 2, 3, 4]] * 2)
+    interface = __import__("transformers").AttentionInterface
+    monkeypatch.setitem(interface._global_mapping, "regard", spied)
+    together = model(ids, position_ids=positions, use_cache=False).logits
+    apart = torch.cat([model(part).logits for part in (ids[:, :4], ids[:, 4:])], 1)
+    assert torch.allclose(together, apart, atol=1e-5)
+    assert isinstance(seen[0], SpanMask)
+    assert seen[0].mask.resolve(9, 9).dense is None
+
+
+def test_a_paged_cache_is_refused() -> None:
+    """Continuous batching keeps keys in pages, which are not read."""
+
+    class PagedAttentionCache:
+        pass
+
+    q = _heads()
+    with pytest.raises(ArgumentError, match="paged cache"):
+        attention_forward(nn.Module(), q, q, q, None, cache=PagedAttentionCache())
+
+
+def test_without_transformers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the package is missing the message is the line that installs it."""
+    from regard.integrations.transformers import _package
+
+    def missing(name: str) -> Any:
+        raise ModuleNotFoundError(f"No module named {name!r}", name="transformers")
+
+    monkeypatch.setattr(_package, "_loaded", {})
+    monkeypatch.setattr("importlib.import_module", missing)
+    with pytest.raises(MissingExtraError, match=r'pip install "regard\[hf\]"'):
+        register()

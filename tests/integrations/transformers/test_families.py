@@ -1,0 +1,166 @@
+"""Every family gives under "regard" what it gives under "eager": states, weights, gradients, texts."""
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from regard import AttentionWeights
+from regard.errors import ArgumentError
+from regard.integrations.transformers import register, why_not
+from tests.integrations.transformers.families import FAMILIES, OWN_CODE, Family, tensors
+
+register()
+
+_TEXTS = [name for name, family in FAMILIES.items() if family.inputs in ("text", "pair", "clip")]
+_WRITERS = [name for name, family in FAMILIES.items() if family.generates]
+
+
+def distance(found: Tensor, expected: Tensor) -> float:
+    """Return ‖found − expected‖ / ‖expected‖; NaN never passes a comparison."""
+    found, expected = found.double(), expected.double()
+    return float((found - expected).norm() / expected.norm().clamp_min(1e-30))
+
+
+def real_part(tensor: Tensor, real: Tensor) -> Tensor:
+    """Leave out the states of padding tokens, which no one defines."""
+    return tensor[real] if tensor.shape[:2] == real.shape else tensor
+
+
+def assert_states_agree(found: Any, expected: Any, real: Tensor, limit: float = 5e-6) -> None:
+    """Compare every state that a model returns."""
+    states, others = tensors(expected), tensors(found)
+    assert states
+    assert states.keys() == others.keys()
+    for name, state in states.items():
+        assert distance(real_part(others[name], real), real_part(state, real)) < limit, name
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+@torch.no_grad()
+def test_states_and_weights(name: str) -> None:
+    """Without padding, states and all weights agree, and the weights are lazy."""
+    inputs, real = FAMILIES[name].example()
+    expected, found = _both(FAMILIES[name], inputs, output_attentions=True)
+    assert_states_agree(found, expected, real)
+    pairs = list(_weights(expected, found))
+    assert pairs
+    for theirs, ours in pairs:
+        assert isinstance(ours, AttentionWeights)
+        assert distance(ours.dense(), theirs) < 5e-6
+
+
+@pytest.mark.parametrize("padding", ["left", "right"])
+@pytest.mark.parametrize("name", _TEXTS)
+@torch.no_grad()
+def test_padding(name: str, padding: str) -> None:
+    """States of real tokens agree, with padding on either side; weights agree in rows of real tokens."""
+    inputs, real = FAMILIES[name].example(padding)
+    expected, found = _both(FAMILIES[name], inputs, output_attentions=True)
+    assert_states_agree(found, expected, real)
+    for theirs, ours in _weights(expected, found):
+        rows = real[:, None, :, None] if theirs.shape[2] == real.shape[1] else torch.ones(1, dtype=torch.bool)
+        assert distance(ours.dense() * rows, theirs * rows) < 5e-6
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+@torch.no_grad()
+def test_half_precision(name: str) -> None:
+    """In bfloat16 the error against float32 is at most twice that of eager attention, and a rounding."""
+    inputs, real = FAMILIES[name].example("right")
+    exact = FAMILIES[name].build("eager")(**inputs)
+    expected, found = _both(FAMILIES[name], _cast(inputs, torch.bfloat16), dtype=torch.bfloat16)
+    for key, state in tensors(exact).items():
+        errors = [distance(real_part(tensors(o)[key], real), real_part(state, real)) for o in (expected, found)]
+        assert errors[1] <= 2 * errors[0] + torch.finfo(torch.bfloat16).eps, key
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_gradients(name: str) -> None:
+    """Gradients of all parameters agree, with padding, to float32 rounding of the largest of them."""
+    inputs, real = FAMILIES[name].example("right")
+    gradients: list[dict[str, Tensor]] = []
+    for implementation in ("eager", "regard"):
+        model = FAMILIES[name].build(implementation)
+        states = tensors(model(**inputs)).values()
+        torch.stack([real_part(state, real).sin().mean() for state in states]).sum().backward()
+        gradients.append({n: p.grad for n, p in model.named_parameters() if p.grad is not None})
+    assert gradients[0].keys() == gradients[1].keys()
+    largest = max(float(gradient.norm()) for gradient in gradients[0].values())
+    for parameter, gradient in gradients[0].items():
+        assert float((gradients[1][parameter] - gradient).norm()) < 1e-5 * largest, parameter
+
+
+@pytest.mark.parametrize("cache", ["dynamic", "static"])
+@pytest.mark.parametrize("name", _WRITERS)
+@torch.no_grad()
+def test_generate(name: str, cache: str) -> None:
+    """Greedy texts are the same token for token, with padding on the left, whatever the cache."""
+    inputs, _ = FAMILIES[name].example("left")
+    inputs = {key: value for key, value in inputs.items() if not key.startswith("decoder")}
+    texts = []
+    for implementation in ("eager", "regard"):
+        model: Any = FAMILIES[name].build(implementation)
+        written = model.generate(
+            **inputs, max_new_tokens=7, min_new_tokens=7, do_sample=False, num_beams=1, pad_token_id=0,
+            cache_implementation=None if cache == "dynamic" else "static", return_dict_in_generate=True,
+            output_attentions=True, disable_compile=True,
+        )  # fmt: skip
+        texts.append(written)
+    assert torch.equal(texts[0].sequences, texts[1].sequences)
+    steps = texts[1].get("attentions") or texts[1]["decoder_attentions"]
+    assert len(steps) == 7
+    assert all(isinstance(weights, AttentionWeights) for step in steps for weights in step)
+
+
+@pytest.mark.parametrize("name", OWN_CODE)
+def test_families_with_code_of_their_own(name: str) -> None:
+    """A family that computes attention itself is refused with the reason, and runs as before."""
+    model = OWN_CODE[name].build("eager")
+    reason = why_not(model)
+    assert reason is not None
+    assert "AttentionInterface" in reason
+    with pytest.raises(ArgumentError, match="cannot use regard"):
+        register(model)
+    inputs, _ = OWN_CODE[name].example()
+    assert isinstance(model(**inputs, output_attentions=True).attentions[0], Tensor)
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_families_that_ask(name: str) -> None:
+    """A family that goes through the interface is not refused, and switches over."""
+    model = FAMILIES[name].build("eager")
+    assert why_not(model) is None
+    register(model)
+    assert model.config._attn_implementation == "regard"
+
+
+def test_other_modules_are_refused() -> None:
+    """A module that is no model of transformers is refused."""
+    with pytest.raises(ArgumentError, match="not a PreTrainedModel"):
+        register(nn.Linear(2, 2))
+
+
+def _both(
+    family: Family, inputs: dict[str, Tensor], dtype: torch.dtype = torch.float32, **settings: Any
+) -> tuple[Any, Any]:
+    one, other = (
+        family.build(implementation).to(dtype)(**inputs, **settings) for implementation in ("eager", "regard")
+    )
+    return one, other
+
+
+def _weights(expected: Any, found: Any) -> list[tuple[Tensor, AttentionWeights]]:
+    """Pair the weights of both, in models of one or two parts."""
+    pairs = []
+    for one, other in [(expected, found)] + [
+        (expected[part], found[part]) for part in ("text_model_output", "vision_model_output") if part in expected
+    ]:
+        for key in ("attentions", "encoder_attentions", "decoder_attentions", "cross_attentions"):
+            pairs += zip(one.get(key) or (), other.get(key) or (), strict=True)
+    return pairs
+
+
+def _cast(inputs: dict[str, Tensor], dtype: torch.dtype) -> dict[str, Tensor]:
+    return {key: value.to(dtype) if value.is_floating_point() else value for key, value in inputs.items()}

@@ -1,0 +1,249 @@
+"""Every task keeps the same contract: fit, predict, evaluate, save, load, attention."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from regard.errors import ArgumentError, RegardError
+from regard.tasks import TASKS, NotFittedError, Task, load
+from regard.training import Budget
+
+from .small import CASES, PAIRS, TAGGED, Case
+
+EVERY = pytest.mark.parametrize("name", CASES)
+
+
+@pytest.fixture(scope="module")
+def fitted() -> dict[str, Task[Any, Any]]:
+    """Every task, fitted once."""
+    found = {}
+    for name, case in CASES.items():
+        found[name] = case.task(case.settings()).fit(case.train, case.test)
+    return found
+
+
+def reaches(case: Case, value: float) -> bool:
+    """Whether a headline is as good as the case asks."""
+    return value >= case.better if case.task.goal == "max" else value <= case.better
+
+
+@EVERY
+def test_it_learns(fitted: dict[str, Task[Any, Any]], name: str) -> None:
+    """After a second of training the headline is what a rule allows, and stands beside a baseline."""
+    case = CASES[name]
+    evaluation = fitted[name].evaluate(case.test)
+    assert reaches(case, evaluation.figures[case.task.headline]), str(evaluation)
+    assert set(evaluation.baseline) == set(evaluation.figures)
+    assert evaluation.count == len(case.test)
+    text = str(evaluation)
+    assert "model" in text
+    assert evaluation.baseline_name in text
+
+
+@EVERY
+def test_saved_and_loaded(fitted: dict[str, Task[Any, Any]], name: str, tmp_path: Path) -> None:
+    """A task that is read back gives the same answers and figures; its baseline asks for training data."""
+    case, task = CASES[name], fitted[name]
+    task.save(tmp_path)
+    again = load(tmp_path)
+    assert type(again) is case.task
+    assert again.settings == task.settings
+    assert again.predict(case.inputs) == task.predict(case.inputs)
+    alone = again.evaluate(case.test)
+    assert alone.figures == task.evaluate(case.test).figures
+    assert alone.baseline == {}
+    assert "not at hand" in str(alone)
+    assert again.evaluate(case.test, case.train).baseline == task.evaluate(case.test).baseline
+
+
+@EVERY
+def test_attention(fitted: dict[str, Task[Any, Any]], name: str) -> None:
+    """Of one input the weights of every layer can be had, as wide as its tokens."""
+    task, case = fitted[name], CASES[name]
+    seen = task.attention(case.inputs[0])
+    assert seen.weights
+    for where, weights in seen.weights.items():
+        queries, keys = weights.shape[-2:]
+        sizes = (len(seen.tokens), len(seen.source)) if seen.source else (len(seen.tokens),)
+        assert queries in sizes, where
+        assert keys in sizes, where
+        torch.testing.assert_close(weights.dense().sum(-1), torch.ones(weights.shape[:-1]), rtol=0, atol=1e-4)
+    if seen.grid:
+        assert seen.grid[0] * seen.grid[1] == len(seen.tokens)
+
+
+@EVERY
+def test_same_seed_same_model(name: str) -> None:
+    """Two fits with the same seed give the same weights; the caller's random numbers are untouched."""
+    case = CASES[name]
+    settings = case.settings()
+    short = dataclasses.replace(settings, training=dataclasses.replace(settings.training, budget=Budget(steps=3)))
+    torch.manual_seed(1)
+    first = case.task(short).fit(case.train, case.test).model_.state_dict()
+    torch.manual_seed(2)
+    expected = torch.random.get_rng_state()
+    second = case.task(short).fit(case.train, case.test).model_.state_dict()
+    assert torch.equal(torch.random.get_rng_state(), expected)
+    assert all(torch.equal(tensor, second[key]) for key, tensor in first.items())
+
+
+@EVERY
+def test_goes_on_in_a_folder(name: str, tmp_path: Path) -> None:
+    """A run that was stopped half-way ends with the same weights as one that was not."""
+    case = CASES[name]
+    settings = case.settings()
+
+    def limited(steps: int, folder: Path | None) -> Task[Any, Any]:
+        training = dataclasses.replace(settings.training, budget=Budget(epochs=None, steps=6))
+        task = case.task(dataclasses.replace(settings, training=training))
+        stop: list[Any] = []
+        if steps < 6:
+
+            def interrupt(event: Any) -> None:
+                if type(event).__name__ == "Stepped" and event.step == steps:
+                    raise KeyboardInterrupt
+
+            stop = [interrupt]
+        with contextlib.suppress(KeyboardInterrupt):
+            task.fit(case.train, case.test, folder=folder, listeners=stop)
+        return task
+
+    limited(4, tmp_path)
+    resumed, undisturbed = limited(6, tmp_path), limited(6, None)
+    for key, tensor in undisturbed.model_.state_dict().items():
+        assert torch.equal(tensor, resumed.model_.state_dict()[key]), key
+    assert load(tmp_path).name == case.task.name
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_unfitted(name: str, tmp_path: Path) -> None:
+    """A task that has learnt nothing says so."""
+    task = TASKS[name]()
+    for call in (lambda: task.predict(["x"]), lambda: task.save(tmp_path), lambda: task.attention("x")):
+        with pytest.raises((NotFittedError, RegardError), match=r"call fit or load first|Pictures"):
+            call()
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_bad_values(name: str) -> None:
+    """Empty data and settings of another task are refused in words."""
+    task, other = TASKS[name], TASKS["ner" if name != "ner" else "sentiment"]
+    with pytest.raises(ArgumentError, match="no training examples"):
+        task().fit([])
+    with pytest.raises(ArgumentError, match=f"it takes {task.Settings.__name__}"):
+        task(other.Settings())  # type: ignore[arg-type]
+    with pytest.raises(ArgumentError, match="no field 'width'"):
+        task.Settings.from_dict({**dataclasses.asdict(task.Settings()), "width": 3})
+
+
+def test_development_examples_are_set_aside() -> None:
+    """Without development examples a share is set aside, the same each time, equal examples together."""
+    case = CASES["ner"]
+    task = case.task(case.settings())
+    kept, aside = task.set_aside(TAGGED * 2)
+    assert not set(kept) & set(aside)
+    assert len(kept) + len(aside) == 2 * len(TAGGED)
+    assert task.set_aside(TAGGED * 2) == (kept, aside)
+    task.fit(case.train)
+    assert len(task.dev_) < 0.2 * len(case.train)
+    with pytest.raises(ArgumentError, match="too few to set 10% of them aside"):
+        case.task(case.settings()).fit(TAGGED[:1])
+
+
+def test_a_string_is_no_list(fitted: dict[str, Task[Any, Any]]) -> None:
+    """A text in place of a list of texts is refused, not read letter by letter."""
+    for name in ("ner", "sentiment", "summarization", "language_modeling"):
+        with pytest.raises(ArgumentError, match="put the text into a list"):
+            fitted[name].predict("red")
+
+
+def test_entities(fitted: dict[str, Task[Any, Any]]) -> None:
+    """Entities have their label, their place and their text."""
+    sentence = fitted["ner"].predict(["dr ada went to oslo"])[0]
+    assert [(found.label, found.start, found.stop, found.text) for found in sentence.entities] == [
+        ("person", 1, 2, "ada"), ("place", 4, 5, "oslo"),
+    ]  # fmt: skip
+    assert fitted["ner"].predict([""])[0].tags == ()
+
+
+def test_words_are_hidden_in_training() -> None:
+    """So many of the rarer words are unknown in a batch, the commonest never; letters and tags stay."""
+    case = CASES["ner"]
+    task = case.task(case.settings(hide_words=0.5))
+    task._learn(case.train)
+    _, batch = task._encode(case.train)
+    words, characters, lengths, tags = batch(np.arange(200), np.random.default_rng(0))
+    common = task.words_["dr"]
+    assert common == 2
+    whole, _, _, _ = task._encode(case.train)[1](np.arange(200), np.random.default_rng(1))
+    assert int((words[:, 0] == common).sum()) == 200
+    rare = torch.arange(words.shape[1]) > 0
+    hidden = float((words == 1)[:, rare].float().mean())
+    assert 0.4 < hidden < 0.6
+    assert not torch.equal(words, whole)
+    assert int((characters[:, 1] > 1).sum()) > 0
+    assert int((tags == task.tags_.index("B-person")).sum()) == 200
+    assert lengths.tolist() == [8] * 200
+
+
+def test_several_labels(fitted: dict[str, Task[Any, Any]]) -> None:
+    """Where texts have several labels, so have the answers; probabilities are of each by itself."""
+    answer = fitted["several"].predict(["the oslo was bad indeed"])[0]
+    assert set(answer.labels) == {"negative", "sure"}
+    assert set(answer.probabilities) == {"negative", "positive", "sure"}
+    one = fitted["sentiment"].predict(["the oslo was bad indeed"])[0]
+    assert sum(one.probabilities.values()) == pytest.approx(1, abs=1e-5)
+
+
+def test_pictures_of_another_size(fitted: dict[str, Task[Any, Any]]) -> None:
+    """Pictures must have the size of those trained on; grey ones may come without channels."""
+    task = fitted["image_classification"]
+    pixels = CASES["image_classification"].train.pixels
+    for one, other in zip(task.predict(pixels[:2, :, :, 0]), task.predict(pixels[:2]), strict=True):
+        assert one.labels == other.labels
+        assert one.probabilities == pytest.approx(other.probabilities, abs=1e-6)
+    with pytest.raises(RegardError, match="bring them to its size"):
+        task.predict(np.zeros((1, 9, 8, 1), np.uint8))
+    with pytest.raises(RegardError, match="do not stack"):
+        task.predict([np.zeros((9, 8), np.uint8), np.zeros((8, 8), np.uint8)])
+
+
+def test_a_task_of_another_kind(fitted: dict[str, Task[Any, Any]], tmp_path: Path) -> None:
+    """The wrong class, a folder without a task, and a broken description are told apart."""
+    fitted["ner"].save(tmp_path)
+    with pytest.raises(ArgumentError, match="holds the task 'ner', not 'sentiment'"):
+        TASKS["sentiment"].load(tmp_path)
+    with pytest.raises(ArgumentError, match=r"task\.json is missing"):
+        load(tmp_path / "nowhere")
+    (tmp_path / "task.json").write_text("{")
+    with pytest.raises(ArgumentError, match="cannot be read"):
+        load(tmp_path)
+    (tmp_path / "task.json").write_text("{}")
+    with pytest.raises(ArgumentError, match="lacks settings, state, task"):
+        load(tmp_path)
+
+
+def test_language_model_windows() -> None:
+    """Every token of a text but the first is judged once, whatever the text's length."""
+    case = CASES["language_modeling"]
+    task = case.task(case.settings())
+    for length in (2, 5, 31, 32, 33, 34, 48, 49, 64, 100, 1000):
+        row = np.arange(length)
+        judged = [int(token) for tokens, new in task._windows(row) for line in tokens for token in line[-new:]]
+        assert sorted(judged) == list(range(1, length)), length
+
+
+def test_summary_beside_the_first_words() -> None:
+    """The baseline of summaries is the first words, a fifth more than a summary has."""
+    case = CASES["summarization"]
+    task = case.task(case.settings())
+    name, figures = task._baseline(PAIRS[:100], PAIRS[:10])
+    assert name.startswith("first ")
+    assert set(figures) == {"rouge_1", "rouge_2", "rouge_l"}

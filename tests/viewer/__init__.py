@@ -1,0 +1,1 @@
+"""The viewer: pictures, tiles, page, server, widget."""

@@ -1,0 +1,171 @@
+"""Printed pictures: what is drawn, what is written, what is refused."""
+
+import io
+import re
+
+import matplotlib as mpl
+import numpy as np
+import pytest
+import torch
+from matplotlib.figure import Figure
+
+import regard
+from regard.errors import ArgumentError, ShapeError
+from regard.viewer import static
+from tests.viewer.examples import TAGS, TOKENS, weights
+
+
+def texts(figure: Figure) -> str:
+    """Return all text of a figure as it is drawn, from an SVG that keeps text as text."""
+    with mpl.rc_context({"svg.fonttype": "none"}), io.StringIO() as file:
+        figure.savefig(file, format="svg")
+        return "\n".join(re.findall(r"<text[^>]*>([^<]*)</text>", file.getvalue()))
+
+
+def test_heatmap_labels_quantity_and_numbers() -> None:
+    """Tokens stand on both sides as text, the bar names the quantity, the cells hold the weights."""
+    call = weights(4, 13, causal=True)
+    figure = static.heatmap(call, TOKENS, head=1, title="Layer 2")
+    drawn = texts(figure)
+    assert drawn.count("street") == 2
+    assert "attention weight" in drawn
+    assert "masked" in drawn
+    assert "not recorded" not in drawn
+    assert "Rows sum to 1." in drawn
+    largest = f"{call[0, 1].max().item():.2f}"
+    assert largest in drawn or largest.replace("0.", ".") in drawn
+
+
+def test_states_are_drawn_apart() -> None:
+    """NaN of an array is 'not recorded' and hatched; a zero has the lowest colour; row sums are then unknown."""
+    array = np.full((6, 6), 0.2)
+    array[1, 2], array[3] = 0.0, np.nan
+    figure = static.heatmap(array, numbers=True)
+    drawn = texts(figure)
+    assert "not recorded" in drawn
+    assert "masked" not in drawn
+    assert "Row sums unknown" in drawn
+    image = next(i for i in figure.axes[0].images if i.get_zorder() == 2)
+    shown = image.get_array()
+    assert shown is not None
+    assert np.ma.getmaskarray(shown)[3].all()
+    assert not np.ma.getmaskarray(shown)[1, 2]
+    assert image.norm(0.0) == 0
+
+
+def test_average_only_when_asked_and_then_named() -> None:
+    """Several heads need a choice; their mean is named beside the bar and equals the mean."""
+    call = weights(4, 13)
+    with pytest.raises(ArgumentError, match=r"head=0 … 3, or average=True"):
+        static.heatmap(call)
+    with pytest.raises(ArgumentError, match="one head or for the mean"):
+        static.heatmap(call, head=0, average=True)
+    figure = static.heatmap(call, average=True)
+    assert "mean of 4 heads" in texts(figure)
+    image = next(i for i in figure.axes[0].images if i.get_zorder() == 2)
+    assert np.allclose(np.asarray(image.get_array()), call.dense()[0].mean(0).numpy(), atol=1e-6)
+
+
+def test_heads_share_one_range_and_one_bar() -> None:
+    """All maps of a grid have the same limits, and there is one bar."""
+    figure = static.heads_grid({"layers.0": weights(3, 40), "layers.1": weights(2, 40, causal=True)})
+    images = [i for panel in figure.axes for i in panel.images if i.get_zorder() == 2]
+    assert len(images) == 5
+    assert len({i.get_clim() for i in images}) == 1
+    assert len([panel for panel in figure.axes if panel.get_ylabel() == "attention weight"]) == 1
+    assert "layers.1" in texts(figure)
+
+
+def test_entities_are_coloured_and_named() -> None:
+    """IOB2 tags colour their tokens, a run has one bar a side, the classes stand in a key."""
+    figure = static.heatmap(weights(1, 13), TOKENS, labels=TAGS)
+    drawn = texts(figure)
+    assert all(name in drawn for name in ("ANIMAL", "PLACE", "STATE"))
+    figure.canvas.draw()
+    labels = {label.get_text(): label for label in figure.axes[0].get_yticklabels()}
+    assert labels["animal"].get_color() != labels["did"].get_color()
+    assert labels["the"].get_color() == labels["$street$"].get_color()
+    assert len(figure.axes[0].lines) == 2 * 3
+
+
+def test_cross_attention_has_two_texts() -> None:
+    """Queries and keys of different lengths have their own tokens; more of one kind is an error."""
+    call = weights(1, 5, keys=13)
+    drawn = texts(static.heatmap(call, list("abcde"), key_tokens=TOKENS))
+    assert "animal" in drawn
+    assert "\nd\n" in drawn
+    with pytest.raises(ShapeError, match="queries has 4 entries, the matrix has 5"):
+        static.heatmap(call, list("abcd"), key_tokens=TOKENS)
+
+
+def test_long_matrices_are_pooled_and_say_so() -> None:
+    """Beyond 512 tokens cells are drawn, positions counted, and the caption says what a cell is."""
+    figure = static.heatmap(weights(1, 1200, causal=True), scale="log")
+    drawn = texts(figure)
+    assert "A cell is 4 × 4 tokens" in drawn
+    assert "log scale" in drawn
+    assert "1,000" in drawn
+    image = next(i for i in figure.axes[0].images if i.get_zorder() == 2)
+    assert np.asarray(image.get_array()).shape == (300, 300)
+
+
+def test_hostile_tokens_are_text() -> None:
+    """Formulas, markup, blanks, controls, other scripts: drawn as text, without a warning or an error."""
+    hostile = ["$x^2$", "$\\frac", "<b>", "&amp;", " ", "\n", "\u202e", "\x00", "", "a" * 200, "%s {0}", "\ud800"]
+    drawn = texts(static.heatmap(weights(1, 12), hostile))
+    assert "$x^2$" in drawn
+    assert "␣" in drawn
+    assert "↵" in drawn
+    assert "…" in drawn
+
+
+def test_rows_that_do_not_sum_to_one_are_reported() -> None:
+    """The caption gives the sums where they are not 1."""
+    assert "Rows sum to 0.5 … 0.5." in texts(static.heatmap(np.full((5, 5), 0.1)))
+
+
+def test_positional_encoding_and_distance_profile() -> None:
+    """Both draw, name their quantities, and refuse what they cannot draw."""
+    drawn = texts(static.positional_encoding(regard.positions.sinusoidal(torch.arange(32), 16)))
+    assert "cosine between positions" in drawn
+    assert "32 positions, 16 dimensions" in drawn
+    with pytest.raises(ShapeError, match="positions, dimensions"):
+        static.positional_encoding(torch.zeros(3))
+    call = weights(3, 300, causal=True)
+    figure = static.distance_profile(call, heads=[0, 2])
+    assert "head 2" in texts(figure)
+    assert "head 1" not in texts(figure)
+    profile = call.distance_profile()
+    shares = profile.mass[0, 2] / (profile.stop - profile.start)
+    drawn_values = np.asarray(figure.axes[0].patches[1].get_data().values)
+    assert np.allclose(drawn_values, shares.numpy(), atol=1e-7)
+    with pytest.raises(ArgumentError, match="1 to 8 of the 3 heads"):
+        static.distance_profile(call, heads=[3])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ({"head": 4}, "head is 4"),
+        ({"head": 0, "batch": 1}, "batch is 1"),
+        ({"head": 0, "scale": "square"}, "'linear' or 'log'"),
+        ({"head": 0, "cmap": "jett"}, "'cividis'"),
+        ({"head": 0, "highest": -1.0}, "begins at 0"),
+        ({"head": 0, "tokens": "abc"}, "one string"),
+        ({"head": 0, "tokens": [1, 2, 3]}, "text or bytes"),
+    ],
+)
+def test_bad_arguments(arguments: dict[str, object], words: str) -> None:
+    """Each mistake gets an error that says what was given and what may be."""
+    with pytest.raises(ArgumentError, match=re.escape(words)):
+        static.heatmap(weights(4, 3), **arguments)  # type: ignore[arg-type]
+
+
+def test_negative_numbers_and_empty_matrices_are_refused() -> None:
+    """Scores are no weights; a matrix without keys has nothing to draw."""
+    with pytest.raises(ArgumentError, match="negative"):
+        static.heatmap(-torch.ones(3, 3))
+    with pytest.raises(ShapeError, match="nothing to draw"):
+        static.heatmap(torch.ones(3, 0))
+    with pytest.raises(ArgumentError, match="no layers"):
+        static.heads_grid({})

@@ -1,0 +1,173 @@
+"""`regard.view`: what it takes, which tokens go to which side, how it saves and shows itself."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import regard
+from regard import layers, view
+from regard.errors import ArgumentError, ShapeError
+from regard.viewer import Grid
+from tests.viewer.examples import TAGS, TOKENS, named_view, weights
+
+
+def _axes(shown: regard.viewer.View) -> list[tuple[str, int, int]]:
+    manifest = shown.source.manifest()
+    return [(m["name"], m["queries"]["axis"], m["keys"]["axis"]) for m in manifest["maps"]]
+
+
+def test_encoder_decoder_has_two_texts() -> None:
+    """Of a Transformer's weights the encoder and cross-attention's keys run along the source, the rest not."""
+    import torch
+
+    model = layers.Transformer(16, 2, num_encoder_layers=1, num_decoder_layers=1, ffn_dim=32)
+    for target in (4, 6):  # also where both texts are of one length
+        _, found = model(torch.randn(1, 6, 16), torch.randn(1, target, 16), need_weights=True)
+        shown = view(found, tokens=list("abcdef")[:target], key_tokens=list("uvwxyz"))
+        texts = [axis.texts() for axis in shown.source.shown.axes]
+        sides = {name: (texts[q][0], texts[k][0]) for name, q, k in _axes(shown)}
+        assert sides == {
+            "encoder.layers.0.self_attention": ("u", "u"),
+            "decoder.layers.0.self_attention": ("a", "a"),
+            "decoder.layers.0.cross_attention": ("a", "u"),
+        }
+
+
+def test_batches_have_their_own_tokens() -> None:
+    """Each input of a batch is a map with its own axis; one list for all is refused."""
+    import torch
+
+    q = torch.randn(2, 1, 3, 4)
+    _, found = regard.attention(q, q, q, need_weights=True)
+    shown = view(found, tokens=[["a", "b", "c"], ["d", "e", "f"]])
+    assert [axis.texts()[0] for axis in shown.source.shown.axes] == ["a", "d"]
+    assert _axes(shown) == [("attention", 0, 0), ("attention", 1, 1)]
+    with pytest.raises(ShapeError, match="one list, the batch has 2"):
+        view(found, tokens=["a", "b", "c"])
+    with pytest.raises(ShapeError, match="1 inputs"):
+        view(found, tokens=[["a", "b", "c"]])
+
+
+def test_a_cache_leaves_the_last_queries() -> None:
+    """With fewer queries than keys of one text the queries are its last tokens."""
+    shown = view(weights(1, 1, keys=5, causal=True), tokens=list("abcde"))
+    assert shown.source.manifest()["maps"][0]["queries"] == {"axis": 0, "first": 4, "size": 1}
+
+
+def test_cross_attention_without_tokens_has_two_axes() -> None:
+    """Where nothing says that the keys are the queries' own past, they are another text."""
+    manifest = view(weights(1, 4, keys=9)).source.manifest()
+    assert [axis["size"] for axis in manifest["axes"]] == [4, 9]
+    assert manifest["maps"][0]["kind"] == "cross"
+    named = view(weights(1, 4, keys=9), tokens=list("abcd")).source.shown
+    assert [axis.tokens is not None for axis in named.axes] == [True, False]
+
+
+def test_image_grids(tmp_path: Path) -> None:
+    """Patches stand on their grid with the image, behind a class token, and in cross-attention from text."""
+    image = np.arange(4 * 6 * 3, dtype=np.uint8).reshape(4, 6, 3)
+    grid = Grid(2, 3, first=1, image=image)
+    shown = view(weights(1, 7), grid=grid)
+    assert shown.source.manifest()["axes"][0]["grid"] == {"first": 1, "rows": 2, "columns": 3, "image": "image/png"}
+    png = shown.source.block("image/0")
+    assert png is not None
+    file = tmp_path / "a.png"
+    file.write_bytes(png)
+    from matplotlib.image import imread
+
+    assert np.array_equal((imread(file) * 255).round().astype(np.uint8), image)
+    across = view(weights(1, 3, keys=6), tokens=list("abc"), key_grid=Grid(2, 3, image=file)).source
+    assert [axis["grid"] is not None for axis in across.manifest()["axes"]] == [False, True]
+    assert across.block("image/1") == png
+    with pytest.raises(ShapeError, match="ends at token 7, the sequence has 6"):
+        view(weights(1, 6), tokens=list("abcdef"), grid=grid)
+    with pytest.raises(ShapeError, match="ends at token 7, the sequence has 6"):
+        view(weights(1, 6), grid=grid)
+    with pytest.raises(ArgumentError, match="no PNG, JPEG"):
+        Grid(1, 1, image=b"<svg onload='alert(1)'/>")
+    with pytest.raises(ArgumentError, match="cannot be read"):
+        Grid(1, 1, image=tmp_path / "none.png")
+    with pytest.raises(ShapeError, match="uint8"):
+        Grid(1, 1, image=np.zeros((2, 2)))
+    with pytest.raises(ArgumentError, match="at least 1"):
+        Grid(0, 1)
+
+
+def test_models_beside_each_other() -> None:
+    """A mapping of mappings compares models: each map knows its model."""
+    shown = view({"a": {"x": weights(1, 3)}, "b": {"x": weights(1, 3)}}, tokens=list("abc"))
+    assert [(m["model"], m["name"]) for m in shown.source.manifest()["maps"]] == [("a", "x"), ("b", "x")]
+
+
+@pytest.mark.parametrize(
+    ("given", "arguments", "words"),
+    [
+        ("text", {}, "a str cannot be viewed"),
+        ("scores", {}, "after the softmax"),
+        ("number", {}, "'x' holds a int"),
+        ("empty", {}, "mapping is empty"),
+        ("weights", {"tokens": ["a"]}, "has 1 entries"),
+        ("weights", {"tokens": "abc"}, "one string"),
+        ("weights", {"tokens": list("abc"), "labels": ["x"]}, "has 1 entries"),
+        ("weights", {"tokens": list("abc"), "words": [1]}, "words of the tokens has 1"),
+        ("nothing", {}, "nothing to look at"),
+    ],
+)
+def test_bad_arguments(given: str, arguments: dict[str, object], words: str) -> None:
+    """What cannot be viewed is refused with what to do."""
+    import torch
+
+    things = {
+        "text": "abc",
+        "scores": -torch.ones(3, 3),
+        "number": {"x": 3},
+        "empty": {},
+        "weights": weights(1, 3),
+        "nothing": weights(1, 0),
+    }
+    with pytest.raises((ArgumentError, ShapeError), match=words):
+        view(things[given], **arguments)  # type: ignore[arg-type]
+
+
+def test_stored_matrices_are_looked_at_in_the_same_way() -> None:
+    """A tensor of another library: same numbers, zeros are zeros, and nothing is said of masks or values."""
+    import torch
+
+    matrix = torch.softmax(torch.randn(1, 2, 4, 4), -1)
+    matrix[0, 1, 2, 3] = 0.0
+    for given in (matrix, matrix.numpy(), {"layer": matrix}):
+        source = view(given).source
+        tile = np.frombuffer(source.block("tile/0/1/mass/0/0/0") or b"", "<f4").reshape(4, 4)
+        assert np.allclose(tile, matrix[0, 1].numpy(), rtol=1e-5)
+        assert tile[2, 3] == 0
+        assert "value" not in source.manifest()["maps"][0]["quantities"]
+        assert source.block("tile/0/1/value/0/0/0") is None
+
+
+def test_figures_of_one_head_and_of_all(tmp_path: Path) -> None:
+    """A picture of one head has its tokens; all heads stand side by side; each kind of file is written."""
+    shown = named_view()
+    one = shown.figure("attention", head=2)
+    assert [label.get_text() for label in one.axes[0].get_yticklabels()][:2] == ["The", "animal"]
+    assert len([panel for panel in shown.figure().axes if panel.images]) == 4
+    for name, start in (("a.png", b"\x89PNG"), ("a.svg", b"<?xml"), ("a.pdf", b"%PDF")):
+        assert shown.save(tmp_path / name).read_bytes().startswith(start)
+    with pytest.raises(ArgumentError, match="there is no layer 'x'"):
+        shown.figure("x")
+    with pytest.raises(ArgumentError, match=r"save as \.html"):
+        shown.save(tmp_path / "a.gif")
+    layered = view({"a": weights(1, 3), "b": weights(1, 3)})
+    with pytest.raises(ArgumentError, match="of which layer"):
+        layered.figure(head=0)
+
+
+def test_svg_keeps_text_as_text(tmp_path: Path) -> None:
+    """A saved SVG holds the tokens as text, so they can be searched and set anew."""
+    shown = view(weights(1, 13), TOKENS, labels=TAGS)
+    assert ">animal</text>" in shown.save(tmp_path / "a.svg").read_text("utf-8")
+
+
+def test_repr_counts() -> None:
+    """The one-line description counts maps and heads."""
+    assert repr(named_view()).startswith("View(1 map, 4 heads, 13 × 13 tokens)")
