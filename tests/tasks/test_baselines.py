@@ -25,9 +25,9 @@ real_data = pytest.mark.skipif(not DATA.is_dir(), reason="the data sets are not 
 
 
 def test_most_frequent_tag() -> None:
-    """A word has its commonest tag, a new word the commonest of all."""
+    """A word has its commonest tag, a new one that of its lower case, or the commonest of all."""
     examples = [TaggedWords(("a", "a", "a", "b"), ("B-x", "B-x", "O", "O")), TaggedWords(("c", "c"), ("O", "O"))]
-    assert MostFrequentTag.fit(examples).predict([("a", "b", "new")]) == [("B-x", "O", "O")]
+    assert MostFrequentTag.fit(examples).predict([("a", "b", "new", "A")]) == [("B-x", "O", "O", "B-x")]
 
 
 def test_texts_with_one_label_and_several() -> None:
@@ -85,9 +85,9 @@ def test_tinyshakespeare() -> None:
 
 @real_data
 def test_named_entities() -> None:
-    """Most frequent tag gives 49.5 F1 on SNIPS and 9.0 on WNUT-17."""
+    """Most frequent tag gives 49.8 F1 on SNIPS and 9.0 on WNUT-17."""
     for data, test, expected in (
-        ("snips_slots/train", "snips_slots/test", 0.495),
+        ("snips_slots/train", "snips_slots/test", 0.498),
         ("wnut17/train.conll", "wnut17/test.conll", 0.090),
     ):
         baseline = MostFrequentTag.fit(read_tagged(DATA / "ner" / data).examples)

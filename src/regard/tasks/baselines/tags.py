@@ -12,27 +12,37 @@ __all__ = ["MostFrequentTag"]
 
 
 class MostFrequentTag:
-    """Gives each word the tag that it had most often in training, and the commonest tag to a new word."""
+    """Gives each word the tag that it had most often in training.
+
+    A word that training had not is looked up in lower case, and else has the commonest tag of all.
+    """
 
     name: ClassVar[str] = "most frequent tag of each word"
 
-    def __init__(self, tags: dict[str, str], otherwise: str) -> None:
-        self._tags, self._otherwise = tags, otherwise
+    def __init__(self, tags: dict[str, str], folded: dict[str, str], otherwise: str) -> None:
+        self._tags, self._folded, self._otherwise = tags, folded, otherwise
 
     @classmethod
     def fit(cls, examples: Sequence[TaggedWords]) -> Self:
-        """Count the tags of every word; of equally frequent ones the first in the alphabet is taken."""
+        """Count the tags of every word; of equally frequent ones the one that came first is taken."""
         counts: defaultdict[str, Counter[str]] = defaultdict(Counter)
+        folded: defaultdict[str, Counter[str]] = defaultdict(Counter)
+        total: Counter[str] = Counter()
         for example in examples:
+            total.update(example.tags)
             for word, tag in zip(example.words, example.tags, strict=True):
                 counts[word][tag] += 1
-        total = sum(counts.values(), Counter[str]())
-        return cls({word: _commonest(tags) for word, tags in counts.items()}, _commonest(total))
+                folded[word.lower()][tag] += 1
+        exact, lower = ({word: _commonest(tags) for word, tags in table.items()} for table in (counts, folded))
+        return cls(exact, lower, _commonest(total))
 
     def predict(self, sentences: Sequence[Sequence[str]]) -> list[tuple[str, ...]]:
         """Return the tags of each sentence."""
-        return [tuple(self._tags.get(word, self._otherwise) for word in words) for words in sentences]
+        return [tuple(self._tag(word) for word in words) for words in sentences]
+
+    def _tag(self, word: str) -> str:
+        return self._tags.get(word) or self._folded.get(word.lower(), self._otherwise)
 
 
 def _commonest(counts: Counter[str]) -> str:
-    return min(counts, key=lambda tag: (-counts[tag], tag))
+    return counts.most_common(1)[0][0]
