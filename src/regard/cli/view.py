@@ -8,10 +8,11 @@ import webbrowser
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import torch
+import tyro
 
 from ..errors import ArgumentError
 from ..viewer import View, view
@@ -30,7 +31,7 @@ class ViewCommand:
     any library, saved as .safetensors, .npz or .npy. Exit status: 0, or 2 for a file that cannot be read.
     """
 
-    file: Path
+    file: Annotated[Path, tyro.conf.Positional]
     """Attention weights: .safetensors, .npz or .npy."""
     tokens: Path | None = None
     """Their tokens: a JSON list, or a text with one token a line."""
