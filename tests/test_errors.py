@@ -94,6 +94,8 @@ BUILTINS: dict[type[Exception], type[Exception]] = {
     errors.DeviceError: ValueError,
     errors.ArgumentError: ValueError,
     errors.UnknownArgumentError: TypeError,
+    errors.DataError: ValueError,
+    errors.ModelFileError: ValueError,
     errors.BackendError: RuntimeError,
     errors.TooLargeError: MemoryError,
     errors.MissingExtraError: ImportError,
