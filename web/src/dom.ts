@@ -1,0 +1,36 @@
+// Elements made in code: text only as text, style only by classes and properties (the content policy allows no more).
+type Child = Node | string | null | undefined;
+
+export function make<K extends keyof HTMLElementTagNameMap>(
+  tag: K,
+  attributes: Record<string, string> = {},
+  ...children: Child[]
+): HTMLElementTagNameMap[K] {
+  const element = document.createElement(tag);
+  for (const [name, value] of Object.entries(attributes)) element.setAttribute(name, value);
+  for (const child of children) if (child !== null && child !== undefined) element.append(child);
+  return element;
+}
+
+export function button(text: string, label: string, pressed: boolean | null, act: () => void): HTMLButtonElement {
+  const made = make("button", { type: "button", title: label }, text);
+  if (text.length < 3) made.setAttribute("aria-label", label);
+  if (pressed !== null) made.setAttribute("aria-pressed", String(pressed));
+  made.addEventListener("click", act);
+  return made;
+}
+
+export function select(label: string, options: [string, string][], value: string, act: (value: string) => void): HTMLLabelElement {
+  const box = make("select");
+  for (const [id, text] of options) box.append(make("option", { value: id }, text));
+  box.value = value;
+  box.addEventListener("change", () => act(box.value));
+  return make("label", {}, make("span", {}, label), box);
+}
+
+export function check(label: string, on: boolean, act: (on: boolean) => void): HTMLLabelElement {
+  const box = make("input", { type: "checkbox" });
+  box.checked = on;
+  box.addEventListener("change", () => act(box.checked));
+  return make("label", { class: "check" }, box, make("span", {}, label));
+}

@@ -1,0 +1,54 @@
+// Three hosts, one page: a file on disk, a local server, a notebook.
+import { type Address, App } from "./app.ts";
+import { make } from "./dom.ts";
+import { type Model, notebookSource } from "./hosts/notebook.ts";
+import { pageSource } from "./hosts/page.ts";
+import { serverSource } from "./hosts/server.ts";
+import { Store, type TileSource } from "./store.ts";
+import { STYLE } from "./style.ts";
+
+async function open(source: TileSource, element: HTMLElement, scope: Document | ShadowRoot, address: Address): Promise<void> {
+  const sheet = new CSSStyleSheet();
+  sheet.replaceSync(STYLE);
+  scope.adoptedStyleSheets = [...scope.adoptedStyleSheets, sheet];
+  element.tabIndex = -1;
+  element.classList.add("regard");
+  try {
+    new App(await Store.open(source), element, address);
+  } catch (error) {
+    element.replaceChildren(make("p", { class: "error", role: "alert" }, (error as Error).message));
+  }
+}
+
+function fragment(): Address {
+  return {
+    read: () => location.hash,
+    write: (text) => history.replaceState(null, "", text ? `#${text}` : location.pathname + location.search),
+  };
+}
+
+const page = typeof document === "undefined" ? null : document.getElementById("regard");
+const host = page?.dataset["host"];
+if (page && (host === "page" || host === "server")) {
+  page.classList.add("whole");
+  void open(host === "page" ? pageSource(document) : serverSource(), page, document, fragment());
+}
+
+function render({ model, el }: { model: Model; el: HTMLElement }): () => void {
+  const { source, close } = notebookSource(model);
+  const main = make("div");
+  const scope = el.attachShadow({ mode: "open" });
+  scope.append(main);
+  main.style.height = "640px";
+  const address: Address = {
+    read: () => String(model.get("state") ?? ""),
+    write: (text) => {
+      model.set("state", text);
+      model.save_changes();
+    },
+  };
+  void open(source, main, scope, address);
+  return close;
+}
+
+export default { render };

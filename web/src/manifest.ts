@@ -1,0 +1,52 @@
+// What a host says it can show; web/PROTOCOL.md is the reference.
+export interface Axis {
+  id: number;
+  name: string;
+  size: number;
+  tokens: boolean;
+  words: boolean;
+  labels: { name: string; classes: string[] }[];
+  grid: { first: number; rows: number; columns: number; image: string | null } | null;
+}
+export interface Side {
+  axis: number;
+  first: number;
+  size: number;
+}
+export interface AttentionMap {
+  id: number;
+  name: string;
+  model: string;
+  input: number;
+  layer: number;
+  pass: number;
+  kind: "self" | "cross";
+  heads: number;
+  queries: Side;
+  keys: Side;
+  finest: number;
+  coarsest: number;
+  overview: number;
+  exact: boolean;
+  quantities: Record<string, [number, number]>;
+  tracks: Record<string, "queries" | "keys">;
+  links: number;
+  notes: string[];
+}
+export interface Manifest {
+  format: string;
+  version: number;
+  title: string;
+  quantity: string;
+  sums_to_one: boolean;
+  tile: number;
+  number: "f2" | "f4";
+  axes: Axis[];
+  maps: AttentionMap[];
+  holds: string;
+}
+export interface HeadMeasures {
+  numbers: Record<string, (number | null)[]>;
+  kind: (string | null)[];
+  rowSums: [number, number] | null;
+}

@@ -1,0 +1,60 @@
+// What is looked at, as the fragment of an address: a link restores the view.
+export type View = "overview" | "head" | "text" | "compare" | "numbers";
+export type Theme = "auto" | "light" | "dark";
+export type Scale = "linear" | "log";
+
+export interface State {
+  view: View;
+  map: number;
+  head: number;
+  chosen: number[];
+  quantity: string;
+  scale: Scale;
+  sinks: boolean;
+  range: number;
+  theme: Theme;
+  sort: string;
+  otherMap: number;
+  otherHead: number;
+  query: number;
+  key: number;
+  x: number;
+  y: number;
+  zoom: number;
+  words: boolean;
+}
+
+export const START: State = {
+  view: "overview", map: 0, head: 0, chosen: [], quantity: "mass", scale: "linear", sinks: true, range: 0, theme: "auto",
+  sort: "layer", otherMap: 0, otherHead: 1, query: 0, key: 0, x: 0, y: 0, zoom: 0, words: false,
+};
+
+const VIEWS: string[] = ["overview", "head", "text", "compare", "numbers"];
+
+export function encode(state: State): string {
+  const parts = new URLSearchParams();
+  for (const name of Object.keys(START) as (keyof State)[]) {
+    const value = state[name];
+    if (String(value) === String(START[name])) continue;
+    parts.set(name, typeof value === "number" ? String(Number(value.toPrecision(9))) : String(value));
+  }
+  return parts.toString();
+}
+
+export function decode(text: string): State {
+  const parts = new URLSearchParams(text.replace(/^#/, ""));
+  const state = structuredClone(START) as unknown as Record<string, unknown>;
+  for (const [name, value] of parts) {
+    const start = START[name as keyof State];
+    if (start === undefined) continue;
+    if (typeof start === "number" && Number.isFinite(Number(value))) state[name] = Number(value);
+    else if (typeof start === "boolean") state[name] = value === "true";
+    else if (typeof start === "string") state[name] = value;
+    else if (Array.isArray(start)) state[name] = value.split(",").filter(Boolean).map(Number).filter((n) => Number.isInteger(n) && n >= 0);
+  }
+  const found = state as unknown as State;
+  if (!VIEWS.includes(found.view)) found.view = "overview";
+  if (found.theme !== "dark" && found.theme !== "light") found.theme = "auto";
+  if (found.scale !== "log") found.scale = "linear";
+  return found;
+}

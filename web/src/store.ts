@@ -1,0 +1,208 @@
+// Blocks of a host, decoded and kept. A wrong length is an error that is shown, never guessed at.
+import type { AttentionMap, HeadMeasures, Manifest } from "./manifest.ts";
+
+export interface TileSource {
+  block(key: string): Promise<ArrayBuffer | null>;
+}
+
+// Codes inside the page; differences may be negative, so the codes of the protocol (-1, -2) will not do here.
+export const MASKED = -1e30;
+export const MISSING = -2e30;
+export const isCode = (value: number): boolean => value <= MASKED && value >= MISSING;
+
+const CAPACITY = 600;
+
+export function halfToFloat(bits: number): number {
+  const sign = bits & 0x8000 ? -1 : 1;
+  const exponent = (bits >> 10) & 31;
+  const fraction = bits & 1023;
+  if (exponent === 0) return sign * fraction * 2 ** -24;
+  if (exponent === 31) return fraction ? NaN : sign * Infinity;
+  return sign * (1 + fraction / 1024) * 2 ** (exponent - 15);
+}
+
+let halves: Float32Array | null = null;
+
+function table(): Float32Array {
+  halves ??= Float32Array.from({ length: 65536 }, (_, bits) => halfToFloat(bits));
+  return halves;
+}
+
+export function numbers(block: ArrayBuffer, kind: "f2" | "f4", length: number, key: string): Float32Array {
+  const width = kind === "f2" ? 2 : 4;
+  if (block.byteLength !== length * width) {
+    throw new Error(`Block ${key} has ${block.byteLength} bytes; ${length * width} were expected.`);
+  }
+  const values = new Float32Array(length);
+  if (kind === "f4") values.set(new Float32Array(block));
+  else {
+    const lookup = table();
+    const bits = new Uint16Array(block);
+    for (let i = 0; i < length; i++) values[i] = lookup[bits[i]!]!;
+  }
+  for (let i = 0; i < length; i++) {
+    if (values[i] === -1) values[i] = MASKED;
+    else if (values[i] === -2) values[i] = MISSING;
+  }
+  return values;
+}
+
+export interface Tile {
+  rows: number;
+  columns: number;
+  values: Float32Array;
+}
+
+export interface Links {
+  keys: Int32Array;
+  weights: Float32Array;
+}
+
+export class Store {
+  private readonly kept = new Map<string, Promise<unknown>>();
+  readonly source: TileSource;
+  readonly manifest: Manifest;
+
+  constructor(source: TileSource, manifest: Manifest) {
+    this.source = source;
+    this.manifest = manifest;
+  }
+
+  static async open(source: TileSource): Promise<Store> {
+    const block = await source.block("manifest");
+    if (!block) throw new Error("There is no manifest: the page has no data to show.");
+    const manifest = JSON.parse(new TextDecoder().decode(block)) as Manifest;
+    if (manifest.format !== "regard-view" || manifest.version !== 1) {
+      throw new Error(`The data are ${manifest.format} ${manifest.version}; this page reads regard-view 1.`);
+    }
+    return new Store(source, manifest);
+  }
+
+  private keep<T>(key: string, make: () => Promise<T>): Promise<T> {
+    const found = this.kept.get(key) as Promise<T> | undefined;
+    if (found) {
+      this.kept.delete(key);
+      this.kept.set(key, found);
+      return found;
+    }
+    const made = make();
+    this.kept.set(key, made);
+    made.catch(() => this.kept.delete(key));
+    if (this.kept.size > CAPACITY) this.kept.delete(this.kept.keys().next().value!);
+    return made;
+  }
+
+  private floats(key: string, length: number, kind: "f2" | "f4" = "f4"): Promise<Float32Array | null> {
+    return this.keep(key, async () => {
+      const block = await this.source.block(key);
+      return block && numbers(block, kind, length, key);
+    });
+  }
+
+  map(id: number): AttentionMap {
+    const found = this.manifest.maps[id];
+    if (!found) throw new Error(`There is no map ${id}.`);
+    return found;
+  }
+
+  async tile(map: AttentionMap, head: number, quantity: string, z: number, row: number, column: number): Promise<Tile> {
+    const size = this.manifest.tile;
+    const cells = (total: number, at: number): number => Math.min(size, Math.ceil(total / 2 ** z) - size * at);
+    const rows = cells(map.queries.size, row);
+    const columns = cells(map.keys.size, column);
+    const kind = ["uniform", "expected", "value"].includes(quantity) ? "f4" : this.manifest.number;
+    const key = `tile/${map.id}/${head}/${quantity}/${z}/${row}/${column}`;
+    const values = await this.floats(key, rows * columns, kind);
+    return { rows, columns, values: values ?? new Float32Array(rows * columns).fill(MISSING) };
+  }
+
+  async overview(map: AttentionMap): Promise<Tile[] | null> {
+    const rows = Math.ceil(map.queries.size / 2 ** map.overview);
+    const columns = Math.ceil(map.keys.size / 2 ** map.overview);
+    const all = await this.floats(`overview/${map.id}`, map.heads * rows * columns, "f2");
+    if (!all) return null;
+    const area = rows * columns;
+    return Array.from({ length: map.heads }, (_, head) => ({
+      rows,
+      columns,
+      values: all.subarray(head * area, (head + 1) * area),
+    }));
+  }
+
+  track(map: AttentionMap, head: number, name: string): Promise<Float32Array | null> {
+    const side = map.tracks[name];
+    if (!side) return Promise.resolve(null);
+    return this.floats(`track/${map.id}/${head}/${name}`, map[side].size);
+  }
+
+  row(map: AttentionMap, head: number, query: number): Promise<Float32Array | null> {
+    return this.floats(`row/${map.id}/${head}/${query}`, map.keys.size);
+  }
+
+  column(map: AttentionMap, head: number, key: number): Promise<Float32Array | null> {
+    return this.floats(`column/${map.id}/${head}/${key}`, map.queries.size);
+  }
+
+  links(map: AttentionMap, head: number): Promise<Links | null> {
+    const key = `links/${map.id}/${head}`;
+    return this.keep(key, async () => {
+      const block = await this.source.block(key);
+      const count = map.queries.size * map.links;
+      if (!block) return null;
+      if (block.byteLength !== count * 8) throw new Error(`Block ${key} has ${block.byteLength} bytes; ${count * 8} were expected.`);
+      return { keys: new Int32Array(block, 0, count), weights: new Float32Array(block, count * 4, count) };
+    });
+  }
+
+  measures(map: AttentionMap): Promise<HeadMeasures | null> {
+    return this.keep(`measures/${map.id}`, async () => {
+      const block = await this.source.block(`measures/${map.id}`);
+      if (!block) return null;
+      const raw = JSON.parse(new TextDecoder().decode(block)) as Record<string, unknown>;
+      const found: HeadMeasures = { numbers: {}, kind: [], rowSums: null };
+      for (const [name, value] of Object.entries(raw)) {
+        if (name === "kind") found.kind = (value ?? []) as string[];
+        else if (name === "row_sums") found.rowSums = value as [number, number] | null;
+        else if (Array.isArray(value)) found.numbers[name] = value as (number | null)[];
+      }
+      return found;
+    });
+  }
+
+  tokens(axis: number): Promise<string[] | null> {
+    const known = this.manifest.axes[axis]!;
+    if (!known.tokens) return Promise.resolve(null);
+    return this.keep(`tokens/${axis}`, async () => {
+      const [bytes, ends] = await Promise.all([this.source.block(`tokens/${axis}`), this.source.block(`offsets/${axis}`)]);
+      if (!bytes || !ends) return null;
+      const offsets = new Uint32Array(ends);
+      if (offsets.length !== known.size + 1) throw new Error(`offsets/${axis} has ${offsets.length} numbers; ${known.size + 1} were expected.`);
+      const decoder = new TextDecoder("utf-8", { ignoreBOM: true });
+      return Array.from({ length: known.size }, (_, i) => decoder.decode(new Uint8Array(bytes, offsets[i]!, offsets[i + 1]! - offsets[i]!)));
+    });
+  }
+
+  async words(axis: number): Promise<Int32Array | null> {
+    if (!this.manifest.axes[axis]!.words) return null;
+    return this.keep(`words/${axis}`, async () => {
+      const block = await this.source.block(`words/${axis}`);
+      return block && new Int32Array(block);
+    });
+  }
+
+  async labels(axis: number, which: number): Promise<Int16Array | null> {
+    return this.keep(`labels/${axis}/${which}`, async () => {
+      const block = await this.source.block(`labels/${axis}/${which}`);
+      return block && new Int16Array(block);
+    });
+  }
+
+  async image(axis: number): Promise<ImageBitmap | null> {
+    const type = this.manifest.axes[axis]!.grid?.image;
+    if (!type) return null;
+    return this.keep(`image/${axis}`, async () => {
+      const block = await this.source.block(`image/${axis}`);
+      return block && (await createImageBitmap(new Blob([block], { type })));
+    });
+  }
+}

@@ -1,0 +1,66 @@
+// Numbers in words: one sentence for the page and for what is exported.
+import type { AttentionMap } from "./manifest.ts";
+import { MASKED, MISSING } from "./store.ts";
+
+export function percent(value: number): string {
+  if (value === 0) return "0 %";
+  if (Math.abs(value) < 0.0005) return value.toExponential(1).replace(/e([+-])(\d)$/, "e$10$2");
+  return `${(value * 100).toFixed(1)} %`;
+}
+
+export function plain(value: number): string {
+  if (value === MASKED) return "masked";
+  if (value === MISSING) return "not recorded";
+  if (!Number.isFinite(value)) return String(value);
+  if (value === 0) return "0";
+  const size = Math.abs(value);
+  if (size < 0.001 || size >= 1e6) return value.toExponential(1).replace(/e([+-])(\d)$/, "e$10$2");
+  return size >= 100 ? value.toFixed(0) : size >= 1 ? value.toFixed(2) : value.toFixed(4).replace(/0+$/, "");
+}
+
+export function headsName(heads: number[]): string {
+  return heads.length === 1 ? `head ${heads[0]}` : `mean of heads ${heads.join(", ")}`;
+}
+
+/** Control characters and spaces become signs, so that a token can be seen. */
+export function visible(token: string): string {
+  if (token === "") return "∅";
+  return token.replace(/\n/g, "⏎").replace(/\t/g, "⇥").replace(/[\u0000-\u001f\u007f-\u009f\u2028-\u202e\u2066-\u2069]/g, "�").replace(/ /g, "␣");
+}
+
+function quoted(tokens: string[] | null, at: number): string {
+  const token = tokens?.[at];
+  if (token === undefined) return String(at);
+  const shown = visible(token);
+  return `${at} "${shown.length > 40 ? `${shown.slice(0, 39)}…` : shown}"`;
+}
+
+export interface Place {
+  map: AttentionMap;
+  heads: number[];
+  z: number;
+  query: number;
+  key: number;
+  value: number;
+  quantity: string;
+  percent: boolean;
+  queryTokens: string[] | null;
+  keyTokens: string[] | null;
+}
+
+/** The cell whose first query and key (of the map, from 0) are given, in words. */
+export function sentence(place: Place): string {
+  const { map, heads, z, value } = place;
+  const where = `${map.name}, ${headsName(heads)}: `;
+  const last = (from: number, size: number): number => Math.min(from + 2 ** z, size) - 1;
+  const q = map.queries.first;
+  const k = map.keys.first;
+  const one = z === 0;
+  const queries = one ? `query ${quoted(place.queryTokens, q + place.query)}` : `queries ${q + place.query} to ${q + last(place.query, map.queries.size)}`;
+  const keys = one ? `key ${quoted(place.keyTokens, k + place.key)}` : `keys ${k + place.key} to ${k + last(place.key, map.keys.size)}`;
+  if (value === MASKED) return `${where}${keys} ${one ? "is" : "are"} masked for ${queries}.`;
+  if (value === MISSING) return `${where}${queries}, ${keys}: was not recorded.`;
+  if (place.quantity !== "mass") return `${where}${queries}, ${keys}: ${place.quantity} ${plain(value)}.`;
+  const number = place.percent ? percent(value) : plain(value);
+  return `${where}${queries} ${one ? "gives" : "give, on average,"} ${number} of ${one ? "its" : "their"} attention to ${keys}.`;
+}
