@@ -185,7 +185,7 @@ export class App {
       parts.push(select("Head", Array.from({ length: this.map.heads }, (_, i) => [String(i), String(i)]), String(state.head), (value) => this.change({ head: Number(value), chosen: [] })));
       const all = Array.from({ length: this.map.heads }, (_, i) => i);
       parts.push(check("mean of all heads", state.chosen.length > 1, (on) => this.change({ chosen: on ? all : [] })));
-      parts.push(select("Quantity", offered(this.map).map((one) => [one.id, quantityName(manifest, one)]), this.pick.quantity.id, (value) => this.change({ quantity: value, range: 0 })));
+      if (state.view !== "text") parts.push(select("Quantity", offered(this.map).map((one) => [one.id, quantityName(manifest, one)]), this.pick.quantity.id, (value) => this.change({ quantity: value, range: 0 })));
     }
     parts.push(check("logarithmic", state.scale === "log", (on) => this.change({ scale: on ? "log" : "linear" })));
     parts.push(check("hide first key (sink)", !state.sinks, (on) => this.change({ sinks: !on })));

@@ -68,7 +68,7 @@ export async function overviewView(app: App): Promise<void> {
   }
   app.setScale(colouring, store.manifest.quantity);
   const spans = [...new Set(store.manifest.maps.map((map) => 2 ** map.overview))].sort((a, b) => a - b);
-  app.setCaption(`${store.manifest.quantity} · every head on its own, one colour range · cells of ${spans.join(", ")} tokens a side${state.sinks ? "" : " · first key (place of the sink) hidden"}${state.scale === "log" ? " · logarithmic colours" : ""}. ${store.manifest.holds}`);
+  app.setCaption(`${store.manifest.quantity} · every head on its own, one colour range · ${spans.length === 1 && spans[0] === 1 ? "one token a cell" : `cells of ${spans.join(", ")} tokens a side`}${state.sinks ? "" : " · first key (place of the sink) hidden"}${state.scale === "log" ? " · logarithmic colours" : ""}. ${store.manifest.holds}`);
   app.exported = (): Exported => ({
     name: "overview", caption: app.captionText, canvas: null,
     columns: ["layer", "head", "kind", ...Object.keys(rows[0]?.measures?.numbers ?? {})],

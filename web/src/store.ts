@@ -6,8 +6,9 @@ export interface TileSource {
 }
 
 // Codes inside the page; differences may be negative, so the codes of the protocol (-1, -2) will not do here.
-export const MASKED = -1e30;
-export const MISSING = -2e30;
+// Powers of two: exact in float32.
+export const MASKED = -(2 ** 100);
+export const MISSING = -(2 ** 101);
 export const isCode = (value: number): boolean => value <= MASKED && value >= MISSING;
 
 const CAPACITY = 600;

@@ -113,7 +113,7 @@ function paintTokens(queries: Text, keys: Text, values: Float32Array, colouring:
     const rgb = hidden ? null : cellColour(colouring, value);
     token.style.background = rgb ? css(rgb) : "none";
     token.style.color = rgb ? ink(rgb) : "inherit";
-    token.title = hidden ? "hidden: the place of the sink" : isCode(value) ? plain(value) : plain(value);
+    token.title = hidden ? "hidden: the place of the sink" : plain(value);
   });
   queries.buttons.forEach((token, i) => token.setAttribute("aria-pressed", String(i === at)));
 }
