@@ -40,6 +40,7 @@ export class Matrix {
   private readonly asked = new Set<string>();
   private readonly pointers = new Map<number, { x: number; y: number }>();
   private frame = 0;
+  private fitted = 0;
   private readonly app: App;
   readonly picture: Picture;
 
@@ -110,7 +111,9 @@ export class Matrix {
       this.canvas.style.width = `${width}px`;
       this.canvas.style.height = `${height}px`;
     }
-    if (!this.camera.pixels) this.camera.pixels = fitting(extent);
+    // A picture that shows all keeps showing all when its room changes.
+    if (!this.camera.pixels || this.camera.pixels === this.fitted) this.camera.pixels = fitting(extent);
+    this.fitted = fitting(extent);
     this.camera = held(this.camera, extent);
     this.collect(extent);
     const context = this.canvas.getContext("2d")!;
