@@ -32,8 +32,8 @@ def script() -> str:
     file = resources.files(__package__) / "static" / "regard.js"
     if not file.is_file():
         raise RegardError(
-            "This version of regard has no page: its script, viewer/static/regard.js, is not there. Take a picture: "
-            "`.figure()`, or `.save` with a name that ends in .png, .svg or .pdf (on the command line --out)."
+            "The page's script, viewer/static/regard.js, is missing from this installation. Reinstall regard; in a "
+            "source tree, build it in web/. Pictures for paper (`.figure()`) work without it."
         )
     return file.read_text("utf-8")
 
