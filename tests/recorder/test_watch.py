@@ -121,6 +121,28 @@ def test_layers_can_be_chosen() -> None:
     assert "1 not asked for" in repr(recording)
 
 
+def test_a_call_that_cannot_be_recorded_runs_and_counts() -> None:
+    """Shapes that PyTorch alone broadcasts leave the model as it is, and are named in the coverage."""
+    model = Plain()
+    q = torch.randn(2, 2, 2, 5, 8)
+    expected = model(q)
+    with pytest.raises(EmptyRecordingError, match="differ in rank"), watch(model) as recording:
+        assert torch.equal(model(q), expected)
+    assert recording.missed.total() == 2
+
+
+def test_compiled_model_is_recorded() -> None:
+    """A compiled model runs uncompiled while it is watched, and compiled again after."""
+    model = Plain()
+    compiled = torch.compile(model, backend="eager")
+    q = torch.randn(1, 2, 60, 8)
+    expected = compiled(q)
+    with watch(compiled) as recording:
+        torch.testing.assert_close(compiled(q), expected)
+    assert len(recording) == 2
+    torch.testing.assert_close(compiled(q), expected)
+
+
 def test_training_step_and_dropout() -> None:
     """Gradients are those of the unwatched step, with the same random numbers of the dropout."""
     model = nn.TransformerEncoderLayer(16, 2, dropout=0.1, batch_first=True).train()
@@ -151,6 +173,7 @@ def test_another_thread_is_recorded() -> None:
 
 def test_nothing_recorded_is_an_error() -> None:
     """A model without attention, and one that computes it itself, say so."""
+
     class HandMadeAttention(nn.Module):
         def forward(self, x: Tensor) -> Tensor:
             return weights_of(x, x) @ x

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import types
-from collections.abc import Callable
 from typing import Any, Protocol
 
 import torch
@@ -15,9 +14,19 @@ from .._attention import attention, explain
 from ..errors import RegardError
 from ..weights import AttentionWeights, from_dense
 
-__all__ = ["DOORS", "Door", "weights_of_output"]
+__all__ = ["DOORS", "Door", "Keeper", "weights_of_output"]
 
-Keep = Callable[[str, AttentionWeights], None]
+
+class Keeper(Protocol):
+    """Who keeps what the doors catch."""
+
+    def keep(self, door: str, weights: AttentionWeights) -> None:
+        """Keep the weights of a call."""
+        ...
+
+    def miss(self, what: str) -> None:
+        """Count a call that cannot be recorded."""
+        ...
 
 
 class Door(Protocol):
@@ -29,7 +38,7 @@ class Door(Protocol):
         """Say why a function is not caught here, None if it is."""
         ...
 
-    def run(self, function: Any, keep: Keep, args: tuple[Any, ...], settings: dict[str, Any]) -> Any:
+    def run(self, function: Any, keeper: Keeper, args: tuple[Any, ...], settings: dict[str, Any]) -> Any:
         """Run the call, hand its weights over, return what it returns."""
         ...
 
@@ -43,13 +52,13 @@ class ScaledDotProduct:
         """Say why a function is not caught here."""
         return None if function is F.scaled_dot_product_attention else "another function"
 
-    def run(self, function: Any, keep: Keep, args: tuple[Any, ...], settings: dict[str, Any]) -> Any:
+    def run(self, function: Any, keeper: Keeper, args: tuple[Any, ...], settings: dict[str, Any]) -> Any:
         """Run the call."""
-        return _scaled_dot_product(keep, *args, **settings)
+        return _scaled_dot_product(keeper, *args, **settings)
 
 
 def _scaled_dot_product(
-    keep: Keep,
+    keeper: Keeper,
     query: Tensor,
     key: Tensor,
     value: Tensor,
@@ -66,19 +75,21 @@ def _scaled_dot_product(
         call["mask"] = masks.recognise(attn_mask)
     elif attn_mask is not None:
         call["bias"] = attn_mask if attn_mask.dtype in (query.dtype, torch.float32) else attn_mask.to(query.dtype)
-    lead = query.shape[:-2]
-    shapes = [t if t.ndim <= 4 else t.flatten(0, -4) for t in (query, key, value)]
-    if not dropout_p and query.ndim <= 4 and explain(*shapes, **call, need_weights=True).chosen == "native":
-        output, weights = attention(query, key, value, **call, need_weights=True)
-        keep(ScaledDotProduct.name, weights)
-        return output
+    reason = None
+    try:
+        if not dropout_p and explain(query, key, value, **call, need_weights=True).chosen == "native":
+            result: tuple[Tensor, AttentionWeights] = attention(query, key, value, **call, need_weights=True)
+            keeper.keep(ScaledDotProduct.name, result[1])
+            return result[0]
+        with torch.no_grad():
+            keeper.keep(ScaledDotProduct.name, attention(query, key, value, **call, need_weights=True)[1])
+    except RegardError as error:  # shapes that PyTorch broadcasts: the model runs on, the call counts as missed
+        reason = f"{ScaledDotProduct.name}: {error}"
     output = F.scaled_dot_product_attention(
         query, key, value, attn_mask, dropout_p, is_causal, scale=scale, enable_gqa=enable_gqa
     )
-    if query.ndim > 4 and attn_mask is not None:
-        raise RegardError(f"a call with {len(lead)} leading dimensions and a mask")
-    with torch.no_grad():
-        keep(ScaledDotProduct.name, attention(*shapes, **call, need_weights=True)[1])
+    if reason is not None:
+        keeper.miss(reason)
     return output
 
 
@@ -91,11 +102,11 @@ class MultiHead:
         """Say why a function is not caught here."""
         return None if function is F.multi_head_attention_forward else "another function"
 
-    def run(self, function: Any, keep: Keep, args: tuple[Any, ...], settings: dict[str, Any]) -> Any:
+    def run(self, function: Any, keeper: Keeper, args: tuple[Any, ...], settings: dict[str, Any]) -> Any:
         """Run PyTorch's own function with another attention inside; the original stays as it is."""
 
         def inner(*given: Any, **options: Any) -> Tensor:
-            return _scaled_dot_product(keep, *given, **options)
+            return _scaled_dot_product(keeper, *given, **options)
 
         names = {**F.__dict__, "scaled_dot_product_attention": inner, "has_torch_function": lambda tensors: False}
         copied = types.FunctionType(function.__code__, names, function.__name__, function.__defaults__)
@@ -106,7 +117,7 @@ class MultiHead:
         output, weights = copied(**{**call, "average_attn_weights": False})
         if weights is None:
             return output, None
-        keep(self.name, from_dense(weights.detach()))
+        keeper.keep(self.name, from_dense(weights.detach()))
         return output, weights.mean(-3) if average else weights
 
 
@@ -119,11 +130,11 @@ class Own:
         """Say why a function is not caught here."""
         return None if function is attention else "another function"
 
-    def run(self, function: Any, keep: Keep, args: tuple[Any, ...], settings: dict[str, Any]) -> Any:
+    def run(self, function: Any, keeper: Keeper, args: tuple[Any, ...], settings: dict[str, Any]) -> Any:
         """Run the call with its weights, which changes no bit of the output."""
         wanted = settings.pop("need_weights", False)
         output, weights = attention(*args, **settings, need_weights=True)
-        keep(self.name, weights)
+        keeper.keep(self.name, weights)
         return (output, weights) if wanted else output
 
 

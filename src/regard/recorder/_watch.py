@@ -44,9 +44,9 @@ def watch(model: nn.Module, layers: Sequence[int | str] | None = None, keep: Kee
     caught, and modules that return `(output, weights)`. Without dropout the first two run on the native kernel where
     it serves them. Compiled code runs uncompiled inside the block.
 
-    >>> from regard.recorder import watch
+    >>> import regard
     >>> layer = nn.TransformerEncoderLayer(16, 2, batch_first=True).eval()
-    >>> with watch(layer) as recording:
+    >>> with regard.watch(layer) as recording:
     ...     out = layer(torch.randn(1, 5, 16))
     >>> recording
     1 of 1 attention calls recorded (1 layers x 1 passes); 0 took another path
@@ -158,6 +158,12 @@ class Watch:
         with self._lock:
             self._recording.add(frame.name, door, kept)
 
+    def miss(self, what: str) -> None:
+        """Count a call that cannot be recorded."""
+        self._running.frames[-1].seen += 1
+        with self._lock:
+            self._recording.missed[what] += 1
+
     def _wanted(self, name: str) -> bool:
         if self._layers is None:
             return True
@@ -177,5 +183,5 @@ class _Mode(TorchFunctionMode):
     ) -> Any:
         for door in DOORS:
             if door.why_not(func) is None:
-                return door.run(func, self.owner.keep, args, dict(kwargs or {}))
+                return door.run(func, self.owner, args, dict(kwargs or {}))
         return func(*args, **(kwargs or {}))

@@ -160,6 +160,6 @@ def _shape_of(summary: Summary) -> tuple[int, int, int, int]:
 
 def _refuse(what: str) -> NoReturn:
     raise ArgumentError(
-        f"This recording kept summaries, not {what}. Record again with keep=\"exact\", which keeps query and key, "
-        'or ask for entropy(), received(), peak(), lse or pooled(weights.summary.cell).'
+        f'This recording kept summaries, not {what}. Record again with keep="exact", which keeps query and key, '
+        "or ask for entropy(), received(), peak(), lse or pooled(weights.summary.cell)."
     )
