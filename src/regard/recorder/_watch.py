@@ -11,7 +11,6 @@ from typing import Any, Literal, get_args
 
 import torch
 from torch import nn
-from torch.nn.modules import module as modules
 from torch.overrides import TorchFunctionMode
 
 from ..errors import ArgumentError, nearest
@@ -93,10 +92,11 @@ class Watch:
         if "torch._dynamo" in sys.modules:  # without it nothing is compiled
             self._stance = torch.compiler.set_stance("force_eager")
         self._stance.__enter__()
-        self._hooks = [
-            modules.register_module_forward_pre_hook(self._begin),
-            modules.register_module_forward_hook(self._end, always_call=True),
-        ]
+        for module in self._model.modules():
+            self._hooks += [
+                module.register_forward_pre_hook(self._begin),
+                module.register_forward_hook(self._end, always_call=True),
+            ]
         return self._recording
 
     def __exit__(self, kind: type[BaseException] | None, *error: object) -> None:
