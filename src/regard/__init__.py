@@ -5,6 +5,7 @@ from ._attention import Explanation, attention, explain
 from .backends import reference, use_backend
 from .layers import MultiHeadAttention, Transformer
 from .linear import linear_attention
+from .recorder import Recording, watch
 from .viewer import view
 from .weights import AttentionWeights
 
@@ -12,6 +13,7 @@ __all__ = [
     "AttentionWeights",
     "Explanation",
     "MultiHeadAttention",
+    "Recording",
     "Transformer",
     "attention",
     "biases",
@@ -24,6 +26,7 @@ __all__ = [
     "reference",
     "use_backend",
     "view",
+    "watch",
 ]
 
 __version__ = "0.1.0"

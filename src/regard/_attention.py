@@ -8,6 +8,7 @@ from typing import Any, Literal, overload
 
 import torch
 from torch import Tensor
+from torch.overrides import handle_torch_function, has_torch_function
 
 from ._checks import checked_tensors, joined_mask
 from ._inputs import AttentionInputs
@@ -138,6 +139,13 @@ def attention(
     """
     if unknown:
         raise unknown_argument("attention", unknown, _ARGUMENTS)
+    if has_torch_function((query, key, value)):  # a mode that watches, or a tensor subclass with its own attention
+        watched: Tensor | tuple[Tensor, AttentionWeights] = handle_torch_function(
+            attention, (query, key, value), query, key, value, mask=mask, causal=causal, window=window, bias=bias,
+            scale=scale, softcap=softcap, dropout=dropout, generator=generator, need_weights=need_weights,
+            backend=backend,
+        )  # fmt: skip
+        return watched
     inputs, rank = _prepare(
         query, key, value, mask=mask, causal=causal, window=window, bias=bias, scale=scale, softcap=softcap,
         dropout=dropout, generator=generator, need_weights=need_weights,

@@ -67,12 +67,12 @@ def _draw(seen: Attention, folder: Path) -> list[str]:
     sharpest = int(alike[last].entropy().mean(-1)[0].argmin())
     one = static.heatmap(
         alike[last], seen.tokens, key_tokens=keys, labels=labels, key_labels=None if seen.source else labels,
-        head=sharpest, title=f"{last}, head {sharpest} (the one with the least entropy)",
+        head=sharpest, title=f"{last.split('layers.')[-1]}, head {sharpest}",
     )  # fmt: skip
     pages = []
     for name, figure, text in (
         ("heads", grid, "Every layer and head, one colour range"),
-        ("head", one, "One head: queries down, keys across"),
+        ("head", one, "The head of the last layer with the least entropy: queries down, keys across"),
     ):
         figure.savefig(folder / f"{name}.png", dpi=150)
         pages.append(f'<p>{_text(text)}:</p><img src="{name}.png" alt="{_text(text)}">')

@@ -4,14 +4,18 @@ from ._dense import from_dense
 from ._matrix import AttentionWeights, DistanceProfile, Peak, Top
 from ._sinks import with_sinks
 from ._source import WeightSource, pair_products
+from ._stored import StoredWeights, Summary, summarise
 
 __all__ = [
     "AttentionWeights",
     "DistanceProfile",
     "Peak",
+    "StoredWeights",
+    "Summary",
     "Top",
     "WeightSource",
     "from_dense",
     "pair_products",
+    "summarise",
     "with_sinks",
 ]

@@ -1,0 +1,187 @@
+"""`watch`: record the attention of a model for as long as a block lasts."""
+
+from __future__ import annotations
+
+import fnmatch
+import sys
+import threading
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any, Literal, get_args
+
+import torch
+from torch import nn
+from torch.overrides import TorchFunctionMode
+
+from ..errors import ArgumentError, nearest
+from ..weights import AttentionWeights, StoredWeights, summarise
+from ._doors import DOORS, weights_of_output
+from ._recording import EmptyRecordingError, Recording, layer_of
+
+__all__ = ["Watch", "watch"]
+
+Keep = Literal["summary", "exact"]
+
+
+def watch(model: nn.Module, layers: Sequence[int | str] | None = None, keep: Keep = "summary") -> Watch:
+    """Record the attention of a model inside a `with` block; its outputs stay what they are, to rounding.
+
+    Args:
+        model: any module. Only what runs inside its forward pass is recorded, in whichever thread it runs.
+        layers: numbers of layers, or names or patterns (`"encoder.*"`) of modules; all unless given.
+        keep: "summary" keeps a map, entropy, attention received, peak and lse, O(n) memory; "exact" also query and
+            key, so that every entry can be computed later.
+
+    Returns:
+        A context manager that gives the `Recording`.
+
+    Raises:
+        ArgumentError: a keep that does not exist.
+        EmptyRecordingError: at the end of the block, if no call was recorded.
+
+    Calls of `F.scaled_dot_product_attention`, of `F.multi_head_attention_forward` and of `regard.attention` are
+    caught, and modules that return `(output, weights)`. Without dropout the first two run on the native kernel where
+    it serves them. Compiled code runs uncompiled inside the block.
+
+    >>> import regard
+    >>> layer = nn.TransformerEncoderLayer(16, 2, batch_first=True).eval()
+    >>> with regard.watch(layer) as recording:
+    ...     out = layer(torch.randn(1, 5, 16))
+    >>> recording
+    1 of 1 attention calls recorded (1 layers x 1 passes); 0 took another path
+    """
+    if keep not in get_args(Keep):
+        raise ArgumentError(f"keep is {keep!r}; it is 'summary' or 'exact'.{nearest(str(keep), get_args(Keep))}")
+    return Watch(model, layers, keep)
+
+
+class _Frame:
+    """One module of the watched model that is running."""
+
+    def __init__(self, name: str, module: nn.Module) -> None:
+        self.name = name
+        self.module = module
+        self.seen = 0
+
+
+class _Running(threading.local):
+    """What runs in a thread."""
+
+    def __init__(self) -> None:
+        self.frames: list[_Frame] = []
+        self.mode: Any = None
+
+
+class Watch:
+    """Sees every module of one model begin and end, and every function that runs in between."""
+
+    def __init__(self, model: nn.Module, layers: Sequence[int | str] | None, keep: Keep) -> None:
+        self._names = {
+            id(module): name.replace("_orig_mod.", "") or type(module).__name__
+            for name, module in model.named_modules()
+        }
+        self._model, self._layers, self._keep = model, layers, keep
+        self._running = _Running()
+        self._lock = threading.Lock()
+        self._recording = Recording()
+        self._hooks: list[Any] = []
+        self._stance: AbstractContextManager[Any] = nullcontext()
+
+    def __enter__(self) -> Recording:
+        """Begin."""
+        if "torch._dynamo" in sys.modules:  # without it nothing is compiled
+            self._stance = torch.compiler.set_stance("force_eager")
+        self._stance.__enter__()
+        for module in self._model.modules():
+            self._hooks += [
+                module.register_forward_pre_hook(self._begin),
+                module.register_forward_hook(self._end, always_call=True),
+            ]
+        return self._recording
+
+    def __exit__(self, kind: type[BaseException] | None, *error: object) -> None:
+        """End; an empty recording is an error, unless one is under way."""
+        while self._hooks:
+            self._hooks.pop().remove()
+        self._stance.__exit__(None, None, None)
+        if kind is None and not self._recording.calls and not self._recording.left_out:
+            looked = ", ".join(door.name for door in DOORS)
+            missed = "; ".join(self._recording.missed) or "no module of it ran an attention that is known"
+            raise EmptyRecordingError(
+                f"Nothing of {type(self._model).__name__} was recorded. Looked for: {looked}, and modules that return "
+                f"(output, 4-D weights). Found: {missed}. Run the model inside the block; a model that computes "
+                "attention itself shows its weights with output_attentions=True."
+            )
+
+    def _begin(self, module: nn.Module, args: Any) -> None:
+        name = self._names.get(id(module))
+        if name is None:
+            return
+        running = self._running
+        if not running.frames:
+            running.mode = _Mode(self)
+            running.mode.__enter__()
+        running.frames.append(_Frame(name, module))
+
+    def _end(self, module: nn.Module, args: Any, output: Any) -> None:
+        running = self._running
+        if not running.frames or running.frames[-1].module is not module:
+            return
+        frame = running.frames[-1]
+        if not frame.seen:
+            self._look_at(frame, output)
+        running.frames.pop()
+        if running.frames:
+            running.frames[-1].seen += frame.seen
+        else:
+            running.mode.__exit__(None, None, None)
+
+    def _look_at(self, frame: _Frame, output: Any) -> None:
+        weights = weights_of_output(output)
+        if weights is not None:
+            self.keep("weights that a module returned", weights)
+        elif "attention" in type(frame.module).__name__.lower() and output is not None:
+            frame.seen = 1
+            with self._lock:
+                self._recording.missed[f"{frame.name} ({type(frame.module).__name__})"] += 1
+
+    def keep(self, door: str, weights: AttentionWeights) -> None:
+        """Keep what was asked for of the call that the running module made."""
+        frame = self._running.frames[-1]
+        frame.seen += 1
+        if not self._wanted(frame.name):
+            with self._lock:
+                self._recording.left_out += 1
+            return
+        with torch.no_grad():
+            kept = weights.detach() if self._keep == "exact" else StoredWeights(summarise(weights), weights.ndim)
+        with self._lock:
+            self._recording.add(frame.name, door, kept)
+
+    def miss(self, what: str) -> None:
+        """Count a call that cannot be recorded."""
+        self._running.frames[-1].seen += 1
+        with self._lock:
+            self._recording.missed[what] += 1
+
+    def _wanted(self, name: str) -> bool:
+        if self._layers is None:
+            return True
+        number = layer_of(name)
+        return any(
+            number == layer if isinstance(layer, int) else fnmatch.fnmatchcase(name, layer) for layer in self._layers
+        )
+
+
+class _Mode(TorchFunctionMode):
+    def __init__(self, owner: Watch) -> None:
+        super().__init__()
+        self.owner = owner
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        for door in DOORS:
+            if door.why_not(func) is None:
+                return door.run(func, self.owner, args, dict(kwargs or {}))
+        return func(*args, **(kwargs or {}))

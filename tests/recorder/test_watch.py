@@ -1,0 +1,208 @@
+"""`watch` on models of PyTorch, of transformers and our own: every call, its weights, and the output."""
+
+import threading
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+import regard
+from regard.errors import ArgumentError
+from regard.recorder import EmptyRecordingError, watch
+
+
+class Plain(nn.Module):
+    """Two calls of SDPA."""
+
+    def forward(self, q: Tensor) -> Tensor:
+        """Attend twice."""
+        once = F.scaled_dot_product_attention(q, q, q, is_causal=True)
+        return F.scaled_dot_product_attention(once, q, q)
+
+
+class Own(nn.Module):
+    """A call of `regard.attention` that may ask for weights."""
+
+    def forward(self, q: Tensor, need_weights: bool) -> object:
+        """Attend."""
+        return regard.attention(q, q, q, causal=True, need_weights=need_weights)
+
+
+def weights_of(q: Tensor, k: Tensor, causal: bool = False) -> Tensor:
+    """Weights by hand."""
+    scores = q @ k.transpose(-2, -1) / q.shape[-1] ** 0.5
+    if causal:
+        scores = scores.masked_fill(~torch.ones_like(scores, dtype=torch.bool).tril(), -torch.inf)
+    return scores.softmax(-1)
+
+
+def test_sdpa_is_recorded_and_unchanged() -> None:
+    """Both calls are there, equal to weights by hand, and the output is that of the unwatched model."""
+    q = torch.randn(2, 3, 70, 8)
+    model = Plain()
+    expected = model(q)
+    with watch(model, keep="exact") as recording:
+        torch.testing.assert_close(model(q), expected)
+    assert list(recording) == ["Plain", "Plain#1"]
+    torch.testing.assert_close(recording["Plain"].dense(), weights_of(q, q, causal=True))
+    once = F.scaled_dot_product_attention(q, q, q, is_causal=True)
+    torch.testing.assert_close(recording[1].dense(), weights_of(once, q))
+
+
+def test_summaries_are_those_of_the_exact_weights() -> None:
+    """What is kept of a call answers as the call does; what is not kept says how to keep it."""
+    q = torch.randn(2, 3, 130, 8)
+    model = Plain()
+    with watch(model) as recording, watch(model, keep="exact") as exact:
+        model(q)
+    kept, whole = recording[0], exact[0]
+    assert kept.shape == whole.shape
+    torch.testing.assert_close(kept.entropy(), whole.entropy())
+    torch.testing.assert_close(kept.received(corrected=True), whole.received(corrected=True))
+    torch.testing.assert_close(kept.peak().values, whole.peak().values)
+    cell = kept.summary.cell  # type: ignore[attr-defined]
+    torch.testing.assert_close(kept.pooled(cell), whole.pooled(cell))
+    torch.testing.assert_close(kept.head(1, 2).entropy(), whole.head(1, 2).entropy())
+    for asks in (lambda: kept[0, 0, 0], kept.dense, lambda: kept.pooled(cell + 1), lambda: kept.share(0)):
+        with pytest.raises(ArgumentError, match='keep="exact"'):
+            asks()
+
+
+@pytest.mark.parametrize("need_weights", [False, True])
+def test_own_attention_keeps_its_bits(need_weights: bool) -> None:
+    """`regard.attention` returns the same bits watched, and weights only where they were asked for."""
+    q = torch.randn(1, 2, 40, 8)
+    model = Own()
+    expected = model(q, need_weights)
+    with watch(model, keep="exact") as recording:
+        found = model(q, need_weights)
+    assert isinstance(found, tuple) == need_weights
+    assert torch.equal(found[0] if need_weights else found, expected[0] if need_weights else expected)
+    torch.testing.assert_close(recording[0].dense(), weights_of(q, q, causal=True))
+
+
+@pytest.mark.parametrize("average", [True, False])
+@pytest.mark.parametrize("need_weights", [True, False])
+def test_multi_head_attention(need_weights: bool, average: bool) -> None:
+    """`nn.MultiheadAttention` returns what it does unwatched, and each head is recorded."""
+    model = nn.MultiheadAttention(16, 4, batch_first=True).eval()
+    x = torch.randn(2, 9, 16)
+    expected = model(x, x, x, need_weights=need_weights, average_attn_weights=average)
+    with watch(model, keep="exact") as recording:
+        found = model(x, x, x, need_weights=need_weights, average_attn_weights=average)
+    torch.testing.assert_close(found, expected)
+    assert recording[0].shape == (2, 4, 9, 9)
+    reference = model(x, x, x, need_weights=True, average_attn_weights=False)[1]
+    torch.testing.assert_close(recording[0].dense(), reference)
+
+
+def test_whole_transformer_of_torch_in_eval() -> None:
+    """The fast path of an encoder in eval hides nothing: 2 + 2 x 2 calls."""
+    model = nn.Transformer(16, 2, 2, 2, 32, batch_first=True).eval()
+    source, target = torch.randn(1, 7, 16), torch.randn(1, 5, 16)
+    with torch.no_grad():
+        expected = model(source, target)
+        with watch(model) as recording:
+            torch.testing.assert_close(model(source, target), expected)
+            model(source, target)
+    assert repr(recording) == "12 of 12 attention calls recorded (6 layers x 2 passes); 0 took another path"
+    assert recording["decoder.layers.1.multihead_attn"].shape == (1, 2, 5, 7)
+    assert len(recording.layer(1)) == 6
+
+
+def test_layers_can_be_chosen() -> None:
+    """Numbers and patterns choose; the rest is counted as not asked for."""
+    model = nn.TransformerEncoder(nn.TransformerEncoderLayer(16, 2, batch_first=True), 3, enable_nested_tensor=False)
+    with watch(model.eval(), layers=[0, "layers.2.*"]) as recording:
+        model(torch.randn(1, 4, 16))
+    assert [call.layer for call in recording.calls] == [0, 2]
+    assert "2 of 3" in repr(recording)
+    assert "1 not asked for" in repr(recording)
+
+
+def test_a_call_that_cannot_be_recorded_runs_and_counts() -> None:
+    """Shapes that PyTorch alone broadcasts leave the model as it is, and are named in the coverage."""
+    model = Plain()
+    q = torch.randn(2, 2, 2, 5, 8)
+    expected = model(q)
+    with pytest.raises(EmptyRecordingError, match="differ in rank"), watch(model) as recording:
+        assert torch.equal(model(q), expected)
+    assert recording.missed.total() == 2
+
+
+def test_compiled_model_is_recorded() -> None:
+    """A compiled model runs uncompiled while it is watched, and compiled again after."""
+    model = Plain()
+    compiled = torch.compile(model, backend="eager")
+    q = torch.randn(1, 2, 60, 8)
+    expected = compiled(q)
+    with watch(compiled) as recording:
+        torch.testing.assert_close(compiled(q), expected)
+    assert len(recording) == 2
+    torch.testing.assert_close(compiled(q), expected)
+
+
+def test_training_step_and_dropout() -> None:
+    """Gradients are those of the unwatched step, with the same random numbers of the dropout."""
+    model = nn.TransformerEncoderLayer(16, 2, dropout=0.1, batch_first=True).train()
+    x = torch.randn(2, 6, 16)
+    found = []
+    for watched in (False, True):
+        torch.manual_seed(3)
+        model.zero_grad()
+        if watched:
+            with watch(model) as recording:
+                model(x).square().sum().backward()
+            assert not recording[0].requires_grad
+        else:
+            model(x).square().sum().backward()
+        found.append([p.grad.clone() for p in model.parameters() if p.grad is not None])
+    torch.testing.assert_close(found[0], found[1])
+
+
+def test_another_thread_is_recorded() -> None:
+    """A model that runs in a thread of its own is recorded like any."""
+    model = Plain()
+    with watch(model) as recording:
+        thread = threading.Thread(target=model, args=(torch.randn(1, 2, 20, 8),))
+        thread.start()
+        thread.join()
+    assert len(recording) == 2
+
+
+def test_nothing_recorded_is_an_error() -> None:
+    """A model without attention, and one that computes it itself, say so."""
+
+    class HandMadeAttention(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return weights_of(x, x) @ x
+
+    for model, found in ((nn.Linear(4, 4), "no module of it"), (HandMadeAttention(), "HandMadeAttention")):
+        with pytest.raises(EmptyRecordingError, match=found), watch(model):
+            model(torch.randn(1, 4, 4))
+    with pytest.raises(ArgumentError, match="summary"):
+        watch(nn.Linear(1, 1), keep="everything")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("implementation", ["eager", "sdpa"])
+def test_bert_of_transformers(implementation: str) -> None:
+    """A BERT with padding: all calls, equal to its own eager attentions."""
+    transformers = pytest.importorskip("transformers")
+    config = transformers.BertConfig(
+        vocab_size=50, hidden_size=16, num_hidden_layers=2, num_attention_heads=2, intermediate_size=32
+    )
+    torch.manual_seed(0)
+    model = transformers.BertModel(config).eval()
+    tokens, mask = torch.randint(50, (2, 8)), torch.ones(2, 8).long()
+    mask[1, 5:] = 0
+    model.set_attn_implementation("eager")
+    with torch.no_grad():
+        expected = model(tokens, attention_mask=mask, output_attentions=True)
+        model.set_attn_implementation(implementation)
+        with watch(model, keep="exact") as recording:
+            found = model(tokens, attention_mask=mask)
+    torch.testing.assert_close(found.last_hidden_state, expected.last_hidden_state)
+    assert repr(recording) == "2 of 2 attention calls recorded (2 layers x 1 passes); 0 took another path"
+    for weights, reference in zip(recording.values(), expected.attentions, strict=True):
+        torch.testing.assert_close(weights.dense(), reference)
