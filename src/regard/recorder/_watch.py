@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fnmatch
+import os
 import sys
 import threading
 from collections.abc import Sequence
@@ -17,13 +18,19 @@ from ..errors import ArgumentError, nearest
 from ..weights import AttentionWeights, StoredWeights, summarise
 from ._doors import DOORS, weights_of_output
 from ._recording import EmptyRecordingError, Recording, layer_of
+from ._writer import FolderWriter
 
 __all__ = ["Watch", "watch"]
 
 Keep = Literal["summary", "exact"]
 
 
-def watch(model: nn.Module, layers: Sequence[int | str] | None = None, keep: Keep = "summary") -> Watch:
+def watch(
+    model: nn.Module,
+    layers: Sequence[int | str] | None = None,
+    keep: Keep = "summary",
+    folder: str | os.PathLike[str] | None = None,
+) -> Watch:
     """Record the attention of a model inside a `with` block; its outputs stay what they are, to rounding.
 
     Args:
@@ -31,13 +38,17 @@ def watch(model: nn.Module, layers: Sequence[int | str] | None = None, keep: Kee
         layers: numbers of layers, or names or patterns (`"encoder.*"`) of modules; all unless given.
         keep: "summary" keeps a map, entropy, attention received, peak and lse, O(n) memory; "exact" also query and
             key, so that every entry can be computed later.
+        folder: a new folder, to which each call is also written as it comes; `regard.load` reads it. If the run dies,
+            the calls that it had finished are there. A disk that is full does not stop the model: the error comes at
+            the end of the block.
 
     Returns:
         A context manager that gives the `Recording`.
 
     Raises:
-        ArgumentError: a keep that does not exist.
+        ArgumentError: a keep that does not exist, a folder that does.
         EmptyRecordingError: at the end of the block, if no call was recorded.
+        RecordingFileError: at the end of the block, if `folder` could not be written.
 
     Calls of `F.scaled_dot_product_attention`, of `F.multi_head_attention_forward` and of `regard.attention` are
     caught, and modules that return `(output, weights)`. Without dropout the first two run on the native kernel where
@@ -52,7 +63,7 @@ def watch(model: nn.Module, layers: Sequence[int | str] | None = None, keep: Kee
     """
     if keep not in get_args(Keep):
         raise ArgumentError(f"keep is {keep!r}; it is 'summary' or 'exact'.{nearest(str(keep), get_args(Keep))}")
-    return Watch(model, layers, keep)
+    return Watch(model, layers, keep, folder)
 
 
 class _Frame:
@@ -75,7 +86,13 @@ class _Running(threading.local):
 class Watch:
     """Sees every module of one model begin and end, and every function that runs in between."""
 
-    def __init__(self, model: nn.Module, layers: Sequence[int | str] | None, keep: Keep) -> None:
+    def __init__(
+        self,
+        model: nn.Module,
+        layers: Sequence[int | str] | None,
+        keep: Keep,
+        folder: str | os.PathLike[str] | None = None,
+    ) -> None:
         self._names = {
             id(module): name.replace("_orig_mod.", "") or type(module).__name__
             for name, module in model.named_modules()
@@ -84,11 +101,15 @@ class Watch:
         self._running = _Running()
         self._lock = threading.Lock()
         self._recording = Recording()
+        self._folder = folder
+        self._writer: FolderWriter | None = None
         self._hooks: list[Any] = []
         self._stance: AbstractContextManager[Any] = nullcontext()
 
     def __enter__(self) -> Recording:
         """Begin."""
+        if self._folder is not None:
+            self._writer = FolderWriter(self._folder)
         if "torch._dynamo" in sys.modules:  # without it nothing is compiled
             self._stance = torch.compiler.set_stance("force_eager")
         self._stance.__enter__()
@@ -112,6 +133,8 @@ class Watch:
                 f"(output, 4-D weights). Found: {missed}. Run the model inside the block; a model that computes "
                 "attention itself shows its weights with output_attentions=True."
             )
+        if self._writer is not None and (kind is None or self._writer.failure is None):
+            self._writer.close(self._recording, ended=kind is None)
 
     def _begin(self, module: nn.Module, args: Any) -> None:
         name = self._names.get(id(module))
@@ -157,6 +180,8 @@ class Watch:
             kept = weights.detach() if self._keep == "exact" else StoredWeights(summarise(weights), weights.ndim)
         with self._lock:
             self._recording.add(frame.name, door, kept)
+            if self._writer is not None:
+                self._writer.write(self._recording.calls[-1], self._recording)
 
     def miss(self, what: str) -> None:
         """Count a call that cannot be recorded."""

@@ -77,7 +77,7 @@ class StoredWeights(AttentionWeights):
             _refuse(f"a map of other cells than the kept one (mass, {kept} tokens a side, everything)")
         return self._trim(self.summary.map)
 
-    def head(self, *index: int) -> AttentionWeights:
+    def head(self, *index: int) -> StoredWeights:
         """Return the kept summaries of one head, shape `(L, S)`."""
         if len(index) != self.ndim - 2:
             raise ArgumentError(f"head() was given {len(index)} integers; weights of shape {self.shape} need "
@@ -97,7 +97,7 @@ class StoredWeights(AttentionWeights):
         """Return these weights: no gradient flows through them."""
         return self
 
-    def to(self, device: torch.device | str) -> AttentionWeights:
+    def to(self, device: torch.device | str) -> StoredWeights:
         """Return the summaries on another device."""
         s = self.summary
         moved = (t.to(device) for t in (s.map, s.entropy, s.received, *s.peak, s.lse, s.counts))

@@ -1,0 +1,138 @@
+"""`load`: a recording from disk. What it says is checked first, what it holds is read when it is asked for."""
+
+from __future__ import annotations
+
+import os
+import threading
+import weakref
+from collections import OrderedDict
+
+from torch import Tensor
+
+from ..errors import RecordingFileError
+from ..weights import AttentionWeights, RestoredWeights, StoredWeights, WeightSource
+from ._archive import Archive, open_archive
+from ._arrays import CallReader
+from ._document import read_call, read_root
+from ._recording import RecordedCall, Recording
+
+__all__ = ["load"]
+
+# Exact calls whose query and key are remembered.
+_RECENT = 4
+
+
+def load(path: str | os.PathLike[str]) -> Recording:
+    """Open a recording that `recording.save(path)` or `regard.watch(..., folder=path)` wrote.
+
+    Args:
+        path: the `.regard` file or the folder. Neither is trusted: nothing in it is run, sizes are checked before
+            memory is taken, and what is damaged is an error.
+
+    Returns:
+        A `Recording` like the one that was saved. The weights of a call are read when they are asked for: summaries
+        as they were recorded, and with keep="exact" every entry, computed from the query and key on disk. Where a
+        part is missing the numbers are NaN (-2 in integers), with a `NotRecordedWarning`. A run that died gives the
+        calls that it had finished; the recording then says so.
+
+    Raises:
+        RecordingFileError: the path holds no recording, a damaged one, or one of a later version.
+
+    Opening reads one small document a call. Needs no package beyond the base install.
+
+    >>> import regard, tempfile, torch
+    >>> layer = torch.nn.TransformerEncoderLayer(16, 2, batch_first=True).eval()
+    >>> with regard.watch(layer) as recording:
+    ...     out = layer(torch.randn(1, 5, 16))
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     recording.save(f"{folder}/run.regard")
+    ...     again = regard.load(f"{folder}/run.regard")
+    ...     bool(torch.equal(again[0].entropy(), recording[0].entropy()))
+    True
+    """
+    return LoadedRecording(open_archive(path))
+
+
+class LoadedRecording(Recording):
+    """A recording whose calls lie on disk."""
+
+    def __init__(self, archive: Archive) -> None:
+        super().__init__()
+        root = read_root(archive)
+        self.missed.update(root.missed)
+        self.left_out = root.left_out
+        self.ended = root.ended
+        """Whether the run came to its end."""
+        recent = _Recent()
+        checks = list(root.checks) if root.ended else [None] * archive.calls()
+        for position, check in enumerate(checks):
+            self._append(LoadedCall(CallReader(archive, read_call(archive, position, check)), recent))
+
+    def _append(self, call: RecordedCall) -> None:
+        if call.key in self._keys:
+            raise RecordingFileError(f"Two calls of this recording are named {call.key[:200]!r}: it is damaged.")
+        self.calls.append(call)
+        self._keys[call.key] = call
+        self._numbers[call.module] += 1
+
+    def __repr__(self) -> str:
+        """Say the coverage, and whether the run ended."""
+        return super().__repr__() + ("" if self.ended else "\n   the run did not end; these calls were finished")
+
+
+class LoadedCall(RecordedCall):
+    """A call on disk; its weights are read when they are asked for, and let go when nobody holds them."""
+
+    def __init__(self, reader: CallReader, recent: _Recent) -> None:
+        document = reader.document
+        for name in ("key", "module", "number", "door"):
+            object.__setattr__(self, name, getattr(document, name))
+        object.__setattr__(self, "_reader", reader)
+        object.__setattr__(self, "_recent", recent)
+        object.__setattr__(self, "_held", lambda: None)
+
+    _reader: CallReader
+    _recent: _Recent
+
+    @property
+    def weights(self) -> AttentionWeights:
+        """Of exactly this call, without gradient."""
+        found: AttentionWeights | None = self._held()
+        if found is None:
+            found = self._read()
+            object.__setattr__(self, "_held", weakref.ref(found))
+        return found
+
+    def _held(self) -> AttentionWeights | None:
+        return None
+
+    def _read(self) -> AttentionWeights:
+        reader, recent = self._reader, self._recent
+        document, summary = reader.document, reader.summary()
+        if document.exact is None:
+            return StoredWeights(summary, document.rank)
+        return RestoredWeights(
+            summary,
+            lambda: recent.source(reader, summary.lse),
+            document.rank,
+            sums_to_one=document.sums_to_one,
+            map_cell=int(document.exact.get("kernel_map_cell", 0)),
+        )
+
+
+class _Recent:
+    """Remembers the matrices that were used last, so that browsing through a recording takes bounded memory."""
+
+    def __init__(self) -> None:
+        self._sources: OrderedDict[int, WeightSource] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def source(self, reader: CallReader, lse: Tensor) -> WeightSource:
+        """Return the matrix of a call."""
+        position = reader.document.position
+        with self._lock:
+            found = self._sources.pop(position, None) or reader.source(lse)
+            self._sources[position] = found
+            while len(self._sources) > _RECENT:
+                self._sources.popitem(last=False)
+            return found

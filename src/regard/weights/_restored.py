@@ -1,0 +1,135 @@
+"""Exact weights that lie elsewhere, on disk: their summaries are at hand, the rest is fetched when it is asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from ..errors import ArgumentError
+from ._matrix import AttentionWeights, Kind, Peak
+from ._source import WeightSource
+from ._stored import StoredWeights, Summary
+
+__all__ = ["RestoredWeights"]
+
+
+class RestoredWeights(AttentionWeights):
+    """Weights of a recorded call: summaries as they were recorded, every rectangle computed from query and key.
+
+    Behaves like the weights of the call, without gradient. Query and key are fetched anew whenever they are needed;
+    `restore` may remember them.
+    """
+
+    def __init__(
+        self,
+        summary: Summary,
+        restore: Callable[[], WeightSource],
+        rank: int = 4,
+        *,
+        sums_to_one: bool = True,
+        map_cell: int = 0,
+    ) -> None:
+        self.summary, self._restore, self._map_cell = summary, restore, map_cell
+        self._stored = StoredWeights(summary, rank)
+        self._rank, self._sums_to_one, self._plain = rank, sums_to_one, None
+
+    @property
+    def _source(self) -> WeightSource:  # type: ignore[override]  # an attribute that is computed
+        return self._restore()
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """`(B, H, L, S)`, or without the leading dimensions that the call left out."""
+        return self._stored.shape
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """float64 for float64 inputs, else float32."""
+        return self._stored.dtype
+
+    @property
+    def device(self) -> torch.device:
+        """Where the answers lie."""
+        return self._stored.device
+
+    @property
+    def requires_grad(self) -> bool:
+        """False: what was stored has no gradient."""
+        return False
+
+    @property
+    def map_cell(self) -> int:
+        """Tokens per side of a cell of the map that came with the call; 0 if none did."""
+        return self._map_cell
+
+    @property
+    def lse(self) -> Tensor:
+        """Natural log of each row's sum of exponentials, `(B, H, L)`, as recorded."""
+        return self._trim(self.summary.lse)
+
+    def entropy(self) -> Tensor:
+        """Return the entropy of each row in nats, `(B, H, L)`, as recorded."""
+        return self._stored.entropy()
+
+    def received(self, *, corrected: bool = False) -> Tensor:
+        """Return how much attention each key gets, `(B, H, S)`, as recorded."""
+        return self._stored.received(corrected=corrected)
+
+    def peak(self) -> Peak:
+        """Return the largest weight of each row and its key, `(B, H, L)`, as recorded."""
+        return self._stored.peak()
+
+    def pooled(
+        self,
+        cell: int | tuple[int, int],
+        kind: Kind = "mass",
+        *,
+        rows: slice | None = None,
+        columns: slice | None = None,
+    ) -> Tensor:
+        """Return the recorded map where that is what is asked for, else compute it; arguments as everywhere."""
+        kept = self.summary.cell
+        if kind == "mass" and rows is None and columns is None and cell in (kept, (kept, kept)):
+            return self._trim(self.summary.map)
+        return super().pooled(cell, kind, rows=rows, columns=columns)
+
+    def head(self, *index: int) -> RestoredWeights:
+        """Return the matrix of one head, shape `(L, S)`, still to be fetched."""
+        leading = self.shape[:-2]
+        if len(index) == len(leading) and any(not -n <= i < n for i, n in zip(index, leading, strict=True)):
+            raise IndexError(f"head {index} lies outside of weights of shape {self.shape}.")
+        part = self._stored.head(*index)
+        batch, head = (
+            slice(i % n, i % n + 1)
+            for i, n in zip((*(0,) * (4 - self._rank), *index), self.summary.entropy.shape[:2], strict=True)
+        )
+        return RestoredWeights(
+            part.summary, lambda: self._source.select(batch, head), 2, sums_to_one=self._sums_to_one,
+            map_cell=self._map_cell,
+        )  # fmt: skip
+
+    def detach(self) -> AttentionWeights:
+        """Return these weights: no gradient flows through them."""
+        return self
+
+    def to(self, device: torch.device | str) -> AttentionWeights:
+        """Return the weights on another device; query and key go there when they are needed."""
+        moved = self._stored.to(device)
+        return RestoredWeights(
+            moved.summary, lambda: self._source.moved(device), self._rank, sums_to_one=self._sums_to_one,
+            map_cell=self._map_cell,
+        )  # fmt: skip
+
+    def value_weighted(self, output_weight: Tensor | None = None, *, normalise: bool = False) -> AttentionWeights:
+        """Return the weights times the norm of each key's value; with `output_weight` raises `ArgumentError`."""
+        if output_weight is not None:
+            raise ArgumentError(
+                "A recording keeps the norms of the values, not the values, so output_weight= cannot be used. Ask "
+                "before saving, or call value_weighted() without it."
+            )
+        return super().value_weighted(normalise=normalise)
+
+    def _ready(self, *, differentiable: bool) -> WeightSource:
+        return self._source  # has its lse and no gradient; held by whoever asked, for as long as he does
