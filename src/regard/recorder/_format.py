@@ -89,7 +89,7 @@ def array_document(shape: tuple[int, ...], dtype: str, chunk: tuple[int, ...], n
         "shape": shape,
         "data_type": dtype,
         "chunk_grid": {"name": "regular", "configuration": {"chunk_shape": chunk}},
-        "chunk_key_encoding": {"name": "default", "configuration": {"separator": "/"}},
+        "chunk_key_encoding": {"name": "default", "configuration": {"separator": "."}},
         "fill_value": "NaN" if dtype.startswith("float") else fill_of(dtype),
         "codecs": [{"name": "bytes", **endian}, {"name": "crc32c"}],
         "dimension_names": names,
@@ -133,7 +133,7 @@ def chunk_names(shape: tuple[int, ...], chunk: tuple[int, ...]) -> Iterator[tupl
         place = tuple(
             slice(i * step, min((i + 1) * step, size)) for i, step, size in zip(index, chunk, shape, strict=True)
         )
-        yield "/".join(("c", *map(str, index))), place
+        yield ".".join(("c", *map(str, index))), place
 
 
 def chunks_of(array: NDArray[Any], chunk: tuple[int, ...], dtype: str) -> Iterator[tuple[str, bytes]]:

@@ -1,0 +1,103 @@
+"""Recordings for the tests of disk, and what makes two of them equal."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Tensor
+
+import regard
+from regard import biases, masks
+from regard.recorder import Recording
+from regard.weights import AttentionWeights, StoredWeights, from_dense, summarise, with_sinks
+
+
+def attend(queries: int = 70, keys: int = 70, dtype: torch.dtype = torch.float32, **call: Any) -> AttentionWeights:
+    """Weights of a call with 4 heads over 2 key heads and 2 sequences."""
+    q, k, v = (torch.randn(2, heads, n, 8).to(dtype) for heads, n in ((4, queries), (2, keys), (2, keys)))
+    weights: AttentionWeights = regard.attention(q, k, v, **call, need_weights=True)[1]
+    return weights.detach()
+
+
+def _flat(shape: tuple[int, ...]) -> AttentionWeights:
+    q = torch.randn(shape)
+    weights: AttentionWeights = regard.attention(q, q, q, need_weights=True)[1]
+    return weights
+
+
+EXACT = {
+    "plain": lambda: attend(),
+    "causal": lambda: attend(70, 90, causal=True),
+    "window": lambda: attend(causal=True, window=(9, 0), softcap=3.0, scale=0.7),
+    "padding": lambda: attend(mask=masks.padding([70, 12])),
+    "nothing seen": lambda: attend(mask=masks.padding([70, 0])),
+    "dense mask": lambda: attend(mask=torch.rand(2, 1, 70, 70) > 0.5),
+    "one mask row": lambda: attend(mask=torch.rand(1, 4, 1, 70) > 0.5, causal=True),
+    "alibi": lambda: attend(bias=biases.ALiBi(4), causal=True),
+    "bias": lambda: attend(bias=torch.randn(1, 4, 70, 70)),
+    "float64": lambda: attend(dtype=torch.float64, causal=True),
+    "bfloat16": lambda: attend(dtype=torch.bfloat16, causal=True),
+    "float16": lambda: attend(dtype=torch.float16),
+    "one row": lambda: attend(1, 300),
+    "two dimensions": lambda: _flat((20, 8)),
+    "three dimensions": lambda: _flat((3, 20, 8)),
+    "no sequence": lambda: _flat((0, 2, 20, 8)),
+    "sinks": lambda: with_sinks(attend(causal=True), torch.randn(4)),
+    "dense": lambda: from_dense(torch.rand(2, 3, 17, 19).softmax(-1), torch.ones(17, 19).tril().bool()),
+    "value-weighted": lambda: attend(causal=True).value_weighted(),
+}
+
+
+def recording_of(**weights: AttentionWeights) -> Recording:
+    """A recording of these calls."""
+    recording = Recording()
+    for name, one in weights.items():
+        recording.add(name, "a door", one)
+    return recording
+
+
+def small() -> Recording:
+    """Two calls: summaries, and an exact one with a mask and a bias; one missed and two left out."""
+    exact = attend(9, 11, mask=masks.padding([11, 4]), bias=torch.randn(1, 1, 9, 11))
+    recording = recording_of(summary=StoredWeights(summarise(attend(21, 21))), exact=exact)
+    recording.missed["a module (ItsAttention)"] = 1
+    recording.left_out = 2
+    return recording
+
+
+def answers(weights: AttentionWeights) -> Iterator[tuple[str, Tensor]]:
+    """What can be asked of weights, summaries first."""
+    yield "entropy", weights.entropy()
+    yield "received", weights.received()
+    yield "corrected", weights.received(corrected=True)
+    yield "peak", weights.peak().values
+    yield "places", weights.peak().indices
+    yield "lse", weights.lse
+    yield "map", weights.pooled(cell_of(weights))
+    if not isinstance(weights, StoredWeights):
+        yield "dense", weights.dense()
+        yield "masked", weights.masked()
+        yield "other map", weights.pooled(5)
+        yield "norms", weights.value_weighted().dense()
+
+
+def cell_of(weights: AttentionWeights) -> int:
+    """The cell of the kept map."""
+    kept = getattr(weights, "summary", None)
+    return int((kept or summarise(weights)).cell)
+
+
+def same(found: Recording, expected: Recording) -> bool:
+    """Whether two recordings say and answer the same, to the bit."""
+    if (list(found), repr(found)) != (list(expected), repr(expected)):
+        return False
+    for one, other in zip(found.calls, expected.calls, strict=True):
+        if (one.module, one.number, one.door) != (other.module, other.number, other.door):
+            return False
+        a, b = one.weights, other.weights
+        if (a.shape, a.dtype, isinstance(a, StoredWeights)) != (b.shape, b.dtype, isinstance(b, StoredWeights)):
+            return False
+        pairs = zip(answers(a), answers(b), strict=True)
+        if not all(torch.equal(x.nan_to_num(7.5), y.nan_to_num(7.5)) for (_, x), (_, y) in pairs):
+            return False
+    return True
