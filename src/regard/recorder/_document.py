@@ -136,12 +136,15 @@ def read_call(archive: Archive, position: int, check: int | None) -> CallDocumen
     if type(cell) is not int or cell < 1 or type(kernel_cell) is not int or kernel_cell < 0:
         fields.refuse("has cells of a size that cannot be")
     sizes = Sizes.of_call({letter: letters.whole(letter) for letter in "BHLSGE"}, cell, kernel_cell)
-    groups, heads = sizes.known["G"], sizes.known["H"]
+    groups, heads, batch = (sizes.known[letter] for letter in "GHB")
+    rank = fields.whole("rank", 2, 4)
+    if (rank < 4 and batch != 1) or (rank < 3 and heads != 1):
+        fields.refuse(f"has {rank} dimensions, {batch} sequences and {heads} heads")
     if exact is not None and (heads % groups if groups else heads):
         fields.refuse(f"has {heads} heads over {groups} key heads")
     return CallDocument(
         position, fields.text("key"), fields.text("module"), fields.whole("number"), fields.text("door"),
-        fields.whole("rank", 2, 4), fields.flag("sums_to_one"), _one_of(fields, "dtype", ("float32", "float64")),
+        rank, fields.flag("sums_to_one"), _one_of(fields, "dtype", ("float32", "float64")),
         sizes, summary, exact, {name: _array(one) for name, one in fields.below("arrays").items()},
     )  # fmt: skip
 
