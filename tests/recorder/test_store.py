@@ -1,6 +1,7 @@
 """Recordings on disk: what comes back, what other programs see, and what is left when a run or a disk gives out."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -17,6 +18,7 @@ from torch import nn
 import regard
 from regard.errors import ArgumentError, MissingExtraError, RecordingFileError
 from regard.recorder import NotRecordedWarning, Recording
+from regard.recorder._writer import FolderWriter
 from regard.weights import AttentionWeights, StoredWeights, summarise
 from tests.recorder.recordings import EXACT, answers, attend, cell_of, recording_of, same, small
 
@@ -148,6 +150,25 @@ def test_written_while_the_model_runs(keep: str, tmp_path: Path) -> None:
     assert same(regard.load(folder), recording)
     with pytest.raises(ArgumentError, match="there already"), regard.watch(model, folder=folder):
         model(torch.randn(1, 9, 16))
+
+
+def test_a_call_can_be_written_again(tmp_path: Path) -> None:
+    """What was written of it before is replaced; a run that dies between the two moves leaves the older one."""
+    recording, folder = recording_of(one=attend(5, 5), other=attend(6, 6)), tmp_path / "run"
+    writer = FolderWriter(folder)
+    for call in recording.calls:
+        writer.write(call, recording)
+    longer = recording_of(one=attend(7, 7), other=recording["other"])
+    writer.write(longer.calls[0], longer)
+    assert [weights.shape[-1] for weights in regard.load(folder).values()] == [7, 6]
+    (folder / ".partial/old").mkdir(exist_ok=True)
+    for place in ("000000", "000001"):
+        shutil.move(folder / "calls" / place, folder / ".partial/old" / place)
+        assert [weights.dense().shape[-1] for weights in regard.load(folder).values()] == [7, 6]
+        shutil.move(folder / ".partial/old" / place, folder / "calls" / place)
+    writer.close(longer, ended=True)
+    assert same(regard.load(folder), longer)
+    assert not (folder / ".partial").exists()
 
 
 def test_an_error_in_the_block_leaves_what_was_made(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Protocol
 
 from ..errors import RecordingFileError
+from ._format import PARTIAL
 
 __all__ = ["Archive", "open_archive"]
 
@@ -65,6 +66,7 @@ class _Folder:
     def size(self, name: str) -> int | None:
         """Return how many bytes a file has."""
         place = self._path
+        name = self._where(name)
         try:
             for part in name.split("/")[:-1]:
                 place = place / part
@@ -80,6 +82,14 @@ class _Folder:
         self._check(place, found.st_mode, stat.S_ISREG(found.st_mode))
         return found.st_size
 
+    def _where(self, name: str) -> str:
+        """Return where a piece lies: that of a call which was just being replaced, when the run died, lies aside."""
+        top, _, below = name.partition("/")
+        call = below.partition("/")[0]
+        if top != "calls" or call == below or (self._path / "calls" / call) in self._plain:
+            return name
+        return name if (self._path / "calls" / call).exists() else f"{PARTIAL}/old/{below}"
+
     def _check(self, place: Path, mode: int, fits: bool) -> None:
         if not fits:
             what = "is a link" if stat.S_ISLNK(mode) else "is of the wrong kind"
@@ -89,15 +99,15 @@ class _Folder:
         """Return a file."""
         size = self.size(name)
         try:
-            with (self._path / name).open("rb") as file:
+            with (self._path / self._where(name)).open("rb") as file:
                 return file.read(size)
         except OSError as error:
             raise RecordingFileError(f"{name} of {self.name!r} cannot be read: {error}.") from error
 
     def calls(self) -> int:
         """Return one more than the last position of a complete call."""
-        folder = self._path / "calls"
-        names = os.listdir(folder) if folder.is_dir() else []
+        folders = (self._path / "calls", self._path / PARTIAL / "old")
+        names = [name for folder in folders if folder.is_dir() for name in os.listdir(folder)]
         numbers = [int(name) for name in names if re.fullmatch("[0-9]{6,9}", name)]
         return 1 + max(numbers, default=-1)
 

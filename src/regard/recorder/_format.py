@@ -35,6 +35,7 @@ __all__ = [
     "FORMAT",
     "MISSING",
     "OURS",
+    "PARTIAL",
     "VERSION",
     "array_document",
     "as_stored",
@@ -57,6 +58,11 @@ MISSING = -2
 _CHUNK = 1 << 20
 # How dtypes lie on disk, where not as they are: Zarr has no bfloat16, and a bool could not say "not recorded".
 _STORED = {torch.bfloat16: torch.float32, torch.bool: torch.int8}
+
+
+# What is being written lies here until it is complete; no reader of Zarr takes it for a part. Below `old` is a call
+# that is being replaced, until the new one stands in its place.
+PARTIAL = ".partial"
 
 
 def call_path(position: int) -> str:

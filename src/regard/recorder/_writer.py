@@ -14,15 +14,12 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import ArgumentError, RecordingFileError
 from ._call import Put, write_call
-from ._format import FORMAT, OURS, VERSION, call_path, checksum, group_document
+from ._format import FORMAT, OURS, PARTIAL, VERSION, call_path, checksum, group_document
 
 if TYPE_CHECKING:
     from ._recording import RecordedCall, Recording
 
 __all__ = ["FolderWriter", "save"]
-
-# What is being written lies here until it is complete; no reader of Zarr takes it for a part.
-_PARTIAL = ".partial"
 
 
 class FolderWriter:
@@ -37,25 +34,26 @@ class FolderWriter:
         self.folder = Path(folder)
         self.failure: OSError | None = None
         """Why nothing more is written."""
-        self._sync, self._checks = sync, list[int]()
+        self._sync = sync
+        self._checks: dict[str, int] = {}
         if self.folder.exists() and (not self.folder.is_dir() or any(self.folder.iterdir())):
             raise ArgumentError(f"{str(self.folder)!r} is there already. Give the name of a new folder, or remove it.")
         with _told(self.folder):
             (self.folder / "calls").mkdir(parents=True, exist_ok=True)
-            (self.folder / _PARTIAL).mkdir()
+            (self.folder / PARTIAL).mkdir()
             self._put("calls/zarr.json", group_document())
             self._describe(None, ended=False)
 
     def write(self, call: RecordedCall, recording: Recording) -> None:
-        """Write a call. After the first failure nothing is written; `close` raises it."""
+        """Write a call, in place of what was written of it before. After a failure nothing is; `close` raises it."""
         if self.failure is not None:
             return
-        position = len(self._checks)
-        fresh = self.folder / _PARTIAL / f"{position:06d}"
+        position = list(self._checks).index(call.key) if call.key in self._checks else len(self._checks)
+        fresh = self.folder / PARTIAL / f"{position:06d}"
         try:
             check = write_call(lambda name, data: _write(fresh / name, data, self._sync), call, position)
-            os.replace(fresh, self.folder / call_path(position))
-            self._checks.append(check)
+            self._move(fresh, position)
+            self._checks[call.key] = check
             self._describe(recording, ended=False)
         except OSError as error:
             self.failure = error
@@ -68,13 +66,24 @@ class FolderWriter:
             if self.failure is not None:
                 raise self.failure
             self._describe(recording, ended=ended)
-            shutil.rmtree(self.folder / _PARTIAL, ignore_errors=True)
+            shutil.rmtree(self.folder / PARTIAL, ignore_errors=True)
+
+    def _move(self, fresh: Path, position: int) -> None:
+        place, old = self.folder / call_path(position), self.folder / PARTIAL / "old" / f"{position:06d}"
+        if not place.exists():
+            os.replace(fresh, place)
+            return
+        # Between the two moves a reader finds the old call where it was put.
+        old.parent.mkdir(exist_ok=True)
+        os.replace(place, old)
+        os.replace(fresh, place)
+        shutil.rmtree(old, ignore_errors=True)
 
     def _describe(self, recording: Recording | None, *, ended: bool) -> None:
-        self._put("zarr.json", group_document(_root(recording, self._checks if ended else None)))
+        self._put("zarr.json", group_document(_root(recording, list(self._checks.values()) if ended else None)))
 
     def _put(self, name: str, data: bytes) -> None:
-        fresh = self.folder / _PARTIAL / uuid.uuid4().hex
+        fresh = self.folder / PARTIAL / uuid.uuid4().hex
         _write(fresh, data, self._sync)
         os.replace(fresh, self.folder / name)
 
