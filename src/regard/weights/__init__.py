@@ -6,7 +6,8 @@ from ._parts import Parts, parts_of, source_of
 from ._restored import RestoredWeights
 from ._sinks import with_sinks
 from ._source import WeightSource, pair_products
-from ._stored import StoredWeights, Summary, summarise
+from ._stored import StoredWeights, Summary
+from ._summarise import summarise, summary_cell
 
 __all__ = [
     "AttentionWeights",
@@ -23,5 +24,6 @@ __all__ = [
     "parts_of",
     "source_of",
     "summarise",
+    "summary_cell",
     "with_sinks",
 ]
