@@ -9,7 +9,16 @@ from torch import Tensor
 import regard
 from regard import biases, masks
 from regard.recorder import Recording
-from regard.weights import AttentionWeights, StoredWeights, from_dense, summarise, with_sinks
+from regard.recorder._fields import tensors_of
+from regard.weights import (
+    AttentionWeights,
+    RestoredWeights,
+    StoredWeights,
+    Summary,
+    from_dense,
+    summarise,
+    with_sinks,
+)
 
 
 def attend(queries: int = 70, keys: int = 70, dtype: torch.dtype = torch.float32, **call: Any) -> AttentionWeights:
@@ -66,38 +75,58 @@ def small() -> Recording:
 
 
 def answers(weights: AttentionWeights) -> Iterator[tuple[str, Tensor]]:
-    """What can be asked of weights, summaries first."""
+    """What can be asked of weights; names of stored numbers first, `rectangle` what is computed from query and key."""
     yield "entropy", weights.entropy()
     yield "received", weights.received()
     yield "corrected", weights.received(corrected=True)
     yield "peak", weights.peak().values
     yield "places", weights.peak().indices
+    yield "distance", weights.mean_distance()
+    for offset in (-1, 0, 1, "first"):
+        yield f"share {offset}", weights.share(offset)  # type: ignore[arg-type]
+    yield "visible", weights.visible_keys()
+    yield "hidden", weights.masked(kept(weights).cell)
     yield "lse", weights.lse
-    yield "map", weights.pooled(cell_of(weights))
+    yield "map", weights.pooled(kept(weights).cell)
     if not isinstance(weights, StoredWeights):
-        yield "dense", weights.dense()
-        yield "masked", weights.masked()
-        yield "other map", weights.pooled(5)
-        yield "norms", weights.value_weighted().dense()
+        yield "rectangle", weights.dense()
+        yield "rectangle of masks", weights.masked()
+        yield "rectangle of a map", weights.pooled(5)
+        yield "rectangle with norms", weights.value_weighted().dense()
 
 
-def cell_of(weights: AttentionWeights) -> int:
-    """The cell of the kept map."""
-    kept = getattr(weights, "summary", None)
-    return int((kept or summarise(weights)).cell)
+def kept(weights: AttentionWeights) -> Summary:
+    """The summaries that a recording of these weights holds."""
+    return weights.summary if isinstance(weights, StoredWeights | RestoredWeights) else summarise(weights)
+
+
+def alike(found: AttentionWeights, expected: AttentionWeights) -> str:
+    """Name what differs: summaries are held to the bit, what follows from query and key to rounding."""
+    if (found.shape, found.dtype, found.sums_to_one) != (expected.shape, expected.dtype, expected.sums_to_one):
+        return "shape"
+    if isinstance(found, StoredWeights) != isinstance(expected, StoredWeights):
+        return "kind"
+    pairs = zip(tensors_of(kept(found)), tensors_of(kept(expected)), strict=True)
+    for (name, one), (_, other) in pairs:
+        if not torch.equal(one.nan_to_num(7.5), other.nan_to_num(7.5)):
+            return name
+    as_kept = StoredWeights(kept(expected), expected.ndim, sums_to_one=expected.sums_to_one)
+    bits = dict(answers(as_kept))
+    for (name, one), (_, other) in zip(answers(found), answers(expected), strict=True):
+        if not torch.equal(one, bits.get(name, one)) and not one.isnan().any():
+            return f"bits of {name}"
+        if not torch.allclose(one.double(), other.double(), rtol=1e-5, atol=1e-7, equal_nan=True):
+            return name
+    return ""
 
 
 def same(found: Recording, expected: Recording) -> bool:
-    """Whether two recordings say and answer the same, to the bit."""
+    """Whether two recordings say and answer the same."""
     if (list(found), repr(found)) != (list(expected), repr(expected)):
         return False
     for one, other in zip(found.calls, expected.calls, strict=True):
         if (one.module, one.number, one.door) != (other.module, other.number, other.door):
             return False
-        a, b = one.weights, other.weights
-        if (a.shape, a.dtype, isinstance(a, StoredWeights)) != (b.shape, b.dtype, isinstance(b, StoredWeights)):
-            return False
-        pairs = zip(answers(a), answers(b), strict=True)
-        if not all(torch.equal(x.nan_to_num(7.5), y.nan_to_num(7.5)) for (_, x), (_, y) in pairs):
+        if alike(one.weights, other.weights):
             return False
     return True

@@ -198,7 +198,7 @@ def answered(path: Path) -> str:
     return "answered"
 
 
-ROWS = ("entropy", "lse", "peak_values", "peak_indices")
+ROWS = ("entropy", "distance", "lse", "peak", "peak_key", "seeing")
 
 
 def test_sizes_are_checked_before_memory_is_taken(whole: tuple[Recording, Path], tmp_path: Path) -> None:

@@ -47,9 +47,7 @@ class CallReader:
         found: Summary = self._fields(Summary, names, self.document.summary)
         if found.lse.dtype != getattr(torch, self.document.dtype):
             self._refuse("lse", f"is {found.lse.dtype}, the call {self.document.dtype}")
-        # How many queries see a key is not known: then no number may be divided by it.
-        unknown = (found.counts == MISSING).expand(found.received.shape)
-        return replace(found, received=found.received.masked_fill(unknown, math.nan)) if unknown.any() else found
+        return _without_unknown(found)
 
     def source(self, lse: Tensor) -> WeightSource:
         """Read query, key and masks."""
@@ -162,3 +160,14 @@ class CallReader:
         raise RecordingFileError(
             f"{self._archive.name!r}, call {self.document.key[:200]!r}: {what} {why}. The recording is damaged."
         )
+
+
+def _without_unknown(found: Summary) -> Summary:
+    """Make the numbers NaN of which it is not known over how many queries they run, or whether they are masked."""
+    uncounted, unmasked = found.counts == MISSING, found.masked == MISSING
+    return replace(
+        found,
+        received=torch.where(uncounted, math.nan, found.received) if uncounted.any() else found.received,
+        map=torch.where(unmasked, math.nan, found.map) if unmasked.any() else found.map,
+        masked=found.masked == 1,
+    )

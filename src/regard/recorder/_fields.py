@@ -38,10 +38,14 @@ class Rule(NamedTuple):
 RULES = {
     "map": Rule("BHQK", "float"),
     "entropy": Rule("BHL", "float"),
+    "masked": Rule("bhqk", "bool"),
+    "distance": Rule("BHL", "float"),
     "received": Rule("BHS", "float"),
-    "peak_values": Rule("BHL", "float"),
-    "peak_indices": Rule("BHL", "int64", -1, "S"),
+    "peak": Rule("BHL", "float"),
+    "peak_key": Rule("BHL", "int64", -1, "S"),
+    "near": Rule("BH3", "float"),
     "lse": Rule("BHL", "float"),
+    "seeing": Rule("bhL", "int64", 0, "S"),
     "counts": Rule("bhS", "int64"),
     "query": Rule("BHLE", "float"),
     "key": Rule("BGSE", "float"),
@@ -56,7 +60,7 @@ RULES = {
 }  # fmt: skip
 
 _NAMES = {"B": "batch", "H": "head", "G": "key_head", "L": "query", "S": "key", "E": "width", "D": "distance",
-          "Q": "query_cells", "K": "key_cells", "M": "query_cells", "N": "key_cells"}  # fmt: skip
+          "3": "place", "Q": "query_cells", "K": "key_cells", "M": "query_cells", "N": "key_cells"}  # fmt: skip
 
 
 class Sizes(NamedTuple):
@@ -71,7 +75,7 @@ class Sizes(NamedTuple):
         maps = {"Q": -(-queries // cell), "K": -(-keys // cell)}
         if kernel_cell:
             maps |= {"M": -(-queries // kernel_cell), "N": -(-keys // kernel_cell)}
-        return cls({**given, **maps, "D": max(queries + keys - 1, 0)})
+        return cls({**given, **maps, "D": max(queries + keys - 1, 0), "3": 3})
 
     def shape_fits(self, shape: tuple[int, ...], rule: Rule) -> bool:
         """Return whether a shape follows a rule."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -32,7 +33,7 @@ class RestoredWeights(AttentionWeights):
         map_cell: int = 0,
     ) -> None:
         self.summary, self._restore, self._map_cell = summary, restore, map_cell
-        self._stored = StoredWeights(summary, rank)
+        self._stored = StoredWeights(summary, rank, sums_to_one=sums_to_one)
         self._rank, self._sums_to_one, self._plain = rank, sums_to_one, None
 
     @property
@@ -72,6 +73,18 @@ class RestoredWeights(AttentionWeights):
     def entropy(self) -> Tensor:
         """Return the entropy of each row in nats, `(B, H, L)`, as recorded."""
         return self._stored.entropy()
+
+    def mean_distance(self) -> Tensor:
+        """Return how far each query looks on average, in tokens, `(B, H, L)`, as recorded."""
+        return self._stored.mean_distance()
+
+    def visible_keys(self) -> Tensor:
+        """Return how many keys each query may see by the mask, int64 `(B, H, L)`, as recorded."""
+        return self._stored.visible_keys()
+
+    def share(self, offset: int | Literal["first"]) -> Tensor:
+        """Return the share of all attention at an offset, `(B, H)`: as recorded for -1, 0, 1 and "first"."""
+        return self._stored.share(offset) if offset in (-1, 0, 1, "first") else super().share(offset)
 
     def received(self, *, corrected: bool = False) -> Tensor:
         """Return how much attention each key gets, `(B, H, S)`, as recorded."""
