@@ -116,7 +116,6 @@ class LoadedCall(RecordedCall):
             lambda: recent.source(reader, summary.lse),
             document.rank,
             sums_to_one=document.sums_to_one,
-            map_cell=int(document.exact.get("kernel_map_cell", 0)),
         )
 
 

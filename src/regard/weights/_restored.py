@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ..errors import ArgumentError
-from ._matrix import AttentionWeights, Kind, Peak
+from ._matrix import AttentionWeights, Kind, Peak, _sides
 from ._source import WeightSource
 from ._stored import StoredWeights, Summary
 
@@ -30,9 +30,8 @@ class RestoredWeights(AttentionWeights):
         rank: int = 4,
         *,
         sums_to_one: bool = True,
-        map_cell: int = 0,
     ) -> None:
-        self.summary, self._restore, self._map_cell = summary, restore, map_cell
+        self.summary, self._restore = summary, restore
         self._stored = StoredWeights(summary, rank, sums_to_one=sums_to_one)
         self._rank, self._sums_to_one, self._plain = rank, sums_to_one, None
 
@@ -62,8 +61,8 @@ class RestoredWeights(AttentionWeights):
 
     @property
     def map_cell(self) -> int:
-        """Tokens per side of a cell of the map that came with the call; 0 if none did."""
-        return self._map_cell
+        """Tokens per side of a cell of the recorded map."""
+        return self.summary.cell
 
     @property
     def lse(self) -> Tensor:
@@ -102,25 +101,36 @@ class RestoredWeights(AttentionWeights):
         rows: slice | None = None,
         columns: slice | None = None,
     ) -> Tensor:
-        """Return the recorded map where that is what is asked for, else compute it; arguments as everywhere."""
-        kept = self.summary.cell
-        if kind == "mass" and rows is None and columns is None and cell in (kept, (kept, kept)):
-            return self._trim(self.summary.map)
+        """Return the recorded map, or larger cells of it, where they fit; else compute it; arguments as everywhere."""
+        if kind == "mass" and self._on_cells(cell, rows, columns):
+            return self._stored.pooled(cell, rows=rows, columns=columns)
         return super().pooled(cell, kind, rows=rows, columns=columns)
+
+    def masked(
+        self, cell: int | tuple[int, int] = 1, *, rows: slice | None = None, columns: slice | None = None
+    ) -> Tensor:
+        """Return which cells the mask hides wholly, as recorded where the cells fit; arguments as in `pooled`."""
+        if self._on_cells(cell, rows, columns):
+            return self._stored.masked(cell, rows=rows, columns=columns)
+        return super().masked(cell, rows=rows, columns=columns)
+
+    def _on_cells(self, cell: int | tuple[int, int], rows: slice | None, columns: slice | None) -> bool:
+        kept = self.summary.cell
+        for side, size, given in zip(_sides(cell), self.shape[-2:], (rows, columns), strict=True):
+            start, stop, step = (given or slice(None)).indices(size)
+            if side % kept or start % kept or (stop % kept and stop != size) or step != 1 or stop < start:
+                return False
+        return True
 
     def head(self, *index: int) -> RestoredWeights:
         """Return the matrix of one head, shape `(L, S)`, still to be fetched."""
-        leading = self.shape[:-2]
-        if len(index) == len(leading) and any(not -n <= i < n for i, n in zip(index, leading, strict=True)):
-            raise IndexError(f"head {index} lies outside of weights of shape {self.shape}.")
         part = self._stored.head(*index)
         batch, head = (
             slice(i % n, i % n + 1)
             for i, n in zip((*(0,) * (4 - self._rank), *index), self.summary.entropy.shape[:2], strict=True)
         )
         return RestoredWeights(
-            part.summary, lambda: self._source.select(batch, head), 2, sums_to_one=self._sums_to_one,
-            map_cell=self._map_cell,
+            part.summary, lambda: self._source.select(batch, head), 2, sums_to_one=self._sums_to_one
         )  # fmt: skip
 
     def detach(self) -> AttentionWeights:
@@ -131,8 +141,7 @@ class RestoredWeights(AttentionWeights):
         """Return the weights on another device; query and key go there when they are needed."""
         moved = self._stored.to(device)
         return RestoredWeights(
-            moved.summary, lambda: self._source.moved(device), self._rank, sums_to_one=self._sums_to_one,
-            map_cell=self._map_cell,
+            moved.summary, lambda: self._source.moved(device), self._rank, sums_to_one=self._sums_to_one
         )  # fmt: skip
 
     def value_weighted(self, output_weight: Tensor | None = None, *, normalise: bool = False) -> AttentionWeights:
