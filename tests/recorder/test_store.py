@@ -152,6 +152,7 @@ def test_a_call_can_be_written_again(tmp_path: Path) -> None:
     for call in recording.calls:
         writer.write(call, recording)
     longer = recording_of(one=attend(7, 7), other=recording["other"])
+    longer.calls[0].passes = 2
     writer.write(longer.calls[0], longer)
     assert [weights.shape[-1] for weights in regard.load(folder).values()] == [7, 6]
     (folder / ".partial/old").mkdir(exist_ok=True)

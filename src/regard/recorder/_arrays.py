@@ -3,33 +3,22 @@
 from __future__ import annotations
 
 import math
-import warnings
-import zlib
 from dataclasses import replace
 from typing import Any, NoReturn
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
-from ..errors import RecordingFileError
 from ..weights import Parts, Summary, WeightSource, source_of
 from ._archive import Archive
 from ._call import cells_of_maps
-from ._document import CallDocument, StoredArray
+from ._document import CallDocument
 from ._fields import RULES, Rule, assemble
-from ._format import MISSING, call_path, chunk_names, fill_of, stored_dtype
+from ._format import MISSING, call_path
+from ._pieces import PieceReader
 
-__all__ = ["CallReader", "NotRecordedWarning"]
-
-# An array of which chunks are missing may be so many times as large as what is there, and a bit.
-_MOST_GROWTH, _SPARE = 64, 16 << 20
-_CRC = 4
-
-
-class NotRecordedWarning(UserWarning):
-    """Parts of what was read are not in the recording; they are NaN (-2 in integers), never zero."""
+__all__ = ["CallReader"]
 
 
 class CallReader:
@@ -37,7 +26,7 @@ class CallReader:
 
     def __init__(self, archive: Archive, document: CallDocument) -> None:
         self.document = document
-        self._archive = archive
+        self._pieces = PieceReader(archive, call_path(document.position), f"call {document.key[:200]!r}")
 
     def summary(self) -> Summary:
         """Read the summaries."""
@@ -111,7 +100,7 @@ class CallReader:
         kind = "float" if "float" in stored.torch else stored.torch
         if kind != rule.kind or not self.document.sizes.shape_fits(stored.shape, rule):
             self._refuse(path, f"is {stored.torch} {list(stored.shape)}, which is not what a call of this size has")
-        array = self._read(path, stored)
+        array = self._pieces.read(path, stored)
         if rule.kind != "float":
             high = 1 if rule.kind == "bool" else self.document.sizes.known.get(rule.high, np.iinfo(array.dtype).max)
             if bool((((array < rule.low) | (array > high)) & (array != MISSING)).any()):
@@ -119,47 +108,8 @@ class CallReader:
         tensor = torch.from_numpy(array)
         return tensor if rule.kind == "bool" else tensor.to(getattr(torch, stored.torch))
 
-    def _read(self, path: str, stored: StoredArray) -> NDArray[Any]:
-        name = stored_dtype(getattr(torch, stored.torch))
-        dtype = np.dtype(name).newbyteorder("<")
-        expected = math.prod(stored.chunk) * dtype.itemsize + _CRC
-        places = [
-            (f"{call_path(self.document.position)}/{path}/{chunk}", place, check)
-            for (chunk, place), check in zip(chunk_names(stored.shape, stored.chunk), stored.crc32, strict=True)
-        ]
-        sizes = [self._archive.size(chunk) for chunk, _, _ in places]
-        there = [size for size in sizes if size is not None]
-        if any(size != expected for size in there):
-            self._refuse(path, f"has a chunk that is not of {expected:,} bytes")
-        needed, most = math.prod(stored.shape) * dtype.itemsize, _MOST_GROWTH * sum(there) + _SPARE
-        if needed > most:
-            self._refuse(path, f"needs {needed:,} bytes of memory; with {sum(there):,} on disk {most:,} are allowed")
-        array = np.full(stored.shape, fill_of(name), dtype)
-        for (chunk, place, check), size in zip(places, sizes, strict=True):
-            if size is not None:
-                data = self._archive.read(chunk)
-                if len(data) != expected or zlib.crc32(data) != check:
-                    self._refuse(chunk, "is damaged, or another chunk stands in its place")
-                part = np.frombuffer(data, dtype, count=math.prod(stored.chunk)).reshape(stored.chunk)
-                array[place] = part[tuple(slice(0, s.stop - s.start) for s in place)]
-        if len(there) < len(places):
-            self._warn(path, len(places) - len(there), len(places))
-        return array.astype(dtype.newbyteorder("="), copy=False)
-
-    def _warn(self, path: str, missing: int, every: int) -> None:
-        fill = "NaN" if RULES[path.split("/")[0 if path.startswith("map/") else -1]].kind == "float" else str(MISSING)
-        warnings.warn(
-            NotRecordedWarning(
-                f"{missing} of {every} chunks of {path} of {self.document.key!r} are not in {self._archive.name!r}: "
-                f"they were not recorded, or were lost. Their numbers are {fill}, and so is what follows from them."
-            ),
-            stacklevel=2,
-        )
-
     def _refuse(self, what: str, why: str) -> NoReturn:
-        raise RecordingFileError(
-            f"{self._archive.name!r}, call {self.document.key[:200]!r}: {what} {why}. The recording is damaged."
-        )
+        self._pieces.refuse(what, why)
 
 
 def _without_unknown(found: Summary) -> Summary:

@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
-from zlib import crc32
 
 import torch
 from torch import Tensor
 
 from ..weights import AttentionWeights, Parts, RestoredWeights, StoredWeights, Summary, parts_of, summarise
 from ._fields import Sizes, numbers_of, rule_of, tensors_of
-from ._format import array_document, as_stored, check_of, chunk_shape, chunks_of, group_document, stored_dtype
+from ._format import Put, check_of, group_document, stored_dtype, write_array
 
 if TYPE_CHECKING:
     from ._recording import RecordedCall
 
-__all__ = ["Put", "cells_of_maps", "sizes_of", "write_call"]
+__all__ = ["cells_of_maps", "sizes_of", "write_call"]
 
-Put = Callable[[str, bytes], None]
 # The coarsest map has at most this many cells a side.
 _COARSEST = 8
 
@@ -45,6 +42,8 @@ def write_call(put: Put, call: RecordedCall, position: int) -> int:
         "module": call.module,
         "number": call.number,
         "door": call.door,
+        "heads": None if call.heads is None else list(call.heads),
+        "passes": call.passes,
         "rank": weights.ndim,
         "sums_to_one": weights.sums_to_one,
         "sizes": {letter: sizes.known[letter] for letter in "BHLSGE"},
@@ -89,20 +88,8 @@ class _Arrays:
 
     def add(self, path: str, name: str, tensor: Tensor) -> None:
         """Write an array under `path`, by the rule of `name`."""
-        array, dtype = as_stored(tensor), stored_dtype(tensor.dtype)
-        chunk = chunk_shape(array.shape, array.dtype.itemsize)
-        names = self._sizes.names(array.shape, rule_of(name))
-        self._put(f"{path}/zarr.json", array_document(array.shape, dtype, chunk, names))
-        checks = []
-        for place, data in chunks_of(array, chunk, dtype):
-            self._put(f"{path}/{place}", data)
-            checks.append(crc32(data))
-        self.found[path] = {
-            "shape": list(array.shape),
-            "torch": str(tensor.dtype).removeprefix("torch."),
-            "chunk": list(chunk),
-            "crc32": checks,
-        }
+        names = self._sizes.names(tuple(tensor.shape), rule_of(name))
+        self.found[path] = write_array(self._put, path, tensor, names)
 
 
 def cells_of_maps(cell: int, queries: int, keys: int) -> list[int]:

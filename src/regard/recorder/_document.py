@@ -32,6 +32,7 @@ class RootDocument:
     checks: tuple[int, ...]
     missed: dict[str, int]
     left_out: int
+    difference: float | None
 
 
 @dataclass(frozen=True)
@@ -53,6 +54,8 @@ class CallDocument:
     module: str
     number: int
     door: str
+    heads: tuple[int, ...] | None
+    passes: int
     rank: int
     sums_to_one: bool
     dtype: str
@@ -96,6 +99,10 @@ class _Fields:
             self.refuse(f"has {name} that are not at most {most:,} integers from {low:,} to {high:,}")
         return tuple(found)
 
+    def number(self, name: str) -> float:
+        found: float = self._get(name, (int, float))
+        return float(found) if abs(found) < 1e300 else self.refuse(f"has {name} {found!r}")
+
     def numbers(self, name: str) -> dict[str, float | int]:
         found: dict[str, float | int] = self._get(name, dict)
         for one in found.values():
@@ -121,7 +128,8 @@ def read_root(archive: Archive) -> RootDocument:
     if len(missed) > 100_000 or any(type(count) is not int or not 0 < count < _MOST_SIZE for count in missed.values()):
         fields.refuse("has counts of missed calls that cannot be")
     checks = fields.wholes("calls", high=0xFFFFFFFF)
-    return RootDocument(fields.flag("ended"), checks, missed, fields.whole("left_out"))
+    difference = None if fields.value.get("difference") is None else fields.number("difference")
+    return RootDocument(fields.flag("ended"), checks, missed, fields.whole("left_out"), difference)
 
 
 def read_call(archive: Archive, position: int, check: int | None) -> CallDocument:
@@ -144,6 +152,7 @@ def read_call(archive: Archive, position: int, check: int | None) -> CallDocumen
         fields.refuse(f"has {heads} heads over {groups} key heads")
     return CallDocument(
         position, fields.text("key"), fields.text("module"), fields.whole("number"), fields.text("door"),
+        None if fields.value.get("heads") is None else fields.wholes("heads"), fields.whole("passes", 1),
         rank, fields.flag("sums_to_one"), _one_of(fields, "dtype", ("float32", "float64")),
         sizes, summary, exact, {name: _array(one) for name, one in fields.below("arrays").items()},
     )  # fmt: skip

@@ -37,19 +37,18 @@ __all__ = [
     "OURS",
     "PARTIAL",
     "VERSION",
-    "array_document",
-    "as_stored",
+    "Put",
     "call_path",
     "check_of",
     "checksum",
     "chunk_names",
-    "chunk_shape",
-    "chunks_of",
     "fill_of",
     "group_document",
     "stored_dtype",
+    "write_array",
 ]
 
+Put = Callable[[str, bytes], None]
 FORMAT, VERSION = "regard recording", 1
 # The attribute of each group that is ours, and the one with its check.
 OURS, CHECK = "regard", "regard_crc32"
@@ -152,6 +151,19 @@ def chunks_of(array: NDArray[Any], chunk: tuple[int, ...], dtype: str) -> Iterat
             part[tuple(slice(0, size) for size in inside.shape)] = inside
         plain = part.tobytes()
         yield name, plain + struct.pack("<I", crc(plain))
+
+
+def write_array(put: Put, path: str, tensor: Tensor, names: list[str]) -> dict[str, Any]:
+    """Write an array through `put(name, data)`; return what the document above it says of it."""
+    array, dtype = as_stored(tensor), stored_dtype(tensor.dtype)
+    chunk = chunk_shape(array.shape, array.dtype.itemsize)
+    put(f"{path}/zarr.json", array_document(array.shape, dtype, chunk, names))
+    checks = []
+    for place, data in chunks_of(array, chunk, dtype):
+        put(f"{path}/{place}", data)
+        checks.append(zlib.crc32(data))
+    kind = str(tensor.dtype).removeprefix("torch.")
+    return {"shape": list(array.shape), "torch": kind, "chunk": list(chunk), "crc32": checks}
 
 
 def checksum() -> Callable[[bytes], int]:

@@ -6,6 +6,7 @@ import os
 import threading
 import weakref
 from collections import OrderedDict
+from collections.abc import Callable
 
 from torch import Tensor
 
@@ -60,7 +61,7 @@ class LoadedRecording(Recording):
         super().__init__()
         root = read_root(archive)
         self.missed.update(root.missed)
-        self.left_out = root.left_out
+        self.left_out, self.difference = root.left_out, root.difference
         self.ended = root.ended
         """Whether the run came to its end."""
         recent = _Recent()
@@ -85,14 +86,10 @@ class LoadedCall(RecordedCall):
 
     def __init__(self, reader: CallReader, recent: _Recent) -> None:
         document = reader.document
-        for name in ("key", "module", "number", "door"):
-            object.__setattr__(self, name, getattr(document, name))
-        object.__setattr__(self, "_reader", reader)
-        object.__setattr__(self, "_recent", recent)
-        object.__setattr__(self, "_held", lambda: None)
-
-    _reader: CallReader
-    _recent: _Recent
+        self.key, self.module, self.number, self.door = document.key, document.module, document.number, document.door
+        self.heads, self.passes, self.grown = document.heads, document.passes, None
+        self._reader, self._recent = reader, recent
+        self._held: Callable[[], AttentionWeights | None] = lambda: None
 
     @property
     def weights(self) -> AttentionWeights:
@@ -100,11 +97,13 @@ class LoadedCall(RecordedCall):
         found: AttentionWeights | None = self._held()
         if found is None:
             found = self._read()
-            object.__setattr__(self, "_held", weakref.ref(found))
+            self._held = weakref.ref(found)
         return found
 
-    def _held(self) -> AttentionWeights | None:
-        return None
+    @property
+    def kept(self) -> AttentionWeights:  # type: ignore[override]  # an attribute of the others
+        """Its weights."""
+        return self.weights
 
     def _read(self) -> AttentionWeights:
         reader, recent = self._reader, self._recent

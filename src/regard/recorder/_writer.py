@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import ArgumentError, RecordingFileError
-from ._call import Put, write_call
-from ._format import FORMAT, OURS, PARTIAL, VERSION, call_path, checksum, group_document
+from ._call import write_call
+from ._format import FORMAT, OURS, PARTIAL, VERSION, Put, call_path, checksum, group_document
 
 if TYPE_CHECKING:
     from ._recording import RecordedCall, Recording
@@ -36,6 +36,7 @@ class FolderWriter:
         """Why nothing more is written."""
         self._sync = sync
         self._checks: dict[str, int] = {}
+        self._passes: dict[str, int] = {}
         if self.folder.exists() and (not self.folder.is_dir() or any(self.folder.iterdir())):
             raise ArgumentError(f"{str(self.folder)!r} is there already. Give the name of a new folder, or remove it.")
         with _told(self.folder):
@@ -45,7 +46,15 @@ class FolderWriter:
             self._describe(None, ended=False)
 
     def write(self, call: RecordedCall, recording: Recording) -> None:
-        """Write a call, in place of what was written of it before. After a failure nothing is; `close` raises it."""
+        """Write a call; after a failure nothing is, and `close` raises it.
+
+        A call that has grown is written in place of what was written of it before, each time that its steps have
+        doubled: then all of it costs no more than writing twice. `close` writes the rest.
+        """
+        if call.passes >= 2 * self._passes.get(call.key, 0):
+            self._write(call, recording)
+
+    def _write(self, call: RecordedCall, recording: Recording) -> None:
         if self.failure is not None:
             return
         position = list(self._checks).index(call.key) if call.key in self._checks else len(self._checks)
@@ -54,6 +63,7 @@ class FolderWriter:
             check = write_call(lambda name, data: _write(fresh / name, data, self._sync), call, position)
             self._move(fresh, position)
             self._checks[call.key] = check
+            self._passes[call.key] = call.passes
             self._describe(recording, ended=False)
         except OSError as error:
             self.failure = error
@@ -61,6 +71,9 @@ class FolderWriter:
 
     def close(self, recording: Recording, *, ended: bool) -> None:
         """Write the coverage, and the check of every call if the run has ended well; raise what failed."""
+        for call in recording.calls:
+            if call.passes > self._passes.get(call.key, 0):
+                self._write(call, recording)
         with _told(self.folder, f" It holds the first {len(self._checks)} calls, which can be read; all are in memory: "
                    "save the recording elsewhere."):  # fmt: skip
             if self.failure is not None:
@@ -97,6 +110,7 @@ def _root(recording: Recording | None, checks: list[int] | None) -> dict[str, An
         "calls": checks or [],
         "missed": missed,
         "left_out": 0 if recording is None else recording.left_out,
+        "difference": None if recording is None else recording.difference,
     }
 
 
