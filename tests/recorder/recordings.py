@@ -3,12 +3,13 @@
 from collections.abc import Iterator
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 import regard
 from regard import biases, masks
-from regard.recorder import Recording
+from regard.recorder import Grid, Recording, Texts
 from regard.recorder._fields import tensors_of
 from regard.weights import (
     AttentionWeights,
@@ -71,7 +72,16 @@ def small() -> Recording:
     recording = recording_of(summary=StoredWeights(summarise(attend(21, 21))), exact=exact)
     recording.missed["a module (ItsAttention)"] = 1
     recording.left_out = 2
-    return recording
+    return recording.describe(TEXTS)
+
+
+TEXTS = Texts(
+    tokens=[["The", " cät", b"\xff", "\ud800"], ["", "a"]],
+    key_tokens=["one", "two"],
+    labels={"pos": ["DET", None, "X", "X"], "ner": ["O", "B-ANIMAL", "O", "O"]},
+    words=[[0, 1, None, 2], [None, 0]],
+    key_grid=Grid(2, 3, 1, np.arange(54, dtype=np.uint8).reshape(6, 3, 3)),
+)
 
 
 def answers(weights: AttentionWeights) -> Iterator[tuple[str, Tensor]]:
@@ -122,10 +132,10 @@ def alike(found: AttentionWeights, expected: AttentionWeights) -> str:
 
 def same(found: Recording, expected: Recording) -> bool:
     """Whether two recordings say and answer the same."""
-    if (list(found), repr(found)) != (list(expected), repr(expected)):
+    if (list(found), repr(found), found.texts) != (list(expected), repr(expected), expected.texts):
         return False
     for one, other in zip(found.calls, expected.calls, strict=True):
-        if (one.module, one.number, one.door) != (other.module, other.number, other.door):
+        if any(getattr(one, name) != getattr(other, name) for name in ("module", "number", "door", "heads", "passes")):
             return False
         if alike(one.weights, other.weights):
             return False

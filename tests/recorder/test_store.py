@@ -1,5 +1,6 @@
 """Recordings on disk: what comes back, what other programs see, and what is left when a run or a disk gives out."""
 
+import dataclasses
 import os
 import shutil
 import signal
@@ -9,6 +10,7 @@ import time
 import warnings
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,10 +19,10 @@ from torch import nn
 
 import regard
 from regard.errors import ArgumentError, MissingExtraError, RecordingFileError
-from regard.recorder import NotRecordedWarning, Recording
+from regard.recorder import NotRecordedWarning, Recording, Texts
 from regard.recorder._writer import FolderWriter
 from regard.weights import AttentionWeights, StoredWeights, summarise
-from tests.recorder.recordings import EXACT, alike, attend, kept, recording_of, same, small
+from tests.recorder.recordings import EXACT, TEXTS, alike, attend, kept, recording_of, same, small
 
 FORMS = ["run.regard", "run.zarr"]
 
@@ -163,6 +165,71 @@ def test_a_call_can_be_written_again(tmp_path: Path) -> None:
     writer.close(longer, ended=True)
     assert same(regard.load(folder), longer)
     assert not (folder / ".partial").exists()
+
+
+def gpt2() -> Any:
+    """A small GPT-2."""
+    transformers = pytest.importorskip("transformers")
+    config = transformers.GPT2Config(
+        vocab_size=50, n_embd=16, n_layer=2, n_head=2, n_positions=64, bos_token_id=1, eos_token_id=None, pad_token_id=0
+    )
+    return transformers.GPT2LMHeadModel(config).eval()
+
+
+@pytest.mark.parametrize("keep", ["summary", "exact", "dense"])
+def test_a_generation_is_written_as_it_grows(keep: str, tmp_path: Path) -> None:
+    """On disk is what is in memory after beams have changed places, and before the end at least half of the steps."""
+    model, folder = gpt2(), tmp_path / "run"
+    lengths = []
+
+    def look(*_: object) -> None:
+        found = regard.load(folder)
+        lengths.append((len(lengths) + 1, [call.passes for call in found.calls]))
+
+    model.register_forward_hook(look)
+    prompt = torch.randint(2, 50, (1, 4))
+    with regard.watch(model, keep=keep, folder=folder, heads=[1]) as recording:  # type: ignore[arg-type]
+        recording.describe(Texts(tokens=["a"] * 4))
+        model.generate(prompt, attention_mask=torch.ones_like(prompt), max_new_tokens=9, num_beams=2)
+    assert recording.calls[0].passes == 9
+    for steps, passes in lengths:
+        assert len(passes) == 2
+        assert all(steps - 1 <= 2 * each <= 2 * steps for each in passes)
+    assert same(regard.load(folder), recording)
+    recording.save(tmp_path / "run.regard")
+    assert same(regard.load(tmp_path / "run.regard"), recording)
+
+
+def test_texts_that_cannot_be_kept(tmp_path: Path) -> None:
+    """Saving says which entry it is; while a model runs the model goes on, and the block ends with the error."""
+    recording = small().describe(Texts(tokens=["a", 3]))  # type: ignore[list-item]
+    with pytest.raises(ArgumentError, match="tokens holds 3"):
+        recording.save(tmp_path / "run.regard")
+    model = nn.TransformerEncoderLayer(16, 2, batch_first=True).eval()
+    watched = regard.watch(model, folder=tmp_path / "run")
+    found = watched.__enter__().describe(recording.texts)
+    model(torch.randn(1, 9, 16))
+    with pytest.raises(ArgumentError, match="tokens holds 3"):
+        watched.__exit__(None, None, None)
+    assert len(found) == 1
+
+
+def test_texts_of_which_a_part_is_missing(tmp_path: Path) -> None:
+    """A column that is not whole is left out, with a warning; the others are there."""
+    small().save(tmp_path / "run")
+    (tmp_path / "run/texts/1/bytes/c.0").unlink()
+    with pytest.warns(NotRecordedWarning, match="key_tokens"):
+        found = regard.load(tmp_path / "run").texts
+    assert found == dataclasses.replace(TEXTS, key_tokens=None)
+
+
+def test_zarr_reads_the_tokens(tmp_path: Path) -> None:
+    """The bytes between two offsets are a token."""
+    zarr = pytest.importorskip("zarr")
+    small().save(tmp_path / "run")
+    column = zarr.open(tmp_path / "run", mode="r")["texts/0"]
+    first, last = column["offsets"][1:3]
+    assert bytes(column["bytes"][first:last]).decode() == " cät"
 
 
 def test_an_error_in_the_block_leaves_what_was_made(tmp_path: Path) -> None:

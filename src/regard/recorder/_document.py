@@ -13,14 +13,14 @@ from ._archive import Archive
 from ._fields import Sizes
 from ._format import CHECK, FORMAT, OURS, VERSION, call_path, check_of
 
-__all__ = ["CallDocument", "RootDocument", "StoredArray", "read_call", "read_root"]
+__all__ = ["CallDocument", "ColumnDocument", "RootDocument", "StoredArray", "read_call", "read_columns", "read_root"]
 
 _MOST_BYTES = 16 << 20
 _MOST_TEXT = 1 << 16
 _MOST_SIZE = 1 << 32
 _MOST_ITEMS = 1 << 20
 _MOST_DEPTH = 8
-_DTYPES = ("float64", "float32", "float16", "bfloat16", "int64", "int32", "int16", "int8", "bool")
+_DTYPES = ("float64", "float32", "float16", "bfloat16", "int64", "int32", "int16", "int8", "uint8", "bool")
 
 
 @dataclass(frozen=True)
@@ -33,6 +33,8 @@ class RootDocument:
     missed: dict[str, int]
     left_out: int
     difference: float | None
+    texts: int | None
+    """Check of what is known of the tokens, None if nothing is."""
 
 
 @dataclass(frozen=True)
@@ -43,6 +45,18 @@ class StoredArray:
     torch: str
     chunk: tuple[int, ...]
     crc32: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class ColumnDocument:
+    """What a recording says of one column of its texts."""
+
+    field: str
+    label: str | None
+    inputs: tuple[int, ...] | None
+    """Entries of each input of a batch; None where there is one list."""
+    grid: tuple[int, ...] | None
+    arrays: dict[str, StoredArray]
 
 
 @dataclass(frozen=True)
@@ -129,7 +143,8 @@ def read_root(archive: Archive) -> RootDocument:
         fields.refuse("has counts of missed calls that cannot be")
     checks = fields.wholes("calls", high=0xFFFFFFFF)
     difference = None if fields.value.get("difference") is None else fields.number("difference")
-    return RootDocument(fields.flag("ended"), checks, missed, fields.whole("left_out"), difference)
+    texts = None if fields.value.get("texts") is None else fields.whole("texts", high=0xFFFFFFFF)
+    return RootDocument(fields.flag("ended"), checks, missed, fields.whole("left_out"), difference, texts)
 
 
 def read_call(archive: Archive, position: int, check: int | None) -> CallDocument:
@@ -156,6 +171,31 @@ def read_call(archive: Archive, position: int, check: int | None) -> CallDocumen
         rank, fields.flag("sums_to_one"), _one_of(fields, "dtype", ("float32", "float64")),
         sizes, summary, exact, {name: _array(one) for name, one in fields.below("arrays").items()},
     )  # fmt: skip
+
+
+def read_columns(archive: Archive, check: int | None) -> list[ColumnDocument]:
+    """Read and check the document of the texts; `check` is what the whole says of it, None where it does not."""
+    fields, found = _ours(archive, "texts/zarr.json")
+    if check is not None and found != check:
+        fields.refuse("belongs to another recording")
+    listed = fields._get("columns", list)
+    if len(listed) > 1000:
+        fields.refuse("has more than 1,000 columns")
+    columns = []
+    for one in (_Fields(value, fields.where) for value in listed):
+        inputs, grid, label = (one.value.get(name) for name in ("inputs", "grid", "label"))
+        if grid is not None and len(one.wholes("grid", high=1 << 31, most=3)) != 3:
+            one.refuse("has a grid without three numbers")
+        columns.append(
+            ColumnDocument(
+                one.text("field"),
+                None if label is None else one.text("label"),
+                None if inputs is None else one.wholes("inputs"),
+                None if grid is None else one.wholes("grid"),
+                {name: _array(array) for name, array in one.below("arrays").items()},
+            )
+        )
+    return columns
 
 
 def _array(fields: _Fields) -> StoredArray:

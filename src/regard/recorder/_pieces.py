@@ -61,6 +61,11 @@ class PieceReader:
             self._warn(path, len(places) - len(there), len(places), fill_of(name))
         return array.astype(dtype.newbyteorder("="), copy=False)
 
+    def missing(self, path: str, stored: StoredArray) -> bool:
+        """Return whether a chunk of an array is not there."""
+        names = (f"{self._folder}/{path}/{chunk}" for chunk, _ in chunk_names(stored.shape, stored.chunk))
+        return any(self._archive.size(name) is None for name in names)
+
     def _warn(self, path: str, missing: int, every: int, fill: float) -> None:
         number = "NaN" if math.isnan(fill) else str(fill)
         warnings.warn(

@@ -16,6 +16,7 @@ from ._archive import Archive, open_archive
 from ._arrays import CallReader
 from ._document import read_call, read_root
 from ._recording import RecordedCall, Recording
+from ._text_columns import read_texts
 
 __all__ = ["load"]
 
@@ -62,6 +63,8 @@ class LoadedRecording(Recording):
         root = read_root(archive)
         self.missed.update(root.missed)
         self.left_out, self.difference = root.left_out, root.difference
+        if root.texts is not None if root.ended else archive.size("texts/zarr.json") is not None:
+            self.texts = read_texts(archive, root.texts if root.ended else None)
         self.ended = root.ended
         """Whether the run came to its end."""
         recent = _Recent()

@@ -15,9 +15,11 @@ from typing import TYPE_CHECKING, Any
 from ..errors import ArgumentError, RecordingFileError
 from ._call import write_call
 from ._format import FORMAT, OURS, PARTIAL, VERSION, Put, call_path, checksum, group_document
+from ._text_columns import write_texts
 
 if TYPE_CHECKING:
     from ._recording import RecordedCall, Recording
+    from ._texts import Texts
 
 __all__ = ["FolderWriter", "save"]
 
@@ -32,11 +34,13 @@ class FolderWriter:
     def __init__(self, folder: str | os.PathLike[str], *, sync: bool = False) -> None:
         checksum()
         self.folder = Path(folder)
-        self.failure: OSError | None = None
+        self.failure: OSError | ArgumentError | None = None
         """Why nothing more is written."""
         self._sync = sync
         self._checks: dict[str, int] = {}
         self._passes: dict[str, int] = {}
+        self._texts: Texts | None = None
+        self._check: int | None = None
         if self.folder.exists() and (not self.folder.is_dir() or any(self.folder.iterdir())):
             raise ArgumentError(f"{str(self.folder)!r} is there already. Give the name of a new folder, or remove it.")
         with _told(self.folder):
@@ -61,11 +65,11 @@ class FolderWriter:
         fresh = self.folder / PARTIAL / f"{position:06d}"
         try:
             check = write_call(lambda name, data: _write(fresh / name, data, self._sync), call, position)
-            self._move(fresh, position)
+            self._move(fresh, call_path(position))
             self._checks[call.key] = check
             self._passes[call.key] = call.passes
             self._describe(recording, ended=False)
-        except OSError as error:
+        except (OSError, ArgumentError) as error:
             self.failure = error
             shutil.rmtree(fresh, ignore_errors=True)
 
@@ -81,8 +85,8 @@ class FolderWriter:
             self._describe(recording, ended=ended)
             shutil.rmtree(self.folder / PARTIAL, ignore_errors=True)
 
-    def _move(self, fresh: Path, position: int) -> None:
-        place, old = self.folder / call_path(position), self.folder / PARTIAL / "old" / f"{position:06d}"
+    def _move(self, fresh: Path, name: str) -> None:
+        place, old = self.folder / name, self.folder / PARTIAL / "old" / Path(name).name
         if not place.exists():
             os.replace(fresh, place)
             return
@@ -93,7 +97,14 @@ class FolderWriter:
         shutil.rmtree(old, ignore_errors=True)
 
     def _describe(self, recording: Recording | None, *, ended: bool) -> None:
-        self._put("zarr.json", group_document(_root(recording, list(self._checks.values()) if ended else None)))
+        if recording is not None and recording.texts is not self._texts:
+            fresh = self.folder / PARTIAL / "texts"
+            self._check = write_texts(lambda name, data: _write(fresh / name, data, self._sync), recording.texts)
+            self._texts = recording.texts
+            if self._check is not None:
+                self._move(fresh, "texts")
+        checks = list(self._checks.values()) if ended else None
+        self._put("zarr.json", group_document(_root(recording, checks, self._check)))
 
     def _put(self, name: str, data: bytes) -> None:
         fresh = self.folder / PARTIAL / uuid.uuid4().hex
@@ -101,7 +112,7 @@ class FolderWriter:
         os.replace(fresh, self.folder / name)
 
 
-def _root(recording: Recording | None, checks: list[int] | None) -> dict[str, Any]:
+def _root(recording: Recording | None, checks: list[int] | None, texts: int | None) -> dict[str, Any]:
     missed = {} if recording is None else dict(recording.missed)
     return {
         "format": FORMAT,
@@ -110,6 +121,7 @@ def _root(recording: Recording | None, checks: list[int] | None) -> dict[str, An
         "calls": checks or [],
         "missed": missed,
         "left_out": 0 if recording is None else recording.left_out,
+        "texts": texts,
         "difference": None if recording is None else recording.difference,
     }
 
@@ -184,7 +196,8 @@ def _pack(recording: Recording, path: Path) -> None:
             checks = []
             for position, call in enumerate(recording.calls):
                 checks.append(write_call(partial(_put_below, put, call_path(position)), call, position))
-            put("zarr.json", group_document(_root(recording, checks)))
+            texts = write_texts(partial(_put_below, put, "texts"), recording.texts)
+            put("zarr.json", group_document(_root(recording, checks, texts)))
         file.flush()
         os.fsync(file.fileno())
 
