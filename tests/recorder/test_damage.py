@@ -125,12 +125,16 @@ def damage_file(kind: int, file: Path, files: list[Path], chance: Random) -> Non
             os.mkfifo(file)
 
 
-def resign(folder: Path, position: int, change: Callable[[dict[str, Any]], None]) -> None:
-    """Change what a call says and make all checks fit again, as someone who means harm would."""
-    place = folder / f"calls/{position:06d}/zarr.json"
+def resign(folder: Path, position: int | None, change: Callable[[dict[str, Any]], None]) -> None:
+    """Change what a call (or the texts) says and make all checks fit again, as someone who means harm would."""
+    place = folder / ("texts/zarr.json" if position is None else f"calls/{position:06d}/zarr.json")
     document, root = (json.loads(path.read_bytes()) for path in (place, folder / "zarr.json"))
     change(document["attributes"][OURS])
-    root["attributes"][OURS]["calls"][position] = write_signed(place, document)
+    check = write_signed(place, document)
+    if position is None:
+        root["attributes"][OURS]["texts"] = check
+    else:
+        root["attributes"][OURS]["calls"][position] = check
     write_signed(folder / "zarr.json", root)
 
 
@@ -177,11 +181,11 @@ def test_hostile_documents(first: int, whole: tuple[Recording, Path], tmp_path: 
         chance = Random(seed)
 
         def change(ours: dict[str, Any], chance: Random = chance) -> None:
-            name = chance.choice([*ours, "arrays", "sizes", "summary", "exact"])
+            name = chance.choice([*ours, *sorted({"arrays", "sizes", "summary", "exact"} & set(ours))])
             ours[name] = mutate(ours[name], chance)
 
         shutil.copytree(place / "run", tmp_path / "run", dirs_exist_ok=True)
-        resign(tmp_path / "run", seed % 2, change)
+        resign(tmp_path / "run", (0, 1, None)[seed % 3], change)
         refused += answered(tmp_path / "run") == "refused"
     assert refused > 8
 
