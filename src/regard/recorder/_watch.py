@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fnmatch
+import os
 import sys
 import threading
 from collections.abc import Sequence
@@ -20,6 +21,7 @@ from ._doors import DOORS, weights_of_output
 from ._growing import Growth, Step
 from ._grown import Grown, GrownDense, GrownExact, GrownSummary
 from ._recording import EmptyRecordingError, RecordedCall, Recording, layer_of
+from ._writer import FolderWriter
 
 __all__ = ["Watch", "watch"]
 
@@ -33,6 +35,7 @@ def watch(
     keep: Keep = "summary",
     *,
     compare: bool = False,
+    folder: str | os.PathLike[str] | None = None,
 ) -> Watch:
     """Record the attention of a model inside a `with` block; its outputs stay what they are, to rounding.
 
@@ -45,14 +48,20 @@ def watch(
             O(n²), for small inputs.
         compare: also run PyTorch's own attention for each call that another kernel served, and note the largest
             difference of the outputs: `recording.difference`.
+        folder: a new folder, to which each call is also written as it comes; `regard.load` reads it. If the run dies,
+            the calls that it had finished are there; of a generation, at least the first half of its steps. A disk
+            that is full does not stop the model: the error comes at the end of the block.
 
     Returns:
         A context manager that gives the `Recording`.
 
     Raises:
-        ArgumentError: a keep that does not exist; in the model's forward pass, a head that a layer does not have.
+        ArgumentError: a keep that does not exist, a folder that does; in the model's forward pass, a head that a layer
+            does not have.
         TooLargeError: weights that would not fit, with keep="dense".
         EmptyRecordingError: at the end of the block, if no call was recorded.
+        RecordingFileError: at the end of the block, if `folder` could not be written.
+        MissingExtraError: a folder without the package that writes it.
 
     Calls of `F.scaled_dot_product_attention`, of `F.multi_head_attention_forward` and of `regard.attention` are
     caught, and modules that return `(output, weights)`. Without dropout the first two run on the native kernel where
@@ -70,7 +79,7 @@ def watch(
         raise ArgumentError(
             f"keep is {keep!r}; it is 'summary', 'exact' or 'dense'.{nearest(str(keep), get_args(Keep))}"
         )
-    return Watch(model, _Wanted(layers, None if heads is None else tuple(heads), keep), compare)
+    return Watch(model, _Wanted(layers, None if heads is None else tuple(heads), keep), compare, folder)
 
 
 @dataclass(frozen=True)
@@ -135,7 +144,9 @@ class _Running(threading.local):
 class Watch:
     """Sees every module of one model begin and end, and every function that runs in between."""
 
-    def __init__(self, model: nn.Module, wanted: _Wanted, compare: bool) -> None:
+    def __init__(
+        self, model: nn.Module, wanted: _Wanted, compare: bool, folder: str | os.PathLike[str] | None = None
+    ) -> None:
         self._names = {
             id(module): name.replace("_orig_mod.", "") or type(module).__name__
             for name, module in model.named_modules()
@@ -145,11 +156,15 @@ class Watch:
         self._running = _Running()
         self._lock = threading.Lock()
         self._recording = Recording()
+        self._folder = folder
+        self._writer: FolderWriter | None = None
         self._hooks: list[Any] = []
         self._stance: AbstractContextManager[Any] = nullcontext()
 
     def __enter__(self) -> Recording:
         """Begin."""
+        if self._folder is not None:
+            self._writer = FolderWriter(self._folder)
         if "torch._dynamo" in sys.modules:  # without it nothing is compiled
             self._stance = torch.compiler.set_stance("force_eager")
         self._stance.__enter__()
@@ -173,6 +188,8 @@ class Watch:
                 f"(output, 4-D weights). Found: {missed}. Run the model inside the block; a model that computes "
                 "attention itself shows its weights with output_attentions=True."
             )
+        if self._writer is not None and (kind is None or self._writer.failure is None):
+            self._writer.close(self._recording, ended=kind is None)
 
     def _begin(self, module: nn.Module, args: Any) -> None:
         name = self._names.get(id(module))
@@ -223,10 +240,14 @@ class Watch:
                     self._append(known, step)
                 else:
                     self._recording.add(frame.name, door, self._wanted.kept(part), self._wanted.heads)
+                    if self._writer is not None:
+                        self._writer.write(self._recording.calls[-1], self._recording)
                 if difference is not None:
                     self._recording.difference = max(self._recording.difference or 0.0, difference)
 
     def _append(self, call: RecordedCall, step: Step) -> None:
+        if self._writer is not None:  # before this step: the order of the batch in the last one is now known
+            self._writer.write(call, self._recording)
         if call.grown is None:
             call.grown = self._wanted.growing(call.kept, step, self._growth)
         call.grown.add(step)
