@@ -1,8 +1,10 @@
-"""The mask tensor of a call, read once for all layers, and only where that leaves the output what it is."""
+"""The mask tensor of a call, read once for all layers."""
 
 from __future__ import annotations
 
+import threading
 import weakref
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -10,36 +12,49 @@ from torch import Tensor
 from ..integrations import MaskReader
 from ..masks import Mask
 
-__all__ = ["CallMasks"]
+__all__ = ["CallMask", "CallMasks"]
+
+# Lower than any score: what is added to hide a key, and where a whole row holds it, absorbs the scores.
+_LOW = -1e38
 
 
-class CallMasks:
-    """Reads what `F.scaled_dot_product_attention` takes as its mask.
+class CallMask(NamedTuple):
+    """What the mask tensor of a call says."""
 
-    A floating tensor of 0 and the dtype's lowest value stays a bias where it leaves a row nothing: PyTorch spreads
-    such a row evenly, and a mask would make it 0.
-    """
+    mask: Mask | None
+    bias: Tensor | None
+    spreads: bool
+    """Whether a row holds nothing but the lowest number. PyTorch spreads such a row evenly; here it sees nothing."""
+
+
+class CallMasks(threading.local):
+    """Reads what `F.scaled_dot_product_attention` takes as its mask, and remembers the last tensor."""
 
     def __init__(self) -> None:
         self._reader = MaskReader()
-        self._checked: tuple[weakref.ref[Tensor], int, bool] | None = None
+        self._last: tuple[weakref.ref[Tensor], int, CallMask] | None = None
 
-    def read(self, tensor: Tensor) -> tuple[Mask | None, Tensor | None]:
-        """Return the mask and the bias that a tensor stands for, one of them None."""
-        mask, bias = self._reader.read(tensor)
-        if mask is None or not tensor.is_floating_point() or not self._spreads(tensor):
-            return mask, bias
-        return None, tensor
+    def read(self, tensor: Tensor) -> CallMask:
+        """Return what a tensor stands for: a mask, or a bias."""
+        if tensor.is_inference():  # has no version to tell whether it was written to
+            return self._read(tensor)
+        if self._last is None or self._last[0]() is not tensor or self._last[1] != tensor._version:
+            found = self._read(tensor)
+            if found.bias is tensor:  # which would keep itself alive here
+                found = found._replace(bias=None)
+            self._last = (weakref.ref(tensor), tensor._version, found)
+        found = self._last[2]
+        return found._replace(bias=tensor) if found.mask is None and found.bias is None else found
 
-    def _spreads(self, tensor: Tensor) -> bool:
-        """Say whether a row holds no 0 and is not all -inf."""
-        if tensor.is_inference():
-            return _spreads(tensor)
-        if self._checked is None or self._checked[0]() is not tensor or self._checked[1] != tensor._version:
-            self._checked = (weakref.ref(tensor), tensor._version, _spreads(tensor))
-        return self._checked[2]
+    def _read(self, tensor: Tensor) -> CallMask:
+        if not tensor.is_floating_point() or not _spreads(tensor):
+            return CallMask(*self._reader.read(tensor), False)
+        hidden = tensor.detach().masked_fill(tensor < _LOW, -torch.inf)
+        return CallMask(*self._reader.read(hidden), True)
 
 
 def _spreads(tensor: Tensor) -> bool:
-    nothing = (tensor != 0).all(-1)
-    return bool((nothing & (tensor != -torch.inf).any(-1)).any())
+    if not tensor.numel():
+        return False
+    highest = tensor.detach().amax(-1)
+    return bool(((highest < _LOW) & (highest != -torch.inf)).any())

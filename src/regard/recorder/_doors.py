@@ -78,10 +78,10 @@ def _scaled_dot_product(
     scale: float | None = None,
     enable_gqa: bool = False,
 ) -> Tensor:
-    call = _call(query, attn_mask, is_causal, scale)
+    call, same = _call(query, attn_mask, is_causal, scale)
     reason = None
     try:
-        if not dropout_p and explain(query, key, value, **call, need_weights=True).chosen == "native":
+        if same and not dropout_p and explain(query, key, value, **call, need_weights=True).chosen == "native":
             result: tuple[Tensor, AttentionWeights] = attention(query, key, value, **call, need_weights=True)
             keeper.keep(ScaledDotProduct.name, result[1])
             return result[0]
@@ -97,15 +97,19 @@ def _scaled_dot_product(
     return output
 
 
-def _call(query: Tensor, mask: Tensor | None, is_causal: bool, scale: float | None) -> dict[str, Any]:
+def _call(query: Tensor, mask: Tensor | None, is_causal: bool, scale: float | None) -> tuple[dict[str, Any], bool]:
+    """Return a call in our words, and whether its output would be PyTorch's to rounding."""
     call: dict[str, Any] = {"scale": scale}
     if is_causal:
         call["mask"] = masks.causal(offset=0)
     elif mask is not None:
-        call["mask"], bias = _masks.read(mask)
+        read = _masks.read(mask)
+        call["mask"], bias = read.mask, read.bias
         if bias is not None:
             call["bias"] = bias if bias.dtype in (query.dtype, torch.float32) else bias.to(query.dtype)
-    return call
+        if read.spreads:
+            return call, False
+    return call, True
 
 
 class MultiHead:
