@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import functools
 import types
+from collections.abc import Callable
+from contextlib import nullcontext
 from typing import Any, Protocol
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from .. import masks
 from .._attention import attention, explain
@@ -16,6 +18,7 @@ from ..errors import RegardError
 from ..integrations import sink_attention
 from ..weights import AttentionWeights
 from ._call_mask import CallMasks
+from ._grouped import grouped
 from ._returned import weights_of_softmax
 
 __all__ = ["DOORS", "Door", "Keeper", "door_of"]
@@ -26,8 +29,15 @@ _masks = CallMasks()
 class Keeper(Protocol):
     """Who keeps what the doors catch."""
 
-    def keep(self, door: str, weights: AttentionWeights) -> None:
-        """Keep the weights of a call."""
+    compares: bool
+    """Whether the output is compared with that of PyTorch's own attention."""
+
+    def module(self) -> nn.Module:
+        """Return the module that is running."""
+        ...
+
+    def keep(self, door: str, weights: AttentionWeights, difference: float | None = None) -> None:
+        """Keep the weights of a call, and how far its output is from that of PyTorch's own attention."""
         ...
 
     def miss(self, what: str) -> None:
@@ -78,23 +88,36 @@ def _scaled_dot_product(
     scale: float | None = None,
     enable_gqa: bool = False,
 ) -> Tensor:
-    call, same = _call(query, attn_mask, is_causal, scale)
-    reason = None
+    def own() -> Tensor:
+        return F.scaled_dot_product_attention(
+            query, key, value, attn_mask, dropout_p, is_causal, scale=scale, enable_gqa=enable_gqa
+        )
+
     try:
-        if same and not dropout_p and explain(query, key, value, **call, need_weights=True).chosen == "native":
-            result: tuple[Tensor, AttentionWeights] = attention(query, key, value, **call, need_weights=True)
-            keeper.keep(ScaledDotProduct.name, result[1])
-            return result[0]
-        with torch.no_grad():
-            keeper.keep(ScaledDotProduct.name, attention(query, key, value, **call, need_weights=True)[1])
+        heads = grouped(keeper.module(), query, key, value, attn_mask)
+        parts = heads.query, heads.key, heads.value
+        call, same = _call(heads.query, heads.mask, is_causal, scale)
+        served = same and not dropout_p and explain(*parts, **call, need_weights=True).chosen == "native"
+        with nullcontext() if served else torch.no_grad():
+            result: tuple[Tensor, AttentionWeights] = attention(*parts, **call, need_weights=True)
     except RegardError as error:  # shapes that PyTorch broadcasts: the model runs on, the call counts as missed
         reason = f"{ScaledDotProduct.name}: {error}"
-    output = F.scaled_dot_product_attention(
-        query, key, value, attn_mask, dropout_p, is_causal, scale=scale, enable_gqa=enable_gqa
-    )
-    if reason is not None:
+        output = own()
         keeper.miss(reason)
+        return output
+    if not served:
+        output = own()
+        keeper.keep(ScaledDotProduct.name, result[1])
+        return output
+    output = result[0].reshape(*query.shape[:3], value.shape[-1]) if heads.packed else result[0]
+    keeper.keep(ScaledDotProduct.name, result[1], _difference(output, own) if keeper.compares else None)
     return output
+
+
+def _difference(output: Tensor, own: Callable[[], Tensor]) -> float:
+    with torch.no_grad():
+        apart = (own() - output).nan_to_num().abs()
+    return float(apart.amax()) if apart.numel() else 0.0
 
 
 def _call(query: Tensor, mask: Tensor | None, is_causal: bool, scale: float | None) -> tuple[dict[str, Any], bool]:
