@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import types
 from collections.abc import Callable
-from contextlib import nullcontext
+from contextlib import suppress
 from typing import Any, Protocol
 
 import torch
@@ -13,8 +13,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .. import masks
-from .._attention import attention, explain
-from ..errors import RegardError
+from .._attention import attention
+from ..backends import asked_for
+from ..errors import BackendError, RegardError
 from ..integrations import sink_attention
 from ..weights import AttentionWeights
 from ._call_mask import CallMasks
@@ -97,9 +98,7 @@ def _scaled_dot_product(
         heads = grouped(keeper.module(), query, key, value, attn_mask)
         parts = heads.query, heads.key, heads.value
         call, same = _call(heads.query, heads.mask, is_causal, scale)
-        served = same and not dropout_p and explain(*parts, **call, need_weights=True).chosen == "native"
-        with nullcontext() if served else torch.no_grad():
-            result: tuple[Tensor, AttentionWeights] = attention(*parts, **call, need_weights=True)
+        served, result = _attend(parts, call, same and not dropout_p)
     except RegardError as error:  # shapes that PyTorch broadcasts: the model runs on, the call counts as missed
         reason = f"{ScaledDotProduct.name}: {error}"
         output = own()
@@ -112,6 +111,17 @@ def _scaled_dot_product(
     output = result[0].reshape(*query.shape[:3], value.shape[-1]) if heads.packed else result[0]
     keeper.keep(ScaledDotProduct.name, result[1], _difference(output, own) if keeper.compares else None)
     return output
+
+
+def _attend(
+    parts: tuple[Tensor, ...], call: dict[str, Any], native: bool
+) -> tuple[bool, tuple[Tensor, AttentionWeights]]:
+    """Return whether the native kernel served a call, output and weights; what it refuses runs without gradient."""
+    if native and asked_for() in (None, "native"):
+        with suppress(BackendError):  # cheaper than asking every backend first
+            return True, attention(*parts, **call, need_weights=True, backend="native")
+    with torch.no_grad():
+        return False, attention(*parts, **call, need_weights=True)
 
 
 def _difference(output: Tensor, own: Callable[[], Tensor]) -> float:
