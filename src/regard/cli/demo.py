@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from .. import corpora
+from ..backends.native import library_info
 from ..corpora import Split
 from ..tasks import (
     ImageClassification,
@@ -47,8 +48,11 @@ class Plan:
         """Return the task's settings with the demo's own changes and a budget of time."""
         settings = dataclasses.replace(self.task.Settings(), **self.changes)
         evaluation = dataclasses.replace(settings.training.evaluation, patience=None, evaluate_every=200)
+        # The same minutes hold more steps in bf16, where the processor multiplies it.
+        halves = library_info().isa == "avx512_bf16"
+        machine = dataclasses.replace(settings.training.machine, precision="bf16" if halves else "fp32")
         training = dataclasses.replace(
-            settings.training, budget=Budget(epochs=None, minutes=minutes), evaluation=evaluation
+            settings.training, budget=Budget(epochs=None, minutes=minutes), evaluation=evaluation, machine=machine
         )
         return dataclasses.replace(settings, training=training)
 
