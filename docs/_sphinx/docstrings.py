@@ -69,7 +69,9 @@ def inline(text: str) -> str:
             bullet = "- " if i == 0 and part.lstrip().startswith(("- ", "* ")) else ""
             rest = part[len(indent) + len(bullet) :]
             joined = "\\" if i and rest[:1].isalnum() else ""
-            parts[i] = indent + bullet + joined + (rest if "``" in rest or ":py:" in rest else _SPECIAL.sub(r"\\\1", rest))
+            parts[i] = (
+                indent + bullet + joined + (rest if "``" in rest or ":py:" in rest else _SPECIAL.sub(r"\\\1", rest))
+            )
     return "".join(parts)
 
 

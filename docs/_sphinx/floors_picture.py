@@ -91,7 +91,7 @@ def drawing(rooms: dict[str, dict[str, Any]]) -> str:
     for name, (x, y, width) in boxes.items():
         room = rooms[name]
         parts.append(
-            f'<g><title>{escape(room["text"])}</title>'
+            f"<g><title>{escape(room['text'])}</title>"
             f'<rect x="{x:.0f}" y="{y}" width="{width:.0f}" height="{BOX_HEIGHT}" rx="5"/>'
             f'<text x="{x + width / 2:.0f}" y="{y + 17}">{escape(name)}</text>'
             f'<text class="lines" x="{x + width / 2:.0f}" y="{y + 32}">{room["lines"]:,} lines</text></g>'
