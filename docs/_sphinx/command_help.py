@@ -41,25 +41,38 @@ class Commands(Directive):
             section = _section([name], entry.text)
             group = entry.load()
             if isinstance(group, dict):
-                section += [_section([name, task], "") for task in group]
+                texts = {task: help_of([name, task]) for task in group}
+                alike = {_without(text, task) for task, text in texts.items()}
+                if len(alike) == 1:
+                    section += nodes.paragraph("", f"TASK is one of {', '.join(group)}.")
+                    section += _printed(alike.pop())
+                else:
+                    section += [_section([name, task], "", text) for task, text in texts.items()]
             else:
-                section += _printed([name])
+                section += _printed(help_of([name]))
             sections.append(section)
         return sections
 
 
-def _section(words: list[str], text: str) -> nodes.section:
+def _without(text: str, task: str) -> str:
+    return (
+        text.replace(f" {task} ", " TASK ")
+        .replace(task.replace("_", "-").upper(), "TASK")
+        .replace(task.upper(), "TASK")
+    )
+
+
+def _section(words: list[str], text: str, printed: str = "") -> nodes.section:
     section = nodes.section(ids=["-".join(["regard", *words])], names=[" ".join(["regard", *words])])
     section += nodes.title("", "", nodes.literal("", " ".join(["regard", *words])))
     if text:
         section += nodes.paragraph("", f"{text[0].upper()}{text[1:]}.")
-    if len(words) > 1:
-        section += _printed(words)
+    if printed:
+        section += _printed(printed)
     return section
 
 
-def _printed(words: list[str]) -> nodes.literal_block:
-    text = help_of(words)
+def _printed(text: str) -> nodes.literal_block:
     return nodes.literal_block(text, text, language="text", classes=["help"])
 
 

@@ -82,6 +82,13 @@ def drawing(rooms: dict[str, dict[str, Any]]) -> str:
     ]
     for name, other in direct(rooms):
         (x1, y1, w1), (x2, y2, w2) = boxes[name], boxes[other]
+        if y1 == y2:
+            left, right = (x2 + w2, x1) if x2 < x1 else (x1 + w1, x2)
+            parts.append(
+                f'<path d="M{left:.0f},{y1 + BOX_HEIGHT / 2:.0f} H{right:.0f}"><title>{escape(name)} imports '
+                f"{escape(other)}</title></path>"
+            )
+            continue
         a, b, top, bottom = x1 + w1 / 2, x2 + w2 / 2, y1 + BOX_HEIGHT, y2
         bend = max((bottom - top) / 2, 12)
         parts.append(

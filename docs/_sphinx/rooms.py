@@ -25,7 +25,7 @@ class Room(Directive):
         module = importlib.import_module(room)
         lines = [f".. automodule:: {room}", "   :no-members:", "", f".. currentmodule:: {room}", ""]
         elsewhere = []
-        for name in names_of(room):
+        for name in sorted(names_of(room), key=lambda name: _kind(getattr(module, name))):
             place = places()[f"{room}.{name}"]
             if place == f"{room}.{name}":
                 lines += _directive(room, name, getattr(module, name))
@@ -39,6 +39,11 @@ class Room(Directive):
         return holder.children
 
 
+def _kind(thing: Any) -> int:
+    """Functions stand first, then classes, then constants."""
+    return 0 if inspect.isfunction(thing) else 1 if inspect.isclass(thing) else 2
+
+
 def _directive(room: str, name: str, thing: Any) -> list[str]:
     if inspect.isclass(thing):
         options = ["   :members:", "   :show-inheritance:", f"   :special-members: {_OPERATORS}"]
@@ -50,7 +55,13 @@ def _directive(room: str, name: str, thing: Any) -> list[str]:
     return [f".. autodata:: {room}.{name}", ""]
 
 
+def _bases(app: Any, name: str, thing: Any, options: Any, bases: list[Any]) -> None:
+    """Leave out what every class has."""
+    bases[:] = [base for base in bases if base is not object]
+
+
 def setup(app: Any) -> dict[str, bool]:
     """Join the build."""
     app.add_directive("room", Room)
+    app.connect("autodoc-process-bases", _bases)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
