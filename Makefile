@@ -57,6 +57,7 @@ bench: $(READY) ## measure speed and memory against PyTorch's own attention
 	$(BIN)/python -m benchmarks $(ARGS)
 
 docs: $(READY) ## build build/docs/index.html, run its examples, follow its links (TUTORIALS=run)
+	@rm -rf build/docs
 	$(DOCS) $(RUN) -m sphinx -q -W --keep-going docs build/docs
 	REGARD_SITE=build/docs $(RUN) -m pytest tests/docs $(ARGS)
 

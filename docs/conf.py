@@ -6,9 +6,11 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-sys.path[:0] = [str(ROOT), str(Path(__file__).parent / "_sphinx")]
+sys.path.insert(0, str(Path(__file__).parent / "_sphinx"))
 
-import regard  # noqa: E402 - found by the path above the first time, installed otherwise
+import notebooks  # noqa: E402 - found by the path above
+
+import regard  # noqa: E402 - the source or the installed one
 
 project = "regard"
 author = "the regard contributors"
@@ -38,10 +40,11 @@ nitpick_ignore_regex = [("py:.*", r"(?!regard\b).*"), ("py:.*", r"regard(\.\w+)*
 myst_heading_anchors = 3
 myst_enable_extensions = ["colon_fence", "deflist", "dollarmath"]
 
-# The tutorials are percent files. They are run by `make docs`, once for each change; by the tests as scripts.
+# The tutorials are percent files. `make docs TUTORIALS=run` runs them, again when they or the package change.
 nb_custom_formats = {".py": "notebooks.read"}
 nb_execution_mode = "cache" if os.environ.get("REGARD_DOCS_RUN") == "1" else "off"
-nb_execution_cache_path = str(ROOT / "build" / "docs-notebooks")
+nb_execution_cache_path = str(ROOT / "build" / "docs-notebooks" / notebooks.digest(Path(regard.__file__).parent))
+nb_execution_in_temp = True
 nb_execution_timeout = 600
 nb_execution_raise_on_error = True
 nb_merge_streams = True

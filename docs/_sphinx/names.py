@@ -46,6 +46,11 @@ def _link_literals(app: Any, doctree: nodes.document, page: str) -> None:
     for literal in list(doctree.findall(nodes.literal)):
         if isinstance(literal.parent, nodes.reference | nodes.title) or literal.get("classes") == ["xref"]:
             continue
+        room = domain.modules.get(literal.astext())
+        if room is not None and room.docname != page:
+            content = literal.deepcopy()
+            literal.parent.replace(literal, make_refnode(app.builder, page, room.docname, room.node_id, content))
+            continue
         name = _meant(literal.astext())
         link = _reference(app, domain, page, name, literal.deepcopy()) if name else None
         if link is not None and not link.get("refuri", "").endswith(f"#{_enclosing(literal)}"):

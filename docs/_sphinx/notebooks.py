@@ -1,10 +1,19 @@
 """Tutorials as notebooks: each `examples/NN_*.py` also becomes an `.ipynb` that its page offers."""
 
+import hashlib
 from pathlib import Path
 from typing import Any
 
 import jupytext
 from docutils import nodes
+
+
+def digest(package: Path) -> str:
+    """Name a state of the package, so that what it printed in another one is not shown for it."""
+    made = hashlib.sha256()
+    for file in sorted(package.rglob("*.py")):
+        made.update(file.read_bytes())
+    return made.hexdigest()[:12]
 
 
 def read(text: str) -> Any:

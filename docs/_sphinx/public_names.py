@@ -69,7 +69,7 @@ def homes() -> dict[tuple[str, str], str]:
         (thing.__module__, thing.__qualname__): place
         for name, place in places().items()
         for thing in [_thing(name)]
-        if hasattr(thing, "__qualname__") and hasattr(thing, "__module__")
+        if inspect.isclass(thing) or inspect.isfunction(thing)
     }
 
 

@@ -2,13 +2,14 @@
 
 import importlib
 import inspect
-import typing
+import re
 from typing import Any
 
 from docutils import nodes
 from docutils.parsers.rst import Directive
 from docutils.statemachine import StringList
 from public_names import names_of, places
+from sphinx.pycode import ModuleAnalyzer
 
 _OPERATORS = "__and__, __getitem__, __matmul__, __len__, __iter__, __call__, __enter__, __exit__"
 
@@ -46,22 +47,33 @@ def _kind(thing: Any) -> int:
 
 def _directive(room: str, name: str, thing: Any) -> list[str]:
     if inspect.isclass(thing):
-        options = ["   :members:", "   :show-inheritance:", f"   :special-members: {_OPERATORS}"]
+        options = ["   :members:", f"   :special-members: {_OPERATORS}"]
+        options += ["   :show-inheritance:"] if thing.__bases__ != (object,) else []
         return [f".. autoclass:: {room}.{name}", *options, ""]
     if inspect.isfunction(thing):
-        # The signatures of overloads, one below the other, say less than the whole one.
-        whole = str(inspect.signature(thing)) if typing.get_overloads(thing) else ""
-        return [f".. autofunction:: {room}.{name}{whole.replace(chr(39), '')}", ""]
+        return [f".. autofunction:: {room}.{name}", ""]
     return [f".. autodata:: {room}.{name}", ""]
 
 
-def _bases(app: Any, name: str, thing: Any, options: Any, bases: list[Any]) -> None:
-    """Leave out what every class has."""
-    bases[:] = [base for base in bases if base is not object]
+def _signature(app: Any, what: str, name: str, thing: Any, options: Any, signature: Any, returned: Any) -> Any:
+    """Leave out what only catches wrong names."""
+    return re.sub(r", \*\*unknown: ~?[\w.]+", "", signature or "") or None, returned
+
+
+def _whole_signatures() -> None:
+    """Show the one signature that holds for all overloads: one below the other they say less."""
+    analyze = ModuleAnalyzer.analyze
+
+    def without_overloads(self: ModuleAnalyzer) -> None:
+        analyze(self)
+        self.overloads.clear()
+
+    ModuleAnalyzer.analyze = without_overloads
 
 
 def setup(app: Any) -> dict[str, bool]:
     """Join the build."""
+    _whole_signatures()
+    app.connect("autodoc-process-signature", _signature)
     app.add_directive("room", Room)
-    app.connect("autodoc-process-bases", _bases)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
