@@ -1,6 +1,7 @@
 """Which names are public, and the one place where each is explained."""
 
 import importlib
+import importlib.util
 import inspect
 import types
 from functools import cache
