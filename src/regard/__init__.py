@@ -1,5 +1,9 @@
 """regard: attention for transformers, with the speed of a fused kernel and a view of the weights."""
 
+from importlib import import_module as _import_module
+from importlib.util import find_spec as _find_spec
+from types import ModuleType as _ModuleType
+
 from . import biases, errors, layers, masks, positions
 from ._attention import Explanation, attention, explain
 from .backends import reference, use_backend
@@ -31,3 +35,11 @@ __all__ = [
 ]
 
 __version__ = "0.1.0"
+
+
+def __getattr__(name: str) -> _ModuleType:
+    """Import a room when it is first asked for: `regard.tasks`, `regard.models`, `regard.integrations`, ..."""
+    room = f"{__name__}.{name}"
+    if name.startswith("_") or _find_spec(room) is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return _import_module(room)
