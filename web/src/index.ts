@@ -24,6 +24,8 @@ function fragment(): Address {
   return {
     read: () => location.hash,
     write: (text) => history.replaceState(null, "", text ? `#${text}` : location.pathname + location.search),
+    watch: (changed) => window.addEventListener("hashchange", changed),
+    link: () => location.href,
   };
 }
 
@@ -46,6 +48,8 @@ function render({ model, el }: { model: Model; el: HTMLElement }): () => void {
       model.set("state", text);
       model.save_changes();
     },
+    watch: (changed) => model.on("change:state", changed),
+    link: () => null,
   };
   void open(source, main, scope, address);
   return close;

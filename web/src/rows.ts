@@ -4,7 +4,7 @@ import { MISSING, type Store } from "./store.ts";
 
 export interface Row {
   values: Float32Array;
-  /** How these numbers were had, in words; empty when they are exact. */
+  /** How these numbers were had, in words; empty where nothing is missing. */
   note: string;
 }
 
@@ -21,7 +21,7 @@ async function oneHead(store: Store, pick: Pick, head: number, query: number): P
     const count = Math.ceil(size / tile);
     const parts = await Promise.all(Array.from({ length: count }, (_, i) => store.tile(map, head, "mass", 0, Math.floor(query / tile), i)));
     parts.forEach((part, i) => values.set(part.values.subarray((query % tile) * part.columns, (query % tile + 1) * part.columns), i * tile));
-    return { values, note: store.manifest.number === "f2" ? "in float16" : "" };
+    return { values, note: "" };
   }
   const values = new Float32Array(size).fill(MISSING);
   const links = map.links ? await store.links(map, head) : null;

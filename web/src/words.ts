@@ -18,6 +18,22 @@ export function plain(value: number): string {
   return size >= 100 ? value.toFixed(0) : size >= 1 ? value.toFixed(2) : value.toFixed(4).replace(/0+$/, "");
 }
 
+/** A round number, without zeros behind it. */
+export function round(value: number): string {
+  const size = Math.abs(value);
+  return value !== 0 && (size < 0.001 || size >= 1e6) ? plain(value) : String(Number(value.toPrecision(3)));
+}
+
+/** A number in as few signs as a cell has room for. */
+export function brief(value: number): string {
+  if (!Number.isFinite(value)) return Number.isNaN(value) ? "NaN" : value > 0 ? "∞" : "-∞";
+  if (value === 0) return "0";
+  const size = Math.abs(value);
+  if (size >= 10) return value.toFixed(0);
+  if (size >= 0.995) return value.toFixed(1);
+  return size < 0.005 ? (value < 0 ? ">-.01" : "<.01") : value.toFixed(2).replace("0.", ".");
+}
+
 export function headsName(heads: number[]): string {
   return heads.length === 1 ? `head ${heads[0]}` : `mean of heads ${heads.join(", ")}`;
 }
@@ -36,6 +52,7 @@ function quoted(tokens: string[] | null, at: number): string {
 }
 
 export interface Place {
+  name: string;
   map: AttentionMap;
   heads: number[];
   z: number;
@@ -51,7 +68,7 @@ export interface Place {
 /** The cell whose first query and key (of the map, from 0) are given, in words. */
 export function sentence(place: Place): string {
   const { map, heads, z, value } = place;
-  const where = `${map.name}, ${headsName(heads)}: `;
+  const where = `${place.name}, ${headsName(heads)}: `;
   const last = (from: number, size: number): number => Math.min(from + 2 ** z, size) - 1;
   const q = map.queries.first;
   const k = map.keys.first;
@@ -59,7 +76,7 @@ export function sentence(place: Place): string {
   const queries = one ? `query ${quoted(place.queryTokens, q + place.query)}` : `queries ${q + place.query} to ${q + last(place.query, map.queries.size)}`;
   const keys = one ? `key ${quoted(place.keyTokens, k + place.key)}` : `keys ${k + place.key} to ${k + last(place.key, map.keys.size)}`;
   if (value === MASKED) return `${where}${keys} ${one ? "is" : "are"} masked for ${queries}.`;
-  if (value === MISSING) return `${where}${queries}, ${keys}: was not recorded.`;
+  if (value === MISSING) return `${where}what ${queries} ${one ? "gives" : "give"} to ${keys} was not recorded.`;
   if (place.quantity !== "mass") return `${where}${queries}, ${keys}: ${place.quantity} ${plain(value)}.`;
   const number = place.percent ? percent(value) : plain(value);
   return `${where}${queries} ${one ? "gives" : "give, on average,"} ${number} of ${one ? "its" : "their"} attention to ${keys}.`;
