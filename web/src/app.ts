@@ -183,7 +183,7 @@ export class App {
       this.scale.dataset["key"] = key;
       this.scale.replaceChildren(...(legend ? legendElement(legend) : []));
     }
-    const colours = legend && `${scaleName(legend.colouring)} scale, colours up to ${round(legend.colouring.top)}${legend.colouring.over ? " (larger ones are seen)" : ""}`;
+    const colours = legend && `scale ${scaleName(legend.colouring)}, colours up to ${round(legend.colouring.top)}${legend.colouring.over ? " (larger ones are seen)" : ""}`;
     const sink = parts.sinkHidden ? "first key (place of the sink) hidden" : "";
     const words = [parts.quantity, parts.where, parts.heads && headsName(parts.heads), parts.cells, colours, sink, ...(parts.extra ?? [])];
     this.caption = `${words.filter(Boolean).join(" · ")}. ${manifest.holds}`;
@@ -200,8 +200,6 @@ export class App {
 
   render(): void {
     const held = focused(this.root);
-    const at = this.body.scrollTop;
-    const before = this.body.dataset["view"];
     this.address.write(encode(this.state));
     this.root.classList.toggle("dark", this.dark);
     this.inks.clear();
@@ -212,15 +210,12 @@ export class App {
     header(this, this.header);
     bar(this, this.bar);
     this.body.setAttribute("aria-labelledby", `regard-tab-${this.state.view}`);
-    this.body.dataset["view"] = this.state.view;
     this.say("");
     focusAgain(this.root, held);
     const { state } = this;
     PAINTERS[state.view](this).then(
       () => {
-        if (this.state !== state) return;
-        if (before === state.view) this.body.scrollTop = at;
-        focusAgain(this.root, held);
+        if (this.state === state) focusAgain(this.root, held);
       },
       (error: Error) => this.fail(error),
     );

@@ -36,18 +36,21 @@ const TRACK = 26;
 const LABELS = 8;
 const MARK = 9;
 const LONGEST = 8;
+// Where the whole picture has no room for tokens, less is kept free for them.
+const SHORTER = 5;
 // Tokens are written in letters down to this share of the usual size before positions take their place.
-const SMALLEST = 0.68;
+export const SMALLEST = 0.68;
+const WIDEST = 0.16;
 const SAMPLE = 3000;
 
 const name = (edge: Edge, at: number, each: boolean): string => (each ? visible(edge.tokens![edge.first + at] ?? "") : String(edge.first + at));
 
-/** Room for the text of an edge: its widest token, within reason. */
-export function textRoom(edge: Edge, size: number, width = textWidth): number {
+/** Room for the text of an edge: its widest token, but at most a share of the picture's side. */
+export function textRoom(edge: Edge, size: number, side: number, roomy: boolean, width = textWidth): number {
   let most = width(String(edge.first + edge.size), size);
   const every = edge.tokens ? Math.max(1, Math.ceil(edge.size / SAMPLE)) : edge.size;
   for (let i = 0; edge.tokens && i < edge.size; i += every) most = Math.max(most, width(name(edge, i, true).slice(0, 40), size));
-  return Math.min(most, LONGEST * size) + 6;
+  return Math.min(most, (roomy ? LONGEST : SHORTER) * size, Math.max(3 * size, side * WIDEST)) + 6;
 }
 
 export function edgeRoom(edge: Edge, text: number, size: number): number {
@@ -105,9 +108,11 @@ function drawSide(pen: Pen, side: Stretch, look: Look): void {
     const { values, top } = edge.track;
     const start = bins < used / 2 ? Math.floor(from) : from;
     binned(values, start, start + (end - from), bins).forEach((value, i) => {
-      const [low, high] = [Math.max(0, (start - from) * pixels + (i * used) / bins), Math.min(used, (start - from) * pixels + ((i + 1) * used) / bins)];
+      // Whole pixels: half ones would shimmer.
+      const at = (bin: number): number => Math.round(Math.max(0, Math.min(used, (start - from) * pixels + (bin * used) / bins)));
+      const [low, high] = [at(i), at(i + 1)];
       const gap = used / bins > 4 ? 1 : 0;
-      bar(pen, side, low, Math.max(0.5, high - low - gap), away, Math.min(1, Math.max(0, value) / top || 0) * (TRACK - 4), look.track);
+      if (high > low) bar(pen, side, low, high - low - gap, away, Math.min(1, Math.max(0, value) / top || 0) * (TRACK - 4), look.track);
     });
     away += TRACK;
   }

@@ -139,6 +139,9 @@ const MEASURES: [string, string, (value: number) => string][] = [
   ["self", "to itself", percent], ["previous", "to the previous token", percent], ["next", "to the next token", percent], ["first", "to the first key (sink)", percent],
 ];
 
+/** Measures that mean something only where queries and keys are the same tokens. */
+export const ALONG = ["distance", "self", "previous", "next"];
+
 /** Beside the matrix: what kind of head it is, its numbers, and what has to be known about the recording. */
 function aside(app: App, picture: Picture, measures: HeadMeasures | null): HTMLElement {
   const { map, heads } = picture.pick;
@@ -149,7 +152,7 @@ function aside(app: App, picture: Picture, measures: HeadMeasures | null): HTMLE
     if (kind) list.append(make("dt", {}, "kind of head"), make("dd", {}, kind));
     for (const [id, name, write] of MEASURES) {
       const value = measures.numbers[id]?.[heads[0]!];
-      if (value !== undefined) list.append(make("dt", {}, name), make("dd", {}, value === null ? "not known" : write(value)));
+      if (value !== undefined && !(map.kind === "cross" && ALONG.includes(id))) list.append(make("dt", {}, name), make("dd", {}, value === null ? "not known" : write(value)));
     }
     parts.push(list);
   }

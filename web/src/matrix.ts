@@ -3,7 +3,7 @@ import type { App } from "./app.ts";
 import { type Camera, type Extent, fitting, held, patches, zoomed, zoomFor } from "./camera.ts";
 import { ink } from "./colours.ts";
 import { make } from "./dom.ts";
-import { drawEdges, type Edge, edgeRoom, type Look, type Room, textRoom } from "./edges.ts";
+import { drawEdges, type Edge, edgeRoom, type Look, type Room, SMALLEST, textRoom } from "./edges.ts";
 import { listen } from "./gestures.ts";
 import { hiddenColumn, Painter, type Shown } from "./painter.ts";
 import { CanvasPen, type Pen } from "./pens.ts";
@@ -51,7 +51,7 @@ export class Matrix {
   private readonly asked = new Set<string>();
   private readonly watch = new ResizeObserver(() => this.draw());
   private texts: Room | null = null;
-  private textSize = 0;
+  private textsFor = "";
   private closed = false;
   private frame = 0;
   private fitted = 0;
@@ -84,9 +84,13 @@ export class Matrix {
 
   get textRooms(): Room {
     const { size } = this.look;
-    if (!this.texts || this.textSize !== size) {
-      this.texts = { left: textRoom(this.picture.rows, size), top: textRoom(this.picture.columns, size) };
-      this.textSize = size;
+    const { clientWidth, clientHeight } = this.element;
+    const key = `${size} ${clientWidth} ${clientHeight}`;
+    if (!this.texts || this.textsFor !== key) {
+      const { rows, columns } = this.picture;
+      const roomy = 0.8 * Math.min(clientWidth / columns.size, clientHeight / rows.size) > size * SMALLEST;
+      this.texts = { left: textRoom(rows, size, clientWidth, roomy), top: textRoom(columns, size, clientHeight, roomy) };
+      this.textsFor = key;
     }
     return this.texts;
   }

@@ -74,14 +74,18 @@ export async function numbersView(app: App): Promise<void> {
   });
   const where = `queries ${first.query * span} to ${Math.min((first.query + rows.length) * span, map.queries.size) - 1} of ${map.queries.size}, keys ${first.key * span} to ${Math.min((first.key + keys.length) * span, map.keys.size) - 1} of ${map.keys.size}`;
   const table = make("table", {}, make("caption", {}, where), head, ...lines);
-  app.body.replaceChildren(pager(app, found), make("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": "Table of numbers", "data-name": "table" }, table));
+  const region = make("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": "Table of numbers", "data-name": "table" }, table);
+  app.body.replaceChildren(pager(app, found), region);
   app.show({ colouring, name: app.quantityName(), classes: [] }, {
     quantity: app.quantityName(), where: store.nameOf(map), heads: pick.heads, cells: span === 1 ? "one token a cell" : `cells of ${span} × ${span} tokens, the finest that were recorded`, sinkHidden: hidden >= 0, extra: [where],
   });
   app.exported = () => ({
     name: `${store.nameOf(map)}-numbers`, columns: ["query", "key", "value"],
     rows: rows.flatMap((row, i) => row.map((value, j) => [queries[i]!, keys[j]!, isCode(value) ? plain(value) : value])),
-    sheet: () => pageSheet(app.body),
+    sheet() {
+      region.scrollLeft = 0;
+      return pageSheet(app.body);
+    },
   });
   serve(app, found);
 }

@@ -2,6 +2,7 @@
 import type { App } from "./app.ts";
 import { layerName } from "./controls.ts";
 import { make, select } from "./dom.ts";
+import { ALONG } from "./heads.ts";
 import type { AttentionMap, HeadMeasures } from "./manifest.ts";
 import { Painter } from "./painter.ts";
 import { type Colouring, largestOf } from "./quantities.ts";
@@ -60,7 +61,7 @@ function thumb(app: App, item: Item, look: Look): HTMLButtonElement {
   const value = !tile ? "not recorded" : measured ? number || "not known" : kind;
   const sortName = SORTS.find(([id]) => id === sort)?.[1] ?? sort;
   const label = `${row.name}, head ${head}${kind ? `, ${kind}` : ""}${measured ? `, ${sortName} ${number || "not known"}` : ""}${tile ? "" : ", not recorded"}`;
-  const name = sort === "layer" ? `head ${head}` : `${row.map.layer} · ${head}`;
+  const name = sort === "layer" ? `head ${head}` : `L${row.map.layer} · head ${head}`;
   const made = make("button", { type: "button", class: "thumb", title: label, "aria-label": label, "data-name": label }, picture, make("b", {}, name), make("span", {}, value));
   made.addEventListener("click", () => app.change({ view: "head", map: row.map.id, head, chosen: [], x: 0, y: 0, zoom: 0 }));
   return made;
@@ -93,7 +94,9 @@ export async function overviewView(app: App): Promise<void> {
     const title = state.sort === "layer" && group[0] ? make("h2", { title: group[0].row.name }, ...broken(group[0].row.name)) : null;
     return make("div", { class: "layer" }, title, make("div", { class: "heads" }, ...heads));
   });
-  const sorting = make("div", { class: "bar" }, select("Sort by", SORTS, state.sort, (value) => app.change({ sort: value })), make("span", { class: "hint" }, state.sort === "layer" ? "Choose a head to look into it." : "Largest first. Layer · head; choose one to look into it."));
+  const crossed = same.every((map) => map.kind === "cross");
+  const sorts = SORTS.filter(([id]) => !crossed || !ALONG.includes(id));
+  const sorting = make("div", { class: "bar" }, select("Sort by", sorts, state.sort, (value) => app.change({ sort: value })), make("span", { class: "hint" }, state.sort === "layer" || state.sort === "kind" ? "Choose a head to look into it." : "Largest first, L: layer. Choose a head to look into it."));
   app.body.replaceChildren(sorting, ...layers);
   serve(app, thumbs);
   const spans = [...new Set(same.map((map) => 2 ** map.overview))].sort((a, b) => a - b);

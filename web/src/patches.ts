@@ -6,7 +6,7 @@ import type { Axis, Side } from "./manifest.ts";
 import { cellColour, type Colouring } from "./quantities.ts";
 import { isCode } from "./store.ts";
 
-const MOST = 336;
+const MOST = 296;
 const LEAST = 160;
 const OVER_IMAGE = 0.65;
 
@@ -58,7 +58,10 @@ export class Board {
     context.fillStyle = app.ink("raised");
     context.fillRect(0, 0, canvas.width, canvas.height);
     context.imageSmoothingEnabled = true;
+    // Grey under colours, so that every colour is one of the bar's.
+    if (values) context.filter = "grayscale(1)";
     if (image) context.drawImage(image, 0, 0, canvas.width, canvas.height);
+    context.filter = "none";
     for (let at = 0; at < grid.rows * grid.columns; at++) {
       const box = this.box(at);
       const value = values?.[at + this.shift];

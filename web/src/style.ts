@@ -1,9 +1,9 @@
 // The page's look, as one constructed style sheet. Sizes follow the reader's letters.
 export const STYLE = `
 .regard { --surface: #ffffff; --raised: #f3f4f6; --text: #16181d; --faint: #565d6b; --line: #c9ced8; --accent: #0b57d0; --track: #5b7aa8; --thumb: 4.9rem;
-  font: 0.875rem/1.45 system-ui, -apple-system, "Segoe UI", Roboto, "DejaVu Sans", sans-serif; color: var(--text); background: var(--surface); display: flex; flex-direction: column; min-height: 420px; }
+  font: 0.875rem/1.45 system-ui, -apple-system, "Segoe UI", Roboto, "DejaVu Sans", sans-serif; color: var(--text); background: var(--surface); display: flex; flex-direction: column; container-type: inline-size; overflow: auto; }
 .regard.dark { --surface: #14161a; --raised: #20242b; --text: #e7e9ee; --faint: #a3aaba; --line: #4a515e; --accent: #8ab4f8; --track: #7f9fce; color-scheme: dark; }
-.regard.whole { min-height: 100vh; min-height: 100dvh; }
+.regard.whole { min-height: 100vh; min-height: 100dvh; overflow: visible; }
 .regard *, .regard { box-sizing: border-box; }
 .regard [hidden] { display: none; }
 .regard header { padding: 8px 14px 6px; border-bottom: 1px solid var(--line); display: flex; flex-wrap: wrap; gap: 6px 14px; align-items: center; }
@@ -21,12 +21,12 @@ export const STYLE = `
 .regard label { display: inline-flex; gap: 5px; align-items: center; max-width: 100%; }
 .regard label select { min-width: 0; }
 .regard label span, .regard .hint { color: var(--faint); }
-.regard input[type=checkbox] { width: 1.05em; height: 1.05em; margin: 0; accent-color: var(--accent); }
-.regard .body { flex: 1 1 20rem; min-height: 20rem; overflow: auto; padding: 4px 14px 8px; display: flex; flex-direction: column; gap: 8px; position: relative; }
+.regard input[type=checkbox] { font: inherit; width: 1.05em; height: 1.05em; margin: 0; accent-color: var(--accent); }
+.regard .body { flex: 1 0 auto; padding: 4px 14px 8px; display: flex; flex-direction: column; gap: 8px; position: relative; }
 .regard .beside { display: flex; flex: 1; gap: 14px; min-height: 0; }
-.regard .stage { flex: 1; display: flex; flex-direction: column; min-width: 0; position: relative; }
+.regard .stage { flex: 1; display: flex; flex-direction: column; min-width: 0; min-height: 24rem; position: relative; }
 .regard .zooms { position: absolute; right: 4px; bottom: 4px; z-index: 2; gap: 3px; }
-.regard aside { flex: 0 0 16rem; overflow: auto; font-size: 0.95em; }
+.regard aside { flex: 0 0 16rem; font-size: 0.95em; }
 .regard aside p { margin: 8px 0; overflow-wrap: anywhere; color: var(--faint); }
 .regard aside label { margin-top: 6px; flex-wrap: wrap; }
 .regard dl { display: grid; grid-template-columns: auto auto; gap: 2px 10px; margin: 6px 0; }
@@ -35,7 +35,7 @@ export const STYLE = `
 .regard .matrix canvas { display: block; touch-action: none; cursor: crosshair; position: absolute; inset: 0 auto auto 0; }
 .regard .matrix canvas:focus-visible { outline-offset: -2px; }
 .regard .pair { display: flex; flex: 1; gap: 12px; flex-wrap: wrap; }
-.regard .pair > section { flex: 1 1 20rem; display: flex; flex-direction: column; min-height: 18rem; min-width: 0; }
+.regard .pair > section { flex: 1 1 20rem; display: flex; flex-direction: column; min-height: 22rem; min-width: 0; }
 .regard .pair > section.text { min-height: 0; }
 .regard .bar .zooms { position: static; margin-left: auto; }
 .regard h2 { font-size: 0.95em; margin: 2px 0; font-weight: 600; overflow-wrap: anywhere; }
@@ -61,7 +61,7 @@ export const STYLE = `
 .regard .tokens button.chosen { outline: 3px solid var(--accent); outline-offset: 0; }
 .regard .tokens button.found { text-decoration: underline double; text-underline-offset: 3px; font-weight: 600; }
 .regard .tokens sup { font-size: 0.65em; margin-left: 2px; line-height: 1; }
-.regard .side { display: flex; flex-direction: column; gap: 8px; align-items: flex-start; }
+.regard .side { display: flex; flex-wrap: wrap; gap: 10px; align-items: flex-start; } .regard .side .tokens { flex-basis: 100%; }
 .regard .board { max-width: 100%; border: 1px solid var(--line); touch-action: manipulation; }
 .regard table { border-collapse: collapse; font-variant-numeric: tabular-nums; font-size: 0.9em; }
 .regard table caption { text-align: left; color: var(--faint); padding-bottom: 3px; }
@@ -69,10 +69,15 @@ export const STYLE = `
 .regard th { background: var(--raised); font-weight: 500; }
 .regard th[scope=row] { position: sticky; left: 0; }
 .regard .scroll { overflow: auto; max-width: 100%; }
-@media (min-width: 48rem) and (min-height: 34rem) { .regard.whole { height: 100vh; height: 100dvh; } .regard.whole .body { min-height: 0; } }
-@media (max-width: 47.99rem) { .regard .beside { flex-direction: column; } .regard aside { flex: none; } .regard .matrix { min-height: 62vh; } .regard { --thumb: 4rem; } .regard .layer { flex-direction: column; } .regard .layer h2 { flex: none; }
-  .regard .pair > section .matrix { min-height: 50vh; } .regard input[type=search] { width: 100%; } }
-@media print { .regard.whole { height: auto; min-height: 0; } .regard .bar, .regard .save, .regard [role=tablist], .regard header label, .regard .zooms, .regard .says:empty { display: none; } .regard .body, .regard .scroll, .regard aside { overflow: visible; }
-  .regard .matrix { height: 17cm; flex: none; break-inside: avoid; } .regard .layer, .regard footer { break-inside: avoid; } .regard, .regard * { print-color-adjust: exact; -webkit-print-color-adjust: exact; } }
+@container (max-width: 47.99rem) {
+  .regard header { flex-wrap: wrap; } .regard h1 { flex-basis: 100%; max-width: none; }
+  .regard > .bar, .regard header > * { flex-wrap: nowrap; overflow-x: auto; max-width: 100%; padding-top: 3px; padding-bottom: 3px; } .regard .bar > *, .regard .save > *, .regard [role=tablist] > * { flex: none; }
+  .regard .beside { flex-direction: column; } .regard aside { flex: none; overflow: visible; } .regard .layer { flex-direction: column; } .regard .layer h2 { flex: none; }
+  .regard .heads { --thumb: 4rem; } .regard .pair > section { flex-basis: 100%; } .regard .body, .regard header, .regard > .bar, .regard footer { padding-left: 8px; padding-right: 8px; }
+}
+@container (min-width: 48rem) { .regard footer { position: sticky; bottom: 0; z-index: 3; } }
+@media print { .regard.whole { min-height: 0; } .regard .bar, .regard .save, .regard [role=tablist], .regard header label, .regard .zooms { display: none; } .regard .scroll, .regard aside { overflow: visible; } .regard footer { position: static; }
+  .regard .matrix { height: 17cm; flex: none; } .regard .layer, .regard footer, .regard .matrix { break-inside: avoid; } .regard, .regard * { print-color-adjust: exact; -webkit-print-color-adjust: exact; } }
 body:has(> .regard.whole) { margin: 0; }
+body:has(> .regard.dark) { background: #14161a; }
 `;

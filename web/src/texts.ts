@@ -46,7 +46,7 @@ async function textOf(app: App, side: Side, name: string, start: number, points:
       return null;
     }
     const text = tokens ? part.map((i) => visible(tokens[side.first + i] ?? "")).join("") : String(side.first + place);
-    names.push(text);
+    names.push(tokens ? text : `token ${text}`);
     const label = labels?.[side.first + place] ?? -1;
     const mark = make("button", { type: "button", tabindex: "-1" }, text, label < 0 ? null : make("sup", {}, labelling!.classes[label] ?? ""), sink !== null && part.includes(sink) ? make("sup", {}, "▼") : null);
     if (label >= 0) mark.style.borderBottomColor = CLASSES[label % CLASSES.length]!;
@@ -81,6 +81,14 @@ export async function textView(app: App): Promise<void> {
   const section = (title: string, text: Text, pager: HTMLElement | null): HTMLElement => make("section", { class: "text" }, make("h2", {}, title), pager, text.element);
   pairs.append(section(one ? "Point at a token: the others show where it looks" : `Queries${named(queries)}: point at one`, queries, stretches(app, map.queries, state.query, "query", images[0]!)));
   if (!one) pairs.append(section(`Keys${named(keys)}: where it looks`, keys, stretches(app, map.keys, state.key, "key", images[1]!)));
+  // The image as it is, where the queries do not show it already.
+  if (keys.board && !queries.board) {
+    const plain = new Board(app, map.keys, keys.axis.grid!, "Image", false);
+    await plain.load(map.keys.axis);
+    plain.paint(null, null, null);
+    if (keys.axis.grid!.image) keys.element.prepend(plain.canvas);
+  }
+  if (app.state !== state) return;
   app.body.replaceChildren(headBar(app, queries, keys), pairs);
   new TextView(app, queries, keys, sink).start();
 }

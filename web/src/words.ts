@@ -31,7 +31,7 @@ export function brief(value: number): string {
   const size = Math.abs(value);
   if (size >= 10) return value.toFixed(0);
   if (size >= 0.995) return value.toFixed(1);
-  return size < 0.005 ? (value < 0 ? ">-.01" : "<.01") : value.toFixed(2).replace("0.", ".");
+  return size < 0.005 ? "≈0" : value.toFixed(2).replace("0.", ".");
 }
 
 export function headsName(heads: number[]): string {
