@@ -39,14 +39,14 @@ export class App {
   readonly search = new SearchBox();
   matrices: Matrix[] = [];
   exported: (() => Exported) | null = null;
-  legend: Legend | null = null;
+  legends: Legend[] = [];
   caption = "";
   about: Record<string, unknown> = {};
   private readonly header = make("header");
   private readonly bar = make("div", { class: "bar", role: "group", "aria-label": "What is shown" });
   private readonly says = make("p", { class: "says", role: "status", "aria-live": "polite" });
   private readonly captionLine = make("p", { class: "caption" });
-  private readonly scale = make("div", { class: "scale" });
+  private readonly scale = make("div", { class: "legends" });
   private readonly address: Address;
   private readonly prefersDark = window.matchMedia("(prefers-color-scheme: dark)");
   private readonly inks = new Map<string, string>();
@@ -174,23 +174,24 @@ export class App {
   }
 
   /** Name what is seen, in the page and in every file: quantity, layer, heads, averaging, scale, what is hidden. */
-  show(legend: Legend | null, parts: { quantity: string; where: string; heads: number[] | null; cells: string; extra?: string[]; sinkHidden?: boolean }): void {
+  show(legends: Legend[], parts: { quantity: string; where: string; heads: number[] | null; cells: string; extra?: string[]; sinkHidden?: boolean }): void {
     const { manifest } = this.store;
     const { state } = this;
-    this.legend = legend;
-    const key = JSON.stringify(legend);
+    this.legends = legends;
+    const key = JSON.stringify(legends);
     if (this.scale.dataset["key"] !== key) {
       this.scale.dataset["key"] = key;
-      this.scale.replaceChildren(...(legend ? legendElement(legend) : []));
+      this.scale.replaceChildren(...legends.map((legend, i) => make("div", { class: "scale" }, ...legendElement(legend, i === legends.length - 1))));
     }
-    const colours = legend && `scale ${scaleName(legend.colouring)}, colours up to ${round(legend.colouring.top)}${legend.colouring.over ? " (larger ones are seen)" : ""}`;
+    const { colouring } = legends.at(-1)!;
+    const colours = `scale ${scaleName(colouring)}, colours up to ${round(colouring.top)}${colouring.over ? " (larger ones are seen)" : ""}`;
     const sink = parts.sinkHidden ? "first key (place of the sink) hidden" : "";
     const words = [parts.quantity, parts.where, parts.heads && headsName(parts.heads), parts.cells, colours, sink, ...(parts.extra ?? [])];
     this.caption = `${words.filter(Boolean).join(" · ")}. ${manifest.holds}`;
     if (this.captionLine.textContent !== this.caption) this.captionLine.textContent = this.caption;
     this.about = {
       title: manifest.title, view: state.view, quantity: parts.quantity, layer: parts.where, heads: parts.heads, averaged: (parts.heads?.length ?? 0) > 1,
-      cells: parts.cells, scale: legend && scaleName(legend.colouring), colours_up_to: legend?.colouring.top ?? null, sink_hidden: parts.sinkHidden ?? false, holds: manifest.holds,
+      cells: parts.cells, scale: scaleName(colouring), colours_up_to: colouring.top, sink_hidden: parts.sinkHidden ?? false, holds: manifest.holds,
     };
   }
 

@@ -2,6 +2,7 @@
 const CIVIDIS = "00224e002e6a1a386f32436d434e6c535a6d61656f6f70737d7c788c88789b9476aba072bcae6ccdbb63dec958f0d846fee838";
 const VIRIDIS = "4401544828783e498931688e26828e1f9e8935b7796ece58b5de2bfde725";
 const DIVERGING = "2d004b5326878073acb1aad1d8daebf7f7f6fee0b6fcb761e08214b257067f3b08";
+const BLUES = "f7fbffdeebf7c6dbef9ecae16baed64292c62171b508519c08306b";
 const GREYS = "ffffff000000";
 
 export type Rgb = [number, number, number];
@@ -11,12 +12,12 @@ export const NAN_COLOUR: Rgb = [255, 0, 200];
 // Okabe and Ito's colours: classes of labels, in turn.
 export const CLASSES = ["#e69f00", "#56b4e9", "#009e73", "#d55e00", "#cc79a7", "#f0e442", "#0072b2", "#8c8c8c"];
 
-function ramp(stops: string, reversed = false): Uint8Array {
+function ramp(stops: string): Uint8Array {
   const count = Math.floor(stops.length / 6);
   const at = (i: number, channel: number): number => parseInt(stops.slice(i * 6 + channel * 2, i * 6 + channel * 2 + 2), 16);
   const table = new Uint8Array(256 * 3);
   for (let i = 0; i < 256; i++) {
-    const place = ((reversed ? 255 - i : i) / 255) * (count - 1);
+    const place = (i / 255) * (count - 1);
     const low = Math.min(Math.floor(place), count - 2);
     for (let channel = 0; channel < 3; channel++) {
       table[i * 3 + channel] = Math.round(at(low, channel) + (at(low + 1, channel) - at(low, channel)) * (place - low));
@@ -25,11 +26,11 @@ function ramp(stops: string, reversed = false): Uint8Array {
   return table;
 }
 
-const RAMPS = { cividis: ramp(CIVIDIS), light: ramp(CIVIDIS, true), viridis: ramp(VIRIDIS), greys: ramp(GREYS), diverging: ramp(DIVERGING) };
+const RAMPS = { cividis: ramp(CIVIDIS), blues: ramp(BLUES), viridis: ramp(VIRIDIS), greys: ramp(GREYS), diverging: ramp(DIVERGING) };
 
 export type RampName = keyof typeof RAMPS;
 /** The maps for numbers from 0 up, with their names in the page. */
-export const CHOICES: [RampName, string][] = [["cividis", "cividis"], ["light", "cividis, light to dark"], ["viridis", "viridis"], ["greys", "greys, for print"]];
+export const CHOICES: [RampName, string][] = [["cividis", "cividis"], ["blues", "blues, light to dark"], ["viridis", "viridis"], ["greys", "greys, for print"]];
 
 export function rampTable(name: RampName): Uint8Array {
   return RAMPS[name];

@@ -4,7 +4,6 @@ import { mapSelects, zoomBar } from "./controls.ts";
 import { make } from "./dom.ts";
 import { matrixExport } from "./exports.ts";
 import { attach, cellsName, classesOf, pictureOf, serveSearch } from "./heads.ts";
-import { legendElement } from "./legend.ts";
 import { Matrix, type Picture } from "./matrix.ts";
 import type { Sheet } from "./pens.ts";
 import { differenceCells, offered, type Pick } from "./quantities.ts";
@@ -29,7 +28,6 @@ export async function compareView(app: App): Promise<void> {
     shown.push({ name: "First minus second", picture: difference, subject: `difference from ${called(right)}` });
   }
   const pair = make("div", { class: "pair" });
-  const scale = make("div", { class: "scale" });
   shown.forEach(({ name, picture, subject }, i) => {
     const matrix = new Matrix(app, { ...picture, rows: { ...picture.rows }, columns: { ...picture.columns } }, app.surface(i), name);
     attach(app, matrix, subject);
@@ -41,13 +39,9 @@ export async function compareView(app: App): Promise<void> {
   const name = app.quantityName();
   const caption = (): void => {
     const seen = last ?? first!;
-    const own = { colouring: first!.colouring, name: `First and second: ${name}`, classes: [] };
-    if (last && scale.dataset["key"] !== JSON.stringify(own)) {
-      scale.dataset["key"] = JSON.stringify(own);
-      scale.replaceChildren(...legendElement(own));
-    }
-    const legend = { colouring: seen.colouring, name: last ? `First minus second: difference of ${name}` : name, classes: classesOf(app, left.map) };
-    app.show(legend, {
+    const legends = [{ colouring: seen.colouring, name: last ? `First minus second: difference of ${name}` : name, classes: classesOf(app, left.map) }];
+    if (last) legends.unshift({ colouring: first!.colouring, name: `First and second: ${name}`, classes: [] });
+    app.show(legends, {
       quantity: last ? `difference of ${name}` : name, where: called(left), heads: null, cells: cellsName(first!), sinkHidden: first!.hidden !== null,
       extra: [`compared with ${called(right)}`, `first and second share the range up to ${round(first!.colouring.top)}`, note],
     });
@@ -56,7 +50,7 @@ export async function compareView(app: App): Promise<void> {
   for (const matrix of app.matrices) matrix.onDraw = caption;
   const sheet = (): Sheet => besides(app.matrices.map((matrix, i) => ({ name: shown[i]!.name, sheet: matrixSheet(matrix) })), app.ink("text"));
   app.exported = () => matrixExport(`compare-${store.nameOf(left.map)}`, last ?? first!, sheet);
-  app.body.replaceChildren(bar, ...(note ? [make("p", {}, note)] : []), pair, scale);
+  app.body.replaceChildren(bar, ...(note ? [make("p", {}, note)] : []), pair);
   serveSearch(app);
   for (const matrix of app.matrices) matrix.draw();
 }

@@ -92,7 +92,7 @@ export function save(app: App, kind: string): void {
     return app.say(`Saved ${name}.${kind}.`);
   }
   const ink = { surface: app.ink("surface"), text: app.ink("text"), faint: app.ink("faint"), line: app.ink("line") };
-  const whole = framed(made.sheet(), app.store.manifest.title, app.legend, caption, ink);
+  const whole = framed(made.sheet(), app.store.manifest.title, app.legends, caption, ink);
   if (kind === "svg") download(`${name}.svg`, toSvg(whole, caption), "image/svg+xml");
   else toCanvas(whole).toBlob((blob) => (blob ? download(`${name}.png`, blob, "image/png") : app.say("The browser made no PNG of this; save SVG.")), "image/png");
   app.say(`Saved ${name}.${kind}.`);

@@ -71,6 +71,10 @@ export function attach(app: App, matrix: Matrix, subject: string): void {
     if (matrix.selected) app.remember({ query: matrix.selected.query, key: matrix.selected.key });
     app.say(inWords(app, matrix.picture, cell, subject));
   };
+  matrix.onReady = () => {
+    const { selected } = matrix;
+    if (selected && matrix === app.matrices[0]) matrix.onCell(matrix.cellAt(selected.query, selected.key));
+  };
   app.matrices.push(matrix);
 }
 
@@ -125,7 +129,7 @@ export async function headView(app: App): Promise<void> {
   const matrix = new Matrix(app, picture, app.surface(0));
   attach(app, matrix, "");
   matrix.onDraw = () =>
-    app.show({ colouring: matrix.colouring, name: app.quantityName(), classes: classesOf(app, pick.map) }, {
+    app.show([{ colouring: matrix.colouring, name: app.quantityName(), classes: classesOf(app, pick.map) }], {
       quantity: app.quantityName(), where: app.store.nameOf(pick.map), heads: pick.heads, cells: cellsName(matrix), sinkHidden: matrix.hidden !== null,
     });
   app.exported = () => matrixExport(app.store.nameOf(pick.map), matrix);

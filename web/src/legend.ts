@@ -40,7 +40,8 @@ function keys(legend: Legend): [Rgb | string, string][] {
 
 const box = (fill: Rgb | string): string => (typeof fill === "string" ? fill : css(fill));
 
-export function legendElement(legend: Legend): HTMLElement[] {
+/** The parts of a legend; without `full` only the bar. */
+export function legendElement(legend: Legend, full = true): HTMLElement[] {
   const { colouring } = legend;
   const bar = make("canvas", { width: "256", height: "1", "aria-hidden": "true" });
   const context = bar.getContext("2d")!;
@@ -51,7 +52,7 @@ export function legendElement(legend: Legend): HTMLElement[] {
   const numbers = marks(colouring);
   const said = `Colours: ${legend.name}, ${scaleName(colouring)}, from ${numbers[0]![1]} to ${numbers.at(-1)![1]}`;
   const ticks = make("span", { class: "ticks" }, ...numbers.map(([, text]) => make("span", {}, text)));
-  const squares = keys(legend).map(([fill, text]) => {
+  const squares = (full ? keys(legend) : []).map(([fill, text]) => {
     const square = make("i");
     square.style.background = box(fill);
     return make("span", { class: "key" }, square, text);

@@ -42,6 +42,8 @@ export class Matrix {
   onDraw: () => void = () => undefined;
   onCell: (cell: Cell | null) => void = () => undefined;
   onMove: () => void = () => undefined;
+  /** Called when all tiles of the first picture are there. */
+  onReady: (() => void) | null = null;
   /** A matrix that shares the colour range of this one. */
   partner: Matrix | null = null;
   largest = { top: 0, nan: false };
@@ -52,6 +54,7 @@ export class Matrix {
   private readonly watch = new ResizeObserver(() => this.draw());
   private texts: Room | null = null;
   private textsFor = "";
+  private complete = false;
   private closed = false;
   private frame = 0;
   private fitted = 0;
@@ -206,6 +209,9 @@ export class Matrix {
     else pen.within(frame.left, frame.top, frame.width, frame.height, () => this.drawTiles(pen, frame));
     this.drawOver(pen);
     this.onDraw();
+    if (!this.complete || !this.onReady) return;
+    this.onReady();
+    this.onReady = null;
   }
 
   /** The tiles as pictures; the screen without WebGL and files do it so. */
@@ -269,6 +275,7 @@ export class Matrix {
         return tile ? [{ tile, firstRow: row * size, firstColumn: column * size, z: up }] : [];
       });
     }
+    this.complete = found.length === wanted.length;
     this.shown = [...under, ...found];
     const before = niceTop(this.largest.top, this.picture.kind);
     this.largest = { top: 0, nan: false };

@@ -76,7 +76,7 @@ export async function numbersView(app: App): Promise<void> {
   const table = make("table", {}, make("caption", {}, where), head, ...lines);
   const region = make("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": "Table of numbers", "data-name": "table" }, table);
   app.body.replaceChildren(pager(app, found), region);
-  app.show({ colouring, name: app.quantityName(), classes: [] }, {
+  app.show([{ colouring, name: app.quantityName(), classes: [] }], {
     quantity: app.quantityName(), where: store.nameOf(map), heads: pick.heads, cells: span === 1 ? "one token a cell" : `cells of ${span} × ${span} tokens, the finest that were recorded`, sinkHidden: hidden >= 0, extra: [where],
   });
   app.exported = () => ({

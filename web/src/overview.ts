@@ -102,7 +102,7 @@ export async function overviewView(app: App): Promise<void> {
   const spans = [...new Set(same.map((map) => 2 ** map.overview))].sort((a, b) => a - b);
   const [first] = same;
   const where = [first?.model, maps.some((map) => map.input !== first?.input) ? `input ${first?.input}` : "", `${rows.length} layer${rows.length > 1 ? "s" : ""}`].filter(Boolean).join(", ");
-  app.show({ colouring: look.colouring, name: store.manifest.quantity, classes: [] }, {
+  app.show([{ colouring: look.colouring, name: store.manifest.quantity, classes: [] }], {
     quantity: store.manifest.quantity, where, heads: null, cells: spans.length === 1 && spans[0] === 1 ? "one token a cell" : `cells of ${spans.join(" or ")} tokens a side`,
     sinkHidden: !state.sinks, extra: ["every head on its own, all under one colour range", state.sort === "layer" ? "" : `sorted by ${SORTS.find(([id]) => id === state.sort)?.[1] ?? state.sort}`],
   });

@@ -119,7 +119,7 @@ export class SvgPen implements Pen {
 
   document(width: number, height: number, description: string): string {
     const size = `${short(width)} ${short(height)}`;
-    return `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${size}" width="${short(width)}" height="${short(height)}" font-family="${escaped(FONT)}"><desc>${escaped(description)}</desc>${this.parts.join("")}</svg>`;
+    return `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${size}" width="${short(width)}" height="${short(height)}" font-family="${escaped(FONT)}" shape-rendering="crispEdges"><desc>${escaped(description)}</desc>${this.parts.join("")}</svg>`;
   }
 }
 

@@ -74,16 +74,16 @@ export function moved(pen: Pen, dx: number, dy: number): Pen {
 /** What stands in an element: backgrounds, canvases and text, where the browser laid them out; controls are left out. */
 export function pageSheet(element: HTMLElement): Sheet {
   const origin = element.getBoundingClientRect();
-  const place = (box: DOMRect): DOMRect => new DOMRect(box.x - origin.x + element.scrollLeft, box.y - origin.y + element.scrollTop, box.width, box.height);
-  let [width, height] = [0, 0];
+  let [left, top, right, bottom] = [Infinity, Infinity, 0, 0];
+  // The first walk measures; what is drawn by the second begins at the corner.
+  const place = (box: DOMRect): DOMRect => new DOMRect(box.x - origin.x, box.y - origin.y, box.width, box.height);
   const walk = (one: HTMLElement, pen: Pen | null): void => {
     if (one.matches(".bar, .hidden, [hidden], .note")) return;
     const style = getComputedStyle(one);
     const box = place(one.getBoundingClientRect());
     const drawn = one instanceof HTMLCanvasElement || !/^(rgba\(0, 0, 0, 0\)|transparent)$/.test(style.backgroundColor);
-    if (drawn || one.childElementCount === 0) {
-      width = Math.max(width, box.right);
-      height = Math.max(height, box.bottom);
+    if (one !== element && (drawn || (one.childElementCount === 0 && one.textContent))) {
+      [left, top, right, bottom] = [Math.min(left, box.left), Math.min(top, box.top), Math.max(right, box.right), Math.max(bottom, box.bottom)];
     }
     if (pen && drawn && one !== element) {
       if (one instanceof HTMLCanvasElement) pen.image(one, box.x, box.y, box.width, box.height);
@@ -98,7 +98,8 @@ export function pageSheet(element: HTMLElement): Sheet {
     }
   };
   walk(element, null);
-  return { width, height, draw: (pen) => walk(element, pen) };
+  if (!right) return { width: 0, height: 0, draw: () => undefined };
+  return { width: right - left + 4, height: bottom - top + 4, draw: (pen) => walk(element, moved(pen, 2 - left, 2 - top)) };
 }
 
 function letters(pen: Pen, node: Text, style: CSSStyleDeclaration, around: DOMRect, place: (box: DOMRect) => DOMRect): void {
@@ -124,12 +125,13 @@ export interface Ink {
 }
 
 /** A whole file: title, what is seen, the bar of colours, the caption. */
-export function framed(sheet: Sheet, title: string, legend: Legend | null, caption: string, ink: Ink): Sheet {
+export function framed(sheet: Sheet, title: string, legends: Legend[], caption: string, ink: Ink): Sheet {
   const width = Math.max(sheet.width, 420) + 2 * MARGIN;
   const room = width - 2 * MARGIN;
   const lines = wrapped(caption, room, 11);
   const below = MARGIN + 22 + sheet.height + 10;
-  const legendTall = legend ? drawLegend(new Nothing(), legend, 0, 0, room, ink) : 0;
+  const all = (pen: Pen): number => legends.reduce((tall, legend) => tall + drawLegend(pen, legend, MARGIN, below + tall, room, ink), 0);
+  const legendTall = all(new Nothing());
   const height = below + legendTall + lines.length * 15 + MARGIN;
   return {
     width, height,
@@ -137,7 +139,7 @@ export function framed(sheet: Sheet, title: string, legend: Legend | null, capti
       pen.rect(0, 0, width, height, ink.surface);
       pen.text(fitted(title, room, 13), MARGIN, MARGIN + 8, { size: 13, fill: ink.text, bold: true });
       sheet.draw(moved(pen, MARGIN, MARGIN + 22));
-      if (legend) drawLegend(pen, legend, MARGIN, below, room, ink);
+      all(pen);
       lines.forEach((line, i) => pen.text(line, MARGIN, below + legendTall + 8 + i * 15, { size: 11, fill: ink.faint }));
     },
   };

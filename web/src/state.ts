@@ -27,7 +27,7 @@ export interface State {
   labelling: number;
   rowTrack: string;
   columnTrack: string;
-  /** How tiles are drawn: "auto", or "canvas" to do without WebGL. Not offered in the page. */
+  /** How cells are drawn: "auto", "canvas", or "webgl2" even where it is imitated. Not offered in the page. */
   draw: string;
 }
 

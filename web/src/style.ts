@@ -43,7 +43,7 @@ export const STYLE = `
 .regard .ramp { display: inline-block; width: 16rem; max-width: 100%; }
 .regard .ramp canvas { height: 0.8rem; width: 100%; border: 1px solid var(--line); display: block; margin-top: 3px; }
 .regard .ticks { display: flex; justify-content: space-between; font-size: 0.85em; }
-.regard .key { display: inline-flex; align-items: center; gap: 4px; color: var(--faint); }
+.regard .legends { display: flex; flex-wrap: wrap; gap: 4px 28px; } .regard .key { display: inline-flex; align-items: center; gap: 4px; color: var(--faint); }
 .regard .key i { width: 0.85em; height: 0.85em; border: 1px solid var(--line); display: inline-block; }
 .regard .caption { color: var(--faint); margin: 2px 0 0; overflow-wrap: anywhere; font-size: 0.93em; }
 .regard .says { min-height: 1.5em; margin: 2px 0 0; overflow-wrap: anywhere; font-weight: 500; }

@@ -72,6 +72,11 @@ function compiled(gl: WebGL2RenderingContext): WebGLProgram | null {
   return gl.getProgramParameter(program, gl.LINK_STATUS) ? program : null;
 }
 
+function isImitation(gl: WebGL2RenderingContext): boolean {
+  const known = gl.getExtension("WEBGL_debug_renderer_info");
+  return /swiftshader|llvmpipe|softpipe|software|basic render/i.test(String(gl.getParameter(known ? known.UNMASKED_RENDERER_WEBGL : gl.RENDERER)));
+}
+
 export class Surface {
   readonly canvas: HTMLCanvasElement;
   /** The context was lost: draw otherwise. */
@@ -82,13 +87,13 @@ export class Surface {
   private readonly ramp: WebGLTexture;
   private rampName = "";
 
-  /** Null where the browser has no WebGL2, or only a slow imitation of it. */
+  /** Null where the browser has no WebGL2, or only one that the processor imitates: copies are faster then. */
   static make(imitated: boolean, onLost: () => void): Surface | null {
     const canvas = document.createElement("canvas");
     canvas.setAttribute("aria-hidden", "true");
     const gl = canvas.getContext("webgl2", { alpha: false, antialias: false, depth: false, failIfMajorPerformanceCaveat: !imitated });
     const program = gl && compiled(gl);
-    return gl && program ? new Surface(canvas, gl, program, onLost) : null;
+    return gl && program && (imitated || !isImitation(gl)) ? new Surface(canvas, gl, program, onLost) : null;
   }
 
   private constructor(canvas: HTMLCanvasElement, gl: WebGL2RenderingContext, program: WebGLProgram, onLost: () => void) {
