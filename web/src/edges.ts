@@ -13,7 +13,8 @@ export interface Edge {
   title: string;
   tokens: string[] | null;
   labels: Int16Array | null;
-  track: { name: string; values: Float32Array; top: number } | null;
+  /** Bars; their numbers may still be on their way. */
+  track: { name: string; values: Float32Array | null; top: number } | null;
   /** Places that hold what is searched for. */
   found: number[];
   /** Place that is pointed out: the sink among the keys. */
@@ -102,7 +103,7 @@ function drawSide(pen: Pen, side: Stretch, look: Look): void {
     }
     away += LABELS;
   }
-  if (edge.track) {
+  if (edge.track?.values) {
     const used = (end - from) * pixels;
     const bins = Math.max(1, Math.min(Math.floor(used), Math.ceil(end - from)));
     const { values, top } = edge.track;
@@ -114,8 +115,8 @@ function drawSide(pen: Pen, side: Stretch, look: Look): void {
       const gap = used / bins > 4 ? 1 : 0;
       if (high > low) bar(pen, side, low, high - low - gap, away, Math.min(1, Math.max(0, value) / top || 0) * (TRACK - 4), look.track);
     });
-    away += TRACK;
   }
+  if (edge.track) away += TRACK;
   for (const place of edge.found) {
     if (place + 1 > from && place < end) bar(pen, side, Math.max(0, (place - from) * pixels), Math.max(2, pixels), -1, 4, look.accent);
   }

@@ -4,7 +4,7 @@ import { zoomBar } from "./controls.ts";
 import { make, select } from "./dom.ts";
 import type { Edge } from "./edges.ts";
 import { matrixExport } from "./exports.ts";
-import type { AttentionMap, HeadMeasures, Side } from "./manifest.ts";
+import type { AttentionMap, HeadMeasures } from "./manifest.ts";
 import { type Cell, Matrix, type Picture } from "./matrix.ts";
 import { cells, type Pick, zooms } from "./quantities.ts";
 import { matches, next } from "./search.ts";
@@ -12,33 +12,52 @@ import { sinkOf } from "./sinks.ts";
 import { isCode } from "./store.ts";
 import { headsName, percent, plain, sentence, visible } from "./words.ts";
 
+// Where a host computes numbers when asked, tracks of more pairs than these take seconds: only when asked for.
+const MOST_PAIRS = 1 << 27;
+const USUAL = { queries: "entropy", keys: "received" } as const;
 const TRACKS: Record<string, string> = {
   entropy: "entropy (nats)", peak: "largest weight", distance: "mean distance (tokens)", seeing: "visible keys", received: "attention received", received_mean: "attention received, by those who may look",
 };
 export const trackName = (id: string): string => TRACKS[id] ?? id;
 
-async function edge(app: App, side: Side, name: "queries" | "keys", map: AttentionMap, head: number | null, track: string): Promise<Edge> {
+/** The track to show along a side, "" for none. */
+export function trackOf(map: AttentionMap, side: "queries" | "keys", wanted: string): string {
+  const slow = map.exact && map.queries.size * map.keys.size > MOST_PAIRS;
+  const name = wanted === "auto" ? (slow ? "" : USUAL[side]) : wanted;
+  return map.tracks[name] === side ? name : "";
+}
+
+async function edge(app: App, map: AttentionMap, name: "queries" | "keys", track: string): Promise<Edge> {
   const { store } = app;
+  const side = map[name];
   const axis = store.manifest.axes[side.axis]!;
-  const wanted = map.tracks[track] === name ? track : "";
-  const [tokens, labels, values] = await Promise.all([
-    store.tokens(side.axis),
-    axis.labels[app.state.labelling] ? store.labels(side.axis, app.state.labelling) : null,
-    head === null || !wanted ? null : store.track(map, head, wanted),
-  ]);
+  const [tokens, labels] = await Promise.all([store.tokens(side.axis), axis.labels[app.state.labelling] ? store.labels(side.axis, app.state.labelling) : null]);
   const about = axis.name === name || axis.name === "tokens" ? "" : ` (${axis.name})`;
-  const title = `${name}${about}${values ? `, bars: ${trackName(wanted)}` : ""}`;
-  const top = values?.reduce((most, value) => (Number.isFinite(value) ? Math.max(most, value) : most), 0) ?? 0;
-  return { first: side.first, size: side.size, name, title, tokens, labels, track: values && { name: wanted, values, top: top || 1 }, found: [], mark: null };
+  const title = `${name}${about}${track ? `, bars: ${trackName(track)}` : ""}`;
+  return { first: side.first, size: side.size, name, title, tokens, labels, track: track ? { name: track, values: null, top: 1 } : null, found: [], mark: null };
 }
 
 export async function pictureOf(app: App, pick: Pick, tracks = true): Promise<Picture> {
   const { map, heads } = pick;
-  const head = heads.length === 1 && tracks ? heads[0]! : null;
+  const { rowTrack, columnTrack } = app.state;
+  const single = heads.length === 1 && tracks;
   const [rows, columns, sink] = await Promise.all([
-    edge(app, map.queries, "queries", map, head, app.state.rowTrack), edge(app, map.keys, "keys", map, head, app.state.columnTrack), sinkOf(app.store, map, heads[0]!),
+    edge(app, map, "queries", single ? trackOf(map, "queries", rowTrack) : ""), edge(app, map, "keys", single ? trackOf(map, "keys", columnTrack) : ""), sinkOf(app.store, map, heads[0]!),
   ]);
   return { pick, kind: pick.quantity.ratio ? "ratio" : "plain", rows, columns: { ...columns, mark: sink }, sink, cells: (z, row, column) => cells(app.store, pick, z, row, column) };
+}
+
+/** Bring the numbers of the tracks, one side after the other. */
+async function fillTracks(app: App, matrix: Matrix): Promise<void> {
+  const { pick, rows, columns } = matrix.picture;
+  for (const one of [rows, columns]) {
+    if (!one.track) continue;
+    const values = await app.store.track(pick.map, pick.heads[0]!, one.track.name);
+    if (!app.matrices.includes(matrix)) return;
+    one.track.values = values;
+    one.track.top = values?.reduce((most, value) => (Number.isFinite(value) ? Math.max(most, value) : most), 0) || 1;
+    matrix.draw();
+  }
 }
 
 export function inWords(app: App, picture: Picture, cell: Cell, subject: string): string {
@@ -124,7 +143,7 @@ export function classesOf(app: App, map: AttentionMap): string[] {
 
 export async function headView(app: App): Promise<void> {
   const { state, pick } = app;
-  const [picture, measures] = await Promise.all([pictureOf(app, pick), app.store.measures(pick.map)]);
+  const picture = await pictureOf(app, pick);
   if (app.state !== state) return;
   const matrix = new Matrix(app, picture, app.surface(0));
   attach(app, matrix, "");
@@ -133,9 +152,21 @@ export async function headView(app: App): Promise<void> {
       quantity: app.quantityName(), where: app.store.nameOf(pick.map), heads: pick.heads, cells: cellsName(matrix), sinkHidden: matrix.hidden !== null,
     });
   app.exported = () => matrixExport(app.store.nameOf(pick.map), matrix);
-  app.body.replaceChildren(make("div", { class: "beside" }, make("div", { class: "stage" }, zoomBar(app), matrix.element), aside(app, picture, measures)));
+  const about = make("aside", { "aria-label": "About this head" }, ...aside(app, picture, null));
+  app.body.replaceChildren(make("div", { class: "beside" }, make("div", { class: "stage" }, zoomBar(app), matrix.element), about));
   serveSearch(app);
   matrix.draw();
+  // The picture first; what may take the host longer comes after it.
+  const said = matrix.onReady;
+  matrix.onReady = () => {
+    said?.();
+    const rest = async (): Promise<void> => {
+      const measures = await app.store.measures(pick.map);
+      if (app.state === state) about.replaceChildren(...aside(app, picture, measures));
+      await fillTracks(app, matrix);
+    };
+    rest().catch((error: Error) => app.fail(error));
+  };
 }
 
 const MEASURES: [string, string, (value: number) => string][] = [
@@ -147,7 +178,7 @@ const MEASURES: [string, string, (value: number) => string][] = [
 export const ALONG = ["distance", "self", "previous", "next"];
 
 /** Beside the matrix: what kind of head it is, its numbers, and what has to be known about the recording. */
-function aside(app: App, picture: Picture, measures: HeadMeasures | null): HTMLElement {
+function aside(app: App, picture: Picture, measures: HeadMeasures | null): HTMLElement[] {
   const { map, heads } = picture.pick;
   const parts: HTMLElement[] = [make("h2", {}, `${app.store.nameOf(map)}, ${headsName(heads)}`)];
   if (heads.length === 1 && measures) {
@@ -172,7 +203,7 @@ function aside(app: App, picture: Picture, measures: HeadMeasures | null): HTMLE
   for (const side of ["queries", "keys"] as const) {
     const names = Object.keys(map.tracks).filter((name) => map.tracks[name] === side);
     const field = side === "queries" ? "rowTrack" : "columnTrack";
-    if (names.length && heads.length === 1) parts.push(select(`Bars along the ${side}`, [["none", "none"], ...names.map((name): [string, string] => [name, trackName(name)])], names.includes(app.state[field]) ? app.state[field] : "none", (value) => app.change({ [field]: value })));
+    if (names.length && heads.length === 1) parts.push(select(`Bars along the ${side}`, [["none", "none"], ...names.map((name): [string, string] => [name, trackName(name)])], trackOf(map, side, app.state[field]) || "none", (value) => app.change({ [field]: value })));
   }
-  return make("aside", { "aria-label": "About this head" }, ...parts);
+  return parts;
 }

@@ -1,7 +1,7 @@
 // All layers and heads as small maps under one colour range.
 import type { App } from "./app.ts";
 import { layerName } from "./controls.ts";
-import { make, select } from "./dom.ts";
+import { focusAgain, focused, make, select } from "./dom.ts";
 import { ALONG } from "./heads.ts";
 import type { AttentionMap, HeadMeasures } from "./manifest.ts";
 import { Painter } from "./painter.ts";
@@ -71,11 +71,21 @@ export async function overviewView(app: App): Promise<void> {
   const { store, state } = app;
   const { maps } = store.manifest;
   const same = maps.filter((map) => map.model === app.map.model && map.input === app.map.input);
-  const rows = await Promise.all(same.map(async (map) => {
-    const [tiles, measures] = await Promise.all([store.overview(map), store.measures(map)]);
-    return { map, name: layerName(map, same), tiles, measures };
-  }));
+  const tiles = await Promise.all(same.map((map) => store.overview(map)));
   if (app.state !== state) return;
+  const rows: Row[] = same.map((map, i) => ({ map, name: layerName(map, same), tiles: tiles[i]!, measures: null }));
+  draw(app, same, rows);
+  // The pictures first; the measures may take the host longer.
+  const measures = await Promise.all(same.map((map) => store.measures(map)));
+  if (app.state !== state) return;
+  const held = focused(app.root);
+  draw(app, same, rows.map((row, i) => ({ ...row, measures: measures[i]! })));
+  focusAgain(app.root, held);
+}
+
+function draw(app: App, same: AttentionMap[], rows: Row[]): void {
+  const { store, state } = app;
+  const { maps } = store.manifest;
   const largest = { top: 0, nan: false };
   for (const tile of rows.flatMap((row) => row.tiles ?? [])) {
     const { top, nan } = largestOf(tile.values, tile.columns, state.sinks ? null : sinkColumn(tile));

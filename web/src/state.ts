@@ -34,7 +34,7 @@ export interface State {
 export const START: State = {
   view: "overview", map: 0, head: 0, chosen: [], quantity: "mass", scale: "linear", sinks: true, range: 0, theme: "auto",
   sort: "layer", otherMap: 0, otherHead: 1, query: 0, key: 0, x: 0, y: 0, zoom: 0, words: false, colours: "cividis", opaque: false,
-  labelling: 0, rowTrack: "entropy", columnTrack: "received", draw: "auto",
+  labelling: 0, rowTrack: "auto", columnTrack: "auto", draw: "auto",
 };
 
 export const VIEWS: View[] = ["overview", "head", "text", "compare", "numbers"];

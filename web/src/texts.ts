@@ -144,6 +144,7 @@ class TextView {
     const pick = { ...app.pick };
     // Sum over the keys of a word, mean over the queries of a word.
     const rows = await Promise.all(part.map((query) => rowOf(app.store, pick, query)));
+    const keyTokens = await app.store.tokens(keys.side.axis);
     if (mine !== this.latest) return;
     this.current = index;
     const whole = mean(rows.map((row) => row.values));
@@ -155,7 +156,7 @@ class TextView {
       quantity, where: app.store.nameOf(pick.map), heads: pick.heads, cells: app.state.words ? "summed over the keys of a word, mean over the queries of a word" : "one token a cell",
       sinkHidden: this.hidden >= 0, extra: [`query ${part[0]! + queries.side.first} "${queries.names[index]}"`, rows[0]!.note, (keys.board || queries.board) && !app.state.opaque ? "colours laid over the image" : ""],
     });
-    app.say(`${queries.names[index]} looks at: ${this.largest(values)}`);
+    app.say(`${queries.names[index]} looks at: ${this.largest(values, whole, keyTokens)}`);
     if (hold) app.remember({ query: part[0]! });
     app.exported = () => ({
       name: `${app.store.nameOf(pick.map)}-query-${part[0]}`, columns: ["key", "token", "value"],
@@ -198,12 +199,20 @@ class TextView {
     if (queries.board) queries.board.paint(null, null, place);
   }
 
-  private largest(values: Float32Array): string {
+  private largest(values: Float32Array, whole: Float32Array, tokens: string[] | null): string {
     const { app, keys, hidden } = this;
-    const order = [...values.keys()].filter((i) => i !== hidden && !isCode(values[i]!)).sort((a, b) => values[b]! - values[a]!);
+    const { first, size } = keys.side;
     const write = app.store.manifest.sums_to_one ? percent : plain;
-    if (!order.length) return "nothing that was recorded.";
-    return `${order.slice(0, SAID).map((i) => `${keys.board?.holds(keys.parts[i]![0]!) ? keys.names[i] : `"${keys.names[i]}"`} ${write(values[i]!)}`).join(", ")}.`;
+    const said = (name: string, value: number): string => `${name} ${write(value)}`;
+    if (keys.parts.reduce((count, part) => count + part.length, 0) === size) {
+      const best = topOf(values, SAID, hidden).map((i) => said(keys.board?.holds(keys.parts[i]![0]!) ? keys.names[i]! : `"${keys.names[i]}"`, values[i]!));
+      return best.length ? `${best.join(", ")}.` : "nothing that was recorded.";
+    }
+    // Only a stretch is on the screen: the largest of the whole text, and how much of it is seen here.
+    const away = app.state.sinks || this.sink === null ? -1 : this.sink;
+    const best = topOf(whole, SAID, away).map((i) => said(tokens ? `${first + i} "${visible(tokens[first + i] ?? "")}"` : String(first + i), whole[i]!));
+    const here = keys.parts.flat().reduce((sum, i) => (isCode(whole[i]!) ? sum : sum + whole[i]!), 0);
+    return best.length ? `${best.join(", ")}; ${write(here)} on the tokens shown here.` : "nothing that was recorded.";
   }
 
   private serve(): void {
@@ -225,6 +234,19 @@ class TextView {
       },
     });
   }
+}
+
+/** Places of the largest numbers, largest first; codes and one place do not count. */
+export function topOf(values: Float32Array, count: number, without: number): number[] {
+  const best: number[] = [];
+  for (let i = 0; i < values.length; i++) {
+    const value = values[i]!;
+    if (i === without || isCode(value) || Number.isNaN(value) || (best.length === count && value <= values[best.at(-1)!]!)) continue;
+    const at = best.findIndex((other) => value > values[other]!);
+    best.splice(at < 0 ? best.length : at, 0, i);
+    if (best.length > count) best.pop();
+  }
+  return best;
 }
 
 /** Which heads are looked at, and how their tokens are put together. */
