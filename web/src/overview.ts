@@ -37,7 +37,8 @@ const SHARES = ["first", "peak", "self", "previous", "next"];
 export function sorted(rows: Row[], by: string): Item[] {
   const items = rows.flatMap((row) => Array.from({ length: row.map.heads }, (_, head) => ({ row, head, measure: row.measures?.numbers[by]?.[head] ?? null })));
   if (by === "layer") return items;
-  if (by === "kind") return items.sort((a, b) => (a.row.measures?.kind[a.head] ?? "~").localeCompare(b.row.measures?.kind[b.head] ?? "~"));
+  const kind = (item: Item): string => item.row.measures?.kind[item.head] ?? "";
+  if (by === "kind") return items.sort((a, b) => Number(kind(a) === "") - Number(kind(b) === "") || kind(a).localeCompare(kind(b)));
   return items.sort((a, b) => (b.measure ?? -Infinity) - (a.measure ?? -Infinity));
 }
 

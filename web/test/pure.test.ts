@@ -5,7 +5,7 @@ import { test } from "node:test";
 import { held, patches, zoomed, zoomFor } from "../src/camera.ts";
 import { csv, json } from "../src/exports.ts";
 import type { AttentionMap } from "../src/manifest.ts";
-import { escaped, fitted, SvgPen, wrapped } from "../src/pens.ts";
+import { escaped } from "../src/pens.ts";
 import { difference, mean, niceTop, ratios, share, valueAt } from "../src/quantities.ts";
 import { groups, summed } from "../src/rows.ts";
 import { decode, encode, START } from "../src/state.ts";
