@@ -21,7 +21,7 @@ export function button(text: string, label: string, pressed: boolean | null, act
 }
 
 export function select(label: string, options: [string, string][], value: string, act: (value: string) => void): HTMLLabelElement {
-  const box = make("select", { "data-name": label });
+  const box = make("select", { "aria-label": label, "data-name": label });
   for (const [id, text] of options) box.append(make("option", { value: id }, text));
   box.value = value;
   box.addEventListener("change", () => act(box.value));

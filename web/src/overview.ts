@@ -61,9 +61,11 @@ function thumb(app: App, item: Item, look: Look): HTMLButtonElement {
   const measured = sort !== "layer" && sort !== "kind";
   const value = !tile ? "not recorded" : measured ? number || "not known" : kind;
   const sortName = SORTS.find(([id]) => id === sort)?.[1] ?? sort;
-  const label = `${row.name}, head ${head}${kind ? `, ${kind}` : ""}${measured ? `, ${sortName} ${number || "not known"}` : ""}${tile ? "" : ", not recorded"}`;
   const name = sort === "layer" ? `head ${head}` : `L${row.map.layer} · head ${head}`;
-  const made = make("button", { type: "button", class: "thumb", title: label, "aria-label": label, "data-name": label }, picture, make("b", {}, name), make("span", {}, value));
+  // The name that is heard begins with what is seen.
+  const whole = [`${row.name}, head ${head}`, sort === "layer" ? value : "", value === kind ? "" : kind, measured ? sortName : ""].filter(Boolean).join(", ");
+  const label = sort === "layer" ? whole : `${name} ${value}: ${whole}`;
+  const made = make("button", { type: "button", class: "thumb", title: label, "aria-label": label, "data-name": whole }, picture, make("b", {}, name), " ", make("span", {}, value));
   made.addEventListener("click", () => app.change({ view: "head", map: row.map.id, head, chosen: [], x: 0, y: 0, zoom: 0 }));
   return made;
 }
