@@ -21,10 +21,14 @@ export async function compareView(app: App): Promise<void> {
   const [one, other] = await Promise.all([pictureOf(app, left, false), can ? pictureOf(app, right, false) : null]);
   if (app.state !== state) return;
   const called = (pick: Pick): string => `${store.nameOf(pick.map)}, ${headsName(pick.heads)}`;
-  const shown: { name: string; picture: Picture; subject: string }[] = [{ name: `First: ${called(left)}`, picture: one, subject: "" }];
-  if (other) shown.push({ name: `Second: ${called(right)}`, picture: other, subject: "" });
-  if (other && alike) {
-    const difference = { ...one, kind: "difference" as const, sink: one.sink === other.sink ? one.sink : null, cells: (z: number, row: number, column: number) => differenceCells(store, left, right, z, row, column) };
+  const range: [number, number] = other ? [Math.max(one.zooms[0], other.zooms[0]), Math.min(one.zooms[1], other.zooms[1])] : [0, -1];
+  const comparable = alike && range[0] <= range[1];
+  // What is compared has cells of one size, also where one of the two was recorded in finer ones.
+  const fair = (picture: Picture): Picture => (comparable ? { ...picture, zooms: range } : picture);
+  const shown: { name: string; picture: Picture; subject: string }[] = [{ name: `First: ${called(left)}`, picture: fair(one), subject: "" }];
+  if (other) shown.push({ name: `Second: ${called(right)}`, picture: fair(other), subject: "" });
+  if (other && comparable) {
+    const difference = { ...one, zooms: range, kind: "difference" as const, sink: one.sink === other.sink ? one.sink : null, cells: (z: number, row: number, column: number) => differenceCells(store, left, right, z, row, column) };
     shown.push({ name: "First minus second", picture: difference, subject: `difference from ${called(right)}` });
   }
   const pair = make("div", { class: "pair" });
@@ -35,14 +39,14 @@ export async function compareView(app: App): Promise<void> {
   });
   const [first, second, last] = app.matrices;
   if (first && second) share(first, second);
-  const note = !can ? `The second has no ${left.quantity.name}.` : alike ? "" : "The two have other numbers of tokens: there is no difference cell by cell.";
+  const note = !can ? `The second has no ${left.quantity.name}.` : comparable ? "" : alike ? "The two were recorded in cells of other sizes: there is no difference cell by cell." : "The two have other numbers of tokens: there is no difference cell by cell.";
   const name = app.quantityName();
   const caption = (): void => {
     const seen = last ?? first!;
     const legends = [{ colouring: seen.colouring, name: last ? `First minus second: difference of ${name}` : name, classes: classesOf(app, left.map) }];
     if (last) legends.unshift({ colouring: first!.colouring, name: `First and second: ${name}`, classes: [] });
     app.show(legends, {
-      quantity: last ? `difference of ${name}` : name, where: called(left), heads: null, cells: cellsName(first!), sinkHidden: first!.hidden !== null,
+      quantity: last ? `difference of ${name}` : name, where: called(left), heads: null, cells: cellsName(seen), sinkHidden: first!.hidden !== null,
       extra: [`compared with ${called(right)}`, `first and second share the range up to ${round(first!.colouring.top)}`, note],
     });
     app.about["compared_with"] = called(right);

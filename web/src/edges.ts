@@ -103,24 +103,27 @@ function drawSide(pen: Pen, side: Stretch, look: Look): void {
     }
     away += LABELS;
   }
-  if (edge.track?.values) {
-    const used = (end - from) * pixels;
-    const bins = Math.max(1, Math.min(Math.floor(used), Math.ceil(end - from)));
-    const { values, top } = edge.track;
-    const start = bins < used / 2 ? Math.floor(from) : from;
-    binned(values, start, start + (end - from), bins).forEach((value, i) => {
-      // Whole pixels: half ones would shimmer.
-      const at = (bin: number): number => Math.round(Math.max(0, Math.min(used, (start - from) * pixels + (bin * used) / bins)));
-      const [low, high] = [at(i), at(i + 1)];
-      const gap = used / bins > 4 ? 1 : 0;
-      if (high > low) bar(pen, side, low, high - low - gap, away, Math.min(1, Math.max(0, value) / top || 0) * (TRACK - 4), look.track);
-    });
-  }
+  if (edge.track?.values) drawTrack(pen, side, edge.track.values, edge.track.top, away, look.track);
   if (edge.track) away += TRACK;
   for (const place of edge.found) {
     if (place + 1 > from && place < end) bar(pen, side, Math.max(0, (place - from) * pixels), Math.max(2, pixels), -1, 4, look.accent);
   }
   drawNames(pen, side, look, away + 2);
+}
+
+/** One bar a token where there is room, else the largest of those that share a pixel. Whole pixels: half ones would shimmer. */
+function drawTrack(pen: Pen, side: Stretch, values: Float32Array, top: number, away: number, fill: string): void {
+  const { from, end, pixels } = side;
+  const used = (end - from) * pixels;
+  const each = pixels >= 1;
+  const start = each ? Math.floor(from) : from;
+  const bins = each ? Math.ceil(end) - start : Math.max(1, Math.floor(used));
+  const at = (bin: number): number => Math.round(Math.max(0, Math.min(used, each ? (start + bin - from) * pixels : (bin * used) / bins)));
+  binned(values, start, each ? start + bins : end, bins).forEach((value, i) => {
+    const [low, high] = [at(i), at(i + 1)];
+    const tall = Math.min(1, Math.max(0, value) / top || 0) * (TRACK - 4);
+    if (high > low) bar(pen, side, low, high - low - (pixels > 4 ? 1 : 0), away, tall, fill);
+  });
 }
 
 function drawNames(pen: Pen, side: Stretch, look: Look, away: number): void {

@@ -44,7 +44,7 @@ export async function pictureOf(app: App, pick: Pick, tracks = true): Promise<Pi
   const [rows, columns, sink] = await Promise.all([
     edge(app, map, "queries", single ? trackOf(map, "queries", rowTrack) : ""), edge(app, map, "keys", single ? trackOf(map, "keys", columnTrack) : ""), sinkOf(app.store, map, heads[0]!),
   ]);
-  return { pick, kind: pick.quantity.ratio ? "ratio" : "plain", rows, columns: { ...columns, mark: sink }, sink, cells: (z, row, column) => cells(app.store, pick, z, row, column) };
+  return { pick, kind: pick.quantity.ratio ? "ratio" : "plain", zooms: zooms(map, pick.quantity), rows, columns: { ...columns, mark: sink }, sink, cells: (z, row, column) => cells(app.store, pick, z, row, column) };
 }
 
 /** Bring the numbers of the tracks, one side after the other. */
@@ -127,10 +127,10 @@ export function serveSearch(app: App): void {
 }
 
 export function cellsName(matrix: Matrix): string {
-  const { map, quantity } = matrix.picture.pick;
+  const { quantity } = matrix.picture.pick;
   const span = 2 ** matrix.zoom;
   if (span === 1) return "one token a cell";
-  const finest = zooms(map, quantity)[0];
+  const [finest] = matrix.picture.zooms;
   const limit = finest === matrix.zoom && matrix.camera.pixels > 2 / span ? "; finer ones were not recorded" : "";
   return `cells of ${span} × ${span} tokens, ${quantity.id === "peak" ? "largest weight in them" : "mean over queries of the sum over keys"}${limit}`;
 }
@@ -198,7 +198,7 @@ function aside(app: App, picture: Picture, measures: HeadMeasures | null): HTMLE
   else note(`▼ marks the first key, ${sink + map.keys.first}${columns.tokens ? ` "${visible(columns.tokens[sink + map.keys.first] ?? "")}"` : ""}: the place of the sink${app.state.sinks ? "" : ", hidden now"}.`);
   const sums = measures?.rowSums;
   if (app.store.manifest.sums_to_one && sums && Math.max(Math.abs(sums[0] - 1), Math.abs(sums[1] - 1)) > 1e-3) note(`Rows of this layer sum to ${sums[0].toPrecision(4)} … ${sums[1].toPrecision(4)}, not to 1.`);
-  if (map.finest > 0) note(`Single weights were not recorded: the finest cells are ${2 ** map.finest} × ${2 ** map.finest} tokens.`);
+  if (map.finest > 0 && !map.notes.length) note(`Single weights were not recorded: the finest cells are ${2 ** map.finest} × ${2 ** map.finest} tokens.`);
   for (const text of map.notes) note(text);
   for (const side of ["queries", "keys"] as const) {
     const names = Object.keys(map.tracks).filter((name) => map.tracks[name] === side);

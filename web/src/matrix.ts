@@ -7,7 +7,7 @@ import { drawEdges, type Edge, edgeRoom, type Look, type Room, SMALLEST, textRoo
 import { listen } from "./gestures.ts";
 import { hiddenColumn, Painter, type Shown } from "./painter.ts";
 import { CanvasPen, type Pen } from "./pens.ts";
-import { cellColour, type Colouring, largestOf, niceTop, type Pick, zooms } from "./quantities.ts";
+import { cellColour, type Colouring, largestOf, niceTop, type Pick } from "./quantities.ts";
 import { isCode, MISSING, type Tile } from "./store.ts";
 import type { Frame, Surface } from "./surface.ts";
 import { brief } from "./words.ts";
@@ -15,6 +15,8 @@ import { brief } from "./words.ts";
 export interface Picture {
   pick: Pick;
   kind: Colouring["kind"];
+  /** Lowest and highest zoom of the cells. */
+  zooms: [number, number];
   cells(z: number, row: number, column: number): Promise<Tile>;
   rows: Edge;
   columns: Edge;
@@ -120,7 +122,7 @@ export class Matrix {
   }
 
   get zoom(): number {
-    return zoomFor(this.camera.pixels, zooms(this.picture.pick.map, this.picture.pick.quantity), window.devicePixelRatio);
+    return zoomFor(this.camera.pixels, this.picture.zooms, window.devicePixelRatio);
   }
 
   /** The key whose column is hidden. */
@@ -139,9 +141,16 @@ export class Matrix {
     this.draw();
   }
 
+  /** Zoom about a place of the picture; about the chosen cell if it is seen, else about the middle, when none is given. */
   zoomBy(factor: number, x?: number, y?: number): void {
     const { width, height } = this.area();
-    this.camera = zoomed(this.camera, factor, x ?? width / 2, y ?? height / 2, this.extent());
+    const { camera, selected } = this;
+    let [across, down] = [x ?? width / 2, y ?? height / 2];
+    if (x === undefined && selected) {
+      const [left, top] = [(selected.key + 0.5 - camera.x) * camera.pixels, (selected.query + 0.5 - camera.y) * camera.pixels];
+      if (left >= 0 && top >= 0 && left <= width && top <= height) [across, down] = [left, top];
+    }
+    this.camera = zoomed(camera, factor, across, down, this.extent());
     this.onMove();
     this.draw();
   }
@@ -260,7 +269,7 @@ export class Matrix {
   private collect(extent: Extent): void {
     const z = this.zoom;
     const size = this.app.store.manifest.tile;
-    const [, highest] = zooms(this.picture.pick.map, this.picture.pick.quantity);
+    const [, highest] = this.picture.zooms;
     const wanted = patches(this.camera, extent, z, size);
     const found: Shown[] = [];
     for (const { row, column } of wanted) {

@@ -2,6 +2,10 @@
 import type { AttentionMap } from "./manifest.ts";
 import { mean, type Pick } from "./quantities.ts";
 import { isCode, MASKED, MISSING, type Store } from "./store.ts";
+import { percent } from "./words.ts";
+
+// Fewer stored weights of a query than these say less than the means of its cells.
+const ENOUGH = 4;
 
 export interface Row {
   values: Float32Array;
@@ -34,15 +38,16 @@ async function oneHead(store: Store, pick: Pick, head: number, query: number): P
   const cells = finest === undefined ? new Float32Array(map.keys.size).fill(MISSING) : await cellsOfRow(store, map, head, query, finest);
   if (finest === 0) return { values: cells, note: "" };
   const links = map.links ? await store.links(map, head) : null;
-  if (!links) {
-    const span = 2 ** finest!;
-    return { values: cells.map((value, key) => (isCode(value) ? value : value / (Math.min(span, map.keys.size - Math.floor(key / span) * span)))), note: `single weights were not recorded: means over cells of ${span} × ${span} tokens` };
+  const largest = links && Array.from({ length: map.links }, (_, i) => query * map.links + i).filter((i) => links.keys[i]! >= 0);
+  if (links && largest && (map.links >= ENOUGH || finest === undefined)) {
+    const values = cells.map((value) => (value === MASKED ? MASKED : MISSING));
+    for (const i of largest) values[links.keys[i]!] = links.weights[i]!;
+    return { values, note: `the ${map.links === 1 ? "largest weight" : `${map.links} largest weights`} of each query; the others were not recorded` };
   }
-  const values = cells.map((value) => (value === MASKED ? MASKED : MISSING));
-  for (let i = query * map.links; i < (query + 1) * map.links; i++) {
-    if (links.keys[i]! >= 0) values[links.keys[i]!] = links.weights[i]!;
-  }
-  return { values, note: `the ${map.links} largest weights of each query; the others were not recorded` };
+  const span = 2 ** finest!;
+  const values = cells.map((value, key) => (isCode(value) ? value : value / Math.min(span, map.keys.size - Math.floor(key / span) * span)));
+  const known = links && largest?.length ? `; its largest weight was: ${percent(links.weights[largest[0]!]!)} on key ${links.keys[largest[0]!]! + map.keys.first}` : "";
+  return { values, note: `single weights were not recorded: means over cells of ${span} × ${span} tokens${known}` };
 }
 
 export async function rowOf(store: Store, pick: Pick, query: number): Promise<Row> {

@@ -103,14 +103,25 @@ test("a row without single weights is had from its cells, and says so", async ()
 });
 
 test("a row of stored largest weights: the others are not recorded, what is masked stays masked", async () => {
-  const linked = { ...map, finest: 2, coarsest: 2, quantities: { mass: [2, 2] }, links: 1 } as AttentionMap;
-  const links = new ArrayBuffer(64);
-  new Int32Array(links, 0, 8).fill(2);
-  new Float32Array(links, 32, 8).fill(0.75);
+  const linked = { ...map, finest: 2, coarsest: 2, quantities: { mass: [2, 2] }, links: 4 } as AttentionMap;
+  const links = new ArrayBuffer(256);
+  new Int32Array(links, 0, 32).set([2, 0, -1, -1]);
+  new Float32Array(links, 128, 32).set([0.75, 0.125]);
   const blocks = { "tile/0/0/mass/2/0/0": new Float32Array([0.8, -1, 0.4, 0.6]).buffer, "links/0/0": links };
   const found = await rowOf(store(linked, blocks), { map: linked, heads: [0], quantity: quantityOf("mass") }, 0);
-  assert.deepEqual([...found.values], [MISSING, MISSING, 0.75, MISSING, MASKED, MASKED, MASKED, MASKED]);
-  assert.match(found.note, /1 largest weights/);
+  assert.deepEqual([...found.values], [0.125, MISSING, 0.75, MISSING, MASKED, MASKED, MASKED, MASKED]);
+  assert.match(found.note, /^the 4 largest weights/);
+});
+
+test("one stored weight is told beside the means of the cells", async () => {
+  const single = { ...map, finest: 2, coarsest: 2, quantities: { mass: [2, 2] }, links: 1 } as AttentionMap;
+  const links = new ArrayBuffer(64);
+  new Int32Array(links, 0, 8).fill(3);
+  new Float32Array(links, 32, 8).fill(0.5);
+  const blocks = { "tile/0/0/mass/2/0/0": new Float32Array([0.8, 0.2, 0.4, 0.6]).buffer, "links/0/0": links };
+  const found = await rowOf(store(single, blocks), { map: single, heads: [0], quantity: quantityOf("mass") }, 0);
+  assert.ok(Math.abs(found.values[7]! - 0.05) < 1e-6);
+  assert.match(found.note, /cells of 4 × 4 tokens; its largest weight was: 50\.0 % on key 3$/);
 });
 
 test("a layer of which no weights were recorded says that", async () => {
