@@ -85,7 +85,8 @@ export class App {
   }
 
   get dark(): boolean {
-    return !this.printing && (this.state.theme === "dark" || (this.state.theme === "auto" && this.prefersDark.matches));
+    const { theme } = this.state;
+    return !this.printing && (theme === "dark" || (theme === "auto" && (notebookDark() ?? this.prefersDark.matches)));
   }
 
   get map(): AttentionMap {
@@ -178,11 +179,7 @@ export class App {
     const { manifest } = this.store;
     const { state } = this;
     this.legends = legends;
-    const key = JSON.stringify(legends);
-    if (this.scale.dataset["key"] !== key) {
-      this.scale.dataset["key"] = key;
-      this.scale.replaceChildren(...legends.map((legend, i) => make("div", { class: "scale" }, ...legendElement(legend, i === legends.length - 1))));
-    }
+    this.drawLegends();
     const { colouring } = legends.at(-1)!;
     const colours = `scale ${scaleName(colouring)}, colours up to ${round(colouring.top)}${colouring.over ? " (larger ones are seen)" : ""}`;
     const sink = parts.sinkHidden ? "first key (place of the sink) hidden" : "";
@@ -193,6 +190,14 @@ export class App {
       title: manifest.title, view: state.view, quantity: parts.quantity, layer: parts.where, heads: parts.heads, averaged: (parts.heads?.length ?? 0) > 1,
       cells: parts.cells, scale: scaleName(colouring), colours_up_to: colouring.top, sink_hidden: parts.sinkHidden ?? false, holds: manifest.holds,
     };
+  }
+
+  private drawLegends(): void {
+    const shown = this.legends.map((legend) => ({ ...legend, colouring: { ...legend.colouring, dark: this.dark } }));
+    const key = JSON.stringify(shown);
+    if (this.scale.dataset["key"] === key) return;
+    this.scale.dataset["key"] = key;
+    this.scale.replaceChildren(...shown.map((legend, i) => make("div", { class: "scale" }, ...legendElement(legend, i === shown.length - 1))));
   }
 
   quantityName(): string {
@@ -227,6 +232,7 @@ export class App {
     this.printing = on;
     this.root.classList.toggle("dark", this.dark);
     this.inks.clear();
+    this.drawLegends();
     for (const matrix of this.matrices) matrix.drawNow();
   }
 
@@ -238,4 +244,11 @@ export class App {
     else if (!this.matrices[0] || target.closest("[role=tablist]") || !pressed(this.matrices[0], event)) return;
     event.preventDefault();
   }
+}
+
+/** Notebooks have themes of their own, whatever the system prefers; null where there is none. */
+function notebookDark(): boolean | null {
+  const { jpThemeLight, vscodeThemeKind } = document.body.dataset;
+  if (jpThemeLight !== undefined) return jpThemeLight === "false";
+  return vscodeThemeKind === undefined ? null : /dark|black/.test(vscodeThemeKind);
 }

@@ -41,7 +41,7 @@ function render({ model, el }: { model: Model; el: HTMLElement }): () => void {
   const main = make("div");
   const scope = el.attachShadow({ mode: "open" });
   scope.append(main);
-  main.style.height = "640px";
+  main.style.height = "720px";
   const address: Address = {
     read: () => String(model.get("state") ?? ""),
     write: (text) => {

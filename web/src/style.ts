@@ -24,7 +24,7 @@ export const STYLE = `
 .regard input[type=checkbox] { font: inherit; width: 1.05em; height: 1.05em; margin: 0; accent-color: var(--accent); }
 .regard .body { flex: 1 0 auto; padding: 4px 14px 8px; display: flex; flex-direction: column; gap: 8px; position: relative; }
 .regard .beside { display: flex; flex: 1; gap: 14px; min-height: 0; }
-.regard .stage { flex: 1; display: flex; flex-direction: column; min-width: 0; min-height: 24rem; position: relative; }
+.regard .stage { flex: 1; display: flex; flex-direction: column; min-width: 0; min-height: 22rem; position: relative; }
 .regard .zooms { position: absolute; right: 4px; bottom: 4px; z-index: 2; gap: 3px; }
 .regard aside { flex: 0 0 16rem; font-size: 0.95em; }
 .regard aside p { margin: 8px 0; overflow-wrap: anywhere; color: var(--faint); }
@@ -76,7 +76,7 @@ export const STYLE = `
   .regard .heads { --thumb: 4rem; } .regard .pair > section { flex-basis: 100%; } .regard .body, .regard header, .regard > .bar, .regard footer { padding-left: 8px; padding-right: 8px; }
 }
 @container (min-width: 48rem) { .regard footer { position: sticky; bottom: 0; z-index: 3; } }
-@media print { .regard.whole { min-height: 0; } .regard .bar, .regard .save, .regard [role=tablist], .regard header label, .regard .zooms { display: none; } .regard .scroll, .regard aside { overflow: visible; } .regard footer { position: static; }
+@media print { .regard.whole { min-height: 0; } .regard .bar, .regard .save, .regard [role=tablist], .regard header label, .regard aside label, .regard .zooms { display: none; } .regard .scroll, .regard aside { overflow: visible; } .regard footer { position: static; }
   .regard .matrix { height: 17cm; flex: none; } .regard .layer, .regard footer, .regard .matrix { break-inside: avoid; } .regard, .regard * { print-color-adjust: exact; -webkit-print-color-adjust: exact; } }
 body:has(> .regard.whole) { margin: 0; }
 body:has(> .regard.dark) { background: #14161a; }

@@ -153,7 +153,7 @@ class TextView {
     this.paint(values, whole, colouring);
     const quantity = app.store.manifest.quantity;
     app.show([{ colouring, name: quantity, classes: classesOf(app, pick.map) }], {
-      quantity, where: app.store.nameOf(pick.map), heads: pick.heads, cells: app.state.words ? "summed over the keys of a word, mean over the queries of a word" : "one token a cell",
+      quantity, where: app.store.nameOf(pick.map), heads: pick.heads, cells: app.state.words ? "summed over the keys of a word, mean over the queries of a word" : rows[0]!.note ? "" : "one token a cell",
       sinkHidden: this.hidden >= 0, extra: [`query ${part[0]! + queries.side.first} "${queries.names[index]}"`, rows[0]!.note, (keys.board || queries.board) && !app.state.opaque ? "colours laid over the image" : ""],
     });
     app.say(`${queries.names[index]} looks at: ${this.largest(values, whole, keyTokens)}`);
