@@ -82,7 +82,8 @@ export function pageSheet(element: HTMLElement): Sheet {
     const style = getComputedStyle(one);
     const box = place(one.getBoundingClientRect());
     const drawn = one instanceof HTMLCanvasElement || !/^(rgba\(0, 0, 0, 0\)|transparent)$/.test(style.backgroundColor);
-    if (one !== element && (drawn || (one.childElementCount === 0 && one.textContent))) {
+    const written = [...one.childNodes].some((child) => child.nodeType === Node.TEXT_NODE && child.textContent?.trim());
+    if (one !== element && (drawn || written)) {
       [left, top, right, bottom] = [Math.min(left, box.left), Math.min(top, box.top), Math.max(right, box.right), Math.max(bottom, box.bottom)];
     }
     if (pen && drawn && one !== element) {

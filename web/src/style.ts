@@ -57,7 +57,7 @@ export const STYLE = `
 .regard .thumb b { font-weight: 400; }
 .regard .thumb span { color: var(--faint); overflow: hidden; text-overflow: ellipsis; white-space: nowrap; max-width: 100%; }
 .regard .tokens { line-height: 2.2; font-size: 1.05em; overflow-wrap: anywhere; }
-.regard .tokens button { border: 1px solid transparent; border-bottom-width: 3px; background: none; border-radius: 4px; padding: 1px 3px; margin: 0 1px; min-height: 24px; min-width: 0; max-width: 100%; white-space: pre-wrap; line-height: 1.4; overflow-wrap: anywhere; }
+.regard .tokens button { border: 1px solid transparent; border-bottom-width: 3px; background: none; border-radius: 4px; padding: 1px 3px; margin: 0 1px; min-height: 24px; min-width: 0; max-width: 100%; white-space: pre-wrap; line-height: 1.4; overflow-wrap: anywhere; unicode-bidi: isolate; }
 .regard .tokens button.chosen { outline: 3px solid var(--accent); outline-offset: 0; }
 .regard .tokens button.found { text-decoration: underline double; text-underline-offset: 3px; font-weight: 600; }
 .regard .tokens sup { font-size: 0.65em; margin-left: 2px; line-height: 1; }

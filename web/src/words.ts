@@ -38,17 +38,19 @@ export function headsName(heads: number[]): string {
   return heads.length === 1 ? `head ${heads[0]}` : `mean of heads ${heads.join(", ")}`;
 }
 
-/** Control characters and spaces become signs, so that a token can be seen. */
-export function visible(token: string): string {
+// What has no width, or turns the order of what follows. Joiners stay: letters and emoji are made with them.
+const UNSEEN = /[\u0000-\u001f\u007f-\u009f\u00ad\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u2069\ufeff]/g;
+
+/** Control characters and spaces become signs, so that a token can be seen; longer ones than `most` end in an ellipsis. */
+export function visible(token: string, most = 200): string {
   if (token === "") return "∅";
-  return token.replace(/\n/g, "⏎").replace(/\t/g, "⇥").replace(/[\u0000-\u001f\u007f-\u009f\u2028-\u202e\u2066-\u2069]/g, "�").replace(/ /g, "␣");
+  const shown = token.length > most ? `${token.slice(0, most - 1)}…` : token;
+  return shown.replace(/\n/g, "⏎").replace(/\t/g, "⇥").replace(UNSEEN, "�").replace(/ /g, "␣");
 }
 
 function quoted(tokens: string[] | null, at: number): string {
   const token = tokens?.[at];
-  if (token === undefined) return String(at);
-  const shown = visible(token);
-  return `${at} "${shown.length > 40 ? `${shown.slice(0, 39)}…` : shown}"`;
+  return token === undefined ? String(at) : `${at} "${visible(token, 40)}"`;
 }
 
 export interface Place {

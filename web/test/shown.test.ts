@@ -207,5 +207,7 @@ test("sheets side by side take the room of all", () => {
 
 test("signs that cannot be seen become signs that can", () => {
   assert.equal(visible(""), "∅");
-  assert.equal(visible("a b\n\t\u202e\u0007"), "a␣b⏎⇥��");
+  assert.equal(visible("a b\n\t\u202e\u0007\u200b"), "a␣b⏎⇥���");
+  assert.equal(visible("\u{1f469}\u200d\u{1f680}"), "\u{1f469}\u200d\u{1f680}");
+  assert.equal(visible("x".repeat(100000)).length, 200);
 });
