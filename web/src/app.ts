@@ -59,8 +59,8 @@ export class App {
     this.root = root;
     this.address = address;
     this.state = this.sound(decode(address.read()));
-    const footer = make("footer", {}, this.scale, this.captionLine, this.says);
-    root.replaceChildren(this.header, this.bar, this.body, footer);
+    const foot = make("div", { class: "foot" }, make("footer", {}, this.scale, this.captionLine), this.says);
+    root.replaceChildren(this.header, this.bar, this.body, foot);
     root.addEventListener("keydown", (event) => this.key(event));
     this.prefersDark.addEventListener("change", () => this.render());
     address.watch(() => this.restore());
@@ -116,11 +116,7 @@ export class App {
 
   /** Size of the page's letters in pixels, which readers may have set. */
   get textSize(): number {
-    const known = this.inks.get("size");
-    if (known) return Number(known);
-    const size = parseFloat(getComputedStyle(this.root).fontSize) || 14;
-    this.inks.set("size", String(size));
-    return size;
+    return parseFloat(getComputedStyle(this.root).fontSize) || 14;
   }
 
   /** The surface that draws the cells of the matrix of a place; null without WebGL2. */

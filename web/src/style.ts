@@ -46,8 +46,8 @@ export const STYLE = `
 .regard .legends { display: flex; flex-wrap: wrap; gap: 4px 28px; } .regard .key { display: inline-flex; align-items: center; gap: 4px; color: var(--faint); }
 .regard .key i { width: 0.85em; height: 0.85em; border: 1px solid var(--line); display: inline-block; }
 .regard .caption { color: var(--faint); margin: 2px 0 0; overflow-wrap: anywhere; font-size: 0.93em; }
-.regard .says { min-height: 1.5em; margin: 2px 0 0; overflow-wrap: anywhere; font-weight: 500; }
-.regard footer { border-top: 1px solid var(--line); padding: 5px 14px; background: var(--surface); }
+.regard .says { min-height: 1.9em; margin: 0; padding: 0 14px 5px; overflow-wrap: anywhere; font-weight: 500; background: var(--surface); }
+.regard footer { border-top: 1px solid var(--line); padding: 5px 14px 2px; background: var(--surface); }
 .regard .error { background: #b3261e; color: #fff; padding: 6px 14px; margin: 0; overflow-wrap: anywhere; }
 .regard .layer { display: flex; gap: 4px 8px; align-items: flex-start; }
 .regard .layer h2 { flex: 0 0 9rem; font-weight: 400; font-size: 0.9em; }
@@ -73,10 +73,11 @@ export const STYLE = `
   .regard header { flex-wrap: wrap; } .regard h1 { flex-basis: 100%; max-width: none; }
   .regard > .bar, .regard header > * { flex-wrap: nowrap; overflow-x: auto; max-width: 100%; padding-top: 3px; padding-bottom: 3px; } .regard .bar > *, .regard .save > *, .regard [role=tablist] > * { flex: none; }
   .regard .beside { flex-direction: column; } .regard aside { flex: none; overflow: visible; } .regard .layer { flex-direction: column; } .regard .layer h2 { flex: none; }
+  .regard .foot { display: contents; } .regard .says { position: sticky; bottom: 0; z-index: 3; border-top: 1px solid var(--line); padding: 4px 8px; } .regard .says:empty { display: none; }
   .regard .heads { --thumb: 4rem; } .regard .pair > section { flex-basis: 100%; } .regard .body, .regard header, .regard > .bar, .regard footer { padding-left: 8px; padding-right: 8px; }
 }
-@container (min-width: 48rem) { .regard footer { position: sticky; bottom: 0; z-index: 3; } }
-@media print { .regard.whole { min-height: 0; } .regard .bar, .regard .save, .regard [role=tablist], .regard header label, .regard aside label, .regard .zooms { display: none; } .regard .scroll, .regard aside { overflow: visible; } .regard footer { position: static; }
+@container (min-width: 48rem) { .regard .foot { position: sticky; bottom: 0; z-index: 3; } }
+@media print { .regard.whole { min-height: 0; } .regard .bar, .regard .save, .regard [role=tablist], .regard header label, .regard aside label, .regard .zooms { display: none; } .regard .scroll, .regard aside { overflow: visible; } .regard .foot, .regard .says { position: static; }
   .regard .matrix { height: 17cm; flex: none; } .regard .layer, .regard footer, .regard .matrix { break-inside: avoid; } .regard, .regard * { print-color-adjust: exact; -webkit-print-color-adjust: exact; } }
 body:has(> .regard.whole) { margin: 0; }
 body:has(> .regard.dark) { background: #14161a; }
