@@ -105,11 +105,12 @@ void main() {
 .regard .scroll { overflow: auto; max-width: 100%; }
 @container (max-width: 47.99rem) {
   .regard header { flex-wrap: wrap; } .regard h1 { flex-basis: 100%; max-width: none; }
-  .regard > .bar, .regard header > * { flex-wrap: nowrap; overflow-x: auto; max-width: 100%; padding-top: 3px; padding-bottom: 3px; } .regard .bar > *, .regard .save > *, .regard [role=tablist] > * { flex: none; }
   .regard .beside { flex-direction: column; } .regard aside { flex: none; overflow: visible; } .regard .layer { flex-direction: column; } .regard .layer h2 { flex: none; }
   .regard .foot { display: contents; } .regard .says { position: sticky; bottom: 0; z-index: 3; border-top: 1px solid var(--line); padding: 4px 8px; } .regard .says:empty { display: none; }
   .regard .heads { --thumb: 4rem; } .regard .pair > section { flex-basis: 100%; } .regard .body, .regard header, .regard > .bar, .regard footer { padding-left: 8px; padding-right: 8px; }
 }
+/* Telephones: one line of controls that is pushed aside, so that the picture has the screen. */
+@container (max-width: 29.99rem) { .regard > .bar { flex-wrap: nowrap; overflow-x: auto; padding-top: 3px; padding-bottom: 3px; } .regard > .bar > * { flex: none; } }
 @container (min-width: 48rem) { .regard .foot { position: sticky; bottom: 0; z-index: 3; } }
 @media print { .regard.whole { min-height: 0; } .regard .bar, .regard .save, .regard [role=tablist], .regard header label, .regard aside label, .regard .zooms { display: none; } .regard .scroll, .regard aside { overflow: visible; } .regard .foot, .regard .says { position: static; }
   .regard .matrix { height: 17cm; flex: none; } .regard .layer, .regard footer, .regard .matrix { break-inside: avoid; } .regard, .regard * { print-color-adjust: exact; -webkit-print-color-adjust: exact; } }
