@@ -1,0 +1,28 @@
+"""Studies: experiments about attention, each one function that returns a table, a picture and a short reading.
+
+| study | what it shows |
+|---|---|
+| `scaling` | dot products scaled and not, over widths of heads |
+
+Each takes its settings (a seed, `quick` or `full`) and tells a `progress` how far it is. `Study.save(folder)` writes
+the figures as JSON beside the picture, and `redraw(path)` draws it again from there. On the command line:
+`regard study NAME`.
+"""
+
+from ._catalogue import STUDIES, Entry, load, redraw
+from ._scaling import ScalingSettings, scaling
+from ._study import Progress, Size, Study, StudySettings, Table
+
+__all__ = [
+    "STUDIES",
+    "Entry",
+    "Progress",
+    "ScalingSettings",
+    "Size",
+    "Study",
+    "StudySettings",
+    "Table",
+    "load",
+    "redraw",
+    "scaling",
+]
