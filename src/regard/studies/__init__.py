@@ -3,6 +3,7 @@
 | study | what it shows |
 |---|---|
 | `scaling` | dot products scaled and not, over widths of heads |
+| `regularization` | dropout and the place of the layer norm, trained on real code |
 
 Each takes its settings (a seed, `quick` or `full`) and tells a `progress` how far it is. `Study.save(folder)` writes
 the figures as JSON beside the picture, and `redraw(path)` draws it again from there. On the command line:
@@ -10,6 +11,7 @@ the figures as JSON beside the picture, and `redraw(path)` draws it again from t
 """
 
 from ._catalogue import STUDIES, Entry, load, redraw
+from ._regularization import RegularizationSettings, regularization
 from ._scaling import ScalingSettings, scaling
 from ._study import Progress, Size, Study, StudySettings, Table
 
@@ -17,6 +19,7 @@ __all__ = [
     "STUDIES",
     "Entry",
     "Progress",
+    "RegularizationSettings",
     "ScalingSettings",
     "Size",
     "Study",
@@ -24,5 +27,6 @@ __all__ = [
     "Table",
     "load",
     "redraw",
+    "regularization",
     "scaling",
 ]

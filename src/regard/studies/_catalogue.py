@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import ArgumentError, DataError, nearest
-from . import _scaling
+from . import _regularization, _scaling
 from ._study import Study, StudySettings, from_dict
 
 if TYPE_CHECKING:
@@ -34,6 +34,12 @@ class Entry:
 STUDIES: dict[str, Entry] = {
     "scaling": Entry(
         _scaling.ScalingSettings, _scaling.scaling, _scaling.draw, "dot products scaled and not, over widths of heads"
+    ),
+    "regularization": Entry(
+        _regularization.RegularizationSettings,
+        _regularization.regularization,
+        _regularization.draw,
+        "dropout and the place of the layer norm, trained on real code",
     ),
 }
 """Every study by its name."""

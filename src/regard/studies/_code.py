@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from .. import corpora
 from ..corpora import TaggedWords
 
-__all__ = ["CodeNames", "Windows", "code_names", "names_judge", "names_loss"]
+__all__ = ["CodeNames", "Windows", "attends", "code_names", "names_judge", "names_loss"]
 
 PADDING, UNKNOWN = 0, 1
 IGNORED = -100
@@ -118,3 +118,23 @@ def names_judge(model: nn.Module, data: Windows, size: int = 64) -> dict[str, fl
         loss += float(nn.functional.cross_entropy(logits[kept], kinds[kept], reduction="sum"))
         right, total = right + int((logits.argmax(-1) == kinds)[kept].sum()), total + int(kept.sum())
     return {"loss": loss / total, "accuracy": right / total}
+
+
+@torch.no_grad()
+def attends(model: nn.Module, data: CodeNames, windows: int = 64) -> tuple[float, float]:
+    """Return how a model attends in some test windows: mean over layers, heads and words.
+
+    The entropy of a row as a share of that of uniform weights, and the largest weight. The model takes `(words,
+    lengths, need_weights=True)`.
+    """
+    was = model.training
+    words, lengths, _ = data.test.padded(
+        [index for index, length in enumerate(data.test.lengths) if length > 1][:windows]
+    )
+    _, found = model.eval()(words, lengths, need_weights=True)
+    model.train(was)
+    real = (torch.arange(words.shape[1])[None] < lengths[:, None])[:, None]  # (B, 1, L)
+    most = lengths.log()[:, None, None]
+    shares = [(weights.entropy() / most).masked_select(real).mean() for weights in found.values()]
+    largest = [weights.peak().values.masked_select(real).mean() for weights in found.values()]
+    return float(torch.stack(shares).mean()), float(torch.stack(largest).mean())

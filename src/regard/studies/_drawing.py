@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from ..errors import MissingExtraError
@@ -10,7 +11,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["FAINT", "INK", "PALETTE", "key", "panels", "tidy"]
+__all__ = ["FAINT", "INK", "PALETTE", "doubling", "key", "panels", "smooth", "tidy"]
 
 # Okabe and Ito's colours, told apart by colour-blind readers; first those that stand out most on white.
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#8C6D1F", "#555555")
@@ -47,3 +48,19 @@ def tidy(axes: Axes, title: str, x: str, y: str) -> None:
 def key(axes: Axes, **places: Any) -> None:
     """Name the lines of one panel."""
     axes.legend(fontsize=7, frameon=False, labelcolor=INK, **places)
+
+
+def smooth(losses: Sequence[float], points: int = 40) -> tuple[list[float], list[float]]:
+    """Return the losses of a run as means over so many stretches of it, and the middle step of each."""
+    width = max(1, len(losses) // points)
+    starts = range(0, len(losses) - width + 1, width)
+    return [start + (width + 1) / 2 for start in starts], [
+        sum(losses[start : start + width]) / width for start in starts
+    ]
+
+
+def doubling(axes: Axes, values: Sequence[int]) -> None:
+    """Give the horizontal axis steps of 2 and write its numbers plainly."""
+    axes.set_xscale("log", base=2)
+    axes.set_xticks(list(values), [f"{value:,}" for value in values])
+    axes.minorticks_off()

@@ -14,10 +14,10 @@ from .._attention import attention
 from ..errors import ArgumentError
 from ..layers import MultiHeadAttention
 from ..models import TokenClassifier, TokenClassifierConfig
-from ._code import CodeNames, code_names, names_judge, names_loss
-from ._drawing import PALETTE, key, panels, tidy
+from ._code import CodeNames, attends, code_names, names_judge, names_loss
+from ._drawing import PALETTE, doubling, key, panels, smooth, tidy
 from ._fit import Examples, Training, fit
-from ._study import Progress, Study, StudySettings, Table, part, silent
+from ._study import Progress, Study, StudySettings, Table, mean, part, silent
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -138,7 +138,7 @@ def _one_model(name: str, run: int, data: CodeNames, settings: ScalingSettings, 
     for module in model.modules():
         if isinstance(module, MultiHeadAttention):
             module.scale = module.head_dim ** SCALES[name]
-    before = _attends(model, data)
+    before = attends(model, data)
     examples = Examples(
         data.train.lengths, lambda indices, random: data.train.padded(indices), names_loss,
         lambda model: names_judge(model, data.test),
@@ -148,22 +148,8 @@ def _one_model(name: str, run: int, data: CodeNames, settings: ScalingSettings, 
     return {
         "losses": course.losses, **course.last, "seconds": course.seconds,
         "entropy_before": before[0], "largest_before": before[1],
-        **dict(zip(("entropy", "largest"), _attends(model, data), strict=True)),
+        **dict(zip(("entropy", "largest"), attends(model, data), strict=True)),
     }  # fmt: skip
-
-
-@torch.no_grad()
-def _attends(model: TokenClassifier, data: CodeNames) -> tuple[float, float]:
-    """Return the entropy of the weights as a share of the uniform one, and the largest weight, over test windows."""
-    was, windows = model.training, range(min(64, len(data.test.words)))
-    words, lengths, _ = data.test.padded(windows)
-    _, found = model.eval()(words, lengths, need_weights=True)
-    model.train(was)
-    real = torch.arange(words.shape[1])[None] < lengths[:, None]
-    real &= lengths[:, None] > 1
-    shares = [weights.entropy()[:, 0] / lengths[:, None].log() for weights in found.values()]
-    largest = [weights.peak().values[:, 0] for weights in found.values()]
-    return tuple(float(torch.stack([each[real].mean() for each in part]).mean()) for part in (shares, largest))  # type: ignore[return-value]
 
 
 def _tables(measured: list[dict[str, Any]], trained: list[dict[str, Any]], keys: int) -> tuple[Table, ...]:
@@ -221,8 +207,8 @@ def _reading_of_models(data: Mapping[str, Any]) -> str:
         runs = [row for row in data["trained"] if row["factor"] == name]
         figures = sorted(row["accuracy"] for row in runs)
         spread = f" ({figures[0]:.3f} to {figures[-1]:.3f})" if len(figures) > 1 else ""
-        start = sum(row["entropy_before"] for row in runs) / len(runs)
-        said.append(f"{name}: {sum(figures) / len(figures):.3f}{spread}, from weights with {start:.2f} of the entropy")
+        start = mean([row["entropy_before"] for row in runs])
+        said.append(f"{name}: {mean(figures):.3f}{spread}, from weights with {start:.2f} of the entropy")
     count, steps = len(data["trained"]) // len(SCALES), len(data["trained"][0]["losses"])
     return (
         f"Models with one head of {data['embed_dim']}, {steps} steps, {count} seed{'s' if count > 1 else ''}, share of "
@@ -245,7 +231,11 @@ def draw(data: Mapping[str, Any]) -> Figure:
     for place, (what, title, unit, log) in zip(axes.flat, shown, strict=False):
         _lines(place, rows, what, log)
         tidy(place, title, "width E of the head", unit)
-    axes[0, 1].axhline(math.log(data["keys"]), color="#999999", linewidth=0.8, linestyle=":")
+    uniform = math.log(data["keys"])
+    axes[0, 1].axhline(uniform, color="#999999", linewidth=0.8, linestyle=":")
+    axes[0, 1].annotate(
+        "uniform", (1, uniform), xycoords=("axes fraction", "data"), ha="right", va="bottom", fontsize=7
+    )
     key(axes[0, 0], title="factor", title_fontsize=7)
     _training(axes[1, 2], data)
     return figure
@@ -257,7 +247,7 @@ def _lines(axes: Axes, rows: Mapping[str, list[dict[str, Any]]], what: str, log:
             [row["width"] for row in found], [row[what] for row in found], "o-", color=colour, markersize=3,
             linewidth=1.4, label=name,
         )  # fmt: skip
-    axes.set_xscale("log", base=2)
+    doubling(axes, [row["width"] for row in next(iter(rows.values()))])
     if log:
         axes.set_yscale("log")
 
@@ -265,11 +255,8 @@ def _lines(axes: Axes, rows: Mapping[str, list[dict[str, Any]]], what: str, log:
 def _training(axes: Axes, data: Mapping[str, Any]) -> None:
     for colour, name in zip(PALETTE, SCALES, strict=False):
         runs = [row for row in data["trained"] if row["factor"] == name]
-        losses = torch.tensor([row["losses"] for row in runs]).mean(0)
-        width = max(1, len(losses) // 40)
-        smooth = losses[: len(losses) // width * width].view(-1, width).mean(1)
-        right = sum(row["accuracy"] for row in runs) / len(runs)
-        steps = [width * (place + 0.5) for place in range(len(smooth))]
-        axes.plot(steps, smooth.tolist(), color=colour, linewidth=1.4, label=f"{name}: {right:.3f} right")
+        steps, losses = smooth([mean(each) for each in zip(*(row["losses"] for row in runs), strict=True)])
+        right = mean([row["accuracy"] for row in runs])
+        axes.plot(steps, losses, color=colour, linewidth=1.4, label=f"{name}: {right:.3f} right")
     tidy(axes, f"Training on names in code, E = {data['embed_dim']}", "step", "loss, nats")
     key(axes, title="factor, held-out names", title_fontsize=7)

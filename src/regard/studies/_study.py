@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -15,7 +15,20 @@ from ..errors import ArgumentError
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["Cell", "Progress", "Size", "Study", "StudySettings", "Table", "from_dict", "number", "part", "silent"]
+__all__ = [
+    "Cell",
+    "Progress",
+    "Size",
+    "Study",
+    "StudySettings",
+    "Table",
+    "deviation",
+    "from_dict",
+    "mean",
+    "number",
+    "part",
+    "silent",
+]
 
 Size = Literal["quick", "full"]
 Cell = str | int | float | None
@@ -116,6 +129,17 @@ def number(cell: Cell) -> str:
     if not math.isfinite(cell):
         return str(cell)
     return f"{cell:,.0f}" if abs(cell) >= 10_000 else f"{cell:.4g}"
+
+
+def mean(values: Sequence[float]) -> float:
+    """Return the mean."""
+    return sum(values) / len(values)
+
+
+def deviation(values: Sequence[float]) -> float:
+    """Return the standard deviation over seeds (divided by one less than their number); 0 of a single value."""
+    middle = mean(values)
+    return math.sqrt(sum((value - middle) ** 2 for value in values) / max(1, len(values) - 1))
 
 
 @dataclass(frozen=True)
