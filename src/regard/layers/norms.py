@@ -14,7 +14,10 @@ Norm = Literal["layer", "rms", "none"]
 
 
 def make_norm(norm: Norm, dim: int, *, eps: float = 1e-5, bias: bool = True) -> nn.Module:
-    """Return `nn.LayerNorm` for "layer", `nn.RMSNorm` (no bias) for "rms", over `dim` features; "none" leaves all as is."""
+    """Return `nn.LayerNorm` for "layer", `nn.RMSNorm` (which has no bias) for "rms", over `dim` features.
+
+    "none" is `nn.Identity`.
+    """
     if norm == "layer":
         return nn.LayerNorm(dim, eps=eps, bias=bias)
     if norm == "rms":

@@ -186,8 +186,8 @@ def _reading(data: Mapping[str, Any]) -> tuple[str, ...]:
     uniform = math.log(data["keys"])
     shares = {name: [row["entropy"] / uniform for row in rows[name]] for name in SCALES}
     sentences = [
-        f"From width {first} to {last} the deviation of unscaled scores goes from {ends('1', 'score_std')}: as E to the "
-        f"power {growth:.2f}, for a sum of E independent products of variance 1 has variance E. Times 1/√E it "
+        f"From width {first} to {last} the deviation of unscaled scores goes from {ends('1', 'score_std')}: as E to "
+        f"the power {growth:.2f}, for a sum of E independent products of variance 1 has variance E. Times 1/√E it "
         f"stays between {min(kept):.2f} and {max(kept):.2f}.",
         f"The entropy, as a share of that of uniform weights, goes from {shares['1'][0]:.2f} to {shares['1'][-1]:.2f} "
         f"unscaled, from {shares['1/√E'][0]:.2f} to {shares['1/√E'][-1]:.2f} times 1/√E and from "
