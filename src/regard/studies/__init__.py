@@ -4,6 +4,7 @@
 |---|---|
 | `scaling` | dot products scaled and not, over widths of heads |
 | `regularization` | dropout and the place of the layer norm, trained on real code |
+| `positions` | sinusoidal, learned, rotary, ALiBi, relative: pictures, similarity, longer texts than trained on |
 
 Each takes its settings (a seed, `quick` or `full`) and tells a `progress` how far it is. `Study.save(folder)` writes
 the figures as JSON beside the picture, and `redraw(path)` draws it again from there. On the command line:
@@ -11,6 +12,7 @@ the figures as JSON beside the picture, and `redraw(path)` draws it again from t
 """
 
 from ._catalogue import STUDIES, Entry, load, redraw
+from ._positions import PositionsSettings, positions
 from ._regularization import RegularizationSettings, regularization
 from ._scaling import ScalingSettings, scaling
 from ._study import Progress, Size, Study, StudySettings, Table
@@ -18,6 +20,7 @@ from ._study import Progress, Size, Study, StudySettings, Table
 __all__ = [
     "STUDIES",
     "Entry",
+    "PositionsSettings",
     "Progress",
     "RegularizationSettings",
     "ScalingSettings",
@@ -26,6 +29,7 @@ __all__ = [
     "StudySettings",
     "Table",
     "load",
+    "positions",
     "redraw",
     "regularization",
     "scaling",

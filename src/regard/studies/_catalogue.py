@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import ArgumentError, DataError, nearest
-from . import _regularization, _scaling
+from . import _positions, _regularization, _scaling
 from ._study import Study, StudySettings, from_dict
 
 if TYPE_CHECKING:
@@ -40,6 +40,12 @@ STUDIES: dict[str, Entry] = {
         _regularization.regularization,
         _regularization.draw,
         "dropout and the place of the layer norm, trained on real code",
+    ),
+    "positions": Entry(
+        _positions.PositionsSettings,
+        _positions.positions,
+        _positions.draw,
+        "sinusoidal, learned, rotary, ALiBi, relative: pictures, similarity, longer texts than trained on",
     ),
 }
 """Every study by its name."""

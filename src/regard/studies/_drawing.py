@@ -11,24 +11,27 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["FAINT", "INK", "PALETTE", "doubling", "key", "panels", "smooth", "tidy"]
+__all__ = ["FAINT", "INK", "PALETTE", "doubling", "key", "panels", "sheet", "smooth", "tidy"]
 
 # Okabe and Ito's colours, told apart by colour-blind readers; first those that stand out most on white.
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#8C6D1F", "#555555")
 INK, FAINT = "#1a1a1a", "#666666"
 
 
-def panels(rows: int, columns: int, *, width: float = 9.0, height: float = 3.0) -> tuple[Figure, Any]:
-    """Return a figure `width` inches wide with rows `height` inches high, and its axes as an array (rows, columns).
-
-    The figure stands apart from pyplot's list of open ones.
-    """
+def sheet(width: float, height: float) -> Figure:
+    """Return an empty figure of so many inches, apart from pyplot's list of open ones."""
     try:
         from matplotlib.figure import Figure
     except ModuleNotFoundError:
         raise MissingExtraError('Pictures need matplotlib. Install it with `pip install "regard[view]"`.') from None
-    figure = Figure(figsize=(width, height * rows), layout="constrained", facecolor="white")
+    figure = Figure(figsize=(width, height), layout="constrained", facecolor="white")
     figure.get_layout_engine().set(w_pad=0.08, h_pad=0.08)  # type: ignore[union-attr, call-arg]
+    return figure
+
+
+def panels(rows: int, columns: int, *, width: float = 9.0, height: float = 3.0) -> tuple[Figure, Any]:
+    """Return a figure `width` inches wide with rows `height` inches high, and its axes as an array (rows, columns)."""
+    figure = sheet(width, height * rows)
     return figure, figure.subplots(rows, columns, squeeze=False)
 
 
