@@ -15,7 +15,7 @@ from ..errors import ArgumentError
 from ..layers import MultiHeadAttention
 from ..models import TokenClassifier, TokenClassifierConfig
 from ._code import CodeNames, attends, code_names, names_judge, names_loss
-from ._drawing import PALETTE, doubling, key, panels, smooth, tidy
+from ._drawing import PALETTE, dotted, doubling, key, panels, smooth, tidy
 from ._fit import Examples, Training, fit
 from ._study import Progress, Study, StudySettings, Table, mean, part, silent
 
@@ -40,13 +40,13 @@ class ScalingSettings(StudySettings):
     calls: int | None = None
     """Calls with random inputs for each width; 8 or 32 unless given."""
     steps: int | None = None
-    """Steps of training for each factor; 90 or 600 unless given."""
+    """Steps of training for each factor; 90 or 180 unless given."""
     runs: int | None = None
     """Trainings for each factor, each with its own seed; 1 or 3 unless given."""
     embed_dim: int = 256
     """Width of the trained models, which have one head of this width."""
     files: int | None = None
-    """Files of code to train on; 24 or 120 unless given."""
+    """Files of code to train on; 24 or 48 unless given."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -116,7 +116,7 @@ def _one_width(width: int, scale: float, calls: int, settings: ScalingSettings) 
 
 def _trained(settings: ScalingSettings, progress: Progress) -> tuple[list[dict[str, Any]], dict[str, Any]]:
     """Return a trained model for each factor and seed, and what they were trained on."""
-    data = code_names(settings.files or settings.pick(24, 120), 64)
+    data = code_names(settings.files or settings.pick(24, 48), 64)
     runs = [(name, run) for run in range(settings.runs or settings.pick(1, 3)) for name in SCALES]
     found = []
     for place, (name, run) in enumerate(runs):
@@ -143,7 +143,7 @@ def _one_model(name: str, run: int, data: CodeNames, settings: ScalingSettings, 
         data.train.lengths, lambda indices, random: data.train.padded(indices), names_loss,
         lambda model: names_judge(model, data.test),
     )  # fmt: skip
-    steps = settings.steps or settings.pick(90, 600)
+    steps = settings.steps or settings.pick(90, 180)
     course = fit(model, examples, Training(steps), seed, progress, f"a model with factor {name}, seed {seed}")
     return {
         "losses": course.losses, **course.last, "seconds": course.seconds,
@@ -231,11 +231,7 @@ def draw(data: Mapping[str, Any]) -> Figure:
     for place, (what, title, unit, log) in zip(axes.flat, shown, strict=False):
         _lines(place, rows, what, log)
         tidy(place, title, "width E of the head", unit)
-    uniform = math.log(data["keys"])
-    axes[0, 1].axhline(uniform, color="#999999", linewidth=0.8, linestyle=":")
-    axes[0, 1].annotate(
-        "uniform", (1, uniform), xycoords=("axes fraction", "data"), ha="right", va="bottom", fontsize=7
-    )
+    dotted(axes[0, 1], math.log(data["keys"]), "uniform")
     key(axes[0, 0], title="factor", title_fontsize=7)
     _training(axes[1, 2], data)
     return figure

@@ -200,7 +200,10 @@ class Study:
         paths[0].write_text(text + "\n", encoding="utf-8")
         figure = self.figure()
         figure.savefig(paths[1], dpi=160)
-        figure.savefig(paths[2], metadata={"Date": None})
+        from matplotlib import rc_context
+
+        with rc_context({"svg.hashsalt": self.name}):  # the same names of parts each time
+            figure.savefig(paths[2], metadata={"Date": None})
         paths[3].write_text(self.markdown(), encoding="utf-8")
         return paths
 
