@@ -13,10 +13,10 @@ from torch import nn
 from regard.errors import ArgumentError
 from regard.layers import LearnedEncoding
 from regard.models import LanguageModel, LanguageModelConfig
-from regard.studies import PositionsSettings, Study, positions, redraw
+from regard.studies import PositionsSettings, Study, positions
 from regard.studies._positions import KINDS, _attends, _judge, _one
 from regard.studies._study import silent
-from tests.studies.test_study import png
+from tests.studies.test_study import same_picture
 
 SMALL = PositionsSettings(length=8, steps=2, embed_dim=16, files=8)
 
@@ -108,7 +108,7 @@ def test_one_result(study: Study, tmp_path: Path) -> None:
     for run, row in zip(study.data["runs"], study.tables[0].rows, strict=True):
         assert row[1:4] == pytest.approx(run["losses"])
         assert row[4] == pytest.approx(run["losses"][2] - run["losses"][0])
-    assert png(redraw(study.save(tmp_path)[0])) == png(study.figure())
+    same_picture(study, tmp_path)
 
 
 def test_settings_are_checked() -> None:

@@ -9,10 +9,10 @@ from torch import nn
 
 from regard.errors import ArgumentError
 from regard.layers import Dropout
-from regard.studies import RegularizationSettings, Study, redraw, regularization
+from regard.studies import RegularizationSettings, Study, regularization
 from regard.studies._code import IGNORED, CodeNames, attends, code_names
 from regard.studies._regularization import _Model
-from tests.studies.test_study import png
+from tests.studies.test_study import same_picture
 
 SMALL = RegularizationSettings(rates=(0.0, 0.5), runs=2, steps=4, embed_dim=16, num_layers=1, files=8)
 
@@ -86,7 +86,7 @@ def test_one_result(study: Study, tmp_path: Path) -> None:
     """The reading names the best mean; the JSON draws the same picture."""
     best = max(row[2] for row in study.tables[0].rows)
     assert f"{best:.3f}" in study.reading[0]
-    assert png(redraw(study.save(tmp_path)[0])) == png(study.figure())
+    same_picture(study, tmp_path)
 
 
 def test_settings_are_checked() -> None:

@@ -19,11 +19,12 @@ from regard.studies._fit import Examples, Training, fit
 from regard.studies._study import deviation, mean, part, silent
 
 
-def png(figure: object) -> bytes:
-    """Return a picture as bytes."""
+def same_picture(study: Study, folder: Path) -> None:
+    """Save a study and check that its JSON file draws the picture beside it, to the bit."""
+    paths = study.save(folder)
     stream = BytesIO()
-    figure.savefig(stream, format="png", dpi=80)
-    return stream.getvalue()
+    redraw(paths[0]).savefig(stream, format="png", dpi=160)
+    assert stream.getvalue() == paths[1].read_bytes()
 
 
 def line(data: dict) -> object:

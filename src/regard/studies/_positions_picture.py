@@ -26,7 +26,7 @@ COLOURS = dict(zip((*NAMES, "none"), PALETTE, strict=False))
 def draw(data: Mapping[str, Any]) -> Figure:
     """Draw each kind, similarity and attention by distance, and the loss by length."""
     figure = sheet(11.0, 7.2)
-    upper, lower = figure.subfigures(2, 1, height_ratios=(1.2, 1.0))
+    upper, lower = figure.subfigures(2, 1, squeeze=False, height_ratios=(1.2, 1.0))[:, 0]
     for axes, name in zip(upper.subplots(1, len(NAMES)), NAMES, strict=True):
         _picture(upper, axes, name, data)
     below = lower.subplots(1, 3)

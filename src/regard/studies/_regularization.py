@@ -204,9 +204,7 @@ def _curves(axes: Axes, data: Mapping[str, Any], norm: str) -> None:
         steps, losses = smooth([mean(each) for each in zip(*(run["losses"] for run in runs), strict=True)])
         axes.plot(steps, losses, color=colour, linewidth=1.4, label=f"{rate:g}")
         held_out = [mean(each) for each in zip(*(run["held_out"] for run in runs), strict=True)]
-        axes.plot(
-            runs[0]["steps"], held_out, color=colour, linewidth=1.0, linestyle="--", label=None if rate else "held-out"
-        )
+        axes.plot(runs[0]["steps"], held_out, color=colour, linewidth=1.0, linestyle="--")
     axes.plot([], [], color=FAINT, linewidth=1.0, linestyle="--", label="held-out")
     tidy(axes, {"none": "No norm: loss"}.get(norm, f"Norm {norm}: loss"), "step", "nats")
 
