@@ -164,7 +164,7 @@ def _tables(measured: list[dict[str, Any]], trained: list[dict[str, Any]], keys:
     )
     columns = {
         "accuracy": "accuracy", "loss": "loss, nats", "entropy_before": "entropy / log n at the start",
-        "entropy": "at the end", "largest_before": "largest weight at the start", "largest": "at the end ",
+        "entropy": "… at the end", "largest_before": "largest weight at the start", "largest": "largest at the end",
     }  # fmt: skip
     models = Table(
         "Models trained on names in code, held-out files",
@@ -178,27 +178,29 @@ def _reading(data: Mapping[str, Any]) -> tuple[str, ...]:
     rows = {name: [row for row in data["measured"] if row["factor"] == name] for name in SCALES}
     first, last = rows["1"][0]["width"], rows["1"][-1]["width"]
 
-    def ends(name: str, what: str, digits: int = 2) -> str:
-        return f"{rows[name][0][what]:.{digits}f} to {rows[name][-1][what]:.{digits}f}"
+    def ends(name: str, what: str) -> str:
+        return f"{rows[name][0][what]:.2g} to {rows[name][-1][what]:.2g}"
+
+    def each(what: str) -> str:
+        return ", ".join(f"{ends(name, what)} (factor {name})" for name in SCALES)
 
     growth = math.log(rows["1"][-1]["score_std"] / rows["1"][0]["score_std"]) / math.log(last / first)
     kept = [row["score_std"] for row in rows["1/√E"]]
     uniform = math.log(data["keys"])
-    shares = {name: [row["entropy"] / uniform for row in rows[name]] for name in SCALES}
-    sentences = [
+    shares = ", ".join(
+        f"{found[0]['entropy'] / uniform:.2f} to {found[-1]['entropy'] / uniform:.2f} (factor {name})"
+        for name, found in rows.items()
+    )
+    return (
         f"From width {first} to {last} the deviation of unscaled scores goes from {ends('1', 'score_std')}: as E to "
         f"the power {growth:.2f}, for a sum of E independent products of variance 1 has variance E. Times 1/√E it "
-        f"stays between {min(kept):.2f} and {max(kept):.2f}.",
-        f"The entropy, as a share of that of uniform weights, goes from {shares['1'][0]:.2f} to {shares['1'][-1]:.2f} "
-        f"unscaled, from {shares['1/√E'][0]:.2f} to {shares['1/√E'][-1]:.2f} times 1/√E and from "
-        f"{shares['1/E'][0]:.2f} to {shares['1/E'][-1]:.2f} times 1/E; the largest weight from {ends('1', 'largest')}, "
-        f"{ends('1/√E', 'largest')} and {ends('1/E', 'largest', 3)}.",
-        f"The mean gradient of a query goes from {ends('1', 'gradient_query')} unscaled, but the tenth of the queries "
-        f"with the smallest goes below {rows['1'][0]['gradient_tenth']:.2g} at first and "
-        f"{rows['1'][-1]['gradient_tenth']:.2g} at last: few queries hold it all. Times 1/√E the mean goes from "
-        f"{ends('1/√E', 'gradient_query')}, times 1/E from {ends('1/E', 'gradient_query')}.",
-    ]
-    return (*sentences, _reading_of_models(data))
+        f"stays between {min(kept):.3f} and {max(kept):.3f}.",
+        f"The entropy, as a share of that of uniform weights, goes from {shares}; the largest weight of a row from "
+        f"{each('largest')}.",
+        f"The mean gradient of a query goes from {each('gradient_query')}; what the tenth of the queries with the "
+        f"smallest gradients stays below, from {each('gradient_tenth')}.",
+        _reading_of_models(data),
+    )
 
 
 def _reading_of_models(data: Mapping[str, Any]) -> str:
