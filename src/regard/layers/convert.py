@@ -315,7 +315,7 @@ def _torch_attention(ours: MultiHeadAttention) -> nn.MultiheadAttention:
 def _torch_settings(ours: EncoderLayer | DecoderLayer) -> dict[str, Any]:
     norms = [norm for name, norm in ours.named_children() if name.endswith("_norm")]
     kind, activation = type(ours).__name__, ours.feed_forward.activation
-    _refuse(kind, {"an RMSNorm": not all(type(norm) is nn.LayerNorm for norm in norms)})
+    _refuse(kind, {"an RMSNorm, or none,": not all(type(norm) is nn.LayerNorm for norm in norms)})
     _refuse(kind, {"activation='swiglu'": activation == "swiglu"})
     functions: dict[str, Any] = {"relu": F.relu, "gelu": F.gelu, "gelu_tanh": nn.GELU(approximate="tanh")}
     return {
