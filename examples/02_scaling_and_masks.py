@@ -91,9 +91,9 @@ for width in widths:
         slope = torch.autograd.grad(chosen, scores)[0].norm(dim=-1).mean()
         row += [entropy.item(), slope.item()]
     table.append(row)
-print("width  deviation of scores   unscaled: entropy, slope   scaled: entropy, slope")
+print("width  deviation (√E)   unscaled: entropy, slope   scaled: entropy, slope")
 for width, spread, *rest in table:
-    print(f"{width:5} {spread:12.2f} (√E = {width**0.5:4.1f}) {rest[0]:12.2f} {rest[1]:9.4f} {rest[2]:14.2f} {rest[3]:9.4f}")
+    print(f"{width:5} {spread:7.2f} ({width**0.5:4.1f}) {rest[0]:16.2f} {rest[1]:8.4f} {rest[2]:13.2f} {rest[3]:8.4f}")
 found = np.array(table)
 assert np.allclose(found[:, 1], np.sqrt(widths), rtol=0.05)  # the deviation is √E
 assert found[-1, 2] < 0.5 < 2.5 < found[-1, 4] < np.log(32)  # unscaled: all on one word; scaled: spread out
