@@ -15,8 +15,7 @@
 # # 10. Your own data
 #
 # From a file to a picture: a CoNLL file with names in sentences, and a CSV file with opinions. Each is read, learnt
-# from, judged beside a cheap baseline and looked at. Then the same training runs on two processes with `torchrun`, and
-# does the same.
+# from, judged beside a cheap baseline and looked at. Then the same training runs on two processes with `torchrun`.
 #
 # The files are written here, so that the page runs by itself: sentences of a few patterns, which say nothing about what
 # your data will give. Put your own file names in their place.
@@ -64,8 +63,14 @@ def keep(figure, name):
 # The names of the test occur in no training sentence, so that they must be recognised by what stands around them.
 
 # %%
-PEOPLE = "Ada Lovelace|Grace Hopper|Alan Turing|Mary Shelley|Emil Post|Rosa Luxemburg|Karl Weber|Ida Noddack".split("|")
-PLACES = "New York|Berlin|Lagos|Buenos Aires|Oslo|Cape Town|Lima|Hong Kong|Porto|San Marino|Quito|Tel Aviv".split("|")
+FIRST = "Ada Grace Alan Mary Emil Rosa Karl Ida Omar Lena Paul Nina Hugo Vera Igor Tara Otto Mina Jean Lucy".split()
+LAST = "Lovelace Hopper Turing Shelley Post Weber Noddack Haddad Braun Moreau Silva Rossi Novak Larsen Petrov".split()
+PLACES = (
+    "New York|Berlin|Lagos|Buenos Aires|Oslo|Cape Town|Lima|Hong Kong|Porto|Madrid|Kyoto|Santa Fe|Accra|Los Angeles|"
+    "Dublin|Port Louis|Prague|El Paso|San Marino|Quito|Tel Aviv|Vienna|Rio Branco|Zagreb"
+).split("|")
+PEOPLE = [f"{first} {last}" for first in FIRST[:14] for last in LAST[:10]]
+OTHER_PEOPLE = [f"{first} {last}" for first in FIRST[14:] for last in LAST[10:]]
 PATTERNS = (
     "{P} works in {L} .|last year {P} moved to {L}|{P} was born in {L} and lives in {L}|in {L} it rains often|"
     "we met {P} on the way to {L} .|{P} and {P} work together|the train from {L} to {L} is late|"
@@ -86,9 +91,9 @@ def write(path, people, places, count, seed):
     path.write_text("\n".join(lines), encoding="utf-8")
 
 
-write(DATA / "train.conll", PEOPLE[:6], PLACES[:9], 400, seed=0)
-write(DATA / "dev.conll", PEOPLE[:6], PLACES[:9], 60, seed=1)
-write(DATA / "test.conll", PEOPLE[6:], PLACES[9:], 100, seed=2)
+write(DATA / "train.conll", PEOPLE, PLACES[:18], 400, seed=0)
+write(DATA / "dev.conll", PEOPLE, PLACES[:18], 60, seed=1)
+write(DATA / "test.conll", OTHER_PEOPLE, PLACES[18:], 100, seed=2)
 print((DATA / "train.conll").read_text(encoding="utf-8")[:90])
 
 # %% [markdown]
@@ -113,12 +118,12 @@ except regard.errors.RegardError as error:
 # %% [markdown]
 # ## Learn and judge
 #
-# The settings below make a small model. The baseline gives each word its most frequent tag, which is all one can do for
-# names one has seen, and nothing for others.
+# The settings below make a small model. `hide_words` hides most of the words in training, so that it reads what stands
+# around a name. The baseline gives each word its most frequent tag: good for names it has seen, useless for others.
 
 # %%
-budget = TrainingSettings(Optimizer(lr=3e-3), budget=Budget(epochs=None, steps=60 if SMALL else 150))
-settings = tasks.NamedEntitySettings(embed_dim=32, num_heads=2, num_layers=2, training=budget)
+budget = TrainingSettings(Optimizer(lr=5e-3), budget=Budget(epochs=None, steps=120 if SMALL else 300))
+settings = tasks.NamedEntitySettings(embed_dim=32, num_heads=2, num_layers=2, hide_words=0.6, training=budget)
 task = tasks.NamedEntities(settings).fit(train, dev)
 found = task.evaluate(test)
 print(found)
@@ -131,9 +136,9 @@ assert found.better() and found.figures["f1"] > 0.5
 # model's own.
 
 # %%
-sentence = task.predict(["yesterday Karl Weber moved to San Marino"])[0]
+sentence = task.predict(["yesterday Otto Rossi moved to San Marino"])[0]
 print([(entity.text, entity.label) for entity in sentence.entities])
-seen = task.attention("yesterday Karl Weber moved to San Marino")
+seen = task.attention("yesterday Otto Rossi moved to San Marino")
 name, weights = list(seen.weights.items())[-1]
 sharpest = int(weights.entropy()[0].mean(-1).argmin())
 keep(static.heatmap(weights, seen.tokens, labels=seen.labels, head=sharpest, title=name), "10_entities")
@@ -144,7 +149,7 @@ keep(static.heatmap(weights, seen.tokens, labels=seen.labels, head=sharpest, tit
 # %%
 print(regard.view(seen.weights, seen.tokens, labels=seen.labels).save(PICTURES / "10_entities.html"))
 task.save(DATA / "ner")
-again = tasks.load(DATA / "ner").predict(["yesterday Karl Weber moved to San Marino"])[0]
+again = tasks.load(DATA / "ner").predict(["yesterday Otto Rossi moved to San Marino"])[0]
 assert again == sentence
 
 # %% [markdown]
@@ -175,55 +180,70 @@ for text in ("the soup was cold", "the soup was not cold"):
 assert opinion.predict(["the soup was not cold"])[0].labels == ("positive",)
 
 # %% [markdown]
+# Look at both lines. Where the baseline is as good, as on a table this simple, use the baseline: it is smaller.
+#
 # ## The command, and two processes
 #
-# All of this is also a command. Started by `torchrun`, each process takes its share of every step; gradients are added
-# up over the network (`gloo` on processors, `nccl` on GPUs). What a step learns does not depend on how many there are.
+# All of this is also a command. Started by `torchrun`, each process takes its share of every step, and gradients are
+# added up over the network (`gloo` on processors, `nccl` on GPUs). A step then learns from the same examples as in one
+# process. What is drawn by chance (dropout, hidden and swapped words) each process draws for itself; it is switched off
+# here, so that the losses of the two runs can be compared.
 
 
 # %%
 def command(out, processes):
-    """Train by the command line, and return the figures that it prints."""
+    """Train by the command line; return the loss of each step and the final figures."""
     launch = (
         ["torch.distributed.run", "--standalone", "--nproc-per-node", str(processes), "-m"] if processes > 1 else []
     )
     words = [
         sys.executable, "-m", *launch, "regard", "train", "ner", "--train", str(DATA / "train.conll"),
         "--dev", str(DATA / "dev.conll"), "--test", str(DATA / "test.conll"), "--out", str(DATA / out),
-        "--embed-dim", "32", "--num-heads", "2", "--num-layers", "2", "--json",
-        "--epochs", "None", "--steps", "30" if SMALL else "100", "--lr", "0.003",
+        "--embed-dim", "32", "--num-heads", "2", "--num-layers", "2", "--json", "--lr", "0.003", "--epochs", "None",
+        "--steps", "30" if SMALL else "100", "--dropout", "0", "--hide-words", "0", "--swap-entities", "0",
     ]  # fmt: skip
-    print("$", " ".join(words[1:]).replace(str(DATA), "data"))
+    print("$ python", " ".join(words[1:]))
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     done = subprocess.run(words, capture_output=True, text=True, check=False, env=environment)
     if done.returncode:
         raise RuntimeError(done.stderr[-2000:])
-    return json.loads(done.stdout.splitlines()[-1])["figures"]
+    with (DATA / out / "log.csv").open(encoding="utf-8") as file:
+        losses = [float(row["value"]) for row in csv.DictReader(file) if row["name"] == "train_loss"]
+    return losses, json.loads(done.stdout.splitlines()[-1])["figures"]
 
 
-figures = {processes: command(f"run{processes}", processes) for processes in (1, 2)}
-for processes, row in figures.items():
-    print(f"{processes} process(es):", {name: round(value, 4) for name, value in row.items()})
-assert abs(figures[1]["f1"] - figures[2]["f1"]) < 0.02
+(one, figures), (two, same) = command("one", 1), command("two", 2)
+print("loss of steps 1, 10 and the last, one process: ", one[0], one[9], one[-1])
+print("loss of steps 1, 10 and the last, two processes:", two[0], two[9], two[-1])
+print(f"F1 {figures['f1']:.3f} and {same['f1']:.3f}")
+assert len(one) == len(two) and all(abs(a - b) < 1e-3 for a, b in zip(one[:10], two[:10], strict=True))
 
 # %% [markdown]
+# The sums are rounded in another order, so the losses part in their last digits, and more so with each step. The same
+# command, given again, goes on where it was stopped.
+#
 # ## Exercise 1. Change this and see
 #
-# Write the names in small letters, "karl weber moved to san marino". Are they still found?
+# Write the names in small letters, "otto rossi moved to san marino". Are they still found?
+#
+# *Answer.* Fewer, or none: words share a vector whatever their case (`lowercase=True`), but the letters of a word are
+# read as they are, and all names in training began with a capital.
 
 # %%
-for text in ("Karl Weber moved to San Marino", "karl weber moved to san marino"):
-    print(text, [(entity.text, entity.label) for entity in task.predict([text])[0].entities])
+for text in ("Otto Rossi moved to San Marino", "otto rossi moved to san marino"):
+    names = [(entity.text, entity.label) for entity in task.predict([text])[0].entities]
+    print(text, names)
+assert len(names) < len(sentence.entities)  # the one in small letters against the first one
 
 # %% [markdown]
 # ## Exercise 2. Change this and see
 #
 # Which word makes "San Marino" a place? Take away each of the others and look.
 #
-# *Answer.* It depends on the sentence: here is the count.
+# *Answer.* The lines say it. Where nothing changes, no single word decides.
 
 # %%
-words = "yesterday Karl Weber moved to San Marino".split()
+words = "yesterday Otto Rossi moved to San Marino".split()
 for place in range(5):
     shorter = words[:place] + words[place + 1 :]
     kept = [(entity.text, entity.label) for entity in task.predict([shorter])[0].entities]
