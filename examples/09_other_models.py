@@ -110,7 +110,7 @@ assert len(recording) == 2 and torch.allclose(watched, plain, atol=1e-5) and kin
 
 # %%
 tokens = ["[cls]", *sentence.split()]
-keep(static.heads_grid({call.key: call.weights for call in recording.calls}, tokens), "09_bert")
+keep(static.heads_grid(recording, tokens), "09_bert")
 
 # %% [markdown]
 # `[cls]` is the token from which BERT's answer is read. Where does it look, and is that what decides? Leave out one
@@ -199,7 +199,7 @@ class Mine(nn.Module):
 
 mine = Mine().eval()
 x = torch.randn(1, 40, 32)
-with torch.no_grad(), regard.watch(mine, keep="exact") as recording:
+with torch.no_grad(), regard.watch(mine) as recording:
     mine(x)
 print(recording)
 for call in recording.calls:
@@ -207,15 +207,19 @@ for call in recording.calls:
 assert len(recording) == 2 and not recording.missed
 
 # %% [markdown]
-# `keep="exact"` keeps queries and keys, so that each number can be asked for later. The default, `keep="summary"`,
-# keeps a map, the entropy, the attention received and the peak of each call, and no queries and keys.
+# The default, `keep="summary"`, keeps a map of each call, its entropy, the attention received and the peak: enough for
+# a picture, and little memory. `keep="exact"` keeps queries and keys, so that any number can be asked for later.
 
 # %%
-with torch.no_grad(), regard.watch(mine) as light:
+with torch.no_grad(), regard.watch(mine, keep="exact") as exact:
     mine(x)
-print("received by the first four words:", light[0].received()[0, 0, :4])
-assert torch.allclose(light[0].received(), recording[0].received(), atol=1e-4)
-keep(static.heads_grid({call.key: call.weights for call in recording.calls}), "09_mine")
+try:
+    print(recording[0][0, 0, 5])
+except regard.errors.RegardError as error:
+    print("summary:", error)
+print("exact:", exact[0][0, 0, 5, :4])
+assert torch.allclose(exact[0].received(), recording[0].received(), atol=1e-4)
+keep(static.heads_grid(recording), "09_mine")
 
 # %% [markdown]
 # A page to click through, in one file that opens without a network:
