@@ -103,7 +103,7 @@ print(f"{line[last]!r} is {seen.labels[last]}; places that change it:", turned o
 # %%
 opinions = corpora.opinions(size=4000 if SMALL else 8000)
 settings = tasks.SentimentSettings(
-    embed_dim=48, num_heads=2, num_layers=2, pooling="class", dropout=0.0, hide_tokens=0.0, label_smoothing=0.0,
+    embed_dim=48, num_heads=2, num_layers=2, pooling="class", dropout=0.0, hide_tokens=0.1, label_smoothing=0.0,
     training=steps(250 if SMALL else 1200),
 )  # fmt: skip
 sentiment = tasks.Sentiment(settings).fit(opinions.train, opinions.dev)
@@ -114,7 +114,8 @@ assert found.better() and found.figures["accuracy"] > 0.65
 
 # %% [markdown]
 # For each word: what the class token looks at (mean of heads, last layer), and how far the probability of the verdict
-# falls when the word is taken out.
+# falls when the word is taken away. Taken away means: replaced by an unknown word. Training hid one word in ten, so the
+# model knows such gaps; a sentence that simply lacks a word would be a kind that it never saw.
 
 
 # %%
@@ -127,23 +128,22 @@ def looked_at(text):
 def without_each(text):
     """Return for each word how far the verdict's probability falls without it, and whether the verdict turns."""
     words = text.split()
-    verdict = sentiment.predict([text])[0]
+    gaps = [" ".join([*words[:i], "_", *words[i + 1 :]]) for i in range(len(words))]
+    verdict, *others = sentiment.predict([text, *gaps])
     label = verdict.labels[0]
-    others = sentiment.predict([" ".join(words[:i] + words[i + 1 :]) for i in range(len(words))])
     falls = np.array([verdict.probabilities[label] - other.probabilities[label] for other in others])
     return words, falls, [other.labels[0] != label for other in others]
 
 
-def surely_right(example):
-    """Return whether the model gives the example its label, and is sure of it."""
-    verdict = sentiment.predict([example.text])[0]
-    return verdict.labels == example.labels and max(verdict.probabilities.values()) > 0.8
-
-
-right = [example for example in opinions.test[:150] if surely_right(example)]
-example = max(right, key=lambda one: (sum(without_each(one.text)[2]), one.text))
-(tokens, weight), (words, falls, turns) = looked_at(example.text), without_each(example.text)
-print(f"{example.text!r} is {example.labels[0]}")
+some = opinions.test[:100]
+right = [
+    example for example, verdict in zip(some, sentiment.predict([one.text for one in some]), strict=True)
+    if verdict.labels == example.labels and max(verdict.probabilities.values()) > 0.8
+]  # fmt: skip
+effects = {example.text: without_each(example.text) for example in right}
+text = max((text for text, (_, _, turns) in effects.items() if 1 <= sum(turns) <= 4), key=len)
+(tokens, weight), (words, falls, turns) = looked_at(text), effects[text]
+print(f"{text!r} is {sentiment.predict([text])[0].labels[0]}")
 for word, share, fall, turn in zip(words, weight, falls, turns, strict=True):
     print(f"   {word:12} looked at {share:.2f}   without it {fall:+.2f} {'the verdict turns' if turn else ''}")
 assert any(turns)
@@ -164,17 +164,16 @@ keep(figure, "07_opinion")
 
 # %%
 turned, there, correlations = Counter(), Counter(), []
-for example in right:
-    words, falls, turns = without_each(example.text)
+for text, (words, falls, turns) in effects.items():
     there.update(set(words))
     turned.update({word for word, turn in zip(words, turns, strict=True) if turn})
-    ranks = [np.argsort(np.argsort(values)) for values in (looked_at(example.text)[1], np.abs(falls))]
+    ranks = [np.argsort(np.argsort(values)) for values in (looked_at(text)[1], np.abs(falls))]
     correlations.append(np.corrcoef(*ranks)[0, 1])
 often = {word: turned[word] / there[word] for word in there if there[word] >= 5}
 for word in sorted(often, key=often.get, reverse=True)[:8]:
     print(f"   {word:12} turns {turned[word]} of {there[word]} sentences")
 print(f"correlation of weight and effect: {np.mean(correlations):.2f} (mean of {len(right)} sentences)")
-assert max(often.values()) > 2 * often["the"]
+assert max(often.values()) > 2 * often["the"] and max(often, key=often.get) != "the"
 
 # %% [markdown]
 # So look at the picture for an idea, and take the word away for an answer.
@@ -188,10 +187,10 @@ assert max(often.values()) > 2 * often["the"]
 functions = corpora.code_summaries(limit=20 if SMALL else 100)
 settings = tasks.SummarizationSettings(
     embed_dim=64, num_layers=2, vocab_size=1000, beams=1, max_source=96, max_target=16, dev_limit=10, dropout=0.0,
-    training=steps(60 if SMALL else 300),
+    training=steps(40 if SMALL else 300),
 )  # fmt: skip
 summaries = tasks.Summarization(settings).fit(functions.train, functions.dev)
-print(summaries.evaluate(functions.test[:40]))
+print(summaries.evaluate(functions.test[:20]))
 pair = min(functions.test, key=lambda one: len(one.source))
 print(f"{pair.source!r}\n   written {summaries.predict([pair.source])[0]!r}, true {pair.target!r}")
 
@@ -233,7 +232,7 @@ assert found.figures["accuracy"] > 0.7
 # %%
 figure, panels = plt.subplots(3, 6, figsize=(9, 4.8), layout="constrained")
 correlations = []
-for number in range(40):
+for number in range(30):
     pixels, label = digits.test.pixels[number], digits.test.labels[number]
     seen = vision.attention(pixels)
     received = list(seen.weights.values())[-1].received()[0].mean(0).reshape(seen.grid).numpy()
@@ -250,7 +249,7 @@ for number in range(40):
             panel.imshow(shown, cmap="cividis" if shown.shape == seen.grid else "gray")
             panel.set_title(what, fontsize=8)
             panel.axis("off")
-print(f"correlation of attention received and loss: {np.nanmean(correlations):.2f} (mean of 40 digits)")
+print(f"correlation of attention received and loss: {np.nanmean(correlations):.2f} (mean of 30 digits)")
 keep(figure, "07_digits")
 
 # %% [markdown]
