@@ -12,15 +12,16 @@ from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from ..errors import ArgumentError, nearest
 from ..weights import AttentionWeights, StoredWeights, from_dense, summarise
-from ._doors import DOORS, weights_of_output
+from ._doors import DOORS, door_of
 from ._growing import Growth, Step
 from ._grown import Grown, GrownDense, GrownExact, GrownSummary
 from ._recording import EmptyRecordingError, RecordedCall, Recording, layer_of
+from ._returned import computes_attention, first_tensor, softmax_of_module, weights_of_output
 from ._writer import FolderWriter
 
 __all__ = ["Watch", "watch"]
@@ -131,6 +132,7 @@ class _Frame:
         self.name = name
         self.module = module
         self.seen = 0
+        self.softmaxes: list[tuple[Tensor, Tensor]] = []
 
 
 class _Running(threading.local):
@@ -169,6 +171,8 @@ class Watch:
             self._stance = torch.compiler.set_stance("force_eager")
         self._stance.__enter__()
         for module in self._model.modules():
+            if module is not self._model and _is_leaf_of_torch(module):
+                continue
             self._hooks += [
                 module.register_forward_pre_hook(self._begin),
                 module.register_forward_hook(self._end, always_call=True),
@@ -206,7 +210,7 @@ class Watch:
         if not running.frames or running.frames[-1].module is not module:
             return
         frame = running.frames[-1]
-        if not frame.seen:
+        if frame.softmaxes or not frame.seen:
             self._look_at(frame, output)
         running.frames.pop()
         if running.frames:
@@ -215,13 +219,26 @@ class Watch:
             running.mode.__exit__(None, None, None)
 
     def _look_at(self, frame: _Frame, output: Any) -> None:
+        for scores, given in frame.softmaxes:
+            with torch.no_grad():
+                weights = softmax_of_module(scores, given, output)
+            if weights is not None:
+                self.keep("softmax", weights)
+        if frame.seen or output is None:
+            return
         weights = weights_of_output(output)
         if weights is not None:
             self.keep("weights that a module returned", weights)
-        elif "attention" in type(frame.module).__name__.lower() and output is not None:
+        elif computes_attention(frame.module):
             frame.seen = 1
             with self._lock:
-                self._recording.missed[f"{frame.name} ({type(frame.module).__name__})"] += 1
+                self._recording.missed[f"{frame.name} ({type(frame.module).__name__}){_unlike(frame, output)}"] += 1
+
+    def softmax(self, scores: Tensor, weights: Tensor) -> None:
+        """Note what the running module gave to softmax, if it is an attention."""
+        frame = self._running.frames[-1]
+        if computes_attention(frame.module):
+            frame.softmaxes.append((scores, weights))
 
     def keep(self, door: str, weights: AttentionWeights, difference: float | None = None) -> None:
         """Keep what was asked for of the call that the running module made."""
@@ -272,7 +289,21 @@ class _Mode(TorchFunctionMode):
     def __torch_function__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
-        for door in DOORS:
-            if door.why_not(func) is None:
-                return door.run(func, self.owner, args, dict(kwargs or {}))
-        return func(*args, **(kwargs or {}))
+        door = door_of(func)
+        if door is None:
+            return func(*args, **(kwargs or {}))
+        return door.run(func, self.owner, args, dict(kwargs or {}))
+
+
+def _is_leaf_of_torch(module: nn.Module) -> bool:
+    """Say whether a module is one of PyTorch's own that calls no attention: it needs no hooks, which cost time."""
+    return type(module).__module__.startswith("torch.nn.modules.") and not any(module.children())
+
+
+def _unlike(frame: _Frame, output: Any) -> str:
+    """Say what came out of softmax in place of (batch, heads, queries, keys)."""
+    out = first_tensor(output)
+    if not frame.softmaxes or out is None:
+        return ""
+    shape = tuple(frame.softmaxes[-1][1].shape)
+    return f": softmax gave {shape}, not (batch, heads, queries, keys) of an output {tuple(out.shape)}"
