@@ -6,6 +6,7 @@
     calls/000000/map/0 …          map of the whole matrix, coarsest first; the last is the one that was kept
     calls/000000/entropy …        one array for each field of `Summary`
     calls/000000/exact/query …    one array for each field of `Parts`, with keep="exact"
+    texts/0/bytes …               tokens, words, labels and images: `_text_columns.py`
 
 Every chunk is plain little-endian numbers and their CRC-32C, which any reader of Zarr checks. Besides, each document
 of ours carries the CRC-32 of its own attributes and of all that lies below it, so that a chunk that was swapped for
