@@ -4,6 +4,7 @@ import re
 from typing import Any
 
 _SECTION = re.compile(r"(Args|Returns|Raises|Yields|Attributes):$")
+_TABLE = "\0"
 _TITLES = {"Args": "Arguments"}
 _LITERAL = re.compile(r"(?<![`:])`([^`\n]+)`(?!`)")
 _SPECIAL = re.compile(r"([*|\\]|(?<=\w)_(?!\w))")
@@ -14,7 +15,10 @@ def converted(lines: list[str]) -> list[str]:
     done: list[str] = []
     section = ""
     example = False
-    for line in _joined(lines):
+    for line in _joined(_with_tables(lines)):
+        if line.startswith(_TABLE):
+            done.append(line.removeprefix(_TABLE))
+            continue
         example = line.lstrip().startswith(">>>") or (example and bool(line.strip()))
         if example:
             done.append(line)
@@ -28,6 +32,20 @@ def converted(lines: list[str]) -> list[str]:
                 section = ""
                 done.append("")
             done.append(inline(line))
+    return done
+
+
+def _with_tables(lines: list[str]) -> list[str]:
+    """Turn a table written with `|` into a list of rows, each line marked as ready."""
+    done: list[str] = []
+    for i, line in enumerate(lines):
+        if not line.startswith("|"):
+            done.append(line)
+        elif not set(line) <= set("|-: "):
+            if i == 0 or not lines[i - 1].startswith("|"):
+                done += [f"{_TABLE}.. list-table::", f"{_TABLE}   :header-rows: 1", _TABLE]
+            cells = [inline(cell.strip()) for cell in line.strip("| ").split("|")]
+            done += [f"{_TABLE}   {'  ' if n else '* '}- {cell}" for n, cell in enumerate(cells)]
     return done
 
 

@@ -52,6 +52,20 @@ def test_code_over_the_end_of_a_line_is_joined() -> None:
     assert part("docstrings").converted(lines) == ["see ``f(a, b)``,", "then ``c``", "and on"]
 
 
+def test_tables_of_a_docstring_become_tables() -> None:
+    """A table written with bars keeps its cells."""
+    lines = ["| name | what |", "|---|---|", "| `a` | b_ |"]
+    assert part("docstrings").converted(lines) == [
+        ".. list-table::",
+        "   :header-rows: 1",
+        "",
+        "   * - name",
+        "     - what",
+        "   * - ``a``",
+        "     - b\\_",
+    ]
+
+
 def test_examples_are_left_alone() -> None:
     """Nothing inside an example is escaped."""
     lines = [">>> a * b_", "`x`", "", "after `x`"]
