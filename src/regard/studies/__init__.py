@@ -5,6 +5,7 @@
 | `scaling` | dot products scaled and not, over widths of heads |
 | `regularization` | dropout and the place of the layer norm, trained on real code |
 | `positions` | sinusoidal, learned, rotary, ALiBi, relative: pictures, similarity, longer texts than trained on |
+| `long-range` | ListOps, nested lists whose every token counts: positions, softmax and linear, cheap baselines |
 
 Each takes its settings (a seed, `quick` or `full`) and tells a `progress` how far it is. `Study.save(folder)` writes
 the figures as JSON beside the picture, and `redraw(path)` draws it again from there. On the command line:
@@ -12,6 +13,7 @@ the figures as JSON beside the picture, and `redraw(path)` draws it again from t
 """
 
 from ._catalogue import STUDIES, Entry, load, redraw
+from ._long_range import LongRangeSettings, long_range
 from ._positions import PositionsSettings, positions
 from ._regularization import RegularizationSettings, regularization
 from ._scaling import ScalingSettings, scaling
@@ -20,6 +22,7 @@ from ._study import Progress, Size, Study, StudySettings, Table
 __all__ = [
     "STUDIES",
     "Entry",
+    "LongRangeSettings",
     "PositionsSettings",
     "Progress",
     "RegularizationSettings",
@@ -29,6 +32,7 @@ __all__ = [
     "StudySettings",
     "Table",
     "load",
+    "long_range",
     "positions",
     "redraw",
     "regularization",

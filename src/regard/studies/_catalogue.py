@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import ArgumentError, DataError, nearest
-from . import _positions, _regularization, _scaling
+from . import _long_range, _positions, _regularization, _scaling
 from ._study import Study, StudySettings, from_dict
 
 if TYPE_CHECKING:
@@ -46,6 +46,12 @@ STUDIES: dict[str, Entry] = {
         _positions.positions,
         _positions.draw,
         "sinusoidal, learned, rotary, ALiBi, relative: pictures, similarity, longer texts than trained on",
+    ),
+    "long-range": Entry(
+        _long_range.LongRangeSettings,
+        _long_range.long_range,
+        _long_range.draw,
+        "ListOps, nested lists whose every token counts: positions, softmax and linear, cheap baselines",
     ),
 }
 """Every study by its name."""
