@@ -5,6 +5,7 @@
 | `scaling` | dot products scaled and not, over widths of heads |
 | `regularization` | dropout and the place of the layer norm, trained on real code |
 | `positions` | sinusoidal, learned, rotary, ALiBi, relative: pictures, similarity, longer texts than trained on |
+| `linear` | linear against softmax attention: time, memory, crossover, weights, recall |
 | `long-range` | ListOps, nested lists whose every token counts: positions, softmax and linear, cheap baselines |
 
 Each takes its settings (a seed, `quick` or `full`) and tells a `progress` how far it is. `Study.save(folder)` writes
@@ -13,6 +14,7 @@ the figures as JSON beside the picture, and `redraw(path)` draws it again from t
 """
 
 from ._catalogue import STUDIES, Entry, load, redraw
+from ._linear import LinearSettings, linear
 from ._long_range import LongRangeSettings, long_range
 from ._positions import PositionsSettings, positions
 from ._regularization import RegularizationSettings, regularization
@@ -22,6 +24,7 @@ from ._study import Progress, Size, Study, StudySettings, Table
 __all__ = [
     "STUDIES",
     "Entry",
+    "LinearSettings",
     "LongRangeSettings",
     "PositionsSettings",
     "Progress",
@@ -31,6 +34,7 @@ __all__ = [
     "Study",
     "StudySettings",
     "Table",
+    "linear",
     "load",
     "long_range",
     "positions",

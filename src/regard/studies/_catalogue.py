@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import ArgumentError, DataError, nearest
-from . import _long_range, _positions, _regularization, _scaling
+from . import _linear, _long_range, _positions, _regularization, _scaling
 from ._study import Study, StudySettings, from_dict
 
 if TYPE_CHECKING:
@@ -46,6 +46,12 @@ STUDIES: dict[str, Entry] = {
         _positions.positions,
         _positions.draw,
         "sinusoidal, learned, rotary, ALiBi, relative: pictures, similarity, longer texts than trained on",
+    ),
+    "linear": Entry(
+        _linear.LinearSettings,
+        _linear.linear,
+        _linear.draw,
+        "linear against softmax attention: time, memory, crossover, weights, recall",
     ),
     "long-range": Entry(
         _long_range.LongRangeSettings,
