@@ -12,6 +12,8 @@ __all__ = ["OPERATORS", "apply_operator", "nested_operations"]
 
 OPERATORS = ("MIN", "MAX", "MED", "SM")
 NESTED = 0.25
+# Draws for each list that is kept, before the rules are said to be at odds.
+TRIES = 500
 
 
 def nested_operations(
@@ -53,7 +55,14 @@ def nested_operations(
     held = max(50, size // 10)
     found: dict[str, int] = {}
     random = _random.Random(seed)
+    tries = 0
     while len(found) < size + 2 * held:
+        tries += 1
+        if tries > TRIES * (len(found) + 20):
+            raise ArgumentError(
+                f"Of {tries} lists drawn with depth {depth} and arguments {arguments}, {len(found)} were new and had "
+                f"{shortest} to {longest} tokens. Widen lengths, or raise depth or arguments."
+            )
         tokens: list[str] = []
         value = _draw(random, depth, arguments, longest, tokens)
         if shortest <= len(tokens) <= longest:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 
 import torch
@@ -85,7 +86,8 @@ def rank_correlation(first: Sequence[float], second: Sequence[float]) -> float |
     spread = [sum(value * value for value in one) for one in centred]
     if min(spread) == 0:
         return None
-    return round(sum(a * b for a, b in zip(*centred, strict=True)) / (spread[0] * spread[1]) ** 0.5, 12)
+    product = sum(a * b for a, b in zip(*centred, strict=True))
+    return round(product / math.sqrt(spread[0] * spread[1]), 12)
 
 
 def _ranks(values: Sequence[float]) -> list[float]:

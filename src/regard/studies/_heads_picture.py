@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -30,21 +31,26 @@ def draw(data: Mapping[str, Any]) -> Figure:
     _scores(scores, rows)
     _costs(costs, data)
     _plane(plane, data)
-    largest = max(max(map(max, one)) for one in data["shown"])
     for line in range(lines):
         cells = grid[1 + line].subgridspec(1, per_row)
         for column, row in enumerate(rows[line * per_row : (line + 1) * per_row]):
             axes = figure.add_subplot(cells[column])
             image = axes.imshow(
-                data["shown"][line * per_row + column], cmap="Blues", vmin=0, vmax=largest, interpolation="nearest"
+                _past(data["shown"][line * per_row + column]), cmap="Blues", vmin=0, vmax=1, interpolation="nearest"
             )
+            axes.set_facecolor("#e8e4dc")
             axes.set_title(f"{_name(row)} {row['kind']}  {row['rise']:+.3f}", fontsize=7, color=INK, loc="left")
             axes.set_xticks([])
             axes.set_yticks([])
     bar = figure.colorbar(image, ax=figure.axes[3:], shrink=0.9, fraction=0.02, pad=0.01)
-    bar.set_label(f"weight, first {len(data['shown'][0])} tokens of held-out code", fontsize=7)
+    bar.set_label("weight", fontsize=7)
     bar.ax.tick_params(labelsize=6)
     return figure
+
+
+def _past(matrix: list[list[float]]) -> list[list[float]]:
+    """Return the matrix with the future, which no row may see, as NaN: it is drawn in a colour of its own."""
+    return [[*row[: place + 1], *[math.nan] * (len(row) - place - 1)] for place, row in enumerate(matrix)]
 
 
 def _name(row: Mapping[str, Any]) -> str:
@@ -91,6 +97,6 @@ def _plane(axes: Axes, data: Mapping[str, Any]) -> None:
             _name(row), (row["sharpness"], row["rise"]), xytext=(4, 3), textcoords="offset points", fontsize=6.5
         )
     found = data["correlation"]["sharpness"]
-    title = "Looks important, is important" + ("" if found is None else f": rank correlation {found:+.2f}")
+    title = "Look and cost" + ("" if found is None else f": rank correlation {found:+.2f}")
     tidy(axes, title, "sharpness of its picture (1 - entropy share)", "loss gained without it, nats")
     key(axes)

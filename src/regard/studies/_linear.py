@@ -98,7 +98,8 @@ def _crossovers(sizes: list[int], measured: list[dict[str, Any]]) -> dict[str, f
 def _recalled(settings: LinearSettings, progress: Progress) -> tuple[list[dict[str, Any]], dict[str, Any]]:
     """Return the recall of each kind and seed, and the weights of the first seed's models."""
     steps, count = settings.steps or settings.pick(400, 2_000), settings.runs or settings.pick(1, 3)
-    found, models = [], {}
+    found: list[dict[str, Any]] = []
+    models: dict[str, RecallModel] = {}
     kinds = [(name, run) for run in range(count) for name in MAPS]
     for place, (name, run) in enumerate(kinds):
         told = part(progress, place / len(kinds), (place + 1) / len(kinds))

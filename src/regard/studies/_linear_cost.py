@@ -24,7 +24,8 @@ LONGEST_STORED = 8_192
 
 
 def _stored(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-    return (query @ key.mT * query.shape[-1] ** -0.5).softmax(-1) @ value
+    scores = query @ key.mT * query.shape[-1] ** -0.5
+    return torch.matmul(scores.softmax(-1), value)
 
 
 CALLS: dict[str, Call] = {
