@@ -56,7 +56,8 @@ def test_labels_are_what_the_lists_come_to(lengths: tuple[int, int]) -> None:
                     assert 2 <= counts.pop() <= 9
                     depth -= 1
                 deepest = max(deepest, depth)
-            assert depth == 0 and deepest <= 8
+            assert depth == 0
+            assert deepest <= 8
 
 
 def test_the_seed_decides() -> None:
