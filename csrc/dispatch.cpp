@@ -141,6 +141,18 @@ int check_top(const regard_args &a) {
   return check_indices(a);
 }
 
+int check_summary(const regard_args &a) {
+  if (!a.peaks || !a.indices || !a.entropy || !a.distance || !a.received || !a.near)
+    return fail(REGARD_BAD_ARGUMENT, "a summary needs room for all of its results");
+  if (a.row_start || a.column_start || a.row_count != a.queries || a.column_count != a.keys)
+    return fail(REGARD_BAD_ARGUMENT, "a summary is of the whole matrix");
+  if (a.cell_rows < 1 || (64 % a.cell_rows && a.cell_rows % 64) || a.part_rows < 64 ||
+      a.part_rows % 64 || a.part_rows % a.cell_rows)
+    return fail(REGARD_BAD_ARGUMENT, "a summary of cells of %lld rows in parts of %lld",
+                (long long)a.cell_rows, (long long)a.part_rows);
+  return check_pooled(a);
+}
+
 int run(Operation Table::*operation, int (*check_own)(const regard_args &), const char *name,
         const regard_args *given) {
   message[0] = 0;
@@ -203,6 +215,10 @@ int regard_peak(const regard_args *args) {
 }
 int regard_top(const regard_args *args) {
   return run(&Table::top, check_top, "top", args);
+}
+
+int regard_summary(const regard_args *args) {
+  return run(&Table::summary, check_summary, "summary", args);
 }
 
 int64_t regard_abi_version(void) { return REGARD_ABI_VERSION; }

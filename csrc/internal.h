@@ -24,6 +24,7 @@ struct Table {
   Operation entropy;
   Operation peak;
   Operation top;
+  Operation summary;
   double (*multiply_add_loop)(int64_t dtype, int64_t rounds);
 };
 

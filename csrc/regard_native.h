@@ -22,7 +22,7 @@
 extern "C" {
 #endif
 
-#define REGARD_ABI_VERSION 1
+#define REGARD_ABI_VERSION 2
 #define REGARD_MAX_WIDTH 256 /* of E and of Ev */
 #define REGARD_MAX_TOP 64
 
@@ -108,6 +108,12 @@ typedef struct {
   float *values;                   /* the result; see each entry point */
   float *peaks;                    /* regard_pooled: largest weight of a cell, or NULL */
   int64_t *indices;                /* regard_peak, regard_top: key index */
+
+  /* regard_summary, beside values (the map), peaks and indices (of each row). */
+  int64_t part_rows; /* a multiple of 64 and of cell_rows; P = ceil(L / part_rows) */
+  float *entropy, *distance; /* (B, H, L): nats; sum of weight * |key - query| in tokens */
+  double *received;          /* (B, H, P, S): sums over the rows of each part */
+  double *near;              /* (B, H, P, 3): sums of the weights before, at, after a row's place */
 } regard_args;
 
 REGARD_API int regard_forward(const regard_args *args);
@@ -128,6 +134,10 @@ REGARD_API int regard_peak(const regard_args *args);
 /* values, indices (B, H, row_count, top): descending, ties by lower key;
  * 0 and -1 where fewer keys are visible. */
 REGARD_API int regard_top(const regard_args *args);
+/* All of the summary's results over the whole matrix; the rectangle must be
+ * everything. cell_rows divides 64 or is a multiple of it. Rows stand on keys
+ * with the last on the last. */
+REGARD_API int regard_summary(const regard_args *args);
 
 REGARD_API int64_t regard_abi_version(void);
 REGARD_API int64_t regard_args_size(void);

@@ -4,6 +4,7 @@
 #include "forward.h"
 #include "inspect_cells.h"
 #include "inspect_rows.h"
+#include "inspect_summary.h"
 #include "multiply_add_loop.h"
 
 namespace {
@@ -30,6 +31,7 @@ const Table REGARD_UNIT_TABLE = {
     inspect<EntropyPass>,
     inspect<PeakPass>,
     inspect<TopPass>,
+    inspect<SummaryPass>,
     multiply_add_loop,
 };
 

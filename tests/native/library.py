@@ -61,10 +61,12 @@ class Args(Structure):
         *[(n, c_int64) for n in ("row_start", "row_count", "column_start", "column_count")],
         *[(n, c_int64) for n in ("cell_rows", "cell_columns", "top")],
         *[(n, c_void_p) for n in ("row_weight", "values", "peaks", "indices")],
+        ("part_rows", c_int64),
+        *[(n, c_void_p) for n in ("entropy", "distance", "received", "near")],
     ]
 
 
-OPERATIONS = ("forward", "backward", "tile", "pooled", "received", "entropy", "peak", "top")
+OPERATIONS = ("forward", "backward", "tile", "pooled", "received", "entropy", "peak", "top", "summary")
 
 
 def library_path() -> Path:

@@ -64,7 +64,19 @@ def test_summaries_are_those_of_the_exact_weights() -> None:
     cell = kept.summary.cell  # type: ignore[attr-defined]
     torch.testing.assert_close(kept.pooled(cell), whole.pooled(cell))
     torch.testing.assert_close(kept.head(1, 2).entropy(), whole.head(1, 2).entropy())
-    for asks in (lambda: kept[0, 0, 0], kept.dense, lambda: kept.pooled(cell + 1), lambda: kept.share(0)):
+    for offset in (-1, 0, 1, "first"):
+        torch.testing.assert_close(kept.share(offset), whole.share(offset))
+    torch.testing.assert_close(kept.mean_distance(), whole.mean_distance())
+    assert torch.equal(kept.visible_keys(), whole.visible_keys())
+    assert torch.equal(kept.masked(cell), whole.masked(cell))
+    for asks in (
+        lambda: kept[0, 0, 0],
+        kept.dense,
+        lambda: kept.pooled(cell, "peak"),
+        lambda: kept.share(2),
+        lambda: kept.top(2),
+        kept.uniform,
+    ):
         with pytest.raises(ArgumentError, match='keep="exact"'):
             asks()
 
@@ -206,3 +218,33 @@ def test_bert_of_transformers(implementation: str) -> None:
     assert repr(recording) == "2 of 2 attention calls recorded (2 layers x 1 passes); 0 took another path"
     for weights, reference in zip(recording.values(), expected.attentions, strict=True):
         torch.testing.assert_close(weights.dense(), reference)
+
+
+def test_heads_that_a_layer_does_not_have() -> None:
+    """The error names the layer and how many it has."""
+    model = nn.TransformerEncoderLayer(16, 2, batch_first=True).eval()
+    with pytest.raises(ArgumentError, match=r"heads is \[2\]; self_attn has 2 heads"), regard.watch(model, heads=[2]):
+        model(torch.randn(1, 5, 16))
+
+
+def test_the_difference_is_measured_when_asked() -> None:
+    """PyTorch's own attention runs beside the native kernel, and the largest difference is noted and printed."""
+    model = nn.TransformerEncoderLayer(16, 2, batch_first=True).eval()
+    with regard.watch(model, compare=True) as recording, torch.no_grad():
+        model(torch.randn(1, 50, 16))
+    assert recording.difference is not None
+    assert 0 <= recording.difference < 1e-5
+    assert "outputs differ from PyTorch's own attention by at most" in repr(recording)
+
+
+def test_dense_keeps_the_weights() -> None:
+    """keep="dense" holds the numbers themselves and knows what was masked."""
+    layer = nn.TransformerEncoderLayer(16, 2, batch_first=True).eval()
+    x, past = torch.randn(1, 6, 16), nn.Transformer.generate_square_subsequent_mask(6)
+    with torch.no_grad():
+        with regard.watch(layer, keep="exact") as exact:
+            layer(x, past)
+        with regard.watch(layer, keep="dense") as dense:
+            layer(x, past)
+    torch.testing.assert_close(dense[0].dense(), exact[0].dense())
+    assert torch.equal(dense[0].masked()[0, 0], torch.ones(6, 6).triu(1).bool())

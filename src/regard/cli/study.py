@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib.util
 import json
 import sys
 import time
@@ -67,7 +68,7 @@ class StudyCommand:
 @contextmanager
 def shown_progress() -> Iterator[Progress]:
     """Show a study's progress on standard error: a bar in a terminal, a line every few seconds elsewhere."""
-    if not sys.stderr.isatty():
+    if not sys.stderr.isatty() or importlib.util.find_spec("rich") is None:
         yield _Lines()
         return
     from rich.console import Console

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import types
+from collections.abc import Callable
+from contextlib import nullcontext
 from typing import Any, Protocol
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from .. import masks
 from .._attention import attention, explain
 from ..errors import RegardError
 from ..weights import AttentionWeights, from_dense
+from ._grouped import grouped
 
 __all__ = ["DOORS", "Door", "Keeper", "weights_of_output"]
 
@@ -20,8 +23,15 @@ __all__ = ["DOORS", "Door", "Keeper", "weights_of_output"]
 class Keeper(Protocol):
     """Who keeps what the doors catch."""
 
-    def keep(self, door: str, weights: AttentionWeights) -> None:
-        """Keep the weights of a call."""
+    compares: bool
+    """Whether the output is compared with that of PyTorch's own attention."""
+
+    def module(self) -> nn.Module:
+        """Return the module that is running."""
+        ...
+
+    def keep(self, door: str, weights: AttentionWeights, difference: float | None = None) -> None:
+        """Keep the weights of a call, and how far its output is from that of PyTorch's own attention."""
         ...
 
     def miss(self, what: str) -> None:
@@ -68,29 +78,47 @@ def _scaled_dot_product(
     scale: float | None = None,
     enable_gqa: bool = False,
 ) -> Tensor:
+    def own() -> Tensor:
+        return F.scaled_dot_product_attention(
+            query, key, value, attn_mask, dropout_p, is_causal, scale=scale, enable_gqa=enable_gqa
+        )
+
+    try:
+        heads = grouped(keeper.module(), query, key, value, attn_mask)
+        parts = heads.query, heads.key, heads.value
+        call = _call(heads.query, heads.mask, is_causal, scale)
+        served = not dropout_p and explain(*parts, **call, need_weights=True).chosen == "native"
+        with nullcontext() if served else torch.no_grad():
+            result: tuple[Tensor, AttentionWeights] = attention(*parts, **call, need_weights=True)
+    except RegardError as error:  # shapes that PyTorch broadcasts: the model runs on, the call counts as missed
+        reason = f"{ScaledDotProduct.name}: {error}"
+        output = own()
+        keeper.miss(reason)
+        return output
+    if not served:
+        output = own()
+        keeper.keep(ScaledDotProduct.name, result[1])
+        return output
+    output = result[0].reshape(*query.shape[:3], value.shape[-1]) if heads.packed else result[0]
+    keeper.keep(ScaledDotProduct.name, result[1], _difference(output, own) if keeper.compares else None)
+    return output
+
+
+def _call(query: Tensor, mask: Tensor | None, is_causal: bool, scale: float | None) -> dict[str, Any]:
     call: dict[str, Any] = {"scale": scale}
     if is_causal:
         call["mask"] = masks.causal(offset=0)
-    elif attn_mask is not None and attn_mask.dtype == torch.bool:
-        call["mask"] = masks.recognise(attn_mask)
-    elif attn_mask is not None:
-        call["bias"] = attn_mask if attn_mask.dtype in (query.dtype, torch.float32) else attn_mask.to(query.dtype)
-    reason = None
-    try:
-        if not dropout_p and explain(query, key, value, **call, need_weights=True).chosen == "native":
-            result: tuple[Tensor, AttentionWeights] = attention(query, key, value, **call, need_weights=True)
-            keeper.keep(ScaledDotProduct.name, result[1])
-            return result[0]
-        with torch.no_grad():
-            keeper.keep(ScaledDotProduct.name, attention(query, key, value, **call, need_weights=True)[1])
-    except RegardError as error:  # shapes that PyTorch broadcasts: the model runs on, the call counts as missed
-        reason = f"{ScaledDotProduct.name}: {error}"
-    output = F.scaled_dot_product_attention(
-        query, key, value, attn_mask, dropout_p, is_causal, scale=scale, enable_gqa=enable_gqa
-    )
-    if reason is not None:
-        keeper.miss(reason)
-    return output
+    elif mask is not None and mask.dtype == torch.bool:
+        call["mask"] = masks.recognise(mask)
+    elif mask is not None:
+        call["bias"] = mask if mask.dtype in (query.dtype, torch.float32) else mask.to(query.dtype)
+    return call
+
+
+def _difference(output: Tensor, own: Callable[[], Tensor]) -> float:
+    with torch.no_grad():
+        apart = (own() - output).nan_to_num().abs()
+    return float(apart.amax()) if apart.numel() else 0.0
 
 
 class MultiHead:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from ..errors import RegardError, nearest
 from ..weights import AttentionWeights
+from ._grown import Grown
+from ._texts import Texts
 
 __all__ = ["EmptyRecordingError", "RecordedCall", "Recording", "layer_of"]
 
@@ -17,7 +19,7 @@ class EmptyRecordingError(RegardError, RuntimeError):
     """No call of attention was recorded."""
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(eq=False)
 class RecordedCall:
     """Where a recorded call came from, and its weights."""
 
@@ -26,11 +28,21 @@ class RecordedCall:
     module: str
     """Name of the module that made it, as in `model.named_modules()`."""
     number: int
-    """Which call of this module, from 0: the pass, where a module calls once a pass."""
+    """Which call of this module, from 0; the steps of one generation count as one call."""
     door: str
     """How it was caught."""
-    weights: AttentionWeights
-    """Of exactly this call, without gradient."""
+    kept: AttentionWeights
+    """Weights of the first call."""
+    heads: tuple[int, ...] | None = None
+    """Which heads of the model these are, None for all."""
+    passes: int = 1
+    """Calls that this holds: more than one where text was generated, each appending its rows."""
+    grown: Grown | None = field(default=None, repr=False)
+
+    @property
+    def weights(self) -> AttentionWeights:
+        """Of exactly these calls, without gradient."""
+        return self.kept if self.grown is None else self.grown.weights()
 
     @property
     def layer(self) -> int | None:
@@ -47,7 +59,8 @@ def layer_of(module: str) -> int | None:
 class Recording(Mapping[str, AttentionWeights]):
     """The weights of each attention call by name, in call order; also by position: `recording[0]`.
 
-    Calls of one module after the first carry their number: `encoder.0.attention`, `encoder.0.attention#1`.
+    Calls of one module after the first carry their number: `encoder.0.attention`, `encoder.0.attention#1`. The steps
+    of `generate()` are one call, to which each step appends its rows.
     """
 
     def __init__(self) -> None:
@@ -56,32 +69,54 @@ class Recording(Mapping[str, AttentionWeights]):
         """Attention that took a path which cannot be recorded: what, and how often."""
         self.left_out = 0
         """Calls that `layers` did not ask for."""
+        self.difference: float | None = None
+        """Largest difference between the outputs and those of PyTorch's own attention; None if it was not measured."""
+        self.texts = Texts()
+        """What the tokens are; `describe` sets it."""
         self._keys: dict[str, RecordedCall] = {}
         self._numbers: Counter[str] = Counter()
 
-    def add(self, module: str, door: str, weights: AttentionWeights) -> None:
+    def add(self, module: str, door: str, weights: AttentionWeights, heads: tuple[int, ...] | None = None) -> None:
         """Append a call."""
         number = self._numbers[module]
         self._numbers[module] += 1
         key = f"{module}#{number}" if number else module
-        call = RecordedCall(key, module, number, door, weights)
+        call = RecordedCall(key, module, number, door, weights, heads)
         self.calls.append(call)
         self._keys[key] = call
 
-    def __getitem__(self, key: str | int) -> AttentionWeights:
-        """Return the weights of a call by its name or position."""
+    def call(self, key: str | int) -> RecordedCall:
+        """Return a call by its name or position; raises `KeyError`, `IndexError`."""
         if isinstance(key, int):
-            return self.calls[key].weights
+            return self.calls[key]
         if key not in self._keys:
             raise KeyError(f"{key!r} is no recorded call.{nearest(key, self._keys)} There are {len(self)}.")
-        return self._keys[key].weights
+        return self._keys[key]
+
+    def last_of(self, module: str) -> RecordedCall | None:
+        """Return the last call of a module, None if it made none."""
+        number = self._numbers[module] - 1
+        return None if number < 0 else self._keys[f"{module}#{number}" if number else module]
+
+    def describe(self, texts: Texts) -> Recording:
+        """Say what the tokens are, which pictures of this recording then show; returns the recording.
+
+        >>> Recording().describe(Texts(tokens=["a", "b"])).texts.tokens
+        ['a', 'b']
+        """
+        self.texts = texts
+        return self
+
+    def __getitem__(self, key: str | int) -> AttentionWeights:
+        """Return the weights of a call by its name or position."""
+        return self.call(key).weights
 
     def __iter__(self) -> Iterator[str]:
         """Go through the names in call order."""
         return iter(self._keys)
 
     def __len__(self) -> int:
-        """Return the number of recorded calls."""
+        """Return the number of recorded calls; the steps of one generation are one."""
         return len(self.calls)
 
     def layer(self, number: int) -> list[RecordedCall]:
@@ -91,11 +126,20 @@ class Recording(Mapping[str, AttentionWeights]):
     def __repr__(self) -> str:
         """Say how many of the calls that were made are here, and where the others went."""
         missed = self.missed.total()
-        made = len(self) + missed + self.left_out
+        recorded = sum(call.passes for call in self.calls)
+        made = recorded + missed + self.left_out
         layers = len(self._numbers)
-        rounds = set(self._numbers.values())
+        passes: Counter[str] = Counter()
+        for call in self.calls:
+            passes[call.module] += call.passes
+        rounds = set(passes.values())
         each = f" ({layers} layers x {rounds.pop()} passes)" if len(rounds) == 1 else ""
-        first = f"{len(self)} of {made} attention calls recorded{each}; {missed} took another path"
+        first = f"{recorded} of {made} attention calls recorded{each}; {missed} took another path"
         if self.left_out:
             first += f"; {self.left_out} not asked for"
-        return "\n".join([first, *(f"   {count} x {what}" for what, count in self.missed.most_common())])
+        lines = [first]
+        if recorded > len(self):
+            lines.append(f"   {len(self)} growing matrices: a step of generation appends its rows")
+        if self.difference is not None:
+            lines.append(f"   outputs differ from PyTorch's own attention by at most {self.difference:.1e}")
+        return "\n".join([*lines, *(f"   {count} x {what}" for what, count in self.missed.most_common())])

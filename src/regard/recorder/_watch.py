@@ -7,6 +7,7 @@ import sys
 import threading
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
 import torch
@@ -14,34 +15,49 @@ from torch import nn
 from torch.overrides import TorchFunctionMode
 
 from ..errors import ArgumentError, nearest
-from ..weights import AttentionWeights, StoredWeights, summarise
+from ..weights import AttentionWeights, StoredWeights, from_dense, summarise
 from ._doors import DOORS, weights_of_output
-from ._recording import EmptyRecordingError, Recording, layer_of
+from ._growing import Growth, Step
+from ._grown import Grown, GrownDense, GrownExact, GrownSummary
+from ._recording import EmptyRecordingError, RecordedCall, Recording, layer_of
 
 __all__ = ["Watch", "watch"]
 
-Keep = Literal["summary", "exact"]
+Keep = Literal["summary", "exact", "dense"]
 
 
-def watch(model: nn.Module, layers: Sequence[int | str] | None = None, keep: Keep = "summary") -> Watch:
+def watch(
+    model: nn.Module,
+    layers: Sequence[int | str] | None = None,
+    heads: Sequence[int] | None = None,
+    keep: Keep = "summary",
+    *,
+    compare: bool = False,
+) -> Watch:
     """Record the attention of a model inside a `with` block; its outputs stay what they are, to rounding.
 
     Args:
         model: any module. Only what runs inside its forward pass is recorded, in whichever thread it runs.
         layers: numbers of layers, or names or patterns (`"encoder.*"`) of modules; all unless given.
-        keep: "summary" keeps a map, entropy, attention received, peak and lse, O(n) memory; "exact" also query and
-            key, so that every entry can be computed later.
+        heads: numbers of the heads to keep in each layer; all unless given.
+        keep: "summary" keeps a map, entropy, attention received, the largest weight of each row and lse, O(n) memory;
+            "exact" query, key and value, so that every entry can be computed later; "dense" the weights themselves,
+            O(n²), for small inputs.
+        compare: also run PyTorch's own attention for each call that another kernel served, and note the largest
+            difference of the outputs: `recording.difference`.
 
     Returns:
         A context manager that gives the `Recording`.
 
     Raises:
-        ArgumentError: a keep that does not exist.
+        ArgumentError: a keep that does not exist; in the model's forward pass, a head that a layer does not have.
+        TooLargeError: weights that would not fit, with keep="dense".
         EmptyRecordingError: at the end of the block, if no call was recorded.
 
     Calls of `F.scaled_dot_product_attention`, of `F.multi_head_attention_forward` and of `regard.attention` are
     caught, and modules that return `(output, weights)`. Without dropout the first two run on the native kernel where
-    it serves them. Compiled code runs uncompiled inside the block.
+    it serves them. Compiled code runs uncompiled inside the block. The steps of `generate()` with a cache become one
+    growing matrix a layer, in the order of the final hypotheses where a beam search moved them.
 
     >>> import regard
     >>> layer = nn.TransformerEncoderLayer(16, 2, batch_first=True).eval()
@@ -51,8 +67,52 @@ def watch(model: nn.Module, layers: Sequence[int | str] | None = None, keep: Kee
     1 of 1 attention calls recorded (1 layers x 1 passes); 0 took another path
     """
     if keep not in get_args(Keep):
-        raise ArgumentError(f"keep is {keep!r}; it is 'summary' or 'exact'.{nearest(str(keep), get_args(Keep))}")
-    return Watch(model, layers, keep)
+        raise ArgumentError(
+            f"keep is {keep!r}; it is 'summary', 'exact' or 'dense'.{nearest(str(keep), get_args(Keep))}"
+        )
+    return Watch(model, _Wanted(layers, None if heads is None else tuple(heads), keep), compare)
+
+
+@dataclass(frozen=True)
+class _Wanted:
+    """What is kept, and of which calls."""
+
+    layers: Sequence[int | str] | None
+    heads: tuple[int, ...] | None
+    keep: Keep
+
+    def layer(self, name: str) -> bool:
+        if self.layers is None:
+            return True
+        number = layer_of(name)
+        return any(
+            number == layer if isinstance(layer, int) else fnmatch.fnmatchcase(name, layer) for layer in self.layers
+        )
+
+    def part(self, name: str, weights: AttentionWeights) -> AttentionWeights:
+        """Return the heads that are wanted."""
+        if self.heads is None:
+            return weights.detach()
+        source = weights._source
+        every = source.shape[1]
+        if not all(0 <= head < every for head in self.heads):
+            raise ArgumentError(f"heads is {list(self.heads)}; {name} has {every} heads, counted from 0.")
+        return AttentionWeights(source.detached().select(slice(None), torch.tensor(self.heads)), max(3, weights.ndim))
+
+    def kept(self, weights: AttentionWeights) -> AttentionWeights:
+        """Return what stays of the weights of one call."""
+        if self.keep == "exact":
+            return weights
+        if self.keep == "dense":
+            return from_dense(weights.dense(), ~weights.masked())
+        return StoredWeights(summarise(weights), weights.ndim)
+
+    def growing(self, first: AttentionWeights, step: Step, growth: Growth) -> Grown:
+        """Return what grows out of the first call, which the given step continues."""
+        if isinstance(first, StoredWeights):
+            return GrownSummary(first.summary, step.before, growth.orders)
+        begin = Step(first, first._source.shape[2], step.before, 0, None, True)
+        return (GrownExact if self.keep == "exact" else GrownDense)(begin, growth.orders)
 
 
 class _Frame:
@@ -75,12 +135,13 @@ class _Running(threading.local):
 class Watch:
     """Sees every module of one model begin and end, and every function that runs in between."""
 
-    def __init__(self, model: nn.Module, layers: Sequence[int | str] | None, keep: Keep) -> None:
+    def __init__(self, model: nn.Module, wanted: _Wanted, compare: bool) -> None:
         self._names = {
             id(module): name.replace("_orig_mod.", "") or type(module).__name__
             for name, module in model.named_modules()
         }
-        self._model, self._layers, self._keep = model, layers, keep
+        self._model, self._wanted, self.compares = model, wanted, compare
+        self._growth = Growth()
         self._running = _Running()
         self._lock = threading.Lock()
         self._recording = Recording()
@@ -145,32 +206,41 @@ class Watch:
             with self._lock:
                 self._recording.missed[f"{frame.name} ({type(frame.module).__name__})"] += 1
 
-    def keep(self, door: str, weights: AttentionWeights) -> None:
+    def keep(self, door: str, weights: AttentionWeights, difference: float | None = None) -> None:
         """Keep what was asked for of the call that the running module made."""
         frame = self._running.frames[-1]
         frame.seen += 1
-        if not self._wanted(frame.name):
+        if not self._wanted.layer(frame.name):
             with self._lock:
                 self._recording.left_out += 1
             return
         with torch.no_grad():
-            kept = weights.detach() if self._keep == "exact" else StoredWeights(summarise(weights), weights.ndim)
-        with self._lock:
-            self._recording.add(frame.name, door, kept)
+            part = self._wanted.part(frame.name, weights)
+            with self._lock:
+                known = self._recording.last_of(frame.name)
+                step, continues = self._growth.step(frame.name, 0 if known is None else known.number, part)
+                if known is not None and continues:
+                    self._append(known, step)
+                else:
+                    self._recording.add(frame.name, door, self._wanted.kept(part), self._wanted.heads)
+                if difference is not None:
+                    self._recording.difference = max(self._recording.difference or 0.0, difference)
+
+    def _append(self, call: RecordedCall, step: Step) -> None:
+        if call.grown is None:
+            call.grown = self._wanted.growing(call.kept, step, self._growth)
+        call.grown.add(step)
+        call.passes += 1
+
+    def module(self) -> nn.Module:
+        """Return the module that is running."""
+        return self._running.frames[-1].module
 
     def miss(self, what: str) -> None:
         """Count a call that cannot be recorded."""
         self._running.frames[-1].seen += 1
         with self._lock:
             self._recording.missed[what] += 1
-
-    def _wanted(self, name: str) -> bool:
-        if self._layers is None:
-            return True
-        number = layer_of(name)
-        return any(
-            number == layer if isinstance(layer, int) else fnmatch.fnmatchcase(name, layer) for layer in self._layers
-        )
 
 
 class _Mode(TorchFunctionMode):

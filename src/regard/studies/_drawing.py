@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["FAINT", "INK", "PALETTE", "doubling", "key", "panels", "sheet", "smooth", "tidy"]
+__all__ = ["FAINT", "INK", "PALETTE", "dotted", "doubling", "key", "panels", "sheet", "smooth", "tidy"]
 
 # Okabe and Ito's colours, told apart by colour-blind readers; first those that stand out most on white.
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#8C6D1F", "#555555")
@@ -67,3 +67,12 @@ def doubling(axes: Axes, values: Sequence[int]) -> None:
     axes.set_xscale("log", base=2)
     axes.set_xticks(list(values), [f"{value:,}" for value in values])
     axes.minorticks_off()
+
+
+def dotted(axes: Axes, height: float, text: str) -> None:
+    """Draw a level to compare with, and say what it is."""
+    axes.axhline(height, color=FAINT, linewidth=0.8, linestyle=":")
+    axes.annotate(
+        text, (0.99, height), xycoords=("axes fraction", "data"), xytext=(0, 2), textcoords="offset points", ha="right",
+        fontsize=7, color=FAINT,
+    )  # fmt: skip

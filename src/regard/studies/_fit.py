@@ -10,7 +10,18 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from ..training import Batches, Budget, Evaluated, Evaluation, Event, Optimizer, Stepped, TrainingSettings, train
+from ..training import (
+    Batches,
+    Budget,
+    Evaluated,
+    Evaluation,
+    Event,
+    Machine,
+    Optimizer,
+    Stepped,
+    TrainingSettings,
+    train,
+)
 from ._study import Progress
 
 __all__ = ["Course", "Examples", "Training", "fit"]
@@ -111,6 +122,7 @@ def fit(model: nn.Module, examples: Examples, training: Training, seed: int, pro
         Batches(training.tokens, max(training.tokens, *examples.lengths), seed),
         Budget(epochs=None, steps=training.steps, minutes=training.minutes),
         Evaluation(every, _NEWEST, "max"),
+        machine=Machine("cpu"),  # where the examples are; models this small gain nothing elsewhere
     )
     ended = train(model, _Last(examples), settings, listeners=[hear])
     if not ended.finished:

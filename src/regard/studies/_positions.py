@@ -19,7 +19,7 @@ from ..models import LanguageModel, LanguageModelConfig
 from ..positions import rotary, sinusoidal
 from ._fit import Examples, Training, fit
 from ._positions_picture import draw
-from ._study import Progress, Study, StudySettings, Table, mean, part, silent
+from ._study import Cell, Progress, Study, StudySettings, Table, mean, part, silent
 
 __all__ = ["KINDS", "PositionsSettings", "draw", "positions"]
 
@@ -36,7 +36,7 @@ class PositionsSettings(StudySettings):
     length: int | None = None
     """Tokens of the sequences that the models learn from; 32 or 64 unless given."""
     steps: int | None = None
-    """Steps of training; 150 or 800 unless given."""
+    """Steps of training; 150 or 600 unless given."""
     runs: int | None = None
     """Trainings for each kind, each with its own seed; 1 or 2 unless given."""
     embed_dim: int = 64
@@ -73,7 +73,8 @@ def positions(settings: PositionsSettings | None = None, *, progress: Progress =
     split = corpora.code_text(limit=settings.files or settings.pick(32, 120))
     train, test = (_bytes([document.text for document in part]) for part in (split.train, split.test))
     cells = [(kind, run) for run in range(settings.runs or settings.pick(1, 2)) for kind in KINDS]
-    found, models = [], {}
+    found: list[dict[str, Any]] = []
+    models: dict[str, LanguageModel] = {}
     for place, (kind, run) in enumerate(cells):
         told = part(progress, place / len(cells), (place + 1) / len(cells))
         model, figures = _one(kind, settings.seed + run, length, train, test, settings, told)
@@ -115,7 +116,7 @@ def _one(
         _loss,
         lambda model: {"loss": _judge(model, test, length, 1)},
     )
-    steps = settings.steps or settings.pick(150, 800)
+    steps = settings.steps or settings.pick(150, 600)
     course = fit(model, examples, Training(steps, lr=4e-3), seed, progress, f"{kind} positions, seed {seed}")
     losses = [_judge(model, test, length, times) for times in TIMES]
     return model, {"seed": seed, "losses": losses, "training": course.losses, "attends": _attends(model, test, length)}
@@ -211,12 +212,12 @@ def _by_kind(data: Mapping[str, Any]) -> dict[str, list[float]]:
 def _tables(data: Mapping[str, Any]) -> tuple[Table, ...]:
     length, losses = data["length"], _by_kind(data)
     count = len(data["runs"]) // len(KINDS)
-    rows = tuple((kind, *figures, figures[-1] - figures[0]) for kind, figures in losses.items())
+    rows: list[tuple[Cell, ...]] = [(kind, *figures, figures[-1] - figures[0]) for kind, figures in losses.items()]
     names = tuple(f"{times}×: {times * length} tokens" for times in TIMES)
     first = Table(
         f"Loss of the same held-out bytes, nats, by the length of the context; trained on {length} tokens, {count} "
         f"seed{'s' if count > 1 else ''}",
-        ("positions", *names, f"change to {TIMES[-1]}×"), rows,
+        ("positions", *names, f"change to {TIMES[-1]}×"), tuple(rows),
     )  # fmt: skip
     steps = [1 << power for power in range(length.bit_length()) if 1 << power < length]
     similar = data["similarity"].items()

@@ -7,17 +7,17 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ._drawing import FAINT, INK, PALETTE, doubling, key, sheet, tidy
+from ._drawing import INK, PALETTE, doubling, key, sheet, tidy
 from ._study import mean
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
+    from matplotlib.figure import Figure, FigureBase
 
 __all__ = ["draw"]
 
 NAMES = {
-    "sinusoidal": "Sinusoidal", "learned": "Learned, after training", "rotary": "Rotary, cosines",
+    "sinusoidal": "Sinusoidal", "learned": "Learned, trained up to - -", "rotary": "Rotary, cosines",
     "alibi": "ALiBi, e to the bias", "relative": "Relative, e to the bias",
 }  # fmt: skip
 COLOURS = dict(zip((*NAMES, "none"), PALETTE, strict=False))
@@ -25,29 +25,32 @@ COLOURS = dict(zip((*NAMES, "none"), PALETTE, strict=False))
 
 def draw(data: Mapping[str, Any]) -> Figure:
     """Draw each kind, similarity and attention by distance, and the loss by length."""
-    figure = sheet(11.0, 6.4)
-    grid = figure.add_gridspec(2, 15, height_ratios=(1.0, 1.0))
-    for place, name in enumerate(NAMES):
-        _picture(figure.add_subplot(grid[0, 3 * place : 3 * place + 3]), name, data)
-    below = [figure.add_subplot(grid[1, 5 * place : 5 * place + 5]) for place in range(3)]
+    figure = sheet(11.0, 7.2)
+    upper, lower = figure.subfigures(2, 1, squeeze=False, height_ratios=(1.2, 1.0))[:, 0]
+    for axes, name in zip(upper.subplots(1, len(NAMES)), NAMES, strict=True):
+        _picture(upper, axes, name, data)
+    below = lower.subplots(1, 3)
     _similarity(below[0], data)
     _attention(below[1], data)
     _lengths(below[2], data)
     return figure
 
 
-def _picture(axes: Axes, name: str, data: Mapping[str, Any]) -> None:
-    """Draw a table, positions downwards; biases as a column a head."""
+def _picture(figure: FigureBase, axes: Axes, name: str, data: Mapping[str, Any]) -> None:
+    """Draw a table, positions downwards, a line where training ends; biases as a column a head."""
     numbers = np.array(data["pictures"][name])
     if name in ("alibi", "relative"):
-        axes.imshow(np.exp(numbers).T, aspect="auto", cmap="cividis", vmin=0.0, interpolation="nearest")
+        image = axes.imshow(np.exp(numbers).T, aspect="auto", cmap="cividis", vmin=0.0, interpolation="nearest")
         labels = ("head", "distance back")
         axes.set_xticks(range(len(numbers)))
     else:
         most = float(np.abs(numbers).max())
-        axes.imshow(numbers, aspect="auto", cmap="RdBu", vmin=-most, vmax=most, interpolation="nearest")
+        image = axes.imshow(numbers, aspect="auto", cmap="RdBu", vmin=-most, vmax=most, interpolation="nearest")
         labels = ("pair of features" if name == "rotary" else "feature", "position")
     axes.axhline(data["length"] - 0.5, color=INK, linewidth=0.8, linestyle="--")
+    bar = figure.colorbar(image, ax=axes, location="bottom", pad=0.02, aspect=18, shrink=0.95)
+    bar.ax.tick_params(labelsize=6, color="#bbbbbb", labelcolor=INK)
+    bar.outline.set_visible(False)
     tidy(axes, NAMES[name], *labels)
     axes.grid(False)
 
@@ -55,7 +58,7 @@ def _picture(axes: Axes, name: str, data: Mapping[str, Any]) -> None:
 def _similarity(axes: Axes, data: Mapping[str, Any]) -> None:
     for name, values in data["similarity"].items():
         axes.plot(values, color=COLOURS[name], linewidth=1.4, label=name)
-    axes.axhline(0.0, color=FAINT, linewidth=0.6)
+    axes.axhline(0.0, color="#dddddd", linewidth=0.8, zorder=0)
     tidy(axes, "Similarity of two positions", "distance", "1 at distance 0")
     key(axes)
 

@@ -14,7 +14,7 @@ from .. import masks
 from ..errors import ArgumentError
 from ..layers import Encoder, EncoderLayer, Projection, Rotary, Weights
 from ._code import CodeNames, attends, code_names, names_judge, names_loss
-from ._drawing import PALETTE, key, panels, smooth, tidy
+from ._drawing import FAINT, PALETTE, dotted, key, panels, smooth, tidy
 from ._fit import Examples, Training, fit
 from ._study import Progress, Study, StudySettings, Table, deviation, mean, part, silent
 
@@ -35,9 +35,9 @@ class RegularizationSettings(StudySettings):
     """Probabilities to drop: attention weights, what each half of a layer adds, and inside the feed-forward; 0 and 0.2,
     or 0, 0.1 and 0.3, unless given."""
     runs: int | None = None
-    """Trainings for each rate and norm, each with its own seed; 2 or 4 unless given."""
+    """Trainings for each rate and norm, each with its own seed; 2 or 3 unless given."""
     steps: int | None = None
-    """Steps of training; 100 or 400 unless given."""
+    """Steps of training; 100 or 200 unless given."""
     embed_dim: int = 64
     """Width of the models, which have 4 heads."""
     num_layers: int = 2
@@ -87,7 +87,7 @@ def regularization(settings: RegularizationSettings | None = None, *, progress: 
     """
     settings = settings or RegularizationSettings()
     data = code_names(settings.files or settings.pick(24, 48), 64)
-    runs = settings.runs or settings.pick(2, 4)
+    runs = settings.runs or settings.pick(2, 3)
     rates = settings.rates or settings.pick((0.0, 0.2), (0.0, 0.1, 0.3))
     cells = [(norm, rate, run) for run in range(runs) for norm in NORMS for rate in rates]
     found = []
@@ -112,7 +112,7 @@ def _one(
         data.train.lengths, lambda indices, random: data.train.padded(indices), names_loss,
         lambda model: names_judge(model, data.test),
     )  # fmt: skip
-    steps = settings.steps or settings.pick(100, 400)
+    steps = settings.steps or settings.pick(100, 200)
     training = Training(steps, lr=4e-3, tokens=1024, evaluate_every=-(-steps // settings.pick(4, 8)))
     text = f"norm {norm}, dropout {rate:g}, seed {seed}"
     course = fit(model, examples, training, seed, progress, text)
@@ -205,7 +205,8 @@ def _curves(axes: Axes, data: Mapping[str, Any], norm: str) -> None:
         axes.plot(steps, losses, color=colour, linewidth=1.4, label=f"{rate:g}")
         held_out = [mean(each) for each in zip(*(run["held_out"] for run in runs), strict=True)]
         axes.plot(runs[0]["steps"], held_out, color=colour, linewidth=1.0, linestyle="--")
-    tidy(axes, f"Norm {norm}: loss, training — and held-out - -", "step", "nats")
+    axes.plot([], [], color=FAINT, linewidth=1.0, linestyle="--", label="held-out")
+    tidy(axes, {"none": "No norm: loss"}.get(norm, f"Norm {norm}: loss"), "step", "nats")
 
 
 def _points(axes: Axes, data: Mapping[str, Any], name: str) -> None:
@@ -219,4 +220,4 @@ def _points(axes: Axes, data: Mapping[str, Any], name: str) -> None:
             axes.plot([x], [mean(values)], "o", color=colour, markersize=5)
     axes.set_xticks(range(len(NORMS)), NORMS)
     if name == "accuracy":
-        axes.axhline(data["baseline"], color="#999999", linewidth=0.8, linestyle=":")
+        dotted(axes, data["baseline"], "most frequent kind")

@@ -15,7 +15,7 @@ from ..errors import ArgumentError
 from ..layers import MultiHeadAttention
 from ..models import TokenClassifier, TokenClassifierConfig
 from ._code import CodeNames, attends, code_names, names_judge, names_loss
-from ._drawing import PALETTE, doubling, key, panels, smooth, tidy
+from ._drawing import PALETTE, dotted, doubling, key, panels, smooth, tidy
 from ._fit import Examples, Training, fit
 from ._study import Progress, Study, StudySettings, Table, mean, part, silent
 
@@ -40,13 +40,13 @@ class ScalingSettings(StudySettings):
     calls: int | None = None
     """Calls with random inputs for each width; 8 or 32 unless given."""
     steps: int | None = None
-    """Steps of training for each factor; 90 or 600 unless given."""
+    """Steps of training for each factor; 90 or 180 unless given."""
     runs: int | None = None
     """Trainings for each factor, each with its own seed; 1 or 3 unless given."""
     embed_dim: int = 256
     """Width of the trained models, which have one head of this width."""
     files: int | None = None
-    """Files of code to train on; 24 or 120 unless given."""
+    """Files of code to train on; 24 or 48 unless given."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -116,7 +116,7 @@ def _one_width(width: int, scale: float, calls: int, settings: ScalingSettings) 
 
 def _trained(settings: ScalingSettings, progress: Progress) -> tuple[list[dict[str, Any]], dict[str, Any]]:
     """Return a trained model for each factor and seed, and what they were trained on."""
-    data = code_names(settings.files or settings.pick(24, 120), 64)
+    data = code_names(settings.files or settings.pick(24, 48), 64)
     runs = [(name, run) for run in range(settings.runs or settings.pick(1, 3)) for name in SCALES]
     found = []
     for place, (name, run) in enumerate(runs):
@@ -143,7 +143,7 @@ def _one_model(name: str, run: int, data: CodeNames, settings: ScalingSettings, 
         data.train.lengths, lambda indices, random: data.train.padded(indices), names_loss,
         lambda model: names_judge(model, data.test),
     )  # fmt: skip
-    steps = settings.steps or settings.pick(90, 600)
+    steps = settings.steps or settings.pick(90, 180)
     course = fit(model, examples, Training(steps), seed, progress, f"a model with factor {name}, seed {seed}")
     return {
         "losses": course.losses, **course.last, "seconds": course.seconds,
@@ -164,7 +164,7 @@ def _tables(measured: list[dict[str, Any]], trained: list[dict[str, Any]], keys:
     )
     columns = {
         "accuracy": "accuracy", "loss": "loss, nats", "entropy_before": "entropy / log n at the start",
-        "entropy": "at the end", "largest_before": "largest weight at the start", "largest": "at the end ",
+        "entropy": "… at the end", "largest_before": "largest weight at the start", "largest": "largest at the end",
     }  # fmt: skip
     models = Table(
         "Models trained on names in code, held-out files",
@@ -178,27 +178,29 @@ def _reading(data: Mapping[str, Any]) -> tuple[str, ...]:
     rows = {name: [row for row in data["measured"] if row["factor"] == name] for name in SCALES}
     first, last = rows["1"][0]["width"], rows["1"][-1]["width"]
 
-    def ends(name: str, what: str, digits: int = 2) -> str:
-        return f"{rows[name][0][what]:.{digits}f} to {rows[name][-1][what]:.{digits}f}"
+    def ends(name: str, what: str) -> str:
+        return f"{rows[name][0][what]:.2g} to {rows[name][-1][what]:.2g}"
+
+    def each(what: str) -> str:
+        return ", ".join(f"{ends(name, what)} (factor {name})" for name in SCALES)
 
     growth = math.log(rows["1"][-1]["score_std"] / rows["1"][0]["score_std"]) / math.log(last / first)
     kept = [row["score_std"] for row in rows["1/√E"]]
     uniform = math.log(data["keys"])
-    shares = {name: [row["entropy"] / uniform for row in rows[name]] for name in SCALES}
-    sentences = [
+    shares = ", ".join(
+        f"{found[0]['entropy'] / uniform:.2f} to {found[-1]['entropy'] / uniform:.2f} (factor {name})"
+        for name, found in rows.items()
+    )
+    return (
         f"From width {first} to {last} the deviation of unscaled scores goes from {ends('1', 'score_std')}: as E to "
         f"the power {growth:.2f}, for a sum of E independent products of variance 1 has variance E. Times 1/√E it "
-        f"stays between {min(kept):.2f} and {max(kept):.2f}.",
-        f"The entropy, as a share of that of uniform weights, goes from {shares['1'][0]:.2f} to {shares['1'][-1]:.2f} "
-        f"unscaled, from {shares['1/√E'][0]:.2f} to {shares['1/√E'][-1]:.2f} times 1/√E and from "
-        f"{shares['1/E'][0]:.2f} to {shares['1/E'][-1]:.2f} times 1/E; the largest weight from {ends('1', 'largest')}, "
-        f"{ends('1/√E', 'largest')} and {ends('1/E', 'largest', 3)}.",
-        f"The mean gradient of a query goes from {ends('1', 'gradient_query')} unscaled, but the tenth of the queries "
-        f"with the smallest goes below {rows['1'][0]['gradient_tenth']:.2g} at first and "
-        f"{rows['1'][-1]['gradient_tenth']:.2g} at last: few queries hold it all. Times 1/√E the mean goes from "
-        f"{ends('1/√E', 'gradient_query')}, times 1/E from {ends('1/E', 'gradient_query')}.",
-    ]
-    return (*sentences, _reading_of_models(data))
+        f"stays between {min(kept):.3f} and {max(kept):.3f}.",
+        f"The entropy, as a share of that of uniform weights, goes from {shares}; the largest weight of a row from "
+        f"{each('largest')}.",
+        f"The mean gradient of a query goes from {each('gradient_query')}; what the tenth of the queries with the "
+        f"smallest gradients stays below, from {each('gradient_tenth')}.",
+        _reading_of_models(data),
+    )
 
 
 def _reading_of_models(data: Mapping[str, Any]) -> str:
@@ -231,11 +233,7 @@ def draw(data: Mapping[str, Any]) -> Figure:
     for place, (what, title, unit, log) in zip(axes.flat, shown, strict=False):
         _lines(place, rows, what, log)
         tidy(place, title, "width E of the head", unit)
-    uniform = math.log(data["keys"])
-    axes[0, 1].axhline(uniform, color="#999999", linewidth=0.8, linestyle=":")
-    axes[0, 1].annotate(
-        "uniform", (1, uniform), xycoords=("axes fraction", "data"), ha="right", va="bottom", fontsize=7
-    )
+    dotted(axes[0, 1], math.log(data["keys"]), "uniform")
     key(axes[0, 0], title="factor", title_fontsize=7)
     _training(axes[1, 2], data)
     return figure

@@ -195,12 +195,15 @@ class Study:
         """Write `NAME.json`, `.png`, `.svg` and `.md` into a folder, made if need be; return their paths."""
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
-        text = json.dumps(self.to_dict(), indent=1, allow_nan=False)
+        text = json.dumps(self.to_dict(), allow_nan=False)
         paths = tuple(folder / f"{self.stem}.{ending}" for ending in ("json", "png", "svg", "md"))
         paths[0].write_text(text + "\n", encoding="utf-8")
         figure = self.figure()
         figure.savefig(paths[1], dpi=160)
-        figure.savefig(paths[2], metadata={"Date": None})
+        from matplotlib import rc_context
+
+        with rc_context({"svg.hashsalt": self.name}):  # the same names of parts each time
+            figure.savefig(paths[2], metadata={"Date": None})
         paths[3].write_text(self.markdown(), encoding="utf-8")
         return paths
 

@@ -1,7 +1,7 @@
 """Looking at attention: `view` for a notebook, a browser or a file; `static` for paper."""
 
+from ..recorder import Grid
 from . import static
-from ._images import Grid
 from ._view import View, view
 
 __all__ = ["Grid", "View", "static", "view"]

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ..errors import ArgumentError, ShapeError
-from ..weights import AttentionWeights
+from ..weights import AttentionWeights, StoredWeights
 
 __all__ = ["MASKED", "NOT_RECORDED", "Cells", "Matrix", "cells_of", "heads_of", "pick"]
 
@@ -73,6 +73,8 @@ def cells_of(matrix: Matrix, most: int = 512) -> Cells:
     """
     queries, keys = matrix.shape
     cell = 1 << max(0, (-(-max(queries, keys) // most) - 1).bit_length())
+    if isinstance(matrix, StoredWeights):
+        cell = max(cell, matrix.summary.cell)
     if isinstance(matrix, AttentionWeights):
         numbers = matrix.detach().pooled(cell).double().cpu().numpy().copy()
         sees = (matrix.visible_keys() > 0).double().cpu().numpy()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ..errors import ArgumentError, ShapeError
-from ..weights import AttentionWeights, from_dense
+from ..recorder import Recording
+from ..weights import AttentionWeights, StoredWeights, from_dense
 from ._sides import Axes, Sides
 from ._tokens import Axis
 
@@ -20,7 +21,7 @@ __all__ = ["Map", "Shown", "shown_of"]
 
 # What one call gave: lazy weights, or a matrix that was stored whole.
 Call = AttentionWeights | Tensor | NDArray[Any]
-Weights = Call | Mapping[str, Call] | Mapping[str, Mapping[str, Call]]
+Weights = Recording | Call | Mapping[str, Call] | Mapping[str, Mapping[str, Call]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,11 +42,18 @@ class Map:
     """Token of the axis that query 0 is."""
     has_values: bool = True
     """False for a stored matrix, of which the values are not known."""
+    heads_of_model: tuple[int, ...] | None = None
+    """Numbers that the heads have in the model, None if all were kept."""
 
     @property
     def heads(self) -> int:
         """Number of heads."""
         return self.weights.shape[-3] if self.weights.ndim > 2 else 1
+
+    @property
+    def kept_cell(self) -> int:
+        """Tokens per side of the cells that were kept, 0 where every weight can be computed."""
+        return self.weights.summary.cell if isinstance(self.weights, StoredWeights) else 0
 
     @property
     def sizes(self) -> tuple[int, int]:
@@ -73,6 +81,7 @@ def shown_of(weights: Weights, sides: Sides, title: str | None) -> Shown:
     maps: list[Map] = []
     for model, layers in _models(weights).items():
         seen: dict[str, int] = {}
+        recorded = layers.calls if isinstance(layers, Recording) else []
         for layer, (name, given) in enumerate(layers.items()):
             one = given if isinstance(given, AttentionWeights) else from_dense(torch.as_tensor(given))
             if 0 in one.shape:
@@ -83,8 +92,14 @@ def shown_of(weights: Weights, sides: Sides, title: str | None) -> Shown:
                 axes.check_batched(inputs)
             for place in range(inputs):
                 queries, keys, first = axes.of(name, (one.shape[-2], one.shape[-1]), place)
-                lazy = one is given
-                maps.append(Map(name, one, place, layer, number, queries, keys, model, first, lazy))
+                lazy = one is given and not isinstance(one, StoredWeights)
+                known = recorded[layer] if recorded else None
+                found = Map(name, one, place, layer, number, queries, keys, model, first, lazy)
+                if known is not None:
+                    order = list(dict.fromkeys(call.module for call in recorded)).index(known.module)
+                    found = replace(found, name=known.module, layer=order, number=known.number,
+                                    heads_of_model=known.heads)  # fmt: skip
+                maps.append(found)
     if not maps:
         raise ArgumentError("there are no attention weights to look at: the mapping is empty.")
     axes.check_all_used()
@@ -98,7 +113,9 @@ def _title(maps: Sequence[Map]) -> str:
     return f"Attention, {size}" if len(names) == 1 else f"Attention of {len(names)} layers, {size}"
 
 
-def _models(weights: Weights) -> dict[str, dict[str, Call]]:
+def _models(weights: Weights) -> dict[str, Mapping[str, Call]]:
+    if isinstance(weights, Recording):
+        return {"": weights}
     if isinstance(weights, AttentionWeights | Tensor | np.ndarray):
         return {"": {"attention": weights}}
     if not isinstance(weights, Mapping):
@@ -106,12 +123,14 @@ def _models(weights: Weights) -> dict[str, dict[str, Call]]:
             f"a {type(weights).__name__} cannot be viewed; give AttentionWeights (need_weights=True), a mapping of "
             "names to them, or a recording. A tensor or array of weights does as well."
         )
-    models: dict[str, dict[str, Call]] = {}
+    models: dict[str, Mapping[str, Call]] = {}
+    plain: dict[str, Call] = {}
     for name, one in weights.items():
         if isinstance(one, AttentionWeights | Tensor | np.ndarray):
-            models.setdefault("", {})[str(name)] = one
+            plain[str(name)] = one
+            models[""] = plain
         elif isinstance(one, Mapping):
-            models[str(name)] = _models(one)[""] if one else {}
+            models[str(name)] = _models(one)[""] if len(one) else {}
         else:
             raise ArgumentError(
                 f"{name!r} holds a {type(one).__name__}; it must be AttentionWeights, or a mapping of them."

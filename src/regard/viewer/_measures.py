@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ..weights import AttentionWeights
+from ..weights import AttentionWeights, StoredWeights
 
 __all__ = ["column", "measures", "row", "track", "tracks_of"]
 
@@ -31,11 +31,11 @@ _MOST_MEASURED = 1 << 30
 _MEASURES = ("entropy", "effective_keys", "peak", "distance", "self", "previous", "next", "first")
 
 _MAKE: dict[str, Callable[[AttentionWeights], Tensor]] = {
-    "entropy": AttentionWeights.entropy,
+    "entropy": lambda weights: weights.entropy(),
     "peak": lambda weights: weights.peak().values,
-    "distance": AttentionWeights.mean_distance,
-    "seeing": AttentionWeights.visible_keys,
-    "received": AttentionWeights.received,
+    "distance": lambda weights: weights.mean_distance(),
+    "seeing": lambda weights: weights.visible_keys(),
+    "received": lambda weights: weights.received(),
     "received_mean": lambda weights: weights.received(corrected=True),
 }
 
@@ -80,6 +80,7 @@ def _of_head(weights: AttentionWeights, heads: int) -> dict[str, Any]:
         entropy = weights.entropy()[sees].double()
         found["entropy"], found["effective_keys"] = entropy.mean().item(), entropy.exp().mean().item()
         found["peak"] = weights.peak().values[sees].double().mean().item()
+    if queries * keys * heads <= _MOST_MEASURED and not isinstance(weights, StoredWeights):
         sums = weights.pooled((1, keys))[sees, 0]
         if weights.sums_to_one:
             found["row_sums"] = (sums.min().item(), sums.max().item())

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import ArgumentError, ShapeError
-from ._images import Grid
+from ..recorder import Grid
 
 __all__ = ["Axis", "Labelling", "axis", "shown"]
 

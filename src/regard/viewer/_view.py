@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import ArgumentError
+from ..recorder import Grid, Recording
 from . import static
-from ._images import Grid
 from ._maps import Map, Weights, shown_of
 from ._sides import Sides
 from ._tokens import Axis, Labels, Tokens
@@ -45,9 +45,10 @@ def view(
     """Look at attention weights: in a notebook, in a browser, in a file, on paper.
 
     Args:
-        weights: `AttentionWeights`; a mapping of layers' names to them, as `need_weights=True` of a stack returns; or
-            a mapping of models' names to such mappings, to compare them. In place of each a tensor or array that
-            holds the weights whole, `(L, S)` up to `(batch, heads, L, S)`; what was masked there is not known.
+        weights: a `Recording`, which may know its tokens; `AttentionWeights`; a mapping of layers' names to them, as
+            `need_weights=True` of a stack returns; or a mapping of models' names to such mappings or recordings, to
+            compare them. In place of `AttentionWeights` a tensor or array that holds the weights whole, `(L, S)` up to
+            `(batch, heads, L, S)`; what was masked there is not known.
         tokens: text (or bytes) of each token; for a batch a list of lists. With two texts, those of the queries.
         key_tokens: tokens of the second text that cross-attention looks at, the source of an encoder-decoder.
         labels, key_labels: class or IOB2 tag of each token, or a mapping of names to such lists.
@@ -64,9 +65,13 @@ def view(
     >>> regard.view(weights, tokens=["a", "b", "c"])
     View(1 map, 2 heads, 3 × 3 tokens)  # .save("view.html"), .serve(), .figure()
     """
-    return View(
-        TileSource(shown_of(weights, Sides(tokens, key_tokens, labels, key_labels, words, grid, key_grid), title))
-    )
+    sides = Sides(tokens, key_tokens, labels, key_labels, words, grid, key_grid)
+    if isinstance(weights, Recording):
+        known = weights.texts
+        recorded = Sides(known.tokens, known.key_tokens, known.labels, known.key_labels, known.words, known.grid,
+                         known.key_grid)  # fmt: skip
+        sides = Sides(*(theirs if own is None else own for own, theirs in zip(sides, recorded, strict=True)))
+    return View(TileSource(shown_of(weights, sides, title)))
 
 
 class View:

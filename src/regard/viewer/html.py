@@ -86,14 +86,16 @@ class _Blocks:
         for key in self._always():
             self._add({key: self.source.block(key)}, None)
         entries = self.manifest["maps"]
+        lowest: dict[int, int] = {}
         for entry in entries:
             top = entry["overview"]
             self._add(self._level(entry, "mass", top), None)
+            lowest[entry["id"]] = entry["finest"]
             entry.update(finest=top, coarsest=top, exact=False, quantities={"mass": [top, top]})
         self._tracks(entries)
         self._links(entries)
         for quantity in ("mass", "uniform"):
-            self._zooms(entries, quantity)
+            self._zooms(entries, quantity, lowest)
         self.manifest["holds"] = self._sentence(entries)
 
     def elements(self) -> Iterator[str]:
@@ -120,15 +122,16 @@ class _Blocks:
         ]
         return {key: self.source.block(key) for key in keys}
 
-    def _zooms(self, entries: list[dict[str, Any]], quantity: str) -> None:
+    def _zooms(self, entries: list[dict[str, Any]], quantity: str, lowest: dict[int, int]) -> None:
         highest = max(entry["coarsest"] for entry in entries)
         for zoom in range(highest, -1, -1):
             for entry in entries:
                 known = entry["quantities"].get(quantity)
                 next_zoom = entry["coarsest"] if known is None else known[0] - 1
-                if zoom != next_zoom or not self._may_fit(entry, zoom):
+                if zoom != next_zoom or zoom < lowest[entry["id"]] or not self._may_fit(entry, zoom):
                     continue
-                if self._add(self._level(entry, quantity, zoom), self.budget):
+                blocks = self._level(entry, quantity, zoom)
+                if any(block is not None for block in blocks.values()) and self._add(blocks, self.budget):
                     entry["quantities"][quantity] = [zoom, entry["coarsest"]]
                     if quantity == "mass":
                         entry["finest"] = zoom

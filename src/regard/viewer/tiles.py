@@ -93,7 +93,9 @@ class TileSource:
             "number": self.number,
             "axes": [_axis_entry(number, axis) for number, axis in enumerate(self.shown.axes)],
             "maps": [self._map_entry(number, one) for number, one in enumerate(self.shown.maps)],
-            "holds": "Everything, exact; computed when asked.",
+            "holds": "Summaries, exact; single weights were not recorded."
+            if all(one.kept_cell for one in self.shown.maps)
+            else "Everything, exact; computed when asked.",
         }
 
     def _made(self, key: str) -> bytes | None:
@@ -125,6 +127,7 @@ class TileSource:
 
     def _map_entry(self, number: int, one: Map) -> dict[str, Any]:
         queries, keys = one.sizes
+        finest = max(0, one.kept_cell.bit_length() - 1)
         return {
             "id": number,
             "name": one.name,
@@ -136,14 +139,14 @@ class TileSource:
             "heads": one.heads,
             "queries": {"axis": one.queries, "first": one.first_query, "size": queries},
             "keys": {"axis": one.keys, "first": 0, "size": keys},
-            "finest": 0,
-            "coarsest": coarsest_zoom(one.sizes),
-            "overview": coarsest_zoom(one.sizes, _OVERVIEW),
-            "exact": True,
+            "finest": finest,
+            "coarsest": max(finest, coarsest_zoom(one.sizes)),
+            "overview": max(finest, coarsest_zoom(one.sizes, _OVERVIEW)),
+            "exact": not one.kept_cell,
             "quantities": {name: list(zooms) for name, zooms in _quantities(one).items()},
             "tracks": tracks_of(one.sizes),
-            "links": min(8, keys),
-            "notes": [],
+            "links": _links_of(one),
+            "notes": _notes(one),
         }
 
     def _tile(self, number: int, head: int, quantity: str, zoom: int, row: int, column: int) -> bytes | None:
@@ -165,7 +168,7 @@ class TileSource:
         one = self._found(number)
         if one is None:
             return None
-        cell = 1 << coarsest_zoom(one.sizes, _OVERVIEW)
+        cell = max(one.kept_cell, 1 << coarsest_zoom(one.sizes, _OVERVIEW))
         whole = slice(0, one.sizes[0]), slice(0, one.sizes[1])
         every = [self._heads.cells(number, h, "mass", cell, whole) for h in range(one.heads)]
         return _binary(np.stack(every), "f2")
@@ -178,13 +181,13 @@ class TileSource:
 
     def _row(self, number: int, head: int, query: int) -> bytes | None:
         one = self._found(number, head)
-        if one is None or query >= one.sizes[0]:
+        if one is None or one.kept_cell or query >= one.sizes[0]:
             return None
         return _binary(row(self._heads.matrix(number, head), query, MASKED), "f4")
 
     def _column(self, number: int, head: int, key: int) -> bytes | None:
         one = self._found(number, head)
-        if one is None or key >= one.sizes[1]:
+        if one is None or one.kept_cell or key >= one.sizes[1]:
             return None
         return _binary(column(self._heads.matrix(number, head), key, MASKED), "f4")
 
@@ -192,7 +195,7 @@ class TileSource:
         one = self._found(number, head)
         if one is None:
             return None
-        top = self._heads.matrix(number, head).top(min(8, one.sizes[1]))
+        top = self._heads.matrix(number, head).top(_links_of(one))
         return _binary(top.indices.cpu().numpy(), "i4") + _binary(top.values.cpu().numpy(), "f4")
 
     def _track(self, number: int, head: int, name: str) -> bytes | None:
@@ -226,8 +229,24 @@ class TileSource:
         return None if axis is None or axis.grid is None else axis.grid.image
 
 
+def _links_of(one: Map) -> int:
+    return 1 if one.kept_cell else min(8, one.sizes[1])
+
+
+def _notes(one: Map) -> list[str]:
+    notes = []
+    if one.kept_cell:
+        notes.append(f"Summaries were recorded, in cells of {one.kept_cell} tokens; finer ones were not.")
+    if one.heads_of_model is not None:
+        notes.append(f"The heads are {', '.join(map(str, one.heads_of_model))} of the model.")
+    return notes
+
+
 def _quantities(one: Map, cells: int = TILE) -> dict[str, tuple[int, int]]:
     found = zooms_of(one.sizes, cells)
+    if one.kept_cell:
+        finest = one.kept_cell.bit_length() - 1
+        return {"mass": (finest, max(finest, found["mass"][1]))}
     return found if one.has_values else {name: zooms for name, zooms in found.items() if name != "value"}
 
 

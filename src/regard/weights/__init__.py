@@ -4,7 +4,8 @@ from ._dense import from_dense
 from ._matrix import AttentionWeights, DistanceProfile, Peak, Top
 from ._sinks import with_sinks
 from ._source import WeightSource, pair_products
-from ._stored import StoredWeights, Summary, summarise
+from ._stored import StoredWeights, Summary
+from ._summarise import summarise, summary_cell
 
 __all__ = [
     "AttentionWeights",
@@ -17,5 +18,6 @@ __all__ = [
     "from_dense",
     "pair_products",
     "summarise",
+    "summary_cell",
     "with_sinks",
 ]

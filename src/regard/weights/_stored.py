@@ -2,66 +2,114 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import NoReturn
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from typing import Literal, NoReturn
 
 import torch
 from torch import Tensor
 
 from .._inputs import AttentionInputs
 from ..errors import ArgumentError
-from ._matrix import AttentionWeights, Kind, Peak
+from ._matrix import AttentionWeights, Kind, Peak, Top
 from ._source import Index, WeightSource
 
-__all__ = ["StoredWeights", "Summary", "summarise"]
-
-# A kept map has at most this many cells a side.
-_CELLS = 64
+__all__ = ["StoredWeights", "Summary"]
 
 
 @dataclass(frozen=True, eq=False)
 class Summary:
-    """What is kept of one call, O(n); all of it `(B, H, …)`, float32 (float64 for float64)."""
+    """What is kept of one call, O(n); `(B, H, …)`, float32 (float64 for float64) unless said."""
 
     cell: int
-    """Tokens per side of a cell of `map`."""
+    """Tokens per side of a cell of `map`: a power of two."""
     map: Tensor
     """`(B, H, ⌈L/cell⌉, ⌈S/cell⌉)`: mean over queries of the sum over keys."""
+    masked: Tensor
+    """bool, broadcastable to `map`: cells of which no query may see any key."""
     entropy: Tensor
     """`(B, H, L)`, nats."""
+    distance: Tensor
+    """`(B, H, L)`: sum of weight times distance in tokens."""
     received: Tensor
     """`(B, H, S)`, sum over queries."""
-    peak: Peak
-    """Largest weight of each row and its key, `(B, H, L)`."""
+    peak: Tensor
+    """`(B, H, L)`: largest weight of each row."""
+    peak_key: Tensor
+    """int64 `(B, H, L)`: its key, -1 where a row sees nothing."""
+    near: Tensor
+    """`(B, H, 3)`: sums over queries of the weight on the key before, at and after their own place."""
     lse: Tensor
     """`(B, H, L)`."""
+    seeing: Tensor
+    """int64, broadcastable to `(B, H, L)`: keys that each query may see."""
     counts: Tensor
     """int64, broadcastable to `(B, H, S)`: queries that may see each key."""
 
+    def each(self, change: Callable[[Tensor], Tensor]) -> Summary:
+        """Return a copy of which every tensor is changed."""
+        tensors = {f.name: change(getattr(self, f.name)) for f in fields(self) if f.name != "cell"}
+        return Summary(self.cell, **tensors)
+
 
 class StoredWeights(AttentionWeights):
-    """Weights of a call whose query and key were not kept: `entropy`, `received`, `peak`, `pooled` of the kept map.
+    """Weights of a call whose query and key were not kept; what was summed up while it ran is exact.
 
-    Everything else raises `ArgumentError`, which names the setting that keeps it.
+    It has `entropy`, `effective_keys`, `received`, `peak`, `top(1)`, `mean_distance`, `share` of the own place, its
+    neighbours and the first key, `visible_keys`, `lse`, and `pooled` and `masked` in cells of the kept map or
+    multiples of them. Everything else raises `ArgumentError`, which names the setting that keeps it.
     """
 
-    def __init__(self, summary: Summary, rank: int = 4) -> None:
-        super().__init__(_NothingKept(_shape_of(summary), lse=summary.lse), rank)
+    def __init__(self, summary: Summary, rank: int = 4, *, sums_to_one: bool = True) -> None:
+        super().__init__(_NothingKept.of(summary), rank, sums_to_one=sums_to_one)
         self.summary = summary
+
+    def __repr__(self) -> str:
+        """Say the shape, and what is here."""
+        return (
+            f"StoredWeights(shape={self.shape})  # summaries of them: .pooled({self.summary.cell}), .entropy(), "
+            ".received(), .peak(), .mean_distance(), .share(0)"
+        )
 
     def entropy(self) -> Tensor:
         """Return the entropy of each row in nats, `(B, H, L)`."""
         return self._trim(self.summary.entropy)
+
+    def mean_distance(self) -> Tensor:
+        """Return how far each query looks on average, in tokens, `(B, H, L)`."""
+        return self._trim(self.summary.distance)
 
     def received(self, *, corrected: bool = False) -> Tensor:
         """Return how much attention each key gets, `(B, H, S)`; `corrected` divides by the queries that see it."""
         found = self.summary.received
         return self._trim(found / self.summary.counts.clamp(min=1) if corrected else found)
 
+    def visible_keys(self) -> Tensor:
+        """Return how many keys each query may see by the mask, int64 `(B, H, L)`."""
+        return self._trim(self.summary.seeing.expand(self.summary.entropy.shape))
+
     def peak(self) -> Peak:
         """Return the largest weight of each row and its key, `(B, H, L)`."""
-        values, indices = self.summary.peak
-        return Peak(self._trim(values), self._trim(indices))
+        return Peak(self._trim(self.summary.peak), self._trim(self.summary.peak_key))
+
+    def top(self, k: int) -> Top:
+        """Return the largest weight of each row as a list of one; more were not kept."""
+        if k != 1:
+            _refuse(f"the {k} largest weights of each row, only the largest")
+        values, keys = self.peak()
+        return Top(values[..., None], keys[..., None])
+
+    def share(self, offset: int | Literal["first"]) -> Tensor:
+        """Return the share of all attention on the own place (0), its neighbours (-1, 1) or the "first" key."""
+        s = self.summary
+        if offset == "first":
+            first = (s.counts > 0).to(torch.uint8).argmax(-1, keepdim=True)
+            found = s.received.gather(-1, first.expand(*s.received.shape[:2], 1))[..., 0]
+        elif isinstance(offset, int) and not isinstance(offset, bool) and -1 <= offset <= 1:
+            found = s.near[..., offset + 1]
+        else:
+            _refuse(f"the share at offset {offset!r}, only at -1, 0, 1 and 'first'")
+        return self._trim(found / self._seeing(self._source))
 
     def pooled(
         self,
@@ -71,27 +119,47 @@ class StoredWeights(AttentionWeights):
         rows: slice | None = None,
         columns: slice | None = None,
     ) -> Tensor:
-        """Return the kept map; `cell` is that of the map (`summary.cell`), the rectangle everything."""
-        kept = self.summary.cell
-        if kind != "mass" or rows is not None or columns is not None or cell not in (kept, (kept, kept)):
-            _refuse(f"a map of other cells than the kept one (mass, {kept} tokens a side, everything)")
-        return self._trim(self.summary.map)
+        """Return the kept map, or larger cells of it; `cell` is a multiple of `summary.cell`, so is the rectangle."""
+        if kind != "mass":
+            _refuse("the largest weight of a cell")
+        return super().pooled(cell, kind, rows=rows, columns=columns)
+
+    def masked(
+        self, cell: int | tuple[int, int] = 1, *, rows: slice | None = None, columns: slice | None = None
+    ) -> Tensor:
+        """Return which cells the mask hides wholly; `cell` is a multiple of `summary.cell`, so is the rectangle."""
+        s = self.summary
+        down, across = cell if isinstance(cell, tuple) else (cell, cell)
+        picked = []
+        for side, size, given in ((rows, self.shape[-2], down), (columns, self.shape[-1], across)):
+            a, b, step = (side or slice(None)).indices(size)
+            if step != 1 or given % s.cell or a % s.cell or (b % s.cell and b != size):
+                _refuse(f"masks finer than cells of {s.cell} tokens")
+            picked.append(slice(a // s.cell, -(-b // s.cell)))
+        seen = ~s.masked[..., picked[0], picked[1]]
+        pads = (0, -seen.shape[3] % (across // s.cell), 0, -seen.shape[2] % (down // s.cell))
+        seen = torch.nn.functional.pad(seen, pads)
+        seen = seen.unflatten(3, (-1, across // s.cell)).any(4).unflatten(2, (-1, down // s.cell)).any(3)
+        return self._trim((~seen).expand(*s.map.shape[:2], *seen.shape[2:]))
+
+    def uniform(
+        self, cell: int | tuple[int, int] = 1, *, rows: slice | None = None, columns: slice | None = None
+    ) -> Tensor:
+        """Refuse: the mask itself was not kept."""
+        _refuse("the mask itself, which even attention is spread over")
 
     def head(self, *index: int) -> AttentionWeights:
         """Return the kept summaries of one head, shape `(L, S)`."""
         if len(index) != self.ndim - 2:
             raise ArgumentError(f"head() was given {len(index)} integers; weights of shape {self.shape} need "
                                 f"{self.ndim - 2}.")  # fmt: skip
-        s = self.summary
-        b, h = (n % size for n, size in zip((*(0,) * (4 - self.ndim), *index), s.map.shape[:2], strict=True))
-
-        def one(tensor: Tensor) -> Tensor:
-            return tensor[b : b + 1, h : h + 1]
-
-        counts = s.counts.expand(*s.received.shape)
-        part = Summary(s.cell, one(s.map), one(s.entropy), one(s.received), Peak(one(s.peak.values),
-                       one(s.peak.indices)), one(s.lse), one(counts))  # fmt: skip
-        return StoredWeights(part, 2)
+        sizes = self.summary.map.shape[:2]
+        places = []
+        for position, size in zip((*(0,) * (4 - self.ndim), *index), sizes, strict=True):
+            if not -size <= position < size:
+                raise IndexError(f"head {index} lies outside of weights of shape {self.shape}.")
+            places.append(position % size)
+        return StoredWeights(self.summary.each(lambda t: _one(t, *places)), 2, sums_to_one=self.sums_to_one)
 
     def detach(self) -> AttentionWeights:
         """Return these weights: no gradient flows through them."""
@@ -99,33 +167,25 @@ class StoredWeights(AttentionWeights):
 
     def to(self, device: torch.device | str) -> AttentionWeights:
         """Return the summaries on another device."""
-        s = self.summary
-        moved = (t.to(device) for t in (s.map, s.entropy, s.received, *s.peak, s.lse, s.counts))
-        grid, entropy, received, values, indices, lse, counts = moved
-        return StoredWeights(Summary(s.cell, grid, entropy, received, Peak(values, indices), lse, counts), self.ndim)
+        moved = self.summary.each(lambda tensor: tensor.to(device))
+        return StoredWeights(moved, self.ndim, sums_to_one=self.sums_to_one)
 
 
-def summarise(weights: AttentionWeights) -> Summary:
-    """Compute the summaries of a call, without gradient. Time about four forward passes, memory O(n)."""
-    source = weights._source
-    whole = AttentionWeights(source.detached(), 4, sums_to_one=weights._sums_to_one)
-    cell = max(1, -(-max(source.shape[2:]) // _CELLS))
-    if source.map is not None and source.map_cell:
-        cell = -(-cell // source.map_cell) * source.map_cell
-    with torch.no_grad():
-        return Summary(
-            cell, whole.pooled(cell), whole.entropy(), whole.received(), whole.peak(), whole.lse, source.counts()
-        )
+def _one(tensor: Tensor, batch: int, head: int) -> Tensor:
+    tensor = tensor[batch : batch + 1] if tensor.shape[0] > 1 else tensor
+    return tensor[:, head : head + 1] if tensor.shape[1] > 1 else tensor
 
 
 class _NothingKept(WeightSource):
-    """Stands for a matrix that nothing is left of but its sizes."""
+    """Stands for a matrix of which nothing is left but its sizes, `lse` and map."""
 
-    def __init__(self, shape: tuple[int, int, int, int], lse: Tensor) -> None:
-        batch, heads, queries, keys = shape
-        query = torch.empty(batch, heads, queries, 1, device="meta", dtype=lse.dtype)
-        key = torch.empty(batch, heads, keys, 1, device="meta", dtype=lse.dtype)
-        super().__init__(AttentionInputs(query, key, key, 1.0), lse=lse)
+    @classmethod
+    def of(cls, summary: Summary) -> _NothingKept:
+        batch, heads, queries = summary.entropy.shape
+        query = torch.empty(batch, heads, queries, 1, device="meta", dtype=summary.lse.dtype)
+        key = torch.empty(batch, heads, summary.received.shape[2], 1, device="meta", dtype=summary.lse.dtype)
+        inputs = AttentionInputs(query, key, key, 1.0)
+        return cls(inputs, lse=summary.lse, map=summary.map, map_cell=summary.cell)
 
     @property
     def device(self) -> torch.device:
@@ -146,16 +206,11 @@ class _NothingKept(WeightSource):
 
     def select(self, batch: Index, heads: Index) -> _NothingKept:
         """Refuse: what selects a part wants its entries."""
-        _refuse("single entries or rows")
+        _refuse("single entries, rows, or cells other than the kept ones")
 
     def detached(self) -> _NothingKept:
         """Return this."""
         return self
-
-
-def _shape_of(summary: Summary) -> tuple[int, int, int, int]:
-    batch, heads, queries = summary.entropy.shape
-    return batch, heads, queries, summary.received.shape[2]
 
 
 def _refuse(what: str) -> NoReturn:

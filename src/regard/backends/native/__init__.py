@@ -6,17 +6,19 @@ set, `REGARD_REQUIRE=native` makes a missing library an error.
 """
 
 from ._backend import Native, cannot_inspect
-from ._inspection import MOST_TOP, PASSES, inspect, with_factor
+from ._inspection import MOST_TOP, PASSES, CallSummary, inspect, summary, with_factor
 from ._library import LibraryInfo, available, library_info
 
 __all__ = [
     "MOST_TOP",
     "PASSES",
+    "CallSummary",
     "LibraryInfo",
     "Native",
     "available",
     "cannot_inspect",
     "inspect",
     "library_info",
+    "summary",
     "with_factor",
 ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -12,12 +13,14 @@ from ._calls import forward
 from ._library import library
 from ._words import INSPECTION, call_words
 
-__all__ = ["MOST_TOP", "PASSES", "inspect", "with_factor"]
+__all__ = ["MOST_TOP", "PASSES", "CallSummary", "inspect", "summary", "with_factor"]
 
 PASSES = ("lse", "tile", "pooled", "highest", "received", "entropy", "peak", "top")
 MOST_TOP = 64
 # Words between `lse` and the rectangle, which no pass here reads: the map and the gradients.
 _UNREAD = (0,) * 28
+# Stretches of rows of a head that the sums over rows are taken in: how many threads can share a head.
+_MOST_PARTS = 16
 
 
 def inspect(
@@ -53,12 +56,59 @@ def inspect(
         INSPECTION.size, *call, 0, 0, 0, 0, lse.data_ptr(), *_UNREAD,
         rows.start, height, columns.start, width, *cell, top, 0,
         values.data_ptr(), 0 if peaks is None else peaks.data_ptr(), 0 if indices is None else indices.data_ptr(),
+        0, 0, 0, 0, 0,
     )  # fmt: skip
     library().call("pooled" if name == "highest" else name, words)
     del kept
     if indices is not None:
         return values, indices
     return (values if peaks is None else peaks,)
+
+
+class CallSummary(NamedTuple):
+    """What one look at every weight gives, all `(B, H, …)`."""
+
+    map: Tensor
+    """float32 `(B, H, ⌈L/cell⌉, ⌈S/cell⌉)`: mean over queries of the sum over keys."""
+    entropy: Tensor
+    """float32 `(B, H, L)`, nats."""
+    distance: Tensor
+    """float32 `(B, H, L)`: sum of weight times distance in tokens, the last query on the last key."""
+    peak: Tensor
+    """float32 `(B, H, L)`: the largest weight."""
+    peak_key: Tensor
+    """int64 `(B, H, L)`: its key, -1 where a row sees nothing."""
+    received: Tensor
+    """float32 `(B, H, S)`: sum over queries."""
+    near: Tensor
+    """float32 `(B, H, 3)`: sums over queries of the weight on the key before, at and after their own place."""
+
+
+def summary(x: AttentionInputs, lse: Tensor, cell: int) -> CallSummary:
+    """Look once at every weight of a call; `cell` divides 64 or is a multiple of it. No gradient, O(n) memory."""
+    call, kept = call_words(x)
+    batch, heads, queries, keys = x.shape
+    stretch = max(64, cell)
+    part = -(-max(1, -(-queries // _MOST_PARTS)) // stretch) * stretch
+    rows = torch.empty(3, batch, heads, queries)
+    entropy, distance, peaks = rows
+    indices = torch.empty(batch, heads, queries, dtype=torch.int64)
+    cells = torch.empty(batch, heads, -(-queries // cell), -(-keys // cell))
+    parts = -(-queries // part)
+    received = torch.empty(batch, heads, parts, keys, dtype=torch.float64)
+    near = torch.empty(batch, heads, parts, 3, dtype=torch.float64)
+    lse = lse.to(torch.float32).contiguous()
+    words = INSPECTION.pack(
+        INSPECTION.size, *call, 0, 0, 0, 0, lse.data_ptr(), *_UNREAD,
+        0, queries, 0, keys, cell, cell, 0, 0,
+        cells.data_ptr(), peaks.data_ptr(), indices.data_ptr(),
+        part, entropy.data_ptr(), distance.data_ptr(), received.data_ptr(), near.data_ptr(),
+    )  # fmt: skip
+    library().call("summary", words)
+    del kept
+    return CallSummary(
+        cells, entropy, distance, peaks, indices, received.sum(2).to(torch.float32), near.sum(2).to(torch.float32)
+    )
 
 
 def with_factor(x: AttentionInputs, log_factor: Tensor | None) -> AttentionInputs:

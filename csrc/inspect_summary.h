@@ -1,0 +1,183 @@
+// Everything that a recording keeps of a call, in one look at each weight: a
+// map of cells, what each key receives, and of each row its entropy, largest
+// weight, mean distance and the weights beside its own place.
+//
+// An item is a stretch of `part_rows` rows of one head, so that each key's sum
+// is taken in one order whatever the threads; the parts are added by the
+// caller.
+#pragma once
+
+#include "inspect.h"
+
+namespace {
+
+template <class T> struct SummaryPass {
+  using Element = T;
+  static constexpr int kNear = 3; // the keys before, at and after a row's own place
+
+  const regard_args &a;
+  const int64_t shift, height, width; // keys less queries; cells
+  int64_t per_head;
+  size_t bytes;
+
+  explicit SummaryPass(const regard_args &args)
+      : a(args), shift(args.keys - args.queries), height(ceil_div(args.queries, args.cell_rows)),
+        width(ceil_div(args.keys, args.cell_columns)),
+        per_head(ceil_div(args.queries, args.part_rows)),
+        bytes(size_t(width) * (kGroup * sizeof(float) + sizeof(double)) +
+              size_t(kBlock) * kLanes * sizeof(float)) {}
+  int nothing() const { return REGARD_OK; }
+
+  void item(Rectangle<T> &r, int64_t part) const {
+    const Sums sums = of(r, part);
+    __builtin_memset(sums.received, 0, size_t(a.keys) * sizeof(double));
+    __builtin_memset(sums.cells, 0, size_t(width) * sizeof(double));
+    double near[kNear] = {};
+    const int64_t end = smaller(a.queries, (part + 1) * a.part_rows);
+    for (int64_t row = part * a.part_rows; row < end; row += kGroup) {
+      r.start(row, smaller<int64_t>(kGroup, end - row));
+      Rows rows;
+      __builtin_memset(sums.lanes, 0, size_t(width) * kGroup * sizeof(float));
+      r.each_run(0, a.keys, [&](const Run &run, const float *scores) {
+        add(r, run, scores, rows, sums);
+        beside(r, run, scores, rows);
+      });
+      write(r, rows, near);
+      fold(r, sums, row + kGroup >= end);
+    }
+    for (int i = 0; i < kNear; ++i)
+      a.near[(r.number * per_head + part) * kNear + i] = near[i];
+  }
+
+private:
+  struct Rows {
+    alignas(64) float entropy[kGroup] = {}, lost[kGroup] = {}, distance[kGroup] = {}, best[kGroup];
+    alignas(64) int32_t index[kGroup];
+    alignas(64) float near[kNear][kGroup]; // scores
+    Rows() {
+      for (int i = 0; i < kGroup; ++i) {
+        best[i] = -kInfinity;
+        index[i] = -1;
+        for (int side = 0; side < kNear; ++side)
+          near[side][i] = -kInfinity;
+      }
+    }
+  };
+  struct Sums {
+    double *received; // [keys]
+    double *cells;    // [width], of the rows of a cell so far
+    float *lanes;     // [width][kGroup], of the group
+    float *keys;      // [kBlock][kLanes], of the run
+  };
+
+  Sums of(const Rectangle<T> &r, int64_t part) const {
+    float *lanes = reinterpret_cast<float *>(r.rest), *keys = lanes + width * kGroup;
+    double *cells = reinterpret_cast<double *>(keys + kBlock * kLanes);
+    return {a.received + (r.number * per_head + part) * a.keys, cells, lanes, keys};
+  }
+
+  // Runs are added with what the addition lost before, as in EntropyPass.
+  void add(const Rectangle<T> &r, const Run &run, const float *scores, Rows &rows,
+           const Sums &sums) const {
+    const int32_t count = run.end - run.begin;
+    __builtin_memset(sums.keys, 0, size_t(count) * kLanes * sizeof(float));
+    for (int v = run.quad_begin * kQuadVectors; v < run.quad_end * kQuadVectors; ++v) {
+      const Vec norm = load(r.norm + v * kLanes), place = places(r, v);
+      const Int real = r.real(v);
+      Vec most = load(rows.best + v * kLanes), surprise = Vec{}, far = Vec{};
+      Int at = load_int(rows.index + v * kLanes);
+      for (int32_t key = run.begin; key < run.end;) {
+        const int64_t cell = key / a.cell_columns;
+        const int32_t stop = int32_t(smaller<int64_t>(run.end, (cell + 1) * a.cell_columns));
+        Vec sum = Vec{};
+        for (; key < stop; ++key) {
+          const Vec score = load(scores + int64_t(key - run.begin) * kGroup + v * kLanes);
+          const Vec x = r.log2_weight(score, norm), p = exp2(x);
+          sum = sum + p;
+          surprise = surprise + p * largest(splat(-16384.0f), x);
+          const Vec apart = splat(float(key)) - place;
+          far = far + p * largest(apart, -apart);
+          const Int better = (Int)(score > most) | ((Int)(score != score) & (Int)(most == most));
+          most = select(better, score, most);
+          at = better ? splat_int(key) : at;
+          float *own = sums.keys + int64_t(key - run.begin) * kLanes;
+          store(own, load(own) + select(real, p, Vec{}));
+        }
+        float *lanes = sums.lanes + cell * kGroup + v * kLanes;
+        store(lanes, load(lanes) + sum);
+      }
+      store(rows.best + v * kLanes, most);
+      store_int(rows.index + v * kLanes, at);
+      store(rows.distance + v * kLanes, load(rows.distance + v * kLanes) + far);
+      const Vec before = load(rows.entropy + v * kLanes);
+      const Vec added = surprise - load(rows.lost + v * kLanes), after = before + added;
+      store(rows.lost + v * kLanes, (after - before) - added);
+      store(rows.entropy + v * kLanes, after);
+    }
+    for (int32_t k = 0; k < count; ++k)
+      sums.received[run.begin + k] += double(sum_of(load(sums.keys + int64_t(k) * kLanes)));
+  }
+
+  // The positions of a vector's rows among the keys, the last row on the last key.
+  Vec places(const Rectangle<T> &r, int v) const {
+    alignas(64) float at[kLanes];
+    for (int i = 0; i < kLanes; ++i)
+      at[i] = float(r.row + v * kLanes + i + shift);
+    return load(at);
+  }
+
+  void beside(const Rectangle<T> &r, const Run &run, const float *scores, Rows &rows) const {
+    const int64_t first = r.row + shift - 1;
+    if (run.end <= first || run.begin >= first + kGroup + kNear - 1)
+      return;
+    const int last = int(smaller<int64_t>(run.quad_end * kQuad, r.rows));
+    for (int i = run.quad_begin * kQuad; i < last; ++i)
+      for (int side = 0; side < kNear; ++side) {
+        const int64_t key = first + i + side;
+        if (key >= run.begin && key < run.end)
+          rows.near[side][i] = scores[(key - run.begin) * kGroup + i];
+      }
+  }
+
+  void write(const Rectangle<T> &r, Rows &rows, double *near) const {
+    for (int v = 0; v < kGroup / kLanes; ++v) {
+      const Vec norm = load(r.norm + v * kLanes);
+      store(rows.best + v * kLanes, r.weight(load(rows.best + v * kLanes), norm));
+      for (int side = 0; side < kNear; ++side)
+        store(rows.near[side] + v * kLanes, r.weight(load(rows.near[side] + v * kLanes), norm));
+    }
+    const int64_t at = r.number * a.queries + r.row;
+    for (int64_t i = 0; i < r.rows; ++i) {
+      a.entropy[at + i] = rows.entropy[i] == 0 ? 0.0f : -kLn2 * rows.entropy[i];
+      a.distance[at + i] = rows.distance[i];
+      a.peaks[at + i] = rows.index[i] < 0 ? 0.0f : rows.best[i];
+      a.indices[at + i] = rows.index[i];
+      for (int side = 0; side < kNear; ++side)
+        near[side] += double(rows.near[side][i]);
+    }
+  }
+
+  // A group holds whole cells, or is a part of one.
+  void fold(const Rectangle<T> &r, const Sums &sums, bool part_ends) const {
+    const int64_t together = smaller<int64_t>(a.cell_rows, kGroup);
+    for (int64_t first = 0; first < r.rows; first += together) {
+      const int64_t last = smaller(r.rows, first + together), row = r.row + first;
+      const int64_t cell = row / a.cell_rows;
+      const int64_t rows = smaller((cell + 1) * a.cell_rows, a.queries) - cell * a.cell_rows;
+      const bool complete = part_ends || r.row + last == cell * a.cell_rows + rows;
+      float *out = a.values + (r.number * height + cell) * width;
+      for (int64_t j = 0; j < width; ++j) {
+        double sum = sums.cells[j];
+        for (int64_t i = first; i < last; ++i)
+          sum += double(sums.lanes[j * kGroup + i]);
+        sums.cells[j] = sum;
+        if (complete || a.cell_rows <= kGroup) {
+          out[j] = float(sum / double(rows));
+          sums.cells[j] = 0;
+        }
+      }
+    }
+  }
+};
+
+} // namespace

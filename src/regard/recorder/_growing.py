@@ -1,0 +1,170 @@
+"""One growing matrix out of the calls that one module makes while text is generated with a cache of keys.
+
+Each step brings a few new rows. That a call continues the one before is told by its keys, not by its sizes: the last
+key of the call before stands right before the new keys. A beam search changes the order of the batch; the rows that
+were recorded follow the hypotheses, in the order that the keys of all layers of the pass allow.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ..weights import AttentionWeights
+
+__all__ = ["Call", "Growth", "Orders", "Step", "arranged"]
+
+Turn = tuple[int, int, int]
+"""Names a pass: number of the module's recording, batch, keys after it."""
+
+
+@dataclass(frozen=True)
+class Step:
+    """Where the rows of a call stand in the growing matrix."""
+
+    weights: AttentionWeights
+    rows: int
+    """New rows."""
+    keys: int
+    """Keys of the call that count; those behind them are room of a cache that nothing fills yet."""
+    first_key: int
+    """Which key of the growing matrix is key 0 of the call; above 0 where a window slides."""
+    turn: Turn | None
+    """Names the order of the batch in this pass; None for the first call."""
+    own: bool
+    """Rows stand on their own keys (self-attention), the last row on the last key."""
+    before: int = 0
+    """Keys that counted in the call before."""
+
+    @property
+    def total(self) -> int:
+        """Keys of the growing matrix after this call."""
+        return self.first_key + self.keys
+
+
+class Call:
+    """What must be known of a call to tell whether the next one continues it."""
+
+    def __init__(self, weights: AttentionWeights) -> None:
+        source = weights._source
+        key = source.inputs.key
+        self.queries, self.keys = source.shape[2], source.shape[3]
+        self.filled = _filled(weights)
+        self.first_key = 0
+        self.first, self.last = key[:, :, :1].clone(), key[:, :, -1:].clone()
+        self.last_filled = key[:, :, self.filled - 1 : self.filled].clone() if self.filled else self.last
+
+    def continued_by(self, weights: AttentionWeights) -> tuple[int, int, int, Tensor] | None:
+        """Return what of a step is new, None if the call does not continue this one.
+
+        That is: the keys that count, those that counted here, the first key, and which old row of the batch each new
+        one may be.
+        """
+        source = weights._source
+        key, rows = source.inputs.key, source.shape[2]
+        if key.shape[:2] != self.first.shape[:2] or rows >= source.shape[3]:
+            return None
+        filled = _filled(weights)
+        # The filled part of a cache of fixed size, then all that was handed over.
+        for keys, before, last in ((filled, self.filled, self.last_filled), (key.shape[2], self.keys, self.last)):
+            if keys - rows < 1 or keys > before + rows:
+                continue
+            same = _same(key[:, :, keys - rows - 1 : keys - rows], last)
+            if bool(same.any(1).all()):
+                return keys, before, self.first_key + before + rows - keys, same
+        return None
+
+    def has_keys_of(self, weights: AttentionWeights) -> bool:
+        """Return whether another call looks at the same keys: cross-attention, step after step."""
+        key = weights._source.inputs.key
+        return (
+            key.shape[2] == self.keys
+            and key.shape[:2] == self.first.shape[:2]
+            and bool(_same(key[:, :, :1], self.first).diagonal().all())
+            and bool(_same(key[:, :, -1:], self.last).diagonal().all())
+        )
+
+
+class Orders:
+    """Which old row of the batch each new one continues, in each pass: what the keys of all layers allow."""
+
+    def __init__(self) -> None:
+        self._allowed: dict[Turn, Tensor] = {}
+
+    def narrow(self, turn: Turn, allowed: Tensor) -> None:
+        """Add what the keys of one layer allow, bool `(new, old)`."""
+        known = self._allowed.get(turn)
+        both = allowed if known is None else known & allowed
+        self._allowed[turn] = both if bool(both.any(1).all()) else allowed
+
+    def of(self, turn: Turn | None) -> Tensor | None:
+        """Return the old row of each new one; None where nothing moved."""
+        allowed = None if turn is None else self._allowed.get(turn)
+        if allowed is None or bool(allowed.diagonal().all()):
+            return None
+        return torch.where(allowed.diagonal(), torch.arange(len(allowed)), allowed.to(torch.uint8).argmax(1))
+
+
+class Growth:
+    """Tells for each module whether a call continues the last one."""
+
+    def __init__(self) -> None:
+        self.orders = Orders()
+        self._last: dict[str, tuple[Call, Turn | None]] = {}
+        self._turn: Turn | None = None
+        self._rows = 0
+
+    def step(self, module: str, number: int, weights: AttentionWeights) -> tuple[Step, bool]:
+        """Return the call as a step, and whether it continues recording `number` of the module."""
+        call = Call(weights)
+        step = self._continuation(module, number, call, weights)
+        if step is None:
+            self._turn = None
+        self._last[module] = call, self._turn
+        return step or Step(weights, call.queries, call.keys, 0, None, True), step is not None
+
+    def _continuation(self, module: str, number: int, call: Call, weights: AttentionWeights) -> Step | None:
+        if module not in self._last:
+            return None
+        last, turn = self._last[module]
+        found = last.continued_by(weights)
+        if found is not None:
+            keys, before, call.first_key, allowed = found
+            self._turn = (number, weights._source.shape[0], call.first_key + keys)
+            self._rows = call.queries
+            self.orders.narrow(self._turn, allowed)
+            return Step(weights, call.queries, keys, call.first_key, self._turn, True, before)
+        # Attention to a source that stays, in a pass in which the model's own attention has grown by as many rows.
+        follows = self._turn is not None and self._turn != turn and call.queries == self._rows != call.keys
+        if follows and last.has_keys_of(weights):
+            return Step(weights, call.queries, call.keys, 0, self._turn, False, call.keys)
+        return None
+
+
+def arranged(chunks: Sequence[Tensor], turns: Sequence[Turn | None], orders: Orders) -> list[Tensor]:
+    """Return what each pass recorded, its batch in the order of the last pass."""
+    place: Tensor | None = None
+    found = []
+    for chunk, turn in zip(reversed(chunks), reversed(turns), strict=True):
+        found.append(chunk if place is None or chunk.shape[0] == 1 else chunk[place])
+        order = orders.of(turn)
+        if order is not None:
+            place = order if place is None else order[place]
+    return found[::-1]
+
+
+def _filled(weights: AttentionWeights) -> int:
+    """Return one past the last key that any row sees by the mask."""
+    x = weights._source.inputs
+    if x.dense_mask is None:
+        return x.key.shape[2] if x.start is None or x.stop is None else int((x.stop * (x.stop > x.start)).amax())
+    seen = (weights._source.counts() > 0).any(0).any(0)
+    return int(seen.nonzero()[-1]) + 1 if bool(seen.any()) else 0
+
+
+def _same(new: Tensor, old: Tensor) -> Tensor:
+    """Return bool `(new, old)`: whether one key of the batch's rows is the same, bit for bit."""
+    return (new[:, None] == old[None]).flatten(2).all(2)

@@ -1,0 +1,264 @@
+"""What is kept of the calls that grow into one matrix: summaries, query and key, or the weights themselves."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Protocol
+
+import torch
+from torch import Tensor
+from torch.nn.functional import pad
+
+from .._inputs import AttentionInputs, AttentionResult
+from ..weights import AttentionWeights, StoredWeights, Summary, from_dense
+from ._growing import Orders, Step, Turn, arranged
+
+__all__ = ["Grown", "GrownDense", "GrownExact", "GrownSummary"]
+
+# Cells a side of the map, and entries of rows that are looked at together.
+_CELLS = 64
+_ENTRIES = 1 << 22
+
+
+class Grown(Protocol):
+    """The calls of one module so far, as one matrix."""
+
+    def add(self, step: Step) -> None:
+        """Append the rows of a call."""
+        ...
+
+    def weights(self) -> AttentionWeights:
+        """Return what was recorded so far."""
+        ...
+
+
+class GrownSummary:
+    """Grows the summaries: O(n), whatever the number of steps."""
+
+    def __init__(self, first: Summary, filled: int, orders: Orders) -> None:
+        self._orders = orders
+        batch, heads, queries = first.entropy.shape
+        self._cell = first.cell
+        rows = _cells_of(queries, first.cell).to(first.map)
+        columns = -(-filled // first.cell)
+        self._sums = first.map[..., :columns].double() * rows[:, None]
+        self._hidden = first.masked.expand(first.map.shape)[..., :columns]
+        self._received = first.received[..., :filled].double()
+        self._counts = first.counts.expand(batch, heads, -1)[..., :filled]
+        self._near = first.near.double()
+        self._rows: list[tuple[Tensor, ...]] = [(first.entropy, first.distance, first.peak, first.peak_key, first.lse,
+                       first.seeing.expand(batch, heads, queries))]  # fmt: skip
+        self._turns: list[Turn | None] = [None]
+        self._queries, self._keys = queries, filled
+        self._waiting: Step | None = None
+
+    def add(self, step: Step) -> None:
+        """Append a call; its sums are taken when the next one comes, for then the order of the batch is known."""
+        self._settle()
+        height = max(1, _ENTRIES // max(1, step.keys * step.weights._source.shape[0] * step.weights._source.shape[1]))
+        parts = [_Rows(step, slice(a, min(a + height, step.rows))) for a in range(0, step.rows, height)]
+        self._rows.append(tuple(torch.cat(each, 2) for each in zip(*(part.each() for part in parts), strict=True)))
+        self._turns.append(step.turn)
+        self._waiting = step
+
+    def _settle(self) -> None:
+        step, self._waiting = self._waiting, None
+        if step is None:
+            return
+        order = self._orders.of(step.turn)
+        if order is not None:
+            self._sums, self._hidden, self._received = self._sums[order], self._hidden[order], self._received[order]
+            self._counts, self._near = self._counts[order], self._near[order]
+        self._keys = max(self._keys, step.total)
+        self._grow(self._queries + step.rows)
+        height = max(1, _ENTRIES // max(1, step.keys * step.weights._source.shape[0] * step.weights._source.shape[1]))
+        columns = torch.arange(step.first_key, step.total)
+        for a in range(0, step.rows, height):
+            part = _Rows(step, slice(a, min(a + height, step.rows)))
+            seen = ~part.hidden
+            self._received[..., step.first_key : step.total] += part.weights.sum(2)
+            self._counts[..., step.first_key : step.total] += seen.sum(2)
+            self._near = self._near + part.near()
+            rows = torch.arange(part.weights.shape[2]) + self._queries + a
+            self._fold(part.weights.double(), seen, rows // self._cell, columns // self._cell)
+        self._queries += step.rows
+
+    def _fold(self, weights: Tensor, seen: Tensor, rows: Tensor, columns: Tensor) -> None:
+        across = self._sums.shape[3]
+        for down in rows.unique().tolist():
+            here = rows == down
+            mass, some = weights[:, :, here].sum(2), seen[:, :, here].any(2)
+            width = mass.new_zeros(*mass.shape[:2], across)
+            self._sums[:, :, down] += width.index_add(2, columns, mass)
+            self._hidden[:, :, down] &= width.index_add(2, columns, some.double()) == 0
+
+    def _grow(self, queries: int) -> None:
+        while max(queries, self._keys) > _CELLS * self._cell:
+            self._cell *= 2
+            self._sums = _paired(self._sums, 0.0).sum((3, 5))
+            self._hidden = _paired(self._hidden, True).all(5).all(3)
+        down = -(-queries // self._cell) - self._sums.shape[2]
+        across = -(-self._keys // self._cell) - self._sums.shape[3]
+        self._sums = pad(self._sums, (0, across, 0, down))
+        self._hidden = pad(self._hidden, (0, across, 0, down), value=True)
+        more = (0, self._keys - self._received.shape[2])
+        self._received, self._counts = pad(self._received, more), pad(self._counts, more)
+
+    def weights(self) -> AttentionWeights:
+        """Return the summaries of the whole matrix."""
+        self._settle()
+        columns = [arranged(each, self._turns, self._orders) for each in zip(*self._rows, strict=True)]
+        entropy, distance, peak, peak_key, lse, seeing = (torch.cat(each, 2) for each in columns)
+        rows = _cells_of(self._queries, self._cell)
+        return StoredWeights(
+            Summary(
+                self._cell, (self._sums / rows[:, None]).to(entropy), self._hidden, entropy, distance,
+                self._received.to(entropy), peak, peak_key, self._near.to(entropy), lse, seeing, self._counts,
+            )
+        )  # fmt: skip
+
+
+class _Rows:
+    """Some rows of a step, whole: O(rows x keys)."""
+
+    def __init__(self, step: Step, rows: slice) -> None:
+        whole = AttentionWeights(step.weights._source, 4)
+        self._step, self._slice = step, rows
+        self.weights = whole[:, :, rows, : step.keys]
+        self.hidden = whole.masked(rows=rows, columns=slice(0, step.keys))
+        self._lse = whole.lse[:, :, rows]
+        # Where the rows stand among the keys of the call: the last on the last key.
+        self._places = torch.arange(rows.start, rows.stop) + step.keys - step.rows
+
+    def each(self) -> tuple[Tensor, ...]:
+        """Return entropy, distance, peak, its key, lse and visible keys of each row."""
+        found = self.weights.max(-1)
+        nothing = self._lse == -torch.inf
+        apart = (torch.arange(self._step.keys) - self._places[:, None]).abs().to(self.weights)
+        return (
+            torch.special.entr(self.weights).sum(-1),
+            (self.weights * apart).sum(-1) if self._step.own else torch.full_like(found.values, torch.nan),
+            found.values,
+            (found.indices + self._step.first_key).masked_fill(nothing, -1),
+            self._lse,
+            (~self.hidden).sum(-1),
+        )
+
+    def near(self) -> Tensor:
+        """Return the sums of the weights before, at and after the own place, `(B, H, 3)`; NaN where there is none."""
+        sums = []
+        for side in (-1, 0, 1):
+            place = self._places + side
+            inside = (place >= 0) & (place < self._step.keys)
+            picked = self.weights[:, :, inside].gather(-1, place[inside][None, None, :, None].expand(
+                *self.weights.shape[:2], -1, 1))  # fmt: skip
+            sums.append(picked.double().sum((2, 3)))
+        found = torch.stack(sums, -1)
+        return found if self._step.own else torch.full_like(found, torch.nan)
+
+
+class GrownExact:
+    """Grows query, key, value and `lse`, of which every entry can be computed."""
+
+    def __init__(self, first: Step, orders: Orders) -> None:
+        self._steps: list[dict[str, Tensor]] = []
+        self._turns: list[Turn | None] = []
+        self._orders, self._rank = orders, first.weights.ndim
+        self._settings = first.weights._source.inputs
+        self._firsts: list[int] = []
+        self._sizes: list[int] = []
+        self._keys = 0
+        self.add(first)
+
+    def add(self, step: Step) -> None:
+        """Append the queries of a call and the keys that are new in it."""
+        source = step.weights._source
+        x = source.inputs
+        new = slice(max(0, self._keys - step.first_key), step.keys)
+        lse = step.weights.lse.reshape(source.shape[:3])
+        kept = {"query": x.query, "key": x.key[:, :, new].clone(), "value": x.value[:, :, new].clone(), "lse": lse}
+        batch, heads, rows, _ = source.shape
+        if x.dense_mask is None and x.bias is None and x.position_bias is None:
+            zero = torch.zeros(1, 1, rows, dtype=torch.int32)
+            kept["start"] = (zero if x.start is None else x.start) + step.first_key
+            kept["stop"] = (zero + step.keys if x.stop is None else x.stop.clamp(max=step.keys)) + step.first_key
+        else:
+            part, _, _ = source.rectangle(torch.arange(rows), torch.arange(step.keys))
+            bias = torch.zeros(batch, heads, rows, step.keys) if part.bias is None else part.bias.float()
+            if part.dense_mask is not None:
+                bias = bias.masked_fill(~part.dense_mask, -torch.inf)
+            kept["bias"] = bias.expand(batch, heads, rows, step.keys)
+        self._steps.append(kept)
+        self._turns.append(step.turn)
+        self._firsts.append(step.first_key)
+        self._sizes.append(step.keys)
+        self._keys = max(self._keys, step.total)
+
+    def weights(self) -> AttentionWeights:
+        """Return the lazy matrix of all calls."""
+
+        def every(name: str) -> list[Tensor]:
+            return arranged([step[name] for step in self._steps], self._turns, self._orders)
+
+        query, key, value, lse = (torch.cat(every(name), 2) for name in ("query", "key", "value", "lse"))
+        inputs = AttentionInputs(query, key, value, self._settings.scale, softcap=self._settings.softcap)
+        if all("start" in step for step in self._steps):
+            start, stop = (_joined(every(name)) for name in ("start", "stop"))
+            return _call(replace(inputs, start=start, stop=stop), lse)
+        if any("start" in step for step in self._steps):
+            raise ValueError("some steps of one call have a dense mask or bias, others have none")
+        rows = [
+            pad(bias, (first, self._keys - first - size), value=-torch.inf)
+            for bias, first, size in zip(every("bias"), self._firsts, self._sizes, strict=True)
+        ]
+        return _call(replace(inputs, bias=torch.cat(rows, 2)), lse)
+
+
+class GrownDense:
+    """Grows the weights themselves, O(n²)."""
+
+    def __init__(self, first: Step, orders: Orders) -> None:
+        self._rows: list[Tensor] = []
+        self._hidden: list[Tensor] = []
+        self._firsts: list[int] = []
+        self._turns: list[Turn | None] = []
+        self._orders, self._keys = orders, 0
+        self.add(first)
+
+    def add(self, step: Step) -> None:
+        """Append the rows of a call."""
+        whole = AttentionWeights(step.weights._source, 4)
+        self._rows.append(whole.dense()[..., : step.keys])
+        self._hidden.append(whole.masked()[..., : step.keys])
+        self._firsts.append(step.first_key)
+        self._turns.append(step.turn)
+        self._keys = max(self._keys, step.total)
+
+    def weights(self) -> AttentionWeights:
+        """Return the stored matrix of all calls."""
+        return from_dense(self._padded(self._rows, 0.0), ~self._padded(self._hidden, True))
+
+    def _padded(self, rows: list[Tensor], value: float) -> Tensor:
+        every = zip(arranged(rows, self._turns, self._orders), self._firsts, strict=True)
+        return torch.cat([pad(r, (first, self._keys - first - r.shape[3]), value=value) for r, first in every], 2)
+
+
+def _call(inputs: AttentionInputs, lse: Tensor) -> AttentionWeights:
+    return AttentionWeights.of_call(inputs, AttentionResult(inputs.value, lse), 4)
+
+
+def _joined(spans: list[Tensor]) -> Tensor:
+    batch, heads = (max(span.shape[dim] for span in spans) for dim in (0, 1))
+    return torch.cat([span.expand(batch, heads, -1) for span in spans], 2).contiguous()
+
+
+def _cells_of(length: int, cell: int) -> Tensor:
+    edges = torch.arange(0, length + cell, cell).clamp(max=length)
+    return edges.diff()[: -(-length // cell)]
+
+
+def _paired(cells: Tensor, value: float) -> Tensor:
+    """Return the cells as `(B, H, rows, 2, columns, 2)`."""
+    even = pad(cells, (0, cells.shape[3] % 2, 0, cells.shape[2] % 2), value=value)
+    paired: Tensor = even.unflatten(3, (-1, 2)).unflatten(2, (-1, 2))
+    return paired
