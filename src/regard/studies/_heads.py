@@ -210,12 +210,15 @@ def _on_correlation(data: Mapping[str, Any]) -> str:
         for name, text in zip(LOOKS, ("sharpness (1 - entropy)", "largest weight"), strict=True)
     )
     chance = 1.96 / (count - 1) ** 0.5 if count > 1 else 1.0
-    strong = [name for name in LOOKS if found[name] is not None and abs(found[name]) > chance]
-    verdict = (
-        "so here a look at the weights does not tell which heads matter" if not strong
-        else "so here the look of the weights tells something of which heads matter"
-    )  # fmt: skip
+    strong = [found[name] for name in LOOKS if found[name] is not None and abs(found[name]) > chance]
+    if not strong:
+        verdict = "so here a look at the weights does not tell which heads matter"
+    elif min(strong) < 0:
+        verdict = "so here the heads that look sharper matter less"
+    else:
+        verdict = "so here the heads that look sharper matter more"
     return (
         f"Rank correlation of how important a head looks with what its loss costs, over {count} heads: {said}; "
-        f"unrelated quantities stay within ±{chance:.2f} 19 times in 20, {verdict}."
+        f"unrelated quantities stay within ±{chance:.2f} 19 times in 20, "
+        f"{verdict}."
     )

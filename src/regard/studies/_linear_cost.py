@@ -63,7 +63,7 @@ def costs(sizes: Sequence[int], head_dim: int, seed: int, progress: Progress) ->
                 call(query, key, value)
         seconds: dict[str, float] = dict.fromkeys(calls, math.inf)
         spent = 0.0
-        for turn in range(40):
+        for turn in range(15):
             if (turn >= 3 and spent > 0.5) or (turn and spent > 20):
                 break
             for name, call in calls.items():
