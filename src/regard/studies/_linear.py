@@ -218,7 +218,7 @@ def draw(data: Mapping[str, Any]) -> Figure:
     for place, cross in enumerate(data["crossover"].values()):
         if cross is not None and cross > data["sizes"][0]:
             axes[0, 0].axvline(cross, color=FAINT, linewidth=0.8, linestyle=":" if place else "--")
-    key(axes[0, 0])
+    key(axes[0, 0], loc="upper left")
     _recall_panel(axes[0, 2], data)
     largest = max(max(map(max, one)) for one in data["weights"].values())
     for place, (name, matrix) in zip(axes[1], data["weights"].items(), strict=True):
@@ -227,7 +227,9 @@ def draw(data: Mapping[str, Any]) -> Figure:
         place.set_xlabel("pair", fontsize=8, color=INK)
         place.set_ylabel("asked key", fontsize=8, color=INK)
         place.tick_params(labelsize=7, color="#bbbbbb")
-    figure.colorbar(image, ax=list(axes[1]), shrink=0.8, label="weight").ax.tick_params(labelsize=7)
+    bar = figure.colorbar(image, ax=list(axes[1]), shrink=0.8)
+    bar.set_label("weight", fontsize=8)
+    bar.ax.tick_params(labelsize=7)
     return figure
 
 
