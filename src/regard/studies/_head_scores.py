@@ -86,8 +86,9 @@ def rank_correlation(first: Sequence[float], second: Sequence[float]) -> float |
     spread = [sum(value * value for value in one) for one in centred]
     if min(spread) == 0:
         return None
-    product = sum(a * b for a, b in zip(*centred, strict=True))
-    return round(product / math.sqrt(spread[0] * spread[1]), 12)
+    product: float = sum(a * b for a, b in zip(*centred, strict=True))
+    length: float = math.sqrt(spread[0] * spread[1])
+    return round(product / length, 12)
 
 
 def _ranks(values: Sequence[float]) -> list[float]:
