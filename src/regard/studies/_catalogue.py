@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import ArgumentError, DataError, nearest
-from . import _positions, _regularization, _scaling
+from . import _heads, _linear, _long_range, _positions, _regularization, _scaling
 from ._study import Study, StudySettings, from_dict
 
 if TYPE_CHECKING:
@@ -46,6 +46,24 @@ STUDIES: dict[str, Entry] = {
         _positions.positions,
         _positions.draw,
         "sinusoidal, learned, rotary, ALiBi, relative: pictures, similarity, longer texts than trained on",
+    ),
+    "linear": Entry(
+        _linear.LinearSettings,
+        _linear.linear,
+        _linear.draw,
+        "linear against softmax attention: time, memory, crossover, weights, recall",
+    ),
+    "heads": Entry(
+        _heads.HeadsSettings,
+        _heads.heads,
+        _heads.draw,
+        "what the heads of a trained model do, and what it loses without each",
+    ),
+    "long-range": Entry(
+        _long_range.LongRangeSettings,
+        _long_range.long_range,
+        _long_range.draw,
+        "ListOps, nested lists whose every token counts: positions, softmax and linear, cheap baselines",
     ),
 }
 """Every study by its name."""
