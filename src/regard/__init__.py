@@ -5,7 +5,7 @@ from ._attention import Explanation, attention, explain
 from .backends import reference, use_backend
 from .layers import MultiHeadAttention, Transformer
 from .linear import linear_attention
-from .recorder import Recording, watch
+from .recorder import Recording, load, watch
 from .viewer import view
 from .weights import AttentionWeights
 
@@ -21,6 +21,7 @@ __all__ = [
     "explain",
     "layers",
     "linear_attention",
+    "load",
     "masks",
     "positions",
     "reference",

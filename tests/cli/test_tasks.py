@@ -69,6 +69,18 @@ def test_predict(
     assert "nothing to predict" in capsys.readouterr().err
 
 
+def test_predict_ends_in_the_page(ner: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """--page writes what the first input attends to, --open opens it; without a browser it says where it is."""
+    opened: list[str] = []
+    monkeypatch.setattr("webbrowser.open", lambda address: not opened.append(address))
+    page = tmp_path / "seen.html"
+    assert main(["predict", str(ner), "Ada wrote this", "--page", str(page), "--open"]) == 0
+    assert opened == [page.as_uri()]
+    text = page.read_text("utf-8")
+    assert '<main id="regard" data-host="page">' in text
+    assert 'id="tokens/0"' in text
+
+
 def test_evaluate(ner: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     """The figures of new data stand beside a baseline learnt from the old, which is found again."""
     data = conll(tmp_path / "test.conll", 30)
@@ -206,4 +218,8 @@ def test_demo(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         assert (out / picture).stat().st_size > 5_000
     assert "<script" not in page
     assert main(["demo", "image_classification", "--minutes", "0.03", "--out", str(tmp_path / "digits")]) == 0
-    assert "report.html" in capsys.readouterr().out
+    assert '<main id="regard"' in (out / "attention.html").read_text("utf-8")
+    assert "<a href='attention.html'>" in page
+    printed = capsys.readouterr().out
+    assert "report.html" in printed
+    assert "attention.html" in printed

@@ -24,7 +24,8 @@ from ..tasks import (
 )
 from ..training import Budget
 from ._data import OPTIONS, read
-from ._report import write_report
+from ._looking import open_page
+from ._report import PAGE, write_report
 from .predict import describe
 from .train import fit_and_judge, summary
 
@@ -83,6 +84,8 @@ class Demo:
     """Minutes of training; each task has its own measure."""
     limit: int | None = None
     """Use so many test examples; each task has its own measure."""
+    open: bool = True
+    """Open the page of what it attends to in the browser, when this runs in a terminal."""
     json: bool = False
     """Print one JSON object at the end, for scripts."""
 
@@ -101,11 +104,13 @@ class Demo:
             return status
         report = write_report(task, test, evaluation, out)
         if self.json:
-            print(json.dumps({**evaluation.to_dict(), "report": str(report)}))
+            print(json.dumps({**evaluation.to_dict(), "report": str(report), "page": str(out / PAGE)}))
             return 0
         print("", *describe(task, test, 3), "", sep="\n")
         print(summary(evaluation, out))
-        print(f"What it attends to: {report}")
+        print(f"The report: {report}\nWhat it attends to: {out / PAGE}")
+        if self.open and sys.stdout.isatty():
+            open_page(out / PAGE)
         return 0
 
     def _split(self, plan: Plan) -> Split[Any]:
