@@ -37,7 +37,7 @@ class RegularizationSettings(StudySettings):
     runs: int | None = None
     """Trainings for each rate and norm, each with its own seed; 2 or 3 unless given."""
     steps: int | None = None
-    """Steps of training; 100 or 200 unless given."""
+    """Steps of training; 80 or 200 unless given."""
     embed_dim: int = 64
     """Width of the models, which have 4 heads."""
     num_layers: int = 2
@@ -112,7 +112,7 @@ def _one(
         data.train.lengths, lambda indices, random: data.train.padded(indices), names_loss,
         lambda model: names_judge(model, data.test),
     )  # fmt: skip
-    steps = settings.steps or settings.pick(100, 200)
+    steps = settings.steps or settings.pick(80, 200)
     training = Training(steps, lr=4e-3, tokens=1024, evaluate_every=-(-steps // settings.pick(4, 8)))
     text = f"norm {norm}, dropout {rate:g}, seed {seed}"
     course = fit(model, examples, training, seed, progress, text)
