@@ -69,6 +69,21 @@ def test_predict(
     assert "nothing to predict" in capsys.readouterr().err
 
 
+def test_watch(ner: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    """The attention of a trained task's model on one text, as a table and as a picture."""
+    picture = tmp_path / "a.png"
+    assert main(["watch", str(ner), "dr ada went to oslo", "--out", str(picture)]) == 0
+    out = capsys.readouterr().out
+    assert out.startswith("1 of 1 attention calls of the task's model")
+    assert "x 5 x 5" in out
+    assert picture.read_bytes().startswith(b"\x89PNG")
+    assert main(["watch", str(ner), "dr ada", "--layers", "0", "--json"]) == 0
+    assert len(json.loads(capsys.readouterr().out)["calls"]) == 1
+    for words, expected in ((["a", "b"], "one text at a time"), (["a", "--layers", "7"], "no layer 7")):
+        assert main(["watch", str(ner), *words]) == 2
+        assert expected in capsys.readouterr().err
+
+
 def test_evaluate(ner: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     """The figures of new data stand beside a baseline learnt from the old, which is found again."""
     data = conll(tmp_path / "test.conll", 30)
