@@ -178,6 +178,11 @@ def test_pairs_in_two_files_and_a_folder_of_pictures(tmp_path: Path, capsys: pyt
     capsys.readouterr()
     assert main(["predict", out, str(tmp_path / "pictures" / "left" / "1.png")]) == 0
     assert capsys.readouterr().out.startswith("left")
+    shown = str(tmp_path / "a.png")
+    assert main(["watch", out, "--image", str(tmp_path / "pictures" / "left" / "1.png"), "--out", shown]) == 0
+    assert capsys.readouterr().out.startswith("1 of 1 attention calls of the task's model")
+    assert main(["watch", str(tmp_path / "pairs"), PAIRS[0].source, "--out", shown]) == 0
+    assert "cross" in capsys.readouterr().out
 
 
 def test_bench(capsys: pytest.CaptureFixture[str]) -> None:

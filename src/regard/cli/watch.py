@@ -132,8 +132,14 @@ def _view(seen: Seen, title: str) -> View:
     if isinstance(seen.weights, Recording):  # which knows its tokens
         return view(seen.weights, title=title)
     texts = seen.texts
+    between = {name: one for name, one in seen.weights.items() if "cross" in name}  # two texts fit these alone
     return view(
-        seen.weights, texts.tokens, key_tokens=texts.key_tokens, labels=texts.labels, grid=texts.grid, title=title
+        between if texts.key_tokens and between else seen.weights,
+        texts.tokens,
+        key_tokens=texts.key_tokens,
+        labels=texts.labels,
+        grid=texts.grid,
+        title=title,
     )
 
 
