@@ -69,7 +69,6 @@ def test_predict(
     assert "nothing to predict" in capsys.readouterr().err
 
 
-<<<<<<< HEAD
 def test_predict_ends_in_the_page(ner: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """--page writes what the first input attends to, --open opens it; without a browser it says where it is."""
     opened: list[str] = []
@@ -80,7 +79,8 @@ def test_predict_ends_in_the_page(ner: Path, tmp_path: Path, monkeypatch: pytest
     text = page.read_text("utf-8")
     assert '<main id="regard" data-host="page">' in text
     assert 'id="tokens/0"' in text
-=======
+
+
 def test_watch(ner: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     """The attention of a trained task's model on one text, as a table and as a picture."""
     picture = tmp_path / "a.png"
@@ -94,7 +94,6 @@ def test_watch(ner: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path) ->
     for words, expected in ((["a", "b"], "one text at a time"), (["a", "--layers", "7"], "no layer 7")):
         assert main(["watch", str(ner), *words]) == 2
         assert expected in capsys.readouterr().err
->>>>>>> families
 
 
 def test_evaluate(ner: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
