@@ -75,7 +75,13 @@ class StudySettings:
 
 @dataclass(frozen=True)
 class Table:
-    """Named columns and rows of words and numbers."""
+    """Named columns and rows of words and numbers.
+
+    >>> print(Table("Squares", ("n", "square"), ((2, 4), (100, 10_000))).text())
+      n  square
+      2       4
+    100  10,000
+    """
 
     title: str
     """What it is of, in a few words."""
