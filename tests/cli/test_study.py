@@ -14,16 +14,20 @@ TINY = {
     "scaling": ["--widths", "4", "8", "--keys", "8", "--calls", "1", "--steps", "1", "--embed-dim", "8"],
     "regularization": ["--rates", "0", "0.2", "--runs", "1", "--steps", "1", "--embed-dim", "8"],
     "positions": ["--length", "4", "--steps", "1", "--embed-dim", "8"],
+    "linear": ["--shortest", "16", "--longest", "32", "--steps", "1", "--head-dim", "8", "--embed-dim", "8"],
+    "heads": ["--length", "16", "--windows", "2", "--steps", "1", "--embed-dim", "8"],
+    "long-range": ["--lengths", "8", "30", "--examples", "50", "--steps", "1", "--embed-dim", "8", "--tokens", "256"],
 }
+# Those that train on code take a number of its files.
+FILES = {name: [] if name in ("linear", "long-range") else ["--files", "8"] for name in TINY}
 
 
 @pytest.mark.parametrize("name", TINY)
 def test_contract(name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """`--json` prints one object with table, reading, data and the files that were written."""
     out = tmp_path / "out"
-    assert (
-        main(["study", name, "--quick", "--files", "8", *TINY[name], "--seed", "3", "--out", str(out), "--json"]) == 0
-    )
+    given = ["--quick", *FILES[name], *TINY[name], "--seed", "3", "--out", str(out), "--json"]
+    assert main(["study", name, *given]) == 0
     values = json.loads(capsys.readouterr().out)
     assert values["name"] == name
     assert (values["settings"]["seed"], values["settings"]["size"]) == (3, "quick")

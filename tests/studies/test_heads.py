@@ -1,5 +1,6 @@
 """Scores of heads made by hand, heads that are taken out, and the study."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from regard.studies import HeadsSettings, heads
 from regard.studies._ablation import attention_layers, mean_outputs, without_head
 from regard.studies._head_scores import KINDS, head_scores, kind_of, rank_correlation
 from regard.studies._head_texts import code_windows, loss_of, padded
+from regard.tasks.tokenizers import train_tokenizer
 
 LENGTH = 6
 TOKENS = torch.arange(1, LENGTH + 1).repeat(2)[None]  # 1 2 3 4 5 6 1 2 3 4 5 6
@@ -144,6 +146,18 @@ def test_the_study_measures_every_head() -> None:
     assert first.tables == again.tables
     assert all(abs(value) <= 1 for value in first.data["correlation"].values() if value is not None)
     assert "Rank correlation" in first.reading[-1]
+
+
+def test_a_trained_model_from_its_folder(tmp_path: Path) -> None:
+    """A model with its tokenizer, as a training leaves them, is measured on held-out code in its own tokens."""
+    tokenizer = train_tokenizer("characters", ["def f(x):\n    return x\n"])
+    config = LanguageModelConfig(vocab_size=tokenizer.vocab_size, embed_dim=16, num_heads=2, num_layers=1)
+    LanguageModel(config).save_pretrained(tmp_path / "model")
+    (tmp_path / "task.json").write_text(json.dumps({"state": {"tokenizer": tokenizer.to_dict()}}), encoding="utf-8")
+    study = heads(HeadsSettings(model=str(tmp_path), windows=3, length=16, ablation="zero"))
+    assert len(study.tables[0].rows) == 2
+    assert study.data["baseline"] is None
+    assert study.data["windows"] == 3
 
 
 def test_a_folder_without_a_model(tmp_path: Path) -> None:
