@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+import regard
 from regard.cli import main
 from regard.cli.watch import WatchCommand
 from tests.viewer.examples import short_script
@@ -54,6 +55,18 @@ def test_prints_coverage_and_a_table(reader: Path, capsys: pytest.CaptureFixture
     assert out.startswith("3 of 3 attention calls recorded (3 layers x 1 passes); 0 took another path")
     assert "entropy (nats)" in out
     assert out.count("1 x 2 x 6 x 6") == 3
+
+
+def test_writes_a_recording(reader: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """--out run.regard keeps calls and tokens, which `regard view` makes a page of."""
+    file, page = tmp_path / "run.regard", tmp_path / "run.html"
+    assert main(["watch", str(reader), "the cat played", "--keep", "exact", "--out", str(file)]) == 0
+    assert capsys.readouterr().out.endswith(f"{file}\n")
+    found = regard.load(file)
+    assert len(found) == 3
+    assert list(found.texts.tokens or ()) == ["[CLS]", "the", "cat", "play", "##ed", "[SEP]"]
+    assert main(["view", str(file), "--out", str(page)]) == 0
+    assert 'id="tokens/0"' in page.read_text("utf-8")
 
 
 def test_json_and_layers(reader: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -60,7 +60,7 @@ class WatchCommand:
     layers: tuple[int, ...] = ()
     """Numbers of the layers to keep; all unless given."""
     out: Path | None = None
-    """Write a page (.html) or a picture (.png, .svg, .pdf)."""
+    """Write a page (.html), a picture (.png, .svg, .pdf), or the recording (.regard), which `regard view` opens."""
     open: bool = False
     """Open the page in the browser; without `out` it is served from this machine until Ctrl-C."""
     json: bool = False
@@ -114,10 +114,16 @@ class WatchCommand:
         return not self.layers or (number is not None and int(number[0]) in self.layers)
 
     def _show(self, seen: Seen) -> None:
-        if self.out is None and not self.open:
+        stored = self.out is not None and self.out.suffix.lower() == ".regard"
+        if self.out is not None and stored:
+            if not isinstance(seen.weights, Recording):
+                raise ArgumentError(f"{self.model} holds a task, which is not recorded; write .html or a picture.")
+            seen.weights.save(self.out)
+            print(self.out)
+        if not self.open and (stored or self.out is None):
             return
         shown = _view(seen, self.model)
-        if self.out is not None:
+        if self.out is not None and not stored:
             print(shown.save(self.out))
             if self.open:
                 webbrowser.open(self.out.resolve().as_uri())
