@@ -224,8 +224,8 @@ assert found > blind + 0.1
 # Does the model copy? Hide a name that stands elsewhere in the window, and see how often it is found, and how much
 # weight falls on the other places of the same name.
 #
-# *Answer.* Hardly ever: a model as small as this, trained for a minute, has learnt what stands near what, and not to
-# look a name up. Longer training changes that; the numbers show when.
+# *Answer.* Not in a minute of training: it has learnt what stands near what, and does not find the name, even where (in
+# the longer run) a head has begun to look at its other places.
 
 # %%
 names = [

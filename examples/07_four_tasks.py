@@ -104,7 +104,7 @@ print(f"{line[last]!r} is {seen.labels[last]}; places that change it:", turned o
 opinions = corpora.opinions(size=4000 if SMALL else 8000)
 settings = tasks.SentimentSettings(
     embed_dim=48, num_heads=2, num_layers=2, pooling="class", dropout=0.0, hide_tokens=0.1, label_smoothing=0.0,
-    training=steps(250 if SMALL else 1200),
+    training=steps(250 if SMALL else 900),
 )  # fmt: skip
 sentiment = tasks.Sentiment(settings).fit(opinions.train, opinions.dev)
 found = sentiment.evaluate(opinions.test)
@@ -187,7 +187,7 @@ assert max(often.values()) > 2 * often["the"] and max(often, key=often.get) != "
 functions = corpora.code_summaries(limit=20 if SMALL else 100)
 settings = tasks.SummarizationSettings(
     embed_dim=64, num_layers=2, vocab_size=1000, beams=1, max_source=96, max_target=16, dev_limit=10, dropout=0.0,
-    training=steps(40 if SMALL else 300),
+    training=steps(40 if SMALL else 150),
 )  # fmt: skip
 summaries = tasks.Summarization(settings).fit(functions.train, functions.dev)
 print(summaries.evaluate(functions.test[:20]))
