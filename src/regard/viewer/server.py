@@ -41,6 +41,7 @@ _PAGE = """<!doctype html>
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <title>regard</title>
+<link rel="icon" href="data:,">
 <main id="regard" data-host="server"><noscript>This page draws with JavaScript.</noscript></main>
 <script type="module" src="/regard.js"></script>
 </html>
