@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from pathlib import Path
 from typing import Any
 
@@ -61,9 +62,26 @@ def said(page: Any, words: str) -> str:
     return str(found.text_content())
 
 
+def until(page: Any, condition: str) -> None:
+    """Wait until an expression holds in the page, whose policy lets nothing be evaluated from inside it."""
+    end = time.monotonic() + 15
+    while not page.evaluate(condition):
+        assert time.monotonic() < end, f"{condition} does not come true at {page.url}"
+        page.wait_for_timeout(20)
+
+
+def cell_of(sentence: str) -> tuple[int, int]:
+    """Return the query and the key that a sentence names."""
+    found = [re.search(rf"{side} (\d+) ", sentence) for side in ("query", "key")]
+    assert None not in found, sentence
+    query, key = (int(one[1]) for one in found if one)
+    return query, key
+
+
 def shares(sentence: str) -> list[float]:
-    """Return the percentages in a sentence, as fractions."""
-    return [float(number) / 100 for number in re.findall(r"([\d.]+(?:e-?\d+)?)\s%", sentence)]
+    """Return the shares of attention in a sentence: percentages, or plain numbers where they are tiny."""
+    found = re.findall(r"([\d.]+(?:e-?\d+)?)(\s%| of )", sentence)
+    return [float(number) / (1 if unit == " of " else 100) for number, unit in found]
 
 
 def picture(page: Any, canvas: Any) -> NDArray[np.uint8]:

@@ -10,7 +10,19 @@ from typing import Any
 import pytest
 
 import regard
-from tests.browser.pages import HEADS, TOKENS, by_numpy, calls, picture, said, saved, sentence_view, shares
+from tests.browser.pages import (
+    HEADS,
+    TOKENS,
+    by_numpy,
+    calls,
+    cell_of,
+    picture,
+    said,
+    saved,
+    sentence_view,
+    shares,
+    until,
+)
 
 Open = Callable[..., Any]
 
@@ -28,14 +40,11 @@ def test_keys_move_a_cell_whose_number_is_numpys(page: Any) -> None:
     """Arrows go from cell to cell; what is said of each is the weight that NumPy computes, masked cells are masked."""
     exact = by_numpy(0, len(TOKENS))[0]
     page.locator(".matrix canvas").last.focus()
-    said_of = {}
-    for key in ["ArrowDown", *["ArrowDown"] * 7, *["ArrowRight"] * 4]:
+    query, column = -1, 0
+    for key in [*["ArrowDown"] * 8, *["ArrowRight"] * 4]:
         page.keyboard.press(key)
-        sentence = said(page, r"query \d+ .* key \d+|masked")
-        query, column = (int(re.search(rf"{side} (\d+)", sentence)[1]) for side in ("query", "key"))  # type: ignore[index]
-        said_of[query, column] = sentence
-    assert set(said_of) == {*((n, 0) for n in range(8)), *((7, n) for n in range(5))}
-    for (query, column), sentence in said_of.items():
+        query, column = query + (key == "ArrowDown"), column + (key == "ArrowRight")
+        sentence = said(page, rf'query {query} "{TOKENS[query]}" .* key {column} "{TOKENS[column]}"')
         assert abs(shares(sentence)[0] - exact[query, column]) < 6e-4
     page.keyboard.press("Shift+ArrowRight")
     assert 'key 12 "." is masked for query 7 "because"' in said(page, "masked")
@@ -47,13 +56,14 @@ def test_mouse_reads_the_cell_under_it(page: Any) -> None:
     box = canvas.bounding_box()
     canvas.click(position={"x": box["width"] * 0.3, "y": box["height"] * 0.75})
     sentence = said(page, "gives")
-    query, column = (int(re.search(rf"{side} (\d+)", sentence)[1]) for side in ("query", "key"))  # type: ignore[index]
+    query, column = cell_of(sentence)
     assert abs(shares(sentence)[0] - by_numpy(0, len(TOKENS))[0, query, column]) < 6e-4
-    page.wait_for_function(f"location.hash.includes('query={query}')")
+    until(page, f"location.hash.includes('query={query}')")
 
 
 def test_brackets_turn_heads_and_layers(page: Any) -> None:
     """] [ } { go through heads and layers, round the end, and the page says where it is."""
+    page.locator(".matrix canvas").last.focus()
     for key, where in [("]", "layers.0, head 1"), ("[", "layers.0, head 0"), ("[", f"layers.0, head {HEADS - 1}"),
                        ("}", f"layers.1, head {HEADS - 1}"), ("}", f"layers.0, head {HEADS - 1}")]:  # fmt: skip
         page.keyboard.press(key)
@@ -81,9 +91,9 @@ def test_compared_heads_say_their_difference(page: Any) -> None:
     page.get_by_role("heading", name="First minus second").wait_for()
     last = page.locator("section", has_text="First minus second").locator("canvas").last
     box = last.bounding_box()
-    last.click(position={"x": box["width"] * 0.35, "y": box["height"] * 0.8})
+    last.click(position={"x": box["width"] * 0.35, "y": box["height"] * 0.62})
     sentence = said(page, "difference from layers.0, head 3")
-    query, column = (int(re.search(rf"{side} (\d+)", sentence)[1]) for side in ("query", "key"))  # type: ignore[index]
+    query, column = cell_of(sentence)
     exact = by_numpy(0, len(TOKENS))
     number = float(re.search(r"(-?[\d.]+(?:e-?\d+)?)\.$", sentence.replace("−", "-"))[1])  # type: ignore[index]
     assert abs(number - (exact[0, query, column] - exact[3, query, column])) < 1e-3
@@ -115,6 +125,7 @@ def test_table_holds_the_numbers(page: Any) -> None:
 
 def test_search_finds_a_token(page: Any) -> None:
     """/ goes to the search; Enter goes to the next query that holds the text."""
+    page.locator(".matrix canvas").last.focus()
     page.keyboard.press("/")
     page.keyboard.type("street")
     page.keyboard.press("Enter")
@@ -134,8 +145,8 @@ def test_zooms_from_the_whole_to_single_tokens(open_page: Open, tmp_path: Path) 
         page.mouse.wheel(0, -300)
     caption.filter(has_text="one token a cell").wait_for()
     page.mouse.move(box["x"] + box["width"] * 0.2 + 3, box["y"] + box["height"] * 0.6)
-    query, column = map(int, re.search(r'query (\d+) "t\d+".* key (\d+) "t', said(page, "query"))[1:])  # type: ignore[index]
-    sentence = said(page, "query")
+    sentence = said(page, r"query \d+ .* key \d+")
+    query, column = cell_of(sentence)
     assert abs(shares(sentence)[0] - by_numpy(0, 1000, 1)[0, query, column]) < 6e-4
     before = picture(page, canvas)
     canvas.focus()
@@ -152,10 +163,10 @@ def test_dragging_moves_and_double_click_zooms(open_page: Open, tmp_path: Path) 
     box = canvas.bounding_box()
     middle = {"x": box["width"] * 0.25, "y": box["height"] * 0.5}
     canvas.dblclick(position=middle)
-    page.wait_for_function("location.hash.includes('zoom=')")
+    until(page, "location.hash.includes('zoom=')")
     before = page.evaluate("Number(new URLSearchParams(location.hash.slice(1)).get('y'))")
     page.mouse.move(box["x"] + middle["x"], box["y"] + middle["y"])
     page.mouse.down()
     page.mouse.move(box["x"] + middle["x"], box["y"] + middle["y"] - 90, steps=5)
     page.mouse.up()
-    page.wait_for_function(f"Number(new URLSearchParams(location.hash.slice(1)).get('y')) > {before} + 1")
+    until(page, f"Number(new URLSearchParams(location.hash.slice(1)).get('y')) > {before} + 1")
