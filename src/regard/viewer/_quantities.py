@@ -25,8 +25,10 @@ _MOST_LOOKED_THROUGH = 1 << 13
 # Scaling value-weighted rows to sum to 1 takes a pass over the whole head, half a second here.
 _MOST_NORMALISED = 1 << 15
 _MOST_EXPECTED = 1 << 12
-# Where the call made no map, one of so many cells a side is made for a head whose coarse tiles are asked for.
-_MAP_CELLS = 1024
+# Where the call made no map, one of so many cells a side is made for a head whose coarse tiles are asked for: in one
+# pass over all its weights, whatever the size of its cells, and 16 MiB at most.
+_MAP_CELLS = 2048
+_MAPS_KEPT = 16
 _HEADS_KEPT = 64
 _MATRICES_KEPT = 4096
 
@@ -102,10 +104,11 @@ class Heads:
         cell, rows, columns = place
         kept = weights.map_cell
         free = kept > 0 and cell % kept == 0
-        if free or min(cell * TILE, max(weights.shape)) <= _MOST_COMPUTED:
+        covered = head in self._maps and cell >= self._maps[head][0]
+        if free or (not covered and min(cell * TILE, max(weights.shape)) <= _MOST_COMPUTED):
             return weights.pooled(cell, rows=rows, columns=columns)
         if head not in self._maps:
-            _drop_oldest(self._maps, _HEADS_KEPT)
+            _drop_oldest(self._maps, _MAPS_KEPT)
             finest = 1 << coarsest_zoom((weights.shape[0], weights.shape[1]), _MAP_CELLS)
             self._maps[head] = finest, weights.pooled(finest)
         finest, made = self._maps[head]
