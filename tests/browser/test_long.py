@@ -12,15 +12,15 @@ import pytest
 import torch
 
 from regard.backends import native
-from tests.browser.pages import cell_of, said, shares
+from tests.browser.pages import cell_of, shares
 from tests.browser.serve_long import TOKENS, WIDTH, inputs, memory
 
 MOST_GROWTH = 500
 TILES = """async () => {
   const found = [];
-  for (let zoom = 0; zoom < 10; zoom++) {
+  for (let zoom = 0; zoom < 9; zoom++) {
     const last = Math.floor((100000 - 1) / (256 << zoom));
-    for (const [row, column] of [[last, last >> 1], [last >> 1, last >> 2], [last >> 1, last >> 3]]) {
+    for (const [row, column] of [[last - 1, last >> 1], [last - 1, last >> 2], [last >> 1, last >> 3]]) {
       const begin = performance.now();
       const answer = await fetch(`/data/tile/0/0/mass/${zoom}/${row}/${column}`);
       const bytes = (await answer.arrayBuffer()).byteLength;
@@ -64,9 +64,7 @@ def test_zooms_to_single_tokens(long: Long, open_page: Callable[..., Any], recor
     for _ in range(26):
         page.mouse.wheel(0, -300)
     caption.filter(has_text="one token a cell").wait_for()
-    page.wait_for_timeout(500)
-    page.mouse.move(box["x"] + box["width"] * 0.2 + 30, box["y"] + box["height"] * 0.6)
-    sentence = said(page, r"query \d+ .* key \d+ .*")
+    sentence = _single(page, box)
     query, key = cell_of(sentence)
     queries, keys = inputs()
     scores = (keys[0, 0, : query + 1].double() @ queries[0, 0, query].double()) / WIDTH**0.5
@@ -76,6 +74,17 @@ def test_zooms_to_single_tokens(long: Long, open_page: Callable[..., Any], recor
     growth = memory(long.process) - long.memory
     record_property("viewer, 100,000 tokens: growth of the server in MiB", round(growth))
     assert growth < MOST_GROWTH
+
+
+def _single(page: Any, box: Any) -> str:
+    """Move the pointer to and fro until single tokens have come, and return what is said of one."""
+    for step in range(100):
+        page.mouse.move(box["x"] + box["width"] * 0.2 + 20 + step % 5, box["y"] + box["height"] * 0.6)
+        page.wait_for_timeout(100)
+        sentence = str(page.locator(".says").text_content())
+        if re.search(r"query \d+ .* key \d+ ", sentence) and "not recorded" not in sentence:
+            return sentence
+    pytest.fail(f"after ten seconds the page still says: {sentence}")
 
 
 def test_a_tile_of_any_zoom_comes_at_once(long: Long, open_page: Callable[..., Any], record_property: Any) -> None:
@@ -88,6 +97,6 @@ def test_a_tile_of_any_zoom_comes_at_once(long: Long, open_page: Callable[..., A
         assert size > 0
         by_zoom.setdefault(zoom, []).append(milliseconds)
     least = {zoom: min(times) for zoom, times in by_zoom.items()}
-    record_property("viewer, 100,000 tokens: milliseconds of a tile", [round(least[zoom]) for zoom in range(10)])
+    record_property("viewer, 100,000 tokens: milliseconds of a tile", [round(least[zoom]) for zoom in range(9)])
     assert max(least.values()) < 250
     assert memory(long.process) - long.memory < MOST_GROWTH

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from threading import Lock
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -63,6 +64,7 @@ class Heads:
 
     def __init__(self, maps: Sequence[Map]) -> None:
         self._shown = maps
+        self._lock = Lock()  # of the matrices, which several threads ask for
         self._matrices: dict[_Head, AttentionWeights] = {}
         self._weighted: dict[_Head, AttentionWeights] = {}
         self._maps: dict[_Head, tuple[int, Tensor]] = {}
@@ -71,10 +73,12 @@ class Heads:
     def matrix(self, number: int, head: int) -> AttentionWeights:
         """Return the matrix of one head, the same object each time: it keeps what it once had to compute."""
         key = number, head
-        if key not in self._matrices:
-            _drop_oldest(self._matrices, _MATRICES_KEPT)
-            self._matrices[key] = self._shown[number].head(head)
-        return self._matrices[key]
+        found = self._matrices.get(key)
+        if found is None:
+            with self._lock:
+                _drop_oldest(self._matrices, _MATRICES_KEPT)
+                found = self._matrices.setdefault(key, self._shown[number].head(head))
+        return found
 
     def cells(
         self, number: int, number_of_head: int, quantity: str, cell: int, parts: tuple[slice, slice]
