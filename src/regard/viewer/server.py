@@ -138,7 +138,11 @@ class _Gate:
             return answer
         if not _same(request.cookies.get(self.cookie, ""), self.session):
             return _stranger()
-        if request.headers.get("sec-fetch-site", "same-origin") not in ("same-origin", "none"):
+        own = f"http://{request.headers['host']}".lower()
+        if (
+            request.headers.get("sec-fetch-site", "same-origin") not in ("same-origin", "none")
+            or request.headers.get("origin", own).lower() != own
+        ):
             return PlainTextResponse("This server answers to its own page only.", 403)
         return None
 
