@@ -21,11 +21,10 @@ SHOTS = {
     "head": ("#view=head&map=1&head=1&query=12&key=3", 1000, 760),
     "head-dark": ("#view=head&map=1&head=1&theme=dark&scale=log", 1000, 760),
     "text": ("#view=text&map=1&head=1&query=12", 1000, 480),
-    "compare": ("#view=compare&map=1&head=1&otherMap=1&otherHead=2", 1100, 640),
-    "numbers": ("#view=numbers&map=1&head=1", 1100, 680),
+    "compare": ("#view=compare&map=1&head=1&otherMap=1&otherHead=2", 1100, 720),
+    "numbers": ("#view=numbers&map=1&head=1", 1100, 780),
 }
 OUT = Path(__file__).parent / "pictures"
-COLOURS = 128  # enough for a page with one bar of colours, and a third of the bytes
 
 
 def example() -> regard.viewer.View:
@@ -41,14 +40,14 @@ def example() -> regard.viewer.View:
 
 
 def shoot(browser: Any, address: str, name: str) -> None:
-    """Photograph one view, in few colours."""
+    """Photograph one view; in all its colours, since fewer would make the bar of colours untrue."""
     state, width, height = SHOTS[name]
     page = browser.new_page(viewport={"width": width, "height": height})
     page.goto(address + state)
     page.locator(".caption").filter(has_text="attention weight").wait_for()
     page.wait_for_timeout(700)
     picture = Image.open(io.BytesIO(page.screenshot())).convert("RGB")
-    picture.quantize(COLOURS, dither=Image.Dither.NONE).save(OUT / f"viewer-{name}.png", optimize=True)
+    picture.save(OUT / f"viewer-{name}.png", optimize=True)
     page.close()
 
 
