@@ -1,5 +1,6 @@
 """The local server: who gets in, what is answered, what is never answered."""
 
+import socket
 import urllib.error
 import urllib.request
 from http.cookiejar import CookieJar
@@ -138,6 +139,16 @@ def test_requests_from_other_pages_are_refused(site: str) -> None:
     assert known().get("/data/manifest", headers={"sec-fetch-site": site}).status_code == 403
 
 
+ORIGINS = ["http://evil.example", "null", "", "http://127.0.0.1:80", "https://127.0.0.1:8123", "http://localhost:8123"]
+
+
+@pytest.mark.parametrize("origin", ORIGINS)
+def test_other_origins_are_refused(origin: str) -> None:
+    """What says that it comes from another page than this server's is not answered; its own is."""
+    assert known().get("/data/manifest", headers={"origin": origin}).status_code == 403
+    assert known().get("/data/manifest", headers={"origin": BASE}).status_code == 200
+
+
 @pytest.mark.parametrize("path", ["/", "/data/manifest", "/nowhere", "/data/nothing"])
 @pytest.mark.parametrize("inside", [True, False])
 def test_every_answer_has_the_headers(path: str, inside: bool) -> None:
@@ -200,3 +211,54 @@ def test_a_real_server_on_a_real_port() -> None:
         refused.value.close()
     with pytest.raises(urllib.error.URLError):
         urllib.request.urlopen(base, timeout=5)
+
+
+RAW = {
+    "no request": b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n",
+    "no host": b"GET / HTTP/1.1\r\n\r\n",
+    "two hosts": b"GET / HTTP/1.1\r\nHost: HERE\r\nHost: evil.example\r\n\r\n",
+    "other host in the address": b"GET http://evil.example/ HTTP/1.1\r\nHost: evil.example\r\n\r\n",
+    "old protocol": b"GET /\r\n\r\n",
+    "other protocol": b"GET / SPDY/3\r\nHost: HERE\r\n\r\n",
+    "header without a colon": b"GET / HTTP/1.1\r\nHost HERE\r\n\r\n",
+    "header over two lines": b"GET / HTTP/1.1\r\nHost: HERE\r\n evil\r\n\r\n",
+    "space in the name": b"GET / HTTP/1.1\r\nHost : HERE\r\n\r\n",
+    "two lengths": b"GET / HTTP/1.1\r\nHost: HERE\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nab",
+    "negative length": b"GET / HTTP/1.1\r\nHost: HERE\r\nContent-Length: -1\r\n\r\n",
+    "length and chunks": b"POST / HTTP/1.1\r\nHost: HERE\r\nContent-Length: 4\r\nTransfer-Encoding: chunked\r\n\r\n"
+    b"0\r\n\r\n",
+    "NUL in a header": b"GET / HTTP/1.1\r\nHost: HERE\r\nCookie: a\x00b\r\n\r\n",
+    "long header": b"GET / HTTP/1.1\r\nHost: HERE\r\nCookie: " + b"a" * 200_000 + b"\r\n\r\n",
+    "many headers": b"GET / HTTP/1.1\r\nHost: HERE\r\n" + b"X: y\r\n" * 30_000 + b"\r\n",
+    "long address": b"GET /data/" + b"a" * 200_000 + b" HTTP/1.1\r\nHost: HERE\r\n\r\n",
+    "backslashes": b"GET \\..\\..\\etc\\passwd HTTP/1.1\r\nHost: HERE\r\n\r\n",
+    "websocket": b"GET /data/manifest HTTP/1.1\r\nHost: HERE\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+    b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n",
+    "upgrade to HTTP/2": b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+    "proxy": b"CONNECT evil.example:443 HTTP/1.1\r\nHost: evil.example:443\r\n\r\n",
+}
+
+
+def test_broken_requests_get_nothing() -> None:
+    """On a real port: each is refused or cut off, none gets the page or an open channel, and the server lives on."""
+    with named_view().serve(open_browser=False) as served:
+        port = int(served.url.split(":")[2].split("/")[0])
+        here = f"127.0.0.1:{port}".encode()
+        for name, request in RAW.items():
+            answer = _answer(port, request.replace(b"HERE", here))
+            status = answer.split(b" ")[1:2]
+            assert not answer or status[0][:1] == b"4", name
+            assert b"data-host" not in answer, name
+        opener = urllib.request.build_opener(urllib.request.HTTPCookieProcessor(CookieJar()))
+        assert b"data-host" in opener.open(served.url, timeout=20).read()
+
+
+def _answer(port: int, request: bytes) -> bytes:
+    with socket.create_connection(("127.0.0.1", port), 5) as channel:
+        channel.settimeout(5)
+        try:
+            channel.sendall(request)
+            channel.shutdown(socket.SHUT_WR)
+            return channel.recv(4096)
+        except ConnectionError:
+            return b""

@@ -2,6 +2,8 @@
 
 import itertools
 import json
+from concurrent.futures import ThreadPoolExecutor
+from threading import Event
 from typing import Any
 
 import numpy as np
@@ -232,3 +234,25 @@ def test_coarse_tiles_without_a_map_of_the_call(monkeypatch: pytest.MonkeyPatch)
     found = numbers(tiles.block("tile/0/0/mass/3/0/0"), "f4", 138, 138)
     hidden = plain.masked(8)[0, 0].numpy()
     assert np.allclose(found, np.where(hidden, -1, _pooled(dense, 8, "mass")), rtol=1e-4, atol=1e-5)
+
+
+def test_tiles_do_not_wait_for_passes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """While measures of long heads are computed in one thread, a tile comes in another."""
+    made = source(2, 12)
+    begun, end = Event(), Event()
+
+    def slow(*_: Any) -> dict[str, Any]:
+        begun.set()
+        assert end.wait(20)
+        return {}
+
+    monkeypatch.setattr("regard.viewer.tiles.measures", slow)
+    with ThreadPoolExecutor(2) as threads:
+        waiting = threads.submit(made.block, "measures/0")
+        assert begun.wait(20)
+        try:
+            assert threads.submit(made.block, "tile/0/1/mass/0/0/0").result(20) is not None
+            assert not waiting.done()
+        finally:
+            end.set()
+        assert waiting.result(20) == b"{}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from threading import Lock
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -25,8 +26,10 @@ _MOST_LOOKED_THROUGH = 1 << 13
 # Scaling value-weighted rows to sum to 1 takes a pass over the whole head, half a second here.
 _MOST_NORMALISED = 1 << 15
 _MOST_EXPECTED = 1 << 12
-# Where the call made no map, one of so many cells a side is made for a head whose coarse tiles are asked for.
-_MAP_CELLS = 1024
+# Where the call made no map, one of so many cells a side is made for a head whose coarse tiles are asked for: in one
+# pass over all its weights, whatever the size of its cells, and 16 MiB at most.
+_MAP_CELLS = 2048
+_MAPS_KEPT = 16
 _HEADS_KEPT = 64
 _MATRICES_KEPT = 4096
 
@@ -61,6 +64,7 @@ class Heads:
 
     def __init__(self, maps: Sequence[Map]) -> None:
         self._shown = maps
+        self._lock = Lock()  # of the matrices, which several threads ask for
         self._matrices: dict[_Head, AttentionWeights] = {}
         self._weighted: dict[_Head, AttentionWeights] = {}
         self._maps: dict[_Head, tuple[int, Tensor]] = {}
@@ -69,10 +73,12 @@ class Heads:
     def matrix(self, number: int, head: int) -> AttentionWeights:
         """Return the matrix of one head, the same object each time: it keeps what it once had to compute."""
         key = number, head
-        if key not in self._matrices:
-            _drop_oldest(self._matrices, _MATRICES_KEPT)
-            self._matrices[key] = self._shown[number].head(head)
-        return self._matrices[key]
+        found = self._matrices.get(key)
+        if found is None:
+            with self._lock:
+                _drop_oldest(self._matrices, _MATRICES_KEPT)
+                found = self._matrices.setdefault(key, self._shown[number].head(head))
+        return found
 
     def cells(
         self, number: int, number_of_head: int, quantity: str, cell: int, parts: tuple[slice, slice]
@@ -102,10 +108,11 @@ class Heads:
         cell, rows, columns = place
         kept = weights.map_cell
         free = kept > 0 and cell % kept == 0
-        if free or min(cell * TILE, max(weights.shape)) <= _MOST_COMPUTED:
+        covered = head in self._maps and cell >= self._maps[head][0]
+        if free or (not covered and min(cell * TILE, max(weights.shape)) <= _MOST_COMPUTED):
             return weights.pooled(cell, rows=rows, columns=columns)
         if head not in self._maps:
-            _drop_oldest(self._maps, _HEADS_KEPT)
+            _drop_oldest(self._maps, _MAPS_KEPT)
             finest = 1 << coarsest_zoom((weights.shape[0], weights.shape[1]), _MAP_CELLS)
             self._maps[head] = finest, weights.pooled(finest)
         finest, made = self._maps[head]

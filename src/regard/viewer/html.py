@@ -64,6 +64,7 @@ def page(source: TileSource, budget_mib: float = 32.0) -> str:
             f'<meta http-equiv="Content-Security-Policy" content="{policy}">',
             '<meta name="viewport" content="width=device-width, initial-scale=1">',
             f"<title>{html.escape(source.shown.title)}</title>",
+            '<link rel="icon" href="data:,">',
             '<main id="regard" data-host="page"><noscript>This page draws with JavaScript.</noscript></main>',
             *blocks.elements(),
             f'<script type="module">{code}</script>',

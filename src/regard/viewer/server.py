@@ -41,6 +41,7 @@ _PAGE = """<!doctype html>
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <title>regard</title>
+<link rel="icon" href="data:,">
 <main id="regard" data-host="server"><noscript>This page draws with JavaScript.</noscript></main>
 <script type="module" src="/regard.js"></script>
 </html>
@@ -137,7 +138,11 @@ class _Gate:
             return answer
         if not _same(request.cookies.get(self.cookie, ""), self.session):
             return _stranger()
-        if request.headers.get("sec-fetch-site", "same-origin") not in ("same-origin", "none"):
+        own = f"http://{request.headers['host']}".lower()
+        if (
+            request.headers.get("sec-fetch-site", "same-origin") not in ("same-origin", "none")
+            or request.headers.get("origin", own).lower() != own
+        ):
             return PlainTextResponse("This server answers to its own page only.", 403)
         return None
 

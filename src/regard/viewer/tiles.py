@@ -32,7 +32,8 @@ _WORD, _INTEGER = re.compile("[a-z_]{1,20}"), re.compile("0|[1-9][0-9]{0,8}")
 class TileSource:
     """Answers keys with bytes, computing what is asked for; None where there is nothing.
 
-    Calls may come from several threads and are answered one at a time.
+    Calls may come from several threads. What passes over a whole head is computed one at a time, and so are tiles,
+    which do not wait for it.
 
     Args:
         shown: the maps and axes of a view.
@@ -50,7 +51,7 @@ class TileSource:
         self.shown, self.number = shown, number
         self._kept: OrderedDict[str, bytes] = OrderedDict()
         self._kept_bytes = 0
-        self._lock = Lock()
+        self._lock, self._tiles, self._passes = Lock(), Lock(), Lock()
         self._heads = Heads(shown.maps)
         self._answers: dict[str, tuple[int, Callable[..., bytes | None]]] = {
             "tile": (6, self._tile),
@@ -69,16 +70,30 @@ class TileSource:
 
     def block(self, key: str) -> bytes | None:
         """Return the bytes of a key, or None."""
-        with self._lock:
-            found = self._kept.pop(key, None)
+        found = self._known(key)
+        if found is not None:
+            return found
+        with self._passes if _passes_over_all(key) else self._tiles:
+            found = self._known(key)
             if found is None:
                 found = self._made(key)
-                self._kept_bytes += len(found or b"")
+                if found is not None:
+                    self._keep(key, found)
+        return found
+
+    def _known(self, key: str) -> bytes | None:
+        with self._lock:
+            found = self._kept.get(key)
             if found is not None:
-                self._kept[key] = found
+                self._kept.move_to_end(key)
+        return found
+
+    def _keep(self, key: str, block: bytes) -> None:
+        with self._lock:
+            self._kept[key] = block
+            self._kept_bytes += len(block)
             while self._kept_bytes > _KEPT_BYTES and len(self._kept) > 1:
                 self._kept_bytes -= len(self._kept.popitem(last=False)[1])
-        return found
 
     def manifest(self) -> dict[str, Any]:
         """Return what there is to look at; a page reads it first."""
@@ -227,6 +242,13 @@ class TileSource:
     def _image(self, number: int) -> bytes | None:
         axis = self._axis(number)
         return None if axis is None or axis.grid is None else axis.grid.image
+
+
+def _passes_over_all(key: str) -> bool:
+    name, *rest = key.split("/")
+    return name in ("measures", "track", "links", "column") or (
+        name == "tile" and rest[2:3] in (["value"], ["expected"])
+    )
 
 
 def _links_of(one: Map) -> int:

@@ -1,0 +1,1 @@
+"""The viewer's page in a real browser."""

@@ -1,0 +1,99 @@
+"""A notebook: run in a real kernel, and its widget drawn in Chromium with the real handler at the other end."""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from regard.viewer.html import script
+from regard.viewer.widget import reply
+from tests.browser.conftest import missing
+from tests.browser.pages import HEADS, LAYERS, sentence_view
+
+CELL = """\
+import warnings
+warnings.simplefilter("error")
+from tests.browser.pages import sentence_view
+sentence_view()
+"""
+
+# A notebook's model: messages go to Python and come back with binary buffers.
+HOST = """async (code) => {
+  const { default: module } = await import(URL.createObjectURL(new Blob([code], { type: 'text/javascript' })));
+  const heard = {};
+  const values = { state: '' };
+  const model = {
+    send: async (content) => {
+      const [answer, buffers] = await window.ask(JSON.stringify(content));
+      const views = buffers.map((one) => new DataView(Uint8Array.from(atob(one), (c) => c.charCodeAt(0)).buffer));
+      heard['msg:custom']?.(answer, views);
+    },
+    on: (event, callback) => { heard[event] = callback; },
+    off: (event) => { delete heard[event]; },
+    get: (name) => values[name],
+    set: (name, value) => { values[name] = value; },
+    save_changes: () => { window.state = values.state; },
+  };
+  window.turn = (state) => { values.state = state; heard['change:state']?.(); };
+  const element = document.body.appendChild(document.createElement('div'));
+  window.close_widget = module.render({ model, el: element });
+}"""
+
+
+def test_notebook_runs_in_a_real_kernel() -> None:
+    """nbclient and ipykernel: the output holds the widget, a static picture, and a line of text."""
+    try:
+        import nbformat
+        from nbclient import NotebookClient
+    except ModuleNotFoundError:
+        missing("nbclient is not installed")
+    book = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(CELL)])
+    NotebookClient(book, timeout=120, kernel_name="python3").execute()
+    bundles = [output.data for output in book.cells[0].outputs if output.output_type == "execute_result"]
+    assert len(bundles) == 1
+    assert base64.b64decode(bundles[0]["image/png"]).startswith(b"\x89PNG")
+    view = bundles[0]["application/vnd.jupyter.widget-view+json"]
+    state = book.metadata["widgets"]["application/vnd.jupyter.widget-state+json"]["state"]
+    assert "render" in state[view["model_id"]]["state"]["_esm"]
+    assert bundles[0]["text/plain"].startswith("View(2 maps")
+
+
+def test_widget_draws_over_messages(open_page: Callable[..., Any]) -> None:
+    """The widget's module asks the handler for blocks, draws all heads, and keeps its state in the synced trait."""
+    source, asked = sentence_view().source, list[str]()
+
+    def ask(text: str) -> Any:
+        content = json.loads(text)
+        asked.append(content["key"])
+        answer = reply(source, content)
+        assert answer is not None
+        return answer[0], [base64.b64encode(block).decode() for block in answer[1]]
+
+    page = open_page("about:blank")
+    page.expose_function("ask", ask)
+    page.evaluate(HOST, script())
+    heads = page.locator("button.thumb")
+    heads.nth(LAYERS * HEADS - 1).wait_for()
+    assert heads.count() == LAYERS * HEADS
+    assert {"manifest", "overview/0", "overview/1"} <= set(asked)
+    heads.nth(5).click()
+    page.get_by_role("heading", name="layers.1, head 1").wait_for()
+    assert page.evaluate("window.state") == "view=head&map=1&head=1"
+    assert "tile/1/1/mass/0/0/0" in asked
+    page.evaluate("window.turn('view=text&head=2')")
+    page.locator(".tokens button").first.wait_for()
+    assert page.get_by_role("tab", name="Text").get_attribute("aria-selected") == "true"
+    page.evaluate("window.close_widget()")
+
+
+@pytest.mark.parametrize("key", ["image/0", "tile/9/9/mass/0/0/0", "../../etc/passwd"])
+def test_widget_hears_that_there_is_nothing(key: str) -> None:
+    """A key of nothing is answered so, and with no bytes."""
+    assert reply(sentence_view().source, {"kind": "block", "id": 1, "key": key}) == (
+        {"kind": "block", "id": 1, "found": False},
+        [],
+    )
