@@ -141,7 +141,8 @@ right = [
     if verdict.labels == example.labels and max(verdict.probabilities.values()) > 0.8
 ]  # fmt: skip
 effects = {example.text: without_each(example.text) for example in right}
-text = max((text for text, (_, _, turns) in effects.items() if 1 <= sum(turns) <= 4), key=len)
+turning = {text: sum(turns) for text, (_, _, turns) in effects.items() if any(turns)}
+text = max(turning, key=lambda text: (2 <= turning[text] <= 4, len(text)))
 (tokens, weight), (words, falls, turns) = looked_at(text), effects[text]
 print(f"{text!r} is {sentiment.predict([text])[0].labels[0]}")
 for word, share, fall, turn in zip(words, weight, falls, turns, strict=True):
@@ -180,8 +181,8 @@ assert max(often.values()) > 2 * often["the"] and max(often, key=often.get) != "
 #
 # ## Summaries
 #
-# A function of Python's library, and the first line of its documentation. This is the hardest of the four, and a small
-# model trained for a minute does not learn it. The figures say so.
+# A function of Python's library, and the first line of its documentation. This is the hardest of the four: compare the
+# figures with those of the first ten words of the function, and read what the model writes after a minute of training.
 
 # %%
 functions = corpora.code_summaries(limit=20 if SMALL else 100)
