@@ -6,12 +6,16 @@ WORKERS ?= 2
 ARGS ?=
 TASK ?= ner
 DATA ?=
+TUTORIALS ?=
 FROM = source
 
 VENV := .venv
 BIN := $(VENV)/bin
 RUN := OMP_NUM_THREADS=1 $(BIN)/python
 PIP := $(BIN)/python -m pip --disable-pip-version-check install -q -c constraints.txt
+
+# `make docs TUTORIALS=run` runs each changed tutorial and puts what it prints and draws into its page.
+DOCS := $(if $(filter run,$(TUTORIALS)),REGARD_DOCS_RUN=1 REGARD_TUTORIAL_BUDGET=$${REGARD_TUTORIAL_BUDGET:-small})
 
 # What has been done to .venv, as files: its packages; which regard it holds; the library in src/.
 SETUP := $(VENV)/.setup
@@ -52,8 +56,10 @@ check: $(READY) ## ruff, mypy --strict, and the rules of the house
 bench: $(READY) ## measure speed and memory against PyTorch's own attention
 	$(BIN)/python -m benchmarks $(ARGS)
 
-docs: $(READY) ## run the examples of docstrings and pages, follow the links between pages
-	$(RUN) -m pytest tests/docs
+docs: $(READY) ## build build/docs/index.html, run its examples, follow its links (TUTORIALS=run)
+	@rm -rf build/docs
+	$(DOCS) $(RUN) -m sphinx -q -W --keep-going docs build/docs
+	REGARD_SITE=build/docs $(RUN) -m pytest tests/docs $(ARGS)
 
 clean: ## remove .venv and everything built
 	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

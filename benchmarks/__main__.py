@@ -9,12 +9,30 @@ from pathlib import Path
 
 import torch
 
-from . import attention_memory, attention_speed, native_speed, training_speed, transformers_speed, viewer
+from . import (
+    attention_memory,
+    attention_speed,
+    native_speed,
+    training_speed,
+    transformers_speed,
+    viewer,
+    watch,
+    watch_memory,
+)
 from .draw import draw
 from .measure import machine
 
 # One module a benchmark: NAME, and run(quick) that returns a Table.
-BENCHMARKS = (native_speed, attention_speed, attention_memory, training_speed, transformers_speed, viewer)
+BENCHMARKS = (
+    native_speed,
+    attention_speed,
+    attention_memory,
+    training_speed,
+    transformers_speed,
+    viewer,
+    watch,
+    watch_memory,
+)
 
 
 def main() -> None:

@@ -96,6 +96,7 @@ BUILTINS: dict[type[Exception], type[Exception]] = {
     errors.UnknownArgumentError: TypeError,
     errors.DataError: ValueError,
     errors.ModelFileError: ValueError,
+    errors.RecordingFileError: ValueError,
     errors.BackendError: RuntimeError,
     errors.TooLargeError: MemoryError,
     errors.MissingExtraError: ImportError,

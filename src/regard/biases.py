@@ -21,12 +21,26 @@ __all__ = ["ALiBi", "PositionBias", "RelativeBias", "T5Bias", "alibi_slopes", "d
 
 
 def distances(num_queries: int, num_keys: int, device: torch.device | str = "cpu") -> Tensor:
-    """Key position minus query position for each entry of the vector: int64 `(L + S - 1,)`, ending at `L - 1`."""
+    """Key position minus query position for each entry of the vector: int64 `(L + S - 1,)`, ending at `L - 1`.
+
+    >>> distances(2, 3)
+    tensor([-2, -1,  0,  1])
+    """
     return torch.arange(1 - num_keys, max(num_queries, 1 - num_keys), device=device)
 
 
 class PositionBias(ABC):
-    """A bias that depends on the head and on key position minus query position only."""
+    """A bias that depends on the head and on key position minus query position only.
+
+    Subclass it for a bias of your own, and give it as `bias=`: memory stays O(L + S), and gradients reach what the
+    vector is made of.
+
+    >>> class Past(PositionBias):
+    ...     def vector(self, num_queries, num_keys, device):
+    ...         return distances(num_queries, num_keys, device).float().clamp(max=0)[None]
+    >>> Past().vector(1, 3, "cpu")
+    tensor([[-2., -1.,  0.]])
+    """
 
     @abstractmethod
     def vector(self, num_queries: int, num_keys: int, device: torch.device | str) -> Tensor:
@@ -55,6 +69,9 @@ def alibi_slopes(num_heads: int) -> Tensor:
 
     For a head count that is no power of two the series of the next lower power is completed with every second
     slope of the next higher one. Source: Press et al. 2022, arXiv:2108.12409, section 3 and its released code.
+
+    >>> alibi_slopes(2).tolist()
+    [0.0625, 0.00390625]
     """
     if num_heads < 1:
         raise ArgumentError(f"num_heads is {num_heads}; ALiBi needs at least one head.")

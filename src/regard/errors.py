@@ -17,6 +17,7 @@ __all__ = [
     "DtypeError",
     "MissingExtraError",
     "ModelFileError",
+    "RecordingFileError",
     "RegardError",
     "ShapeError",
     "TooLargeError",
@@ -62,6 +63,10 @@ class TooLargeError(RegardError, MemoryError):
 
 class ModelFileError(RegardError, ValueError):
     """A file of a saved model is missing, damaged, or does not fit; or the hub cannot give it."""
+
+
+class RecordingFileError(RegardError, ValueError):
+    """A recording on disk is missing, damaged, cannot be trusted, or could not be written."""
 
 
 class MissingExtraError(RegardError, ImportError):

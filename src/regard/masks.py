@@ -309,6 +309,10 @@ def spans(start: Tensor, stop: Tensor) -> Mask:
     """Keys `start … stop - 1` of each row, given as integer tensors `(L,)`, `(B, L)` or `(B, H, L)`.
 
     A span that ends before it starts sees nothing; what lies outside the keys is cut off.
+
+    >>> spans(torch.tensor([0, 1]), torch.tensor([2, 3])).to_dense(2, 3).int()[0, 0]
+    tensor([[1, 1, 0],
+            [0, 1, 1]], dtype=torch.int32)
     """
     arrays = []
     for name, given in (("start", start), ("stop", stop)):
@@ -330,7 +334,12 @@ def spans(start: Tensor, stop: Tensor) -> Mask:
 
 
 def dense(visible: Tensor) -> Mask:
-    """Any boolean mask, True = may look, broadcastable to `(B, H, L, S)`. Not analysed: see `recognise`."""
+    """Any boolean mask, True = may look, broadcastable to `(B, H, L, S)`. Not analysed: see `recognise`.
+
+    >>> strided = (torch.arange(3)[:, None] - torch.arange(3)) % 2 == 0
+    >>> torch.equal(dense(strided).to_dense(3, 3)[0, 0], strided)
+    True
+    """
     visible = torch.as_tensor(visible)
     if visible.dtype != torch.bool:
         raise DtypeError(

@@ -60,3 +60,19 @@ def test_base_install_needs_three_packages() -> None:
     required = distribution("regard").requires or []
     base = sorted(line for line in required if "extra" not in line)
     assert base == ["numpy", "safetensors", "torch>=2.10"]
+
+
+def test_rooms_are_reached_from_the_top() -> None:
+    """After `import regard` alone, `regard.tasks` is there; a name that no room has is an AttributeError."""
+    rooms = "backends cli corpora integrations layers linear models recorder tasks training viewer weights".split()
+    code = f"""
+import regard
+for name in {rooms}:
+    if getattr(regard, name).__name__ != "regard." + name:
+        raise SystemExit(name)
+regard.integrations.transformers.register
+if hasattr(regard, "attic") or hasattr(regard, "_attic"):
+    raise SystemExit("attic")
+"""
+    run = subprocess.run([sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, check=False)
+    assert run.returncode == 0, run.stderr

@@ -12,8 +12,9 @@ from regard import masks
 from regard._attention import _prepare
 from regard._inputs import AttentionInputs
 from regard.backends.math import Math
-from regard.backends.native import inspect, library_info
+from regard.backends.native import inspect, library_info, summary
 from regard.biases import ALiBi
+from regard.errors import BackendError
 
 SIZES = [(1, 1), (3, 70), (70, 5), (64, 128), (150, 150), (200, 333)]
 CELLS = [(1, 1), (3, 5), (16, 64), (63, 7), (65, 200), (500, 500)]
@@ -84,6 +85,30 @@ def test_passes_agree_with_the_matrix(name: str, size: tuple[int, int]) -> None:
     _close(values, expected)
     assert bool(((indices == -1) == (expected == 0)).all())
     _close(weights.gather(3, indices.clamp(min=0)) * (indices >= 0), expected)
+
+
+@pytest.mark.parametrize("cell", [1, 8, 64, 128])
+@pytest.mark.parametrize(("name", "size"), [*product(CALLS, [(1, 1), (70, 33), (150, 210), (300, 300)])])
+def test_the_summary_agrees_with_the_matrix(name: str, size: tuple[int, int], cell: int) -> None:
+    """One look at every weight gives what the passes give one by one, in cells below and above a group of rows."""
+    x = _call(name, *size)
+    weights, lse = _matrix(x)
+    found = summary(x, lse, cell)
+    _close(found.map, _pooled(weights, (cell, cell))[0])
+    _close(found.entropy, -torch.special.xlogy(weights, weights).sum(3))
+    _close(found.received, weights.sum(2))
+    _close(found.peak, weights.amax(3))
+    assert torch.equal(found.peak_key, inspect("peak", x, lse, slice(0, size[0]), slice(0, size[1]))[1])
+    apart = torch.arange(size[1]) - torch.arange(size[0])[:, None] - (size[1] - size[0])
+    _close(found.distance, (weights * apart.abs()).sum(3))
+    _close(found.near, torch.stack([(weights * (apart == side)).sum((2, 3)) for side in (-1, 0, 1)], -1))
+
+
+def test_the_summary_refuses_cells_that_cut_groups() -> None:
+    """Cells of rows that neither divide 64 nor are a multiple of it are an error, not other numbers."""
+    x = _call("causal", 70, 70)
+    with pytest.raises(BackendError, match="summary of cells of 5 rows"):
+        summary(x, _matrix(x)[1], 5)
 
 
 @pytest.mark.parametrize(("name", "cell"), [*product(CALLS, CELLS)])
@@ -157,6 +182,7 @@ def test_threads_change_no_bit() -> None:
                 for t in inspect(name, x, lse, *whole, (90, 50), 7)
             ]
         )
+        found[-1] += summary(x, lse, 16)
     for other in found[1:]:
         assert all(torch.equal(a, b) for a, b in zip(found[0], other, strict=True))
 

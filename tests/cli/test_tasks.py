@@ -69,6 +69,33 @@ def test_predict(
     assert "nothing to predict" in capsys.readouterr().err
 
 
+def test_predict_ends_in_the_page(ner: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """--page writes what the first input attends to, --open opens it; without a browser it says where it is."""
+    opened: list[str] = []
+    monkeypatch.setattr("webbrowser.open", lambda address: not opened.append(address))
+    page = tmp_path / "seen.html"
+    assert main(["predict", str(ner), "Ada wrote this", "--page", str(page), "--open"]) == 0
+    assert opened == [page.as_uri()]
+    text = page.read_text("utf-8")
+    assert '<main id="regard" data-host="page">' in text
+    assert 'id="tokens/0"' in text
+
+
+def test_watch(ner: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    """The attention of a trained task's model on one text, as a table and as a picture."""
+    picture = tmp_path / "a.png"
+    assert main(["watch", str(ner), "dr ada went to oslo", "--out", str(picture)]) == 0
+    out = capsys.readouterr().out
+    assert out.startswith("1 of 1 attention calls of the task's model")
+    assert "x 5 x 5" in out
+    assert picture.read_bytes().startswith(b"\x89PNG")
+    assert main(["watch", str(ner), "dr ada", "--layers", "0", "--json"]) == 0
+    assert len(json.loads(capsys.readouterr().out)["calls"]) == 1
+    for words, expected in ((["a", "b"], "one text at a time"), (["a", "--layers", "7"], "no layer 7")):
+        assert main(["watch", str(ner), *words]) == 2
+        assert expected in capsys.readouterr().err
+
+
 def test_evaluate(ner: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     """The figures of new data stand beside a baseline learnt from the old, which is found again."""
     data = conll(tmp_path / "test.conll", 30)
@@ -163,6 +190,11 @@ def test_pairs_in_two_files_and_a_folder_of_pictures(tmp_path: Path, capsys: pyt
     capsys.readouterr()
     assert main(["predict", out, str(tmp_path / "pictures" / "left" / "1.png")]) == 0
     assert capsys.readouterr().out.startswith("left")
+    shown = str(tmp_path / "a.png")
+    assert main(["watch", out, "--image", str(tmp_path / "pictures" / "left" / "1.png"), "--out", shown]) == 0
+    assert capsys.readouterr().out.startswith("1 of 1 attention calls of the task's model")
+    assert main(["watch", str(tmp_path / "pairs"), PAIRS[0].source, "--out", shown]) == 0
+    assert "cross" in capsys.readouterr().out
 
 
 def test_bench(capsys: pytest.CaptureFixture[str]) -> None:
@@ -206,4 +238,8 @@ def test_demo(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         assert (out / picture).stat().st_size > 5_000
     assert "<script" not in page
     assert main(["demo", "image_classification", "--minutes", "0.03", "--out", str(tmp_path / "digits")]) == 0
-    assert "report.html" in capsys.readouterr().out
+    assert '<main id="regard"' in (out / "attention.html").read_text("utf-8")
+    assert "<a href='attention.html'>" in page
+    printed = capsys.readouterr().out
+    assert "report.html" in printed
+    assert "attention.html" in printed

@@ -8,6 +8,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+import regard
 from regard.cli import main
 from regard.cli.view import ViewCommand, read_weights
 from regard.errors import ArgumentError
@@ -39,6 +40,23 @@ def test_writes_a_page(saved: Path, capsys: pytest.CaptureFixture[str]) -> None:
     manifest = ViewCommand(saved, tokens).view().source.manifest()
     assert [entry["name"] for entry in manifest["maps"]] == [f"layers.{number}" for number in range(12)]
     assert manifest["title"] == "run.safetensors"
+
+
+@pytest.mark.usefixtures("short_script")
+@pytest.mark.parametrize("form", ["run.regard", "run"])
+def test_shows_a_recording(form: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A saved recording is opened by its name; what is none says so in one sentence."""
+    layer = torch.nn.TransformerEncoderLayer(8, 2, batch_first=True).eval()
+    with regard.watch(layer, keep="exact") as recording:
+        layer(torch.randn(1, 3, 8))
+    recording.save(tmp_path / form)
+    assert main(["view", str(tmp_path / form), "--out", str(tmp_path / "a.html")]) == 0
+    assert 'id="manifest"' in (tmp_path / "a.html").read_text("utf-8")
+    manifest = ViewCommand(tmp_path / form).view().source.manifest()
+    assert [entry["name"] for entry in manifest["maps"]] == ["self_attn"]
+    (tmp_path / "other.regard").write_bytes(b"x")
+    assert main(["view", str(tmp_path / "other.regard")]) == 2
+    assert "is no recording" in capsys.readouterr().err
 
 
 def test_writes_a_picture(saved: Path) -> None:

@@ -2,27 +2,19 @@
 
 import doctest
 import importlib
-import re
 from pathlib import Path
 
 import pytest
 
 from tests.architecture.floors import module_path
+from tests.docs.pages import FLAGS, run_page, steps
 
 ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "src" / "regard"
-FLAGS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
 MODULES = sorted(
     ".".join(("regard", *module_path(file, PACKAGE)[0])) for file in PACKAGE.rglob("*.py") if file.name != "__main__.py"
 )
 PAGES = sorted((*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")))
-
-
-def run_page(text: str, name: str) -> doctest.TestResults:
-    """Run a page's examples; the fences around them are no part of what they print."""
-    unfenced = re.sub(r"^(```|~~~).*$", "", text, flags=re.MULTILINE)
-    test = doctest.DocTestParser().get_doctest(unfenced, {}, name, name, 0)
-    return doctest.DocTestRunner(optionflags=FLAGS).run(test)
 
 
 @pytest.mark.parametrize("module", MODULES)
@@ -33,14 +25,31 @@ def test_docstrings_of(module: str) -> None:
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
-def test_examples_of(page: Path) -> None:
-    """Each example of one page gives what it shows."""
-    assert run_page(page.read_text("utf-8"), page.name).failed == 0
+def test_examples_of(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each example and each command of one page gives what it shows."""
+    monkeypatch.chdir(tmp_path)
+    outcome = run_page(page.read_text("utf-8"), page.name, tmp_path)
+    assert not outcome.wrong, "\n".join(outcome.wrong)
 
 
-def test_examples_are_run() -> None:
-    """A right example passes, a wrong one fails, both from inside a fence."""
-    right = run_page("```python\n>>> 1 + 1\n2\n```\n", "right")
-    wrong = run_page("```python\n>>> 1 + 1\n3\n```\n", "wrong")
-    assert (right.attempted, right.failed) == (1, 0)
-    assert (wrong.attempted, wrong.failed) == (1, 1)
+@pytest.mark.parametrize("page", sorted((ROOT / "docs" / "howto").glob("[!i]*.md")), ids=lambda page: page.stem)
+def test_each_how_to_is_run(page: Path) -> None:
+    """A how-to shows something that is run."""
+    kinds = [step.kind for step in steps(page.read_text("utf-8")) if step.kind != "examples" or ">>>" in step.text]
+    assert "examples" in kinds or "commands" in kinds
+
+
+def test_examples_are_run(tmp_path: Path) -> None:
+    """A right example passes, a wrong one fails, both from inside a fence; names last to the end of the page."""
+    right = run_page("```python\n>>> x = 1\n```\n```console\n$ true\n```\n```python\n>>> x\n1\n```\n", "a", tmp_path)
+    wrong = run_page("```python\n>>> 1 + 1\n3\n```\n", "b", tmp_path)
+    assert (right.attempted, right.wrong) == (3, [])
+    assert (wrong.attempted, len(wrong.wrong)) == (1, 1)
+
+
+def test_commands_are_run(tmp_path: Path) -> None:
+    """A command reads the file that the page shows; other output than shown, or an exit status, is an error."""
+    page = "```{code-block} text\n:caption: a.txt\n\none\ntwo\n```\n```console\n$ cat a.txt\none\n...\n```\n"
+    assert run_page(page, "a", tmp_path) == (1, [])
+    assert len(run_page(page.replace("$ cat", "$ head -n 1").replace("...", "two"), "b", tmp_path).wrong) == 1
+    assert len(run_page("```console\n$ exit 3\n```\n", "c", tmp_path).wrong) == 1

@@ -47,3 +47,22 @@ def test_reading_of_links_and_headings() -> None:
     text = '[x]: one.md\n<img width="9" src="two.png">\n'
     assert links(text) == ["one.md", "two.png"]
     assert anchors("# Bad input\n## Bad input\n") == {"bad-input", "bad-input-1"}
+
+
+def test_figures_stand_in_two_places_alike() -> None:
+    """The table of speed is the same in the README and among the results."""
+    tables = [
+        [
+            line
+            for line in _section(ROOT / page, "## Speed").splitlines()
+            if line.startswith("| ") and "command" not in line
+        ]
+        for page in ("README.md", "docs/results.md")
+    ]
+    assert len(tables[0]) > 5
+    assert tables[1][: len(tables[0])] == tables[0]
+
+
+def _section(page: Path, heading: str) -> str:
+    """Return what stands under a heading, up to the next."""
+    return page.read_text("utf-8").partition(f"\n{heading}\n")[2].partition("\n## ")[0]

@@ -186,6 +186,7 @@ REFUSED = {
     "groups": (lambda: to_torch(MultiHeadAttention(16, 4, num_kv_heads=2)), "num_kv_heads below num_heads"),
     "position": (lambda: to_torch(MultiHeadAttention(16, 4, position=ALiBi(4))), "with position"),
     "rms": (lambda: to_torch(EncoderLayer(16, 4, norm="rms")), "an RMSNorm"),
+    "no norm": (lambda: to_torch(EncoderLayer(16, 4, norm="none")), "an RMSNorm, or none,"),
     "swiglu": (lambda: to_torch(DecoderLayer(16, 4, activation="swiglu")), "activation='swiglu'"),
 }
 

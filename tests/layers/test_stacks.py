@@ -18,7 +18,9 @@ def settings() -> list[dict]:
     names = ("activation", "norm", "norm_first")
     return [
         dict(zip(names, values, strict=True))
-        for values in itertools.product(("relu", "gelu", "gelu_tanh", "swiglu"), ("layer", "rms"), (False, True))
+        for values in itertools.product(
+            ("relu", "gelu", "gelu_tanh", "swiglu"), ("layer", "rms", "none"), (False, True)
+        )
     ]
 
 

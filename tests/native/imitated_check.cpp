@@ -104,6 +104,52 @@ void check_backward(const Call &c, Given &x, const Plain &plain, regard_args a, 
     worst.compare("grad_bias", bias, plain.grad_score, allowed, plain.largest_sum);
 }
 
+void check_summary(const Call &c, const Plain &plain, regard_args a,
+                   const std::vector<double> &received, const std::vector<double> &entropy,
+                   const Numbers &most, Worst &worst) {
+  constexpr int64_t kCell = 4, kPart = 64, kNear = 3;
+  const double allowed = kAllowed[c.dtype][1];
+  const int64_t parts = (c.n + kPart - 1) / kPart, matrices = c.b * c.h, shift = c.s - c.n;
+  std::vector<double> far(size_t(c.rows()), 0), beside(size_t(matrices * kNear), 0);
+  for (int64_t row = 0; row < c.rows(); ++row)
+    for (int64_t j = 0; j < c.s; ++j) {
+      const int64_t apart = j - (row % c.n + shift);
+      const double weight = plain.weights[size_t(row * c.s + j)];
+      far[size_t(row)] += weight * double(std::llabs(apart));
+      if (apart >= -1 && apart <= 1)
+        beside[size_t(row / c.n * kNear + apart + 1)] += weight;
+    }
+  const auto mass = cells(c, plain, kCell, kCell, false);
+  Numbers map(REGARD_FLOAT32, int64_t(mass.size())), peaks(REGARD_FLOAT32, c.rows());
+  Numbers entropies(REGARD_FLOAT32, c.rows()), distances(REGARD_FLOAT32, c.rows());
+  std::vector<int64_t, Memory<int64_t>> keys(size_t(c.rows()), -2);
+  std::vector<double, Memory<double>> sums(size_t(matrices * parts * c.s), NAN);
+  std::vector<double, Memory<double>> near(size_t(matrices * parts * kNear), NAN);
+  a.cell_rows = a.cell_columns = kCell, a.part_rows = kPart;
+  a.values = map.floats(), a.peaks = peaks.floats(), a.indices = keys.data();
+  a.entropy = entropies.floats(), a.distance = distances.floats();
+  a.received = sums.data(), a.near = near.data();
+  worst.done("summary", regard_summary(&a));
+  worst.compare("summary map", map, mass, allowed);
+  worst.compare("summary entropy", entropies, entropy, 4 * allowed);
+  worst.compare("summary distance", distances, far, double(c.s) * allowed);
+  const auto joined = [&](const auto &given, int64_t each) {
+    Numbers found(REGARD_FLOAT32, matrices * each);
+    for (int64_t i = 0; i < matrices * each; ++i) {
+      double sum = 0;
+      for (int64_t part = 0; part < parts; ++part)
+        sum += given[size_t((i / each * parts + part) * each + i % each)];
+      found.floats()[i] = float(sum);
+    }
+    return found;
+  };
+  worst.compare("summary received", joined(sums, c.s), received, allowed);
+  worst.compare("summary near", joined(near, kNear), beside, allowed);
+  for (int64_t row = 0; row < c.rows(); ++row)
+    if (peaks[row] != most[row] || (keys[size_t(row)] < 0) != (most[row] == 0))
+      worst.share = NAN;
+}
+
 void check_inspection(const Call &c, const Plain &plain, regard_args a, Worst &worst) {
   constexpr int64_t kHeight = 5, kWidth = 3, kTop = 4;
   a.row_count = c.n, a.column_count = c.s;
@@ -160,6 +206,7 @@ void check_inspection(const Call &c, const Plain &plain, regard_args a, Worst &w
   for (int64_t row = 0; row < c.rows(); ++row)
     if (most[row] != tops[row * kTop])
       worst.share = NAN;
+  check_summary(c, plain, a, received, entropy, most, worst);
 }
 
 double share_of_allowed(const Call &c) {

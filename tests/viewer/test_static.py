@@ -169,3 +169,16 @@ def test_negative_numbers_and_empty_matrices_are_refused() -> None:
         static.heatmap(torch.ones(3, 0))
     with pytest.raises(ArgumentError, match="no layers"):
         static.heads_grid({})
+
+
+def test_layers_of_one_head_stand_side_by_side() -> None:
+    """A mapping of single heads needs no row each: they stand beside each other, each under its name."""
+    figure = static.heads_grid({name: weights(1, 8) for name in ("one & two", "three", "four")}, list("abcdefgh"))
+    titles = [panel.get_title() for panel in figure.axes if panel.get_title()]
+    assert titles == ["one & two", "three", "four"]
+    assert "head 0" not in texts(figure)
+
+
+def test_a_figure_shows_itself_in_a_notebook() -> None:
+    """A notebook asks for `_repr_png_`; no backend of pyplot has to be set for that."""
+    assert static.heatmap(weights(1, 5))._repr_png_().startswith(b"\x89PNG")

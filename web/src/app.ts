@@ -1,41 +1,57 @@
 // The page: one state, one bar of controls, one of five views.
-import { css, colour, MASKED_COLOUR, MISSING_COLOUR } from "./colours.ts";
+import type { RampName, Rgb } from "./colours.ts";
+import { CHOICES } from "./colours.ts";
 import { compareView } from "./compare.ts";
-import { button, check, make, select } from "./dom.ts";
-import { exportMenu, type Exported } from "./exports.ts";
+import { bar, header, step } from "./controls.ts";
+import { focusAgain, focused, make } from "./dom.ts";
+import type { Exported } from "./exports.ts";
 import { headView } from "./heads.ts";
+import { type Legend, legendElement, scaleName } from "./legend.ts";
 import type { AttentionMap } from "./manifest.ts";
 import type { Matrix } from "./matrix.ts";
+import { pressed } from "./gestures.ts";
 import { numbersView } from "./numbers.ts";
 import { overviewView } from "./overview.ts";
-import { type Colouring, offered, type Pick, quantityName, quantityOf, rampOf, valueAt } from "./quantities.ts";
-import { decode, encode, type State, type Theme, type View } from "./state.ts";
+import { type Colouring, niceTop, offered, type Pick, quantityName, quantityOf } from "./quantities.ts";
+import { SearchBox } from "./search.ts";
+import { decode, encode, type State } from "./state.ts";
 import type { Store } from "./store.ts";
+import { Surface } from "./surface.ts";
 import { textView } from "./texts.ts";
-import { headsName, plain } from "./words.ts";
+import { headsName, round } from "./words.ts";
 
 export interface Address {
   read(): string;
   write(text: string): void;
+  /** Call back when somebody else has changed the address. */
+  watch(changed: () => void): void;
+  /** What leads back here, null where there is no such address. */
+  link(): string | null;
 }
 
-const VIEWS: [View, string][] = [["overview", "Overview"], ["head", "One head"], ["text", "Text"], ["compare", "Compare"], ["numbers", "Numbers"]];
 const PAINTERS = { overview: overviewView, head: headView, text: textView, compare: compareView, numbers: numbersView };
 
 export class App {
   state: State;
   readonly store: Store;
   readonly root: HTMLElement;
-  readonly body = make("div", { class: "body" });
+  readonly body = make("div", { class: "body", role: "tabpanel" });
+  readonly search = new SearchBox();
   matrices: Matrix[] = [];
   exported: (() => Exported) | null = null;
+  legends: Legend[] = [];
+  caption = "";
+  about: Record<string, unknown> = {};
   private readonly header = make("header");
   private readonly bar = make("div", { class: "bar", role: "group", "aria-label": "What is shown" });
-  private readonly says = make("p", { class: "says", "aria-live": "polite" });
-  private readonly caption = make("p", { class: "caption" });
-  private readonly scale = make("div", { class: "scale" });
+  private readonly says = make("p", { class: "says", role: "status", "aria-live": "polite" });
+  private readonly captionLine = make("p", { class: "caption" });
+  private readonly scale = make("div", { class: "legends" });
   private readonly address: Address;
   private readonly prefersDark = window.matchMedia("(prefers-color-scheme: dark)");
+  private readonly inks = new Map<string, string>();
+  private readonly surfaces: (Surface | null)[] = [];
+  private printing = false;
   private saving = 0;
 
   constructor(store: Store, root: HTMLElement, address: Address) {
@@ -43,30 +59,34 @@ export class App {
     this.root = root;
     this.address = address;
     this.state = this.sound(decode(address.read()));
-    const footer = make("footer", {}, this.scale, this.caption, this.says);
-    root.replaceChildren(this.header, this.bar, this.body, footer);
-    root.classList.add("regard");
+    const foot = make("div", { class: "foot" }, make("footer", {}, this.scale, this.captionLine), this.says);
+    root.replaceChildren(this.header, this.bar, this.body, foot);
     root.addEventListener("keydown", (event) => this.key(event));
     this.prefersDark.addEventListener("change", () => this.render());
+    address.watch(() => this.restore());
+    window.addEventListener("beforeprint", () => this.print(true));
+    window.addEventListener("afterprint", () => this.print(false));
     this.render();
   }
 
   /** A state that the data can show: a link may come from other data. */
   private sound(state: State): State {
-    const maps = this.store.manifest.maps;
+    const { maps, axes } = this.store.manifest;
     const within = (at: number, count: number): number => (Number.isInteger(at) && at >= 0 && at < count ? at : 0);
     const map = within(state.map, maps.length);
     const otherMap = within(state.otherMap, maps.length);
     const heads = maps[map]?.heads ?? 1;
     return {
       ...state, map, otherMap, head: within(state.head, heads), otherHead: within(state.otherHead, maps[otherMap]?.heads ?? 1),
-      chosen: state.chosen.filter((head) => head < heads),
+      chosen: state.chosen.filter((head) => head < heads), range: state.range > 0 ? state.range : 0,
       query: within(state.query, maps[map]?.queries.size ?? 1), key: within(state.key, maps[map]?.keys.size ?? 1),
+      labelling: within(state.labelling, Math.max(1, ...axes.map((axis) => axis.labels.length))),
     };
   }
 
   get dark(): boolean {
-    return this.state.theme === "dark" || (this.state.theme === "auto" && this.prefersDark.matches);
+    const { theme } = this.state;
+    return !this.printing && (theme === "dark" || (theme === "auto" && (notebookDark() ?? this.prefersDark.matches)));
   }
 
   get map(): AttentionMap {
@@ -83,8 +103,36 @@ export class App {
     return { map: this.map, heads: this.heads, quantity: can.includes(wanted) ? wanted : (can[0] ?? wanted) };
   }
 
+  /** A colour of the style sheet. */
   ink(name: string): string {
-    return getComputedStyle(this.root).getPropertyValue(`--${name}`).trim();
+    let found = this.inks.get(name);
+    if (found === undefined) this.inks.set(name, (found = getComputedStyle(this.root).getPropertyValue(`--${name}`).trim()));
+    return found;
+  }
+
+  get surfaceColour(): Rgb {
+    return [1, 3, 5].map((at) => parseInt(this.ink("surface").slice(at, at + 2), 16)) as Rgb;
+  }
+
+  /** Size of the page's letters in pixels, which readers may have set. */
+  get textSize(): number {
+    return parseFloat(getComputedStyle(this.root).fontSize) || 14;
+  }
+
+  /** The surface that draws the cells of the matrix of a place; null without WebGL2. */
+  surface(place: number): Surface | null {
+    if (this.state.draw === "canvas") return null;
+    const made = this.surfaces[place];
+    if (made !== undefined) return made?.lost ? null : made;
+    return (this.surfaces[place] = Surface.make(this.state.draw === "webgl2", () => this.render()));
+  }
+
+  /** Colours for numbers up to the largest, or up to where the reader has set the end of the bar. */
+  colouring(kind: Colouring["kind"], largest: { top: number; nan: boolean }): Colouring {
+    const { scale, range, colours } = this.state;
+    const top = range > 0 && kind === "plain" ? range : niceTop(largest.top, kind);
+    const map = CHOICES.some(([id]) => id === colours) ? (colours as RampName) : "cividis";
+    return { kind, scale, top, dark: this.dark, colours: map, over: kind !== "ratio" && largest.top > top * 1.000001, nan: largest.nan };
   }
 
   change(part: Partial<State>): void {
@@ -99,125 +147,104 @@ export class App {
     this.saving = window.setTimeout(() => this.address.write(encode(this.state)), 250);
   }
 
+  /** The address was changed from outside: a link was opened in this page. */
+  private restore(): void {
+    const text = this.address.read().replace(/^#/, "");
+    if (text === encode(this.state)) return;
+    this.state = this.sound(decode(text));
+    this.render();
+  }
+
+  link(): string | null {
+    window.clearTimeout(this.saving);
+    this.address.write(encode(this.state));
+    return this.address.link();
+  }
+
   say(text: string): void {
-    this.says.textContent = text;
+    if (this.says.textContent !== text) this.says.textContent = text;
   }
 
   fail(error: Error): void {
-    const shown = make("p", { class: "error", role: "alert" }, error.message);
     this.root.querySelector(".error")?.remove();
-    this.root.prepend(shown);
+    this.root.prepend(make("p", { class: "error", role: "alert" }, error.message));
   }
 
-  describe(extra: string): string {
+  /** Name what is seen, in the page and in every file: quantity, layer, heads, averaging, scale, what is hidden. */
+  show(legends: Legend[], parts: { quantity: string; where: string; heads: number[] | null; cells: string; extra?: string[]; sinkHidden?: boolean }): void {
     const { manifest } = this.store;
-    const { state, pick } = this;
-    const parts = [quantityName(manifest, pick.quantity), `${pick.map.name}, ${headsName(pick.heads)}`, extra];
-    if (state.scale === "log") parts.push("logarithmic colours");
-    if (!state.sinks) parts.push("first key (place of the sink) hidden");
-    return `${parts.filter(Boolean).join(" · ")}. ${manifest.holds}`;
-  }
-
-  setCaption(text: string): void {
-    if (this.caption.textContent !== text) this.caption.textContent = text;
-  }
-
-  get captionText(): string {
-    return this.caption.textContent ?? "";
-  }
-
-  setScale(colouring: Colouring | null, name: string): void {
-    if (!colouring) {
-      this.scale.replaceChildren();
-      return;
-    }
-    const bar = make("canvas", { width: "200", height: "1", role: "img", "aria-label": "Colour range" });
-    const context = bar.getContext("2d")!;
-    for (let x = 0; x < 200; x++) {
-      context.fillStyle = css(colour(rampOf(colouring), x / 199));
-      context.fillRect(x, 0, 1, 1);
-    }
-    const theme = this.dark ? "dark" : "light";
-    const box = (rgb: readonly [number, number, number] | undefined, text: string): HTMLElement => {
-      const square = make("i");
-      square.style.background = css([...rgb!] as [number, number, number]);
-      return make("span", { class: "key" }, square, text);
+    const { state } = this;
+    this.legends = legends;
+    this.drawLegends();
+    const { colouring } = legends.at(-1)!;
+    const colours = `scale ${scaleName(colouring)}, colours up to ${round(colouring.top)}${colouring.over ? " (larger ones are seen)" : ""}`;
+    const sink = parts.sinkHidden ? "first key (place of the sink) hidden" : "";
+    const words = [parts.quantity, parts.where, parts.heads && headsName(parts.heads), parts.cells, colours, sink, ...(parts.extra ?? [])];
+    this.caption = `${words.filter(Boolean).join(" · ")}. ${manifest.holds}`;
+    if (this.captionLine.textContent !== this.caption) this.captionLine.textContent = this.caption;
+    this.about = {
+      title: manifest.title, view: state.view, quantity: parts.quantity, layer: parts.where, heads: parts.heads, averaged: (parts.heads?.length ?? 0) > 1,
+      cells: parts.cells, scale: scaleName(colouring), colours_up_to: colouring.top, sink_hidden: parts.sinkHidden ?? false, holds: manifest.holds,
     };
-    const low = colouring.kind === "plain" && colouring.scale === "log" ? `≤ ${plain(valueAt(colouring, 0))}` : plain(valueAt(colouring, 0));
-    const middle = colouring.kind === "plain" ? null : `middle: ${plain(valueAt(colouring, 0.5))}`;
-    this.scale.replaceChildren(
-      make("span", {}, name), make("span", {}, low), bar, make("span", {}, plain(colouring.top)), ...(middle ? [make("span", {}, middle)] : []),
-      box(MASKED_COLOUR[theme], "masked"), box(MISSING_COLOUR[theme], "not recorded"),
-    );
+  }
+
+  private drawLegends(): void {
+    const shown = this.legends.map((legend) => ({ ...legend, colouring: { ...legend.colouring, dark: this.dark } }));
+    const key = JSON.stringify(shown);
+    if (this.scale.dataset["key"] === key) return;
+    this.scale.dataset["key"] = key;
+    this.scale.replaceChildren(...shown.map((legend, i) => make("div", { class: "scale" }, ...legendElement(legend, i === shown.length - 1))));
+  }
+
+  quantityName(): string {
+    return quantityName(this.store.manifest, this.pick.quantity);
   }
 
   render(): void {
+    const held = focused(this.root);
     this.address.write(encode(this.state));
     this.root.classList.toggle("dark", this.dark);
+    this.inks.clear();
+    for (const matrix of this.matrices) matrix.close();
     this.matrices = [];
     this.exported = null;
-    this.renderHeader();
-    this.renderBar();
-    this.body.replaceChildren();
-    this.setScale(null, "");
+    this.search.serve("Find", null);
+    header(this, this.header);
+    bar(this, this.bar);
+    this.body.setAttribute("aria-labelledby", `regard-tab-${this.state.view}`);
     this.say("");
-    this.setCaption(this.describe(""));
-    const view = this.state.view;
-    PAINTERS[view](this).catch((error: Error) => this.fail(error));
-  }
-
-  private renderHeader(): void {
-    const tabs = VIEWS.map(([id, name]) => {
-      const tab = button(name, name, null, () => this.change({ view: id }));
-      if (id === this.state.view) tab.setAttribute("aria-current", "page");
-      return tab;
-    });
-    const theme = select("Theme", [["auto", "as the system"], ["light", "light"], ["dark", "dark"]], this.state.theme, (value) => this.change({ theme: value as Theme }));
-    this.header.replaceChildren(make("h1", {}, this.store.manifest.title), make("nav", { "aria-label": "Views" }, ...tabs), theme, exportMenu(this));
-  }
-
-  private renderBar(): void {
-    const { manifest } = this.store;
+    focusAgain(this.root, held);
     const { state } = this;
-    const parts: HTMLElement[] = [];
-    if (state.view !== "overview") {
-      parts.push(select("Layer", manifest.maps.map((map) => [String(map.id), mapName(map)]), String(state.map), (value) => this.change({ map: Number(value), x: 0, y: 0, zoom: 0, chosen: [] })));
-      parts.push(select("Head", Array.from({ length: this.map.heads }, (_, i) => [String(i), String(i)]), String(state.head), (value) => this.change({ head: Number(value), chosen: [] })));
-      const all = Array.from({ length: this.map.heads }, (_, i) => i);
-      parts.push(check("mean of all heads", state.chosen.length > 1, (on) => this.change({ chosen: on ? all : [] })));
-      if (state.view !== "text") parts.push(select("Quantity", offered(this.map).map((one) => [one.id, quantityName(manifest, one)]), this.pick.quantity.id, (value) => this.change({ quantity: value, range: 0 })));
-    }
-    parts.push(check("logarithmic", state.scale === "log", (on) => this.change({ scale: on ? "log" : "linear" })));
-    parts.push(check("hide first key (sink)", !state.sinks, (on) => this.change({ sinks: !on })));
-    if (state.view === "head" || state.view === "compare") {
-      const hold = check("hold the colour range", state.range > 0, (on) => this.change({ range: on ? (this.matrices[0]?.colouring.top ?? 0) : 0 }));
-      parts.push(hold);
-    }
-    this.bar.replaceChildren(...parts);
+    PAINTERS[state.view](this).then(
+      () => {
+        if (this.state === state) focusAgain(this.root, held);
+      },
+      (error: Error) => this.fail(error),
+    );
+  }
+
+  /** Paper is light; what is on the screen is drawn again before it is printed. */
+  private print(on: boolean): void {
+    this.printing = on;
+    this.root.classList.toggle("dark", this.dark);
+    this.inks.clear();
+    this.drawLegends();
+    for (const matrix of this.matrices) matrix.drawNow();
   }
 
   private key(event: KeyboardEvent): void {
     const target = event.composedPath()[0] as HTMLElement;
-    if (event.ctrlKey || event.metaKey || event.altKey || ["INPUT", "SELECT", "TEXTAREA"].includes(target.tagName)) return;
-    const { state } = this;
-    const turn = (at: number, by: number, count: number): number => (at + by + count) % count;
-    if (event.key === "]" || event.key === "[") {
-      this.change({ head: turn(state.head, event.key === "]" ? 1 : -1, this.map.heads), chosen: [] });
-    } else if (event.key === "}" || event.key === "{") {
-      this.change({ map: turn(state.map, event.key === "}" ? 1 : -1, this.store.manifest.maps.length), chosen: [] });
-    } else if (event.key === "/") {
-      const search = this.root.querySelector<HTMLInputElement>("input[type=search]");
-      if (search) search.focus();
-      else this.change({ view: "text" });
-    } else if (!this.matrices[0]?.key(event)) return;
+    if (event.ctrlKey || event.metaKey || event.altKey || event.defaultPrevented || ["INPUT", "SELECT", "TEXTAREA"].includes(target.tagName)) return;
+    if (event.key === "/") this.search.input.focus();
+    else if (step(this, event.key)) this.say("");
+    else if (!this.matrices[0] || target.closest("[role=tablist]") || !pressed(this.matrices[0], event)) return;
     event.preventDefault();
-    this.root.focus();
   }
 }
 
-export function mapName(map: AttentionMap): string {
-  const parts = [map.model, map.name].filter(Boolean);
-  if (map.input) parts.push(`input ${map.input}`);
-  if (map.pass) parts.push(`pass ${map.pass}`);
-  return parts.join(" · ");
+/** Notebooks have themes of their own, whatever the system prefers; null where there is none. */
+function notebookDark(): boolean | null {
+  const { jpThemeLight, vscodeThemeKind } = document.body.dataset;
+  if (jpThemeLight !== undefined) return jpThemeLight === "false";
+  return vscodeThemeKind === undefined ? null : /dark|black/.test(vscodeThemeKind);
 }

@@ -1,24 +1,61 @@
 // Along both sides of a matrix: tokens where there is room, else positions; tracks; classes of labels in colour.
-import type { App } from "./app.ts";
 import { type Camera, type Extent, tickStep } from "./camera.ts";
 import { CLASSES } from "./colours.ts";
+import { fitted, type Pen, textWidth } from "./pens.ts";
 import { visible } from "./words.ts";
 
 export interface Edge {
+  /** Token of the axis that place 0 of this side is. */
   first: number;
+  size: number;
+  /** "queries" or "keys". */
+  name: string;
   title: string;
   tokens: string[] | null;
   labels: Int16Array | null;
-  track: { name: string; values: Float32Array } | null;
+  /** Bars; their numbers may still be on their way. */
+  track: { name: string; values: Float32Array | null; top: number } | null;
+  /** Places that hold what is searched for. */
+  found: number[];
+  /** Place that is pointed out: the sink among the keys. */
+  mark: number | null;
+}
+/** Colours and the size of letters that an edge is drawn with. */
+export interface Look {
+  text: string;
+  faint: string;
+  track: string;
+  accent: string;
+  size: number;
+}
+export interface Room {
+  left: number;
+  top: number;
 }
 
-const TEXT = 78;
 const TRACK = 26;
-const LABELS = 7;
-const FONT = 12;
+const LABELS = 8;
+const MARK = 9;
+const LONGEST = 8;
+// Where the whole picture has no room for tokens, less is kept free for them.
+const SHORTER = 5;
+// Tokens are written in letters down to this share of the usual size before positions take their place.
+export const SMALLEST = 0.68;
+const WIDEST = 0.16;
+const SAMPLE = 3000;
 
-export function edgeRoom(edge: Edge): number {
-  return TEXT + (edge.track ? TRACK : 0) + (edge.labels ? LABELS : 0);
+const name = (edge: Edge, at: number, each: boolean): string => (each ? visible(edge.tokens![edge.first + at] ?? "") : String(edge.first + at));
+
+/** Room for the text of an edge: its widest token, but at most a share of the picture's side. */
+export function textRoom(edge: Edge, size: number, side: number, roomy: boolean, width = textWidth): number {
+  let most = width(String(edge.first + edge.size), size);
+  const every = edge.tokens ? Math.max(1, Math.ceil(edge.size / SAMPLE)) : edge.size;
+  for (let i = 0; edge.tokens && i < edge.size; i += every) most = Math.max(most, width(name(edge, i, true).slice(0, 40), size));
+  return Math.min(most, (roomy ? LONGEST : SHORTER) * size, Math.max(3 * size, side * WIDEST)) + 6;
+}
+
+export function edgeRoom(edge: Edge, text: number, size: number): number {
+  return size * 1.6 + text + (edge.track ? TRACK : 0) + (edge.labels ? LABELS : 0) + (edge.mark === null ? 0 : MARK);
 }
 
 /** Largest value of each of `bins` stretches from token `from` to token `to`. */
@@ -27,100 +64,93 @@ export function binned(values: Float32Array, from: number, to: number, bins: num
   for (let bin = 0; bin < bins; bin++) {
     const start = Math.max(0, Math.floor(from + ((to - from) * bin) / bins));
     const stop = Math.min(values.length, Math.max(start + 1, Math.floor(from + ((to - from) * (bin + 1)) / bins)));
-    for (let i = start; i < stop; i++) out[bin] = Math.max(out[bin]!, values[i]!);
+    for (let i = start; i < stop; i++) if (values[i]! > out[bin]!) out[bin] = values[i]!;
   }
   return out;
 }
 
-function drawEdge(context: CanvasRenderingContext2D, app: App, edge: Edge, from: number, count: number, pixels: number, length: number, before: number): void {
-  // Drawn as a row along the top; the left side is the same, turned.
-  const end = Math.min(count, from + length / pixels);
-  const used = (end - from) * pixels;
-  const tracks = before - (edge.labels ? LABELS : 0);
+/** The stretch of a side on the screen: from a place, so many pixels a place and in all, the matrix beginning at `before`. */
+interface Stretch {
+  edge: Edge;
+  from: number;
+  end: number;
+  pixels: number;
+  along: number;
+  before: number;
+  text: number;
+  across: boolean;
+}
+
+// A side is written once, along and away from the matrix; `across` says that it lies on top and not on the left.
+function bar(pen: Pen, side: Stretch, at: number, length: number, away: number, tall: number, fill: string): void {
+  const [along, off] = [side.along + at, side.before - away - tall];
+  if (side.across) pen.rect(along, off, length, tall, fill);
+  else pen.rect(off, along, tall, length, fill);
+}
+
+function drawSide(pen: Pen, side: Stretch, look: Look): void {
+  const { edge, from, end, pixels } = side;
+  let away = 2;
+  if (edge.mark !== null) {
+    if (edge.mark + 1 > from && edge.mark < end) pen.text("▼", side.along + Math.max(3, (edge.mark + 0.5 - from) * pixels), side.before - MARK / 2, { size: MARK, fill: look.accent, align: "middle" });
+    away += MARK;
+  }
   if (edge.labels) {
     for (let i = Math.floor(from); i < end; i++) {
       const kind = edge.labels[edge.first + i] ?? -1;
-      if (kind < 0) continue;
-      context.fillStyle = CLASSES[kind % CLASSES.length]!;
-      context.fillRect((i - from) * pixels, before - LABELS, Math.max(1, pixels), LABELS - 2);
+      const [start, stop] = [Math.max(i, from), Math.min(i + 1, end)];
+      if (kind >= 0) bar(pen, side, (start - from) * pixels, Math.max(1, (stop - start) * pixels), away, LABELS - 3, CLASSES[kind % CLASSES.length]!);
     }
+    away += LABELS;
   }
-  if (edge.track) {
-    const bins = Math.max(1, Math.min(Math.floor(used), Math.ceil(end - from)));
-    const values = binned(edge.track.values, from, end, bins);
-    const top = edge.track.values.reduce((most, value) => (Number.isFinite(value) ? Math.max(most, value) : most), 0) || 1;
-    context.fillStyle = app.ink("track");
-    values.forEach((value, bin) => {
-      const tall = (Math.min(1, Math.max(0, value) / top) || 0) * (TRACK - 4);
-      context.fillRect((bin * used) / bins, tracks - 2 - tall, Math.max(1, used / bins - (used / bins > 4 ? 1 : 0)), tall);
-    });
+  if (edge.track?.values) drawTrack(pen, side, edge.track.values, edge.track.top, away, look.track);
+  if (edge.track) away += TRACK;
+  for (const place of edge.found) {
+    if (place + 1 > from && place < end) bar(pen, side, Math.max(0, (place - from) * pixels), Math.max(2, pixels), -1, 4, look.accent);
   }
-  context.fillStyle = app.ink("text");
-  context.textBaseline = "middle";
-  const base = tracks - (edge.track ? TRACK : 0) - 4;
-  const each = edge.tokens && pixels >= FONT;
-  const step = each ? 1 : tickStep(pixels, 56);
-  for (let i = Math.ceil(from / step) * step; i < end; i += step) {
-    const middle = (i - from + 0.5) * pixels;
-    context.save();
-    context.translate(middle, base);
-    context.rotate(-Math.PI / 2);
-    const text = each ? visible(edge.tokens![edge.first + i] ?? "") : String(edge.first + i);
-    context.fillText(text.length > 11 ? `${text.slice(0, 10)}…` : text, 0, 0);
-    context.restore();
-  }
+  drawNames(pen, side, look, away + 2);
 }
 
-export function drawEdges(context: CanvasRenderingContext2D, app: App, rows: Edge, columns: Edge, camera: Camera, extent: Extent, room: { left: number; top: number }): void {
-  context.font = `${FONT}px system-ui, sans-serif`;
-  context.fillStyle = app.ink("surface");
-  context.save();
-  context.translate(room.left, 0);
-  context.textAlign = "left";
-  drawEdge(context, app, columns, camera.x, extent.columns, camera.pixels, extent.width, room.top);
-  context.restore();
-  context.save();
-  // The left side is the top, mirrored on the diagonal; its text then has to be turned back.
-  context.translate(0, room.top);
-  drawLeft(context, app, rows, camera, extent, room.left);
-  context.restore();
-  context.textAlign = "left";
-  context.textBaseline = "middle";
-  context.fillStyle = app.ink("faint");
-  context.fillText(`${columns.title} →`, 4, 10);
-  context.fillText(`${rows.title} ↓`, 4, 26);
-}
-
-function drawLeft(context: CanvasRenderingContext2D, app: App, edge: Edge, camera: Camera, extent: Extent, before: number): void {
-  const { y: from, pixels } = camera;
-  const end = Math.min(extent.rows, from + extent.height / pixels);
+/** One bar a token where there is room, else the largest of those that share a pixel. Whole pixels: half ones would shimmer. */
+function drawTrack(pen: Pen, side: Stretch, values: Float32Array, top: number, away: number, fill: string): void {
+  const { from, end, pixels } = side;
   const used = (end - from) * pixels;
-  const tracks = before - (edge.labels ? LABELS : 0);
-  if (edge.labels) {
-    for (let i = Math.floor(from); i < end; i++) {
-      const kind = edge.labels[edge.first + i] ?? -1;
-      if (kind < 0) continue;
-      context.fillStyle = CLASSES[kind % CLASSES.length]!;
-      context.fillRect(before - LABELS, (i - from) * pixels, LABELS - 2, Math.max(1, pixels));
-    }
-  }
-  if (edge.track) {
-    const bins = Math.max(1, Math.min(Math.floor(used), Math.ceil(end - from)));
-    const values = binned(edge.track.values, from, end, bins);
-    const top = edge.track.values.reduce((most, value) => (Number.isFinite(value) ? Math.max(most, value) : most), 0) || 1;
-    context.fillStyle = app.ink("track");
-    values.forEach((value, bin) => {
-      const wide = (Math.min(1, Math.max(0, value) / top) || 0) * (TRACK - 4);
-      context.fillRect(tracks - 2 - wide, (bin * used) / bins, wide, Math.max(1, used / bins - (used / bins > 4 ? 1 : 0)));
-    });
-  }
-  context.fillStyle = app.ink("text");
-  context.textBaseline = "middle";
-  context.textAlign = "right";
-  const each = edge.tokens && pixels >= FONT;
-  const step = each ? 1 : tickStep(pixels, 32);
+  const each = pixels >= 1;
+  const start = each ? Math.floor(from) : from;
+  const bins = each ? Math.ceil(end) - start : Math.max(1, Math.floor(used));
+  const at = (bin: number): number => Math.round(Math.max(0, Math.min(used, each ? (start + bin - from) * pixels : (bin * used) / bins)));
+  binned(values, start, each ? start + bins : end, bins).forEach((value, i) => {
+    const [low, high] = [at(i), at(i + 1)];
+    const tall = Math.min(1, Math.max(0, value) / top || 0) * (TRACK - 4);
+    if (high > low) bar(pen, side, low, high - low - (pixels > 4 ? 1 : 0), away, tall, fill);
+  });
+}
+
+function drawNames(pen: Pen, side: Stretch, look: Look, away: number): void {
+  const { edge, from, end, pixels } = side;
+  const each = edge.tokens !== null && pixels >= look.size * SMALLEST;
+  const size = each ? Math.min(look.size, pixels * 0.95) : look.size;
+  const step = each ? 1 : tickStep(pixels, look.size * (side.across ? 3 : 2.4));
+  const found = new Set(edge.found);
   for (let i = Math.ceil(from / step) * step; i < end; i += step) {
-    const text = each ? visible(edge.tokens![edge.first + i] ?? "") : String(edge.first + i);
-    context.fillText(text.length > 11 ? `${text.slice(0, 10)}…` : text, tracks - (edge.track ? TRACK : 0) - 4, (i - from + 0.5) * pixels);
+    const middle = side.along + (i - from + 0.5) * pixels;
+    if (middle > side.along + (end - from) * pixels + 1) break;
+    const how = { size, fill: found.has(i) ? look.accent : look.text, bold: found.has(i) };
+    const text = fitted(name(edge, i, each), side.text - 4, size);
+    if (side.across) pen.text(text, middle, side.before - away, { ...how, turned: true });
+    else pen.text(text, side.before - away, middle, { ...how, align: "end" });
   }
+}
+
+export function drawEdges(pen: Pen, look: Look, rows: Edge, columns: Edge, camera: Camera, extent: Extent, room: Room, texts: Room): void {
+  const { x, y, pixels } = camera;
+  const endX = Math.min(extent.columns, x + extent.width / pixels);
+  const endY = Math.min(extent.rows, y + extent.height / pixels);
+  drawSide(pen, { edge: columns, from: x, end: endX, pixels, along: room.left, before: room.top, text: texts.top, across: true }, look);
+  drawSide(pen, { edge: rows, from: y, end: endY, pixels, along: room.top, before: room.left, text: texts.left, across: false }, look);
+  const faint = { size: look.size * 0.95, fill: look.faint };
+  const wide = Math.max(extent.width - 4, 60);
+  pen.text(fitted(`${columns.title} →`, wide, faint.size), room.left, look.size * 0.7, faint);
+  const left = `← ${rows.title}`;
+  pen.text(fitted(left, Math.max(extent.height - 4, 60), faint.size), look.size * 0.7, room.top + Math.min(textWidth(left, faint.size), Math.max(extent.height - 4, 60)), { ...faint, turned: true });
 }

@@ -1,22 +1,25 @@
 // What is seen, as a file: each carries the caption that says what it is.
 import type { App } from "./app.ts";
-import { css } from "./colours.ts";
-import { make, select } from "./dom.ts";
+import { button, make } from "./dom.ts";
 import type { Matrix } from "./matrix.ts";
-import { cellColour } from "./quantities.ts";
+import type { Sheet } from "./pens.ts";
+import { framed, matrixSheet, toCanvas, toSvg } from "./sheets.ts";
 import { isCode } from "./store.ts";
-import { plain, visible } from "./words.ts";
+import { plain } from "./words.ts";
 
 export interface Exported {
   name: string;
-  caption: string;
-  canvas: HTMLCanvasElement | null;
   columns: string[];
   rows: (string | number)[][];
-  svg?: () => string;
+  sheet(): Sheet;
 }
-
-const MOST_RECTANGLES = 40000;
+/** A table with what it shows, as it goes into CSV and JSON. */
+export interface Table {
+  caption: string;
+  about: Record<string, unknown>;
+  columns: string[];
+  rows: (string | number)[][];
+}
 
 /** A field of a CSV file. A leading sign that a spreadsheet would run as a formula is kept as text. */
 export function field(value: string | number): string {
@@ -25,16 +28,15 @@ export function field(value: string | number): string {
   return /[",\n\r]/.test(safe) ? `"${safe.replace(/"/g, '""')}"` : safe;
 }
 
-export function csv(made: Exported): string {
-  const lines = [made.columns, ...made.rows].map((row) => row.map(field).join(","));
-  return `# ${made.caption.replace(/\s+/g, " ")}\n${lines.join("\n")}\n`;
+export function csv(table: Table): string {
+  const lines = [table.columns, ...table.rows].map((row) => row.map(field).join(","));
+  return `# ${table.caption.replace(/\s+/g, " ")}\n${lines.join("\n")}\n`;
 }
 
-export function json(made: Exported): string {
-  return JSON.stringify({ caption: made.caption, columns: made.columns, rows: made.rows.map((row) => row.map((value) => (typeof value === "number" && !Number.isFinite(value) ? String(value) : value))) }, null, 1);
+export function json(table: Table): string {
+  const rows = table.rows.map((row) => row.map((value) => (typeof value === "number" && !Number.isFinite(value) ? String(value) : value)));
+  return `${JSON.stringify({ caption: table.caption, ...table.about, columns: table.columns, rows }, null, 1)}\n`;
 }
-
-export const escaped = (text: string): string => text.replace(/[&<>"']/g, (letter) => `&#${letter.charCodeAt(0)};`).replace(/[\u0000-\u0008\u000b-\u001f\ufffe\uffff]/g, "�");
 
 function download(name: string, content: BlobPart, type: string): void {
   const link = make("a", { download: name, href: URL.createObjectURL(new Blob([content], { type })) });
@@ -67,88 +69,44 @@ export function seen(matrix: Matrix): SeenCell[] {
   return found;
 }
 
-function svg(app: App, matrix: Matrix, caption: string): string {
-  const all = seen(matrix);
-  const { x, y, pixels } = matrix.camera;
-  const { width, height, columns, rows } = matrix.extent();
-  const [left, top] = [100, 100];
-  const wide = Math.min(width, columns * pixels);
-  const tall = Math.min(height, rows * pixels);
-  const parts: string[] = [];
-  if (all.length <= MOST_RECTANGLES) {
-    for (const { query, key, value, span } of all) {
-      const hidden = !app.state.sinks && key === 0 && !isCode(value);
-      const fill = hidden ? app.ink("raised") : css(cellColour(matrix.colouring, value));
-      parts.push(`<rect x="${left + (key - x) * pixels}" y="${top + (query - y) * pixels}" width="${span * pixels}" height="${span * pixels}" fill="${fill}"/>`);
-    }
-  } else {
-    const { canvas } = matrix;
-    parts.push(`<image href="${canvas.toDataURL()}" x="0" y="0" width="${canvas.clientWidth}" height="${canvas.clientHeight}"/>`);
-  }
-  const label = (tokens: string[] | null, at: number): string => escaped(tokens ? visible(tokens[at] ?? "") : String(at));
-  if (pixels >= 6 && all.length <= MOST_RECTANGLES) {
-    const { rows: rowEdge, columns: columnEdge } = matrix.picture;
-    for (let i = Math.ceil(y - 0.5); i < Math.min(rows, y + height / pixels); i++) {
-      parts.push(`<text x="${left - 4}" y="${top + (i - y + 0.5) * pixels}" text-anchor="end" dominant-baseline="middle">${label(rowEdge.tokens, rowEdge.first + i)}</text>`);
-    }
-    for (let i = Math.ceil(x - 0.5); i < Math.min(columns, x + width / pixels); i++) {
-      const at = left + (i - x + 0.5) * pixels;
-      parts.push(`<text transform="translate(${at} ${top - 4}) rotate(-90)" dominant-baseline="middle">${label(columnEdge.tokens, columnEdge.first + i)}</text>`);
-    }
-  }
-  const size = Math.max(5, Math.min(12, pixels * 0.9));
-  return `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${left + wide + 10} ${top + tall + 40}" width="${left + wide + 10}" height="${top + tall + 40}" font-family="sans-serif" font-size="${size}"><desc>${escaped(caption)}</desc><clipPath id="c"><rect x="${left}" y="${top}" width="${wide}" height="${tall}"/></clipPath><g>${parts.join("")}</g><text x="4" y="${top + tall + 20}" font-size="9">${escaped(caption)}</text></svg>`;
-}
-
-export function matrixExport(app: App, matrix: Matrix): Exported {
-  const { map } = matrix.picture.pick;
-  const caption = app.captionText;
+export function matrixExport(name: string, matrix: Matrix, sheet: () => Sheet = () => matrixSheet(matrix)): Exported {
+  const { map, heads } = matrix.picture.pick;
   return {
-    name: `${map.name}-head-${matrix.picture.pick.heads.join("-")}`, caption, canvas: matrix.canvas,
+    name: `${name}-head-${heads.join("-")}`,
     columns: ["first query", "first key", "tokens a side", "value"],
-    rows: seen(matrix).map(({ query, key, span, value }) => [query + map.queries.first, key + map.keys.first, span, isCode(value) ? plain(value) : value]),
-    svg: () => svg(app, matrix, caption),
+    get rows() {
+      return seen(matrix).map(({ query, key, span, value }) => [query + map.queries.first, key + map.keys.first, span, isCode(value) ? plain(value) : value]);
+    },
+    sheet,
   };
 }
 
-/** The picture with its caption under it. */
-function captioned(made: Exported, app: App): HTMLCanvasElement {
-  const source = made.canvas!;
-  const ratio = source.width / Math.max(1, source.clientWidth);
-  const canvas = make("canvas");
-  canvas.width = source.width;
-  canvas.height = source.height + Math.ceil(40 * ratio);
-  const context = canvas.getContext("2d")!;
-  context.fillStyle = app.ink("surface");
-  context.fillRect(0, 0, canvas.width, canvas.height);
-  context.drawImage(source, 0, 0);
-  context.fillStyle = app.ink("text");
-  context.font = `${11 * ratio}px sans-serif`;
-  const { kind, scale, top } = app.matrices[0]!.colouring;
-  context.fillText(made.caption, 6 * ratio, source.height + 15 * ratio, canvas.width - 12 * ratio);
-  context.fillText(`Colours end at ${plain(top)}${kind === "plain" ? `, ${scale}` : `, ${kind}`}.`, 6 * ratio, source.height + 32 * ratio);
-  return canvas;
-}
-
-function save(app: App, kind: string): void {
+export function save(app: App, kind: string): void {
   const made = app.exported?.();
-  if (kind === "link") {
-    void navigator.clipboard?.writeText(location.href).then(() => app.say("The link was copied."), () => app.say(location.href));
-    return;
-  }
   if (!made) return app.say("There is nothing to save yet.");
-  const name = made.name.replace(/[^\w.-]+/g, "-");
-  if (kind === "csv") download(`${name}.csv`, csv(made), "text/csv");
-  else if (kind === "json") download(`${name}.json`, json(made), "application/json");
-  else if (kind === "svg" && made.svg) download(`${name}.svg`, made.svg(), "image/svg+xml");
-  else if (kind === "png" && made.canvas) captioned(made, app).toBlob((blob) => blob && download(`${name}.png`, blob, "image/png"));
-  else app.say("This view has no picture of its own to save: open One head or Compare, or save CSV or JSON.");
+  const name = made.name.replace(/[^\w.-]+/g, "-").slice(0, 120);
+  const { caption, about } = app;
+  if (kind === "csv" || kind === "json") {
+    const table = { caption, about, columns: made.columns, rows: made.rows };
+    download(`${name}.${kind}`, kind === "csv" ? csv(table) : json(table), kind === "csv" ? "text/csv" : "application/json");
+    return app.say(`Saved ${name}.${kind}.`);
+  }
+  const ink = { surface: app.ink("surface"), text: app.ink("text"), faint: app.ink("faint"), line: app.ink("line") };
+  const whole = framed(made.sheet(), app.store.manifest.title, app.legends, caption, ink);
+  if (kind === "svg") download(`${name}.svg`, toSvg(whole, caption), "image/svg+xml");
+  else toCanvas(whole).toBlob((blob) => (blob ? download(`${name}.png`, blob, "image/png") : app.say("The browser made no PNG of this; save SVG.")), "image/png");
+  app.say(`Saved ${name}.${kind}.`);
 }
 
-export function exportMenu(app: App): HTMLElement {
-  const menu = select("Save", [["", "choose"], ["png", "PNG"], ["svg", "SVG"], ["csv", "CSV"], ["json", "JSON"], ["link", "copy the link"]], "", (kind) => {
-    if (kind) save(app, kind);
-    menu.querySelector("select")!.value = "";
-  });
-  return menu;
+export function exportBar(app: App): HTMLElement {
+  const kinds = ["png", "svg", "csv", "json"].map((kind) => button(kind.toUpperCase(), `Save ${kind.toUpperCase()}`, null, () => save(app, kind)));
+  const link = app.link() === null ? null : button("Link", "Copy the link to this view", null, () => copyLink(app));
+  return make("div", { class: "save", role: "group", "aria-label": "Save what is seen" }, make("span", { "aria-hidden": "true" }, "Save"), ...kinds, link);
+}
+
+function copyLink(app: App): void {
+  const link = app.link() ?? "";
+  const shown = (): void => app.say(`The link to this view: ${link}`);
+  if (navigator.clipboard) navigator.clipboard.writeText(link).then(() => app.say("The link to this view was copied."), shown);
+  else shown();
 }

@@ -24,6 +24,8 @@ function fragment(): Address {
   return {
     read: () => location.hash,
     write: (text) => history.replaceState(null, "", text ? `#${text}` : location.pathname + location.search),
+    watch: (changed) => window.addEventListener("hashchange", changed),
+    link: () => location.href,
   };
 }
 
@@ -39,13 +41,15 @@ function render({ model, el }: { model: Model; el: HTMLElement }): () => void {
   const main = make("div");
   const scope = el.attachShadow({ mode: "open" });
   scope.append(main);
-  main.style.height = "640px";
+  main.style.height = "720px";
   const address: Address = {
     read: () => String(model.get("state") ?? ""),
     write: (text) => {
       model.set("state", text);
       model.save_changes();
     },
+    watch: (changed) => model.on("change:state", changed),
+    link: () => null,
   };
   void open(source, main, scope, address);
   return close;

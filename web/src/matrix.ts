@@ -1,18 +1,27 @@
 // One matrix as a map: tiles under a camera, labels and tracks along both axes, a cell under the pointer.
 import type { App } from "./app.ts";
-import { type Camera, type Extent, fitting, held, MOST_PIXELS, patches, zoomed, zoomFor } from "./camera.ts";
+import { type Camera, type Extent, fitting, held, patches, zoomed, zoomFor } from "./camera.ts";
+import { ink } from "./colours.ts";
 import { make } from "./dom.ts";
-import { drawEdges, type Edge, edgeRoom } from "./edges.ts";
-import { largest, Painter, type Shown } from "./painter.ts";
-import { type Colouring, niceTop, type Pick, zooms } from "./quantities.ts";
-import { MISSING, type Tile } from "./store.ts";
+import { drawEdges, type Edge, edgeRoom, type Look, type Room, SMALLEST, textRoom } from "./edges.ts";
+import { listen } from "./gestures.ts";
+import { hiddenColumn, Painter, type Shown } from "./painter.ts";
+import { CanvasPen, type Pen } from "./pens.ts";
+import { cellColour, type Colouring, largestOf, niceTop, type Pick } from "./quantities.ts";
+import { isCode, MISSING, type Tile } from "./store.ts";
+import type { Frame, Surface } from "./surface.ts";
+import { brief } from "./words.ts";
 
 export interface Picture {
   pick: Pick;
   kind: Colouring["kind"];
+  /** Lowest and highest zoom of the cells. */
+  zooms: [number, number];
   cells(z: number, row: number, column: number): Promise<Tile>;
   rows: Edge;
   columns: Edge;
+  /** Key token that is the place of the sink, null where there is no single one. */
+  sink: number | null;
 }
 export interface Cell {
   query: number;
@@ -20,6 +29,10 @@ export interface Cell {
   z: number;
   value: number;
 }
+
+const TILES_KEPT = 200;
+// Cells of so many letters' sizes have room for their number.
+const ROOM_FOR_NUMBERS = 2.9;
 
 export class Matrix {
   readonly canvas: HTMLCanvasElement;
@@ -31,51 +44,95 @@ export class Matrix {
   onDraw: () => void = () => undefined;
   onCell: (cell: Cell | null) => void = () => undefined;
   onMove: () => void = () => undefined;
+  /** Called when all tiles of the first picture are there. */
+  onReady: (() => void) | null = null;
   /** A matrix that shares the colour range of this one. */
   partner: Matrix | null = null;
-  ownTop = 0;
+  largest = { top: 0, nan: false };
   selected: { query: number; key: number } | null = null;
-  private readonly painter = new Painter();
+  readonly painter = new Painter();
   private readonly ready = new Map<string, Tile>();
   private readonly asked = new Set<string>();
-  private readonly pointers = new Map<number, { x: number; y: number }>();
+  private readonly watch = new ResizeObserver(() => this.draw());
+  private texts: Room | null = null;
+  private textsFor = "";
+  private complete = false;
+  private closed = false;
   private frame = 0;
   private fitted = 0;
   private readonly app: App;
+  private readonly surface: Surface | null;
   readonly picture: Picture;
 
-  constructor(app: App, picture: Picture) {
+  /** `surface` draws the cells where there is WebGL2; without it the canvas does. */
+  constructor(app: App, picture: Picture, surface: Surface | null, name = "Attention map") {
     this.app = app;
     this.picture = picture;
-    this.colouring = { kind: picture.kind, scale: app.state.scale, top: 1, dark: app.dark };
-    this.canvas = make("canvas", { tabindex: "0", role: "application", "aria-label": "Attention map. Arrows move the cell, plus and minus zoom." });
-    this.element = make("div", { class: "matrix" }, this.canvas);
-    this.listen();
-    new ResizeObserver(() => this.draw()).observe(this.element);
+    this.surface = surface;
+    this.colouring = app.colouring(picture.kind, this.largest);
+    this.canvas = make("canvas", { tabindex: "0", role: "application", "data-name": name, "aria-label": `${name}. Arrows move the cell, plus and minus zoom, 0 shows all.` });
+    this.element = make("div", { class: "matrix", "data-drawn-by": surface ? "webgl2" : "canvas" }, surface?.canvas, this.canvas);
+    listen(this);
+    this.watch.observe(this.element);
   }
 
-  private get room(): { left: number; top: number } {
-    return { left: edgeRoom(this.picture.rows), top: edgeRoom(this.picture.columns) };
+  close(): void {
+    this.closed = true;
+    this.watch.disconnect();
+    cancelAnimationFrame(this.frame);
+  }
+
+  get look(): Look {
+    const { app } = this;
+    return { text: app.ink("text"), faint: app.ink("faint"), track: app.ink("track"), accent: app.ink("accent"), size: app.textSize * 0.86 };
+  }
+
+  get textRooms(): Room {
+    const { size } = this.look;
+    const { clientWidth, clientHeight } = this.element;
+    const key = `${size} ${clientWidth} ${clientHeight}`;
+    if (!this.texts || this.textsFor !== key) {
+      const { rows, columns } = this.picture;
+      const roomy = 0.8 * Math.min(clientWidth / columns.size, clientHeight / rows.size) > size * SMALLEST;
+      this.texts = { left: textRoom(rows, size, clientWidth, roomy), top: textRoom(columns, size, clientHeight, roomy) };
+      this.textsFor = key;
+    }
+    return this.texts;
+  }
+
+  get room(): Room {
+    const { size } = this.look;
+    const { rows, columns } = this.picture;
+    return { left: Math.round(edgeRoom(rows, this.textRooms.left, size)), top: Math.round(edgeRoom(columns, this.textRooms.top, size)) };
   }
 
   extent(): Extent {
     const { map } = this.picture.pick;
     return {
       columns: map.keys.size, rows: map.queries.size,
-      width: Math.max(40, this.element.clientWidth - this.room.left), height: Math.max(40, this.element.clientHeight - this.room.top),
+      width: Math.max(40, this.element.clientWidth - this.room.left - 2), height: Math.max(40, this.element.clientHeight - this.room.top - 2),
     };
   }
 
+  /** Where the cells lie on the canvas. */
+  area(): { left: number; top: number; width: number; height: number } {
+    const extent = this.extent();
+    const { pixels } = this.camera;
+    return { ...this.room, width: Math.min(extent.width, extent.columns * pixels), height: Math.min(extent.height, extent.rows * pixels) };
+  }
+
   get zoom(): number {
-    return zoomFor(this.camera.pixels, zooms(this.picture.pick.map, this.picture.pick.quantity), window.devicePixelRatio);
+    return zoomFor(this.camera.pixels, this.picture.zooms, window.devicePixelRatio);
+  }
+
+  /** The key whose column is hidden. */
+  get hidden(): number | null {
+    return this.app.state.sinks ? null : this.picture.sink;
   }
 
   draw(): void {
-    if (this.frame) return;
-    this.frame = requestAnimationFrame(() => {
-      this.frame = 0;
-      this.drawNow();
-    });
+    if (this.frame || this.closed) return;
+    this.frame = requestAnimationFrame(() => this.drawNow());
   }
 
   move(camera: Camera): void {
@@ -84,128 +141,41 @@ export class Matrix {
     this.draw();
   }
 
+  /** Zoom about a place of the picture; about the chosen cell if it is seen, else about the middle, when none is given. */
   zoomBy(factor: number, x?: number, y?: number): void {
-    const extent = this.extent();
-    this.camera = zoomed(this.camera, factor, x ?? extent.width / 2, y ?? extent.height / 2, extent);
+    const { width, height } = this.area();
+    const { camera, selected } = this;
+    let [across, down] = [x ?? width / 2, y ?? height / 2];
+    if (x === undefined && selected) {
+      const [left, top] = [(selected.key + 0.5 - camera.x) * camera.pixels, (selected.query + 0.5 - camera.y) * camera.pixels];
+      if (left >= 0 && top >= 0 && left <= width && top <= height) [across, down] = [left, top];
+    }
+    this.camera = zoomed(camera, factor, across, down, this.extent());
     this.onMove();
     this.draw();
   }
 
-  reveal(query: number, key: number): void {
+  /** Select a cell, bring it onto the screen and say what it holds. */
+  point(query: number, key: number): void {
     const { width, height } = this.extent();
     const { x, y, pixels } = this.camera;
     const near = (at: number, from: number, room: number): number => (at < from ? at : at + 1 > from + room / pixels ? at + 1 - room / pixels : from);
+    this.selected = { query, key };
     this.move({ pixels, x: near(key, x, width), y: near(query, y, height) });
+    this.onCell(this.cellAt(query, key));
   }
 
-  private drawNow(): void {
-    const ratio = window.devicePixelRatio || 1;
-    const extent = this.extent();
-    const { left, top } = this.room;
-    const width = this.element.clientWidth;
-    const height = this.element.clientHeight;
-    if (!width || !height) return;
-    if (this.canvas.width !== Math.round(width * ratio) || this.canvas.height !== Math.round(height * ratio)) {
-      this.canvas.width = Math.round(width * ratio);
-      this.canvas.height = Math.round(height * ratio);
-      this.canvas.style.width = `${width}px`;
-      this.canvas.style.height = `${height}px`;
-    }
-    // A picture that shows all keeps showing all when its room changes.
-    if (!this.camera.pixels || this.camera.pixels === this.fitted) this.camera.pixels = fitting(extent);
-    this.fitted = fitting(extent);
-    this.camera = held(this.camera, extent);
-    this.collect(extent);
-    const context = this.canvas.getContext("2d")!;
-    context.setTransform(ratio, 0, 0, ratio, 0, 0);
-    context.fillStyle = this.app.ink("surface");
-    context.fillRect(0, 0, width, height);
-    context.save();
-    context.beginPath();
-    context.rect(left, top, Math.min(extent.width, extent.columns * this.camera.pixels), Math.min(extent.height, extent.rows * this.camera.pixels));
-    context.clip();
-    this.drawTiles(context, left, top);
-    this.drawSelected(context, left, top);
-    context.restore();
-    drawEdges(context, this.app, this.picture.rows, this.picture.columns, this.camera, extent, { left, top });
-    this.onDraw();
+  choose(cell: Cell | null): void {
+    this.selected = cell && { query: cell.query, key: cell.key };
+    this.onCell(cell);
+    this.draw();
   }
 
-  private collect(extent: Extent): void {
-    const z = this.zoom;
-    const size = this.app.store.manifest.tile;
-    const [, highest] = zooms(this.picture.pick.map, this.picture.pick.quantity);
-    const wanted = patches(this.camera, extent, z, size);
-    const found: Shown[] = [];
-    for (const { row, column } of wanted) {
-      const tile = this.get(z, row, column);
-      if (tile) found.push({ tile, firstRow: row * size, firstColumn: column * size, z });
-    }
-    // Until all are there, the finest coarser level that is lies under them.
-    let under: Shown[] = [];
-    for (let up = z + 1; found.length < wanted.length && up <= highest && !under.length; up++) {
-      under = patches(this.camera, extent, up, size).flatMap(({ row, column }) => {
-        const tile = this.ready.get(`${up}/${row}/${column}`) ?? (up === highest ? this.get(up, row, column) : undefined);
-        return tile ? [{ tile, firstRow: row * size, firstColumn: column * size, z: up }] : [];
-      });
-    }
-    this.shown = [...under, ...found];
-    const { state } = this.app;
-    const counted = found.length ? found : under;
-    const before = this.ownTop;
-    this.ownTop = niceTop(largest(counted, !state.sinks), this.picture.kind);
-    const fixed = state.range > 0 && this.picture.kind !== "difference";
-    const top = fixed ? state.range : Math.max(this.ownTop, this.partner?.ownTop ?? 0);
-    if (this.ownTop !== before) this.partner?.draw();
-    this.colouring = { kind: this.picture.kind, scale: state.scale, top, dark: this.app.dark };
+  /** The cell under a place of the picture, in pixels from its corner. */
+  under(x: number, y: number): Cell | null {
+    return this.cellAt(Math.floor(this.camera.y + y / this.camera.pixels), Math.floor(this.camera.x + x / this.camera.pixels));
   }
 
-  private get(z: number, row: number, column: number): Tile | undefined {
-    const key = `${z}/${row}/${column}`;
-    const tile = this.ready.get(key);
-    if (tile || this.asked.has(key)) return tile;
-    this.asked.add(key);
-    this.picture.cells(z, row, column).then(
-      (made) => {
-        if (this.ready.size > 200) {
-          const oldest = this.ready.keys().next().value!;
-          this.ready.delete(oldest);
-          this.asked.delete(oldest);
-        }
-        this.ready.set(key, made);
-        this.draw();
-      },
-      (error: Error) => this.app.fail(error),
-    );
-    return undefined;
-  }
-
-  private drawTiles(context: CanvasRenderingContext2D, left: number, top: number): void {
-    const { x, y, pixels } = this.camera;
-    context.imageSmoothingEnabled = false;
-    for (const { tile, firstRow, firstColumn, z } of this.shown) {
-      const cell = 2 ** z * pixels;
-      const hidden = !this.app.state.sinks && firstColumn === 0 ? 0 : null;
-      const image = this.painter.picture(tile, this.colouring, hidden);
-      context.drawImage(image, left + firstColumn * cell - x * pixels, top + firstRow * cell - y * pixels, tile.columns * cell, tile.rows * cell);
-    }
-  }
-
-  private drawSelected(context: CanvasRenderingContext2D, left: number, top: number): void {
-    if (!this.selected) return;
-    const { x, y, pixels } = this.camera;
-    const span = 2 ** this.zoom;
-    const at = (token: number): number => Math.floor(token / span) * span;
-    const side = Math.max(3, span * pixels);
-    const box: [number, number, number, number] = [left + (at(this.selected.key) - x) * pixels, top + (at(this.selected.query) - y) * pixels, side, side];
-    for (const [colour, line] of [["#000", 3.5], ["#fff", 1.5]] as const) {
-      context.strokeStyle = colour;
-      context.lineWidth = line;
-      context.strokeRect(...box);
-    }
-  }
-
-  /** The cell of a query and a key; its value is that of the finest picture on the screen. */
   cellAt(query: number, key: number): Cell | null {
     const { map } = this.picture.pick;
     if (query < 0 || key < 0 || query >= map.queries.size || key >= map.keys.size) return null;
@@ -220,78 +190,133 @@ export class Matrix {
     return { query, key, z: this.zoom, value: MISSING };
   }
 
-  private point(event: MouseEvent): { x: number; y: number } {
-    const box = this.canvas.getBoundingClientRect();
-    return { x: event.clientX - box.left - this.room.left, y: event.clientY - box.top - this.room.top };
+  drawNow(): void {
+    this.frame = 0;
+    const ratio = window.devicePixelRatio || 1;
+    const width = this.element.clientWidth;
+    const height = this.element.clientHeight;
+    if (!width || !height) return;
+    const { canvas, surface } = this;
+    if (canvas.width !== Math.round(width * ratio) || canvas.height !== Math.round(height * ratio)) {
+      canvas.width = Math.round(width * ratio);
+      canvas.height = Math.round(height * ratio);
+      canvas.style.width = `${width}px`;
+      canvas.style.height = `${height}px`;
+    }
+    const extent = this.extent();
+    // A picture that shows all keeps showing all when its room changes.
+    if (!this.camera.pixels || this.camera.pixels === this.fitted) this.camera.pixels = fitting(extent);
+    this.fitted = fitting(extent);
+    this.camera = held(this.camera, extent);
+    this.collect(extent);
+    const context = canvas.getContext("2d")!;
+    context.setTransform(ratio, 0, 0, ratio, 0, 0);
+    context.clearRect(0, 0, width, height);
+    const frame: Frame = { shown: this.shown, colouring: this.colouring, hidden: this.hidden, ...this.area(), ...this.camera };
+    const pen = new CanvasPen(context);
+    if (surface) surface.draw(frame, { width, height, ratio }, this.app.surfaceColour);
+    else pen.within(frame.left, frame.top, frame.width, frame.height, () => this.drawTiles(pen, frame));
+    this.drawOver(pen);
+    this.onDraw();
+    if (!this.complete || !this.onReady) return;
+    this.onReady();
+    this.onReady = null;
   }
 
-  private listen(): void {
-    const { canvas } = this;
-    canvas.addEventListener("wheel", (event) => {
-      event.preventDefault();
-      const { x, y } = this.point(event);
-      if (event.shiftKey) this.move({ ...this.camera, x: this.camera.x + (event.deltaY + event.deltaX) / this.camera.pixels });
-      else this.zoomBy(Math.exp(-event.deltaY * 0.0016), x, y);
-    }, { passive: false });
-    canvas.addEventListener("pointerdown", (event) => {
-      canvas.setPointerCapture(event.pointerId);
-      this.pointers.set(event.pointerId, this.point(event));
-    });
-    canvas.addEventListener("pointermove", (event) => this.moved(event));
-    const up = (event: PointerEvent): void => void this.pointers.delete(event.pointerId);
-    canvas.addEventListener("pointerup", up);
-    canvas.addEventListener("pointercancel", up);
-    canvas.addEventListener("pointerleave", () => this.onCell(null));
-    canvas.addEventListener("click", (event) => {
-      const { x, y } = this.point(event);
-      const cell = this.cellAt(Math.floor(this.camera.y + y / this.camera.pixels), Math.floor(this.camera.x + x / this.camera.pixels));
-      this.selected = cell && { query: cell.query, key: cell.key };
-      this.onCell(cell);
-      this.draw();
-    });
-    canvas.addEventListener("dblclick", (event) => {
-      const { x, y } = this.point(event);
-      this.zoomBy(this.camera.pixels > MOST_PIXELS / 2 ? 1e-9 : 4, x, y);
-    });
+  /** The tiles as pictures; the screen without WebGL and files do it so. */
+  drawTiles(pen: Pen, frame: Frame): void {
+    const { x, y, pixels } = this.camera;
+    for (const one of frame.shown) {
+      const cell = 2 ** one.z * pixels;
+      const picture = this.painter.picture(one.tile, frame.colouring, hiddenColumn(one, frame.hidden));
+      pen.image(picture, frame.left + one.firstColumn * cell - x * pixels, frame.top + one.firstRow * cell - y * pixels, one.tile.columns * cell, one.tile.rows * cell);
+    }
   }
 
-  private moved(event: PointerEvent): void {
-    const now = this.point(event);
-    const before = this.pointers.get(event.pointerId);
-    if (!before) {
-      const { x, y, pixels } = this.camera;
-      this.onCell(now.x < 0 || now.y < 0 ? null : this.cellAt(Math.floor(y + now.y / pixels), Math.floor(x + now.x / pixels)));
-      return;
-    }
-    const other = [...this.pointers].find(([id]) => id !== event.pointerId)?.[1];
-    this.pointers.set(event.pointerId, now);
-    if (other) {
-      const apart = (p: { x: number; y: number }): number => Math.hypot(p.x - other.x, p.y - other.y);
-      this.zoomBy(apart(now) / Math.max(1, apart(before)), (now.x + other.x) / 2, (now.y + other.y) / 2);
-    }
-    const { pixels } = this.camera;
-    this.move({ pixels, x: this.camera.x - (now.x - before.x) / pixels / (other ? 2 : 1), y: this.camera.y - (now.y - before.y) / pixels / (other ? 2 : 1) });
+  /** Everything that is no cell: numbers in large cells, the sink's mark, the chosen cell, both sides. */
+  drawOver(pen: Pen, chosen = true): void {
+    const { look, room } = this;
+    const area = this.area();
+    const { x, y, pixels } = this.camera;
+    pen.within(area.left, area.top, area.width, area.height, () => {
+      if (pixels >= look.size * ROOM_FOR_NUMBERS) this.drawNumbers(pen, look.size * 0.9);
+      if (this.selected && chosen) {
+        const span = Math.max(2 ** this.zoom * pixels, 4);
+        const [left, top] = [room.left + (this.selected.key - x) * pixels, room.top + (this.selected.query - y) * pixels];
+        pen.outline(left, top, span, span, "#fff", 3);
+        pen.outline(left, top, span, span, "#000", 1);
+      }
+    });
+    drawEdges(pen, look, this.picture.rows, this.picture.columns, this.camera, this.extent(), room, this.textRooms);
   }
 
-  /** Keys that move the cell or the picture; true when the key was one of them. */
-  key(event: KeyboardEvent): boolean {
-    const steps: Record<string, [number, number]> = { ArrowUp: [-1, 0], ArrowDown: [1, 0], ArrowLeft: [0, -1], ArrowRight: [0, 1] };
-    const step = steps[event.key];
-    if (step) {
-      const span = 2 ** this.zoom * (event.shiftKey ? 10 : 1);
-      const { map } = this.picture.pick;
-      const within = (at: number, size: number): number => Math.max(0, Math.min(size - 1, at));
-      const from = this.selected ?? { query: Math.floor(this.camera.y), key: Math.floor(this.camera.x) };
-      const moved = this.selected ? { query: within(from.query + step[0] * span, map.queries.size), key: within(from.key + step[1] * span, map.keys.size) } : from;
-      this.selected = moved;
-      this.reveal(moved.query, moved.key);
-      this.onCell(this.cellAt(moved.query, moved.key));
-      return true;
+  private drawNumbers(pen: Pen, size: number): void {
+    const { x, y, pixels } = this.camera;
+    const area = this.area();
+    for (const { tile, firstRow, firstColumn, z } of this.shown) {
+      if (z !== 0) continue;
+      const last = { row: Math.min(tile.rows, Math.ceil(y + area.height / pixels) - firstRow), column: Math.min(tile.columns, Math.ceil(x + area.width / pixels) - firstColumn) };
+      for (let row = Math.max(0, Math.floor(y) - firstRow); row < last.row; row++) {
+        for (let column = Math.max(0, Math.floor(x) - firstColumn); column < last.column; column++) {
+          const value = tile.values[row * tile.columns + column]!;
+          if (isCode(value) || firstColumn + column === this.hidden) continue;
+          pen.text(brief(value), area.left + (firstColumn + column + 0.5 - x) * pixels, area.top + (firstRow + row + 0.5 - y) * pixels, { size, fill: ink(cellColour(this.colouring, value)), align: "middle" });
+        }
+      }
     }
-    if (event.key === "+" || event.key === "=") this.zoomBy(2);
-    else if (event.key === "-") this.zoomBy(0.5);
-    else if (event.key === "0") this.zoomBy(1e-9);
-    else return false;
-    return true;
+  }
+
+  private collect(extent: Extent): void {
+    const z = this.zoom;
+    const size = this.app.store.manifest.tile;
+    const [, highest] = this.picture.zooms;
+    const wanted = patches(this.camera, extent, z, size);
+    const found: Shown[] = [];
+    for (const { row, column } of wanted) {
+      const tile = this.get(z, row, column);
+      if (tile) found.push({ tile, firstRow: row * size, firstColumn: column * size, z });
+    }
+    // Until all are there, the finest coarser level that is lies under them.
+    let under: Shown[] = [];
+    for (let up = z + 1; found.length < wanted.length && up <= highest && !under.length; up++) {
+      under = patches(this.camera, extent, up, size).flatMap(({ row, column }) => {
+        const tile = this.ready.get(`${up}/${row}/${column}`) ?? (up === highest ? this.get(up, row, column) : undefined);
+        return tile ? [{ tile, firstRow: row * size, firstColumn: column * size, z: up }] : [];
+      });
+    }
+    this.complete = found.length === wanted.length;
+    this.shown = [...under, ...found];
+    const before = niceTop(this.largest.top, this.picture.kind);
+    this.largest = { top: 0, nan: false };
+    for (const one of found.length ? found : under) {
+      const seen = largestOf(one.tile.values, one.tile.columns, hiddenColumn(one, this.hidden));
+      this.largest = { top: Math.max(this.largest.top, seen.top), nan: this.largest.nan || seen.nan };
+    }
+    if (niceTop(this.largest.top, this.picture.kind) !== before) this.partner?.draw();
+    const both = { top: Math.max(this.largest.top, this.partner?.largest.top ?? 0), nan: this.largest.nan };
+    this.colouring = this.app.colouring(this.picture.kind, both);
+  }
+
+  private get(z: number, row: number, column: number): Tile | undefined {
+    const key = `${z}/${row}/${column}`;
+    const tile = this.ready.get(key);
+    if (tile || this.asked.has(key)) return tile;
+    this.asked.add(key);
+    this.picture.cells(z, row, column).then(
+      (made) => {
+        if (this.ready.size > TILES_KEPT) {
+          const oldest = this.ready.keys().next().value!;
+          this.ready.delete(oldest);
+          this.asked.delete(oldest);
+        }
+        this.ready.set(key, made);
+        this.draw();
+      },
+      (error: Error) => {
+        this.asked.delete(key);
+        this.app.fail(error);
+      },
+    );
+    return undefined;
   }
 }

@@ -1,7 +1,7 @@
-// Tiles to pixels: coloured once, then only copied, so moving the picture costs nothing but copies.
-import { rampTable, MASKED_COLOUR, MISSING_COLOUR, NAN_COLOUR } from "./colours.ts";
-import { cellColour, type Colouring, rampOf, share } from "./quantities.ts";
-import { isCode, type Tile } from "./store.ts";
+// Tiles to pixels without WebGL: coloured once, then only copied, so moving the picture costs nothing but copies.
+import { MASKED_COLOUR, MISSING_COLOUR, NAN_COLOUR, rampTable } from "./colours.ts";
+import { type Colouring, rampOf, share } from "./quantities.ts";
+import { isCode, MISSING, type Tile } from "./store.ts";
 
 export interface Shown {
   tile: Tile;
@@ -10,55 +10,50 @@ export interface Shown {
   z: number;
 }
 
+/** The column of a tile that the hidden key lies in, null for none. */
+export function hiddenColumn(shown: Shown, key: number | null): number | null {
+  if (key === null) return null;
+  const column = Math.floor(key / 2 ** shown.z) - shown.firstColumn;
+  return column >= 0 && column < shown.tile.columns ? column : null;
+}
+
 export class Painter {
-  private readonly coloured = new WeakMap<Tile, { key: string; canvas: HTMLCanvasElement }>();
+  private readonly coloured = new WeakMap<Float32Array, { key: string; canvas: HTMLCanvasElement }>();
 
   picture(tile: Tile, colouring: Colouring, hidden: number | null): HTMLCanvasElement {
-    const key = `${colouring.kind} ${colouring.scale} ${colouring.top} ${colouring.dark} ${hidden}`;
-    const found = this.coloured.get(tile);
+    const key = `${rampOf(colouring)} ${colouring.kind} ${colouring.scale} ${colouring.top} ${colouring.dark} ${hidden}`;
+    const found = this.coloured.get(tile.values);
     if (found?.key === key) return found.canvas;
     const canvas = found?.canvas ?? document.createElement("canvas");
     canvas.width = tile.columns;
     canvas.height = tile.rows;
-    canvas.getContext("2d")!.putImageData(paint(tile, colouring, hidden), 0, 0);
-    this.coloured.set(tile, { key, canvas });
+    const image = new ImageData(tile.columns, tile.rows);
+    paint(image.data, tile, colouring, hidden);
+    canvas.getContext("2d")!.putImageData(image, 0, 0);
+    this.coloured.set(tile.values, { key, canvas });
     return canvas;
   }
 }
 
-/** A tile in colours; the column `hidden` is drawn as masked (the place of the sink, when it is hidden). */
-export function paint(tile: Tile, colouring: Colouring, hidden: number | null): ImageData {
-  const image = new ImageData(tile.columns, tile.rows);
-  const pixels = image.data;
+/** Fill pixels, four bytes each, with a tile in colours; the column `hidden` is striped. */
+export function paint(pixels: Uint8ClampedArray, tile: Tile, colouring: Colouring, hidden: number | null): void {
   const ramp = rampTable(rampOf(colouring));
   const theme = colouring.dark ? "dark" : "light";
   for (let i = 0; i < tile.values.length; i++) {
-    const value = i % tile.columns === hidden && !isCode(tile.values[i]!) ? NaN : tile.values[i]!;
-    if (isCode(value) || Number.isNaN(value)) {
-      const sink = i % tile.columns === hidden;
-      const rgb = sink ? MASKED_COLOUR[theme]! : isCode(value) ? cellColour(colouring, value) : NAN_COLOUR;
-      const hatched = sink || (rgb === MISSING_COLOUR[theme] && (i + Math.floor(i / tile.columns)) % 2 === 0);
-      for (let c = 0; c < 3; c++) pixels[i * 4 + c] = hatched ? Math.round(rgb[c]! * 0.85) : rgb[c]!;
-    } else {
-      const at = Math.max(0, Math.min(255, Math.round(share(colouring, value) * 255))) * 3;
-      pixels[i * 4] = ramp[at]!;
-      pixels[i * 4 + 1] = ramp[at + 1]!;
-      pixels[i * 4 + 2] = ramp[at + 2]!;
+    const value = tile.values[i]!;
+    const column = i % tile.columns;
+    const to = i * 4;
+    pixels[to + 3] = 255;
+    const sink = column === hidden && !isCode(value);
+    if (sink || isCode(value) || Number.isNaN(value)) {
+      const rgb = sink ? MASKED_COLOUR[theme]! : isCode(value) ? (value === MISSING ? MISSING_COLOUR[theme]! : MASKED_COLOUR[theme]!) : NAN_COLOUR;
+      const striped = (sink || value === MISSING) && (column + Math.floor(i / tile.columns)) % 2 === 0;
+      for (let c = 0; c < 3; c++) pixels[to + c] = striped ? Math.round(rgb[c]! * 0.82) : rgb[c]!;
+      continue;
     }
-    pixels[i * 4 + 3] = 255;
+    const at = Math.max(0, Math.min(255, Math.round(share(colouring, value) * 255))) * 3;
+    pixels[to] = ramp[at]!;
+    pixels[to + 1] = ramp[at + 1]!;
+    pixels[to + 2] = ramp[at + 2]!;
   }
-  return image;
-}
-
-/** The largest number of some tiles; the hidden column does not count. */
-export function largest(shown: Shown[], hideFirst: boolean): number {
-  let top = 0;
-  for (const { tile, firstColumn } of shown) {
-    const skip = hideFirst && firstColumn === 0;
-    for (let i = 0; i < tile.values.length; i++) {
-      const value = Math.abs(tile.values[i]!);
-      if (value > top && value < 1e29 && !(skip && i % tile.columns === 0)) top = value;
-    }
-  }
-  return top;
 }

@@ -102,13 +102,18 @@ export interface Colouring {
   scale: Scale;
   top: number;
   dark: boolean;
+  colours: RampName;
+  /** Numbers above the bar are seen, in its last colour. */
+  over: boolean;
+  /** NaN is seen. */
+  nan: boolean;
 }
 
 // A logarithmic bar spans this many powers of ten; what is smaller has the lowest colour, and zero too.
 export const DECADES = 4;
 
 export function rampOf(colouring: Colouring): RampName {
-  return colouring.kind === "plain" ? "sequential" : "diverging";
+  return colouring.kind === "plain" ? colouring.colours : "diverging";
 }
 
 export function share(colouring: Colouring, value: number): number {
@@ -135,12 +140,38 @@ export function cellColour(colouring: Colouring, value: number): Rgb {
   return colour(rampOf(colouring), share(colouring, value));
 }
 
-/** A number to end the bar at: the largest seen, rounded up to 1, 2 or 5 times a power of ten. */
+/** The largest number among the cells without its sign, and whether one is NaN; a hidden column does not count. */
+export interface Largest {
+  top: number;
+  nan: boolean;
+}
+
+const known = new WeakMap<Float32Array, Map<number, Largest>>();
+
+export function largestOf(values: Float32Array, columns: number, hidden: number | null): Largest {
+  const column = hidden ?? -1;
+  let found = known.get(values);
+  if (!found) known.set(values, (found = new Map()));
+  const before = found.get(column);
+  if (before) return before;
+  const made = { top: 0, nan: false };
+  for (let i = 0; i < values.length; i++) {
+    const value = values[i]!;
+    if (column >= 0 && i % columns === column) continue;
+    if (value !== value) made.nan = true;
+    else if (value <= MASKED) continue;
+    else if (Math.abs(value) > made.top && Number.isFinite(value)) made.top = Math.abs(value);
+  }
+  found.set(column, made);
+  return made;
+}
+
+/** A number to end the bar at: the largest seen, rounded up to a number of one digit or 1.5 times a power of ten. */
 export function niceTop(largest: number, kind: Colouring["kind"]): number {
   if (kind === "ratio") return Math.max(2, Math.min(1024, 2 ** Math.ceil(Math.log2(Math.max(largest, 1.01)))));
   if (!(largest > 0) || !Number.isFinite(largest)) return 1;
   const power = 10 ** Math.floor(Math.log10(largest));
-  const step = [1, 2, 5, 10].find((one) => one * power >= largest * 0.999999)!;
+  const step = [1, 1.5, 2, 3, 4, 5, 6, 8, 10].find((one) => one * power >= largest * 0.999999)!;
   const top = Number((step * power).toPrecision(6));
   return kind === "plain" ? Math.min(top, largest > 1 ? top : 1) : top;
 }

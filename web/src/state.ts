@@ -22,14 +22,22 @@ export interface State {
   y: number;
   zoom: number;
   words: boolean;
+  colours: string;
+  opaque: boolean;
+  labelling: number;
+  rowTrack: string;
+  columnTrack: string;
+  /** How cells are drawn: "auto", "canvas", or "webgl2" even where it is imitated. Not offered in the page. */
+  draw: string;
 }
 
 export const START: State = {
   view: "overview", map: 0, head: 0, chosen: [], quantity: "mass", scale: "linear", sinks: true, range: 0, theme: "auto",
-  sort: "layer", otherMap: 0, otherHead: 1, query: 0, key: 0, x: 0, y: 0, zoom: 0, words: false,
+  sort: "layer", otherMap: 0, otherHead: 1, query: 0, key: 0, x: 0, y: 0, zoom: 0, words: false, colours: "cividis", opaque: false,
+  labelling: 0, rowTrack: "auto", columnTrack: "auto", draw: "auto",
 };
 
-const VIEWS: string[] = ["overview", "head", "text", "compare", "numbers"];
+export const VIEWS: View[] = ["overview", "head", "text", "compare", "numbers"];
 
 export function encode(state: State): string {
   const parts = new URLSearchParams();

@@ -106,6 +106,15 @@ export class Store {
     return found;
   }
 
+  /** A map in words: with its model, input and call where there are several. */
+  nameOf(map: AttentionMap): string {
+    const { maps } = this.manifest;
+    const parts = [map.model, map.name].filter(Boolean);
+    if (maps.some((other) => other.input !== map.input)) parts.push(`input ${map.input}`);
+    if (maps.some((other) => other.pass !== map.pass && other.name === map.name)) parts.push(`call ${map.pass + 1}`);
+    return parts.join(", ");
+  }
+
   async tile(map: AttentionMap, head: number, quantity: string, z: number, row: number, column: number): Promise<Tile> {
     const size = this.manifest.tile;
     const cells = (total: number, at: number): number => Math.min(size, Math.ceil(total / 2 ** z) - size * at);

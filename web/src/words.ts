@@ -18,24 +18,43 @@ export function plain(value: number): string {
   return size >= 100 ? value.toFixed(0) : size >= 1 ? value.toFixed(2) : value.toFixed(4).replace(/0+$/, "");
 }
 
+/** A round number, without zeros behind it. */
+export function round(value: number): string {
+  const size = Math.abs(value);
+  return value !== 0 && (size < 0.001 || size >= 1e6) ? plain(value) : String(Number(value.toPrecision(3)));
+}
+
+/** A number in as few signs as a cell has room for. */
+export function brief(value: number): string {
+  if (!Number.isFinite(value)) return Number.isNaN(value) ? "NaN" : value > 0 ? "∞" : "-∞";
+  if (value === 0) return "0";
+  const size = Math.abs(value);
+  if (size >= 10) return value.toFixed(0);
+  if (size >= 0.995) return value.toFixed(1);
+  return size < 0.005 ? "≈0" : value.toFixed(2).replace("0.", ".");
+}
+
 export function headsName(heads: number[]): string {
   return heads.length === 1 ? `head ${heads[0]}` : `mean of heads ${heads.join(", ")}`;
 }
 
-/** Control characters and spaces become signs, so that a token can be seen. */
-export function visible(token: string): string {
+// What has no width, or turns the order of what follows. Joiners stay: letters and emoji are made with them.
+const UNSEEN = /[\u0000-\u001f\u007f-\u009f\u00ad\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u2069\ufeff]/g;
+
+/** Control characters and spaces become signs, so that a token can be seen; longer ones than `most` end in an ellipsis. */
+export function visible(token: string, most = 200): string {
   if (token === "") return "∅";
-  return token.replace(/\n/g, "⏎").replace(/\t/g, "⇥").replace(/[\u0000-\u001f\u007f-\u009f\u2028-\u202e\u2066-\u2069]/g, "�").replace(/ /g, "␣");
+  const shown = token.length > most ? `${token.slice(0, most - 1)}…` : token;
+  return shown.replace(/\n/g, "⏎").replace(/\t/g, "⇥").replace(UNSEEN, "�").replace(/ /g, "␣");
 }
 
 function quoted(tokens: string[] | null, at: number): string {
   const token = tokens?.[at];
-  if (token === undefined) return String(at);
-  const shown = visible(token);
-  return `${at} "${shown.length > 40 ? `${shown.slice(0, 39)}…` : shown}"`;
+  return token === undefined ? String(at) : `${at} "${visible(token, 40)}"`;
 }
 
 export interface Place {
+  name: string;
   map: AttentionMap;
   heads: number[];
   z: number;
@@ -51,7 +70,7 @@ export interface Place {
 /** The cell whose first query and key (of the map, from 0) are given, in words. */
 export function sentence(place: Place): string {
   const { map, heads, z, value } = place;
-  const where = `${map.name}, ${headsName(heads)}: `;
+  const where = `${place.name}, ${headsName(heads)}: `;
   const last = (from: number, size: number): number => Math.min(from + 2 ** z, size) - 1;
   const q = map.queries.first;
   const k = map.keys.first;
@@ -59,7 +78,7 @@ export function sentence(place: Place): string {
   const queries = one ? `query ${quoted(place.queryTokens, q + place.query)}` : `queries ${q + place.query} to ${q + last(place.query, map.queries.size)}`;
   const keys = one ? `key ${quoted(place.keyTokens, k + place.key)}` : `keys ${k + place.key} to ${k + last(place.key, map.keys.size)}`;
   if (value === MASKED) return `${where}${keys} ${one ? "is" : "are"} masked for ${queries}.`;
-  if (value === MISSING) return `${where}${queries}, ${keys}: was not recorded.`;
+  if (value === MISSING) return `${where}what ${queries} ${one ? "gives" : "give"} to ${keys} was not recorded.`;
   if (place.quantity !== "mass") return `${where}${queries}, ${keys}: ${place.quantity} ${plain(value)}.`;
   const number = place.percent ? percent(value) : plain(value);
   return `${where}${queries} ${one ? "gives" : "give, on average,"} ${number} of ${one ? "its" : "their"} attention to ${keys}.`;

@@ -3,8 +3,9 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 
 import { held, patches, zoomed, zoomFor } from "../src/camera.ts";
-import { csv, escaped } from "../src/exports.ts";
+import { csv, json } from "../src/exports.ts";
 import type { AttentionMap } from "../src/manifest.ts";
+import { escaped } from "../src/pens.ts";
 import { difference, mean, niceTop, ratios, share, valueAt } from "../src/quantities.ts";
 import { groups, summed } from "../src/rows.ts";
 import { decode, encode, START } from "../src/state.ts";
@@ -12,7 +13,8 @@ import { halfToFloat, isCode, MASKED, MISSING, numbers } from "../src/store.ts";
 import { percent, sentence } from "../src/words.ts";
 
 const map = { name: "encoder.layers.3", queries: { axis: 0, first: 0, size: 100 }, keys: { axis: 0, first: 0, size: 100 } } as AttentionMap;
-const place = { map, heads: [5], z: 0, query: 12, key: 7, value: 0.3124, quantity: "mass", percent: true, queryTokens: null, keyTokens: null };
+const plainly = { kind: "plain", scale: "linear", top: 1, dark: false, colours: "cividis", over: false, nan: false } as const;
+const place = { name: map.name, map, heads: [5], z: 0, query: 12, key: 7, value: 0.3124, quantity: "mass", percent: true, queryTokens: null, keyTokens: null };
 
 test("half floats are read to their exact numbers", () => {
   assert.deepEqual([0x3c00, 0xc000, 0x0001, 0x7c00, 0x3555].map(halfToFloat), [1, -2, 2 ** -24, Infinity, 0.333251953125]);
@@ -40,11 +42,11 @@ test("means, ratios and differences keep what is masked and what is not recorded
 test("the bar and the colours agree", () => {
   for (const kind of ["plain", "ratio", "difference"] as const) {
     for (const scale of ["linear", "log"] as const) {
-      const colouring = { kind, scale, top: 4, dark: false };
+      const colouring = { ...plainly, kind, scale, top: 4 };
       for (const at of [0.25, 0.5, 1]) assert.ok(Math.abs(share(colouring, valueAt(colouring, at)) - at) < 1e-12);
     }
   }
-  assert.equal(niceTop(0.0031, "plain"), 0.005);
+  assert.equal(niceTop(0.0031, "plain"), 0.004);
   assert.equal(niceTop(0.93, "plain"), 1);
 });
 
@@ -85,7 +87,7 @@ test("subwords become words, their keys are summed", () => {
 });
 
 test("exported text can do nothing", () => {
-  const made = { name: "a", caption: "two\nlines", canvas: null, columns: ["token"], rows: [["=1+1"], ['say "hi", now'], [0.5]] };
+  const made = { caption: "two\nlines", about: { quantity: "weight" }, columns: ["token"], rows: [["=1+1"], ['say "hi", now'], [0.5]] };
   assert.equal(csv(made), "# two lines\ntoken\n'=1+1\n\"say \"\"hi\"\", now\"\n0.5\n");
   assert.ok(!escaped('</text><script>"').includes("<"));
 });

@@ -157,7 +157,11 @@ def see_past(num_queries: int, num_keys: int, offset: int | None = None) -> Bool
 
 
 def see_window(num_queries: int, num_keys: int, left: int | None, right: int | None) -> Bools:
-    """Sliding window `(L, S)`: the keys from `left` before to `right` after the query, both ends included."""
+    """Sliding window `(L, S)`: the keys from `left` before to `right` after the query, both ends included.
+
+    >>> see_window(2, 3, 1, 0).astype(int).tolist()
+    [[1, 1, 0], [0, 1, 1]]
+    """
     position = np.arange(num_queries)[:, None] + num_keys - num_queries
     distance = np.arange(num_keys) - position  # negative = in the past
     after = np.ones_like(distance, dtype=bool) if left is None else distance >= -left
@@ -193,6 +197,10 @@ def cross_attention(
     """One sequence looks at another: queries from `x` `(..., L, D)`, keys and values from `context` `(..., S, D)`.
 
     The learnt matrices are `(D, E)`, `(D, E)` and `(D, Ev)`: what to ask for, what to be found by, what to hand over.
+
+    >>> x, context, same = np.ones((2, 4)), np.ones((3, 4)), np.eye(4)
+    >>> cross_attention(x, context, same, same, same).weights.shape
+    (2, 3)
     """
     x, context = np.asarray(x, dtype=np.float64), np.asarray(context, dtype=np.float64)
     return scaled_dot_product(x @ w_query, context @ w_key, context @ w_value, mask=mask)
@@ -228,7 +236,11 @@ class Projections(NamedTuple):
 
 
 def split_heads(x: ArrayLike, num_heads: int) -> Floats:
-    """Cut the features of each token into heads: `(..., L, H · E)` to `(..., H, L, E)`."""
+    """Cut the features of each token into heads: `(..., L, H · E)` to `(..., H, L, E)`.
+
+    >>> split_heads([[1.0, 2.0, 3.0, 4.0]], 2).tolist()
+    [[[1.0, 2.0]], [[3.0, 4.0]]]
+    """
     x = np.asarray(x, dtype=np.float64)
     pieces = x.reshape(*x.shape[:-1], num_heads, x.shape[-1] // num_heads)  # (..., L, H, E)
     return np.swapaxes(pieces, -2, -3)
@@ -246,7 +258,11 @@ def combine_heads(x: ArrayLike) -> Floats:
 
 
 def repeat_heads(x: ArrayLike, num_heads: int) -> Floats:
-    """Grouped heads: let key/value head `g` of `(..., G, S, E)` serve `H / G` query heads that stand together."""
+    """Grouped heads: let key/value head `g` of `(..., G, S, E)` serve `H / G` query heads that stand together.
+
+    >>> repeat_heads([[[1.0]], [[2.0]]], 4).ravel().tolist()
+    [1.0, 1.0, 2.0, 2.0]
+    """
     x = np.asarray(x, dtype=np.float64)
     groups = x.shape[-3]
     # Query head h reads key/value head h // (H / G).
@@ -266,6 +282,11 @@ def multi_head_attention(
 
     Self-attention if `context` is `x`. `num_kv_heads` is `num_heads` unless given (fewer: grouped heads; 1:
     multi-query). `mask` broadcasts to `(..., H, L, S)`. Source: Vaswani et al. 2017, section 3.2.2.
+
+    >>> x = np.ones((3, 4))
+    >>> learnt = Projections(np.eye(4), np.eye(4), np.eye(4), np.eye(4))
+    >>> multi_head_attention(x, x, learnt, num_heads=2).weights.shape
+    (2, 3, 3)
     """
     x, context = np.asarray(x, dtype=np.float64), np.asarray(context, dtype=np.float64)
     groups = num_heads if num_kv_heads is None else num_kv_heads
@@ -291,6 +312,11 @@ def linear_attention(query: ArrayLike, key: ArrayLike, value: ArrayLike, *, mask
 
     Shapes as `scaled_dot_product`. Written here with the matrix of weights, which shows what it means.
     Source: Katharopoulos et al. 2020, arXiv:2006.16236, equations 4 and 7.
+
+    >>> q, k, v = np.random.default_rng(0).normal(size=(3, 5, 4))
+    >>> weights = linear_attention(q, k, v).weights
+    >>> bool((weights >= 0).all() and np.allclose(weights.sum(-1), 1))
+    True
     """
     likeness = _positive(query) @ np.swapaxes(_positive(key), -1, -2)  # (..., L, S), never negative
     if mask is not None:
@@ -355,6 +381,10 @@ def keep(seed: int, shape: tuple[int, ...], dropout: float) -> Bools:
 
     The numbers come from Philox4x32 with 7 rounds (Salmon et al. 2011): a counter, scrambled until it looks random.
     One counter gives four words of 32 bits, for the columns `j`, `j + 16`, `j + 32`, `j + 48` of a group of 64.
+
+    >>> kept = keep(0, (64, 64), 0.25)
+    >>> bool((kept[:8] == keep(0, (8, 64), 0.25)).all()), bool(0.7 < kept.mean() < 0.8)
+    (True, True)
     """
     rows, columns = shape[-2:]
     head = np.arange(math.prod(shape[:-2]), dtype=np.uint64).reshape(*shape[:-2], 1, 1)
@@ -368,7 +398,13 @@ def keep(seed: int, shape: tuple[int, ...], dropout: float) -> Bools:
 
 
 def philox(counter: tuple[NDArray[np.uint64], ...], seed: int, rounds: int = 7) -> tuple[NDArray[np.uint64], ...]:
-    """Scramble counters of four 32-bit words under a 64-bit key; returns four words of 32 bits."""
+    """Scramble counters of four 32-bit words under a 64-bit key; returns four words of 32 bits.
+
+    >>> zero = np.zeros(1, dtype=np.uint64)
+    >>> one, other = philox((zero, zero, zero, zero), 0), philox((zero, zero, zero, zero), 1)
+    >>> bool(one[0][0] != other[0][0])
+    True
+    """
     key = [np.uint64(seed & 0xFFFFFFFF), np.uint64(seed >> 32 & 0xFFFFFFFF)]
     a, b, c, d = counter
     for _ in range(rounds):

@@ -40,7 +40,9 @@ COMMANDS = {
     "train": Entry("train", "TRAIN", "train a task on your own data"),
     "predict": Entry("predict", "Predict", "say what a trained task makes of new inputs"),
     "evaluate": Entry("evaluate", "Evaluate", "compare a trained task and a cheap baseline with the truth"),
+    "watch": Entry("watch", "WatchCommand", "run a model on a text or picture, and show its attention"),
     "view": Entry("view", "ViewCommand", "show stored attention: a page, a file, a local server"),
+    "study": Entry("study", "STUDY", "run an experiment about attention: a table, a picture, what was seen"),
     "bench": Entry("bench", "Bench", "measure attention on this machine beside torch's own"),
     "doctor": Entry("doctor", "Doctor", "say what regard runs on here, and which backend a call takes"),
 }

@@ -8,9 +8,12 @@ from typing import Any
 
 from ..tasks import Attention, Evaluation, Task
 from ..viewer import static
+from ._looking import view_of
 from .predict import describe, inputs_of
 
-__all__ = ["write_report"]
+__all__ = ["PAGE", "write_report"]
+
+PAGE = "attention.html"
 
 # Tokens of an input that is drawn: more cannot be read on a page.
 MOST = 60
@@ -24,8 +27,10 @@ pre { white-space: pre-wrap; background: #f4f4f4; padding: .8rem; } img { max-wi
 
 
 def write_report(task: Task[Any, Any], test: Any, evaluation: Evaluation, folder: Path) -> Path:
-    """Write `report.html` and its pictures into a folder; return the page."""
-    drawn = _draw(_example(task, test), folder)
+    """Write `report.html`, its pictures and the viewer's page `attention.html` into a folder; return the report."""
+    one, seen = _example(task, test)
+    view_of(seen, f"{task.name}: one test example", one).save(folder / PAGE)
+    drawn = _draw(seen, folder)
     answers = "\n".join(describe(task, test, 5))
     names = list(evaluation.figures)
     rows = [_row("th", ["", *names]), _row("td", ["this model", *_numbers(evaluation.figures, names)])]
@@ -37,24 +42,26 @@ def write_report(task: Task[Any, Any], test: Any, evaluation: Evaluation, folder
         f"<h1>{_text(task.name)}</h1><p>On {evaluation.count:,} {_text(evaluation.data)} examples:</p>"
         f"<table>{''.join(rows)}</table><h2>Some answers</h2><pre>{_text(answers)}</pre>"
         f"{curves if (folder / 'curves.png').exists() else ''}"
-        f"<h2>What it attends to</h2>{''.join(drawn)}</html>\n"
+        f"<h2>What it attends to</h2><p><a href='{PAGE}'>Every layer, head and token of one example</a>: "
+        f"zoom, search, compare; the page needs no network.</p>{''.join(drawn)}</html>\n"
     )
     path = folder / "report.html"
     path.write_text(page, encoding="utf-8")
     return path
 
 
-def _example(task: Task[Any, Any], test: Any) -> Attention:
-    """Return the attention to the first test example that can be read on a page, or to the shortest."""
-    found = None
+def _example(task: Task[Any, Any], test: Any) -> tuple[Any, Attention]:
+    """Return an input and the attention in it: the first test example that can be read on a page, or the shortest."""
+    found: tuple[Any, Attention] | None = None
     for one in inputs_of(task, test, 30):
         seen = task.attention(one)
         size = max(len(seen.tokens), len(seen.source))
         if 8 <= size <= MOST:
-            return seen
-        if found is None or size < max(len(found.tokens), len(found.source)):
-            found = seen
-    return found or task.attention(inputs_of(task, test, 1)[0])
+            return one, seen
+        if found is None or size < max(len(found[1].tokens), len(found[1].source)):
+            found = one, seen
+    first = inputs_of(task, test, 1)[0]
+    return found or (first, task.attention(first))
 
 
 def _draw(seen: Attention, folder: Path) -> list[str]:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from .. import corpora
+from ..backends.native import library_info
 from ..corpora import Split
 from ..tasks import (
     ImageClassification,
@@ -24,7 +25,8 @@ from ..tasks import (
 )
 from ..training import Budget
 from ._data import OPTIONS, read
-from ._report import write_report
+from ._looking import open_page
+from ._report import PAGE, write_report
 from .predict import describe
 from .train import fit_and_judge, summary
 
@@ -46,8 +48,11 @@ class Plan:
         """Return the task's settings with the demo's own changes and a budget of time."""
         settings = dataclasses.replace(self.task.Settings(), **self.changes)
         evaluation = dataclasses.replace(settings.training.evaluation, patience=None, evaluate_every=200)
+        # The same minutes hold more steps in bf16, where the processor multiplies it.
+        halves = library_info().isa == "avx512_bf16"
+        machine = dataclasses.replace(settings.training.machine, precision="bf16" if halves else "fp32")
         training = dataclasses.replace(
-            settings.training, budget=Budget(epochs=None, minutes=minutes), evaluation=evaluation
+            settings.training, budget=Budget(epochs=None, minutes=minutes), evaluation=evaluation, machine=machine
         )
         return dataclasses.replace(settings, training=training)
 
@@ -83,6 +88,8 @@ class Demo:
     """Minutes of training; each task has its own measure."""
     limit: int | None = None
     """Use so many test examples; each task has its own measure."""
+    open: bool = True
+    """Open the page of what it attends to in the browser, when this runs in a terminal."""
     json: bool = False
     """Print one JSON object at the end, for scripts."""
 
@@ -101,11 +108,13 @@ class Demo:
             return status
         report = write_report(task, test, evaluation, out)
         if self.json:
-            print(json.dumps({**evaluation.to_dict(), "report": str(report)}))
+            print(json.dumps({**evaluation.to_dict(), "report": str(report), "page": str(out / PAGE)}))
             return 0
         print("", *describe(task, test, 3), "", sep="\n")
         print(summary(evaluation, out))
-        print(f"What it attends to: {report}")
+        print(f"The report: {report}\nWhat it attends to: {out / PAGE}")
+        if self.open and sys.stdout.isatty():
+            open_page(out / PAGE)
         return 0
 
     def _split(self, plan: Plan) -> Split[Any]:

@@ -14,6 +14,7 @@ import tyro
 from ..errors import ArgumentError
 from ..tasks import ImageClassification, LanguageModeling, NamedEntities, Sentence, Sentiment, Task, Verdict, load
 from ._data import read_pictures
+from ._looking import open_page, view_of
 
 __all__ = ["Predict", "describe", "inputs_of"]
 
@@ -31,6 +32,10 @@ class Predict:
     """Texts, or picture files; none: lines of standard input."""
     file: Path | None = None
     """Read inputs from this file, one a line."""
+    page: Path | None = None
+    """Write the page of what the model attends to in the first input to this .html file."""
+    open: bool = False
+    """Open that page in the browser; it is attention.html in the task's folder unless --page names another."""
     json: bool = False
     """Print one JSON object a line, for scripts."""
 
@@ -42,8 +47,15 @@ class Predict:
             raise ArgumentError("There is nothing to predict: give texts, --file, or lines on standard input.")
         given: Any = read_pictures(inputs, task.shape_) if isinstance(task, ImageClassification) else inputs
         answers = task.predict(given)
+        first = given[0]
         for given, answer in zip(inputs, answers, strict=True):
             print(json.dumps(_plain(given, answer), ensure_ascii=False) if self.json else _line(task, given, answer))
+        if self.page is not None or self.open:
+            path = self.page or self.folder / "attention.html"
+            view_of(task.attention(first), f"{task.name}: {short(str(inputs[0]), 60)}", first).save(path)
+            print(f"What it attends to: {path}", file=sys.stderr)
+            if self.open:
+                open_page(path)
         return 0
 
     def _inputs(self) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import inspect
 import json
 import os
 from dataclasses import dataclass
@@ -107,7 +108,7 @@ def _command(name: str) -> type[Train]:
         bases=(Train,),
         frozen=True,
     )
-    made.__doc__ = f"{TASKS[name].__doc__}\n\n{Train.__doc__}"
+    made.__doc__ = f"{inspect.getdoc(TASKS[name])}\n\n{inspect.getdoc(Train)}"
     command: type[Train] = made
     return command
 

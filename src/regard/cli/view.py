@@ -15,24 +15,26 @@ import torch
 import tyro
 
 from ..errors import ArgumentError
+from ..recorder import load
 from ..viewer import View, view
 from ..viewer.server import is_loopback, serve
 
 __all__ = ["ViewCommand", "read_weights"]
 
-_READERS = ".safetensors, .npz or .npy"
+_READERS = ".regard, .safetensors, .npz or .npy"
 
 
 @dataclass(frozen=True)
 class ViewCommand:
-    """Open the attention weights of a file in the browser, or save the page or a picture of them.
+    """Open a recording, or the attention weights of a file, in the browser, or save the page or a picture of them.
 
-    The file holds one array a layer, (heads, queries, keys) with or without a batch before it: the `attentions` of
-    any library, saved as .safetensors, .npz or .npy. Exit status: 0, or 2 for a file that cannot be read.
+    A recording is what `recording.save` or `regard.watch(folder=...)` wrote: a .regard file or a folder. Another file
+    holds one array a layer, (heads, queries, keys) with or without a batch before it: the `attentions` of any
+    library, saved as .safetensors, .npz or .npy. Exit status: 0, or 2 for a file that cannot be read.
     """
 
     file: Annotated[Path, tyro.conf.Positional]
-    """Attention weights: .safetensors, .npz or .npy."""
+    """A recording: .regard or its folder. Or attention weights: .safetensors, .npz or .npy."""
     tokens: Path | None = None
     """Their tokens: a JSON list, or a text with one token a line."""
     labels: Path | None = None
@@ -70,7 +72,12 @@ class ViewCommand:
     def view(self) -> View:
         """Read the files."""
         tokens, labels = (None if file is None else _lines(file) for file in (self.tokens, self.labels))
-        return view(read_weights(self.file), tokens, labels=labels, title=self.title or self.file.name)
+        weights = load(self.file) if _is_recording(self.file) else read_weights(self.file)
+        return view(weights, tokens, labels=labels, title=self.title or self.file.name)
+
+
+def _is_recording(file: Path) -> bool:
+    return file.suffix.lower() == ".regard" or file.is_dir()
 
 
 def read_weights(file: Path) -> dict[str, torch.Tensor]:

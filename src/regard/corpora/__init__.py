@@ -8,6 +8,7 @@
 | `digits` | `Images` | 1,797 handwritten digits |
 | `dates` | `TextPair` | dates in many languages, and as "2026-11-20" |
 | `opinions` | `LabelledText` | a small grammar of opinions: synthetic |
+| `nested_operations` | `LabelledText` | ListOps, nested lists under operators: synthetic |
 
 Each returns a `Split` into train, dev and test, the same at each call.
 """
@@ -16,6 +17,7 @@ from .code import code_entities, code_summaries, code_text
 from .dates import dates
 from .digits import digits
 from .examples import Document, Images, LabelledText, Split, TaggedWords, TextPair
+from .listops import nested_operations
 from .opinions import opinions
 
 __all__ = [
@@ -30,5 +32,6 @@ __all__ = [
     "code_text",
     "dates",
     "digits",
+    "nested_operations",
     "opinions",
 ]

@@ -94,7 +94,12 @@ class KeyValueCache:
 
 
 class LayerCache:
-    """The caches of one layer: `self_attention`, and `cross_attention` which an encoder layer leaves empty."""
+    """The caches of one layer: `self_attention`, and `cross_attention` which an encoder layer leaves empty.
+
+    >>> cache = LayerCache(max_length=8)
+    >>> len(cache.self_attention), cache.self_attention.max_length, cache.cross_attention.max_length
+    (0, 8, None)
+    """
 
     def __init__(self, max_length: int | None = None) -> None:
         self.self_attention = KeyValueCache(max_length)
@@ -105,6 +110,10 @@ class StackCache:
     """The caches of all layers of an `Encoder` or `Decoder`; made by its `new_cache()`.
 
     `len` counts the tokens decoded so far: the position of the next one.
+
+    >>> cache = StackCache(3)
+    >>> len(cache.layers), len(cache)
+    (3, 0)
     """
 
     def __init__(self, num_layers: int, max_length: int | None = None) -> None:

@@ -64,6 +64,12 @@ def to_torch(module: nn.Module, *, batch_first: bool = True) -> nn.Module:
     Raises:
         ArgumentError: another class, or a setting that PyTorch's class does not have (grouped heads, a free
             `head_dim`, `qk_norm`, `scale`, `softcap`, positions, "swiglu", RMSNorm).
+
+    >>> ours = MultiHeadAttention(8, 2)
+    >>> x = torch.randn(1, 3, 8)
+    >>> theirs = to_torch(ours)
+    >>> bool(torch.allclose(theirs(x, x, x)[0], ours(x), atol=1e-6))
+    True
     """
     theirs = _converted(module, _TO_TORCH, "to_torch")
     for part in theirs.modules():
@@ -309,7 +315,7 @@ def _torch_attention(ours: MultiHeadAttention) -> nn.MultiheadAttention:
 def _torch_settings(ours: EncoderLayer | DecoderLayer) -> dict[str, Any]:
     norms = [norm for name, norm in ours.named_children() if name.endswith("_norm")]
     kind, activation = type(ours).__name__, ours.feed_forward.activation
-    _refuse(kind, {"an RMSNorm": not all(type(norm) is nn.LayerNorm for norm in norms)})
+    _refuse(kind, {"an RMSNorm, or none,": not all(type(norm) is nn.LayerNorm for norm in norms)})
     _refuse(kind, {"activation='swiglu'": activation == "swiglu"})
     functions: dict[str, Any] = {"relu": F.relu, "gelu": F.gelu, "gelu_tanh": nn.GELU(approximate="tanh")}
     return {

@@ -46,6 +46,10 @@ class LearnedEncoding(nn.Module):
     """Add a learnt vector per position to embeddings, then dropout. Starts normal with deviation 0.02.
 
     Shapes: `x` `(..., L, embed_dim)` to the same, with `offset + L <= max_length`; else `ShapeError`.
+
+    >>> encode = LearnedEncoding(10, 4)
+    >>> bool((encode(torch.zeros(1, 3, 4), offset=2)[0] == encode.weight[2:5]).all())
+    True
     """
 
     def __init__(self, max_length: int, embed_dim: int, *, dropout: float = 0.0) -> None:
@@ -86,6 +90,14 @@ class Rotary(nn.Module):
         interleaved: pairs are features `2i, 2i + 1` (the paper) or, by default, `i, i + dim / 2` (Hugging Face).
 
     Source: Su et al. 2021, arXiv:2104.09864.
+
+    Only the distance between query and key counts:
+
+    >>> rotary = Rotary()
+    >>> q, k = torch.randn(2, 1, 8)
+    >>> near, far = (rotary(q, at + 3) @ rotary(k, at).mT for at in (0, 500))
+    >>> bool(torch.allclose(near, far, atol=1e-4))
+    True
     """
 
     def __init__(self, dim: int | None = None, *, base: float = 10_000.0, interleaved: bool = False) -> None:
@@ -111,6 +123,9 @@ class ALiBi(nn.Module):
     """ALiBi as `position=` of an attention layer: each head's scores fall with distance. Nothing is learnt.
 
     Calling it gives the `regard.biases.ALiBi` of the heads. Source: Press et al. 2022, arXiv:2108.12409.
+
+    >>> ALiBi(4)().vector(2, 2, "cpu").shape
+    torch.Size([4, 3])
     """
 
     def __init__(self, num_heads: int) -> None:
@@ -134,6 +149,10 @@ class RelativeBias(nn.Module):
     `weight` is `(num_buckets, num_heads)`, as in a T5 checkpoint. Without `bidirectional` all buckets serve the past.
 
     Source: Raffel et al. 2020, arXiv:1910.10683, section 2.1.
+
+    >>> bias = RelativeBias(2)
+    >>> bool((bias().vector(3, 3, "cpu") == 0).all())
+    True
     """
 
     def __init__(

@@ -31,7 +31,7 @@ class EncoderLayer(nn.Module):
         embed_dim: width of a token.
         num_heads, num_kv_heads, head_dim, qk_norm, position: see `MultiHeadAttention`.
         ffn_dim, activation: see `FeedForward`.
-        norm: "layer" or "rms"; `norm_eps` is what it adds to the variance.
+        norm: "layer", "rms" or "none"; `norm_eps` is what it adds to the variance.
         norm_first: normalise what goes into each half (pre-norm) in place of what comes out (post-norm, the paper).
         dropout: probability, in training mode, for both residuals and inside the feed-forward.
         attention_dropout: the same for attention weights; `dropout` unless given.

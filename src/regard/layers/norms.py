@@ -1,4 +1,4 @@
-"""The two normalisations of the literature, by name."""
+"""The two normalisations of the literature, and none, by name."""
 
 from __future__ import annotations
 
@@ -10,13 +10,18 @@ from ..errors import ArgumentError, nearest
 
 __all__ = ["Norm", "make_norm"]
 
-Norm = Literal["layer", "rms"]
+Norm = Literal["layer", "rms", "none"]
 
 
 def make_norm(norm: Norm, dim: int, *, eps: float = 1e-5, bias: bool = True) -> nn.Module:
-    """Return `nn.LayerNorm` for "layer" or `nn.RMSNorm` (which has no bias) for "rms", over `dim` features."""
+    """Return `nn.LayerNorm` for "layer", `nn.RMSNorm` (which has no bias) for "rms", over `dim` features.
+
+    "none" is `nn.Identity`.
+    """
     if norm == "layer":
         return nn.LayerNorm(dim, eps=eps, bias=bias)
     if norm == "rms":
         return nn.RMSNorm(dim, eps=eps)
+    if norm == "none":
+        return nn.Identity()
     raise ArgumentError(f"norm is {norm!r}.{nearest(str(norm), get_args(Norm))} It is one of {get_args(Norm)}.")

@@ -26,6 +26,10 @@ class Projection(nn.Linear):
 
     Several maps of the same input may share one `Projection` (query, key and value do): one product in place of
     three, and still each can be had alone.
+
+    >>> layer = Projection(4, 6)
+    >>> bool((layer.bias == 0).all()), layer(torch.zeros(2, 4)).shape
+    (True, torch.Size([2, 6]))
     """
 
     def reset_parameters(self) -> None:
@@ -45,7 +49,12 @@ class Projection(nn.Linear):
 
 
 def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    """`F.linear`, by oneDNN where that is faster: `(..., in)`, `(out, in)`, `(out,)` to `(..., out)`."""
+    """`F.linear`, by oneDNN where that is faster: `(..., in)`, `(out, in)`, `(out,)` to `(..., out)`.
+
+    >>> x, weight = torch.randn(3, 4), torch.randn(5, 4)
+    >>> bool(torch.allclose(linear(x, weight), x @ weight.T, atol=1e-5))
+    True
+    """
     if not _onednn_serves(input, weight, bias):
         return F.linear(input, weight, bias)
     if torch.is_grad_enabled() and (

@@ -1,8 +1,10 @@
-"""Recording the attention of any PyTorch model while it runs."""
+"""Recording the attention of any PyTorch model while it runs, and recordings on disk."""
 
 from ._grid import Grid
+from ._pieces import NotRecordedWarning
+from ._read import load
 from ._recording import EmptyRecordingError, RecordedCall, Recording
 from ._texts import Texts
 from ._watch import watch
 
-__all__ = ["EmptyRecordingError", "Grid", "RecordedCall", "Recording", "Texts", "watch"]
+__all__ = ["EmptyRecordingError", "Grid", "NotRecordedWarning", "RecordedCall", "Recording", "Texts", "load", "watch"]

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import types
 from collections.abc import Callable
-from contextlib import nullcontext
+from contextlib import suppress
 from typing import Any, Protocol
 
 import torch
@@ -12,12 +13,18 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .. import masks
-from .._attention import attention, explain
-from ..errors import RegardError
-from ..weights import AttentionWeights, from_dense
+from .._attention import attention
+from ..backends import asked_for
+from ..errors import BackendError, RegardError
+from ..integrations import sink_attention
+from ..weights import AttentionWeights
+from ._call_mask import CallMasks
 from ._grouped import grouped
+from ._returned import weights_of_softmax
 
-__all__ = ["DOORS", "Door", "Keeper", "weights_of_output"]
+__all__ = ["DOORS", "Door", "Keeper", "door_of"]
+
+_masks = CallMasks()
 
 
 class Keeper(Protocol):
@@ -36,6 +43,10 @@ class Keeper(Protocol):
 
     def miss(self, what: str) -> None:
         """Count a call that cannot be recorded."""
+        ...
+
+    def softmax(self, scores: Tensor, weights: Tensor) -> None:
+        """Note what the running module gave to softmax, until it is seen what the module returns."""
         ...
 
 
@@ -86,10 +97,8 @@ def _scaled_dot_product(
     try:
         heads = grouped(keeper.module(), query, key, value, attn_mask)
         parts = heads.query, heads.key, heads.value
-        call = _call(heads.query, heads.mask, is_causal, scale)
-        served = not dropout_p and explain(*parts, **call, need_weights=True).chosen == "native"
-        with nullcontext() if served else torch.no_grad():
-            result: tuple[Tensor, AttentionWeights] = attention(*parts, **call, need_weights=True)
+        call, same = _call(heads.query, heads.mask, is_causal, scale)
+        served, result = _attend(parts, call, same and not dropout_p)
     except RegardError as error:  # shapes that PyTorch broadcasts: the model runs on, the call counts as missed
         reason = f"{ScaledDotProduct.name}: {error}"
         output = own()
@@ -104,21 +113,36 @@ def _scaled_dot_product(
     return output
 
 
-def _call(query: Tensor, mask: Tensor | None, is_causal: bool, scale: float | None) -> dict[str, Any]:
-    call: dict[str, Any] = {"scale": scale}
-    if is_causal:
-        call["mask"] = masks.causal(offset=0)
-    elif mask is not None and mask.dtype == torch.bool:
-        call["mask"] = masks.recognise(mask)
-    elif mask is not None:
-        call["bias"] = mask if mask.dtype in (query.dtype, torch.float32) else mask.to(query.dtype)
-    return call
+def _attend(
+    parts: tuple[Tensor, ...], call: dict[str, Any], native: bool
+) -> tuple[bool, tuple[Tensor, AttentionWeights]]:
+    """Return whether the native kernel served a call, output and weights; what it refuses runs without gradient."""
+    if native and asked_for() in (None, "native"):
+        with suppress(BackendError):  # cheaper than asking every backend first
+            return True, attention(*parts, **call, need_weights=True, backend="native")
+    with torch.no_grad():
+        return False, attention(*parts, **call, need_weights=True)
 
 
 def _difference(output: Tensor, own: Callable[[], Tensor]) -> float:
     with torch.no_grad():
         apart = (own() - output).nan_to_num().abs()
     return float(apart.amax()) if apart.numel() else 0.0
+
+
+def _call(query: Tensor, mask: Tensor | None, is_causal: bool, scale: float | None) -> tuple[dict[str, Any], bool]:
+    """Return a call in our words, and whether its output would be PyTorch's to rounding."""
+    call: dict[str, Any] = {"scale": scale}
+    if is_causal:
+        call["mask"] = masks.causal(offset=0)
+    elif mask is not None:
+        read = _masks.read(mask)
+        call["mask"], bias = read.mask, read.bias
+        if bias is not None:
+            call["bias"] = bias if bias.dtype in (query.dtype, torch.float32) else bias.to(query.dtype)
+        if read.spreads:
+            return call, False
+    return call, True
 
 
 class MultiHead:
@@ -136,7 +160,17 @@ class MultiHead:
         def inner(*given: Any, **options: Any) -> Tensor:
             return _scaled_dot_product(keeper, *given, **options)
 
-        names = {**F.__dict__, "scaled_dot_product_attention": inner, "has_torch_function": lambda tensors: False}
+        found: list[tuple[Tensor, Tensor]] = []
+
+        def softmax(scores: Tensor, dim: int) -> Tensor:
+            weights = F.softmax(scores, dim)
+            found.append((scores, weights))  # dropout comes after
+            return weights
+
+        names = {
+            **F.__dict__, "scaled_dot_product_attention": inner, "softmax": softmax,
+            "has_torch_function": lambda tensors: False,
+        }  # fmt: skip
         copied = types.FunctionType(function.__code__, names, function.__name__, function.__defaults__)
         copied.__kwdefaults__ = function.__kwdefaults__
         names_of = function.__code__.co_varnames[: function.__code__.co_argcount]
@@ -145,37 +179,56 @@ class MultiHead:
         output, weights = copied(**{**call, "average_attn_weights": False})
         if weights is None:
             return output, None
-        keeper.keep(self.name, from_dense(weights.detach()))
+        scores, before = (tensor.reshape(weights.shape) for tensor in found[-1])
+        with torch.no_grad():
+            keeper.keep(self.name, weights_of_softmax(scores, before))
         return output, weights.mean(-3) if average else weights
 
 
 class Own:
-    """`regard.attention` and the layers that call it."""
+    """`regard.attention` and the layers that call it, with sinks or without."""
 
     name = "regard.attention"
 
     def why_not(self, function: object) -> str | None:
         """Say why a function is not caught here."""
-        return None if function is attention else "another function"
+        return None if function is attention or function is sink_attention else "another function"
 
     def run(self, function: Any, keeper: Keeper, args: tuple[Any, ...], settings: dict[str, Any]) -> Any:
         """Run the call with its weights, which changes no bit of the output."""
+        if function is sink_attention:
+            output, weights = sink_attention(*args, **settings)
+            keeper.keep(self.name, weights)
+            return output, weights
         wanted = settings.pop("need_weights", False)
         output, weights = attention(*args, **settings, need_weights=True)
         keeper.keep(self.name, weights)
         return (output, weights) if wanted else output
 
 
-DOORS: tuple[Door, ...] = (ScaledDotProduct(), MultiHead(), Own())
+class Softmax:
+    """`softmax` over the keys in a module that is named after attention: its own code, whatever the scores are."""
+
+    name = "softmax"
+
+    def why_not(self, function: object) -> str | None:
+        """Say why a function is not caught here."""
+        known = function is F.softmax or function is torch.softmax or function is Tensor.softmax
+        return None if known else "another function"
+
+    def run(self, function: Any, keeper: Keeper, args: tuple[Any, ...], settings: dict[str, Any]) -> Any:
+        """Run it as it is; the keeper decides when the module returns."""
+        weights = function(*args, **settings)
+        dim = args[1] if len(args) > 1 else settings.get("dim")
+        if weights.ndim == 4 and dim in (-1, 3):
+            keeper.softmax(args[0] if args else settings["input"], weights)
+        return weights
 
 
-def weights_of_output(output: object) -> AttentionWeights | None:
-    """Return the weights `(B, H, L, S)` in what an eager attention module returned, `(out, weights, ...)`, or None."""
-    if not isinstance(output, tuple) or len(output) < 2:
-        return None
-    out, weights = output[0], output[1]
-    if not isinstance(out, Tensor) or not isinstance(weights, Tensor) or weights.ndim != 4 or out.ndim < 3:
-        return None
-    if not weights.is_floating_point() or weights.shape[0] != out.shape[0] or weights.shape[2] != out.shape[1]:
-        return None
-    return from_dense(weights.detach())
+DOORS: tuple[Door, ...] = (ScaledDotProduct(), MultiHead(), Own(), Softmax())
+
+
+@functools.lru_cache(maxsize=4096)
+def door_of(function: object) -> Door | None:
+    """Return the door that catches a function, None if none does."""
+    return next((door for door in DOORS if door.why_not(function) is None), None)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -11,6 +12,7 @@ from ..errors import RegardError, nearest
 from ..weights import AttentionWeights
 from ._grown import Grown
 from ._texts import Texts
+from ._writer import save
 
 __all__ = ["EmptyRecordingError", "RecordedCall", "Recording", "layer_of"]
 
@@ -122,6 +124,15 @@ class Recording(Mapping[str, AttentionWeights]):
     def layer(self, number: int) -> list[RecordedCall]:
         """Return the calls of a layer in order."""
         return [call for call in self.calls if call.layer == number]
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write everything to one file where the path ends in `.regard`, else to a folder; `regard.load` reads both.
+
+        Both are in the Zarr v3 format (in a zip), so other programs can open them. An older recording of that name is
+        replaced when the new one is complete. Exact weights are written with query and key, the values as norms.
+        Raises `ArgumentError`, `RecordingFileError`, `MissingExtraError`. The same recording gives the same bytes.
+        """
+        save(self, path)
 
     def __repr__(self) -> str:
         """Say how many of the calls that were made are here, and where the others went."""

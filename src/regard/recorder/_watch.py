@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fnmatch
+import os
 import sys
 import threading
 from collections.abc import Sequence
@@ -11,15 +12,17 @@ from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from ..errors import ArgumentError, nearest
 from ..weights import AttentionWeights, StoredWeights, from_dense, summarise
-from ._doors import DOORS, weights_of_output
+from ._doors import DOORS, door_of
 from ._growing import Growth, Step
 from ._grown import Grown, GrownDense, GrownExact, GrownSummary
 from ._recording import EmptyRecordingError, RecordedCall, Recording, layer_of
+from ._returned import computes_attention, first_tensor, softmax_of_module, weights_of_output
+from ._writer import FolderWriter
 
 __all__ = ["Watch", "watch"]
 
@@ -33,6 +36,7 @@ def watch(
     keep: Keep = "summary",
     *,
     compare: bool = False,
+    folder: str | os.PathLike[str] | None = None,
 ) -> Watch:
     """Record the attention of a model inside a `with` block; its outputs stay what they are, to rounding.
 
@@ -45,14 +49,20 @@ def watch(
             O(n²), for small inputs.
         compare: also run PyTorch's own attention for each call that another kernel served, and note the largest
             difference of the outputs: `recording.difference`.
+        folder: a new folder, to which each call is also written as it comes; `regard.load` reads it. If the run dies,
+            the calls that it had finished are there; of a generation, at least the first half of its steps. A disk
+            that is full does not stop the model: the error comes at the end of the block.
 
     Returns:
         A context manager that gives the `Recording`.
 
     Raises:
-        ArgumentError: a keep that does not exist; in the model's forward pass, a head that a layer does not have.
+        ArgumentError: a keep that does not exist, a folder that does; in the model's forward pass, a head that a layer
+            does not have.
         TooLargeError: weights that would not fit, with keep="dense".
         EmptyRecordingError: at the end of the block, if no call was recorded.
+        RecordingFileError: at the end of the block, if `folder` could not be written.
+        MissingExtraError: a folder without the package that writes it.
 
     Calls of `F.scaled_dot_product_attention`, of `F.multi_head_attention_forward` and of `regard.attention` are
     caught, and modules that return `(output, weights)`. Without dropout the first two run on the native kernel where
@@ -70,7 +80,7 @@ def watch(
         raise ArgumentError(
             f"keep is {keep!r}; it is 'summary', 'exact' or 'dense'.{nearest(str(keep), get_args(Keep))}"
         )
-    return Watch(model, _Wanted(layers, None if heads is None else tuple(heads), keep), compare)
+    return Watch(model, _Wanted(layers, None if heads is None else tuple(heads), keep), compare, folder)
 
 
 @dataclass(frozen=True)
@@ -122,6 +132,7 @@ class _Frame:
         self.name = name
         self.module = module
         self.seen = 0
+        self.softmaxes: list[tuple[Tensor, Tensor]] = []
 
 
 class _Running(threading.local):
@@ -135,7 +146,9 @@ class _Running(threading.local):
 class Watch:
     """Sees every module of one model begin and end, and every function that runs in between."""
 
-    def __init__(self, model: nn.Module, wanted: _Wanted, compare: bool) -> None:
+    def __init__(
+        self, model: nn.Module, wanted: _Wanted, compare: bool, folder: str | os.PathLike[str] | None = None
+    ) -> None:
         self._names = {
             id(module): name.replace("_orig_mod.", "") or type(module).__name__
             for name, module in model.named_modules()
@@ -145,15 +158,21 @@ class Watch:
         self._running = _Running()
         self._lock = threading.Lock()
         self._recording = Recording()
+        self._folder = folder
+        self._writer: FolderWriter | None = None
         self._hooks: list[Any] = []
         self._stance: AbstractContextManager[Any] = nullcontext()
 
     def __enter__(self) -> Recording:
         """Begin."""
+        if self._folder is not None:
+            self._writer = FolderWriter(self._folder)
         if "torch._dynamo" in sys.modules:  # without it nothing is compiled
             self._stance = torch.compiler.set_stance("force_eager")
         self._stance.__enter__()
         for module in self._model.modules():
+            if module is not self._model and _is_leaf_of_torch(module):
+                continue
             self._hooks += [
                 module.register_forward_pre_hook(self._begin),
                 module.register_forward_hook(self._end, always_call=True),
@@ -173,6 +192,8 @@ class Watch:
                 f"(output, 4-D weights). Found: {missed}. Run the model inside the block; a model that computes "
                 "attention itself shows its weights with output_attentions=True."
             )
+        if self._writer is not None and (kind is None or self._writer.failure is None):
+            self._writer.close(self._recording, ended=kind is None)
 
     def _begin(self, module: nn.Module, args: Any) -> None:
         name = self._names.get(id(module))
@@ -189,7 +210,7 @@ class Watch:
         if not running.frames or running.frames[-1].module is not module:
             return
         frame = running.frames[-1]
-        if not frame.seen:
+        if frame.softmaxes or not frame.seen:
             self._look_at(frame, output)
         running.frames.pop()
         if running.frames:
@@ -198,13 +219,26 @@ class Watch:
             running.mode.__exit__(None, None, None)
 
     def _look_at(self, frame: _Frame, output: Any) -> None:
+        for scores, given in frame.softmaxes:
+            with torch.no_grad():
+                weights = softmax_of_module(scores, given, output)
+            if weights is not None:
+                self.keep("softmax", weights)
+        if frame.seen or output is None:
+            return
         weights = weights_of_output(output)
         if weights is not None:
             self.keep("weights that a module returned", weights)
-        elif "attention" in type(frame.module).__name__.lower() and output is not None:
+        elif computes_attention(frame.module):
             frame.seen = 1
             with self._lock:
-                self._recording.missed[f"{frame.name} ({type(frame.module).__name__})"] += 1
+                self._recording.missed[f"{frame.name} ({type(frame.module).__name__}){_unlike(frame, output)}"] += 1
+
+    def softmax(self, scores: Tensor, weights: Tensor) -> None:
+        """Note what the running module gave to softmax, if it is an attention."""
+        frame = self._running.frames[-1]
+        if computes_attention(frame.module):
+            frame.softmaxes.append((scores, weights))
 
     def keep(self, door: str, weights: AttentionWeights, difference: float | None = None) -> None:
         """Keep what was asked for of the call that the running module made."""
@@ -223,10 +257,14 @@ class Watch:
                     self._append(known, step)
                 else:
                     self._recording.add(frame.name, door, self._wanted.kept(part), self._wanted.heads)
+                    if self._writer is not None:
+                        self._writer.write(self._recording.calls[-1], self._recording)
                 if difference is not None:
                     self._recording.difference = max(self._recording.difference or 0.0, difference)
 
     def _append(self, call: RecordedCall, step: Step) -> None:
+        if self._writer is not None:  # before this step: the order of the batch in the last one is now known
+            self._writer.write(call, self._recording)
         if call.grown is None:
             call.grown = self._wanted.growing(call.kept, step, self._growth)
         call.grown.add(step)
@@ -251,7 +289,21 @@ class _Mode(TorchFunctionMode):
     def __torch_function__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
-        for door in DOORS:
-            if door.why_not(func) is None:
-                return door.run(func, self.owner, args, dict(kwargs or {}))
-        return func(*args, **(kwargs or {}))
+        door = door_of(func)
+        if door is None:
+            return func(*args, **(kwargs or {}))
+        return door.run(func, self.owner, args, dict(kwargs or {}))
+
+
+def _is_leaf_of_torch(module: nn.Module) -> bool:
+    """Say whether a module is one of PyTorch's own that calls no attention: it needs no hooks, which cost time."""
+    return type(module).__module__.startswith("torch.nn.modules.") and not any(module.children())
+
+
+def _unlike(frame: _Frame, output: Any) -> str:
+    """Say what came out of softmax in place of (batch, heads, queries, keys)."""
+    out = first_tensor(output)
+    if not frame.softmaxes or out is None:
+        return ""
+    shape = tuple(frame.softmaxes[-1][1].shape)
+    return f": softmax gave {shape}, not (batch, heads, queries, keys) of an output {tuple(out.shape)}"

@@ -113,6 +113,20 @@ def train(
         ArgumentError: there are no examples, one does not fit, or the evaluation lacks the metric.
         DivergedError: a loss that is not finite; the checkpoints stay.
         CheckpointError: the folder belongs to another run, or the disk refuses.
+
+    >>> from regard.training import Batches, Budget, Optimizer
+    >>> class Slope:  # learns that y is 3x
+    ...     lengths = [1] * 64
+    ...     def batch(self, indices, random):
+    ...         return torch.from_numpy(indices).float()[:, None] / 64
+    ...     def loss(self, model, x):
+    ...         return ((model(x) - 3 * x) ** 2).sum(), torch.tensor(len(x))
+    ...     def evaluate(self, model):
+    ...         return {"loss": float((model.weight - 3) ** 2)}
+    >>> settings = TrainingSettings(Optimizer(lr=0.1), Batches(tokens_per_step=16), Budget(epochs=40))
+    >>> result = train(nn.Linear(1, 1, bias=False), Slope(), settings)
+    >>> result.stopped_by, result.figures["loss"] < 0.01
+    ('budget', True)
     """
     with ExitStack() as stack:
         processes = stack.enter_context(group(settings.machine.device))

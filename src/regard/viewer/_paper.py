@@ -29,10 +29,10 @@ _MISSING_COLOUR = "#ffffff"
 def sheet(width: float, height: float) -> Figure:
     """Return an empty figure of so many inches, apart from pyplot's list of open ones."""
     try:
-        from matplotlib.figure import Figure
+        from ._sheet import Sheet
     except ModuleNotFoundError:
         raise MissingExtraError('Pictures need matplotlib. Install it with `pip install "regard[view]"`.') from None
-    return Figure(figsize=(width, height), layout="constrained", facecolor="white")
+    return Sheet(figsize=(width, height), layout="constrained", facecolor="white")
 
 
 def draw_cells(

@@ -118,7 +118,8 @@ def heads_grid(
     """Draw every head as a small map, all on one colour range: the heads of a call, or layers by heads.
 
     Args:
-        weights: as in `heatmap`, with heads; or a mapping of layers' names to `AttentionWeights`, drawn a row each.
+        weights: as in `heatmap`, with heads; or a mapping of layers' names to `AttentionWeights`, drawn a row each
+            (side by side under their names where each has one head).
         tokens, key_tokens: as in `heatmap`; written along the outer maps up to 16 tokens.
         batch, scale, highest, title, caption, cmap: as in `heatmap`.
 
@@ -136,12 +137,12 @@ def heads_grid(
     for row, line in zip(rows, panels, strict=True):
         for panel in line[len(row.maps) :]:
             panel.set_axis_off()
-        for head, panel in zip(row.maps, line, strict=False):
-            image = draw_cells(panel, row.maps[head].numbers, limits, cmap, log)
+        for label, panel in zip(row.maps, line, strict=False):
+            image = draw_cells(panel, row.maps[label].numbers, limits, cmap, log)
             panel.set_xticks([])
             panel.set_yticks([])
             if not row.name or row is rows[0]:
-                panel.set_title(f"head {head}", fontsize=7, color=INK, pad=3)
+                panel.set_title(label, fontsize=7, color=INK, pad=3, parse_math=False)
         if few:
             queries, keys = _sides(every[0].shape, tokens, key_tokens, None, None)
             label_edges(line[0], queries, keys, 1, _LABELLED, top=False, across=row is rows[-1])
@@ -185,7 +186,7 @@ def _quantity(weights: Matrix) -> str:
 
 class _Row(NamedTuple):
     name: str
-    maps: dict[int, Cells]
+    maps: dict[str, Cells]
 
 
 def _grid_rows(weights: Matrix | Mapping[str, AttentionWeights], batch: int) -> list[_Row]:
@@ -193,15 +194,18 @@ def _grid_rows(weights: Matrix | Mapping[str, AttentionWeights], batch: int) -> 
     if not layers:
         raise ArgumentError("the mapping holds no layers; there is nothing to draw.")
     rows = [
-        _Row(name, {head: cells_of(pick(layer, batch, head), _SMALL) for head in range(heads_of(layer)[1])})
+        _Row(name, {f"head {n}": cells_of(pick(layer, batch, n), _SMALL) for n in range(heads_of(layer)[1])})
         for name, layer in layers.items()
     ]
     if isinstance(weights, Mapping):
-        return rows
-    heads = len(rows[0].maps)
-    across = heads if heads <= 4 else next((n for n in (4, 6, 5, 8, 3) if heads % n == 0 and heads // n <= n + 2), 6)
-    every = [*rows[0].maps.items()]
-    return [_Row("", dict(every[a : a + across])) for a in range(0, heads, across)]
+        if any(len(row.maps) > 1 for row in rows) or len(rows) == 1:
+            return rows
+        every = [(row.name, cells) for row in rows for cells in row.maps.values()]
+    else:
+        every = [*rows[0].maps.items()]
+    count = len(every)
+    across = count if count <= 4 else next((n for n in (4, 6, 5, 8, 3) if count % n == 0 and count // n <= n + 2), 6)
+    return [_Row("", dict(every[a : a + across])) for a in range(0, count, across)]
 
 
 def _limits(scale: str, highest: float) -> tuple[tuple[float, float], bool]:

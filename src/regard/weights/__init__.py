@@ -2,6 +2,8 @@
 
 from ._dense import from_dense
 from ._matrix import AttentionWeights, DistanceProfile, Peak, Top
+from ._parts import Parts, parts_of, source_of
+from ._restored import RestoredWeights
 from ._sinks import with_sinks
 from ._source import WeightSource, pair_products
 from ._stored import StoredWeights, Summary
@@ -10,13 +12,17 @@ from ._summarise import summarise, summary_cell
 __all__ = [
     "AttentionWeights",
     "DistanceProfile",
+    "Parts",
     "Peak",
+    "RestoredWeights",
     "StoredWeights",
     "Summary",
     "Top",
     "WeightSource",
     "from_dense",
     "pair_products",
+    "parts_of",
+    "source_of",
     "summarise",
     "summary_cell",
     "with_sinks",

@@ -41,6 +41,7 @@ def from_dense(matrix: Tensor, visible: Tensor | None = None) -> AttentionWeight
     whole = matrix.detach().to(dtype).reshape((1,) * (4 - matrix.ndim) + tuple(matrix.shape))
     batch, heads, queries, keys = whole.shape
     logs = torch.where(whole == 0, _LOG_OF_ZERO, whole.log())
+    seen = None
     if visible is not None:
         try:
             seen = visible.expand(matrix.shape).reshape(whole.shape)
@@ -54,6 +55,7 @@ def from_dense(matrix: Tensor, visible: Tensor | None = None) -> AttentionWeight
         key=whole.new_zeros(batch, heads, keys, 1),
         value=whole.new_zeros(batch, heads, keys, 1),
         scale=1.0,
+        dense_mask=seen,
         bias=logs,
         need_weights=True,
     )

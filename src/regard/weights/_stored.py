@@ -148,7 +148,7 @@ class StoredWeights(AttentionWeights):
         """Refuse: the mask itself was not kept."""
         _refuse("the mask itself, which even attention is spread over")
 
-    def head(self, *index: int) -> AttentionWeights:
+    def head(self, *index: int) -> StoredWeights:
         """Return the kept summaries of one head, shape `(L, S)`."""
         if len(index) != self.ndim - 2:
             raise ArgumentError(f"head() was given {len(index)} integers; weights of shape {self.shape} need "
@@ -165,7 +165,7 @@ class StoredWeights(AttentionWeights):
         """Return these weights: no gradient flows through them."""
         return self
 
-    def to(self, device: torch.device | str) -> AttentionWeights:
+    def to(self, device: torch.device | str) -> StoredWeights:
         """Return the summaries on another device."""
         moved = self.summary.each(lambda tensor: tensor.to(device))
         return StoredWeights(moved, self.ndim, sums_to_one=self.sums_to_one)

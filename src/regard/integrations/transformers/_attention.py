@@ -12,7 +12,8 @@ from ... import masks
 from ..._attention import attention
 from ...errors import ArgumentError
 from ...masks import Mask
-from ...weights import AttentionWeights, with_sinks
+from ...weights import AttentionWeights
+from .._sink_attention import sink_attention
 from ._masks import read_mask, regard_mask
 from ._package import hugging_face
 
@@ -121,17 +122,19 @@ def attention_forward(
     wanted = _collects(module, settings)
     if mask is None:
         mask = Mask()
-    result = attention(
-        query, key, value, mask=mask, bias=bias, scale=scaling, softcap=softcap, dropout=dropout,
-        need_weights=wanted or s_aux is not None,
+    result = (
+        attention(
+            query, key, value, mask=mask, bias=bias, scale=scaling, softcap=softcap, dropout=dropout,
+            need_weights=wanted,
+        )
+        if s_aux is None
+        else sink_attention(
+            query, key, value, s_aux, mask=mask, bias=bias, scale=scaling, softcap=softcap, dropout=dropout
+        )
     )  # fmt: skip
     if not isinstance(result, tuple):
         return result.transpose(1, 2).contiguous(), None
     output, weights = result
-    if s_aux is not None:
-        share = torch.sigmoid(weights.lse - s_aux.to(weights.dtype)[:, None])  # of the row that is left to real keys
-        output = (output * share[..., None]).to(query.dtype)
-        weights = with_sinks(weights, s_aux)
     return output.transpose(1, 2).contiguous(), weights if wanted else None
 
 

@@ -109,6 +109,9 @@ def entity_scores(
 
     Raises:
         ArgumentError: the two differ in the number of sentences or of tags.
+
+    >>> entity_scores([["B-PER", "O"]], [["B-PER", "B-LOC"]]).precision
+    0.5
     """
     if [len(tags) for tags in true] != [len(tags) for tags in found]:
         raise ArgumentError("True and found tags differ in number; give each sentence as many tags as it has words.")

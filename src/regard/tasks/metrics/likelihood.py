@@ -42,6 +42,10 @@ def likelihood_scores(nats: float, tokens: int, size: int) -> LikelihoodScores:
         nats: Sum of the losses, natural logarithm.
         tokens: How many tokens were foretold.
         size: Bytes of the text in UTF-8.
+
+    >>> import math
+    >>> likelihood_scores(math.log(8), tokens=1, size=3).bits_per_byte
+    1.0
     """
     if tokens < 1 or size < 1:
         raise ArgumentError(f"A text of {tokens} tokens and {size} bytes has no figures; give a longer one.")

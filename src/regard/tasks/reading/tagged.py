@@ -48,6 +48,12 @@ def read_tagged(source: Source, options: TaggedOptions | None = None) -> Read[li
 
     Raises:
         DataError: with the file, the line and the rule.
+
+    >>> import pathlib, tempfile
+    >>> file = pathlib.Path(tempfile.mkdtemp()) / "a.conll"
+    >>> _ = file.write_text("Ada B-PER\\nwrote O\\n")
+    >>> read_tagged(file).examples[0].tags
+    ('B-PER', 'O')
     """
     paths, options = as_paths(source), options or TaggedOptions()
     notes = Notes(options.skip_bad_rows)

@@ -70,6 +70,12 @@ def read_labelled(source: Source, options: LabelledOptions | None = None) -> Rea
 
     Raises:
         DataError: with the file, the line and the rule.
+
+    >>> import pathlib, tempfile
+    >>> file = pathlib.Path(tempfile.mkdtemp()) / "a.csv"
+    >>> _ = file.write_text("text,label\\na fine film,good\\n")
+    >>> read_labelled(file).examples[0].labels
+    ('good',)
     """
     paths, options = as_paths(source), options or LabelledOptions()
     notes = Notes(options.skip_bad_rows)
@@ -202,6 +208,12 @@ def read_pairs(source: Source, options: PairOptions | None = None) -> Read[list[
 
     Raises:
         DataError: with the file, the line and the rule.
+
+    >>> import pathlib, tempfile
+    >>> file = pathlib.Path(tempfile.mkdtemp()) / "a.tsv"
+    >>> _ = file.write_text("source\\ttarget\\ngood day\\tguten Tag\\n")
+    >>> read_pairs(file).examples[0].target
+    'guten Tag'
     """
     paths, options = as_paths(source), options or PairOptions()
     notes = Notes(options.skip_bad_rows)
@@ -258,6 +270,12 @@ def read_documents(source: Source, options: TextOptions | None = None) -> Read[l
 
     Raises:
         DataError: with the file, the line and the rule.
+
+    >>> import pathlib, tempfile
+    >>> file = pathlib.Path(tempfile.mkdtemp()) / "a.txt"
+    >>> _ = file.write_text("to be or not to be")
+    >>> read_documents(file).examples[0].text
+    'to be or not to be'
     """
     paths, options = as_paths(source), options or TextOptions()
     notes = Notes(options.skip_bad_rows)

@@ -1,0 +1,62 @@
+"""Tutorials as notebooks: each `examples/NN_*.py` also becomes an `.ipynb` that its page offers."""
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import jupytext
+from docutils import nodes
+
+
+def digest(package: Path) -> str:
+    """Name a state of the package, so that what it printed in another one is not shown for it."""
+    made = hashlib.sha256()
+    for file in sorted(package.rglob("*.py")):
+        made.update(file.read_bytes())
+    return made.hexdigest()[:12]
+
+
+def read(text: str) -> Any:
+    """Read a percent file as a notebook of Python."""
+    notebook = jupytext.reads(text, fmt="py:percent")
+    notebook.metadata.setdefault("kernelspec", {"name": "python3", "display_name": "Python 3", "language": "python"})
+    notebook.metadata.setdefault("language_info", {"name": "python", "pygments_lexer": "python3"})
+    return notebook
+
+
+def _offer(app: Any, doctree: nodes.document, page: str) -> None:
+    """Put links to the notebook and the script below the title of a tutorial."""
+    if not page.startswith("tutorials/"):
+        return
+    name = page.partition("/")[2]
+    line = nodes.paragraph(classes=["offer"])
+    line += [
+        nodes.Text("To run it: "),
+        nodes.reference("", f"{name}.ipynb", refuri=f"../notebooks/{name}.ipynb", internal=True),
+        nodes.Text(" · "),
+        nodes.reference("", f"examples/{name}.py", refuri=f"../notebooks/{name}.py", internal=True),
+    ]
+    title = next(iter(doctree.findall(nodes.title)), None)
+    if title is not None:
+        title.parent.insert(title.parent.index(title) + 1, line)
+
+
+def _write(app: Any, error: Exception | None) -> None:
+    """Write the files that the pages offer."""
+    if error is not None or app.builder.format != "html":
+        return
+    folder = Path(app.outdir) / "notebooks"
+    folder.mkdir(exist_ok=True)
+    for page in sorted(app.env.found_docs):
+        if page.startswith("tutorials/"):
+            source = Path(app.env.doc2path(page))
+            text = source.read_text("utf-8")
+            (folder / source.name).write_text(text, "utf-8")
+            (folder / f"{source.stem}.ipynb").write_text(jupytext.writes(read(text), fmt="ipynb"), "utf-8")
+
+
+def setup(app: Any) -> dict[str, bool]:
+    """Join the build."""
+    app.connect("doctree-resolved", _offer)
+    app.connect("build-finished", _write)
+    return {"parallel_read_safe": True, "parallel_write_safe": True}

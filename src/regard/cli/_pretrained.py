@@ -1,0 +1,93 @@
+"""A model of Hugging Face transformers and its inputs, from the hub or a folder."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from ..errors import ArgumentError, MissingExtraError
+from ..recorder import Grid
+
+__all__ = ["Prepared", "prepare"]
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A model and what to call it with."""
+
+    model: nn.Module
+    inputs: dict[str, Any]
+    tokenizer: Any = None
+    encoding: Any = None
+    """What the tokenizer returned, None for a picture."""
+    image: Path | None = None
+
+    def grid(self, tokens: int) -> Grid | None:
+        """Return where the patches lie in sequences of so many tokens, None where these are not one a patch."""
+        patch = getattr(getattr(self.model, "config", None), "patch_size", None)
+        if self.image is None or not isinstance(patch, int):
+            return None
+        height, width = (size // patch for size in self.inputs["pixel_values"].shape[-2:])
+        extra = tokens - height * width  # a class token, registers
+        return Grid(height, width, first=extra, image=self.image) if 0 <= extra <= 8 else None
+
+
+def prepare(name: str, texts: tuple[str, ...], image: Path | None) -> Prepared:
+    """Load a model and its tokenizer or image processor, and encode; raises `ArgumentError`, `MissingExtraError`."""
+    try:
+        import transformers
+    except ModuleNotFoundError as error:
+        raise MissingExtraError(
+            "Models of the Hugging Face hub need the package transformers, which the base install leaves out. "
+            'Install it with `pip install "regard[hf]"`.'
+        ) from error
+    library: Any = transformers
+    if (Path(name).is_absolute() or name.startswith(".")) and not Path(name).is_dir():
+        raise ArgumentError(f"{name} is no folder. Give a folder that holds a model, or a name on the hub.")
+    library.utils.logging.disable_progress_bar()
+    try:
+        model = library.AutoModel.from_pretrained(name).eval()
+        reader = (library.AutoTokenizer if image is None else library.AutoImageProcessor).from_pretrained(name)
+    except (OSError, ValueError, ImportError) as error:
+        raise ArgumentError(f"{name!r} cannot be loaded from the hub or as a folder: {_first(error)}") from error
+    model = _part(model, image is not None)
+    if image is not None:
+        return Prepared(model, dict(reader(images=_picture(image), return_tensors="pt")), image=image)
+    if len(texts) > 1 and reader.pad_token is None:
+        reader.pad_token = reader.eos_token
+    reader.padding_side = "right"
+    encoding = reader(list(texts), padding=len(texts) > 1, return_tensors="pt")
+    if not encoding["input_ids"].shape[1]:
+        raise ArgumentError("The texts hold no token.")
+    return Prepared(model, dict(encoding), reader, encoding)
+
+
+def _part(model: Any, picture: bool) -> nn.Module:
+    """Return the part that reads: of two towers the one for this input, of encoder and decoder the encoder."""
+    tower: nn.Module | None = getattr(model, "vision_model" if picture else "text_model", None)
+    if tower is not None:
+        return tower
+    if getattr(model.config, "is_encoder_decoder", False):
+        encoder: nn.Module = model.get_encoder()
+        return encoder
+    whole: nn.Module = model
+    return whole
+
+
+def _picture(file: Path) -> Any:
+    try:
+        from PIL import Image
+    except ModuleNotFoundError as error:
+        raise MissingExtraError('Pictures need Pillow: `pip install "regard[train]"`.') from error
+    try:
+        return Image.open(file).convert("RGB")
+    except OSError as error:
+        raise ArgumentError(f"{file} cannot be read as a picture: {error}.") from error
+
+
+def _first(error: Exception) -> str:
+    # Their messages go on for a paragraph of advice.
+    return str(error).strip().split("\n")[0].removesuffix(".") + "."

@@ -1,0 +1,180 @@
+"""`regard watch`: run a model once and say what its attention did."""
+
+from __future__ import annotations
+
+import json
+import re
+import webbrowser
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import torch
+import tyro
+from torch import Tensor
+
+from ..errors import ArgumentError
+from ..recorder import Recording, Texts, watch
+from ..tasks import ImageClassification, load
+from ..viewer import Grid, View, view
+from ..viewer.server import serve
+from ..weights import AttentionWeights
+from ._data import read_pictures
+from ._pretrained import Prepared, prepare
+
+__all__ = ["WatchCommand"]
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What a pass of a model showed."""
+
+    weights: Mapping[str, AttentionWeights]
+    """Of each call, by name."""
+    coverage: str
+    """How many of the calls these are."""
+    texts: Texts
+    """What the tokens are."""
+    real: Tensor | None = None
+    """bool `(B, L)`: tokens that are no padding."""
+
+
+@dataclass(frozen=True)
+class WatchCommand:
+    """Run a model on texts or a picture, and show the attention of every layer.
+
+    The model is a name on the Hugging Face hub, a folder that holds one, or a folder that `regard train` wrote. Of a
+    model that reads and writes, the reader is run. Exit status: 0, or 2 for a model that cannot be loaded or watched.
+    """
+
+    model: Annotated[str, tyro.conf.Positional]
+    """Name on the hub, or folder."""
+    texts: Annotated[tuple[str, ...], tyro.conf.Positional] = ()
+    """Texts; several run as one batch."""
+    image: Path | None = None
+    """A picture in place of texts."""
+    keep: Literal["summary", "exact", "dense"] = "summary"
+    """What to keep of each call: summaries and a map, what it takes to compute any weight later, or all weights."""
+    layers: tuple[int, ...] = ()
+    """Numbers of the layers to keep; all unless given."""
+    out: Path | None = None
+    """Write a page (.html), a picture (.png, .svg, .pdf), or the recording (.regard), which `regard view` opens."""
+    open: bool = False
+    """Open the page in the browser; without `out` it is served from this machine until Ctrl-C."""
+    json: bool = False
+    """Print one JSON object in place of the table, for scripts."""
+
+    def run(self) -> int:
+        """Print coverage and table; write and open what is asked for."""
+        if bool(self.texts) == (self.image is not None):
+            raise ArgumentError("regard watch needs something to read: give texts, or --image FILE, one of the two.")
+        seen = self.seen()
+        rows = [_row(name, weights, seen.real) for name, weights in seen.weights.items()]
+        print(json.dumps({"model": self.model, "coverage": seen.coverage, "calls": rows}) if self.json
+              else f"{seen.coverage}\n\n{_table(rows)}")  # fmt: skip
+        self._show(seen)
+        return 0
+
+    def seen(self) -> Seen:
+        """Run the model."""
+        if (Path(self.model) / "task.json").is_file():
+            return self._task()
+        prepared = prepare(self.model, self.texts, self.image)
+        with torch.no_grad(), watch(prepared.model, layers=self.layers or None, keep=self.keep) as recording:
+            prepared.model(**prepared.inputs)
+        if not recording.calls:
+            raise ArgumentError(f"There is no layer {' or '.join(map(str, self.layers))} in {self.model}.")
+        texts = _texts(prepared, recording[0].shape[-1])
+        mask = prepared.inputs.get("attention_mask")
+        return Seen(recording.describe(texts), repr(recording), texts, None if mask is None else mask.bool())
+
+    def _task(self) -> Seen:
+        task = load(self.model)
+        picture = isinstance(task, ImageClassification)
+        if picture == bool(self.texts) or len(self.texts) > 1:
+            raise ArgumentError(
+                f"{self.model} holds a task {task.name!r}, which is watched on one "
+                f"{'picture: give --image FILE' if picture else 'text at a time'}."
+            )
+        if isinstance(task, ImageClassification):
+            found = task.attention(read_pictures([str(self.image)], task.shape_)[0])
+        else:
+            found = task.attention(self.texts[0])
+        wanted = {name: one for name, one in found.weights.items() if self._keeps(name)}
+        if not wanted:
+            raise ArgumentError(f"There is no layer {' or '.join(map(str, self.layers))} in {self.model}.")
+        texts = Texts(found.tokens, found.source or None, labels=found.labels or None,
+                      grid=None if found.grid is None else Grid(*found.grid, image=self.image))  # fmt: skip
+        return Seen(wanted, f"{len(wanted)} of {len(found.weights)} attention calls of the task's model", texts)
+
+    def _keeps(self, name: str) -> bool:
+        number = re.search(r"\d+", name)
+        return not self.layers or (number is not None and int(number[0]) in self.layers)
+
+    def _show(self, seen: Seen) -> None:
+        stored = self.out is not None and self.out.suffix.lower() == ".regard"
+        if self.out is not None and stored:
+            if not isinstance(seen.weights, Recording):
+                raise ArgumentError(f"{self.model} holds a task, which is not recorded; write .html or a picture.")
+            seen.weights.save(self.out)
+            print(self.out)
+        if not self.open and (stored or self.out is None):
+            return
+        shown = _view(seen, self.model)
+        if self.out is not None and not stored:
+            print(shown.save(self.out))
+            if self.open:
+                webbrowser.open(self.out.resolve().as_uri())
+            return
+        with serve(shown.source) as served, suppress(KeyboardInterrupt):
+            print(f"{served.url}\nThe address holds the key of this run. Ctrl-C ends it.", flush=True)
+            webbrowser.open(served.url)
+            served.run()
+
+
+def _view(seen: Seen, title: str) -> View:
+    if isinstance(seen.weights, Recording):  # which knows its tokens
+        return view(seen.weights, title=title)
+    texts = seen.texts
+    between = {name: one for name, one in seen.weights.items() if "cross" in name}  # two texts fit these alone
+    return view(
+        between if texts.key_tokens and between else seen.weights,
+        texts.tokens,
+        key_tokens=texts.key_tokens,
+        labels=texts.labels,
+        grid=texts.grid,
+        title=title,
+    )
+
+
+def _texts(prepared: Prepared, keys: int) -> Texts:
+    if prepared.encoding is not None:
+        return Texts.from_tokenizer(prepared.tokenizer, prepared.encoding)
+    return Texts(grid=prepared.grid(keys))
+
+
+def _row(name: str, weights: AttentionWeights, real: Tensor | None) -> dict[str, Any]:
+    entropy = weights.entropy()
+    if real is not None and entropy.shape[0] == real.shape[0] and entropy.shape[-1] == real.shape[-1]:
+        entropy = entropy.transpose(0, 1)[:, real]
+    return {
+        "name": name,
+        "shape": list(weights.shape),
+        "entropy": round(float(entropy.mean()), 4),
+        "first_key": round(float(weights.share("first").mean()), 4),
+    }
+
+
+def _table(rows: list[dict[str, Any]]) -> str:
+    head = ["call", "shape", "entropy (nats)", "share of the first key"]
+    lines = [
+        [row["name"], " x ".join(map(str, row["shape"])), f"{row['entropy']:.2f}", f"{row['first_key']:.1%}"]
+        for row in rows
+    ]
+    widths = [max(len(line[place]) for line in [head, *lines]) for place in range(len(head))]
+    return "\n".join(
+        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
+        for line in [head, *lines]
+    )

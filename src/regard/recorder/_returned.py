@@ -1,0 +1,87 @@
+"""Weights of modules that compute attention by themselves: what they gave to softmax, and what they returned."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterable, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from ..weights import AttentionWeights, from_dense
+
+__all__ = ["computes_attention", "first_tensor", "softmax_of_module", "weights_of_output", "weights_of_softmax"]
+
+
+def computes_attention(module: nn.Module) -> bool:
+    """Say whether a module's class is named after attention."""
+    return re.search("atten|attn|mhsa", type(module).__name__.lower()) is not None
+
+
+def first_tensor(output: object) -> Tensor | None:
+    """Return what a module returned, the first of several, or None where that is no tensor."""
+    if isinstance(output, tuple | list):
+        output = output[0] if output else None
+    return output if isinstance(output, Tensor) else None
+
+
+def weights_of_softmax(scores: Tensor, weights: Tensor) -> AttentionWeights:
+    """Return what softmax made of scores as weights, those before dropout.
+
+    A score at the lowest end of its dtype hides a key, unless the whole row is so low that softmax spread it evenly.
+    """
+    scores, weights = scores.detach(), weights.detach()
+    weights = weights.masked_fill((scores == -torch.inf).all(-1, keepdim=True), 0.0)  # softmax of nothing is NaN
+    return from_dense(weights, (scores > torch.finfo(scores.dtype).min / 2) | (weights > 0))
+
+
+def softmax_of_module(scores: Tensor, weights: Tensor, output: object) -> AttentionWeights | None:
+    """Return what softmax gave as the weights `(B, H, L, S)` of a module with this output, None if it is no such.
+
+    Where the module returns fewer keys than went into softmax, the last one was a sink.
+    """
+    out = first_tensor(output)
+    if out is None or not _fits(weights.shape, out.shape):
+        return None
+    keys = min((other.shape[3] for other in _candidates(output, weights.shape)), default=weights.shape[3])
+    return weights_of_softmax(scores[..., :keys], weights[..., :keys])
+
+
+def weights_of_output(output: object) -> AttentionWeights | None:
+    """Return the weights `(B, H, L, S)` in what an eager attention module returned, `(out, ..., weights)`, or None."""
+    out = first_tensor(output)
+    for weights in _candidates(output, None):
+        if out is not None and _fits(weights.shape, out.shape) and _sums_to_one(weights):
+            return from_dense(weights.detach())
+    return None
+
+
+def _candidates(output: object, shape: Sequence[int] | None) -> Iterable[Tensor]:
+    """List the floating 4-D tensors behind the first; with a shape those that have it, or fewer keys."""
+    for other in output[1:] if isinstance(output, tuple | list) else ():
+        if not isinstance(other, Tensor) or other.ndim != 4 or not other.is_floating_point() or not other.numel():
+            continue
+        if shape is None or (other.shape[:3] == shape[:3] and shape[3] - 1 <= other.shape[3] <= shape[3]):
+            yield other
+
+
+def _fits(weights: Sequence[int], out: Sequence[int]) -> bool:
+    """Say whether weights of this shape have a row for every place of an output."""
+    batch, heads, queries, _ = weights
+    if len(out) < 3:
+        return False
+    if out[:2] == (queries, batch):  # sequence first
+        return True
+    places = {out[1], math.prod(out[1:-1]), math.prod(out[2:])}  # tokens, or a picture with channels last or first
+    if len(out) == 4 and out[1] == heads:
+        places.add(out[2])
+    return out[0] == batch and queries in places
+
+
+def _sums_to_one(weights: Tensor) -> bool:
+    # A bias of the positions has the same shape. Dropout and sinks leave rows near 1, not at it.
+    if bool((weights < 0).any()):
+        return False
+    sums = weights.detach().double().sum(-1)
+    return bool(sums.amax() > 0.5) and bool(sums.mean() < 1.5)

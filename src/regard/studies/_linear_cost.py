@@ -1,0 +1,109 @@
+"""What a call costs as sequences grow: seconds and memory of softmax and linear attention, and where they cross."""
+
+from __future__ import annotations
+
+import functools
+import math
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from .._attention import attention, explain
+from ..linear import linear_attention
+from ._memory import extra_memory
+from ._study import Progress
+
+__all__ = ["PAIRS", "chosen_backend", "costs", "crossover"]
+
+Call = Callable[[Tensor, Tensor, Tensor], Tensor]
+LONGEST_STORED = 8_192
+"""Beyond this, the whole matrix of one head takes more than 256 MB."""
+
+
+def _stored(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+    scores = query @ key.mT * query.shape[-1] ** -0.5
+    return torch.matmul(scores.softmax(-1), value)
+
+
+CALLS: dict[str, Call] = {
+    "softmax": lambda q, k, v: attention(q, k, v),
+    "linear": lambda q, k, v: linear_attention(q, k, v),
+    "softmax, causal": lambda q, k, v: attention(q, k, v, causal=True),
+    "linear, causal": lambda q, k, v: linear_attention(q, k, v, causal=True),
+    "softmax, matrix stored": _stored,
+}
+PAIRS = (("softmax", "linear"), ("softmax, causal", "linear, causal"))
+"""What is compared with what."""
+
+
+def chosen_backend(head_dim: int) -> str:
+    """Return the backend that runs a long call of softmax attention on this machine."""
+    x = torch.empty(1, 1, 2048, head_dim)
+    return explain(x, x, x).chosen or "none"
+
+
+@torch.no_grad()
+def costs(sizes: Sequence[int], head_dim: int, seed: int, progress: Progress) -> list[dict[str, Any]]:
+    """Return seconds and bytes of each call at each length, one head of one sequence, forward alone.
+
+    Seconds are those of the processor (all threads together), the smallest of several calls; the kinds take turns.
+    Bytes are what the process grew by at most, the output included, None where the system does not tell.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    found = []
+    for done, size in enumerate(sizes):
+        progress((size / sizes[-1]) ** 2 * 0.9, f"a sequence of {size:,} tokens")
+        query, key, value = (torch.randn(1, 1, size, head_dim, generator=generator) for _ in range(3))
+        calls = {name: call for name, call in CALLS.items() if call is not _stored or size <= LONGEST_STORED}
+        if done == 0:
+            for call in calls.values():  # what is loaded at a first call is no cost of a length
+                call(query, key, value)
+        seconds: dict[str, float] = dict.fromkeys(calls, math.inf)
+        spent = 0.0
+        for turn in range(15):
+            if (turn >= 3 and spent > 0.5) or (turn and spent > 20):
+                break
+            for name, call in calls.items():
+                taken = _seconds(call, query, key, value)
+                spent += taken
+                seconds[name] = min(seconds[name], taken)
+        for name, call in calls.items():
+            memory = extra_memory(functools.partial(call, query, key, value))
+            found.append({"call": name, "tokens": size, "seconds": seconds[name], "bytes": memory})
+    return found
+
+
+def _seconds(call: Call, query: Tensor, key: Tensor, value: Tensor) -> float:
+    # Short calls are repeated until the clock of the processor can tell them apart.
+    repeats, start = 0, time.process_time()
+    while True:
+        call(query, key, value)
+        repeats += 1
+        taken = time.process_time() - start
+        if taken > 2e-3:
+            return taken / repeats
+
+
+def crossover(sizes: Sequence[int], first: Sequence[float], second: Sequence[float]) -> float | None:
+    """Return the length from which on `second` stays below `first`; None if it is not at the last length.
+
+    Between two lengths the logarithm of the ratio is taken as straight over the logarithm of the length. Where
+    `second` is below at every length, that is the shortest.
+
+    >>> crossover((100, 400), (1.0, 16.0), (4.0, 4.0))
+    200.0
+    """
+    ratios = [math.log(b / a) for a, b in zip(first, second, strict=True)]
+    if ratios[-1] >= 0:
+        return None
+    place = len(ratios) - 1
+    while place and ratios[place - 1] < 0:
+        place -= 1
+    if place == 0:
+        return float(sizes[0])
+    low, high = math.log(sizes[place - 1]), math.log(sizes[place])
+    share = ratios[place - 1] / (ratios[place - 1] - ratios[place])
+    return round(math.exp(low + share * (high - low)), 6)

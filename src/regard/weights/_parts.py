@@ -1,0 +1,111 @@
+"""What an exact matrix is computed from, laid bare so that it can be stored, and put together again."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Self
+
+import torch
+from torch import Tensor
+
+from .._inputs import AttentionInputs
+from ..errors import ArgumentError
+from ._matrix import AttentionWeights
+from ._source import Index, SoftmaxSource, _key_heads
+
+__all__ = ["Parts", "RestoredSource", "parts_of", "source_of"]
+
+
+@dataclass(frozen=True, eq=False)
+class Parts:
+    """Of one call, without gradient; letters as in `regard.attention`. Values are not kept, only their norms."""
+
+    query: Tensor
+    """`(B, H, L, E)`."""
+    key: Tensor
+    """`(B, G, S, E)`."""
+    value_norms: Tensor
+    """`(B, G, S)`: `‖v_j‖`, all that `value_weighted` asks of the values."""
+    scale: float
+    """Factor on `query · key`."""
+    softcap: float | None = None
+    """`c` in `c · tanh(score / c)`."""
+    start: Tensor | None = None
+    """int32 `(1 or B, 1 or H, L)`: first visible key of each row."""
+    stop: Tensor | None = None
+    """int32: one past the last."""
+    dense_mask: Tensor | None = None
+    """bool, 4-D, each size 1 or full."""
+    position_bias: Tensor | None = None
+    """`(1 or H, L + S - 1)`."""
+    bias: Tensor | None = None
+    """4-D, each size 1 or full."""
+    log_factor: Tensor | None = None
+    """`(B, H, S)`: natural log of a factor on each key's weights."""
+    kernel_map: Tensor | None = None
+    """`(B, H, ⌈L/cell⌉, ⌈S/cell⌉)`: the map that came with the forward pass, cells of `kernel_map_cell` tokens."""
+    kernel_map_cell: int = 0
+    """0 where no map came."""
+
+
+# Fields that an `AttentionInputs` has under the same name.
+_SHARED = ("query", "key", "scale", "softcap", "start", "stop", "dense_mask", "position_bias", "bias")
+
+
+def parts_of(weights: AttentionWeights) -> Parts:
+    """Return what these weights are computed from; raises `ArgumentError` where that is no softmax of a call."""
+    source = weights._source.detached()
+    if not isinstance(source, SoftmaxSource):
+        raise ArgumentError(
+            f"Weights of {type(source).__name__.strip('_')} are not stored exactly: only softmax attention is. Keep "
+            "their summaries, weights.StoredWeights(weights.summarise(these))."
+        )
+    norms = source.value_norms if isinstance(source, RestoredSource) else None
+    if norms is None:
+        norms = source.inputs.value.to(source.dtype).norm(dim=-1)
+    shared = {name: getattr(source.inputs, name) for name in _SHARED}
+    return Parts(
+        **shared, value_norms=norms, log_factor=source.log_factor, kernel_map=source.map,
+        kernel_map_cell=source.map_cell if source.map is not None else 0,
+    )  # fmt: skip
+
+
+def source_of(parts: Parts, lse: Tensor) -> RestoredSource:
+    """Return the matrix of stored parts. NaN in `lse` makes a row NaN, which says "not recorded"."""
+    nothing = parts.key.new_zeros(()).expand(*parts.key.shape[:3], 1)
+    inputs = AttentionInputs(value=nothing, need_weights=True, **{name: getattr(parts, name) for name in _SHARED})
+    return RestoredSource(
+        inputs, lse, log_factor=parts.log_factor, map=parts.kernel_map, map_cell=parts.kernel_map_cell,
+        value_norms=parts.value_norms,
+    )  # fmt: skip
+
+
+@dataclass(eq=False)
+class RestoredSource(SoftmaxSource):
+    """The matrix of a call that was stored, of whose values only the norms are known."""
+
+    value_norms: Tensor | None = None
+    """`(B, G, S)`."""
+
+    def norms(self, output_weight: Tensor | None) -> Tensor:
+        """Return `‖v_j‖` per query head; refuse what needs the values."""
+        if output_weight is not None or self.value_norms is None:
+            raise ArgumentError(
+                "A recording keeps the norms of the values, not the values, so output_weight= cannot be used. Ask "
+                "before saving, or call value_weighted() without it."
+            )
+        heads, groups = self.shape[1], self.value_norms.shape[1]
+        return self.value_norms.repeat_interleave(heads // max(groups, 1), 1)
+
+    def select(self, batch: Index, heads: Index) -> Self:
+        """Return the matrices of some batch rows and query heads."""
+        part = super().select(batch, heads)
+        if self.value_norms is None:
+            return part
+        key_heads = _key_heads(heads, self.shape[1], self.inputs.key.shape[1], self.device)
+        return replace(part, value_norms=self.value_norms[batch][:, key_heads])
+
+    def moved(self, device: torch.device | str) -> Self:
+        """Return a copy on another device."""
+        norms = None if self.value_norms is None else self.value_norms.to(device)
+        return replace(super().moved(device), value_norms=norms)

@@ -1,0 +1,175 @@
+"""The doors beyond SDPA: weights before dropout, attention that a module computes by itself."""
+
+import importlib.util
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from regard import AttentionWeights, watch
+from regard.recorder import EmptyRecordingError
+
+_TIMM = importlib.util.find_spec("timm") is not None and importlib.util.find_spec("torchvision") is not None
+
+
+@pytest.mark.parametrize("batched", [True, False])
+@pytest.mark.parametrize("average", [True, False])
+def test_multi_head_attention_with_weights_and_dropout(average: bool, batched: bool) -> None:
+    """The recorded weights are those before dropout; what the module returns keeps its bits with the same seed."""
+    torch.manual_seed(0)
+    model = nn.MultiheadAttention(16, 4, dropout=0.4, batch_first=True).train()
+    x = torch.randn(2, 9, 16) if batched else torch.randn(9, 16)
+    past = torch.ones(9, 9, dtype=torch.bool).triu(1)
+    found = []
+    for watching in (False, True):
+        torch.manual_seed(3)
+        if watching:
+            with watch(model, keep="exact") as recording:
+                found.append(model(x, x, x, attn_mask=past, average_attn_weights=average))
+        else:
+            found.append(model(x, x, x, attn_mask=past, average_attn_weights=average))
+    assert torch.equal(found[0][0], found[1][0])
+    torch.testing.assert_close(found[0][1], found[1][1], rtol=0, atol=0 if not average else 1e-7)
+    before = model.eval()(x, x, x, attn_mask=past, average_attn_weights=False)[1]
+    weights = recording[0]
+    assert isinstance(weights, AttentionWeights)
+    assert weights.shape == tuple(before.shape)
+    torch.testing.assert_close(weights.dense(), before.detach())
+    assert torch.equal(weights.masked().reshape(-1, 9, 9)[0], past)
+
+
+def test_multi_head_attention_keeps_gradients_with_dropout() -> None:
+    """A watched training step of a module that returns its weights has the gradients of an unwatched one."""
+    model = nn.MultiheadAttention(16, 2, dropout=0.3, batch_first=True).train()
+    x = torch.randn(2, 5, 16)
+    found = []
+    for watching in (False, True):
+        torch.manual_seed(3)
+        model.zero_grad()
+        if watching:
+            with watch(model):
+                output, weights = model(x, x, x)
+        else:
+            output, weights = model(x, x, x)
+        (output.sin().sum() + weights.square().sum()).backward()
+        found.append([parameter.grad.clone() for parameter in model.parameters() if parameter.grad is not None])
+    assert found[0]
+    for one, other in zip(*found, strict=True):
+        torch.testing.assert_close(one, other)
+
+
+def test_a_row_without_keys_is_empty_not_nan() -> None:
+    """A fully padded row of `nn.MultiheadAttention` with weights gives NaN there and 0 in the recording."""
+    model = nn.MultiheadAttention(8, 2, batch_first=True).eval()
+    x, padding = torch.randn(2, 4, 8), torch.zeros(2, 4, dtype=torch.bool)
+    padding[1] = True
+    with watch(model) as recording:
+        output, _ = model(x, x, x, key_padding_mask=padding)
+    assert output[1].isnan().all()
+    assert not recording[0].received()[1].any()
+    assert torch.allclose(recording[0].received()[0].sum(-1), torch.tensor(4.0))
+
+
+class PatchAttention(nn.Module):
+    """Self-attention as vision models write it: one projection, fused or by hand, with dropout in between."""
+
+    def __init__(self, width: int, heads: int, fused: bool, chance: float = 0.0) -> None:
+        super().__init__()
+        self.heads, self.fused, self.chance = heads, fused, chance
+        self.qkv = nn.Linear(width, 3 * width)
+        self.softmax = nn.Softmax(dim=-1)
+        self.drop = nn.Dropout(chance)
+        self.proj = nn.Linear(width, width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Attend."""
+        batch, tokens, width = x.shape
+        q, k, v = self.qkv(x).reshape(batch, tokens, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
+        if self.fused:
+            out = F.scaled_dot_product_attention(q, k, v, dropout_p=self.chance if self.training else 0.0)
+        else:
+            out = self.drop(self.softmax((q * q.shape[-1] ** -0.5) @ k.transpose(-2, -1))) @ v
+        joined: Tensor = self.proj(out.transpose(1, 2).reshape(batch, tokens, width))
+        return joined
+
+
+@pytest.mark.parametrize("training", [False, True])
+@pytest.mark.parametrize("fused", [True, False])
+def test_attention_as_vision_models_write_it(fused: bool, training: bool) -> None:
+    """A module that returns its output alone is recorded, fused or by hand, before dropout."""
+    torch.manual_seed(0)
+    model = nn.Sequential(PatchAttention(16, 2, fused, 0.5), PatchAttention(16, 2, fused)).train(training)
+    x = torch.randn(3, 10, 16)
+    torch.manual_seed(1)
+    expected = model(x)
+    torch.manual_seed(1)
+    with watch(model, keep="exact") as recording:
+        torch.testing.assert_close(model(x), expected)
+    assert list(recording) == ["0", "1"]
+    attention = model[0]
+    assert isinstance(attention, PatchAttention)
+    q, k, _ = attention.qkv(x).reshape(3, 10, 3, 2, -1).permute(2, 0, 3, 1, 4)
+    torch.testing.assert_close(recording[0].dense(), (q @ k.transpose(-2, -1) / 8**0.5).softmax(-1))
+
+
+@pytest.mark.skipif(not _TIMM, reason="timm needs torchvision, and one of them is not installed")
+def test_vision_transformer_of_timm() -> None:
+    """A ViT of timm is recorded in every block, with fused attention and without."""
+    import timm
+
+    model = timm.create_model("vit_tiny_patch16_224", pretrained=False, img_size=64, depth=2).eval()
+    image = torch.randn(1, 3, 64, 64)
+    for fused in (True, False):
+        for block in model.blocks:
+            block.attn.fused_attn = fused
+        with torch.no_grad():
+            expected = model(image)
+            with watch(model) as recording:
+                torch.testing.assert_close(model(image), expected, rtol=1e-4, atol=1e-4)
+        assert list(recording) == ["blocks.0.attn", "blocks.1.attn"]
+        assert recording[0].shape == (1, 3, 17, 17)
+
+
+def test_inner_and_outer_modules_that_return_the_same_count_once() -> None:
+    """A wrapper that hands the weights of its inner module on adds no second call."""
+
+    class InnerAttention(nn.Module):
+        def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+            weights = torch.einsum("bld,bsd->bls", x, x).softmax(-1)[:, None]
+            return weights[:, 0] @ x, weights
+
+    class OuterAttention(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.inner = InnerAttention()
+
+        def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+            output, weights = self.inner(x)
+            return output + x, weights
+
+    model = nn.ModuleDict({"layer": OuterAttention()})
+    x = torch.randn(2, 6, 4)
+    with watch(model["layer"]) as recording:
+        model["layer"](x)
+    assert list(recording) == ["inner"]
+    assert recording[0].shape == (2, 1, 6, 6)
+
+
+def test_softmax_over_other_things_is_no_attention() -> None:
+    """Probabilities of classes, and softmax in a module that is not named after attention, are left alone."""
+
+    class Head(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return x.softmax(-1)
+
+    class ChannelAttention(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return x * x.reshape(2, 3, 2, 4).softmax(-1).reshape(2, 6, 4)
+
+    with pytest.raises(EmptyRecordingError, match="no module of it"), watch(Head()) as recording:
+        Head()(torch.randn(2, 3, 4, 4))
+    assert not recording.missed
+    model = ChannelAttention()
+    with pytest.raises(EmptyRecordingError, match=r"softmax gave \(2, 3, 2, 4\)"), watch(model):
+        model(torch.randn(2, 6, 4))

@@ -1,0 +1,213 @@
+// What is seen and what is written into files, as far as it needs no browser.
+import assert from "node:assert/strict";
+import { test } from "node:test";
+
+import { colour, ink, type Rgb } from "../src/colours.ts";
+import { nearest } from "../src/controls.ts";
+import { binned, type Edge, textRoom } from "../src/edges.ts";
+import { trackOf } from "../src/heads.ts";
+import { marks, scaleName } from "../src/legend.ts";
+import type { AttentionMap, Manifest } from "../src/manifest.ts";
+import { type Item, sorted } from "../src/overview.ts";
+import { hiddenColumn, paint } from "../src/painter.ts";
+import { escaped, fitted, SvgPen, wrapped } from "../src/pens.ts";
+import { type Colouring, largestOf, quantityOf } from "../src/quantities.ts";
+import { rowOf } from "../src/rows.ts";
+import { matches, next } from "../src/search.ts";
+import { besides, moved } from "../src/sheets.ts";
+import { sinkColumn, sinkOf } from "../src/sinks.ts";
+import { MASKED, MISSING, Store } from "../src/store.ts";
+import { topOf } from "../src/texts.ts";
+import { brief, round, visible } from "../src/words.ts";
+
+const plainly: Colouring = { kind: "plain", scale: "linear", top: 1, dark: false, colours: "cividis", over: false, nan: false };
+const side = { axis: 0, first: 0, size: 8 };
+const map = {
+  id: 0, name: "layer.0", model: "", input: 0, layer: 0, pass: 0, kind: "self", heads: 1, queries: side, keys: side, finest: 0, coarsest: 0, overview: 0, exact: false,
+  quantities: { mass: [0, 0] }, tracks: { entropy: "queries", received: "keys" }, links: 0, notes: [],
+} as AttentionMap;
+const tile = (rows: number, columns: number, numbers: number[]) => ({ rows, columns, values: new Float32Array(numbers) });
+const letters = (text: string): number => [...text].length;
+
+function store(one: AttentionMap, blocks: Record<string, ArrayBuffer>): Store {
+  const manifest = { format: "regard-view", version: 1, tile: 256, number: "f4", axes: [], maps: [one] } as unknown as Manifest;
+  return new Store({ block: (key) => Promise.resolve(blocks[key] ?? null) }, manifest);
+}
+
+test("the place of the sink is the first key that all queries agree on", () => {
+  assert.equal(sinkColumn(tile(2, 3, [0.5, 0.5, -0, 0.1, 0.2, 0.7])), 0);
+  assert.equal(sinkColumn(tile(2, 3, [MASKED, 1, MASKED, MASKED, 0.2, 0.8])), 1);
+  assert.equal(sinkColumn(tile(2, 3, [1, MASKED, MASKED, MASKED, 0.2, 0.8])), null);
+  assert.equal(sinkColumn(tile(1, 2, [MASKED, MASKED])), null);
+});
+
+test("padding on the left inside of a coarse cell is looked through", async () => {
+  const fine = Array.from({ length: 64 }, (_, i) => (i % 8 < 3 ? -1 : 0.2));
+  const coarse = { ...map, coarsest: 2, quantities: { mass: [0, 2] } } as AttentionMap;
+  const blocks = { "tile/0/0/mass/2/0/0": new Float32Array([0.2, 0.8, 0.2, 0.8]).buffer, "tile/0/0/mass/0/0/0": new Float32Array(fine).buffer };
+  assert.equal(await sinkOf(store(coarse, blocks), coarse, 0), 3);
+  assert.equal(await sinkOf(store({ ...map, quantities: {} }, {}), { ...map, quantities: {} }, 0), null);
+});
+
+test("a hidden key is one column of each tile that holds it", () => {
+  const shown = { tile: tile(1, 4, [0, 0, 0, 0]), firstRow: 0, firstColumn: 4, z: 1 };
+  assert.deepEqual([0, 8, 11, 15, 16].map((key) => hiddenColumn(shown, key)), [null, 0, 1, 3, null]);
+  assert.equal(hiddenColumn(shown, null), null);
+});
+
+test("masked, not recorded, NaN, hidden and zero have five colours", () => {
+  const cells = tile(1, 5, [MASKED, MISSING, NaN, 0, 0.5]);
+  const pixels = new Uint8ClampedArray(20);
+  paint(pixels, cells, plainly, 4);
+  const seen = [0, 1, 2, 3, 4].map((i) => pixels.slice(i * 4, i * 4 + 3).join());
+  assert.equal(new Set(seen).size, 5);
+  assert.equal(seen[3], colour("cividis", 0).join());
+});
+
+test("the largest number leaves out codes, NaN and the hidden column", () => {
+  const values = new Float32Array([0.9, 0.2, MASKED, -0.4, NaN, MISSING]);
+  assert.deepEqual(largestOf(values, 3, null), { top: Math.fround(0.9), nan: true });
+  assert.deepEqual(largestOf(values, 3, 0), { top: Math.fround(0.2), nan: true });
+});
+
+test("letters can be read on every colour of every map", () => {
+  const light = (rgb: Rgb): number => {
+    const [r, g, b] = rgb.map((part) => (part / 255 <= 0.04045 ? part / 255 / 12.92 : ((part / 255 + 0.055) / 1.055) ** 2.4)) as Rgb;
+    return 0.2126 * r + 0.7152 * g + 0.0722 * b;
+  };
+  for (const name of ["cividis", "viridis", "blues", "greys", "diverging"] as const) {
+    for (let i = 0; i < 256; i++) {
+      const behind = light(colour(name, i / 255)) + 0.05;
+      const contrast = ink(colour(name, i / 255)) === "#000" ? behind / 0.05 : 1.05 / behind;
+      assert.ok(contrast >= 4.5, `${name} ${i}: ${contrast}`);
+    }
+  }
+});
+
+test("the bar says where it ends, and when something larger is seen", () => {
+  assert.deepEqual(marks({ ...plainly, top: 0.5 }), [[0, "0"], [0.5, "0.25"], [1, "0.5"]]);
+  assert.deepEqual(marks({ ...plainly, top: 0.5, over: true }).at(-1), [1, "≥ 0.5"]);
+  assert.deepEqual(marks({ ...plainly, scale: "log" })[0], [0, "≤ 1.0e-04"]);
+  assert.deepEqual(marks({ ...plainly, kind: "difference" }), [[0, "-1"], [0.5, "0"], [1, "1"]]);
+  assert.deepEqual(marks({ ...plainly, kind: "ratio", top: 4 }), [[0, "≤ 0.25"], [0.5, "1"], [1, "≥ 4"]]);
+  assert.equal(scaleName({ ...plainly, scale: "log" }), "logarithmic");
+});
+
+test("a row without single weights is had from its cells, and says so", async () => {
+  const pooled = { ...map, finest: 2, coarsest: 2, quantities: { mass: [2, 2] } } as AttentionMap;
+  const pick = { map: pooled, heads: [0], quantity: quantityOf("mass") };
+  const blocks = { "tile/0/0/mass/2/0/0": new Float32Array([0.8, -1, 0.4, 0.6]).buffer };
+  const found = await rowOf(store(pooled, blocks), pick, 1);
+  assert.deepEqual([...found.values].map((value) => (value === MASKED ? "masked" : value.toFixed(3))), [...Array(4).fill("0.200"), ...Array(4).fill("masked")]);
+  assert.match(found.note, /means over cells of 4 × 4 tokens/);
+});
+
+test("a row of stored largest weights: the others are not recorded, what is masked stays masked", async () => {
+  const linked = { ...map, finest: 2, coarsest: 2, quantities: { mass: [2, 2] }, links: 4 } as AttentionMap;
+  const links = new ArrayBuffer(256);
+  new Int32Array(links, 0, 32).set([2, 0, -1, -1]);
+  new Float32Array(links, 128, 32).set([0.75, 0.125]);
+  const blocks = { "tile/0/0/mass/2/0/0": new Float32Array([0.8, -1, 0.4, 0.6]).buffer, "links/0/0": links };
+  const found = await rowOf(store(linked, blocks), { map: linked, heads: [0], quantity: quantityOf("mass") }, 0);
+  assert.deepEqual([...found.values], [0.125, MISSING, 0.75, MISSING, MASKED, MASKED, MASKED, MASKED]);
+  assert.match(found.note, /^the 4 largest weights/);
+});
+
+test("one stored weight is told beside the means of the cells", async () => {
+  const single = { ...map, finest: 2, coarsest: 2, quantities: { mass: [2, 2] }, links: 1 } as AttentionMap;
+  const links = new ArrayBuffer(64);
+  new Int32Array(links, 0, 8).fill(3);
+  new Float32Array(links, 32, 8).fill(0.5);
+  const blocks = { "tile/0/0/mass/2/0/0": new Float32Array([0.8, 0.2, 0.4, 0.6]).buffer, "links/0/0": links };
+  const found = await rowOf(store(single, blocks), { map: single, heads: [0], quantity: quantityOf("mass") }, 0);
+  assert.ok(Math.abs(found.values[7]! - 0.05) < 1e-6);
+  assert.match(found.note, /cells of 4 × 4 tokens; its largest weight was: 50\.0 % on key 3$/);
+});
+
+test("a layer of which no weights were recorded says that", async () => {
+  const bare = { ...map, quantities: {} } as AttentionMap;
+  const found = await rowOf(store(bare, {}), { map: bare, heads: [0], quantity: quantityOf("mass") }, 0);
+  assert.ok(found.values.every((value) => value === MISSING));
+  assert.equal(found.note, "no weights of this layer were recorded");
+});
+
+test("tokens are found by text and by position", () => {
+  const tokens = ["[CLS]", "The", "cat", "the", "12"];
+  assert.deepEqual(matches(tokens, 0, 5, "the"), [1, 3]);
+  assert.deepEqual(matches(tokens, 1, 4, "the"), [0, 2]);
+  assert.deepEqual(matches(tokens, 0, 5, "3"), [3]);
+  assert.deepEqual(matches(tokens, 0, 5, "12"), [4]);
+  assert.deepEqual(matches(null, 10, 5, "12"), [2]);
+  assert.deepEqual(matches(tokens, 0, 5, "  "), []);
+  assert.deepEqual([next([1, 3], 1), next([1, 3], 3), next([], 0)], [3, 1, null]);
+});
+
+test("heads are sorted with the largest first, unknown ones last", () => {
+  const row = { map: { ...map, heads: 3 }, name: "layer.0", tiles: null, measures: { numbers: { entropy: [1, null, 2] }, kind: ["sink", "broad", null], rowSums: null } };
+  const order = (by: string): number[] => sorted([row], by).map((item: Item) => item.head);
+  assert.deepEqual(order("layer"), [0, 1, 2]);
+  assert.deepEqual(order("entropy"), [2, 0, 1]);
+  assert.deepEqual(order("kind"), [1, 0, 2]);
+});
+
+test("another input, model or layer is the nearest that there is", () => {
+  const maps = [{ ...map, id: 0 }, { ...map, id: 1, layer: 1 }, { ...map, id: 2, input: 1 }, { ...map, id: 3, input: 1, layer: 1 }, { ...map, id: 4, model: "b", input: 0, layer: 7 }];
+  assert.equal(nearest(maps, maps[1]!, { input: 1 }).id, 3);
+  assert.equal(nearest(maps, maps[3]!, { model: "b" }).id, 4);
+});
+
+test("tracks that take seconds are shown when asked for", () => {
+  const long = { ...map, exact: true, queries: { ...side, size: 100000 }, keys: { ...side, size: 100000 } } as AttentionMap;
+  assert.equal(trackOf(map, "queries", "auto"), "entropy");
+  assert.equal(trackOf(long, "queries", "auto"), "");
+  assert.equal(trackOf(long, "queries", "entropy"), "entropy");
+  assert.equal(trackOf({ ...long, exact: false }, "keys", "auto"), "received");
+  assert.equal(trackOf(map, "queries", "received"), "");
+});
+
+test("tracks keep the largest number of each stretch, and no NaN", () => {
+  assert.deepEqual([...binned(new Float32Array([1, 5, 2, NaN, 3, 4]), 0, 6, 3)], [5, 2, 4]);
+  const edge: Edge = { first: 0, size: 3, name: "keys", title: "keys", tokens: ["a", "longest", "bb"], labels: null, track: null, found: [], mark: null };
+  assert.equal(textRoom(edge, 10, 1000, true, (text) => text.length * 6), 48);
+  assert.ok(textRoom({ ...edge, tokens: ["x".repeat(1000)] }, 10, 1000, true, (text) => text.length * 6) <= 86);
+});
+
+test("the largest of a row come first, codes and the hidden one not at all", () => {
+  assert.deepEqual(topOf(new Float32Array([0.1, MASKED, 0.7, NaN, 0.3, 0.7]), 3, 2), [5, 4, 0]);
+  assert.deepEqual(topOf(new Float32Array([MISSING]), 3, -1), []);
+});
+
+test("numbers in cells are short and never a false zero", () => {
+  assert.deepEqual([0, 0.312, 1, 0.004, -0.25, 12.3, NaN].map(brief), ["0", ".31", "1.0", "≈0", "-.25", "12", "NaN"]);
+  assert.deepEqual([0.25, 1, 0, 32, 0.0002].map(round), ["0.25", "1", "0", "32", "2.0e-04"]);
+});
+
+test("lines are wrapped and fitted to their room", () => {
+  assert.deepEqual(wrapped("one two  three", 7, 1, letters), ["one two", "three"]);
+  assert.equal(fitted("abcdef", 4, 1, letters), "abc…");
+  assert.equal(fitted("abc", 4, 1, letters), "abc");
+});
+
+test("an SVG holds text as text, whatever it says", () => {
+  const pen = new SvgPen();
+  moved(pen, 10, 20).rect(1, 2, 3, 4, "rgb(1, 2, 3)");
+  for (const text of ["</text><script>alert(1)</script>", "]]>&amp;", "\u0000\ud800", "\u202egnp"]) pen.text(text, 0, 0, { size: 10, fill: "#000" });
+  const made = pen.document(100, 50, "a <b> & \"c\"");
+  assert.match(made, /<rect x="11" y="22" width="3" height="4" fill="rgb\(1, 2, 3\)"\/>/);
+  assert.ok(!made.includes("<script") && !made.includes("\u0000") && !/[\ud800-\udfff]/.test(made));
+  assert.match(made, /<desc>a &#60;b&#62; &#38; &#34;c&#34;<\/desc>/);
+  assert.equal(escaped("a\ud83d\ude00b"), "a\ud83d\ude00b");
+});
+
+test("sheets side by side take the room of all", () => {
+  const one = { width: 100, height: 50, draw: () => undefined };
+  const both = besides([{ name: "a", sheet: one }, { name: "b", sheet: { ...one, height: 70 } }], "#000");
+  assert.deepEqual([both.width, both.height], [224, 90]);
+});
+
+test("signs that cannot be seen become signs that can", () => {
+  assert.equal(visible(""), "∅");
+  assert.equal(visible("a b\n\t\u202e\u0007\u200b"), "a␣b⏎⇥���");
+  assert.equal(visible("\u{1f469}\u200d\u{1f680}"), "\u{1f469}\u200d\u{1f680}");
+  assert.equal(visible("x".repeat(100000)).length, 200);
+});
