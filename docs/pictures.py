@@ -21,7 +21,7 @@ SHOTS = {
     "head": ("#view=head&map=1&head=1&query=12&key=3", 1000, 760),
     "head-dark": ("#view=head&map=1&head=1&theme=dark&scale=log", 1000, 760),
     "text": ("#view=text&map=1&head=1&query=12", 1000, 480),
-    "compare": ("#view=compare&map=1&head=1&otherMap=1&otherHead=2", 1100, 720),
+    "compare": ("#view=compare&map=1&head=1&otherMap=1&otherHead=2", 1100, 800),
     "numbers": ("#view=numbers&map=1&head=1", 1100, 780),
 }
 OUT = Path(__file__).parent / "pictures"
