@@ -27,7 +27,7 @@ HOSTILE = [
     "=HYPERLINK(1)", "\u202eevil\u202c", "\u2066\u2067x\u2069", "\u200b\u200d\ufeff", "\x00", "a\x00b", "\x1b[31mred",
     "\r\n\t", "\ufffe\uffff", "👩‍👩‍👧‍👦🏳️‍🌈", "e" + "\u0301" * 300, "𝕳𝖊𝖑𝖑𝖔", "", " ",
     "x" * 100_000, "مرحبا‏", b"\xff\xfe\xed\xa0\x80",
-    b"</script\xff>",
+    b"</script\xff>", "\ud800lone\udc00",
 ]  # fmt: skip
 
 HANDLERS = """[...document.querySelectorAll('#regard *')]
