@@ -2,8 +2,9 @@
 
 What a step learns from, and the random numbers of each forward pass, are pure functions of the seed
 and the step. So a run that was killed and goes on from a checkpoint ends with the same weights, to
-the bit, as one that nothing disturbed; and memory or the number of processes change a step's sums
-by rounding only.
+the bit, as one that nothing disturbed; and, where nothing is drawn at random, memory or the number
+of processes change a step's sums by rounding only. Dropout and hidden words are drawn anew for each
+pass and process.
 """
 
 from __future__ import annotations
