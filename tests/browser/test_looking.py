@@ -72,6 +72,14 @@ def test_brackets_turn_heads_and_layers(page: Any) -> None:
     page.get_by_role("heading", name="layers.0, head 2").wait_for()
 
 
+def test_keys_work_before_anything_was_clicked(page: Any) -> None:
+    """A page that was just opened hears its keys: the next head, and the search."""
+    page.keyboard.press("]")
+    page.get_by_role("heading", name="layers.0, head 1").wait_for()
+    page.keyboard.press("/")
+    until(page, "document.activeElement.tagName === 'INPUT'")
+
+
 def test_mean_of_heads_is_only_made_when_asked(page: Any) -> None:
     """The mean is named in heading and caption, and its number is the mean."""
     page.get_by_label("Mean of all heads").check()

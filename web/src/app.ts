@@ -61,7 +61,9 @@ export class App {
     this.state = this.sound(decode(address.read()));
     const foot = make("div", { class: "foot" }, make("footer", {}, this.scale, this.captionLine), this.says);
     root.replaceChildren(this.header, this.bar, this.body, foot);
-    root.addEventListener("keydown", (event) => this.key(event));
+    // A page of its own hears keys from the start; in a notebook they belong to the cell that has the focus.
+    const hears: Document | HTMLElement = root.classList.contains("whole") ? document : root;
+    hears.addEventListener("keydown", (event) => this.key(event as KeyboardEvent));
     this.prefersDark.addEventListener("change", () => this.render());
     address.watch(() => this.restore());
     window.addEventListener("beforeprint", () => this.print(true));

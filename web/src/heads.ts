@@ -110,7 +110,7 @@ export function serveSearch(app: App): void {
     changed(text) {
       look(text);
       const [rows, columns] = all()[0]?.edges ?? [];
-      if (text && rows && columns) app.say(`"${text}": ${rows.found.length} queries, ${columns.found.length} keys. Enter goes to the next query, Shift and Enter to the next key.`);
+      if (text && rows && columns) app.say(`"${text}": ${counted(rows.found.length, "query", "queries")}, ${counted(columns.found.length, "key", "keys")}. Enter goes to the next query, Shift and Enter to the next key.`);
     },
     go(text, keys) {
       look(text);
@@ -206,4 +206,8 @@ function aside(app: App, picture: Picture, measures: HeadMeasures | null): HTMLE
     if (names.length && heads.length === 1) parts.push(select(`Bars along the ${side}`, [["none", "none"], ...names.map((name): [string, string] => [name, trackName(name)])], trackOf(map, side, app.state[field]) || "none", (value) => app.change({ [field]: value })));
   }
   return parts;
+}
+
+function counted(count: number, one: string, many: string): string {
+  return `${count} ${count === 1 ? one : many}`;
 }

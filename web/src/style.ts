@@ -77,7 +77,7 @@ export const STYLE = `
 }
 /* Telephones: one line of controls that is pushed aside, so that the picture has the screen. */
 @container (max-width: 29.99rem) { .regard > .bar { flex-wrap: nowrap; overflow-x: auto; padding-top: 3px; padding-bottom: 3px; } .regard > .bar > * { flex: none; } }
-@container (min-width: 48rem) { .regard .foot { position: sticky; bottom: 0; z-index: 3; } }
+@media (min-height: 50rem) { @container (min-width: 48rem) { .regard .foot { position: sticky; bottom: 0; z-index: 3; } } }
 @media print { .regard.whole { min-height: 0; } .regard .bar, .regard .save, .regard [role=tablist], .regard header label, .regard aside label, .regard .zooms { display: none; } .regard .scroll, .regard aside { overflow: visible; } .regard .foot, .regard .says { position: static; }
   .regard .matrix { height: 17cm; flex: none; } .regard .layer, .regard footer, .regard .matrix { break-inside: avoid; } .regard, .regard * { print-color-adjust: exact; -webkit-print-color-adjust: exact; } }
 body:has(> .regard.whole) { margin: 0; }
