@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.browser.pages import VIEWS, saved, sentence_view
+from tests.browser.pages import VIEWS, saved, sentence_view, until
 
 Open = Callable[..., Any]
 # Controls may not lie over each other, and no text of one may be cut off.
@@ -76,7 +76,7 @@ def test_dark_follows_the_system_and_the_choice(open_page: Open, tmp_path: Path)
     assert page.evaluate(ground) == "rgb(255, 255, 255)"
     page.get_by_label("Theme").select_option("auto")
     page.emulate_media(color_scheme="light")
-    assert page.evaluate(ground) == "rgb(255, 255, 255)"
+    until(page, f"{ground} === 'rgb(255, 255, 255)'")  # the browser tells the page at its next frame
 
 
 def test_everything_is_reached_by_tab(open_page: Open, tmp_path: Path) -> None:
