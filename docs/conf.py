@@ -30,7 +30,13 @@ extensions = [
     "formulas",
 ]
 TUTORIALS = sorted((ROOT / "examples").glob("[0-9][0-9]_*.py"))
-exclude_patterns = ["conf.py", "_sphinx", "tutorials/README.md", "tutorials/[!0-9]*.py" if TUTORIALS else ""]
+exclude_patterns = [
+    "conf.py",
+    "pictures.py",
+    "_sphinx",
+    "tutorials/README.md",
+    "tutorials/[!0-9]*.py" if TUTORIALS else "",
+]
 if importlib.util.find_spec("regard.studies") is None:
     exclude_patterns.append("reference/studies.rst")
 

@@ -300,7 +300,7 @@ def test_a_full_disk_leaves_the_old_recording(form: str, tmp_path: Path) -> None
     run = subprocess.run(
         [sys.executable, "-W", "error", "-c", FULL, str(tmp_path / form)],
         capture_output=True, text=True, cwd=root, check=False,
-        env={**os.environ, "PYTHONPATH": f"{root / 'src'}:{root}"},
+        env={**os.environ, "PYTHONPATH": f"{Path(regard.__file__).parents[1]}:{root}"},
     )  # fmt: skip
     assert not run.stderr
     assert "could not be written: File too large. What was there before is unchanged." in run.stdout
