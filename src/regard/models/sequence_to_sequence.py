@@ -46,8 +46,8 @@ class SequenceToSequenceConfig(TextConfig):
             check_number("num_decoder_layers", self.num_decoder_layers, 1)
         if self.copying and self.source_vocab_size is not None:
             raise ArgumentError(
-                f"copying is True and source_vocab_size {self.source_vocab_size}: a token of the source means something "
-                "else in the target. Leave source_vocab_size at None, which shares one vocabulary."
+                f"copying is True and source_vocab_size {self.source_vocab_size}: a token of the source means "
+                "something else in the target. Leave source_vocab_size at None, which shares one vocabulary."
             )
         for name in ("bos_id", "eos_id"):
             check_number(name, getattr(self, name), 0, self.vocab_size)
@@ -63,8 +63,8 @@ class SequenceToSequenceConfig(TextConfig):
 class SequenceToSequence(PretrainedModel[SequenceToSequenceConfig]):
     """Pre-norm encoder and decoder with cross-attention.
 
-    Shapes: `source` int64 `(B, S)`, `target` int64 `(B, T)` to logits `(B, T, vocab_size)`; with
-    `copying` the logits are log-probabilities. In training `target` begins with `bos_id`, and the logits at position `i` are of token `i + 1`.
+    Shapes: `source` int64 `(B, S)`, `target` int64 `(B, T)` to logits `(B, T, vocab_size)`; with `copying` these are
+    log-probabilities. In training `target` begins with `bos_id`, and the logits at position `i` are of token `i + 1`.
 
     Source: Vaswani et al. 2017, arXiv:1706.03762.
 
