@@ -77,16 +77,17 @@ export async function overviewView(app: App): Promise<void> {
   const tiles = await Promise.all(same.map((map) => store.overview(map)));
   if (app.state !== state) return;
   const rows: Row[] = same.map((map, i) => ({ map, name: layerName(map, same), tiles: tiles[i]!, measures: null }));
-  draw(app, same, rows);
+  const painter = new Painter();
+  draw(app, same, rows, painter);
   // The pictures first; the measures may take the host longer.
   const measures = await Promise.all(same.map((map) => store.measures(map)));
   if (app.state !== state) return;
   const held = focused(app.root);
-  draw(app, same, rows.map((row, i) => ({ ...row, measures: measures[i]! })));
+  draw(app, same, rows.map((row, i) => ({ ...row, measures: measures[i]! })), painter);
   focusAgain(app.root, held);
 }
 
-function draw(app: App, same: AttentionMap[], rows: Row[]): void {
+function draw(app: App, same: AttentionMap[], rows: Row[], painter: Painter): void {
   const { store, state } = app;
   const { maps } = store.manifest;
   const largest = { top: 0, nan: false };
@@ -94,7 +95,7 @@ function draw(app: App, same: AttentionMap[], rows: Row[]): void {
     const { top, nan } = largestOf(tile.values, tile.columns, state.sinks ? null : sinkColumn(tile));
     Object.assign(largest, { top: Math.max(top, largest.top), nan: nan || largest.nan });
   }
-  const look = { painter: new Painter(), colouring: app.colouring("plain", largest) };
+  const look = { painter, colouring: app.colouring("plain", largest) };
   const items = sorted(rows, state.sort);
   const groups = state.sort === "layer" ? rows.map((row) => items.filter((item) => item.row === row)) : [items];
   const thumbs = new Map<HTMLButtonElement, Item>();
