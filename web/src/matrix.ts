@@ -31,6 +31,8 @@ export interface Cell {
 }
 
 const TILES_KEPT = 200;
+// Milliseconds to wait for a frame: a browser without a screen that is photographed gives none of its own.
+const LATE = 100;
 // Cells of so many letters' sizes have room for their number.
 const ROOM_FOR_NUMBERS = 2.9;
 
@@ -53,12 +55,16 @@ export class Matrix {
   readonly painter = new Painter();
   private readonly ready = new Map<string, Tile>();
   private readonly asked = new Set<string>();
-  private readonly watch = new ResizeObserver(() => this.draw());
+  // Drawn before the new size is seen; what is said about the picture may change the layout again and waits a frame.
+  private readonly watch = new ResizeObserver(() => {
+    if (this.paint()) this.draw();
+  });
   private texts: Room | null = null;
   private textsFor = "";
   private complete = false;
   private closed = false;
   private frame = 0;
+  private late = 0;
   private fitted = 0;
   private readonly app: App;
   private readonly surface: Surface | null;
@@ -79,7 +85,13 @@ export class Matrix {
   close(): void {
     this.closed = true;
     this.watch.disconnect();
+    this.unplan();
+  }
+
+  private unplan(): void {
     cancelAnimationFrame(this.frame);
+    window.clearTimeout(this.late);
+    this.frame = 0;
   }
 
   get look(): Look {
@@ -133,6 +145,7 @@ export class Matrix {
   draw(): void {
     if (this.frame || this.closed) return;
     this.frame = requestAnimationFrame(() => this.drawNow());
+    this.late = window.setTimeout(() => this.drawNow(), LATE);
   }
 
   move(camera: Camera): void {
@@ -191,11 +204,20 @@ export class Matrix {
   }
 
   drawNow(): void {
-    this.frame = 0;
+    this.unplan();
+    if (!this.paint()) return;
+    this.onDraw();
+    if (!this.complete || !this.onReady) return;
+    this.onReady();
+    this.onReady = null;
+  }
+
+  /** Draw everything; false where there is no room yet. */
+  private paint(): boolean {
     const ratio = window.devicePixelRatio || 1;
     const width = this.element.clientWidth;
     const height = this.element.clientHeight;
-    if (!width || !height) return;
+    if (!width || !height) return false;
     const { canvas, surface } = this;
     if (canvas.width !== Math.round(width * ratio) || canvas.height !== Math.round(height * ratio)) {
       canvas.width = Math.round(width * ratio);
@@ -217,10 +239,7 @@ export class Matrix {
     if (surface) surface.draw(frame, { width, height, ratio }, this.app.surfaceColour);
     else pen.within(frame.left, frame.top, frame.width, frame.height, () => this.drawTiles(pen, frame));
     this.drawOver(pen);
-    this.onDraw();
-    if (!this.complete || !this.onReady) return;
-    this.onReady();
-    this.onReady = null;
+    return true;
   }
 
   /** The tiles as pictures; the screen without WebGL and files do it so. */

@@ -36,6 +36,15 @@ function bytesOf(base64: string): Uint8Array<ArrayBuffer> {
   return bytes;
 }
 
+/** Not by way of a Blob: the browser hands those out from another process, whose answer comes when it likes. */
+async function inflated(bytes: Uint8Array<ArrayBuffer>): Promise<ArrayBuffer> {
+  const { readable, writable } = new DecompressionStream("deflate-raw");
+  const made = new Response(readable).arrayBuffer();
+  const writer = writable.getWriter();
+  await Promise.all([writer.write(bytes), writer.close()]);
+  return made;
+}
+
 export function pageSource(document: Document): TileSource {
   const element = arrival(document);
   return {
@@ -44,8 +53,7 @@ export function pageSource(document: Document): TileSource {
       if (found?.tagName !== "SCRIPT") return null;
       const bytes = bytesOf(found.textContent ?? "");
       if (found.getAttribute("data-packing") !== "deflate") return bytes.buffer;
-      const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("deflate-raw"));
-      return new Response(stream).arrayBuffer();
+      return inflated(bytes);
     },
   };
 }
