@@ -4,6 +4,7 @@ import { mapSelects, zoomBar } from "./controls.ts";
 import { make } from "./dom.ts";
 import { matrixExport } from "./exports.ts";
 import { attach, cellsName, classesOf, pictureOf, serveSearch } from "./heads.ts";
+import { READING } from "./help.ts";
 import { Matrix, type Picture } from "./matrix.ts";
 import type { Sheet } from "./pens.ts";
 import { differenceCells, offered, type Pick } from "./quantities.ts";
@@ -15,7 +16,7 @@ export async function compareView(app: App): Promise<void> {
   const left = app.pick;
   const right: Pick = { ...left, map: store.map(state.otherMap), heads: [state.otherHead] };
   const bar = make("div", { class: "bar", role: "group", "aria-label": "Compared with" }, make("span", {}, "compared with"),
-    ...mapSelects(app, "Second", right.map, state.otherHead, (otherMap, otherHead) => app.change({ otherMap, otherHead })), zoomBar(app));
+    ...mapSelects(app, "Second", right.map, state.otherHead, (otherMap, otherHead) => app.change({ otherMap, otherHead })), make("span", { class: "hint" }, READING), zoomBar(app));
   const can = offered(right.map).includes(left.quantity);
   const alike = left.map.queries.size === right.map.queries.size && left.map.keys.size === right.map.keys.size;
   const [one, other] = await Promise.all([pictureOf(app, left, false), can ? pictureOf(app, right, false) : null]);

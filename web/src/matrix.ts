@@ -7,7 +7,7 @@ import { drawEdges, type Edge, edgeRoom, type Look, type Room, SMALLEST, textRoo
 import { listen } from "./gestures.ts";
 import { hiddenColumn, Painter, type Shown } from "./painter.ts";
 import { CanvasPen, type Pen } from "./pens.ts";
-import { cellColour, type Colouring, largestOf, niceTop, type Pick } from "./quantities.ts";
+import { cellColour, type Colouring, endOf, largestOf, type Pick } from "./quantities.ts";
 import { isCode, MISSING, type Tile } from "./store.ts";
 import type { Frame, Surface } from "./surface.ts";
 import { brief } from "./words.ts";
@@ -135,6 +135,12 @@ export class Matrix {
 
   get zoom(): number {
     return zoomFor(this.camera.pixels, this.picture.zooms, window.devicePixelRatio);
+  }
+
+  /** Whether other tiles come onto the screen as the picture is moved. */
+  private get moving(): boolean {
+    const { queries, keys } = this.picture.pick.map;
+    return Math.max(queries.size, keys.size) > this.app.store.manifest.tile * 2 ** this.picture.zooms[0];
   }
 
   /** The key whose column is hidden. */
@@ -305,15 +311,15 @@ export class Matrix {
     }
     this.complete = found.length === wanted.length;
     this.shown = [...under, ...found];
-    const before = niceTop(this.largest.top, this.picture.kind);
+    const before = endOf(this.largest.top, this.picture.kind, this.moving);
     this.largest = { top: 0, nan: false };
     for (const one of found.length ? found : under) {
       const seen = largestOf(one.tile.values, one.tile.columns, hiddenColumn(one, this.hidden));
       this.largest = { top: Math.max(this.largest.top, seen.top), nan: this.largest.nan || seen.nan };
     }
-    if (niceTop(this.largest.top, this.picture.kind) !== before) this.partner?.draw();
+    if (endOf(this.largest.top, this.picture.kind, this.moving) !== before) this.partner?.draw();
     const both = { top: Math.max(this.largest.top, this.partner?.largest.top ?? 0), nan: this.largest.nan };
-    this.colouring = this.app.colouring(this.picture.kind, both);
+    this.colouring = this.app.colouring(this.picture.kind, both, this.moving);
   }
 
   private get(z: number, row: number, column: number): Tile | undefined {

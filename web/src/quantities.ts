@@ -103,6 +103,8 @@ export interface Colouring {
   top: number;
   dark: boolean;
   colours: RampName;
+  /** The largest number seen, where the bar ends at a rounder one above it; null where it ends at the number itself. */
+  rounded: number | null;
   /** Numbers above the bar are seen, in its last colour. */
   over: boolean;
   /** NaN is seen. */
@@ -164,6 +166,14 @@ export function largestOf(values: Float32Array, columns: number, hidden: number 
   }
   found.set(column, made);
   return made;
+}
+
+/**
+ * Where the bar ends unless the reader has set it: at the largest number seen. `moving`: the picture is larger than a
+ * tile; its end stays the same for most steps, a round number, so that the colours do not change under the hand.
+ */
+export function endOf(largest: number, kind: Colouring["kind"], moving: boolean): number {
+  return moving || kind === "ratio" ? niceTop(largest, kind) : largest > 0 && Number.isFinite(largest) ? largest : 1;
 }
 
 /** A number to end the bar at: the largest seen, rounded up to a number of one digit or 1.5 times a power of ten. */
