@@ -109,7 +109,7 @@ class _Blocks:
         manifest = json.dumps(self.manifest, ensure_ascii=True, allow_nan=False).encode()
         packing, text = _packed(manifest)
         first = [f'<script type="application/octet-stream" id="manifest" data-packing="{packing}">{text}</script>']
-        later = []
+        later = list[str]()
         for key, element in self.held.items():
             place = first if key.startswith(_FIRST) else later
             place.append(f'<script type="application/octet-stream" id="{key}" {element}</script>')

@@ -266,7 +266,11 @@ def _notes(one: Map) -> list[str]:
 
 def _holds(cells: list[int]) -> str:
     if all(cells):
-        return "Every weight, as it was recorded." if max(cells) == 1 else "Summaries, exact; single weights were not recorded."
+        return (
+            "Every weight, as it was recorded."
+            if max(cells) == 1
+            else "Summaries, exact; single weights were not recorded."
+        )
     return "Everything, exact; computed when asked."
 
 
