@@ -183,8 +183,8 @@ def test_photographs_are_alike(tmp_path: Path) -> None:
 def _photograph(address: str, to: Path, milliseconds: int) -> NDArray[np.uint8]:
     found = shutil.which("chromium") or shutil.which("google-chrome") or "chromium-browser"
     command = [
-        found, *FLAGS, "--headless", "--window-size=1200,800",
-        f"--virtual-time-budget={milliseconds}", f"--screenshot={to}", f"--user-data-dir={to.parent / 'profile'}", address,
+        found, *FLAGS, "--headless", "--window-size=1200,800", f"--virtual-time-budget={milliseconds}",
+        f"--screenshot={to}", f"--user-data-dir={to.parent / 'profile'}", address,
     ]  # fmt: skip
     subprocess.run(command, check=True, capture_output=True, timeout=60)
     return np.asarray(Image.open(io.BytesIO(to.read_bytes())).convert("RGB"))

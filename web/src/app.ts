@@ -40,6 +40,8 @@ export class App {
   readonly search = new SearchBox();
   readonly help = helpElement();
   matrices: Matrix[] = [];
+  /** Whose cell the sentence is about. */
+  telling: Matrix | null = null;
   exported: (() => Exported) | null = null;
   /** What the view does when the window has another size. */
   resized: (() => void) | null = null;

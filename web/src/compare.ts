@@ -29,7 +29,7 @@ export async function compareView(app: App): Promise<void> {
   const shown: { name: string; picture: Picture; subject: string }[] = [{ name: `First: ${called(left)}`, picture: fair(one), subject: "" }];
   if (other) shown.push({ name: `Second: ${called(right)}`, picture: fair(other), subject: "" });
   if (other && comparable) {
-    const difference = { ...one, zooms: range, kind: "difference" as const, sink: one.sink === other.sink ? one.sink : null, cells: (z: number, row: number, column: number) => differenceCells(store, left, right, z, row, column) };
+    const difference = { ...one, zooms: range, kind: "difference" as const, sink: one.sink === other.sink ? one.sink : null, cells: (z: number, row: number, column: number, signal: AbortSignal) => differenceCells(store, left, right, z, row, column, signal) };
     shown.push({ name: "First minus second", picture: difference, subject: `difference from ${called(right)}` });
   }
   const pair = make("div", { class: "pair" });

@@ -45,7 +45,7 @@ export async function pictureOf(app: App, pick: Pick, tracks = true): Promise<Pi
   const [rows, columns, sink] = await Promise.all([
     edge(app, map, "queries", single ? trackOf(map, "queries", rowTrack) : ""), edge(app, map, "keys", single ? trackOf(map, "keys", columnTrack) : ""), sinkOf(app.store, map, heads[0]!),
   ]);
-  return { pick, kind: pick.quantity.ratio ? "ratio" : "plain", zooms: zooms(map, pick.quantity), rows, columns: { ...columns, mark: sink }, sink, cells: (z, row, column) => cells(app.store, pick, z, row, column) };
+  return { pick, kind: pick.quantity.ratio ? "ratio" : "plain", zooms: zooms(map, pick.quantity), rows, columns: { ...columns, mark: sink }, sink, cells: (z, row, column, signal) => cells(app.store, pick, z, row, column, signal) };
 }
 
 /** Bring the numbers of the tracks, one side after the other. */

@@ -17,7 +17,7 @@ export interface Picture {
   kind: Colouring["kind"];
   /** Lowest and highest zoom of the cells. */
   zooms: [number, number];
-  cells(z: number, row: number, column: number): Promise<Tile>;
+  cells(z: number, row: number, column: number, signal: AbortSignal): Promise<Tile>;
   rows: Edge;
   columns: Edge;
   /** Key token that is the place of the sink, null where there is no single one. */
@@ -55,6 +55,10 @@ export class Matrix {
   readonly painter = new Painter();
   private readonly ready = new Map<string, Tile>();
   private readonly asked = new Set<string>();
+  /** Tiles on their way, with what gives them up. */
+  private readonly coming = new Map<string, AbortController>();
+  /** What the page's sentence is about, as a way to the cell that is there now, and the cell that was told. */
+  private told: { cell: () => Cell | null; last: string } | null = null;
   // Drawn before the new size is seen; what is said about the picture may change the layout again and waits a frame.
   private readonly watch = new ResizeObserver(() => {
     if (this.paint()) this.draw();
@@ -86,6 +90,7 @@ export class Matrix {
     this.closed = true;
     this.watch.disconnect();
     this.unplan();
+    for (const end of this.coming.values()) end.abort();
   }
 
   private unplan(): void {
@@ -181,13 +186,31 @@ export class Matrix {
     const near = (at: number, from: number, room: number): number => (at < from ? at : at + 1 > from + room / pixels ? at + 1 - room / pixels : from);
     this.selected = { query, key };
     this.move({ pixels, x: near(key, x, width), y: near(query, y, height) });
-    this.onCell(this.cellAt(query, key));
+    this.tell(() => this.cellAt(query, key));
   }
 
   choose(cell: Cell | null): void {
     this.selected = cell && { query: cell.query, key: cell.key };
-    this.onCell(cell);
+    this.tell(cell && (() => this.cellAt(cell.query, cell.key)));
     this.draw();
+  }
+
+  /** Say a cell in words, and again when finer numbers of it have come; null: the sentence stays as it is. */
+  tell(cell: (() => Cell | null) | null): void {
+    this.told = cell && { cell, last: "" };
+    if (!cell) return;
+    this.app.telling = this;
+    this.tellAgain();
+  }
+
+  private tellAgain(): void {
+    const { told } = this;
+    if (!told || this.app.telling !== this) return;
+    const cell = told.cell();
+    const now = cell ? `${cell.query} ${cell.key} ${cell.z} ${cell.value}` : "";
+    if (now === told.last) return;
+    told.last = now;
+    this.onCell(cell);
   }
 
   /** The cell under a place of the picture, in pixels from its corner. */
@@ -213,6 +236,7 @@ export class Matrix {
     this.unplan();
     if (!this.paint()) return;
     this.onDraw();
+    this.tellAgain();
     if (!this.complete || !this.onReady) return;
     this.onReady();
     this.onReady = null;
@@ -309,6 +333,7 @@ export class Matrix {
         return tile ? [{ tile, firstRow: row * size, firstColumn: column * size, z: up }] : [];
       });
     }
+    this.giveUp(new Set([...wanted.map(({ row, column }) => `${z}/${row}/${column}`), ...patches(this.camera, extent, highest, size).map(({ row, column }) => `${highest}/${row}/${column}`)]));
     this.complete = found.length === wanted.length;
     this.shown = [...under, ...found];
     const before = endOf(this.largest.top, this.picture.kind, this.moving);
@@ -327,8 +352,11 @@ export class Matrix {
     const tile = this.ready.get(key);
     if (tile || this.asked.has(key)) return tile;
     this.asked.add(key);
-    this.picture.cells(z, row, column).then(
+    const end = new AbortController();
+    this.coming.set(key, end);
+    this.picture.cells(z, row, column, end.signal).then(
       (made) => {
+        if (this.coming.get(key) === end) this.coming.delete(key);
         if (this.ready.size > TILES_KEPT) {
           const oldest = this.ready.keys().next().value!;
           this.ready.delete(oldest);
@@ -338,10 +366,22 @@ export class Matrix {
         this.draw();
       },
       (error: Error) => {
+        if (end.signal.aborted) return;
+        this.coming.delete(key);
         this.asked.delete(key);
         this.app.fail(error);
       },
     );
     return undefined;
+  }
+
+  /** Tiles that were asked for on the way through other zooms and places are not waited for. */
+  private giveUp(needed: Set<string>): void {
+    for (const [key, end] of this.coming) {
+      if (needed.has(key)) continue;
+      this.coming.delete(key);
+      this.asked.delete(key);
+      end.abort();
+    }
   }
 }

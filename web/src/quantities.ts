@@ -81,18 +81,18 @@ export function difference(left: Float32Array, right: Float32Array): Float32Arra
   });
 }
 
-export async function cells(store: Store, pick: Pick, z: number, row: number, column: number): Promise<Tile> {
+export async function cells(store: Store, pick: Pick, z: number, row: number, column: number, signal?: AbortSignal): Promise<Tile> {
   const parts = await Promise.all(
     pick.heads.map(async (head) => {
-      const [top, bottom] = await Promise.all(pick.quantity.needs.map((need) => store.tile(pick.map, head, need, z, row, column)));
+      const [top, bottom] = await Promise.all(pick.quantity.needs.map((need) => store.tile(pick.map, head, need, z, row, column, signal)));
       return bottom ? { ...top!, values: ratios(top!.values, bottom.values) } : top!;
     }),
   );
   return { ...parts[0]!, values: mean(parts.map((part) => part.values)) };
 }
 
-export async function differenceCells(store: Store, left: Pick, right: Pick, z: number, row: number, column: number): Promise<Tile> {
-  const [one, other] = await Promise.all([cells(store, left, z, row, column), cells(store, right, z, row, column)]);
+export async function differenceCells(store: Store, left: Pick, right: Pick, z: number, row: number, column: number, signal?: AbortSignal): Promise<Tile> {
+  const [one, other] = await Promise.all([cells(store, left, z, row, column, signal), cells(store, right, z, row, column, signal)]);
   return { ...one, values: difference(one.values, other.values) };
 }
 

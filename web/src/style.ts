@@ -29,7 +29,7 @@ export const STYLE = `
 .regard aside { flex: 0 0 16rem; font-size: 0.95em; }
 .regard aside p { margin: 8px 0; overflow-wrap: anywhere; color: var(--faint); }
 .regard aside label { margin-top: 6px; flex-wrap: wrap; }
-.regard .help[open] { flex-basis: 100%; } .regard .help summary { cursor: pointer; width: fit-content; padding: 2px 0; } .regard .help p { margin: 6px 0; max-width: 90ch; }
+.regard .help[open] { flex-basis: 100%; } .regard .help summary { cursor: pointer; width: fit-content; padding: 2px 0; } .regard .help dl { grid-template-columns: max-content 1fr; } .regard .help p { margin: 6px 0; max-width: 90ch; }
 .regard dl { display: grid; grid-template-columns: auto auto; gap: 2px 10px; margin: 6px 0; }
 .regard dt { color: var(--faint); } .regard dd { margin: 0; font-variant-numeric: tabular-nums; }
 .regard .matrix { flex: 1; min-height: 16rem; min-width: 0; position: relative; overflow: hidden; touch-action: none; }

@@ -257,3 +257,27 @@ test("every word for a head has its meaning", () => {
   assert.match(kindInWords("broad"), /^broad: it spreads/);
   assert.equal(kindInWords("new"), "new");
 });
+
+test("a block is given up when nobody waits for it any longer, and can be asked for again", async () => {
+  const asked: AbortSignal[] = [];
+  const source = {
+    block: (_key: string, signal?: AbortSignal) =>
+      new Promise<ArrayBuffer>((_done, failed) => {
+        asked.push(signal!);
+        signal!.addEventListener("abort", () => failed(new Error("given up")));
+      }),
+  };
+  const held = new Store(source, { format: "regard-view", version: 1, tile: 256, number: "f4", axes: [], maps: [map] } as unknown as Manifest);
+  const [one, other] = [new AbortController(), new AbortController()];
+  const both = [one, other].map((end) => held.tile(map, 0, "mass", 0, 0, 0, end.signal));
+  one.abort();
+  assert.deepEqual(asked.map((signal) => signal.aborted), [false]);
+  other.abort();
+  assert.deepEqual(asked.map((signal) => signal.aborted), [true]);
+  const again = new AbortController();
+  void held.tile(map, 0, "mass", 0, 0, 0, again.signal);
+  for (const made of both) await assert.rejects(made, /given up/);
+  void held.tile(map, 0, "mass", 0, 0, 0);
+  again.abort();
+  assert.deepEqual(asked.map((signal) => signal.aborted), [true, false]);
+});
