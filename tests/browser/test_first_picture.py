@@ -162,6 +162,8 @@ def test_what_has_come_is_drawn_without_a_frame(browser: Any, tmp_path: Path) ->
     page.set_default_timeout(10_000)
     page.goto(saved(sentence_view(), tmp_path))
     until(page, f"({HAS_TRACKS})()")
+    page.wait_for_timeout(300)
+    page.evaluate("window.setTimeout = () => 0")  # a new size is not even left to a timer
     page.set_viewport_size({"width": 1280, "height": 640})
     height = "document.querySelector('.matrix{}').clientHeight"
     until(page, f"{height.format(' canvas:last-of-type')} === {height.format('')}")
