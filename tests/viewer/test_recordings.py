@@ -50,6 +50,18 @@ def test_summaries_show_their_map_and_nothing_finer() -> None:
     assert len(source.block("links/0/1") or b"") == 200 * 4 * 8
 
 
+def test_cells_of_one_token_are_every_weight(tmp_path: Path) -> None:
+    """A short text's summaries hold each weight: no sentence says that something finer is missing."""
+    shown = regard.view(recorded("summary", 9))
+    manifest = shown.source.manifest()
+    assert [(entry["finest"], entry["notes"]) for entry in manifest["maps"]] == [(0, []), (0, [])]
+    assert manifest["holds"] == "Every weight, as it was recorded."
+    page = shown.save(tmp_path / "a.html").read_text("utf-8")
+    assert "single weights" not in page.split("</script>")[0]
+    longer = regard.view({"short": recorded("summary", 9), "long": recorded("summary")}).source.manifest()
+    assert longer["holds"] == "Summaries, exact; single weights were not recorded."
+
+
 def test_exact_recordings_show_everything() -> None:
     """A row of the page is the row of the weights."""
     recording = recorded("exact", 30)
