@@ -240,9 +240,8 @@ for text, kind in test[:2]:
         found, weights = reader(*encode([text]))
     print(f"{kinds[found.argmax()]:6}", ", ".join(f"{w} {x:.2f}" for w, x in zip(text, weights[0, 0, 0], strict=True)))
     assert kinds[found.argmax()] == kind == text[int(weights.peak().indices[0, 0, 0])]
-keep(
-    static.heatmap(weights.head(0, 0), text, title="Trained: the first row has work to do", numbers=False), "01_trained"
-)
+title = "Trained: the first row has work to do"
+keep(static.heatmap(weights.head(0, 0), text, title=title, numbers=False), "01_trained")
 
 # %% [markdown]
 # The sentence of the beginning, with one word for a kind, is of a form that training did not have. It is understood
