@@ -6,6 +6,16 @@ from typing import Any
 
 import jupytext
 from docutils import nodes
+from sphinx.config import ENUM
+
+OUTPUTS = {
+    "off": "What its cells print and draw is not on this page: these pages were built without running the tutorials. "
+    "Run it, or build the pages with `make docs`, which runs them on a small budget.",
+    "small": "What the cells below print and draw was made with these pages on a small budget, which trains briefly; "
+    "figures of models are lower for it. `make docs TUTORIALS=full` trains as long as the tutorial says.",
+    "full": "What the cells below print and draw was made with these pages.",
+}
+"""What a tutorial's page says of its outputs, for each way of building it."""
 
 
 def digest(package: Path) -> str:
@@ -38,7 +48,16 @@ def _offer(app: Any, doctree: nodes.document, page: str) -> None:
     ]
     title = next(iter(doctree.findall(nodes.title)), None)
     if title is not None:
-        title.parent.insert(title.parent.index(title) + 1, line)
+        place = title.parent.index(title) + 1
+        title.parent.insert(place, [line, _about_outputs(app.config.tutorials)])
+
+
+def _about_outputs(way: str) -> nodes.paragraph:
+    """Say where the outputs of a tutorial come from, or how to get them."""
+    said = nodes.paragraph(classes=["outputs"])
+    for number, part in enumerate(OUTPUTS[way].split("`")):
+        said += nodes.literal(part, part) if number % 2 else nodes.Text(part)
+    return said
 
 
 def _write(app: Any, error: Exception | None) -> None:
@@ -57,6 +76,7 @@ def _write(app: Any, error: Exception | None) -> None:
 
 def setup(app: Any) -> dict[str, bool]:
     """Join the build."""
+    app.add_config_value("tutorials", "off", "env", ENUM(*OUTPUTS))
     app.connect("doctree-resolved", _offer)
     app.connect("build-finished", _write)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
