@@ -113,8 +113,9 @@ print("names in the test that training never had:", sorted(unseen))
 try:
     read_tagged(DATA / "bad.conll")
 except regard.errors.RegardError as error:
-    print("a bad file:", error)
-    assert "bad.conll, line 2: the tag 'X'" in str(error)
+    refusal = str(error)
+print("a bad file:", refusal)
+assert "bad.conll, line 2: the tag 'X'" in refusal
 
 # %% [markdown]
 # ## Learn and judge
@@ -244,8 +245,9 @@ assert len(names) < len(sentence.entities)  # the one in small letters against t
 # nobody ever had.
 #
 # *Answer.* The lines say it for each word alone. Where a place is found all the same, that word was not needed. It does
-# not follow that none is: words may stand in for each other. Without all that stands before it, "San Marino" is no place
-# any more (no sentence of the training begins with one), and a name that nobody ever had is found by what stands there.
+# not follow that none is: words may stand in for each other. Without all that stands before it, "San Marino" is no
+# place any more (no sentence of the training begins with one). Whether a name that nobody ever had is a place there,
+# the last line but one says.
 
 # %%
 words = "yesterday Otto Rossi moved to San Marino".split()
