@@ -54,6 +54,8 @@ nb_execution_mode = "off" if tutorials == "off" else "cache"
 nb_execution_cache_path = str(
     ROOT / "build" / "docs-notebooks" / f"{notebooks.digest(Path(regard.__file__).parent)}-{tutorials}"
 )
+if tutorials != "off":
+    notebooks.prepare_kernels(ROOT / "build" / "docs-notebooks" / "ipython")
 nb_execution_in_temp = True
 nb_execution_timeout = 600
 nb_execution_raise_on_error = True

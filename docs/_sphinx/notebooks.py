@@ -1,6 +1,7 @@
 """Tutorials as notebooks: each `examples/NN_*.py` also becomes an `.ipynb` that its page offers."""
 
 import hashlib
+import os
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,8 @@ from sphinx.config import ENUM
 OUTPUTS = {
     "off": "What its cells print and draw is not on this page: these pages were built without running the tutorials. "
     "Run it, or build the pages with `make docs`, which runs them on a small budget.",
-    "small": "What the cells below print and draw was made with these pages on a small budget, which trains briefly; "
-    "figures of models are lower for it. `make docs TUTORIALS=full` trains as long as the tutorial says.",
+    "small": "What the cells below print and draw was made with these pages on a small budget: what trains for minutes "
+    "trains briefly here, and reaches less. `make docs TUTORIALS=full` gives it all its time.",
     "full": "What the cells below print and draw was made with these pages.",
 }
 """What a tutorial's page says of its outputs, for each way of building it."""
@@ -24,6 +25,15 @@ def digest(package: Path) -> str:
     for file in sorted(package.rglob("*.py")):
         made.update(file.read_bytes())
     return made.hexdigest()[:12]
+
+
+def prepare_kernels(folder: Path) -> None:
+    """Let kernels draw into the page and speak of errors alone, whatever the reader's own settings of IPython are."""
+    profile = folder / "profile_default"
+    profile.mkdir(parents=True, exist_ok=True)
+    (profile / "ipython_kernel_config.py").write_text("c.IPKernelApp.log_level = 40\n", "utf-8")
+    os.environ["IPYTHONDIR"] = str(folder)
+    os.environ["MPLBACKEND"] = "module://matplotlib_inline.backend_inline"
 
 
 def read(text: str) -> Any:

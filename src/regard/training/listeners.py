@@ -119,7 +119,7 @@ def draw_curves(log: Path, picture: Path, figure: str) -> None:
     axes.plot(steps, values, color="0.75", linewidth=0.8)
     axes.plot(steps, smoothed(values), color="C0", label="training loss")
     axes.set_xlabel("step")
-    axes.set_ylabel("training loss (mean of a step, and smoothed)")
+    axes.set_ylabel("training loss (each step; smoothed)")
     lines = list(axes.get_lines()[1:])
     if figure in series:
         other = axes.twinx()
