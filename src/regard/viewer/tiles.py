@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..weights import LINKS
 from ._cells import MASKED
 from ._maps import Map, Shown
 from ._measures import column, measures, row, track, tracks_of
@@ -252,7 +253,7 @@ def _passes_over_all(key: str) -> bool:
 
 
 def _links_of(one: Map) -> int:
-    return 1 if one.kept_cell else min(8, one.sizes[1])
+    return min(LINKS if one.kept_cell else 8, one.sizes[1])
 
 
 def _notes(one: Map) -> list[str]:

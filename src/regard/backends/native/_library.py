@@ -17,7 +17,7 @@ from ._words import INSPECTION
 
 __all__ = ["ABI_VERSION", "Library", "LibraryInfo", "available", "library", "library_info", "load", "problem"]
 
-ABI_VERSION = 2
+ABI_VERSION = 3
 OPERATIONS = ("forward", "backward", "tile", "pooled", "received", "entropy", "peak", "top", "summary")
 _OUT_OF_MEMORY = 2
 _ENDING = ".dylib" if sys.platform == "darwin" else ".so"
