@@ -443,7 +443,7 @@ def test_the_missing_package_is_named(tmp_path: Path, monkeypatch: pytest.Monkey
     recording = small()
     recording.save(tmp_path / "run.regard")
     monkeypatch.setitem(sys.modules, "google_crc32c", None)
-    with pytest.raises(MissingExtraError, match=r'pip install "regard\[view\]"'):
+    with pytest.raises(MissingExtraError, match=r'pip install "\.\[view\]"'):
         recording.save(tmp_path / "other.regard")
     assert same(regard.load(tmp_path / "run.regard"), recording)
 

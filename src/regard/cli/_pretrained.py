@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import nn
 
-from ..errors import ArgumentError, MissingExtraError
+from ..errors import ArgumentError, MissingExtraError, install_line
 from ..recorder import Grid
 
 __all__ = ["Prepared", "prepare"]
@@ -42,7 +42,7 @@ def prepare(name: str, texts: tuple[str, ...], image: Path | None) -> Prepared:
     except ModuleNotFoundError as error:
         raise MissingExtraError(
             "Models of the Hugging Face hub need the package transformers, which the base install leaves out. "
-            'Install it with `pip install "regard[hf]"`.'
+            f"Install it with {install_line('hf')}."
         ) from error
     library: Any = transformers
     if (Path(name).is_absolute() or name.startswith(".")) and not Path(name).is_dir():
@@ -81,7 +81,7 @@ def _picture(file: Path) -> Any:
     try:
         from PIL import Image
     except ModuleNotFoundError as error:
-        raise MissingExtraError('Pictures need Pillow: `pip install "regard[train]"`.') from error
+        raise MissingExtraError(f"Pictures need Pillow: {install_line('train')}.") from error
     try:
         return Image.open(file).convert("RGB")
     except OSError as error:

@@ -22,8 +22,8 @@ OPERATIONS = ("forward", "backward", "tile", "pooled", "received", "entropy", "p
 _OUT_OF_MEMORY = 2
 _ENDING = ".dylib" if sys.platform == "darwin" else ".so"
 _BUILD = (
-    "To build it, install regard where a C++17 compiler is (Debian: apt install g++): "
-    "pip install --force-reinstall --no-deps --no-cache-dir regard; in a checkout: make setup."
+    "To build it, where a C++17 compiler is (Debian: apt install g++): in a clone of regard, make setup, or "
+    "pip install --force-reinstall --no-deps --no-cache-dir ."
 )
 
 
