@@ -207,17 +207,17 @@ pair = min(functions.test, key=lambda one: len(one.source))
 print(f"{pair.source!r}\n   written {summaries.predict([pair.source])[0]!r}, true {pair.target!r}")
 
 # %% [markdown]
-# Here the decoder's cross-attention would show from where each word of the summary comes. Whether it does is measured
-# first: the entropy of its rows, as a share of that of looking at everything alike. Near 1 it looks at nothing special,
-# and there is nothing to read in its picture.
+# The summary may also take a word of the text over by pointing at it (`copying`, after See et al. 2017,
+# arXiv:1704.04368), and the weights of that head say from where. Whether there is something to read is measured first:
+# the entropy of the rows, as a share of that of looking at everything alike. Near 1 a head looks at nothing special.
 
 # %%
 seen = summaries.attention(pair.source)
 for name, weights in seen.weights.items():
-    if "cross" in name:
+    if "cross" in name or name == "copying":
         share = (weights.entropy()[0].mean(-1) / np.log(len(seen.source))).tolist()
         print(name, [f"{x:.2f}" for x in share])
-keep(static.heatmap(weights, seen.tokens, key_tokens=seen.source, average=True, numbers=False), "07_summary")
+keep(static.heatmap(seen.weights["copying"], seen.tokens, key_tokens=seen.source, numbers=False), "07_summary")
 
 # %% [markdown]
 # ## Digits, in patches

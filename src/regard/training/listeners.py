@@ -134,10 +134,11 @@ def draw_curves(log: Path, picture: Path, figure: str) -> None:
 
 
 def _keep_between_0_and_1(axes: Any, values: list[float]) -> None:
-    """End the axis of a share at 0 and 1, where its margin would go beyond what the figure can reach."""
+    """End the axis of a share at 0 and 1, beyond which it cannot go; a tenth at least, so that noise looks small."""
     low, high = axes.get_ylim()
     if values and min(values) >= 0 and max(values) <= 1:
-        axes.set_ylim(max(low, 0.0), min(high, 1.0))
+        wider = max(0.0, 0.1 - (high - low)) / 2
+        axes.set_ylim(max(low - wider, 0.0), min(high + wider, 1.0))
 
 
 def smoothed(values: list[float], memory: float = 0.95) -> list[float]:
