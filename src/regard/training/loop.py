@@ -23,14 +23,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from ..errors import ArgumentError, RegardError
+from ..errors import ArgumentError, RegardError, nearest
 from .distributed import Group, Wrapped, group
 from .events import Ended, Evaluated, Event, Listener, Started, Stepped, StoppedBy
 from .optimizer import average_and_clip, make_optimizer
 from .order import DataOrder, check_lengths, split
 from .randomness import kept, start_stream
 from .schedule import learning_rate, progress, total_steps
-from .settings import TrainingSettings
+from .settings import Evaluation, TrainingSettings
 from .signals import Signals
 from .store import Progress, Store
 
@@ -79,6 +79,8 @@ class TrainingResult:
     figure was a number."""
     figures: Mapping[str, float]
     """The figures of that step."""
+    epochs: float
+    """Passes over the data that these steps are."""
     writes: bool
     """Whether this process is the one that writes files."""
 
@@ -154,6 +156,7 @@ class _Run:
         self.settings, self.objective, self.processes, self.listeners = settings, objective, processes, listeners
         self.order = DataOrder(objective.lengths, settings.batches.tokens_per_step, settings.batches.seed)
         check_lengths(self.order.lengths, settings.batches.tokens_at_once)
+        self.metric, self.goal = _watched(settings.evaluation)
         self.total = total_steps(settings.budget, self.order.steps_per_epoch)
         self.model = model
         machine = settings.machine
@@ -201,7 +204,13 @@ class _Run:
         self.processes.first_does(self._raise_failure)
         self.model.eval()
         return TrainingResult(
-            self.progress.step, self.progress.seconds, stopped, best, self.progress.best_figures, self.processes.first
+            step=self.progress.step,
+            seconds=self.progress.seconds,
+            stopped_by=stopped,
+            best_step=best,
+            figures=self.progress.best_figures,
+            epochs=self.progress.step / self.order.steps_per_epoch,
+            writes=self.processes.first,
         )
 
     def _steps(self, signals: Signals) -> StoppedBy:
@@ -314,15 +323,14 @@ class _Run:
 
     def _evaluate(self) -> bool:
         """Evaluate; return whether the model is the best so far."""
-        judge = self.settings.evaluation
         self.store.hand_back(self.model)  # a shared-out model is evaluated whole
         figures = self.processes.first_does(self._figures)
-        if judge.metric not in figures:
+        if self.metric not in figures:
             raise ArgumentError(
-                f"The metric {judge.metric!r} is not among what the evaluation returned: "
-                f"{', '.join(figures) or 'nothing'}."
+                f"The metric {self.metric!r} is not among what the evaluation returned: "
+                f"{', '.join(figures) or 'nothing'}.{nearest(self.metric, figures)}"
             )
-        best = self.progress.judge(figures, judge)
+        best = self.progress.judge(figures, self.metric, self.goal)
         self.tell(Evaluated(self.progress.step, self.progress.step / self.order.steps_per_epoch, figures, best))
         return best
 
@@ -380,6 +388,15 @@ class _Clock:
             return math.nan if share < 1 else 0.0
         first, since = self._share
         return (now - since) / (share - first) * (1 - share)
+
+
+def _watched(judge: Evaluation) -> tuple[str, str]:
+    """Return the figure that decides, and whether `min` or `max` of it is best."""
+    if judge.metric is None:
+        return "loss", judge.goal or "min"
+    if judge.goal is None:
+        raise ArgumentError(f"metric is {judge.metric!r} without a goal; say whether 'min' or 'max' of it is best.")
+    return judge.metric, judge.goal
 
 
 def moved(batch: Any, device: torch.device) -> Any:

@@ -91,10 +91,12 @@ class Evaluation:
 
     evaluate_every: int | None = None
     """Steps between two evaluations; None evaluates at the end of each epoch."""
-    metric: str = "loss"
-    """The figure of the evaluation that says which checkpoint is best."""
-    goal: Literal["min", "max"] = "min"
-    """Whether a smaller or a larger figure is better."""
+    metric: str | None = None
+    """The figure of the evaluation that says which checkpoint is best; None takes the task's own, and `loss` in a
+    training without a task."""
+    goal: Literal["min", "max"] | None = None
+    """Whether a smaller or a larger figure is better; a task knows it of each of its figures. A training without a
+    task is told it with the metric."""
     patience: int | None = None
     """Stop after this many evaluations in a row without a better figure, though not in the first quarter
     of the budget; None never does."""
@@ -102,7 +104,7 @@ class Evaluation:
     def __post_init__(self) -> None:
         every, patience = self.evaluate_every, self.patience
         _check("evaluate_every", every, every is None or every >= 1, "1 or more, or None")
-        _check("goal", self.goal, self.goal in ("min", "max"), "'min' or 'max'")
+        _check("goal", self.goal, self.goal in ("min", "max", None), "'min' or 'max'")
         _check("patience", patience, patience is None or patience >= 1, "1 or more, or None")
 
 

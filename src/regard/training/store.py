@@ -19,7 +19,7 @@ from . import state
 from .checkpoint import Checkpoint, CheckpointError, Checkpoints, write_state
 from .distributed import Group
 from .events import Event, Saved, SkippedCheckpoint
-from .settings import Evaluation, TrainingSettings, differences
+from .settings import TrainingSettings, differences
 
 
 @dataclass
@@ -34,10 +34,10 @@ class Progress:
     best_figures: dict[str, float] = field(default_factory=dict)
     saved_step: int | None = None
 
-    def judge(self, figures: Mapping[str, float], by: Evaluation) -> bool:
+    def judge(self, figures: Mapping[str, float], metric: str, goal: str) -> bool:
         """Note an evaluation of this step; return whether it is the best."""
-        value, best = figures[by.metric], self.best_figures.get(by.metric)
-        better = not math.isnan(value) and (best is None or (value > best if by.goal == "max" else value < best))
+        value, best = figures[metric], self.best_figures.get(metric)
+        better = not math.isnan(value) and (best is None or (value > best if goal == "max" else value < best))
         if better:
             self.best_step, self.best_figures, self.stale = self.step, dict(figures), 0
         else:
@@ -207,13 +207,13 @@ class Store:
         if checkpoint.state["data"] != self._data:
             raise CheckpointError(
                 f"{self.folder} holds a run on other training data; give the data that it was begun with, or another "
-                "folder."
+                "folder (--out FOLDER)."
             )
         changed = differences(checkpoint.state["settings"], self._settings.to_dict())
         if changed:
             raise CheckpointError(
                 f"{self.folder} holds a run with other settings: {'; '.join(changed)}. "
-                "Go on with those, or take another folder."
+                "Go on with those, or take another folder (--out FOLDER)."
             )
 
     def _skip(self, path: Path, reason: str) -> None:
