@@ -84,11 +84,11 @@ class _Mistakes:
     def _unknown(self, tokens: Sequence[str]) -> NoReturn:
         first = next((token for token in tokens if token.startswith("-")), tokens[0])
         if first.startswith("-"):
-            near = nearest(_option(first), self._types)
+            near = nearest(_option(first)[2:], [name[2:] for name in self._types]).replace("'", "'--", 1)
             raise ArgumentError(f"`{self._program}` has no option {first.partition('=')[0]}.{near} {self._help()}")
         before = _option(self._words[self._words.index(first) - 1]) if first in self._words[1:] else ""
         if self._types.get(before) is bool:
-            raise ArgumentError(f"{before} takes no value, and {first!r} was given; --no-... is the other way.")
+            raise ArgumentError(f"{before} takes no value, and {first!r} was given; there are {_yes(before)} and --no-{_yes(before)[2:]}.")
         raise ArgumentError(f"`{self._program}` does not know what {first!r} is for. {self._help()}")
 
     def _bad_value(self, name: str, value: str) -> NoReturn:
@@ -144,6 +144,10 @@ def _flat(hint: Any) -> list[Any]:
 
 def _choices(hint: Any) -> list[Any]:
     return [value for part in _flat(hint) if get_origin(part) is Literal for value in get_args(part)]
+
+
+def _yes(option: str) -> str:
+    return f"--{option.removeprefix('--').removeprefix('no-')}"
 
 
 def _option(word: str) -> str:

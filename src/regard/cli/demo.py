@@ -29,7 +29,7 @@ from ..training import Budget
 from ._data import OPTIONS, read
 from ._looking import open_page
 from ._report import PAGE, write_report
-from .predict import describe
+from .predict import describe, legend
 from .train import fit_and_judge, summary
 
 __all__ = ["DEMO"]
@@ -113,7 +113,7 @@ class Demo:
         if self.json:
             print(json.dumps({**evaluation.to_dict(), "report": str(report), "page": str(out / PAGE)}))
             return 0
-        print("", *describe(task, test, 3), "", sep="\n")
+        print("", *describe(task, test, 3), legend(task, test, 3), "", sep="\n")
         print(summary(task, evaluation, out, again))
         print(f"The report: {report}\nWhat it attends to: {out / PAGE}")
         if self.open and sys.stdout.isatty():
