@@ -88,7 +88,8 @@ class _Mistakes:
             raise ArgumentError(f"`{self._program}` has no option {first.partition('=')[0]}.{near} {self._help()}")
         before = _option(self._words[self._words.index(first) - 1]) if first in self._words[1:] else ""
         if self._types.get(before) is bool:
-            raise ArgumentError(f"{before} takes no value, and {first!r} was given; there are {_yes(before)} and --no-{_yes(before)[2:]}.")
+            name = before.removeprefix("--").removeprefix("no-")
+            raise ArgumentError(f"{before} takes no value, {first!r} was given; there are --{name} and --no-{name}.")
         raise ArgumentError(f"`{self._program}` does not know what {first!r} is for. {self._help()}")
 
     def _bad_value(self, name: str, value: str) -> NoReturn:
@@ -144,10 +145,6 @@ def _flat(hint: Any) -> list[Any]:
 
 def _choices(hint: Any) -> list[Any]:
     return [value for part in _flat(hint) if get_origin(part) is Literal for value in get_args(part)]
-
-
-def _yes(option: str) -> str:
-    return f"--{option.removeprefix('--').removeprefix('no-')}"
 
 
 def _option(word: str) -> str:

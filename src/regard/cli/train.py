@@ -122,7 +122,7 @@ def _changed(known: Any, **fields: tuple[Any, Any]) -> Any:
     """Return settings of a class of their own, in which some fields have another type and default."""
     made = dataclasses.make_dataclass(
         type(known).__name__,
-        [(name, kind, dataclasses.field(default_factory=lambda one=one: one)) for name, (kind, one) in fields.items()],
+        [(name, kind, dataclasses.field(default=one)) for name, (kind, one) in fields.items()],
         bases=(type(known),),
         frozen=True,
         namespace={"__doc__": type(known).__doc__},
