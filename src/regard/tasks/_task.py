@@ -167,9 +167,11 @@ class Task(ABC, Generic[Examples, Answer]):
         self._train, self.dev_ = train_examples, dev_examples
         objective = _Objective(self, train_examples, dev_examples)
         checkpoints = None if folder is None else Path(folder) / "checkpoints"
+        own = {name: value for name, value in dataclasses.asdict(self.settings).items() if name != "training"}
         self.training_ = train(
-            self.model_, objective, self._training_settings(objective.lengths), folder=checkpoints, listeners=listeners
-        )
+            self.model_, objective, self._training_settings(objective.lengths), folder=checkpoints, listeners=listeners,
+            about=own,
+        )  # fmt: skip
         self.model_.eval()
         self._settle(dev_examples)
         if folder is not None and self.training_.finished and self.training_.writes:

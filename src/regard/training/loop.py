@@ -97,6 +97,7 @@ def train(
     *,
     folder: Path | None = None,
     listeners: Iterable[Listener] = (),
+    about: Mapping[str, Any] | None = None,
 ) -> TrainingResult:
     """Train a model, in place, and leave it with the best weights that were found.
 
@@ -111,6 +112,8 @@ def train(
         folder: Where checkpoints go. If it holds some of this run, training goes on from the newest
             that is whole. Without a folder nothing is written.
         listeners: Called with each event, in the first process only.
+        about: What the model was made from, fit for JSON, by name: if the folder's run had another model, the error
+            says which of it has changed.
 
     Raises:
         ArgumentError: there are no examples, one does not fit, or the evaluation lacks the metric.
@@ -135,7 +138,7 @@ def train(
         processes = stack.enter_context(group(settings.machine.device))
         stack.enter_context(kept())
         heard = tuple(listeners) if processes.first else ()
-        run = _Run(model, objective, settings, processes, folder, heard)
+        run = _Run(model, objective, settings, processes, folder, heard, about=about or {})
         stack.enter_context(run.store.locked())
         signals = stack.enter_context(Signals())
         return run.whole(signals)
@@ -152,6 +155,8 @@ class _Run:
         processes: Group,
         folder: Path | None,
         listeners: Sequence[Listener],
+        *,
+        about: Mapping[str, Any],
     ) -> None:
         self.settings, self.objective, self.processes, self.listeners = settings, objective, processes, listeners
         self.order = DataOrder(objective.lengths, settings.batches.tokens_per_step, settings.batches.seed)
@@ -163,7 +168,7 @@ class _Run:
         self.wrapped = Wrapped(model, objective.loss, processes, shard=machine.shard, compiled=machine.compile)
         self.optimizer = make_optimizer(self.wrapped.model, settings.optimizer)
         self.store = Store(
-            folder, self.wrapped.model, self.optimizer, processes, settings, self.order.fingerprint(), self.tell
+            folder, self.wrapped.model, self.optimizer, processes, settings, self.order.fingerprint(), self.tell, about
         )
         self.progress = Progress()
         self._failure: Exception | None = None

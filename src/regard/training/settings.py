@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -188,11 +189,15 @@ def differences(old: dict[str, dict[str, Any]], new: dict[str, dict[str, Any]]) 
     """
     found = []
     for part, names in {"optimizer": list(new["optimizer"]), "batches": ["tokens_per_step", "seed"]}.items():
-        for name in names:
-            before, now = old.get(part, {}).get(name), new[part][name]
-            if before != now:
-                found.append(f"{name} was {before!r} and is now {now!r}")
+        found += changes(old.get(part, {}), {name: new[part][name] for name in names})
     return found
+
+
+def changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
+    """Say, a line each, which of the new values were others before."""
+    return [
+        f"{name} was {old.get(name)!r} and is now {value!r}" for name, value in new.items() if old.get(name) != value
+    ]
 
 
 def _check(name: str, value: object, good: bool, rule: str) -> None:

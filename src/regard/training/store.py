@@ -19,7 +19,7 @@ from . import state
 from .checkpoint import Checkpoint, CheckpointError, Checkpoints, write_state
 from .distributed import Group
 from .events import Event, Saved, SkippedCheckpoint
-from .settings import TrainingSettings, differences
+from .settings import TrainingSettings, changes, differences
 
 
 @dataclass
@@ -57,11 +57,12 @@ class Store:
         settings: TrainingSettings,
         data: str,
         tell: Callable[[Event], None],
+        about: Mapping[str, Any],
     ) -> None:
         self.folder = folder
         self._checkpoints = None if folder is None else Checkpoints(folder)
         self._model, self._optimizer, self._processes = model, optimizer, processes
-        self._settings, self._data, self._tell = settings, data, tell
+        self._settings, self._data, self._about, self._tell = settings, data, about, tell
         self._sharded = settings.machine.shard
         self._remembered: dict[str, Tensor] | None = None
 
@@ -95,7 +96,17 @@ class Store:
         if found is None:
             return Progress()
         self._check(found)
-        self._restore(found, self._optimizer)
+        try:
+            self._restore(found, self._optimizer)
+        except CheckpointError as error:
+            before = found.state.get("about", {})
+            changed = changes(before, {name: value for name, value in self._about.items() if name in before})
+            if not changed:
+                raise
+            raise CheckpointError(
+                f"{self.folder} holds a run of another model: {'; '.join(changed)}. "
+                "Go on with that, or take another folder (--out FOLDER)."
+            ) from error
         return Progress(**found.state["progress"], saved_step=found.step)
 
     def save(self, progress: Progress) -> None:
@@ -199,6 +210,7 @@ class Store:
             "progress": so_far,
             "settings": self._settings.to_dict(),
             "data": self._data,
+            "about": dict(self._about),
             "sharded": self._sharded,
         }
 
