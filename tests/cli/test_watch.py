@@ -1,6 +1,7 @@
 """`regard watch`: a model from a folder, texts or a picture in; coverage, a table, a page out."""
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -122,7 +123,7 @@ def test_mistakes_are_one_sentence(
     for words, expected in (
         ([str(reader)], "give texts, or --image"),
         ([str(reader), "the", "--image", "a.png"], "one of the two"),
-        ([str(tmp_path / "missing"), "the"], "is no folder"),
+        ([str(tmp_path / "missing"), "the"], "There is no folder"),
         ([str(reader), "the", "--layers", "9"], "no layer 9"),
         (["no-such-model-anywhere", "the"], "cannot be loaded from the hub or as a folder"),
     ):
@@ -130,3 +131,20 @@ def test_mistakes_are_one_sentence(
         found = capsys.readouterr().err
         assert expected in found
         assert "Traceback" not in found
+
+
+def test_a_mistyped_folder_is_told_before_the_hub_is_asked(
+    reader: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A name inside a folder that is here, or one that the hub cannot have, is a folder that is missing."""
+    shutil.copytree(reader, tmp_path / "runs" / "bert")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(transformers.AutoModel, "from_pretrained", lambda name: pytest.fail(f"asked for {name}"))
+    for name, expected in (
+        ("runs/bertt", "There is no folder runs/bertt. Did you mean 'runs/bert'? The hub was not asked, for runs is a"),
+        ("runs/a/b", "There is no folder runs/a/b."),
+        ("no where", "There is no folder no where."),
+        ("../bert", "There is no folder ../bert."),
+    ):
+        assert main(["watch", name, "the"]) == 2
+        assert expected in capsys.readouterr().err

@@ -293,7 +293,7 @@ def _remarks(sides: Sequence[tuple[Axis, Axis]], cell: int, most: int) -> list[s
     found = []
     counts = sorted({side.size for side in every if side.tokens is not None and (side.size > most or cell > 1)})
     if counts:
-        rule = f"up to {most} are named" if cell == 1 else "cells of several are not named"
+        rule = f"up to {most} are named" if counts[-1] > most else "a cell holds several"
         found.append(f"Tokens are counted ({' and '.join(map(str, counts))}; {rule}).")
     others = list(dict.fromkeys(labels.name for side in every for labels in side.labels[1:]))
     if others:
