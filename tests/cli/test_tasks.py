@@ -126,7 +126,7 @@ def test_watch_records_a_task(ner: Path, keep: str | None, capsys: pytest.Captur
     assert main(["watch", str(ner), "dr ada went to oslo", "--out", str(file), *kept]) == 0
     found = regard.load(file)
     assert list(found.texts.tokens or ()) == "dr ada went to oslo".split()
-    assert list(found.texts.labels["labels"]) == ["O", "B-person", "O", "O", "B-place"]  # type: ignore[index,call-overload]
+    assert list(found.texts.labels or ()) == ["O", "B-person", "O", "O", "B-place"]
     assert isinstance(found[0], StoredWeights) == (keep == "summary")
     assert main(["view", str(file), "--out", str(picture)]) == 0
     drawn = picture.read_text("utf-8")

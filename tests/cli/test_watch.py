@@ -97,7 +97,7 @@ def test_a_page_with_words(reader: Path, tmp_path: Path, capsys: pytest.CaptureF
     assert str(page) in capsys.readouterr().out
     text = page.read_text("utf-8")
     assert 'id="manifest"' in text
-    texts = WatchCommand(str(reader), ("the cat played",)).seen().texts
+    texts = WatchCommand(str(reader), ("the cat played",)).seen().weights.texts
     assert texts.tokens is not None
     assert len(texts.tokens) == 6
     assert texts.words == [None, 0, 1, 2, 2, None]
@@ -110,7 +110,7 @@ def test_a_picture(seer: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str
     image.fromarray(np.zeros((40, 40, 3), np.uint8)).save(file)
     assert main(["watch", str(seer), "--image", str(file)]) == 0
     assert "2 of 2 attention calls recorded" in capsys.readouterr().out
-    grid = WatchCommand(str(seer), image=file).seen().texts.grid
+    grid = WatchCommand(str(seer), image=file).seen().weights.texts.grid
     assert grid is not None
     assert (grid.rows, grid.columns, grid.first, grid.media_type) == (4, 4, 1, "image/png")
 
