@@ -197,7 +197,7 @@ def test_pictures_say_what_they_leave_out() -> None:
     many = [f"w{place}" for place in range(100)]
     tags = {"kind": ["B-A", *["O"] * 99], "role": ["B-R", *["O"] * 99]}
     shown = view(weights(2, 2, 100), [many, many], labels={name: [each, each] for name, each in tags.items()})
-    for figure, rule in ((shown.figure(), "up to 16"), (shown.figure(head=0, input=1), "up to 80")):
+    for figure, rule in ((shown.figure(), "up to 64"), (shown.figure(head=0, input=1), "up to 80")):
         text = " ".join(_drawn(figure))
         assert f"Tokens are counted (100; {rule} are named)." in text
         assert "Labels drawn: kind; not drawn: role." in text

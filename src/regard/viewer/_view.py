@@ -125,8 +125,8 @@ class View:
     ) -> Figure:
         """Return a picture for paper, a matplotlib `Figure`: one head with its tokens, or all heads side by side.
 
-        Labels are coloured along the sides. Tokens are named, up to 80 of one head and up to 16 along the outer maps
-        of several; of more the caption says how many there are.
+        Labels are coloured along the sides. Tokens are named, up to 80 of one head and from 16 to 64 along the outer
+        maps of several, the more the fewer maps there are; of more the caption says how many there are.
 
         Args:
             name: which layer; all layers unless given.

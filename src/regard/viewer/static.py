@@ -29,6 +29,8 @@ _LABELLED = 80
 _NUMBERED = 16
 # Cells a side of a map among others.
 _SMALL = 64
+# Inches that a word needs, and that maps may grow to together.
+_LINE, _WIDEST = 0.115, 16.0
 _QUANTITY = "attention weight"
 
 
@@ -122,8 +124,8 @@ def heads_grid(
     Args:
         weights: as in `heatmap`, with heads; or a mapping of layers' names to `AttentionWeights`, drawn a row each
             (side by side under their names where each has one head).
-        tokens, key_tokens: as in `heatmap`; written along the outer maps up to 16 tokens, beyond it counted, which the
-            caption says.
+        tokens, key_tokens: as in `heatmap`; written along the outer maps, always up to 16 tokens and up to 64 where the
+            maps are few; more are counted, which the caption says.
         labels, key_labels: as in `heatmap`, coloured along the outer maps.
         batch, scale, highest, title, caption, cmap: as in `heatmap`.
 
@@ -179,10 +181,11 @@ def draw_rows(
     every = [cells for row in rows for cells in row.maps.values()]
     limits, log = _limits(scale, max(cells.highest for cells in every) if highest is None else highest)
     columns = max(len(row.maps) for row in rows)
-    # Words stand beside each other only where every one has its line.
+    # Maps grow until every word has its line, as long as the whole picture stays within bounds.
+    most = max(_NUMBERED, min(_SMALL, int(_WIDEST / (_LINE * max(columns, len(rows))))))
     named = [max(one.size for one in row.sides) for row in rows if row.sides and _has_words(row.sides)]
-    words = max((count for count in named if count <= _NUMBERED), default=0)
-    each = max(min(1.7, max(0.7, 11.0 / columns)), 0.115 * words)
+    words = max((count for count in named if count <= most), default=0)
+    each = max(min(1.7, max(0.7, 11.0 / columns)), _LINE * words)
     figure = sheet(each * columns + 1.6 + (0.6 if rows[0].name else 0.0), each * len(rows) + 1.0)
     panels = figure.subplots(len(rows), columns, squeeze=False)
     for row, line in zip(rows, panels, strict=True):
@@ -197,7 +200,7 @@ def draw_rows(
         if row.sides is not None:
             below = row is rows[-1] or rows[rows.index(row) + 1].sides != row.sides
             cell = next(iter(row.maps.values())).cell
-            label_edges(line[0], *row.sides, cell, _NUMBERED, top=False, across=below)
+            label_edges(line[0], *row.sides, cell, most, top=False, across=below)
         if row.name:
             line[0].set_ylabel(row.name, fontsize=7, color=INK, rotation=0, ha="right", va="center", parse_math=False)
     colorbar(figure, image, panels, quantity + (" (log scale)" if log else ""))
@@ -205,7 +208,7 @@ def draw_rows(
     _keys(figure, [cells.numbers for cells in every], [side for pair in sides for side in pair])
     if caption:
         cell = max(cells.cell for cells in every)
-        note(figure, " ".join(["Queries down, keys across.", _caption(every), *_remarks(sides, cell, _NUMBERED)]))
+        note(figure, " ".join(["Queries down, keys across.", _caption(every), *_remarks(sides, cell, most)]))
     return figure
 
 
