@@ -6,7 +6,7 @@ WORKERS ?= 2
 ARGS ?=
 TASK ?= ner
 DATA ?=
-TUTORIALS ?=
+TUTORIALS ?= small
 FROM = source
 
 VENV := .venv
@@ -14,8 +14,10 @@ BIN := $(VENV)/bin
 RUN := OMP_NUM_THREADS=1 $(BIN)/python
 PIP := $(BIN)/python -m pip --disable-pip-version-check install -q -c constraints.txt
 
-# `make docs TUTORIALS=run` runs each changed tutorial and puts what it prints and draws into its page.
-DOCS := $(if $(filter run,$(TUTORIALS)),REGARD_DOCS_RUN=1 REGARD_TUTORIAL_BUDGET=$${REGARD_TUTORIAL_BUDGET:-small})
+# What `make docs` puts into the pages of the tutorials. Outputs are kept until a tutorial or the package changes.
+ifeq ($(filter small full off,$(TUTORIALS)),)
+$(error TUTORIALS=$(TUTORIALS): it is `small` (outputs of a short training, some three minutes), `full` or `off`)
+endif
 
 # What has been done to .venv, as files: its packages; which regard it holds; the library in src/.
 SETUP := $(VENV)/.setup
@@ -56,9 +58,11 @@ check: $(READY) ## ruff, mypy --strict, and the rules of the house
 bench: $(READY) ## measure speed and memory against PyTorch's own attention
 	$(BIN)/python -m benchmarks $(ARGS)
 
-docs: $(READY) ## build build/docs/index.html, run its examples, follow its links (TUTORIALS=run)
+docs: $(READY) ## build build/docs/index.html, run its examples, follow its links (TUTORIALS=full|off)
 	@rm -rf build/docs
-	$(DOCS) $(RUN) -m sphinx -q -W --keep-going docs build/docs
+	@echo "Building the pages; tutorials: $(TUTORIALS) (small runs them in some three minutes, off leaves outputs out)."
+	REGARD_DOCS_TUTORIALS=$(TUTORIALS) REGARD_TUTORIAL_BUDGET=$(TUTORIALS) \
+	  $(RUN) -m sphinx -q -W --keep-going docs build/docs
 	REGARD_SITE=build/docs $(RUN) -m pytest tests/docs $(ARGS)
 
 clean: ## remove .venv and everything built

@@ -72,8 +72,8 @@ SCORES = (
         "arxiv_titles", "ROUGE above the first words'",
         "summarization --train {data}/summarization/arxiv_titles/train.jsonl.gz --dev "
         "{data}/summarization/arxiv_titles/dev.jsonl.gz --test {out}/arxiv_titles/test.jsonl --source abstract "
-        "--target title --max-source 160 --max-target 32 --beams 2 --precision bf16 --epochs 1 --lr 2e-3 "
-        "--tokens-per-step 8192 --tokens-at-once 10240",
+        "--target title --max-source 160 --max-target 32 --beams 2 --precision bf16 --epochs 2 "
+        "--steps 3000 --lr 2e-3 --tokens-per-step 4096 --tokens-at-once 8192",
     ),
 )  # fmt: skip
 

@@ -1,6 +1,6 @@
 // Everything that a recording keeps of a call, in one look at each weight: a
 // map of cells, what each key receives, and of each row its entropy, largest
-// weight, mean distance and the weights beside its own place.
+// weights, mean distance and the weights beside its own place.
 //
 // An item is a stretch of `part_rows` rows of one head, so that each key's sum
 // is taken in one order whatever the threads; the parts are added by the
@@ -13,6 +13,7 @@ namespace {
 
 template <class T> struct SummaryPass {
   using Element = T;
+  static constexpr int kLinks = REGARD_LINKS;
   static constexpr int kNear = 3; // the keys before, at and after a row's own place
 
   const regard_args &a;
@@ -51,15 +52,55 @@ template <class T> struct SummaryPass {
 
 private:
   struct Rows {
-    alignas(64) float entropy[kGroup] = {}, lost[kGroup] = {}, distance[kGroup] = {}, best[kGroup];
-    alignas(64) int32_t index[kGroup];
+    alignas(64) float entropy[kGroup] = {}, lost[kGroup] = {}, distance[kGroup] = {};
+    alignas(64) float best[kLinks][kGroup]; // scores, the largest first
+    alignas(64) int32_t index[kLinks][kGroup];
     alignas(64) float near[kNear][kGroup]; // scores
     Rows() {
       for (int i = 0; i < kGroup; ++i) {
-        best[i] = -kInfinity;
-        index[i] = -1;
+        for (int link = 0; link < kLinks; ++link) {
+          best[link][i] = -kInfinity;
+          index[link][i] = -1;
+        }
         for (int side = 0; side < kNear; ++side)
           near[side][i] = -kInfinity;
+      }
+    }
+  };
+  // The largest scores of a vector's rows; ties stay with the lower key, the
+  // first NaN counts as the largest.
+  struct Links {
+    Vec best[kLinks];
+    Int index[kLinks];
+
+    Links(const Rows &rows, int v) {
+      for (int link = 0; link < kLinks; ++link) {
+        best[link] = load(rows.best[link] + v * kLanes);
+        index[link] = load_int(rows.index[link] + v * kLanes);
+      }
+    }
+    void keep(Rows &rows, int v) const {
+      for (int link = 0; link < kLinks; ++link) {
+        store(rows.best[link] + v * kLanes, best[link]);
+        store_int(rows.index[link] + v * kLanes, index[link]);
+      }
+    }
+    void add(Vec score, int32_t key) {
+      const Int odd = (Int)(score != score);
+      if (!any((Int)(score > best[kLinks - 1]) | odd))
+        return;
+      Int below = Int{}; // rows whose score went in above, which moves the others down
+      Vec moved = score;
+      Int from = splat_int(key);
+      for (int link = 0; link < kLinks; ++link) {
+        const Int in = below | (Int)(score > best[link]) | (odd & (Int)(best[link] == best[link]));
+        const Vec old = best[link];
+        const Int place = index[link];
+        best[link] = select(in, moved, old);
+        index[link] = in ? from : place;
+        moved = select(in, old, moved);
+        from = in ? place : from;
+        below = in;
       }
     }
   };
@@ -84,8 +125,8 @@ private:
     for (int v = run.quad_begin * kQuadVectors; v < run.quad_end * kQuadVectors; ++v) {
       const Vec norm = load(r.norm + v * kLanes), place = places(r, v);
       const Int real = r.real(v);
-      Vec most = load(rows.best + v * kLanes), surprise = Vec{}, far = Vec{};
-      Int at = load_int(rows.index + v * kLanes);
+      Links links(rows, v);
+      Vec surprise = Vec{}, far = Vec{};
       for (int32_t key = run.begin; key < run.end;) {
         const int64_t cell = key / a.cell_columns;
         const int32_t stop = int32_t(smaller<int64_t>(run.end, (cell + 1) * a.cell_columns));
@@ -97,17 +138,14 @@ private:
           surprise = surprise + p * largest(splat(-16384.0f), x);
           const Vec apart = splat(float(key)) - place;
           far = far + p * largest(apart, -apart);
-          const Int better = (Int)(score > most) | ((Int)(score != score) & (Int)(most == most));
-          most = select(better, score, most);
-          at = better ? splat_int(key) : at;
+          links.add(score, key);
           float *own = sums.keys + int64_t(key - run.begin) * kLanes;
           store(own, load(own) + select(real, p, Vec{}));
         }
         float *lanes = sums.lanes + cell * kGroup + v * kLanes;
         store(lanes, load(lanes) + sum);
       }
-      store(rows.best + v * kLanes, most);
-      store_int(rows.index + v * kLanes, at);
+      links.keep(rows, v);
       store(rows.distance + v * kLanes, load(rows.distance + v * kLanes) + far);
       const Vec before = load(rows.entropy + v * kLanes);
       const Vec added = surprise - load(rows.lost + v * kLanes), after = before + added;
@@ -142,7 +180,8 @@ private:
   void write(const Rectangle<T> &r, Rows &rows, double *near) const {
     for (int v = 0; v < kGroup / kLanes; ++v) {
       const Vec norm = load(r.norm + v * kLanes);
-      store(rows.best + v * kLanes, r.weight(load(rows.best + v * kLanes), norm));
+      for (float *best : rows.best)
+        store(best + v * kLanes, r.weight(load(best + v * kLanes), norm));
       for (int side = 0; side < kNear; ++side)
         store(rows.near[side] + v * kLanes, r.weight(load(rows.near[side] + v * kLanes), norm));
     }
@@ -150,8 +189,11 @@ private:
     for (int64_t i = 0; i < r.rows; ++i) {
       a.entropy[at + i] = rows.entropy[i] == 0 ? 0.0f : -kLn2 * rows.entropy[i];
       a.distance[at + i] = rows.distance[i];
-      a.peaks[at + i] = rows.index[i] < 0 ? 0.0f : rows.best[i];
-      a.indices[at + i] = rows.index[i];
+      for (int link = 0; link < kLinks; ++link) {
+        const int32_t key = rows.index[link][i];
+        a.peaks[(at + i) * kLinks + link] = key < 0 ? 0.0f : rows.best[link][i];
+        a.link_keys[(at + i) * kLinks + link] = key;
+      }
       for (int side = 0; side < kNear; ++side)
         near[side] += double(rows.near[side][i]);
     }

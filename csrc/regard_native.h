@@ -22,9 +22,10 @@
 extern "C" {
 #endif
 
-#define REGARD_ABI_VERSION 2
+#define REGARD_ABI_VERSION 3
 #define REGARD_MAX_WIDTH 256 /* of E and of Ev */
 #define REGARD_MAX_TOP 64
+#define REGARD_LINKS 4 /* of each row, in a summary */
 
 enum { REGARD_FLOAT32 = 0, REGARD_BFLOAT16 = 1, REGARD_FLOAT16 = 2 };
 
@@ -109,11 +110,12 @@ typedef struct {
   float *peaks;                    /* regard_pooled: largest weight of a cell, or NULL */
   int64_t *indices;                /* regard_peak, regard_top: key index */
 
-  /* regard_summary, beside values (the map), peaks and indices (of each row). */
+  /* regard_summary, beside values (the map) and peaks (of each row, (B, H, L, REGARD_LINKS)). */
   int64_t part_rows; /* a multiple of 64 and of cell_rows; P = ceil(L / part_rows) */
   float *entropy, *distance; /* (B, H, L): nats; sum of weight * |key - query| in tokens */
   double *received;          /* (B, H, P, S): sums over the rows of each part */
   double *near;              /* (B, H, P, 3): sums of the weights before, at, after a row's place */
+  int32_t *link_keys;        /* (B, H, L, REGARD_LINKS): the keys of peaks, as in regard_top */
 } regard_args;
 
 REGARD_API int regard_forward(const regard_args *args);

@@ -46,10 +46,16 @@ nitpick_ignore_regex = [("py:.*", r"(?!regard\b).*"), ("py:.*", r"regard(\.\w+)*
 myst_heading_anchors = 3
 myst_enable_extensions = ["colon_fence", "deflist", "dollarmath"]
 
-# The tutorials are percent files. `make docs TUTORIALS=run` runs them, again when they or the package change.
+# The tutorials are percent files. `make docs` runs them on the budget that is named here, again when they or the
+# package change; with off, which is what a plain call of Sphinx does, their pages say how to get what they print.
+tutorials = os.environ.get("REGARD_DOCS_TUTORIALS", "off")
 nb_custom_formats = {".py": "notebooks.read"}
-nb_execution_mode = "cache" if os.environ.get("REGARD_DOCS_RUN") == "1" else "off"
-nb_execution_cache_path = str(ROOT / "build" / "docs-notebooks" / notebooks.digest(Path(regard.__file__).parent))
+nb_execution_mode = "off" if tutorials == "off" else "cache"
+nb_execution_cache_path = str(
+    ROOT / "build" / "docs-notebooks" / f"{notebooks.digest(Path(regard.__file__).parent)}-{tutorials}"
+)
+if tutorials != "off":
+    notebooks.prepare_kernels(ROOT / "build" / "docs-notebooks" / "ipython")
 nb_execution_in_temp = True
 nb_execution_timeout = 600
 nb_execution_raise_on_error = True

@@ -17,7 +17,7 @@ import regard
 TEXT = "In 1903 Marie Curie shared the Nobel Prize in Physics with Pierre Curie and Henri Becquerel .".split()
 TAGS = "O O B-PER I-PER O O B-PRIZE I-PRIZE O B-FIELD O B-PER I-PER O B-PER I-PER O".split()
 SHOTS = {
-    "overview": ("#", 1000, 560),
+    "overview": ("#view=overview", 1000, 700),
     "head": ("#view=head&map=1&head=1&query=12&key=3", 1000, 760),
     "head-dark": ("#view=head&map=1&head=1&theme=dark&scale=log", 1000, 760),
     "text": ("#view=text&map=1&head=1&query=12", 1000, 480),

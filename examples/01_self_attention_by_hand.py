@@ -16,11 +16,13 @@
 # Attention is a weighted mean. Each word of a sentence asks every word of the sentence "how much do you concern me?",
 # and takes the mean of what they offer, weighted by the answers. This page computes it with NumPy for the five words
 # "orange is my favorite fruit", checks each number against `regard.attention`, and then asks what the weights mean:
-# before anything was learnt, and after.
+# before anything was learnt, and after; and what a plain mean of the words, without attention, cannot learn.
 #
 # Source: Vaswani et al. 2017, *Attention is all you need*, arXiv:1706.03762, section 3.2.
 
 # %%
+from collections import Counter
+from itertools import combinations
 from pathlib import Path
 
 import numpy as np
@@ -101,8 +103,8 @@ assert np.allclose(same, output, atol=1e-12) and np.allclose(lazy, weights, atol
 keep(static.heatmap(lazy, sentence, title="Untrained: drawn by chance"), "01_untrained")
 
 # %% [markdown]
-# It looks as if it said something. It does not: another seed draws another picture. With 2,000 other seeds, "orange"
-# looks most at each of the five words about equally often.
+# It looks as if it said something. It does not: other random numbers draw another picture. In 2,000 further draws,
+# "orange" looks most at each of the five words about equally often.
 
 # %%
 favourite = np.zeros(5, int)
@@ -115,9 +117,10 @@ assert (favourite / 2000 > 0.14).all() and (favourite / 2000 < 0.27).all()
 # %% [markdown]
 # ## Something to learn
 #
-# An orange is a fruit or a colour. In "orange is my favorite fruit" the last word says which. So let a network say, of
-# the **first word**, what kind of thing it is, in sentences made from the lists below. It must find the word that
-# tells, wherever that stands, and this is what attention is for. The sentence above is kept out of training.
+# An orange is a fruit or a color. In "orange is my favorite fruit" the last word says which. So let a network say, of
+# the **first word**, what kind of thing it is. With one word for a kind in the sentence that would be no task for
+# attention: a plain mean of all words holds it too. So each sentence below speaks of two things and holds a word for
+# the kind of each. Which of the two counts, only the first word says.
 
 # %%
 SENSES = {
@@ -126,19 +129,29 @@ SENSES = {
     "apple": ["fruit", "company"], "amazon": ["river", "company"],
 }  # fmt: skip
 FORMS = [
-    "{word} is my favorite {kind}", "{word} is the {kind} i like", "{word} : a {kind} for my friends",
-    "{word} , what a {kind}", "{word} may be the best {kind} of all",
+    "{} is my favorite {} and {} the {} i like", "{} may be the best {} , {} the best {}",
+    "{0} and {2} : a {1} and a {3}", "{0} , unlike {2} the {3} , is a {1}", "{0} is no {3} as {2} is but a {1}",
 ]  # fmt: skip
-made = [
-    (form.format(word=word, kind=kind).split(), kind)
-    for word, kinds in SENSES.items()
-    for kind in kinds
-    for form in FORMS
-]
-train = [pair for pair in made if pair[0] != sentence]
-words = ["<pad>", *sorted({word for text, _ in made for word in text})]
-kinds = sorted({kind for _, kind in made})
-print(f"{len(train)} sentences to learn from, {len(words)} words, kinds: {', '.join(kinds)}")
+
+
+def twins(one, other):
+    """Return the sentences about two things, each with the kind of its first word, and those with both swapped."""
+    return [(form.format(*a, *b).split(), a[1]) for form in FORMS for a, b in ((one, other), (other, one))]
+
+
+things = [(word, kind) for word, senses in SENSES.items() for kind in senses]
+pairs = [  # of two things, such that the kind of neither could be meant by the other word
+    (one, other) for one, other in combinations(things, 2)
+    if one[1] not in SENSES[other[0]] and other[1] not in SENSES[one[0]]
+]  # fmt: skip
+test = [twin for pair in pairs[1::5] for twin in twins(*pair)]  # every fifth pair is kept out of training
+train = [twin for number, pair in enumerate(pairs) if number % 5 != 1 for twin in twins(*pair)]
+words = ["<pad>", *sorted({word for text, _ in train for word in text})]
+kinds = sorted({kind for _, kind in train})
+print(f"{len(train)} sentences to learn from, {len(words)} words, kinds: {', '.join(kinds)}; two that are kept out:")
+for text, kind in test[:2]:
+    print(f"   {' '.join(text)}: {kind}")
+assert sorted(test[0][0]) == sorted(test[1][0]) and test[0][1] != test[1][1]
 
 
 def encode(texts):
@@ -148,17 +161,22 @@ def encode(texts):
 
 
 # %% [markdown]
+# The two sentences printed last are twins: the same words, in another order, with another answer. Whoever takes the
+# plain mean of the words gets the same for both, and can be right on one of them at most.
+#
 # The network is what was computed by hand, with numbers that can be learnt: vectors for the words, `Wq`, `Wk`, `Wv`,
 # and a last matrix that reads the kind from the output of the first word. The padding that fills up short sentences is
-# hidden by a mask.
+# hidden by a mask. Beside it stands the same network with its queries set to zero. All its scores are 0, all words get
+# the same weight, and its output is the plain mean of the values.
 
 
 # %%
 class Reader(nn.Module):
-    """One head of attention that says what the first word is."""
+    """One head of attention that says what the first word is; or, uniform, a plain mean in place of attention."""
 
-    def __init__(self):
+    def __init__(self, uniform=False):
         super().__init__()
+        self.uniform = uniform
         self.X = nn.Embedding(len(words), 16)
         self.Wq, self.Wk, self.Wv = (nn.Linear(16, 16, bias=False) for _ in range(3))
         self.kind = nn.Linear(16, len(kinds))
@@ -167,28 +185,67 @@ class Reader(nn.Module):
         """Return the scores of the kinds, and the attention weights."""
         x = self.X(numbers)
         q, k, v = (w(x)[:, None] for w in (self.Wq, self.Wk, self.Wv))  # (N, 1 head, words, 16)
+        if self.uniform:
+            q = torch.zeros_like(q)
         mask = regard.masks.padding(lengths)
         out, weights = regard.attention(q, k, v, mask=mask, need_weights=True)
         return self.kind(out[:, 0, 0]), weights
 
 
+def learn(reader):
+    """Train on all sentences at once, 200 times; return the loss."""
+    numbers, lengths = encode([text for text, _ in train])
+    answers = torch.tensor([kinds.index(kind) for _, kind in train])
+    # The decay keeps the numbers small, without which some seeds learn some sentences by heart.
+    optimizer = torch.optim.AdamW(reader.parameters(), lr=0.01, weight_decay=0.3)
+    for _ in range(200):
+        loss = F.cross_entropy(reader(numbers, lengths)[0], answers)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    return loss.item()
+
+
+def share_right(reader, examples):
+    """Return the share of (sentence, kind) for which the network says the kind."""
+    with torch.no_grad():
+        found = reader(*encode([text for text, _ in examples]))[0].argmax(-1)
+    return np.mean([kinds[i] == kind for i, (_, kind) in zip(found, examples, strict=True)])
+
+
 torch.manual_seed(0)
-reader = Reader()
-numbers, lengths = encode([text for text, _ in train])
-answers = torch.tensor([kinds.index(kind) for _, kind in train])
+reader, mean = Reader(), Reader(uniform=True)
 _, before = reader(*encode([sentence]))
-optimizer = torch.optim.Adam(reader.parameters(), lr=0.01)
-for _ in range(150):
-    loss = F.cross_entropy(reader(numbers, lengths)[0], answers)
-    optimizer.zero_grad()
-    loss.backward()
-    optimizer.step()
-print(f"loss {loss.item():.4f}")
+losses = {"attention": learn(reader), "plain mean": learn(mean)}
+right = {"attention": share_right(reader, test), "plain mean": share_right(mean, test)}
+for name in losses:
+    print(f"{name:10}  loss {losses[name]:.3f}, right on {right[name]:.0%} of {len(test)} sentences kept out")
+assert losses["attention"] < 0.1 and right["attention"] > 0.9
+assert losses["plain mean"] > np.log(2) - 1e-3 and right["plain mean"] < 0.6  # it fails, as it must
 
 # %% [markdown]
+# The plain mean does not get below a loss of `log 2 = 0.693`, and longer training would not help: of two answers to
+# the same words, the best that it can say is "one or the other". What the first word needs is a mean of its own, and
+# that is what attention is for. (A network that is given the first word once more, beside the plain mean, could compare
+# the two in a further layer. Attention does it in one step, and shows where it looked.)
+#
 # ## What trained weights mean
 #
-# The sentence that was never seen is understood, and the row of "orange" now points at the word that tells.
+# Twins, neither of them seen in training. The row of the first word points at the word that tells its kind, and not at
+# the other one.
+
+# %%
+for text, kind in test[:2]:
+    with torch.no_grad():
+        found, weights = reader(*encode([text]))
+    print(f"{kinds[found.argmax()]:6}", ", ".join(f"{w} {x:.2f}" for w, x in zip(text, weights[0, 0, 0], strict=True)))
+    assert kinds[found.argmax()] == kind == text[int(weights.peak().indices[0, 0, 0])]
+title = "Trained: the first row has work to do"
+keep(static.heatmap(weights.head(0, 0), text, title=title, numbers=False), "01_trained")
+
+# %% [markdown]
+# The sentence of the beginning, with one word for a kind, is of a form that training did not have. It is understood
+# too.
 
 # %%
 with torch.no_grad():
@@ -197,18 +254,31 @@ verdict = dict(zip(kinds, found.softmax(-1)[0].tolist(), strict=True))
 print({kind: f"{share:.1%}" for kind, share in verdict.items()})
 print("weight of orange -> fruit:", f"before {before[0, 0, 0, 4].item():.2f}, after {after[0, 0, 0, 4].item():.2f}")
 assert max(verdict, key=verdict.get) == "fruit" and int(after.peak().indices[0, 0, 0]) == 4
-keep(static.heatmap(after.head(0, 0), sentence, title="Trained: the first row has work to do"), "01_trained")
 
 # %% [markdown]
-# Now the weight means something, and that can be checked by taking the word away. Without "fruit" the sentence does
-# not say what an orange is, and "fruit" is no longer the answer. What is said instead is a guess: no sentence of this
-# kind was ever learnt from, so a high number there means nothing.
+# Whether a weight means something can be checked by taking the word away. Here for all sentences that were kept out:
+# how often is the answer still right without the word that tells, and without the word for the other kind?
 
 # %%
-with torch.no_grad():
-    without = reader(*encode([sentence[:4]]))[0].softmax(-1)[0]
-print("without the last word:", {kind: f"{share:.1%}" for kind, share in zip(kinds, without.tolist(), strict=True)})
-assert without[kinds.index("fruit")] < 0.5
+without = {"that tells": [], "for the other kind": []}
+for text, kind in test:
+    (rival,) = {word for word in text if word in kinds} - {kind}
+    for what, gone in zip(without, (kind, rival), strict=True):
+        without[what].append(([word for word in text if word != gone], kind))
+kept = {what: share_right(reader, examples) for what, examples in without.items()}
+for what, share in kept.items():
+    print(f"without the word {what}: {share:.0%} right")
+largest = [(text[0], text[int(reader(*encode([text]))[1].peak().indices[0, 0, 0])], kind) for text, kind in test]
+elsewhere = Counter(f"{word}, a {kind}: {looked!r}" for word, looked, kind in largest if looked != kind)
+print(f"the word that tells has the largest weight in {1 - elsewhere.total() / len(test):.0%} of the sentences")
+print("elsewhere it lies on:", dict(elsewhere))
+assert kept["for the other kind"] > kept["that tells"] + 0.3 and elsewhere.total() < 0.4 * len(test)
+
+# %% [markdown]
+# So the weights mean what they seem to mean, mostly. Not always: without the word that tells, some answers are still
+# right, and in some sentences the largest weight lies on a word that says nothing. A network may learn "an amazon is a
+# river, unless a company is named". It then looks for "company", finds none, and where its weights lie instead does not
+# matter.
 
 # %% [markdown]
 # One warning that holds for every picture of attention. The loss asked for the first word only, so only the first row

@@ -12,7 +12,7 @@
 
 
 # %% [markdown]
-# # 2. In PyTorch: scaling, masks, and what a wrong mask looks like
+# # 2. Scaling and masks
 #
 # The same attention on tensors: why the scores are divided by a root, how to say which word may look at which, and how
 # to notice that a mask does the opposite of what was meant.

@@ -12,7 +12,7 @@
 
 
 # %% [markdown]
-# # 4. Where a word stands
+# # 4. Positions
 #
 # Attention sees a set: shuffle the words, and every word gets what it got before. So a model is told where words stand,
 # in one of five ways that are drawn here: sinusoidal, learned, rotary, ALiBi, relative. Then a small model is trained

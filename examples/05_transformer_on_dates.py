@@ -12,7 +12,7 @@
 
 
 # %% [markdown]
-# # 5. Encoder, decoder, the whole Transformer
+# # 5. The Transformer, on dates
 #
 # An encoder layer mixes words and then works on each; a decoder layer also looks at another text. This page builds both
 # from their parts, then trains the whole Transformer to read dates letter by letter, "Friday, 20 November 2026" to

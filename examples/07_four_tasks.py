@@ -80,19 +80,26 @@ title = f"{layer}, head {head}"
 keep(static.heatmap(weights, seen.tokens, labels=seen.labels, head=head, numbers=False, title=title), "07_names")
 
 # %% [markdown]
-# What makes "size" at the end an argument? Replace each other word by one that says nothing and see which change the
-# tag.
+# What makes "size" at the end an argument? Replace each word by one that says nothing and see which change the tag.
+# `_` would not do: it is a name in Python, and the model knows it. A square stands nowhere in the data, so the model
+# takes it for unknown, and training hid a share of the words in just this way.
 
 # %%
+BLANK = "□"
+assert not any(BLANK in word for example in code.train for word in example.words)
 last = len(line) - 2
+assert seen.tokens[last] == "size" and seen.labels[last] == "B-argument"
 turned = []
 for place in range(len(line)):
-    if place != last:
-        changed = [*line[:place], "_", *line[place + 1 :]]
-        tag = names.predict([changed])[0].tags[last]
-        if tag != seen.labels[last]:
-            turned.append((place, line[place], tag))
+    tag = names.predict([[*line[:place], BLANK, *line[place + 1 :]]])[0].tags[last]
+    if tag != seen.labels[last]:
+        turned.append((place, line[place], tag))
 print(f"{line[last]!r} is {seen.labels[last]}; places that change it:", turned or "none alone")
+
+# %% [markdown]
+# What is printed holds for one word at a time. If it is only the word itself, at place 18, then the model goes by the
+# word: it has learnt that a size is mostly an argument, and needs no look at the list of arguments in the same line,
+# whatever its weights there.
 
 # %% [markdown]
 # ## Opinions: which words turned the verdict
@@ -128,7 +135,7 @@ def looked_at(text):
 def without_each(text):
     """Return for each word how far the verdict's probability falls without it, and whether the verdict turns."""
     words = text.split()
-    gaps = [" ".join([*words[:i], "_", *words[i + 1 :]]) for i in range(len(words))]
+    gaps = [" ".join([*words[:i], BLANK, *words[i + 1 :]]) for i in range(len(words))]
     verdict, *others = sentiment.predict([text, *gaps])
     label = verdict.labels[0]
     falls = np.array([verdict.probabilities[label] - other.probabilities[label] for other in others])
@@ -175,9 +182,13 @@ for word in sorted(often, key=often.get, reverse=True)[:8]:
     print(f"   {word:12} turns {turned[word]} of {there[word]} sentences")
 print(f"correlation of weight and effect: {np.mean(correlations):.2f} (mean of {len(right)} sentences)")
 assert max(often.values()) > 2 * often["the"] and max(often, key=often.get) != "the"
+assert np.mean(correlations) < 0.6  # far from 1
 
 # %% [markdown]
-# So look at the picture for an idea, and take the word away for an answer.
+# Had the correlation come out near 1, the bars of weights would have been the answer. They are not: a comma may be
+# looked at much and turn nothing, and a word that turns the verdict may hardly be looked at. One reason is that this is
+# the second layer. What stands in a word's place there was mixed with the other words by the first, so a weight on a
+# place is no weight on its word. So look at the picture for an idea, and take the word away for an answer.
 #
 # ## Summaries
 #
@@ -206,7 +217,6 @@ for name, weights in seen.weights.items():
     if "cross" in name:
         share = (weights.entropy()[0].mean(-1) / np.log(len(seen.source))).tolist()
         print(name, [f"{x:.2f}" for x in share])
-        assert max(share) <= 1.001
 keep(static.heatmap(weights, seen.tokens, key_tokens=seen.source, average=True, numbers=False), "07_summary")
 
 # %% [markdown]
@@ -228,32 +238,40 @@ assert found.figures["accuracy"] > 0.7
 
 # %% [markdown]
 # How much attention each patch receives, laid over the digit, beside what the verdict loses when the patch is painted
-# over.
+# over: the fall in the probability of what the model says, right or wrong. To paint black what is black changes
+# nothing, so patches without ink are left out; they are white below.
 
 # %%
 figure, panels = plt.subplots(3, 6, figsize=(9, 4.8), layout="constrained")
 correlations = []
 for number in range(30):
-    pixels, label = digits.test.pixels[number], digits.test.labels[number]
+    pixels = digits.test.pixels[number]
+    inked = pixels.reshape(4, 2, 4, 2).max((1, 3)) > 0  # (4, 4) patches
     seen = vision.attention(pixels)
     received = list(seen.weights.values())[-1].received()[0].mean(0).reshape(seen.grid).numpy()
     covered = np.repeat(pixels[None], 16, 0)
     for patch in range(16):
         row, column = 2 * (patch // 4), 2 * (patch % 4)
         covered[patch, row : row + 2, column : column + 2] = 0
-    sure = [verdict.probabilities[label] for verdict in vision.predict([pixels, *covered])]
-    losses = (sure[0] - np.array(sure[1:])).reshape(4, 4)
-    correlations.append(np.corrcoef(received.flatten(), losses.flatten())[0, 1])
+    verdict, *others = vision.predict([pixels, *covered])
+    said = verdict.labels[0]
+    left = np.array([other.probabilities[said] for other in others]).reshape(4, 4)
+    losses = np.where(inked, verdict.probabilities[said] - left, np.nan)
+    correlations.append(np.corrcoef(received[inked], losses[inked])[0, 1])
     if number < 6:
-        drawn = {f"a {label}": pixels[..., 0], "received": received, "lost without": losses}
+        drawn = {f"said: {said}": pixels[..., 0], "received": received, "lost without": losses}
         for panel, (what, shown) in zip(panels[:, number], drawn.items(), strict=True):
             panel.imshow(shown, cmap="cividis" if shown.shape == seen.grid else "gray")
             panel.set_title(what, fontsize=8)
             panel.axis("off")
-print(f"correlation of attention received and loss: {np.nanmean(correlations):.2f} (mean of 30 digits)")
+print(f"correlation of attention received and loss: {np.mean(correlations):.2f} (mean of 30 digits)")
+assert np.mean(correlations) < 0.6
 keep(figure, "07_digits")
 
 # %% [markdown]
+# Here too the attention of a patch foretells little of what is lost with it. (Exercise 2 asks again, with four patches
+# at a time.)
+#
 # A page on which a patch can be pointed at, with the attention over the digit:
 
 # %%
@@ -275,19 +293,25 @@ for text in ("the music is not bad .", "the music is bad ."):
 # %% [markdown]
 # ## Exercise 2. Change this and see
 #
-# Paint over the four patches that receive the most attention, then the four that receive the least. Which costs more?
+# Paint over the four patches that receive the most attention, then the four that receive the least, and, to know what
+# four patches cost anyway, four by chance; each time of those with ink. Which costs more?
 #
-# *Answer.* The two figures say it for this model; a different seed may say otherwise.
+# *Answer.* Those that receive the most, and four by chance cost more than those that receive the least. Four patches
+# at a time, attention received does order what is lost, though one patch at a time it hardly did. Whether because the
+# patches are looked at, or because they hold more ink, these figures do not tell.
 
 # %%
-pixels, kept = digits.test.pixels[:100], {}
+pixels, chance = digits.test.pixels[:100], np.random.default_rng(0)
 order = [list(vision.attention(one).weights.values())[-1].received()[0].mean(0).argsort().tolist() for one in pixels]
-for what, chosen in (("most", slice(-4, None)), ("least", slice(4))):
+kept = {}
+for what in ("nothing", "most", "least", "chance"):
     covered = pixels.copy()
     for one, places in zip(covered, order, strict=True):
-        for patch in places[chosen]:
+        inked = [patch for patch in places if one.reshape(4, 2, 4, 2)[patch // 4, :, patch % 4].any()]
+        chosen = {"nothing": [], "most": inked[-4:], "least": inked[:4], "chance": chance.permutation(inked)[:4]}[what]
+        for patch in chosen:
             one[2 * (patch // 4) : 2 * (patch // 4) + 2, 2 * (patch % 4) : 2 * (patch % 4) + 2] = 0
     answers = vision.predict(list(covered))
     kept[what] = np.mean([a.labels[0] == b for a, b in zip(answers, digits.test.labels, strict=False)])
-    print(f"without the four patches that receive the {what}: {kept[what]:.0%} right")
-assert min(kept.values()) <= found.figures["accuracy"] + 0.05
+    print(f"painted over, {what:8}: {kept[what]:.0%} right")
+assert kept["most"] < kept["chance"] < kept["least"] < kept["nothing"]

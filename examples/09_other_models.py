@@ -12,7 +12,7 @@
 
 
 # %% [markdown]
-# # 9. Looking into other people's models
+# # 9. Other people's models
 #
 # `regard.watch` records the attention of a model that you did not write, while it runs, without a change to it. First a
 # model of Hugging Face's `transformers`, then a model of your own. Nothing is downloaded: the models are built here,

@@ -113,13 +113,16 @@ print("names in the test that training never had:", sorted(unseen))
 try:
     read_tagged(DATA / "bad.conll")
 except regard.errors.RegardError as error:
-    print("a bad file:", error)
+    refusal = str(error)
+print("a bad file:", refusal)
+assert "bad.conll, line 2: the tag 'X'" in refusal
 
 # %% [markdown]
 # ## Learn and judge
 #
-# The settings below make a small model. `hide_words` hides most of the words in training, so that it reads what stands
-# around a name. The baseline gives each word its most frequent tag: good for names it has seen, useless for others.
+# The settings below make a small model. `hide_words=0.6` makes 0.6 of the rarer words unknown in training, others at
+# each step, so that the model reads what stands around a name; the most frequent words are never hidden. The baseline
+# gives each word its most frequent tag: good for names it has seen, useless for others.
 
 # %%
 budget = TrainingSettings(Optimizer(lr=5e-3), budget=Budget(epochs=None, steps=120 if SMALL else 300))
@@ -238,13 +241,25 @@ assert len(names) < len(sentence.entities)  # the one in small letters against t
 # %% [markdown]
 # ## Exercise 2. Change this and see
 #
-# Which word makes "San Marino" a place? Take away each of the others and look.
+# Which word makes "San Marino" a place? Take away each word and look, those of the name too; then give a name that
+# nobody ever had.
 #
-# *Answer.* The lines say it. Where nothing changes, no single word decides.
+# *Answer.* The lines say it for each word alone. Where a place is found all the same, that word was not needed. It does
+# not follow that none is: words may stand in for each other. Without all that stands before it, "San Marino" is no
+# place any more (no sentence of the training begins with one). Whether a name that nobody ever had is a place there,
+# the last line but one says.
 
 # %%
 words = "yesterday Otto Rossi moved to San Marino".split()
-for place in range(5):
-    shorter = words[:place] + words[place + 1 :]
-    kept = [(entity.text, entity.label) for entity in task.predict([shorter])[0].entities]
-    print(f"without {words[place]:9}: {kept}")
+
+
+def found_in(some):
+    """Return the names that the task finds, with their labels."""
+    return [(entity.text, entity.label) for entity in task.predict([some])[0].entities]
+
+
+for place, word in enumerate(words):
+    print(f"without {word:9}: {found_in(words[:place] + words[place + 1 :])}")
+print(f"another name     : {found_in([*words[:5], 'Blorp', 'Quax'])}")
+print(f"only the name    : {found_in(words[5:])}")
+assert ("San Marino", "place") in found_in(words) and ("San Marino", "place") not in found_in(words[5:])

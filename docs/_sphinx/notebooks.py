@@ -1,11 +1,22 @@
 """Tutorials as notebooks: each `examples/NN_*.py` also becomes an `.ipynb` that its page offers."""
 
 import hashlib
+import os
 from pathlib import Path
 from typing import Any
 
 import jupytext
 from docutils import nodes
+from sphinx.config import ENUM
+
+OUTPUTS = {
+    "off": "What its cells print and draw is not on this page: these pages were built without running the tutorials. "
+    "Run it, or build the pages with `make docs`, which runs them on a small budget.",
+    "small": "What the cells below print and draw was made with these pages on a small budget: what trains for minutes "
+    "trains briefly here, and reaches less. `make docs TUTORIALS=full` gives it all its time.",
+    "full": "What the cells below print and draw was made with these pages.",
+}
+"""What a tutorial's page says of its outputs, for each way of building it."""
 
 
 def digest(package: Path) -> str:
@@ -14,6 +25,15 @@ def digest(package: Path) -> str:
     for file in sorted(package.rglob("*.py")):
         made.update(file.read_bytes())
     return made.hexdigest()[:12]
+
+
+def prepare_kernels(folder: Path) -> None:
+    """Let kernels draw into the page and speak of errors alone, whatever the reader's own settings of IPython are."""
+    profile = folder / "profile_default"
+    profile.mkdir(parents=True, exist_ok=True)
+    (profile / "ipython_kernel_config.py").write_text("c.IPKernelApp.log_level = 40\n", "utf-8")
+    os.environ["IPYTHONDIR"] = str(folder)
+    os.environ["MPLBACKEND"] = "module://matplotlib_inline.backend_inline"
 
 
 def read(text: str) -> Any:
@@ -38,7 +58,16 @@ def _offer(app: Any, doctree: nodes.document, page: str) -> None:
     ]
     title = next(iter(doctree.findall(nodes.title)), None)
     if title is not None:
-        title.parent.insert(title.parent.index(title) + 1, line)
+        place = title.parent.index(title) + 1
+        title.parent.insert(place, [line, _about_outputs(app.config.tutorials)])
+
+
+def _about_outputs(way: str) -> nodes.paragraph:
+    """Say where the outputs of a tutorial come from, or how to get them."""
+    said = nodes.paragraph(classes=["outputs"])
+    for number, part in enumerate(OUTPUTS[way].split("`")):
+        said += nodes.literal(part, part) if number % 2 else nodes.Text(part)
+    return said
 
 
 def _write(app: Any, error: Exception | None) -> None:
@@ -57,6 +86,7 @@ def _write(app: Any, error: Exception | None) -> None:
 
 def setup(app: Any) -> dict[str, bool]:
     """Join the build."""
+    app.add_config_value("tutorials", "off", "env", ENUM(*OUTPUTS))
     app.connect("doctree-resolved", _offer)
     app.connect("build-finished", _write)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

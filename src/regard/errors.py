@@ -73,6 +73,15 @@ class MissingExtraError(RegardError, ImportError):
     """An optional package is not installed."""
 
 
+def install_line(extra: str) -> str:
+    """Return the command that installs what an extra needs; regard is on no package index, so it names the clone.
+
+    >>> install_line("view")
+    '`pip install ".[view]"` in a clone of regard'
+    """
+    return f'`pip install ".[{extra}]"` in a clone of regard'
+
+
 def nearest(word: str, choices: Iterable[str]) -> str:
     """Return ` Did you mean 'x'?` for the choice closest to `word`, or an empty string."""
     found = difflib.get_close_matches(word, list(choices), n=1, cutoff=0.5)

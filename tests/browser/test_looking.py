@@ -178,3 +178,57 @@ def test_dragging_moves_and_double_click_zooms(open_page: Open, tmp_path: Path) 
     page.mouse.move(box["x"] + middle["x"], box["y"] + middle["y"] - 90, steps=5)
     page.mouse.up()
     until(page, f"Number(new URLSearchParams(location.hash.slice(1)).get('y')) > {before} + 1")
+
+
+@pytest.fixture
+def far(open_page: Open) -> Any:
+    """One head of 1,000 tokens from the server, in cells of two; what it asks for finer than that is kept waiting."""
+    with regard.view(calls(1000, 1, 1), [f"t{n}" for n in range(1000)]).serve(open_browser=False) as served:
+        page = open_page(served.url)
+        page.locator("button.thumb").first.click()
+        page.locator(".caption").filter(has_text="cells of 2 × 2 tokens").wait_for()
+        waiting: list[Any] = []
+        page.route(re.compile("/mass/0/"), lambda route: waiting.append(route))
+        box = page.locator(".matrix canvas").last.bounding_box()
+        page.mouse.move(box["x"] + box["width"] * 0.2, box["y"] + box["height"] * 0.6)
+        yield page, waiting
+        page.unroute_all(behavior="ignoreErrors")
+
+
+def test_sentence_follows_finer_numbers(far: tuple[Any, list[Any]]) -> None:
+    """Under a pointer that rests, the sentence is about the cells that are there, and then about the finer ones."""
+    page, waiting = far
+    page.mouse.wheel(0, -2000)
+    sentence = said(page, r"queries \d+ to \d+ give, on average")
+    until(page, "document.querySelector('.caption').textContent.includes('one token a cell')")
+    assert waiting
+    for route in waiting:
+        route.continue_()
+    query, column = cell_of(said(page, r"query \d+ .* key \d+"))
+    first, last = (int(number) for number in re.findall(r"queries (\d+) to (\d+)", sentence)[0])
+    assert first <= query <= last
+    assert abs(shares(said(page, r"query \d+"))[0] - by_numpy(0, 1000, 1)[0, query, column]) < 6e-4
+
+
+def test_tiles_passed_through_are_given_up(far: tuple[Any, list[Any]]) -> None:
+    """Zooming out again ends the requests for tiles that nobody sees any longer; zooming in asks for them again."""
+    page, waiting = far
+    ended: list[str] = []
+    page.on("requestfailed", lambda request: ended.append(request.url))
+    page.mouse.wheel(0, -2000)
+    page.locator(".caption").filter(has_text="one token a cell").wait_for()
+    page.mouse.wheel(0, 4000)
+    page.locator(".caption").filter(has_text="cells of 2 × 2 tokens").wait_for()
+    page.wait_for_timeout(300)
+    asked = len(waiting)
+    assert asked > 0
+    assert len(ended) == asked
+    assert all("/mass/0/" in url for url in ended)
+    page.mouse.wheel(0, -2000)
+    page.locator(".caption").filter(has_text="one token a cell").wait_for()
+    page.wait_for_timeout(300)
+    assert len(waiting) > asked
+    for route in waiting[asked:]:
+        route.continue_()
+    said(page, r"query \d+ .* key \d+")
+    assert page.locator(".error").count() == 0

@@ -33,7 +33,7 @@ def test_text_explains_the_call(capsys: pytest.CaptureFixture[str]) -> None:
     assert "A call of 1 x 8 x 1024 x 64 float64 on cpu, kv_heads=2, window=64, gradient, dropout=0.1:" in text
     assert "-> math       runs this call" in text
     assert "does not compute in float64" in text
-    assert 'pip install "regard[hf]"' in text or "hf       installed" in text
+    assert 'pip install ".[hf]"' in text or "hf       installed" in text
 
 
 def test_a_mistake_is_one_sentence(capsys: pytest.CaptureFixture[str]) -> None:
@@ -64,7 +64,7 @@ def test_doctor_needs_no_extra() -> None:
     assert plain.stdout.startswith("regard   ")
     other = subprocess.run([*words, "doctor", "--json"], capture_output=True, text=True, check=False)
     assert other.returncode == 2
-    assert 'pip install "regard[train]"' in other.stderr
+    assert 'pip install ".[train]"' in other.stderr
 
 
 def test_as_a_module() -> None:

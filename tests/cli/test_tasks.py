@@ -145,7 +145,12 @@ def test_evaluate(ner: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path)
     assert found["count"] == 30
     assert found["baseline"]["f1"] > 0
     assert main(["evaluate", str(ner), str(data)]) == 0
-    assert "most frequent tag" in capsys.readouterr().out
+    printed = capsys.readouterr()
+    assert "most frequent tag" in printed.out
+    assert "Note" not in printed.err
+    data.write_text("ada B-person\nsaw I-place\noslo I-place\n", encoding="utf-8")
+    assert main(["evaluate", str(ner), str(data)]) == 0
+    assert f"Note: {data}, line 2: 'I-place' goes on with no entity of its label;" in capsys.readouterr().err
 
 
 def test_a_second_call_goes_on(ner: Path, capsys: pytest.CaptureFixture[str]) -> None:

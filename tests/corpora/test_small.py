@@ -126,5 +126,5 @@ def test_missing_package_names_the_install(call: Any, package: str, monkeypatch:
         return real(name, *rest)
 
     monkeypatch.setattr(importlib, "import_module", without)
-    with pytest.raises(MissingExtraError, match=r'pip install "regard\[train\]"'):
+    with pytest.raises(MissingExtraError, match=r'pip install "\.\[train\]"'):
         call()

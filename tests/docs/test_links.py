@@ -1,5 +1,6 @@
 """Every link between the project's pages leads somewhere."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -61,6 +62,21 @@ def test_figures_stand_in_two_places_alike() -> None:
     ]
     assert len(tables[0]) > 5
     assert tables[1][: len(tables[0])] == tables[0]
+
+
+def test_installing_names_the_clone() -> None:
+    """Regard is on no package index, so no text sends a reader there for it."""
+    sources = [path for folder in ("src", "examples") for path in (ROOT / folder).rglob("*.py")]
+    from_index = re.compile(r"pip install [^`\n]*?\"?regard\b(?!\.)")
+    assert from_index.search('pip install -q "regard[view]"')
+    assert [str(path) for path in (*PAGES, *sources) if from_index.search(path.read_text("utf-8"))] == []
+
+
+def test_code_of_the_front_page_is_not_cut_off() -> None:
+    """Its lines fit into the column of the pages, comments included."""
+    code = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "index.md").read_text("utf-8"), re.DOTALL)
+    assert [line for block in code for line in block.splitlines() if len(line) > 78] == []
+    assert code
 
 
 def _section(page: Path, heading: str) -> str:

@@ -41,7 +41,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def _build(folder: Path) -> str:
     """Build the pages as `make docs` does; return what was wrong."""
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(regard.__file__).parents[1])}
-    environment.pop("REGARD_DOCS_RUN", None)
+    environment.pop("REGARD_DOCS_TUTORIALS", None)
     command = [sys.executable, "-m", "sphinx", "-q", "-W", "--keep-going", str(ROOT / "docs"), str(folder)]
     ran = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     return "" if ran.returncode == 0 else ran.stdout + ran.stderr + f"\nexit {ran.returncode}"
@@ -148,6 +148,35 @@ def test_every_tutorial_is_offered(site: Path) -> None:
         assert (site / "tutorials" / f"{tutorial.stem}.html").is_file()
         assert (site / "notebooks" / tutorial.name).read_text("utf-8") == tutorial.read_text("utf-8")
         assert '"cell_type": "code"' in (site / "notebooks" / f"{tutorial.stem}.ipynb").read_text("utf-8")
+
+
+def test_every_tutorial_says_where_its_outputs_are(site: Path) -> None:
+    """A page has what its cells print and draw, or says at its top how to get it; built alike, all say the same."""
+    outputs = {way: text.replace("`", "") for way, text in part("notebooks").OUTPUTS.items()}
+    said = set()
+    for tutorial in _tutorials():
+        page = (site / "tutorials" / f"{tutorial.stem}.html").read_text("utf-8")
+        plain = " ".join(re.sub(r"<[^>]*>", "", page).split())
+        (way,) = [way for way, text in outputs.items() if text in plain]
+        said.add(way)
+        drawn = re.findall(r"^\s*keep\(", tutorial.read_text("utf-8"), re.MULTILINE)
+        shown = re.findall(r"<img[^>]*_images/", page)
+        assert drawn
+        assert len(shown) == (0 if way == "off" else len(drawn)), tutorial.stem
+        assert ("cell_output" in page) == (way != "off"), tutorial.stem
+    assert len(said) == 1
+
+
+def test_tutorials_have_one_title(site: Path) -> None:
+    """The heading of a tutorial is its title in every list: beside the scripts and among the pages."""
+    listed = dict(re.findall(r"^\d+\. \[(.+)\]\((\w+)\.py\)", (EXAMPLES / "README.md").read_text("utf-8"), re.M))
+    listed = {stem: title for title, stem in listed.items()}
+    pages = (site / "tutorials.html").read_text("utf-8").replace("’", "'")
+    for tutorial in _tutorials():
+        heading = re.search(r"^# # (\d+\. (.+))$", tutorial.read_text("utf-8"), re.MULTILINE)
+        assert heading
+        assert listed[tutorial.stem] == heading[2]
+        assert f'href="tutorials/{tutorial.stem}.html">{heading[1]}</a>' in pages
 
 
 def _tutorials() -> Iterator[Path]:

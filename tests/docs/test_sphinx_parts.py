@@ -1,5 +1,8 @@
 """What the builder of the documentation makes of docstrings, imports and commands."""
 
+import os
+from pathlib import Path
+
 import pytest
 
 from tests.docs.sphinx_parts import part
@@ -90,3 +93,12 @@ def test_help_is_what_the_command_prints() -> None:
     """The options of a command stand in its text."""
     assert "--shape" in part("command_help").help_of(["doctor"])
     assert "--epochs" in part("command_help").help_of(["train", "ner"])
+
+
+def test_kernels_draw_whatever_the_environment_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A figure becomes a picture of its page though the environment asks for no window, and no warning is printed."""
+    for name, value in (("MPLBACKEND", "Agg"), ("IPYTHONDIR", "elsewhere")):
+        monkeypatch.setenv(name, value)
+    part("notebooks").prepare_kernels(tmp_path)
+    assert os.environ["MPLBACKEND"].endswith("backend_inline")
+    assert (Path(os.environ["IPYTHONDIR"]) / "profile_default" / "ipython_kernel_config.py").is_file()

@@ -56,6 +56,11 @@ def sequence_to_sequence(**options: Any) -> Example:
     return Example(model, (_tokens(2, 6), _tokens(2, 4), torch.tensor([6, 3]), torch.tensor([2, 4])), {})
 
 
+def pointing(**options: Any) -> Example:
+    """An encoder-decoder that may write words of the source again."""
+    return sequence_to_sequence(**{"copying": True, **options})
+
+
 def token_classifier(**options: Any) -> Example:
     """A tagger of words with letters and a padded batch."""
     model = TokenClassifier(TokenClassifierConfig(**{**TEXT, "num_labels": 3, "char_vocab_size": 7, **options})).eval()
@@ -78,6 +83,7 @@ def image_classifier(**options: Any) -> Example:
 KINDS: dict[str, Callable[..., Example]] = {
     "language_model": language_model,
     "sequence_to_sequence": sequence_to_sequence,
+    "pointing": pointing,
     "token_classifier": token_classifier,
     "sequence_classifier": sequence_classifier,
     "image_classifier": image_classifier,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from typing import Any
 
 import pytest
 import torch
@@ -124,12 +125,12 @@ def every_target(model: SequenceToSequence, source: torch.Tensor, search: Search
     return sorted(found, reverse=True)
 
 
-@pytest.mark.parametrize("positions", ["rotary", "learned"])
+@pytest.mark.parametrize("options", [{"positions": "rotary"}, {"positions": "learned"}, {"copying": True}])
 @pytest.mark.parametrize("penalty", [0.0, 0.6, 2.0, -0.5])
-def test_beam_search_against_all_targets(positions: str, penalty: float) -> None:
+def test_beam_search_against_all_targets(options: dict[str, Any], penalty: float) -> None:
     """Beams that hold every beginning find the best of all targets, and its score; sources keep apart."""
     torch.manual_seed(5)
-    model: SequenceToSequence = sequence_to_sequence(vocab_size=4, positions=positions, max_length=5).model
+    model: SequenceToSequence = sequence_to_sequence(vocab_size=4, max_length=5, **options).model
     decided(model)
     source, lengths = torch.randint(0, 4, (3, 5)), torch.tensor([5, 2, 4])
     found = model.generate(source, lengths, max_length=4, beams=27, length_penalty=penalty)
@@ -140,9 +141,10 @@ def test_beam_search_against_all_targets(positions: str, penalty: float) -> None
         assert found[row].score == pytest.approx(score, abs=1e-4)
 
 
-def test_one_beam_is_greedy() -> None:
+@pytest.mark.parametrize("copying", [False, True])
+def test_one_beam_is_greedy(copying: bool) -> None:
     """Beam search with one beam gives what taking the likeliest gives, scores included; batching changes nothing."""
-    model: SequenceToSequence = sequence_to_sequence().model.train()
+    model: SequenceToSequence = sequence_to_sequence(copying=copying).model.train()
     decided(model)
     source, lengths = torch.randint(1, 11, (6, 7)), torch.tensor([7, 3, 5, 1, 6, 2])
     greedy = model.generate(source, lengths, max_length=9)

@@ -160,5 +160,5 @@ def test_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_hub_without_its_package(monkeypatch: pytest.MonkeyPatch) -> None:
     """Without `huggingface_hub` the error prints what to install."""
     monkeypatch.setitem(sys.modules, "huggingface_hub", None)
-    with pytest.raises(MissingExtraError, match=r'pip install "regard\[hf\]"'):
+    with pytest.raises(MissingExtraError, match=r'pip install "\.\[hf\]"'):
         LanguageModel.from_pretrained("me/model")

@@ -106,8 +106,9 @@ void check_backward(const Call &c, Given &x, const Plain &plain, regard_args a, 
 
 void check_summary(const Call &c, const Plain &plain, regard_args a,
                    const std::vector<double> &received, const std::vector<double> &entropy,
-                   const Numbers &most, Worst &worst) {
-  constexpr int64_t kCell = 4, kPart = 64, kNear = 3;
+                   const Numbers &tops, const std::vector<int64_t, Memory<int64_t>> &keys_of_tops,
+                   Worst &worst) {
+  constexpr int64_t kCell = 4, kPart = 64, kNear = 3, kLinks = REGARD_LINKS;
   const double allowed = kAllowed[c.dtype][1];
   const int64_t parts = (c.n + kPart - 1) / kPart, matrices = c.b * c.h, shift = c.s - c.n;
   std::vector<double> far(size_t(c.rows()), 0), beside(size_t(matrices * kNear), 0);
@@ -120,13 +121,13 @@ void check_summary(const Call &c, const Plain &plain, regard_args a,
         beside[size_t(row / c.n * kNear + apart + 1)] += weight;
     }
   const auto mass = cells(c, plain, kCell, kCell, false);
-  Numbers map(REGARD_FLOAT32, int64_t(mass.size())), peaks(REGARD_FLOAT32, c.rows());
+  Numbers map(REGARD_FLOAT32, int64_t(mass.size())), links(REGARD_FLOAT32, c.rows() * kLinks);
   Numbers entropies(REGARD_FLOAT32, c.rows()), distances(REGARD_FLOAT32, c.rows());
-  std::vector<int64_t, Memory<int64_t>> keys(size_t(c.rows()), -2);
+  std::vector<int32_t, Memory<int32_t>> keys(size_t(c.rows() * kLinks), -2);
   std::vector<double, Memory<double>> sums(size_t(matrices * parts * c.s), NAN);
   std::vector<double, Memory<double>> near(size_t(matrices * parts * kNear), NAN);
   a.cell_rows = a.cell_columns = kCell, a.part_rows = kPart;
-  a.values = map.floats(), a.peaks = peaks.floats(), a.indices = keys.data();
+  a.values = map.floats(), a.peaks = links.floats(), a.link_keys = keys.data();
   a.entropy = entropies.floats(), a.distance = distances.floats();
   a.received = sums.data(), a.near = near.data();
   worst.done("summary", regard_summary(&a));
@@ -145,13 +146,13 @@ void check_summary(const Call &c, const Plain &plain, regard_args a,
   };
   worst.compare("summary received", joined(sums, c.s), received, allowed);
   worst.compare("summary near", joined(near, kNear), beside, allowed);
-  for (int64_t row = 0; row < c.rows(); ++row)
-    if (peaks[row] != most[row] || (keys[size_t(row)] < 0) != (most[row] == 0))
+  for (int64_t i = 0; i < c.rows() * kLinks; ++i)
+    if (links[i] != tops[i] || keys[size_t(i)] != keys_of_tops[size_t(i)])
       worst.share = NAN;
 }
 
 void check_inspection(const Call &c, const Plain &plain, regard_args a, Worst &worst) {
-  constexpr int64_t kHeight = 5, kWidth = 3, kTop = 4;
+  constexpr int64_t kHeight = 5, kWidth = 3, kTop = REGARD_LINKS;
   a.row_count = c.n, a.column_count = c.s;
   const double allowed = kAllowed[c.dtype][1];
   const auto results = [&](int64_t each) { return Numbers(REGARD_FLOAT32, c.b * c.h * each); };
@@ -200,13 +201,14 @@ void check_inspection(const Call &c, const Plain &plain, regard_args a, Worst &w
     if (!fits || (j >= 0 && std::fabs(plain.weights[size_t(i / kTop * c.s + j)] - tops[i]) > allowed))
       worst.share = NAN;
   }
+  const auto keys_of_tops = indices;
   Numbers most = results(c.n);
   a.values = most.floats();
   worst.done("peak", regard_peak(&a));
   for (int64_t row = 0; row < c.rows(); ++row)
     if (most[row] != tops[row * kTop])
       worst.share = NAN;
-  check_summary(c, plain, a, received, entropy, most, worst);
+  check_summary(c, plain, a, received, entropy, tops, keys_of_tops, worst);
 }
 
 double share_of_allowed(const Call &c) {

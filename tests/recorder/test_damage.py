@@ -202,7 +202,7 @@ def answered(path: Path) -> str:
     return "answered"
 
 
-ROWS = ("entropy", "distance", "lse", "peak", "peak_key", "seeing")
+ROWS = ("entropy", "distance", "lse", "links", "link_keys", "seeing")
 
 
 def test_sizes_are_checked_before_memory_is_taken(whole: tuple[Recording, Path], tmp_path: Path) -> None:
@@ -216,7 +216,8 @@ def test_sizes_are_checked_before_memory_is_taken(whole: tuple[Recording, Path],
         ours["map_cells"] = [2**31]
         for name, one in ours["arrays"].items():
             if name in ROWS:
-                one |= {"shape": [2, 4, 2**31], "chunk": [2, 4, 2**31]}
+                each = [4] if name.startswith("link") else []
+                one |= {"shape": [2, 4, 2**31, *each], "chunk": [2, 4, 2**31, *each]}
             elif name.startswith("map"):
                 one |= {"shape": [2, 4, 1, 1], "chunk": [2, 4, 1, 1]}
 

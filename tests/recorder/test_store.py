@@ -371,7 +371,7 @@ def test_what_is_missing_is_not_zero(tmp_path: Path) -> None:
         "distance": lambda w: w.mean_distance(),
         "near": lambda w: w.share(0),
         "counts": lambda w: w.received(corrected=True),
-        "peak": lambda w: w.peak().values,
+        "links": lambda w: w.peak().values,
         "lse": lambda w: w.lse,
         "exact/query": lambda w: w.dense(),
         "exact/key": lambda w: w[..., 0],
@@ -388,7 +388,7 @@ def test_what_is_missing_is_not_zero(tmp_path: Path) -> None:
         # What the mask hides is a known zero as long as the mask is there.
         assert found[ask(weights) != 0].isnan().all(), path
         chunk.write_bytes(data)
-    (chunk,) = (call / "peak_key").glob("c.*")
+    (chunk,) = (call / "link_keys").glob("c.*")
     chunk.unlink()
     with pytest.warns(NotRecordedWarning, match="-2"):
         found = regard.load(tmp_path / "run")["call"].peak().indices
@@ -443,7 +443,7 @@ def test_the_missing_package_is_named(tmp_path: Path, monkeypatch: pytest.Monkey
     recording = small()
     recording.save(tmp_path / "run.regard")
     monkeypatch.setitem(sys.modules, "google_crc32c", None)
-    with pytest.raises(MissingExtraError, match=r'pip install "regard\[view\]"'):
+    with pytest.raises(MissingExtraError, match=r'pip install "\.\[view\]"'):
         recording.save(tmp_path / "other.regard")
     assert same(regard.load(tmp_path / "run.regard"), recording)
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import hashlib
+import os
+import resource
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -120,6 +122,7 @@ def main() -> None:
     parser.add_argument("--per-step", type=int, default=96)
     parser.add_argument("--twice", action="store_true", help="train another model before")
     parser.add_argument("--fail", choices=("evaluation", "listener"), help="what fails in the first process")
+    parser.add_argument("--full-at", type=int, help="bytes of a file at which the second process's disk is full")
     parser.add_argument("--weights", type=Path, help="where to save the weights")
     given = parser.parse_args()
     torch.set_num_threads(1)
@@ -135,6 +138,8 @@ def main() -> None:
 
     if given.twice:
         train(reader(), Copying(), replace(told, budget=Budget(steps=1, epochs=None)))
+    if given.full_at is not None and os.environ.get("RANK") == "1":
+        resource.setrlimit(resource.RLIMIT_FSIZE, (given.full_at, -1))
     try:
         result = train(model, task, told, folder=given.folder, listeners=[listen])
     except Exception as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -13,6 +14,7 @@ import pytest
 import torch
 
 from regard.training import Batches, train
+from regard.training.checkpoint import Checkpoints
 
 from .small import Copying, reader, settings
 
@@ -88,3 +90,19 @@ def test_two_processes(tmp_path: Path, how: tuple[str, ...]) -> None:
         path.unlink()
     again = together(tmp_path, "--at-once", "24", *how)
     assert all(torch.equal(found[name], again[name]) for name in found)
+
+
+def test_disk_full(tmp_path: Path) -> None:
+    """Sharded: a disk that refuses one process ends both in words, older checkpoints stay, and the run goes on."""
+    undisturbed = together(tmp_path, "--epochs", "1", "--shard")
+    checkpoints = Checkpoints(tmp_path)
+    for step in checkpoints.steps()[:-1]:  # as if it had been stopped after the oldest
+        shutil.rmtree(checkpoints.path(step))
+    before = checkpoints.steps()
+    done = run(tmp_path, "--epochs", "1", "--shard", "--full-at", "2000")
+    assert done.returncode != 0
+    assert "could not be written" in done.stdout
+    assert checkpoints.steps() == before
+    assert not list(tmp_path.glob("unfinished-*"))
+    weights = together(tmp_path, "--epochs", "1", "--shard")
+    assert all(torch.equal(undisturbed[name], weights[name]) for name in weights)

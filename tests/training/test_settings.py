@@ -24,7 +24,7 @@ from regard.training import (
     TrainingSettings,
     train,
 )
-from regard.training.listeners import read_log, smoothed
+from regard.training.listeners import draw_curves, read_log, smoothed
 from regard.training.schedule import learning_rate, progress, total_steps
 from regard.training.settings import differences
 
@@ -107,3 +107,26 @@ def test_smoothed() -> None:
     """Running means are right from the first value, and pass over what is no number."""
     assert smoothed([2.0, 2.0, math.nan, 2.0]) == pytest.approx([2.0] * 4)
     assert smoothed([0.0, 1.0])[1] == pytest.approx(1 / 1.95)
+
+
+@pytest.mark.parametrize("figures", [[0.998], [0.2, 1.0], [0.0], [0.4, 2.5]])
+def test_curves_of_a_share(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, figures: list[float]) -> None:
+    """The axis of a share ends at what it can reach, and the legend lies beside the curves, not on a point."""
+    from matplotlib.figure import Figure
+
+    drawn: list[Figure] = []
+    monkeypatch.setattr(Figure, "savefig", lambda self, *_, **__: drawn.append(self))
+    rows = [f"{step},1,train_loss,0.5,1" for step in (1, 2, 3)]
+    rows += [f"{step + 2},1,f1,{figure},1" for step, figure in enumerate(figures)]
+    (tmp_path / "log.csv").write_text("\n".join(["step,epoch,name,value,seconds", *rows]) + "\n")
+    draw_curves(tmp_path / "log.csv", tmp_path / "curves.png", "f1")
+    drawn[0].draw_without_rendering()
+    loss, share = drawn[0].axes
+    low, high = share.get_ylim()
+    assert low <= min(figures) <= max(figures) <= high
+    if max(figures) <= 1:
+        assert (low >= 0, high <= 1) == (True, True)
+    else:
+        assert high > max(figures)
+    (legend,) = drawn[0].legends
+    assert not legend.get_window_extent().overlaps(loss.get_window_extent())

@@ -115,7 +115,7 @@ def test_hostile_text_stays_text() -> None:
     page = Page(text)
     kinds = [tag for tag, _ in page.elements]
     assert [kind for kind in kinds if kind != "script"] == [tag for tag, _ in plain.elements if tag != "script"]
-    assert all(set(attributes) <= {"id", "type", "data-packing"} for attributes, _ in page.scripts)
+    assert all(set(attributes) <= {"id", "type", "data-packing", "async"} for attributes, _ in page.scripts)
     assert "alert(1)" not in re.sub(r"<title>.*</title>", "", text)
     assert page.block("tokens/0") == "".join(HOSTILE).encode("utf-8", "replace")
 
@@ -132,6 +132,18 @@ def test_only_the_inlined_script_may_run(short_script: str) -> None:
     assert policy.startswith("default-src 'none'")
     assert "connect-src" not in policy
     assert "unsafe" not in policy
+
+
+@pytest.mark.usefixtures("short_script")
+def test_the_script_stands_behind_what_the_first_picture_needs() -> None:
+    """Manifest, tokens and the overview come first, then the script, which waits for nothing; all else is behind it."""
+    page = Page(page_module.page(named_view().source))
+    place = next(n for n, (attributes, _) in enumerate(page.scripts) if attributes.get("type") == "module")
+    assert "async" in page.scripts[place][0]
+    before = {str(attributes["id"]) for attributes, _ in page.scripts[:place]}
+    assert before == {"manifest", "tokens/0", "offsets/0", "overview/0", "measures/0"}
+    behind = {str(attributes["id"]).split("/")[0] for attributes, _ in page.scripts[place + 1 :]}
+    assert behind == {"labels", "tile", "track", "links"}
 
 
 @pytest.mark.usefixtures("short_script")

@@ -37,7 +37,7 @@ def test_summaries_show_their_map_and_nothing_finer() -> None:
     entry = source.manifest()["maps"][0]
     assert (entry["finest"], entry["coarsest"], entry["overview"], entry["exact"]) == (2, 2, 2, False)
     assert entry["quantities"] == {"mass": [2, 2]}
-    assert (entry["layer"], entry["pass"], entry["heads"], entry["links"]) == (0, 0, 4, 1)
+    assert (entry["layer"], entry["pass"], entry["heads"], entry["links"]) == (0, 0, 4, 4)
     assert "cells of 4 tokens" in entry["notes"][0]
     kept = recording[0].summary.map[0, 3].numpy()  # type: ignore[attr-defined]
     np.testing.assert_array_equal(numbers(source, "tile/0/3/mass/2/0/0").reshape(50, 50), kept)
@@ -47,7 +47,19 @@ def test_summaries_show_their_map_and_nothing_finer() -> None:
     measures = json.loads(source.block("measures/1") or b"")
     assert measures["previous"][2] == pytest.approx(recording[1].share(-1)[0, 2].item())
     assert measures["row_sums"] is None
-    assert len(source.block("links/0/1") or b"") == 200 * 8
+    assert len(source.block("links/0/1") or b"") == 200 * 4 * 8
+
+
+def test_cells_of_one_token_are_every_weight(tmp_path: Path) -> None:
+    """A short text's summaries hold each weight: no sentence says that something finer is missing."""
+    shown = regard.view(recorded("summary", 9))
+    manifest = shown.source.manifest()
+    assert [(entry["finest"], entry["notes"]) for entry in manifest["maps"]] == [(0, []), (0, [])]
+    assert manifest["holds"] == "Every weight, as it was recorded."
+    page = shown.save(tmp_path / "a.html").read_text("utf-8")
+    assert "single weights" not in page.split("</script>")[0]
+    longer = regard.view({"short": recorded("summary", 9), "long": recorded("summary")}).source.manifest()
+    assert longer["holds"] == "Summaries, exact; single weights were not recorded."
 
 
 def test_exact_recordings_show_everything() -> None:

@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 import regard
 from regard.errors import ArgumentError, ShapeError
 from regard.viewer import static
+from regard.viewer._label_colours import label_colours
 from tests.viewer.examples import TAGS, TOKENS, weights
 
 
@@ -87,6 +88,31 @@ def test_entities_are_coloured_and_named() -> None:
     assert labels["animal"].get_color() != labels["did"].get_color()
     assert labels["the"].get_color() == labels["$street$"].get_color()
     assert len(figure.axes[0].lines) == 2 * 3
+
+
+def test_labels_have_the_colours_of_the_page() -> None:
+    """A label has one colour: on paper and in the page's manifest, first or last in the text, alone or among others."""
+    tags = "O B-PER O O B-LOC O O O B-ORG O O B-MISC O".split()
+    figure = static.heatmap(weights(1, 13), TOKENS, labels=tags)
+    drawn = {patch.get_label(): patch.get_facecolor() for patch in figure.legends[0].get_patches()}  # type: ignore[attr-defined]
+    labels = regard.view(weights(1, 13), TOKENS, labels=tags).source.manifest()["axes"][0]["labels"][0]
+    page = dict(zip(labels["classes"], labels["colours"], strict=True))
+    assert set(page) == {"PER", "LOC", "ORG", "MISC"}
+    assert len(set(page.values())) == 4
+    for name, colour in page.items():
+        assert mpl.colors.to_rgba(colour) == drawn[name]
+        assert label_colours([name]) == {name: colour}
+    figure.canvas.draw()
+    assert figure.axes[0].get_yticklabels()[4].get_color() == page["LOC"]
+
+
+def test_label_colours_differ_as_long_as_there_are_some() -> None:
+    """Up to eight names have colours of their own, whatever they are; more share them, and the order says nothing."""
+    names = [f"kind {n}" for n in range(20)]
+    for count in range(1, 21):
+        found = label_colours(names[:count])
+        assert len(set(found.values())) == min(count, 8)
+        assert found == label_colours(reversed(names[:count]))
 
 
 def test_cross_attention_has_two_texts() -> None:

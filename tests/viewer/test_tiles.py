@@ -173,7 +173,9 @@ def test_tokens_labels_words_as_bytes() -> None:
     ]
     assert numbers(tiles.block("labels/0/0"), "i2", 5).tolist() == [0, -1, 1, 0, -1]
     assert numbers(tiles.block("words/0"), "i4", 5).tolist() == [0, 0, -1, 1, 1]
-    assert tiles.manifest()["axes"][0]["labels"] == [{"name": "labels", "classes": ["x", "y"]}]
+    assert tiles.manifest()["axes"][0]["labels"] == [
+        {"name": "labels", "classes": ["x", "y"], "colours": ["#8C6D1F", "#808080"]}
+    ]
 
 
 def test_manifest_of_tagged_tokens() -> None:

@@ -6,15 +6,16 @@ import { bar, header, step } from "./controls.ts";
 import { focusAgain, focused, make } from "./dom.ts";
 import type { Exported } from "./exports.ts";
 import { headView } from "./heads.ts";
+import { helpElement } from "./help.ts";
 import { type Legend, legendElement, scaleName } from "./legend.ts";
 import type { AttentionMap } from "./manifest.ts";
 import type { Matrix } from "./matrix.ts";
 import { pressed } from "./gestures.ts";
 import { numbersView } from "./numbers.ts";
 import { overviewView } from "./overview.ts";
-import { type Colouring, niceTop, offered, type Pick, quantityName, quantityOf } from "./quantities.ts";
+import { type Colouring, endOf, offered, type Pick, quantityName, quantityOf } from "./quantities.ts";
 import { SearchBox } from "./search.ts";
-import { decode, encode, type State } from "./state.ts";
+import { decode, encode, startOf, type State } from "./state.ts";
 import type { Store } from "./store.ts";
 import { Surface } from "./surface.ts";
 import { textView } from "./texts.ts";
@@ -37,8 +38,13 @@ export class App {
   readonly root: HTMLElement;
   readonly body = make("div", { class: "body", role: "tabpanel" });
   readonly search = new SearchBox();
+  readonly help = helpElement();
   matrices: Matrix[] = [];
+  /** Whose cell the sentence is about. */
+  telling: Matrix | null = null;
   exported: (() => Exported) | null = null;
+  /** What the view does when the window has another size. */
+  resized: (() => void) | null = null;
   legends: Legend[] = [];
   caption = "";
   about: Record<string, unknown> = {};
@@ -48,6 +54,8 @@ export class App {
   private readonly captionLine = make("p", { class: "caption" });
   private readonly scale = make("div", { class: "legends" });
   private readonly address: Address;
+  /** What fields are that the address does not name. */
+  private readonly start: State;
   private readonly prefersDark = window.matchMedia("(prefers-color-scheme: dark)");
   private readonly inks = new Map<string, string>();
   private readonly surfaces: (Surface | null)[] = [];
@@ -58,7 +66,8 @@ export class App {
     this.store = store;
     this.root = root;
     this.address = address;
-    this.state = this.sound(decode(address.read()));
+    this.start = startOf(store.manifest);
+    this.state = this.sound(decode(address.read(), this.start));
     const foot = make("div", { class: "foot" }, make("footer", {}, this.scale, this.captionLine), this.says);
     root.replaceChildren(this.header, this.bar, this.body, foot);
     // A page of its own hears keys from the start; in a notebook they belong to the cell that has the focus.
@@ -66,6 +75,7 @@ export class App {
     hears.addEventListener("keydown", (event) => this.key(event as KeyboardEvent));
     this.prefersDark.addEventListener("change", () => this.render());
     address.watch(() => this.restore());
+    window.addEventListener("resize", () => this.resized?.());
     window.addEventListener("beforeprint", () => this.print(true));
     window.addEventListener("afterprint", () => this.print(false));
     this.render();
@@ -129,12 +139,14 @@ export class App {
     return (this.surfaces[place] = Surface.make(this.state.draw === "webgl2", () => this.render()));
   }
 
-  /** Colours for numbers up to the largest, or up to where the reader has set the end of the bar. */
-  colouring(kind: Colouring["kind"], largest: { top: number; nan: boolean }): Colouring {
+  /** Colours for numbers up to the largest, or up to where the reader has set the end of the bar; `moving` as in `endOf`. */
+  colouring(kind: Colouring["kind"], largest: { top: number; nan: boolean }, moving = false): Colouring {
     const { scale, range, colours } = this.state;
-    const top = range > 0 && kind === "plain" ? range : niceTop(largest.top, kind);
+    const set = range > 0 && kind === "plain";
+    const top = set ? range : endOf(largest.top, kind, moving);
+    const rounded = set || largest.top === 0 || Math.abs(top - largest.top) <= 1e-6 * top ? null : largest.top;
     const map = CHOICES.some(([id]) => id === colours) ? (colours as RampName) : "cividis";
-    return { kind, scale, top, dark: this.dark, colours: map, over: kind !== "ratio" && largest.top > top * 1.000001, nan: largest.nan };
+    return { kind, scale, top, dark: this.dark, colours: map, rounded, over: kind !== "ratio" && largest.top > top * 1.000001, nan: largest.nan };
   }
 
   change(part: Partial<State>): void {
@@ -146,20 +158,20 @@ export class App {
   remember(part: Partial<State>): void {
     Object.assign(this.state, part);
     window.clearTimeout(this.saving);
-    this.saving = window.setTimeout(() => this.address.write(encode(this.state)), 250);
+    this.saving = window.setTimeout(() => this.address.write(encode(this.state, this.start)), 250);
   }
 
   /** The address was changed from outside: a link was opened in this page. */
   private restore(): void {
     const text = this.address.read().replace(/^#/, "");
-    if (text === encode(this.state)) return;
-    this.state = this.sound(decode(text));
+    if (text === encode(this.state, this.start)) return;
+    this.state = this.sound(decode(text, this.start));
     this.render();
   }
 
   link(): string | null {
     window.clearTimeout(this.saving);
-    this.address.write(encode(this.state));
+    this.address.write(encode(this.state, this.start));
     return this.address.link();
   }
 
@@ -179,7 +191,7 @@ export class App {
     this.legends = legends;
     this.drawLegends();
     const { colouring } = legends.at(-1)!;
-    const colours = `scale ${scaleName(colouring)}, colours up to ${round(colouring.top)}${colouring.over ? " (larger ones are seen)" : ""}`;
+    const colours = `scale ${scaleName(colouring)}, colours up to ${round(colouring.top)}${colouring.over ? " (larger ones are seen)" : colouring.rounded === null ? "" : `, rounded up from ${round(colouring.rounded)}`}`;
     const sink = parts.sinkHidden ? "first key (place of the sink) hidden" : "";
     const words = [parts.quantity, parts.where, parts.heads && headsName(parts.heads), parts.cells, colours, sink, ...(parts.extra ?? [])];
     this.caption = `${words.filter(Boolean).join(" · ")}. ${manifest.holds}`;
@@ -204,12 +216,13 @@ export class App {
 
   render(): void {
     const held = focused(this.root);
-    this.address.write(encode(this.state));
+    this.address.write(encode(this.state, this.start));
     this.root.classList.toggle("dark", this.dark);
     this.inks.clear();
     for (const matrix of this.matrices) matrix.close();
     this.matrices = [];
     this.exported = null;
+    this.resized = null;
     this.search.serve("Find", null);
     header(this, this.header);
     bar(this, this.bar);

@@ -9,8 +9,6 @@ export type Rgb = [number, number, number];
 export const MASKED_COLOUR: Record<string, Rgb> = { light: [226, 228, 232], dark: [40, 43, 50] };
 export const MISSING_COLOUR: Record<string, Rgb> = { light: [240, 180, 200], dark: [110, 50, 75] };
 export const NAN_COLOUR: Rgb = [255, 0, 200];
-// Okabe and Ito's colours: classes of labels, in turn.
-export const CLASSES = ["#e69f00", "#56b4e9", "#009e73", "#d55e00", "#cc79a7", "#f0e442", "#0072b2", "#8c8c8c"];
 
 function ramp(stops: string): Uint8Array {
   const count = Math.floor(stops.length / 6);

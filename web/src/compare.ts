@@ -4,6 +4,7 @@ import { mapSelects, zoomBar } from "./controls.ts";
 import { make } from "./dom.ts";
 import { matrixExport } from "./exports.ts";
 import { attach, cellsName, classesOf, pictureOf, serveSearch } from "./heads.ts";
+import { READING } from "./help.ts";
 import { Matrix, type Picture } from "./matrix.ts";
 import type { Sheet } from "./pens.ts";
 import { differenceCells, offered, type Pick } from "./quantities.ts";
@@ -15,7 +16,7 @@ export async function compareView(app: App): Promise<void> {
   const left = app.pick;
   const right: Pick = { ...left, map: store.map(state.otherMap), heads: [state.otherHead] };
   const bar = make("div", { class: "bar", role: "group", "aria-label": "Compared with" }, make("span", {}, "compared with"),
-    ...mapSelects(app, "Second", right.map, state.otherHead, (otherMap, otherHead) => app.change({ otherMap, otherHead })), zoomBar(app));
+    ...mapSelects(app, "Second", right.map, state.otherHead, (otherMap, otherHead) => app.change({ otherMap, otherHead })), make("span", { class: "hint" }, READING), zoomBar(app));
   const can = offered(right.map).includes(left.quantity);
   const alike = left.map.queries.size === right.map.queries.size && left.map.keys.size === right.map.keys.size;
   const [one, other] = await Promise.all([pictureOf(app, left, false), can ? pictureOf(app, right, false) : null]);
@@ -28,7 +29,7 @@ export async function compareView(app: App): Promise<void> {
   const shown: { name: string; picture: Picture; subject: string }[] = [{ name: `First: ${called(left)}`, picture: fair(one), subject: "" }];
   if (other) shown.push({ name: `Second: ${called(right)}`, picture: fair(other), subject: "" });
   if (other && comparable) {
-    const difference = { ...one, zooms: range, kind: "difference" as const, sink: one.sink === other.sink ? one.sink : null, cells: (z: number, row: number, column: number) => differenceCells(store, left, right, z, row, column) };
+    const difference = { ...one, zooms: range, kind: "difference" as const, sink: one.sink === other.sink ? one.sink : null, cells: (z: number, row: number, column: number, signal: AbortSignal) => differenceCells(store, left, right, z, row, column, signal) };
     shown.push({ name: "First minus second", picture: difference, subject: `difference from ${called(right)}` });
   }
   const pair = make("div", { class: "pair" });

@@ -28,7 +28,7 @@ export function header(app: App, element: HTMLElement): void {
     element.querySelector<HTMLElement>("[aria-selected=true]")?.focus();
   });
   const theme = select("Theme", [["auto", "as the system"], ["light", "light"], ["dark", "dark"]], state.theme, (value) => app.change({ theme: value as Theme }));
-  element.replaceChildren(make("h1", {}, app.store.manifest.title), list, theme, exportBar(app));
+  element.replaceChildren(make("h1", {}, app.store.manifest.title), list, theme, exportBar(app), app.help);
 }
 
 const distinct = <T>(values: T[]): T[] => [...new Set(values)];

@@ -1,6 +1,5 @@
 // Along both sides of a matrix: tokens where there is room, else positions; tracks; classes of labels in colour.
 import { type Camera, type Extent, tickStep } from "./camera.ts";
-import { CLASSES } from "./colours.ts";
 import { fitted, type Pen, textWidth } from "./pens.ts";
 import { visible } from "./words.ts";
 
@@ -13,6 +12,8 @@ export interface Edge {
   title: string;
   tokens: string[] | null;
   labels: Int16Array | null;
+  /** Colour of each class of the labels. */
+  colours: string[];
   /** Bars; their numbers may still be on their way. */
   track: { name: string; values: Float32Array | null; top: number } | null;
   /** Places that hold what is searched for. */
@@ -99,7 +100,7 @@ function drawSide(pen: Pen, side: Stretch, look: Look): void {
     for (let i = Math.floor(from); i < end; i++) {
       const kind = edge.labels[edge.first + i] ?? -1;
       const [start, stop] = [Math.max(i, from), Math.min(i + 1, end)];
-      if (kind >= 0) bar(pen, side, (start - from) * pixels, Math.max(1, (stop - start) * pixels), away, LABELS - 3, CLASSES[kind % CLASSES.length]!);
+      if (kind >= 0) bar(pen, side, (start - from) * pixels, Math.max(1, (stop - start) * pixels), away, LABELS - 3, edge.colours[kind]!);
     }
     away += LABELS;
   }

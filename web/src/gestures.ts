@@ -26,6 +26,7 @@ export function listen(matrix: Matrix): void {
     pointers.set(event.pointerId, point(event));
   });
   canvas.addEventListener("pointermove", (event) => moved(matrix, pointers, event.pointerId, point(event)));
+  canvas.addEventListener("pointerleave", () => matrix.tell(null));
   for (const end of ["pointerup", "pointercancel"] as const) canvas.addEventListener(end, (event) => void pointers.delete(event.pointerId));
   canvas.addEventListener("click", (event) => {
     const { x, y } = point(event);
@@ -40,7 +41,7 @@ export function listen(matrix: Matrix): void {
 function moved(matrix: Matrix, pointers: Map<number, Point>, id: number, now: Point): void {
   const before = pointers.get(id);
   if (!before) {
-    if (now.x >= 0 && now.y >= 0) matrix.onCell(matrix.under(now.x, now.y));
+    if (now.x >= 0 && now.y >= 0) matrix.tell(() => matrix.under(now.x, now.y));
     return;
   }
   const other = [...pointers].find(([one]) => one !== id)?.[1];
@@ -52,6 +53,8 @@ function moved(matrix: Matrix, pointers: Map<number, Point>, id: number, now: Po
   const { pixels, x, y } = matrix.camera;
   const shared = other ? 2 : 1;
   matrix.move({ pixels, x: x - (now.x - before.x) / pixels / shared, y: y - (now.y - before.y) / pixels / shared });
+  // What is under the hand stays there, but for the border of the picture.
+  matrix.tell(other ? null : () => matrix.under(now.x, now.y));
 }
 
 const STEPS: Record<string, [number, number]> = { ArrowUp: [-1, 0], ArrowDown: [1, 0], ArrowLeft: [0, -1], ArrowRight: [0, 1] };

@@ -4,6 +4,7 @@ import { zoomBar } from "./controls.ts";
 import { make, select } from "./dom.ts";
 import type { Edge } from "./edges.ts";
 import { matrixExport } from "./exports.ts";
+import { kindInWords, READING } from "./help.ts";
 import type { AttentionMap, HeadMeasures } from "./manifest.ts";
 import { type Cell, Matrix, type Picture } from "./matrix.ts";
 import { cells, type Pick, zooms } from "./quantities.ts";
@@ -34,7 +35,7 @@ async function edge(app: App, map: AttentionMap, name: "queries" | "keys", track
   const [tokens, labels] = await Promise.all([store.tokens(side.axis), axis.labels[app.state.labelling] ? store.labels(side.axis, app.state.labelling) : null]);
   const about = axis.name === name || axis.name === "tokens" ? "" : ` (${axis.name})`;
   const title = `${name}${about}${track ? `, bars: ${trackName(track)}` : ""}`;
-  return { first: side.first, size: side.size, name, title, tokens, labels, track: track ? { name: track, values: null, top: 1 } : null, found: [], mark: null };
+  return { first: side.first, size: side.size, name, title, tokens, labels, colours: axis.labels[app.state.labelling]?.colours ?? [], track: track ? { name: track, values: null, top: 1 } : null, found: [], mark: null };
 }
 
 export async function pictureOf(app: App, pick: Pick, tracks = true): Promise<Picture> {
@@ -44,7 +45,7 @@ export async function pictureOf(app: App, pick: Pick, tracks = true): Promise<Pi
   const [rows, columns, sink] = await Promise.all([
     edge(app, map, "queries", single ? trackOf(map, "queries", rowTrack) : ""), edge(app, map, "keys", single ? trackOf(map, "keys", columnTrack) : ""), sinkOf(app.store, map, heads[0]!),
   ]);
-  return { pick, kind: pick.quantity.ratio ? "ratio" : "plain", zooms: zooms(map, pick.quantity), rows, columns: { ...columns, mark: sink }, sink, cells: (z, row, column) => cells(app.store, pick, z, row, column) };
+  return { pick, kind: pick.quantity.ratio ? "ratio" : "plain", zooms: zooms(map, pick.quantity), rows, columns: { ...columns, mark: sink }, sink, cells: (z, row, column, signal) => cells(app.store, pick, z, row, column, signal) };
 }
 
 /** Bring the numbers of the tracks, one side after the other. */
@@ -135,10 +136,11 @@ export function cellsName(matrix: Matrix): string {
   return `cells of ${span} × ${span} tokens, ${quantity.id === "peak" ? "largest weight in them" : "mean over queries of the sum over keys"}${limit}`;
 }
 
-export function classesOf(app: App, map: AttentionMap): string[] {
+/** The classes of labels along both sides, with their colours. */
+export function classesOf(app: App, map: AttentionMap): [string, string][] {
   const { axes } = app.store.manifest;
-  const found = [map.queries.axis, map.keys.axis].map((axis) => axes[axis]!.labels[app.state.labelling]?.classes ?? []);
-  return found[0]!.length >= found[1]!.length ? found[0]! : found[1]!;
+  const sides = [map.queries.axis, map.keys.axis].map((axis) => axes[axis]!.labels[app.state.labelling]);
+  return [...new Map(sides.flatMap((labels) => (labels?.classes ?? []).map((name, i): [string, string] => [name, labels!.colours[i]!])))];
 }
 
 export async function headView(app: App): Promise<void> {
@@ -180,11 +182,11 @@ export const ALONG = ["distance", "self", "previous", "next"];
 /** Beside the matrix: what kind of head it is, its numbers, and what has to be known about the recording. */
 function aside(app: App, picture: Picture, measures: HeadMeasures | null): HTMLElement[] {
   const { map, heads } = picture.pick;
-  const parts: HTMLElement[] = [make("h2", {}, `${app.store.nameOf(map)}, ${headsName(heads)}`)];
+  const parts: HTMLElement[] = [make("h2", {}, `${app.store.nameOf(map)}, ${headsName(heads)}`), make("p", {}, READING)];
   if (heads.length === 1 && measures) {
     const list = make("dl", {});
     const kind = measures.kind[heads[0]!];
-    if (kind) list.append(make("dt", {}, "kind of head"), make("dd", {}, kind));
+    if (kind) list.append(make("dt", {}, "kind of head"), make("dd", { title: kindInWords(kind) }, kind));
     for (const [id, name, write] of MEASURES) {
       const value = measures.numbers[id]?.[heads[0]!];
       if (value !== undefined && !(map.kind === "cross" && ALONG.includes(id))) list.append(make("dt", {}, name), make("dd", {}, value === null ? "not known" : write(value)));

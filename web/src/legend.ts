@@ -1,5 +1,5 @@
 // The bar of colours with its numbers, and what the colours beside it mean: on the page and in files.
-import { CLASSES, colour, css, MASKED_COLOUR, MISSING_COLOUR, NAN_COLOUR, type Rgb } from "./colours.ts";
+import { colour, css, MASKED_COLOUR, MISSING_COLOUR, NAN_COLOUR, type Rgb } from "./colours.ts";
 import { make } from "./dom.ts";
 import type { Pen } from "./pens.ts";
 import { fitted, textWidth } from "./pens.ts";
@@ -10,8 +10,8 @@ export interface Legend {
   colouring: Colouring;
   /** The quantity that the colours stand for. */
   name: string;
-  /** Names of the classes of labels that are shown. */
-  classes: string[];
+  /** Names and colours of the classes of labels that are shown. */
+  classes: [string, string][];
 }
 
 /** Numbers along the bar, as pairs of place (0 to 1) and text. */
@@ -34,11 +34,17 @@ function keys(legend: Legend): [Rgb | string, string][] {
   const theme = legend.colouring.dark ? "dark" : "light";
   const found: [Rgb | string, string][] = [[MASKED_COLOUR[theme]!, "masked"], [MISSING_COLOUR[theme]!, "not recorded"]];
   if (legend.colouring.nan) found.push([NAN_COLOUR, "not a number (NaN)"]);
-  legend.classes.forEach((name, i) => found.push([CLASSES[i % CLASSES.length]!, name]));
+  for (const [name, fill] of legend.classes) found.push([fill, name]);
   return found;
 }
 
 const box = (fill: Rgb | string): string => (typeof fill === "string" ? fill : css(fill));
+
+/** The bar in words; an end that is not the largest number seen and that nobody has set is named. */
+export function title({ colouring, name }: Legend): string {
+  const { rounded } = colouring;
+  return `${name}, ${scaleName(colouring)}${rounded === null ? "" : `, end rounded up from ${round(rounded)}`}`;
+}
 
 /** The parts of a legend; without `full` only the bar. */
 export function legendElement(legend: Legend, full = true): HTMLElement[] {
@@ -50,14 +56,14 @@ export function legendElement(legend: Legend, full = true): HTMLElement[] {
     context.fillRect(x, 0, 1, 1);
   }
   const numbers = marks(colouring);
-  const said = `Colours: ${legend.name}, ${scaleName(colouring)}, from ${numbers[0]![1]} to ${numbers.at(-1)![1]}`;
+  const said = `Colours: ${title(legend)}, from ${numbers[0]![1]} to ${numbers.at(-1)![1]}`;
   const ticks = make("span", { class: "ticks" }, ...numbers.map(([, text]) => make("span", {}, text)));
   const squares = (full ? keys(legend) : []).map(([fill, text]) => {
     const square = make("i");
     square.style.background = box(fill);
     return make("span", { class: "key" }, square, text);
   });
-  return [make("span", { class: "name" }, `${legend.name}, ${scaleName(colouring)}`), make("span", { class: "ramp", role: "img", "aria-label": said }, bar, ticks), ...squares];
+  return [make("span", { class: "name" }, title(legend)), make("span", { class: "ramp", role: "img", "aria-label": said }, bar, ticks), ...squares];
 }
 
 const BAR = 220;
@@ -66,7 +72,7 @@ const BAR = 220;
 export function drawLegend(pen: Pen, legend: Legend, x: number, y: number, room: number, ink: { text: string; line: string }): number {
   const { colouring } = legend;
   const size = 11;
-  pen.text(fitted(`${legend.name}, ${scaleName(colouring)}`, room, size), x, y + 8, { size, fill: ink.text });
+  pen.text(fitted(title(legend), room, size), x, y + 8, { size, fill: ink.text });
   const wide = Math.min(BAR, room - 40);
   for (let i = 0; i < 128; i++) pen.rect(x + (i * wide) / 128, y + 18, wide / 128 + 0.3, 10, css(colour(rampOf(colouring), (i + 0.5) / 128)));
   pen.outline(x, y + 18, wide, 10, ink.line, 1);

@@ -5,7 +5,8 @@ export interface Axis {
   size: number;
   tokens: boolean;
   words: boolean;
-  labels: { name: string; classes: string[] }[];
+  /** `colours` has the colour of each class. */
+  labels: { name: string; classes: string[]; colours: string[] }[];
   grid: { first: number; rows: number; columns: number; image: string | null } | null;
 }
 export interface Side {

@@ -7,7 +7,7 @@ import { drawEdges, type Edge, edgeRoom, type Look, type Room, SMALLEST, textRoo
 import { listen } from "./gestures.ts";
 import { hiddenColumn, Painter, type Shown } from "./painter.ts";
 import { CanvasPen, type Pen } from "./pens.ts";
-import { cellColour, type Colouring, largestOf, niceTop, type Pick } from "./quantities.ts";
+import { cellColour, type Colouring, endOf, largestOf, type Pick } from "./quantities.ts";
 import { isCode, MISSING, type Tile } from "./store.ts";
 import type { Frame, Surface } from "./surface.ts";
 import { brief } from "./words.ts";
@@ -17,7 +17,7 @@ export interface Picture {
   kind: Colouring["kind"];
   /** Lowest and highest zoom of the cells. */
   zooms: [number, number];
-  cells(z: number, row: number, column: number): Promise<Tile>;
+  cells(z: number, row: number, column: number, signal: AbortSignal): Promise<Tile>;
   rows: Edge;
   columns: Edge;
   /** Key token that is the place of the sink, null where there is no single one. */
@@ -31,6 +31,8 @@ export interface Cell {
 }
 
 const TILES_KEPT = 200;
+// Milliseconds to wait for a frame: a browser without a screen that is photographed gives none of its own.
+const LATE = 100;
 // Cells of so many letters' sizes have room for their number.
 const ROOM_FOR_NUMBERS = 2.9;
 
@@ -53,12 +55,20 @@ export class Matrix {
   readonly painter = new Painter();
   private readonly ready = new Map<string, Tile>();
   private readonly asked = new Set<string>();
-  private readonly watch = new ResizeObserver(() => this.draw());
+  /** Tiles on their way, with what gives them up. */
+  private readonly coming = new Map<string, AbortController>();
+  /** What the page's sentence is about, as a way to the cell that is there now, and the cell that was told. */
+  private told: { cell: () => Cell | null; last: string } | null = null;
+  // Drawn before the new size is seen; what is said about the picture may change the layout again and waits a frame.
+  private readonly watch = new ResizeObserver(() => {
+    if (this.paint()) this.draw();
+  });
   private texts: Room | null = null;
   private textsFor = "";
   private complete = false;
   private closed = false;
   private frame = 0;
+  private late = 0;
   private fitted = 0;
   private readonly app: App;
   private readonly surface: Surface | null;
@@ -79,7 +89,14 @@ export class Matrix {
   close(): void {
     this.closed = true;
     this.watch.disconnect();
+    this.unplan();
+    for (const end of this.coming.values()) end.abort();
+  }
+
+  private unplan(): void {
     cancelAnimationFrame(this.frame);
+    window.clearTimeout(this.late);
+    this.frame = 0;
   }
 
   get look(): Look {
@@ -125,6 +142,12 @@ export class Matrix {
     return zoomFor(this.camera.pixels, this.picture.zooms, window.devicePixelRatio);
   }
 
+  /** Whether other tiles come onto the screen as the picture is moved. */
+  private get moving(): boolean {
+    const { queries, keys } = this.picture.pick.map;
+    return Math.max(queries.size, keys.size) > this.app.store.manifest.tile * 2 ** this.picture.zooms[0];
+  }
+
   /** The key whose column is hidden. */
   get hidden(): number | null {
     return this.app.state.sinks ? null : this.picture.sink;
@@ -133,6 +156,7 @@ export class Matrix {
   draw(): void {
     if (this.frame || this.closed) return;
     this.frame = requestAnimationFrame(() => this.drawNow());
+    this.late = window.setTimeout(() => this.drawNow(), LATE);
   }
 
   move(camera: Camera): void {
@@ -162,13 +186,31 @@ export class Matrix {
     const near = (at: number, from: number, room: number): number => (at < from ? at : at + 1 > from + room / pixels ? at + 1 - room / pixels : from);
     this.selected = { query, key };
     this.move({ pixels, x: near(key, x, width), y: near(query, y, height) });
-    this.onCell(this.cellAt(query, key));
+    this.tell(() => this.cellAt(query, key));
   }
 
   choose(cell: Cell | null): void {
     this.selected = cell && { query: cell.query, key: cell.key };
-    this.onCell(cell);
+    this.tell(cell && (() => this.cellAt(cell.query, cell.key)));
     this.draw();
+  }
+
+  /** Say a cell in words, and again when finer numbers of it have come; null: the sentence stays as it is. */
+  tell(cell: (() => Cell | null) | null): void {
+    this.told = cell && { cell, last: "" };
+    if (!cell) return;
+    this.app.telling = this;
+    this.tellAgain();
+  }
+
+  private tellAgain(): void {
+    const { told } = this;
+    if (!told || this.app.telling !== this) return;
+    const cell = told.cell();
+    const now = cell ? `${cell.query} ${cell.key} ${cell.z} ${cell.value}` : "";
+    if (now === told.last) return;
+    told.last = now;
+    this.onCell(cell);
   }
 
   /** The cell under a place of the picture, in pixels from its corner. */
@@ -191,11 +233,21 @@ export class Matrix {
   }
 
   drawNow(): void {
-    this.frame = 0;
+    this.unplan();
+    if (!this.paint()) return;
+    this.onDraw();
+    this.tellAgain();
+    if (!this.complete || !this.onReady) return;
+    this.onReady();
+    this.onReady = null;
+  }
+
+  /** Draw everything; false where there is no room yet. */
+  private paint(): boolean {
     const ratio = window.devicePixelRatio || 1;
     const width = this.element.clientWidth;
     const height = this.element.clientHeight;
-    if (!width || !height) return;
+    if (!width || !height) return false;
     const { canvas, surface } = this;
     if (canvas.width !== Math.round(width * ratio) || canvas.height !== Math.round(height * ratio)) {
       canvas.width = Math.round(width * ratio);
@@ -217,10 +269,7 @@ export class Matrix {
     if (surface) surface.draw(frame, { width, height, ratio }, this.app.surfaceColour);
     else pen.within(frame.left, frame.top, frame.width, frame.height, () => this.drawTiles(pen, frame));
     this.drawOver(pen);
-    this.onDraw();
-    if (!this.complete || !this.onReady) return;
-    this.onReady();
-    this.onReady = null;
+    return true;
   }
 
   /** The tiles as pictures; the screen without WebGL and files do it so. */
@@ -284,17 +333,18 @@ export class Matrix {
         return tile ? [{ tile, firstRow: row * size, firstColumn: column * size, z: up }] : [];
       });
     }
+    this.giveUp(new Set([...wanted.map(({ row, column }) => `${z}/${row}/${column}`), ...patches(this.camera, extent, highest, size).map(({ row, column }) => `${highest}/${row}/${column}`)]));
     this.complete = found.length === wanted.length;
     this.shown = [...under, ...found];
-    const before = niceTop(this.largest.top, this.picture.kind);
+    const before = endOf(this.largest.top, this.picture.kind, this.moving);
     this.largest = { top: 0, nan: false };
     for (const one of found.length ? found : under) {
       const seen = largestOf(one.tile.values, one.tile.columns, hiddenColumn(one, this.hidden));
       this.largest = { top: Math.max(this.largest.top, seen.top), nan: this.largest.nan || seen.nan };
     }
-    if (niceTop(this.largest.top, this.picture.kind) !== before) this.partner?.draw();
+    if (endOf(this.largest.top, this.picture.kind, this.moving) !== before) this.partner?.draw();
     const both = { top: Math.max(this.largest.top, this.partner?.largest.top ?? 0), nan: this.largest.nan };
-    this.colouring = this.app.colouring(this.picture.kind, both);
+    this.colouring = this.app.colouring(this.picture.kind, both, this.moving);
   }
 
   private get(z: number, row: number, column: number): Tile | undefined {
@@ -302,8 +352,11 @@ export class Matrix {
     const tile = this.ready.get(key);
     if (tile || this.asked.has(key)) return tile;
     this.asked.add(key);
-    this.picture.cells(z, row, column).then(
+    const end = new AbortController();
+    this.coming.set(key, end);
+    this.picture.cells(z, row, column, end.signal).then(
       (made) => {
+        if (this.coming.get(key) === end) this.coming.delete(key);
         if (this.ready.size > TILES_KEPT) {
           const oldest = this.ready.keys().next().value!;
           this.ready.delete(oldest);
@@ -313,10 +366,22 @@ export class Matrix {
         this.draw();
       },
       (error: Error) => {
+        if (end.signal.aborted) return;
+        this.coming.delete(key);
         this.asked.delete(key);
         this.app.fail(error);
       },
     );
     return undefined;
+  }
+
+  /** Tiles that were asked for on the way through other zooms and places are not waited for. */
+  private giveUp(needed: Set<string>): void {
+    for (const [key, end] of this.coming) {
+      if (needed.has(key)) continue;
+      this.coming.delete(key);
+      this.asked.delete(key);
+      end.abort();
+    }
   }
 }

@@ -2,7 +2,9 @@
 import type { App } from "./app.ts";
 import { layerName } from "./controls.ts";
 import { focusAgain, focused, make, select } from "./dom.ts";
+import { grow } from "./fitting.ts";
 import { ALONG } from "./heads.ts";
+import { kindInWords, READING } from "./help.ts";
 import type { AttentionMap, HeadMeasures } from "./manifest.ts";
 import { Painter } from "./painter.ts";
 import { type Colouring, largestOf } from "./quantities.ts";
@@ -65,7 +67,7 @@ function thumb(app: App, item: Item, look: Look): HTMLButtonElement {
   // The name that is heard begins with what is seen.
   const whole = [`${row.name}, head ${head}`, sort === "layer" ? value : "", value === kind ? "" : kind, measured ? sortName : ""].filter(Boolean).join(", ");
   const label = sort === "layer" ? whole : `${name} ${value}: ${whole}`;
-  const made = make("button", { type: "button", class: "thumb", title: label, "aria-label": label, "data-name": whole }, picture, make("b", {}, name), " ", make("span", {}, value));
+  const made = make("button", { type: "button", class: "thumb", title: kind ? `${label}. ${kindInWords(kind)}` : label, "aria-label": label, "data-name": whole }, picture, make("b", {}, name), " ", make("span", {}, value || "\u00a0"));
   made.addEventListener("click", () => app.change({ view: "head", map: row.map.id, head, chosen: [], x: 0, y: 0, zoom: 0 }));
   return made;
 }
@@ -77,16 +79,17 @@ export async function overviewView(app: App): Promise<void> {
   const tiles = await Promise.all(same.map((map) => store.overview(map)));
   if (app.state !== state) return;
   const rows: Row[] = same.map((map, i) => ({ map, name: layerName(map, same), tiles: tiles[i]!, measures: null }));
-  draw(app, same, rows);
+  const painter = new Painter();
+  draw(app, same, rows, painter);
   // The pictures first; the measures may take the host longer.
   const measures = await Promise.all(same.map((map) => store.measures(map)));
   if (app.state !== state) return;
   const held = focused(app.root);
-  draw(app, same, rows.map((row, i) => ({ ...row, measures: measures[i]! })));
+  draw(app, same, rows.map((row, i) => ({ ...row, measures: measures[i]! })), painter);
   focusAgain(app.root, held);
 }
 
-function draw(app: App, same: AttentionMap[], rows: Row[]): void {
+function draw(app: App, same: AttentionMap[], rows: Row[], painter: Painter): void {
   const { store, state } = app;
   const { maps } = store.manifest;
   const largest = { top: 0, nan: false };
@@ -94,7 +97,7 @@ function draw(app: App, same: AttentionMap[], rows: Row[]): void {
     const { top, nan } = largestOf(tile.values, tile.columns, state.sinks ? null : sinkColumn(tile));
     Object.assign(largest, { top: Math.max(top, largest.top), nan: nan || largest.nan });
   }
-  const look = { painter: new Painter(), colouring: app.colouring("plain", largest) };
+  const look = { painter, colouring: app.colouring("plain", largest) };
   const items = sorted(rows, state.sort);
   const groups = state.sort === "layer" ? rows.map((row) => items.filter((item) => item.row === row)) : [items];
   const thumbs = new Map<HTMLButtonElement, Item>();
@@ -109,8 +112,9 @@ function draw(app: App, same: AttentionMap[], rows: Row[]): void {
   });
   const crossed = same.every((map) => map.kind === "cross");
   const sorts = SORTS.filter(([id]) => !crossed || !ALONG.includes(id));
-  const sorting = make("div", { class: "bar" }, select("Sort by", sorts, state.sort, (value) => app.change({ sort: value })), make("span", { class: "hint" }, state.sort === "layer" || state.sort === "kind" ? "Choose a head to look into it." : "Largest first, L: layer. Choose a head to look into it."));
+  const sorting = make("div", { class: "bar" }, select("Sort by", sorts, state.sort, (value) => app.change({ sort: value })), make("span", { class: "hint" }, `${READING} ${state.sort === "layer" || state.sort === "kind" ? "" : "Largest first, L: layer. "}Choose a head to look into it.`));
   app.body.replaceChildren(sorting, ...layers);
+  app.resized = () => grow(app.body, app.textSize);
   serve(app, thumbs);
   const spans = [...new Set(same.map((map) => 2 ** map.overview))].sort((a, b) => a - b);
   const [first] = same;
@@ -119,6 +123,8 @@ function draw(app: App, same: AttentionMap[], rows: Row[]): void {
     quantity: store.manifest.quantity, where, heads: null, cells: spans.length === 1 && spans[0] === 1 ? "one token a cell" : `cells of ${spans.join(" or ")} tokens a side`,
     sinkHidden: !state.sinks, extra: ["every head on its own, all under one colour range", state.sort === "layer" ? "" : `sorted by ${SORTS.find(([id]) => id === state.sort)?.[1] ?? state.sort}`],
   });
+  // The lines below the maps are there: what is left is theirs.
+  app.resized();
   const names = [...new Set(rows.flatMap((row) => Object.keys(row.measures?.numbers ?? {})))];
   app.exported = () => ({
     name: "overview", columns: ["layer", "head", "kind", ...names],

@@ -81,18 +81,18 @@ export function difference(left: Float32Array, right: Float32Array): Float32Arra
   });
 }
 
-export async function cells(store: Store, pick: Pick, z: number, row: number, column: number): Promise<Tile> {
+export async function cells(store: Store, pick: Pick, z: number, row: number, column: number, signal?: AbortSignal): Promise<Tile> {
   const parts = await Promise.all(
     pick.heads.map(async (head) => {
-      const [top, bottom] = await Promise.all(pick.quantity.needs.map((need) => store.tile(pick.map, head, need, z, row, column)));
+      const [top, bottom] = await Promise.all(pick.quantity.needs.map((need) => store.tile(pick.map, head, need, z, row, column, signal)));
       return bottom ? { ...top!, values: ratios(top!.values, bottom.values) } : top!;
     }),
   );
   return { ...parts[0]!, values: mean(parts.map((part) => part.values)) };
 }
 
-export async function differenceCells(store: Store, left: Pick, right: Pick, z: number, row: number, column: number): Promise<Tile> {
-  const [one, other] = await Promise.all([cells(store, left, z, row, column), cells(store, right, z, row, column)]);
+export async function differenceCells(store: Store, left: Pick, right: Pick, z: number, row: number, column: number, signal?: AbortSignal): Promise<Tile> {
+  const [one, other] = await Promise.all([cells(store, left, z, row, column, signal), cells(store, right, z, row, column, signal)]);
   return { ...one, values: difference(one.values, other.values) };
 }
 
@@ -103,6 +103,8 @@ export interface Colouring {
   top: number;
   dark: boolean;
   colours: RampName;
+  /** The largest number seen, where the bar ends at a rounder one above it; null where it ends at the number itself. */
+  rounded: number | null;
   /** Numbers above the bar are seen, in its last colour. */
   over: boolean;
   /** NaN is seen. */
@@ -164,6 +166,14 @@ export function largestOf(values: Float32Array, columns: number, hidden: number 
   }
   found.set(column, made);
   return made;
+}
+
+/**
+ * Where the bar ends unless the reader has set it: at the largest number seen. `moving`: the picture is larger than a
+ * tile; its end stays the same for most steps, a round number, so that the colours do not change under the hand.
+ */
+export function endOf(largest: number, kind: Colouring["kind"], moving: boolean): number {
+  return moving || kind === "ratio" ? niceTop(largest, kind) : largest > 0 && Number.isFinite(largest) ? largest : 1;
 }
 
 /** A number to end the bar at: the largest seen, rounded up to a number of one digit or 1.5 times a power of ten. */

@@ -1,4 +1,6 @@
 // What is looked at, as the fragment of an address: a link restores the view.
+import type { Manifest } from "./manifest.ts";
+
 export type View = "overview" | "head" | "text" | "compare" | "numbers";
 export type Theme = "auto" | "light" | "dark";
 export type Scale = "linear" | "log";
@@ -37,31 +39,43 @@ export const START: State = {
   labelling: 0, rowTrack: "auto", columnTrack: "auto", draw: "auto",
 };
 
+// Up to so many tokens a side each has its word in letters of full size beside the matrix, in a window of 1280 x 720;
+// the small maps of the overview say little of so few.
+const SHORT = 32;
+
+/** What is seen first: one head where one short text is looked at, else all of them. */
+export function startOf({ maps, axes }: Manifest): State {
+  const [first] = maps;
+  const short = first?.quantities["mass"]?.[0] === 0 && !axes.some((axis) => axis.grid) &&
+    maps.every((map) => map.input === first.input && map.model === first.model && Math.max(map.queries.size, map.keys.size) <= SHORT);
+  return { ...START, view: short ? "head" : START.view };
+}
+
 export const VIEWS: View[] = ["overview", "head", "text", "compare", "numbers"];
 
-export function encode(state: State): string {
+export function encode(state: State, start = START): string {
   const parts = new URLSearchParams();
   for (const name of Object.keys(START) as (keyof State)[]) {
     const value = state[name];
-    if (String(value) === String(START[name])) continue;
+    if (String(value) === String(start[name])) continue;
     parts.set(name, typeof value === "number" ? String(Number(value.toPrecision(9))) : String(value));
   }
   return parts.toString();
 }
 
-export function decode(text: string): State {
+export function decode(text: string, start = START): State {
   const parts = new URLSearchParams(text.replace(/^#/, ""));
-  const state = structuredClone(START) as unknown as Record<string, unknown>;
+  const state = structuredClone(start) as unknown as Record<string, unknown>;
   for (const [name, value] of parts) {
-    const start = START[name as keyof State];
-    if (start === undefined) continue;
-    if (typeof start === "number" && Number.isFinite(Number(value))) state[name] = Number(value);
-    else if (typeof start === "boolean") state[name] = value === "true";
-    else if (typeof start === "string") state[name] = value;
-    else if (Array.isArray(start)) state[name] = value.split(",").filter(Boolean).map(Number).filter((n) => Number.isInteger(n) && n >= 0);
+    const first = START[name as keyof State];
+    if (first === undefined) continue;
+    if (typeof first === "number" && Number.isFinite(Number(value))) state[name] = Number(value);
+    else if (typeof first === "boolean") state[name] = value === "true";
+    else if (typeof first === "string") state[name] = value;
+    else if (Array.isArray(first)) state[name] = value.split(",").filter(Boolean).map(Number).filter((n) => Number.isInteger(n) && n >= 0);
   }
   const found = state as unknown as State;
-  if (!VIEWS.includes(found.view)) found.view = "overview";
+  if (!VIEWS.includes(found.view)) found.view = start.view;
   if (found.theme !== "dark" && found.theme !== "light") found.theme = "auto";
   if (found.scale !== "log") found.scale = "linear";
   return found;

@@ -2,7 +2,8 @@
 import type { AttentionMap, HeadMeasures, Manifest } from "./manifest.ts";
 
 export interface TileSource {
-  block(key: string): Promise<ArrayBuffer | null>;
+  /** `signal`: nobody waits any longer. A host may end its work then, with an error. */
+  block(key: string, signal?: AbortSignal): Promise<ArrayBuffer | null>;
 }
 
 // Codes inside the page; differences may be negative, so the codes of the protocol (-1, -2) will not do here.
@@ -61,6 +62,7 @@ export interface Links {
 
 export class Store {
   private readonly kept = new Map<string, Promise<unknown>>();
+  private readonly asked = new Map<string, { waiting: number; end: AbortController }>();
   readonly source: TileSource;
   readonly manifest: Manifest;
 
@@ -88,16 +90,37 @@ export class Store {
     }
     const made = make();
     this.kept.set(key, made);
-    made.catch(() => this.kept.delete(key));
+    made.catch(() => this.kept.get(key) === made && this.kept.delete(key));
     if (this.kept.size > CAPACITY) this.kept.delete(this.kept.keys().next().value!);
     return made;
   }
 
-  private floats(key: string, length: number, kind: "f2" | "f4" = "f4"): Promise<Float32Array | null> {
-    return this.keep(key, async () => {
-      const block = await this.source.block(key);
-      return block && numbers(block, kind, length, key);
+  private floats(key: string, length: number, kind: "f2" | "f4" = "f4", signal?: AbortSignal): Promise<Float32Array | null> {
+    const made = this.keep(key, async () => {
+      const asked = { waiting: 0, end: new AbortController() };
+      this.asked.set(key, asked);
+      try {
+        const block = await this.source.block(key, asked.end.signal);
+        return block && numbers(block, kind, length, key);
+      } finally {
+        if (this.asked.get(key) === asked) this.asked.delete(key);
+      }
     });
+    this.wait(key, signal);
+    return made;
+  }
+
+  /** A block that several wait for is given up when the last of them does; who has no signal waits to the end. */
+  private wait(key: string, signal?: AbortSignal): void {
+    const asked = this.asked.get(key);
+    if (!asked) return;
+    asked.waiting += signal ? 1 : Infinity;
+    signal?.addEventListener("abort", () => {
+      if (--asked.waiting > 0 || this.asked.get(key) !== asked) return;
+      this.asked.delete(key);
+      this.kept.delete(key);
+      asked.end.abort();
+    }, { once: true });
   }
 
   map(id: number): AttentionMap {
@@ -115,14 +138,14 @@ export class Store {
     return parts.join(", ");
   }
 
-  async tile(map: AttentionMap, head: number, quantity: string, z: number, row: number, column: number): Promise<Tile> {
+  async tile(map: AttentionMap, head: number, quantity: string, z: number, row: number, column: number, signal?: AbortSignal): Promise<Tile> {
     const size = this.manifest.tile;
     const cells = (total: number, at: number): number => Math.min(size, Math.ceil(total / 2 ** z) - size * at);
     const rows = cells(map.queries.size, row);
     const columns = cells(map.keys.size, column);
     const kind = ["uniform", "expected", "value"].includes(quantity) ? "f4" : this.manifest.number;
     const key = `tile/${map.id}/${head}/${quantity}/${z}/${row}/${column}`;
-    const values = await this.floats(key, rows * columns, kind);
+    const values = await this.floats(key, rows * columns, kind, signal);
     return { rows, columns, values: values ?? new Float32Array(rows * columns).fill(MISSING) };
   }
 

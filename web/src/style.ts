@@ -29,6 +29,7 @@ export const STYLE = `
 .regard aside { flex: 0 0 16rem; font-size: 0.95em; }
 .regard aside p { margin: 8px 0; overflow-wrap: anywhere; color: var(--faint); }
 .regard aside label { margin-top: 6px; flex-wrap: wrap; }
+.regard .help[open] { flex-basis: 100%; } .regard .help summary { cursor: pointer; width: fit-content; padding: 2px 0; } .regard .help dl { grid-template-columns: max-content 1fr; } .regard .help p { margin: 6px 0; max-width: 90ch; }
 .regard dl { display: grid; grid-template-columns: auto auto; gap: 2px 10px; margin: 6px 0; }
 .regard dt { color: var(--faint); } .regard dd { margin: 0; font-variant-numeric: tabular-nums; }
 .regard .matrix { flex: 1; min-height: 16rem; min-width: 0; position: relative; overflow: hidden; touch-action: none; }
@@ -52,7 +53,7 @@ export const STYLE = `
 .regard .layer { display: flex; gap: 4px 8px; align-items: flex-start; }
 .regard .layer h2 { flex: 0 0 9rem; font-weight: 400; font-size: 0.9em; }
 .regard .heads { display: flex; flex-wrap: wrap; gap: 5px; flex: 1; }
-.regard .thumb { padding: 3px; display: flex; flex-direction: column; align-items: flex-start; font-size: 0.8em; width: calc(var(--thumb) + 8px); line-height: 1.3; text-align: left; }
+.regard .thumb { padding: 3px; display: flex; flex-direction: column; align-items: flex-start; font-size: 0.8em; width: calc(var(--thumb) + 8px); max-width: none; line-height: 1.3; text-align: left; }
 .regard .thumb canvas { image-rendering: pixelated; margin-bottom: 2px; }
 .regard .thumb b { font-weight: 400; }
 .regard .thumb span { color: var(--faint); overflow: hidden; text-overflow: ellipsis; white-space: nowrap; max-width: 100%; }
@@ -71,14 +72,14 @@ export const STYLE = `
 .regard .scroll { overflow: auto; max-width: 100%; }
 @container (max-width: 47.99rem) {
   .regard header { flex-wrap: wrap; } .regard h1 { flex-basis: 100%; max-width: none; }
-  .regard .beside { flex-direction: column; } .regard aside { flex: none; overflow: visible; } .regard .layer { flex-direction: column; } .regard .layer h2 { flex: none; }
+  .regard .beside { flex-direction: column; } .regard aside { flex: none; overflow: visible; } .regard .layer { flex-direction: column; align-items: stretch; } .regard .layer h2 { flex: none; }
   .regard .foot { display: contents; } .regard .says { position: sticky; bottom: 0; z-index: 3; border-top: 1px solid var(--line); padding: 4px 8px; } .regard .says:empty { display: none; }
-  .regard .heads { --thumb: 4rem; } .regard .pair > section { flex-basis: 100%; } .regard .body, .regard header, .regard > .bar, .regard footer { padding-left: 8px; padding-right: 8px; }
+  .regard .body { --thumb: 4rem; } .regard .pair > section { flex-basis: 100%; } .regard .body, .regard header, .regard > .bar, .regard footer { padding-left: 8px; padding-right: 8px; }
 }
 /* Telephones: one line of controls that is pushed aside, so that the picture has the screen. */
 @container (max-width: 29.99rem) { .regard > .bar { flex-wrap: nowrap; overflow-x: auto; padding-top: 3px; padding-bottom: 3px; } .regard > .bar > * { flex: none; } }
 @media (min-height: 50rem) { @container (min-width: 48rem) { .regard .foot { position: sticky; bottom: 0; z-index: 3; } } }
-@media print { .regard.whole { min-height: 0; } .regard .bar, .regard .save, .regard [role=tablist], .regard header label, .regard aside label, .regard .zooms { display: none; } .regard .scroll, .regard aside { overflow: visible; } .regard .foot, .regard .says { position: static; }
+@media print { .regard.whole { min-height: 0; } .regard .bar, .regard .save, .regard [role=tablist], .regard header label, .regard .help:not([open]), .regard aside label, .regard .zooms { display: none; } .regard .scroll, .regard aside { overflow: visible; } .regard .foot, .regard .says { position: static; }
   .regard .matrix { height: 17cm; flex: none; } .regard .layer, .regard footer, .regard .matrix { break-inside: avoid; } .regard, .regard * { print-color-adjust: exact; -webkit-print-color-adjust: exact; } }
 body:has(> .regard.whole) { margin: 0; }
 body:has(> .regard.dark) { background: #14161a; }

@@ -1,6 +1,6 @@
 // A text as text: point at a token and see where it looks; patches of an image as the image.
 import type { App } from "./app.ts";
-import { CLASSES, css, ink } from "./colours.ts";
+import { css, ink } from "./colours.ts";
 import { button, check, make } from "./dom.ts";
 import { classesOf } from "./heads.ts";
 import type { Axis, Side } from "./manifest.ts";
@@ -49,7 +49,7 @@ async function textOf(app: App, side: Side, name: string, start: number, points:
     names.push(tokens ? text : `token ${text}`);
     const label = labels?.[side.first + place] ?? -1;
     const mark = make("button", { type: "button", tabindex: "-1" }, text, label < 0 ? null : make("sup", {}, labelling!.classes[label] ?? ""), sink !== null && part.includes(sink) ? make("sup", {}, "▼") : null);
-    if (label >= 0) mark.style.borderBottomColor = CLASSES[label % CLASSES.length]!;
+    if (label >= 0) mark.style.borderBottomColor = labelling!.colours[label]!;
     list.append(mark);
     return mark;
   });

@@ -13,7 +13,7 @@ import { halfToFloat, isCode, MASKED, MISSING, numbers } from "../src/store.ts";
 import { percent, sentence } from "../src/words.ts";
 
 const map = { name: "encoder.layers.3", queries: { axis: 0, first: 0, size: 100 }, keys: { axis: 0, first: 0, size: 100 } } as AttentionMap;
-const plainly = { kind: "plain", scale: "linear", top: 1, dark: false, colours: "cividis", over: false, nan: false } as const;
+const plainly = { kind: "plain", scale: "linear", top: 1, dark: false, colours: "cividis", rounded: null, over: false, nan: false } as const;
 const place = { name: map.name, map, heads: [5], z: 0, query: 12, key: 7, value: 0.3124, quantity: "mass", percent: true, queryTokens: null, keyTokens: null };
 
 test("half floats are read to their exact numbers", () => {

@@ -5,22 +5,25 @@ import { test } from "node:test";
 import { colour, ink, type Rgb } from "../src/colours.ts";
 import { nearest } from "../src/controls.ts";
 import { binned, type Edge, textRoom } from "../src/edges.ts";
+import { thumbSize } from "../src/fitting.ts";
 import { trackOf } from "../src/heads.ts";
-import { marks, scaleName } from "../src/legend.ts";
+import { KINDS, kindInWords } from "../src/help.ts";
+import { marks, scaleName, title } from "../src/legend.ts";
 import type { AttentionMap, Manifest } from "../src/manifest.ts";
 import { type Item, sorted } from "../src/overview.ts";
 import { hiddenColumn, paint } from "../src/painter.ts";
 import { escaped, fitted, SvgPen, wrapped } from "../src/pens.ts";
-import { type Colouring, largestOf, quantityOf } from "../src/quantities.ts";
+import { type Colouring, endOf, largestOf, quantityOf } from "../src/quantities.ts";
 import { rowOf } from "../src/rows.ts";
 import { matches, next } from "../src/search.ts";
 import { besides, moved } from "../src/sheets.ts";
 import { sinkColumn, sinkOf } from "../src/sinks.ts";
+import { decode, encode, startOf } from "../src/state.ts";
 import { MASKED, MISSING, Store } from "../src/store.ts";
 import { topOf } from "../src/texts.ts";
 import { brief, round, visible } from "../src/words.ts";
 
-const plainly: Colouring = { kind: "plain", scale: "linear", top: 1, dark: false, colours: "cividis", over: false, nan: false };
+const plainly: Colouring = { kind: "plain", scale: "linear", top: 1, dark: false, colours: "cividis", rounded: null, over: false, nan: false };
 const side = { axis: 0, first: 0, size: 8 };
 const map = {
   id: 0, name: "layer.0", model: "", input: 0, layer: 0, pass: 0, kind: "self", heads: 1, queries: side, keys: side, finest: 0, coarsest: 0, overview: 0, exact: false,
@@ -167,7 +170,7 @@ test("tracks that take seconds are shown when asked for", () => {
 
 test("tracks keep the largest number of each stretch, and no NaN", () => {
   assert.deepEqual([...binned(new Float32Array([1, 5, 2, NaN, 3, 4]), 0, 6, 3)], [5, 2, 4]);
-  const edge: Edge = { first: 0, size: 3, name: "keys", title: "keys", tokens: ["a", "longest", "bb"], labels: null, track: null, found: [], mark: null };
+  const edge: Edge = { first: 0, size: 3, name: "keys", title: "keys", tokens: ["a", "longest", "bb"], labels: null, colours: [], track: null, found: [], mark: null };
   assert.equal(textRoom(edge, 10, 1000, true, (text) => text.length * 6), 48);
   assert.ok(textRoom({ ...edge, tokens: ["x".repeat(1000)] }, 10, 1000, true, (text) => text.length * 6) <= 86);
 });
@@ -210,4 +213,71 @@ test("signs that cannot be seen become signs that can", () => {
   assert.equal(visible("a b\n\t\u202e\u0007\u200b"), "a␣b⏎⇥���");
   assert.equal(visible("\u{1f469}\u200d\u{1f680}"), "\u{1f469}\u200d\u{1f680}");
   assert.equal(visible("x".repeat(100000)).length, 200);
+});
+
+test("the bar ends at the largest number seen; an end above it is named, except where the reader has set it", () => {
+  assert.equal(endOf(0.2131, "plain", false), 0.2131);
+  assert.equal(endOf(0.2131, "plain", true), 0.3);
+  assert.equal(endOf(1.4, "ratio", false), 2);
+  assert.equal(endOf(0, "plain", false), 1);
+  const legend = { colouring: plainly, name: "attention weight", classes: [] };
+  assert.equal(title(legend), "attention weight, linear");
+  assert.equal(title({ ...legend, colouring: { ...plainly, top: 0.3, rounded: 0.2131 } }), "attention weight, linear, end rounded up from 0.213");
+});
+
+test("one short text begins with one head, anything else with all of them", () => {
+  const short = { axes: [{ grid: null }], maps: [map, { ...map, layer: 1 }] } as unknown as Manifest;
+  const begins = (part: object): string => startOf({ ...short, ...part } as Manifest).view;
+  assert.equal(begins({}), "head");
+  assert.equal(begins({ maps: [{ ...map, queries: { ...side, size: 33 } }] }), "overview");
+  assert.equal(begins({ maps: [map, { ...map, input: 1 }] }), "overview");
+  assert.equal(begins({ maps: [map, { ...map, model: "b" }] }), "overview");
+  assert.equal(begins({ maps: [{ ...map, quantities: { mass: [1, 1] } }] }), "overview");
+  assert.equal(begins({ axes: [{ grid: {} }] }), "overview");
+  const start = startOf(short);
+  assert.equal(encode(start, start), "");
+  assert.equal(encode({ ...start, view: "overview" }, start), "view=overview");
+  assert.equal(decode("#view=overview", start).view, "overview");
+  assert.equal(decode("#view=evil", start).view, "head");
+});
+
+test("the maps of the overview are as large as lets all of them be seen", () => {
+  const page = { width: 1000, height: 600, beside: 10, below: 40, gap: 5, tall: 1 };
+  assert.equal(thumbSize([4], page, 70, 300), 236);
+  assert.equal(thumbSize([4, 4], page, 70, 300), 236);
+  assert.equal(thumbSize([8], page, 70, 300), 236);
+  assert.equal(thumbSize([4, 4, 4], page, 70, 300), 155);
+  assert.equal(thumbSize([1], page, 70, 300), 300);
+  assert.equal(thumbSize(Array(12).fill(12), page, 70, 300), 70);
+  assert.equal(thumbSize([2], { ...page, tall: 0.1 }, 70, 900), 900);
+});
+
+test("every word for a head has its meaning", () => {
+  for (const kind of ["itself", "previous token", "next token", "sink", "local", "broad", "mixed", "sees nothing"]) assert.ok(KINDS[kind]!.length > 10, kind);
+  assert.match(kindInWords("broad"), /^broad: it spreads/);
+  assert.equal(kindInWords("new"), "new");
+});
+
+test("a block is given up when nobody waits for it any longer, and can be asked for again", async () => {
+  const asked: AbortSignal[] = [];
+  const source = {
+    block: (_key: string, signal?: AbortSignal) =>
+      new Promise<ArrayBuffer>((_done, failed) => {
+        asked.push(signal!);
+        signal!.addEventListener("abort", () => failed(new Error("given up")));
+      }),
+  };
+  const held = new Store(source, { format: "regard-view", version: 1, tile: 256, number: "f4", axes: [], maps: [map] } as unknown as Manifest);
+  const [one, other] = [new AbortController(), new AbortController()];
+  const both = [one, other].map((end) => held.tile(map, 0, "mass", 0, 0, 0, end.signal));
+  one.abort();
+  assert.deepEqual(asked.map((signal) => signal.aborted), [false]);
+  other.abort();
+  assert.deepEqual(asked.map((signal) => signal.aborted), [true]);
+  const again = new AbortController();
+  void held.tile(map, 0, "mass", 0, 0, 0, again.signal);
+  for (const made of both) await assert.rejects(made, /given up/);
+  void held.tile(map, 0, "mass", 0, 0, 0);
+  again.abort();
+  assert.deepEqual(asked.map((signal) => signal.aborted), [true, false]);
 });

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from ..errors import ArgumentError, MissingExtraError, RegardError, nearest
+from ..errors import ArgumentError, MissingExtraError, RegardError, install_line, nearest
 from .doctor import Doctor
 
 __all__ = ["COMMANDS", "main"]
@@ -103,7 +103,7 @@ def _parse(words: list[str]) -> Command:
             return Doctor()
         raise MissingExtraError(
             "The command line needs tyro, which the base install leaves out. Install it with "
-            '`pip install "regard[train]"`; plain `regard doctor` runs without it.'
+            f"{install_line('train')}; plain `regard doctor` runs without it."
         ) from None
     found: Any = COMMANDS[words[0]].load()
     if words[0] == "demo" and (len(words) == 1 or (words[1].startswith("-") and words[1] not in ("-h", "--help"))):

@@ -44,7 +44,7 @@ SOURCE = "source.json"
 
 
 def read(task: str, source: Sequence[str], options: Any) -> Any:
-    """Read a task's examples, and say on standard error what was left out; None without a source."""
+    """Read a task's examples, and say on standard error what was left out or looks wrong; None without a source."""
     if not source:
         return None
     reader, _ = READERS[task]
@@ -55,6 +55,8 @@ def read(task: str, source: Sequence[str], options: Any) -> Any:
             print(f"  {row}", file=sys.stderr)
         if len(found.left_out) > 10:
             print(f"  and {len(found.left_out) - 10} more", file=sys.stderr)
+    for remark in found.remarks:
+        print(f"Note: {remark}", file=sys.stderr)
     return found.examples
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from torch import nn
 
-from ..errors import ArgumentError, MissingExtraError, nearest
+from ..errors import ArgumentError, MissingExtraError, install_line, nearest
 from ..recorder import Grid
 
 __all__ = ["Prepared", "prepare"]
@@ -47,7 +47,7 @@ def prepare(name: str, texts: tuple[str, ...], image: Path | None) -> Prepared:
     except ModuleNotFoundError as error:
         raise MissingExtraError(
             "Models of the Hugging Face hub need the package transformers, which the base install leaves out. "
-            'Install it with `pip install "regard[hf]"`.'
+            f"Install it with {install_line('hf')}."
         ) from error
     library: Any = transformers
     library.utils.logging.disable_progress_bar()
@@ -107,7 +107,7 @@ def _picture(file: Path) -> Any:
     try:
         from PIL import Image
     except ModuleNotFoundError as error:
-        raise MissingExtraError('Pictures need Pillow: `pip install "regard[train]"`.') from error
+        raise MissingExtraError(f"Pictures need Pillow: {install_line('train')}.") from error
     try:
         return Image.open(file).convert("RGB")
     except OSError as error:

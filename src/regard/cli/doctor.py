@@ -12,7 +12,7 @@ import torch
 
 from .. import Explanation, __version__, explain
 from ..backends.native import LibraryInfo, library_info
-from ..errors import ArgumentError
+from ..errors import ArgumentError, install_line
 
 __all__ = ["Doctor"]
 
@@ -113,7 +113,7 @@ class Doctor:
             lines.append(f"native   MISSING, attention on the CPU is slower for it. {native.problem}")
         for extra in EXTRAS:
             missing = _missing(extra)
-            verdict = f'no {", ".join(missing)}: pip install "regard[{extra}]"' if missing else "installed"
+            verdict = f"no {', '.join(missing)}: {install_line(extra)}" if missing else "installed"
             lines.append(f"{extra:8} {verdict}")
         options = [f"{name}={getattr(self, name)}" for name in ("keys", "kv_heads", "window", "softcap") if
                    getattr(self, name) is not None]  # fmt: skip

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 from typing import Any
 
-from ..errors import MissingExtraError
+from ..errors import MissingExtraError, install_line
 
 __all__ = ["optional"]
 
@@ -15,4 +15,4 @@ def optional(module: str, package: str, purpose: str) -> Any:
     try:
         return importlib.import_module(module)
     except ImportError:
-        raise MissingExtraError(f'{purpose} needs {package}: `pip install "regard[train]"`.') from None
+        raise MissingExtraError(f"{purpose} needs {package}: {install_line('train')}.") from None

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from ..errors import MissingExtraError, ModelFileError
+from ..errors import MissingExtraError, ModelFileError, install_line
 
 __all__ = ["local_folder", "upload"]
 
@@ -50,7 +50,7 @@ def _library() -> Any:
     except ModuleNotFoundError:
         raise MissingExtraError(
             "Models of the Hugging Face hub need huggingface_hub, which the base install leaves out. Install it with "
-            '`pip install "regard[hf]"`.'
+            f"{install_line('hf')}."
         ) from None
     return huggingface_hub
 

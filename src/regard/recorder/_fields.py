@@ -41,8 +41,8 @@ RULES = {
     "masked": Rule("bhqk", "bool"),
     "distance": Rule("BHL", "float"),
     "received": Rule("BHS", "float"),
-    "peak": Rule("BHL", "float"),
-    "peak_key": Rule("BHL", "int64", -1, "S"),
+    "links": Rule("BHL4", "float"),
+    "link_keys": Rule("BHL4", "int32", -1, "S"),
     "near": Rule("BH3", "float"),
     "lse": Rule("BHL", "float"),
     "seeing": Rule("bhL", "int64", 0, "S"),
@@ -60,7 +60,8 @@ RULES = {
 }  # fmt: skip
 
 _NAMES = {"B": "batch", "H": "head", "G": "key_head", "L": "query", "S": "key", "E": "width", "D": "distance",
-          "3": "place", "Q": "query_cells", "K": "key_cells", "M": "query_cells", "N": "key_cells"}  # fmt: skip
+          "3": "place", "4": "link",
+          "Q": "query_cells", "K": "key_cells", "M": "query_cells", "N": "key_cells"}  # fmt: skip
 
 
 class Sizes(NamedTuple):
@@ -75,7 +76,7 @@ class Sizes(NamedTuple):
         maps = {"Q": -(-queries // cell), "K": -(-keys // cell)}
         if kernel_cell:
             maps |= {"M": -(-queries // kernel_cell), "N": -(-keys // kernel_cell)}
-        return cls({**given, **maps, "D": max(queries + keys - 1, 0), "3": 3})
+        return cls({**given, **maps, "D": max(queries + keys - 1, 0), "3": 3, "4": 4})
 
     def shape_fits(self, shape: tuple[int, ...], rule: Rule) -> bool:
         """Return whether a shape follows a rule."""

@@ -29,7 +29,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ..errors import MissingExtraError
+from ..errors import MissingExtraError, install_line
 
 __all__ = [
     "CHECK",
@@ -173,7 +173,7 @@ def checksum() -> Callable[[bytes], int]:
         import google_crc32c
     except ImportError:
         raise MissingExtraError(
-            'Recordings are written with google-crc32c: `pip install "regard[view]"`. Reading needs nothing more.'
+            f"Recordings are written with google-crc32c: {install_line('view')}. Reading needs nothing more."
         ) from None
     found: Callable[[bytes], int] = google_crc32c.value
     return found

@@ -54,8 +54,25 @@ class Call:
         self.queries, self.keys = source.shape[2], source.shape[3]
         self.filled = _filled(weights)
         self.first_key = 0
-        self.first, self.last = key[:, :, :1].clone(), key[:, :, -1:].clone()
-        self.last_filled = key[:, :, self.filled - 1 : self.filled].clone() if self.filled else self.last
+        self._ends = key[:, :, :: max(1, self.keys - 1)].clone()
+        self._last_filled = None
+        if self.filled not in (0, self.keys):
+            self._last_filled = key[:, :, self.filled - 1 : self.filled].clone()
+
+    @property
+    def first(self) -> Tensor:
+        """The first key, `(B, G, 1, E)`."""
+        return self._ends[:, :, :1]
+
+    @property
+    def last(self) -> Tensor:
+        """The last key, `(B, G, 1, E)`."""
+        return self._ends[:, :, -1:]
+
+    @property
+    def last_filled(self) -> Tensor:
+        """The last key that counts, `(B, G, 1, E)`."""
+        return self.last if self._last_filled is None else self._last_filled
 
     def continued_by(self, weights: AttentionWeights) -> tuple[int, int, int, Tensor] | None:
         """Return what of a step is new, None if the call does not continue this one.

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from .._inputs import AttentionInputs, AttentionResult
-from ..weights import AttentionWeights, StoredWeights, Summary, from_dense
+from ..weights import AttentionWeights, StoredWeights, Summary, from_dense, links_of
 from ._growing import Orders, Step, Turn, arranged
 
 __all__ = ["Grown", "GrownDense", "GrownExact", "GrownSummary"]
@@ -46,7 +46,7 @@ class GrownSummary:
         self._received = first.received[..., :filled].double()
         self._counts = first.counts.expand(batch, heads, -1)[..., :filled]
         self._near = first.near.double()
-        self._rows: list[tuple[Tensor, ...]] = [(first.entropy, first.distance, first.peak, first.peak_key, first.lse,
+        self._rows: list[tuple[Tensor, ...]] = [(first.entropy, first.distance, first.links, first.link_keys, first.lse,
                        first.seeing.expand(batch, heads, queries))]  # fmt: skip
         self._turns: list[Turn | None] = [None]
         self._queries, self._keys = queries, filled
@@ -108,12 +108,12 @@ class GrownSummary:
         """Return the summaries of the whole matrix."""
         self._settle()
         columns = [arranged(each, self._turns, self._orders) for each in zip(*self._rows, strict=True)]
-        entropy, distance, peak, peak_key, lse, seeing = (torch.cat(each, 2) for each in columns)
+        entropy, distance, links, link_keys, lse, seeing = (torch.cat(each, 2) for each in columns)
         rows = _cells_of(self._queries, self._cell)
         return StoredWeights(
             Summary(
                 self._cell, (self._sums / rows[:, None]).to(entropy), self._hidden, entropy, distance,
-                self._received.to(entropy), peak, peak_key, self._near.to(entropy), lse, seeing, self._counts,
+                self._received.to(entropy), links, link_keys, self._near.to(entropy), lse, seeing, self._counts,
             )
         )  # fmt: skip
 
@@ -131,15 +131,14 @@ class _Rows:
         self._places = torch.arange(rows.start, rows.stop) + step.keys - step.rows
 
     def each(self) -> tuple[Tensor, ...]:
-        """Return entropy, distance, peak, its key, lse and visible keys of each row."""
-        found = self.weights.max(-1)
-        nothing = self._lse == -torch.inf
+        """Return entropy, distance, largest weights, their keys, lse and visible keys of each row."""
+        links, link_keys = links_of(self.weights.masked_fill(self.hidden, -torch.inf))
         apart = (torch.arange(self._step.keys) - self._places[:, None]).abs().to(self.weights)
         return (
             torch.special.entr(self.weights).sum(-1),
-            (self.weights * apart).sum(-1) if self._step.own else torch.full_like(found.values, torch.nan),
-            found.values,
-            (found.indices + self._step.first_key).masked_fill(nothing, -1),
+            (self.weights * apart).sum(-1) if self._step.own else torch.full_like(self._lse, torch.nan),
+            links,
+            torch.where(link_keys < 0, link_keys, link_keys + self._step.first_key),
             self._lse,
             (~self.hidden).sum(-1),
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import re
 from collections.abc import Iterable, Sequence
@@ -16,7 +17,12 @@ __all__ = ["computes_attention", "first_tensor", "softmax_of_module", "weights_o
 
 def computes_attention(module: nn.Module) -> bool:
     """Say whether a module's class is named after attention."""
-    return re.search("atten|attn|mhsa", type(module).__name__.lower()) is not None
+    return _is_named_after_attention(type(module).__name__)
+
+
+@functools.lru_cache(maxsize=4096)
+def _is_named_after_attention(name: str) -> bool:
+    return re.search("atten|attn|mhsa", name.lower()) is not None
 
 
 def first_tensor(output: object) -> Tensor | None:

@@ -44,9 +44,9 @@ def watch(
         model: any module. Only what runs inside its forward pass is recorded, in whichever thread it runs.
         layers: numbers of layers, or names or patterns (`"encoder.*"`) of modules; all unless given.
         heads: numbers of the heads to keep in each layer; all unless given.
-        keep: "summary" keeps a map, entropy, attention received, the largest weight of each row and lse, O(n) memory;
-            "exact" query, key and value, so that every entry can be computed later; "dense" the weights themselves,
-            O(n²), for small inputs.
+        keep: "summary" keeps a map, entropy, attention received, the four largest weights of each row and lse, O(n)
+            memory; "exact" query, key and value, so that every entry can be computed later; "dense" the weights
+            themselves, O(n²), for small inputs.
         compare: also run PyTorch's own attention for each call that another kernel served, and note the largest
             difference of the outputs: `recording.difference`.
         folder: a new folder, to which each call is also written as it comes; `regard.load` reads it. If the run dies,
@@ -179,10 +179,12 @@ class Watch:
     def __init__(
         self, model: nn.Module, wanted: _Wanted, compare: bool, folder: str | os.PathLike[str] | None = None
     ) -> None:
-        self._names = {
-            id(module): name.replace("_orig_mod.", "") or type(module).__name__
-            for name, module in model.named_modules()
-        }
+        self._modules: list[nn.Module] = []
+        self._names: dict[int, str] = {}
+        for name, module in model.named_modules():
+            if module is model or not _is_leaf_of_torch(module):
+                self._modules.append(module)
+                self._names[id(module)] = name.replace("_orig_mod.", "") or type(module).__name__
         self._model, self._wanted, self.compares = model, wanted, compare
         self._growth = Growth()
         self._running = _Running()
@@ -200,9 +202,7 @@ class Watch:
         if "torch._dynamo" in sys.modules:  # without it nothing is compiled
             self._stance = torch.compiler.set_stance("force_eager")
         self._stance.__enter__()
-        for module in self._model.modules():
-            if module is not self._model and _is_leaf_of_torch(module):
-                continue
+        for module in self._modules:
             self._hooks += [
                 module.register_forward_pre_hook(self._begin),
                 module.register_forward_hook(self._end, always_call=True),
@@ -327,7 +327,7 @@ class _Mode(TorchFunctionMode):
 
 def _is_leaf_of_torch(module: nn.Module) -> bool:
     """Say whether a module is one of PyTorch's own that calls no attention: it needs no hooks, which cost time."""
-    return type(module).__module__.startswith("torch.nn.modules.") and not any(module.children())
+    return type(module).__module__.startswith("torch.nn.modules.") and not module._modules
 
 
 def _unlike(frame: _Frame, output: Any) -> str:

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from .. import corpora
-from ..errors import DataError, MissingExtraError
+from ..errors import DataError, MissingExtraError, install_line
 from ..models import LanguageModel, LanguageModelConfig
 from ._fit import Examples, Training, fit
 from ._study import Progress
@@ -155,7 +155,7 @@ def of_folder(folder: Path, length: int) -> tuple[LanguageModel, Texts]:
         from tokenizers import Tokenizer
     except ModuleNotFoundError:
         raise MissingExtraError(
-            'The model\'s tokenizer needs tokenizers. Install it with `pip install "regard[train]"`.'
+            f"The model's tokenizer needs tokenizers. Install it with {install_line('train')}."
         ) from None
     model = LanguageModel.from_pretrained(folder / "model")
     cut = Tokenizer.from_str(definition)

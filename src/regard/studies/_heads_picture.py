@@ -23,26 +23,26 @@ def draw(data: Mapping[str, Any]) -> Figure:
     rows = data["heads"]
     per_row = 8
     lines = -(-len(rows) // per_row)
-    figure, _ = panels(1, 1, width=11.0, height=3.6 + 1.75 * lines)
+    figure, _ = panels(1, 1, width=11.0, height=3.9 + 1.6 * lines)
     figure.clear()
-    grid = figure.add_gridspec(1 + lines, 1, height_ratios=[3.4, *[1.6] * lines])
-    top = grid[0].subgridspec(1, 3)
-    scores, costs, plane = (figure.add_subplot(top[place]) for place in range(3))
+    figure.set_layout_engine("constrained")
+    above, below = figure.subfigures(2, 1, height_ratios=[3.9, 1.6 * lines])
+    scores, costs, plane = above.subplots(1, 3)
     _scores(scores, rows)
     _costs(costs, data)
     _plane(plane, data)
-    for line in range(lines):
-        cells = grid[1 + line].subgridspec(1, per_row)
-        for column, row in enumerate(rows[line * per_row : (line + 1) * per_row]):
-            axes = figure.add_subplot(cells[column])
-            image = axes.imshow(
-                _past(data["shown"][line * per_row + column]), cmap="Blues", vmin=0, vmax=1, interpolation="nearest"
-            )
-            axes.set_facecolor("#e8e4dc")
-            axes.set_title(f"{_name(row)} {row['kind']}  {row['rise']:+.3f}", fontsize=7, color=INK, loc="left")
-            axes.set_xticks([])
-            axes.set_yticks([])
-    bar = figure.colorbar(image, ax=figure.axes[3:], shrink=0.9, fraction=0.02, pad=0.01)
+    cells = below.subplots(lines, per_row, squeeze=False)
+    for place, axes in enumerate(cells.flat):
+        if place >= len(rows):
+            axes.set_axis_off()
+            continue
+        row = rows[place]
+        image = axes.imshow(_past(data["shown"][place]), cmap="Blues", vmin=0, vmax=1, interpolation="nearest")
+        axes.set_facecolor("#e8e4dc")
+        axes.set_title(f"{_name(row)} {row['kind']}  {row['rise']:+.3f}", fontsize=6.5, color=INK, loc="left")
+        axes.set_xticks([])
+        axes.set_yticks([])
+    bar = below.colorbar(image, ax=cells, shrink=0.9, fraction=0.02, pad=0.01)
     bar.set_label("weight", fontsize=7)
     bar.ax.tick_params(labelsize=6)
     return figure

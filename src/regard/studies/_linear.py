@@ -218,7 +218,7 @@ def draw(data: Mapping[str, Any]) -> Figure:
     for place, cross in enumerate(data["crossover"].values()):
         if cross is not None and cross > data["sizes"][0]:
             axes[0, 0].axvline(cross, color=FAINT, linewidth=0.8, linestyle=":" if place else "--")
-    key(axes[0, 0], loc="upper left")
+    key(axes[0, 1], loc="upper left")  # the same lines as beside it, where there is room
     _recall_panel(axes[0, 2], data)
     largest = max(max(map(max, one)) for one in data["weights"].values())
     for place, (name, matrix) in zip(axes[1], data["weights"].items(), strict=True):

@@ -44,6 +44,8 @@ class PairSettings(TaskSettings):
     """Tokens of a source that are read; what lies beyond is cut."""
     max_target: int = 128
     """Tokens of a target that are learnt or written."""
+    copying: bool = False
+    """Whether words of the source may be written again by pointing at them."""
     beams: int = 4
     """Hypotheses that the search keeps; 1 takes the likeliest token each time."""
     length_penalty: float = 0.6
@@ -83,6 +85,7 @@ class PairTask(AnsweringTask[Sequence[TextPair], str]):
                 num_layers=settings.num_layers,
                 dropout=settings.dropout,
                 positions=settings.positions,
+                copying=settings.copying,
                 pad_id=PAD,
                 bos_id=BOS,
                 eos_id=EOS,

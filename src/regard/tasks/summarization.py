@@ -19,6 +19,8 @@ __all__ = ["Summarization", "SummarizationSettings"]
 class SummarizationSettings(PairSettings):
     """Size of the model, how text becomes tokens, and how summaries are searched for."""
 
+    copying: bool = True
+    """Whether words of the source may be written again by pointing at them."""
     max_target: int = 48
     """Tokens of a summary that are learnt or written."""
 

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from ..errors import ArgumentError, MissingExtraError, nearest
+from ..errors import ArgumentError, MissingExtraError, install_line, nearest
 
 __all__ = ["BOS", "EOS", "PAD", "SPECIAL", "UNKNOWN", "Kind", "Tokenizer", "train_tokenizer"]
 
@@ -156,5 +156,5 @@ def _package() -> Any:
     try:
         import tokenizers
     except ImportError:
-        raise MissingExtraError('Tokenizers need the package tokenizers: `pip install "regard[train]"`.') from None
+        raise MissingExtraError(f"Tokenizers need the package tokenizers: {install_line('train')}.") from None
     return tokenizers

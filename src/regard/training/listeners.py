@@ -7,7 +7,7 @@ import math
 from pathlib import Path
 from typing import Any
 
-from ..errors import MissingExtraError
+from ..errors import MissingExtraError, install_line
 from .events import Ended, Evaluated, Event, Started, Stepped
 
 __all__ = ["CsvLog", "CurvePicture", "TensorBoardLog"]
@@ -107,7 +107,7 @@ def draw_curves(log: Path, picture: Path, figure: str) -> None:
     try:
         from matplotlib.figure import Figure
     except ImportError:
-        raise MissingExtraError('The picture needs matplotlib: `pip install "regard[view]"`.') from None
+        raise MissingExtraError(f"The picture needs matplotlib: {install_line('view')}.") from None
     series: dict[str, tuple[list[int], list[float]]] = {}
     for step, _, name, value, _ in read_log(log):
         steps, values = series.setdefault(name, ([], []))
@@ -119,15 +119,25 @@ def draw_curves(log: Path, picture: Path, figure: str) -> None:
     axes.plot(steps, values, color="0.75", linewidth=0.8)
     axes.plot(steps, smoothed(values), color="C0", label="training loss")
     axes.set_xlabel("step")
-    axes.set_ylabel("training loss (mean of a step, and smoothed)")
+    axes.set_ylabel("training loss (each step; smoothed)")
     lines = list(axes.get_lines()[1:])
     if figure in series:
         other = axes.twinx()
         steps, values = series[figure]
-        lines += other.plot(steps, values, color="C1", marker="o", markersize=3, label=f"development {figure}")
+        lines += other.plot(
+            steps, values, color="C1", marker="o", markersize=3, clip_on=False, label=f"development {figure}"
+        )
         other.set_ylabel(f"development {figure}")
-    axes.legend(handles=lines, loc="center right", frameon=False)
+        _keep_between_0_and_1(other, [value for value in values if math.isfinite(value)])
+    drawing.legend(handles=lines, loc="outside upper center", ncols=2, frameon=False)
     drawing.savefig(picture, dpi=150)
+
+
+def _keep_between_0_and_1(axes: Any, values: list[float]) -> None:
+    """End the axis of a share at 0 and 1, where its margin would go beyond what the figure can reach."""
+    low, high = axes.get_ylim()
+    if values and min(values) >= 0 and max(values) <= 1:
+        axes.set_ylim(max(low, 0.0), min(high, 1.0))
 
 
 def smoothed(values: list[float], memory: float = 0.95) -> list[float]:

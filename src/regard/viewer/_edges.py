@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from ._paper import INK, PALETTE
+from ._label_colours import label_colours
+from ._paper import INK
 from ._tokens import Axis, shown
 
 if TYPE_CHECKING:
@@ -42,8 +43,7 @@ def class_key(sides: Sequence[Axis]) -> list[Any]:
 
 
 def _colours(sides: Sequence[Axis]) -> dict[str, str]:
-    names = dict.fromkeys(name for side in sides for labels in side.labels for name in labels.classes)
-    return {name: PALETTE[place % len(PALETTE)] for place, name in enumerate(names)}
+    return label_colours(name for side in sides for labels in side.labels for name in labels.classes)
 
 
 def _ticks(panel: Axes, side: str, given: Axis, cell: int, most: int) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import ArgumentError, MissingExtraError
+from ..errors import ArgumentError, MissingExtraError, install_line
 from ._cells import MASKED, NOT_RECORDED
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ def sheet(width: float, height: float) -> Figure:
     try:
         from ._sheet import Sheet
     except ModuleNotFoundError:
-        raise MissingExtraError('Pictures need matplotlib. Install it with `pip install "regard[view]"`.') from None
+        raise MissingExtraError(f"Pictures need matplotlib. Install it with {install_line('view')}.") from None
     return Sheet(figsize=(width, height), layout="constrained", facecolor="white")
 
 

@@ -24,6 +24,8 @@ _MIB = 1 << 20
 _TRACK_SHARE = 0.25
 _LINK_SHARE = 0.25
 _SAMPLE = 4096
+# What the overview is drawn from stands before the page's script, all else behind it.
+_FIRST = ("tokens/", "offsets/", "overview/", "measures/")
 _POLICY = "default-src 'none'; script-src '{script}'; img-src blob: data:; base-uri 'none'; form-action 'none'"
 
 
@@ -56,6 +58,7 @@ def page(source: TileSource, budget_mib: float = 32.0) -> str:
     code = script().replace("</script", "<\\/script").replace("<!--", "<\\!--")
     digest = base64.b64encode(hashlib.sha256(code.encode()).digest()).decode()
     policy = _POLICY.format(script=f"sha256-{digest}")
+    first, later = blocks.elements()
     return "\n".join(
         [
             "<!doctype html>",
@@ -66,8 +69,10 @@ def page(source: TileSource, budget_mib: float = 32.0) -> str:
             f"<title>{html.escape(source.shown.title)}</title>",
             '<link rel="icon" href="data:,">',
             '<main id="regard" data-host="page"><noscript>This page draws with JavaScript.</noscript></main>',
-            *blocks.elements(),
-            f'<script type="module">{code}</script>',
+            *first,
+            # It draws the first picture while the rest is still being read.
+            f'<script type="module" async>{code}</script>',
+            *later,
             "</html>",
             "",
         ]
@@ -99,12 +104,16 @@ class _Blocks:
             self._zooms(entries, quantity, lowest)
         self.manifest["holds"] = self._sentence(entries)
 
-    def elements(self) -> Iterator[str]:
-        """Yield the elements that hold the blocks."""
+    def elements(self) -> tuple[list[str], list[str]]:
+        """Return the elements that hold the blocks: those that the first picture needs, and the others."""
         manifest = json.dumps(self.manifest, ensure_ascii=True, allow_nan=False).encode()
-        yield _element("manifest", *_packed(manifest))
+        packing, text = _packed(manifest)
+        first = [f'<script type="application/octet-stream" id="manifest" data-packing="{packing}">{text}</script>']
+        later = list[str]()
         for key, element in self.held.items():
-            yield f'<script type="application/octet-stream" id="{key}" {element}</script>'
+            place = first if key.startswith(_FIRST) else later
+            place.append(f'<script type="application/octet-stream" id="{key}" {element}</script>')
+        return first, later
 
     def _always(self) -> Iterator[str]:
         for number, axis in enumerate(self.source.shown.axes):
@@ -197,7 +206,3 @@ def _packed(block: bytes) -> tuple[str, str]:
 def _deflated(block: bytes) -> bytes:
     packer = zlib.compressobj(1, zlib.DEFLATED, -15)
     return packer.compress(block) + packer.flush()
-
-
-def _element(key: str, packing: str, text: str) -> str:
-    return f'<script type="application/octet-stream" id="{key}" data-packing="{packing}">{text}</script>'

@@ -15,7 +15,7 @@ from threading import Thread
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
-from ..errors import ArgumentError, MissingExtraError, RegardError
+from ..errors import ArgumentError, MissingExtraError, RegardError, install_line
 from .html import script
 from .tiles import TileSource
 
@@ -257,6 +257,6 @@ def _bound(host: str, port: int) -> socket.socket:
 
 def _missing() -> MissingExtraError:
     return MissingExtraError(
-        'The local server needs starlette and uvicorn. Install them with `pip install "regard[view]"`, or save a '
+        f"The local server needs starlette and uvicorn. Install them with {install_line('view')}, or save a "
         "page with .save('view.html')."
     )

@@ -12,7 +12,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..weights import LINKS
 from ._cells import MASKED
+from ._label_colours import label_colours
 from ._maps import Map, Shown
 from ._measures import column, measures, row, track, tracks_of
 from ._quantities import TILE, Heads, coarsest_zoom, zooms_of
@@ -98,6 +100,7 @@ class TileSource:
     def manifest(self) -> dict[str, Any]:
         """Return what there is to look at; a page reads it first."""
         shares = all(one.weights.sums_to_one for one in self.shown.maps)
+        colours = label_colours(name for axis in self.shown.axes for one in axis.labels for name in one.classes)
         return {
             "format": "regard-view",
             "version": 1,
@@ -106,11 +109,9 @@ class TileSource:
             "sums_to_one": shares,
             "tile": TILE,
             "number": self.number,
-            "axes": [_axis_entry(number, axis) for number, axis in enumerate(self.shown.axes)],
+            "axes": [_axis_entry(number, axis, colours) for number, axis in enumerate(self.shown.axes)],
             "maps": [self._map_entry(number, one) for number, one in enumerate(self.shown.maps)],
-            "holds": "Summaries, exact; single weights were not recorded."
-            if all(one.kept_cell for one in self.shown.maps)
-            else "Everything, exact; computed when asked.",
+            "holds": _holds([one.kept_cell for one in self.shown.maps]),
         }
 
     def _made(self, key: str) -> bytes | None:
@@ -252,16 +253,26 @@ def _passes_over_all(key: str) -> bool:
 
 
 def _links_of(one: Map) -> int:
-    return 1 if one.kept_cell else min(8, one.sizes[1])
+    return min(LINKS if one.kept_cell else 8, one.sizes[1])
 
 
 def _notes(one: Map) -> list[str]:
     notes = []
-    if one.kept_cell:
+    if one.kept_cell > 1:  # cells of one token are the weights
         notes.append(f"Summaries were recorded, in cells of {one.kept_cell} tokens; finer ones were not.")
     if one.heads_of_model is not None:
         notes.append(f"The heads are {', '.join(map(str, one.heads_of_model))} of the model.")
     return notes
+
+
+def _holds(cells: list[int]) -> str:
+    if all(cells):
+        return (
+            "Every weight, as it was recorded."
+            if max(cells) == 1
+            else "Summaries, exact; single weights were not recorded."
+        )
+    return "Everything, exact; computed when asked."
 
 
 def _quantities(one: Map, cells: int = TILE) -> dict[str, tuple[int, int]]:
@@ -272,7 +283,7 @@ def _quantities(one: Map, cells: int = TILE) -> dict[str, tuple[int, int]]:
     return found if one.has_values else {name: zooms for name, zooms in found.items() if name != "value"}
 
 
-def _axis_entry(number: int, axis: Axis) -> dict[str, Any]:
+def _axis_entry(number: int, axis: Axis, colours: dict[str, str]) -> dict[str, Any]:
     grid = axis.grid
     return {
         "id": number,
@@ -280,7 +291,10 @@ def _axis_entry(number: int, axis: Axis) -> dict[str, Any]:
         "size": axis.size,
         "tokens": axis.tokens is not None,
         "words": axis.words is not None,
-        "labels": [{"name": labels.name, "classes": list(labels.classes)} for labels in axis.labels],
+        "labels": [
+            {"name": one.name, "classes": list(one.classes), "colours": [colours[name] for name in one.classes]}
+            for one in axis.labels
+        ],
         "grid": None
         if grid is None
         else {"first": grid.first, "rows": grid.rows, "columns": grid.columns, "image": grid.media_type},

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 from typing import Any
 
-from ..errors import MissingExtraError, RegardError
+from ..errors import MissingExtraError, RegardError, install_line
 from .html import script
 from .tiles import TileSource
 
@@ -49,9 +49,7 @@ def _widget_class() -> Any:
         import anywidget
         import traitlets
     except ModuleNotFoundError:
-        raise MissingExtraError(
-            'The notebook view needs anywidget. Install it with `pip install "regard[view]"`.'
-        ) from None
+        raise MissingExtraError(f"The notebook view needs anywidget. Install it with {install_line('view')}.") from None
     fields = {
         "__doc__": "The viewer's page in a notebook.",
         "_esm": script(),

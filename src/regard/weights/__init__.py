@@ -2,6 +2,7 @@
 
 from ._dense import from_dense
 from ._matrix import AttentionWeights, DistanceProfile, Peak, Top
+from ._one_look import LINKS, links_of
 from ._parts import Parts, parts_of, source_of
 from ._restored import RestoredWeights
 from ._sinks import with_sinks
@@ -10,6 +11,7 @@ from ._stored import StoredWeights, Summary
 from ._summarise import summarise, summary_cell
 
 __all__ = [
+    "LINKS",
     "AttentionWeights",
     "DistanceProfile",
     "Parts",
@@ -20,6 +22,7 @@ __all__ = [
     "Top",
     "WeightSource",
     "from_dense",
+    "links_of",
     "pair_products",
     "parts_of",
     "source_of",

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ..errors import ArgumentError
-from ._matrix import AttentionWeights, Kind, Peak, _sides
+from ._matrix import AttentionWeights, Kind, Peak, Top, _sides
 from ._source import WeightSource
 from ._stored import StoredWeights, Summary
 
@@ -92,6 +92,11 @@ class RestoredWeights(AttentionWeights):
     def peak(self) -> Peak:
         """Return the largest weight of each row and its key, `(B, H, L)`, as recorded."""
         return self._stored.peak()
+
+    def top(self, k: int) -> Top:
+        """Return the `k` largest weights of each row and their keys, `(B, H, L, k)`: as recorded up to four."""
+        kept = isinstance(k, int) and k <= self.summary.links.shape[3]
+        return self._stored.top(k) if kept else super().top(k)
 
     def pooled(
         self,

@@ -220,7 +220,9 @@ class WeightSource(ABC):
         return self._mapped(lambda tensor: tensor.to(device))
 
     def detached(self) -> Self:
-        """Return a copy that no gradient flows through."""
+        """Return this if no gradient flows through it, else a copy."""
+        if not self.tracked and not any(tensor.requires_grad for tensor in self.inputs.tensors()):
+            return self
         return replace(self._mapped(torch.Tensor.detach), tracked=False, lse_has_gradient=False)
 
     def _mapped(self, change: Callable[[Tensor], Tensor]) -> Self:

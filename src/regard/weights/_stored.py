@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, fields
+from functools import lru_cache
 from typing import Literal, NoReturn
 
 import torch
@@ -33,10 +34,10 @@ class Summary:
     """`(B, H, L)`: sum of weight times distance in tokens."""
     received: Tensor
     """`(B, H, S)`, sum over queries."""
-    peak: Tensor
-    """`(B, H, L)`: largest weight of each row."""
-    peak_key: Tensor
-    """int64 `(B, H, L)`: its key, -1 where a row sees nothing."""
+    links: Tensor
+    """`(B, H, L, 4)`: largest weights of each row, the largest first; 0 where it sees fewer keys."""
+    link_keys: Tensor
+    """int32 `(B, H, L, 4)`: their keys, -1 where the row sees fewer."""
     near: Tensor
     """`(B, H, 3)`: sums over queries of the weight on the key before, at and after their own place."""
     lse: Tensor
@@ -55,7 +56,7 @@ class Summary:
 class StoredWeights(AttentionWeights):
     """Weights of a call whose query and key were not kept; what was summed up while it ran is exact.
 
-    It has `entropy`, `effective_keys`, `received`, `peak`, `top(1)`, `mean_distance`, `share` of the own place, its
+    It has `entropy`, `effective_keys`, `received`, `peak`, `top(4)`, `mean_distance`, `share` of the own place, its
     neighbours and the first key, `visible_keys`, `lse`, and `pooled` and `masked` in cells of the kept map or
     multiples of them. Everything else raises `ArgumentError`, which names the setting that keeps it.
     """
@@ -90,14 +91,18 @@ class StoredWeights(AttentionWeights):
 
     def peak(self) -> Peak:
         """Return the largest weight of each row and its key, `(B, H, L)`."""
-        return Peak(self._trim(self.summary.peak), self._trim(self.summary.peak_key))
+        s = self.summary
+        return Peak(self._trim(s.links[..., 0]), self._trim(s.link_keys[..., 0].long()))
 
     def top(self, k: int) -> Top:
-        """Return the largest weight of each row as a list of one; more were not kept."""
-        if k != 1:
-            _refuse(f"the {k} largest weights of each row, only the largest")
-        values, keys = self.peak()
-        return Top(values[..., None], keys[..., None])
+        """Return the `k` largest weights of each row and their keys, `(B, H, L, k)`; four of them were kept."""
+        s = self.summary
+        most = min(s.links.shape[3], self.shape[-1])
+        if not isinstance(k, int) or isinstance(k, bool) or not 1 <= k <= self.shape[-1]:
+            raise ArgumentError(f"k is {k!r}; it must be an integer from 1 to the number of keys, {self.shape[-1]}.")
+        if k > most:
+            _refuse(f"the {k} largest weights of each row, only {most}")
+        return Top(self._trim(s.links[..., :k]), self._trim(s.link_keys[..., :k].long()))
 
     def share(self, offset: int | Literal["first"]) -> Tensor:
         """Return the share of all attention on the own place (0), its neighbours (-1, 1) or the "first" key."""
@@ -181,10 +186,7 @@ class _NothingKept(WeightSource):
 
     @classmethod
     def of(cls, summary: Summary) -> _NothingKept:
-        batch, heads, queries = summary.entropy.shape
-        query = torch.empty(batch, heads, queries, 1, device="meta", dtype=summary.lse.dtype)
-        key = torch.empty(batch, heads, summary.received.shape[2], 1, device="meta", dtype=summary.lse.dtype)
-        inputs = AttentionInputs(query, key, key, 1.0)
+        inputs = _of_sizes(*summary.entropy.shape, summary.received.shape[2], summary.lse.dtype)
         return cls(inputs, lse=summary.lse, map=summary.map, map_cell=summary.cell)
 
     @property
@@ -211,6 +213,13 @@ class _NothingKept(WeightSource):
     def detached(self) -> _NothingKept:
         """Return this."""
         return self
+
+
+@lru_cache(maxsize=16)
+def _of_sizes(batch: int, heads: int, queries: int, keys: int, dtype: torch.dtype) -> AttentionInputs:
+    """Return a call that has nothing but sizes; layers of one model share it."""
+    query, key = (torch.empty(batch, heads, length, 1, device="meta", dtype=dtype) for length in (queries, keys))
+    return AttentionInputs(query, key, key, 1.0)
 
 
 def _refuse(what: str) -> NoReturn:

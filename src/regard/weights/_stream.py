@@ -20,7 +20,7 @@ from ._source import WeightSource
 if TYPE_CHECKING:
     from ._questions import Question
 
-__all__ = ["Stream"]
+__all__ = ["BITS_OF_NOTHING", "Stream", "blocks", "folded", "largest"]
 
 # Entries of a block. On the CPU 4 MiB of float32 were fastest (1 to 4 MiB within a third); an accelerator wants few
 # large blocks.
@@ -28,7 +28,8 @@ _ENTRIES = {"cpu": 1 << 20}
 _ENTRIES_ELSEWHERE = 1 << 26
 _STRIPE_ENTRIES = 1 << 22
 _COLUMNS = 4096
-_BITS_OF_NOTHING = -16384.0
+BITS_OF_NOTHING = -16384.0
+"""2 to the power of it is 0, and times 0 it is 0 as well."""
 
 
 class Block(NamedTuple):
@@ -206,7 +207,8 @@ def _tile(question: Question) -> Tensor:
     return whole
 
 
-def _folded(tile: Tensor, cell: tuple[int, int], reduce: Callable[[Tensor, int], Tensor]) -> Tensor:
+def folded(tile: Tensor, cell: tuple[int, int], reduce: Callable[[Tensor, int], Tensor]) -> Tensor:
+    """Return the cells of a tile that starts on a border of cells."""
     for dim, size in ((2, cell[0]), (3, cell[1])):
         if size > 1:
             tile = reduce(tile.unflatten(dim, (-1, min(size, tile.shape[dim]))), dim + 1)
@@ -215,7 +217,7 @@ def _folded(tile: Tensor, cell: tuple[int, int], reduce: Callable[[Tensor, int],
 
 def _pooled(question: Question) -> Tensor:
     def step(block: Block) -> Tensor:
-        return _folded(_weights(block), question.cell, lambda tile, dim: tile.sum(dim))
+        return folded(_weights(block), question.cell, lambda tile, dim: tile.sum(dim))
 
     found = _total(question, step, *_cells(question))
     height, cell = question.rows.stop - question.rows.start, question.cell[0]
@@ -229,7 +231,7 @@ def _highest(question: Question) -> Tensor:
     found = torch.zeros(*source.shape[:2], down, across, dtype=source.dtype, device=source.device)
     for block in blocks(question):
         where = (block.batch, block.heads, *place(block))
-        found[where] = torch.maximum(found[where], _folded(_weights(block), question.cell, lambda t, dim: t.amax(dim)))
+        found[where] = torch.maximum(found[where], folded(_weights(block), question.cell, lambda t, dim: t.amax(dim)))
     return found
 
 
@@ -242,7 +244,7 @@ def _surprise(block: Block) -> Tensor:
     x = block.source.bits(block.rows, block.columns)
     weights = torch.exp2(x)
     # 0 · -inf is NaN; 2 to the power of the bound is 0 as well.
-    return weights.mul_(x.clamp_(min=_BITS_OF_NOTHING)).sum(-1).mul_(-math.log(2.0))
+    return weights.mul_(x.clamp_(min=BITS_OF_NOTHING)).sum(-1).mul_(-math.log(2.0))
 
 
 def _distance(block: Block) -> Tensor:
@@ -298,16 +300,26 @@ def _top(question: Question, count: int) -> tuple[Tensor, Tensor]:
     for block in blocks(question):
         where = (block.batch, block.heads, block.rows)
         bits = block.source.bits(block.rows, block.columns)
-        if count == 1:
-            value, at = bits.max(-1, keepdim=True)
-        else:
-            value, at = bits.topk(min(count, bits.shape[-1]), -1)
+        value, at = largest(bits, min(count, bits.shape[-1]))
         value = torch.cat([best[where], value], -1)
         at = torch.cat([index[where], at + block.columns.start], -1)
         order = value.sort(dim=-1, descending=True, stable=True).indices[..., :count]
         best[where], index[where] = value.gather(-1, order), at.gather(-1, order)
     index.masked_fill_(best == -torch.inf, -1)
     return best.exp2_(), index
+
+
+def largest(rows: Tensor, count: int) -> tuple[Tensor, Tensor]:
+    """Return the largest entries of each row and where they are, largest first; among equals the first."""
+    if count <= 1:
+        value, at = rows.max(-1, keepdim=True) if count else (rows[..., :0], rows[..., :0].long())
+        return value, at
+    value, at = rows.topk(min(count + 1, rows.shape[-1]), -1)
+    tied = ((value[..., 1:] == value[..., :-1]) & (value[..., 1:] > -torch.inf)).any(-1)
+    if bool(tied.any()):  # topk takes any of them
+        one, place = rows[tied].sort(dim=-1, descending=True, stable=True)
+        value[tied], at[tied] = one[..., : value.shape[-1]], place[..., : value.shape[-1]]
+    return value[..., :count], at[..., :count]
 
 
 _ANSWERS: dict[str, Callable[[Question], Tensor]] = {

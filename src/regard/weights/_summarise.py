@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import cast
 
 import torch
@@ -10,6 +11,7 @@ from torch.utils.weak import WeakIdKeyDictionary
 
 from ..backends.native import cannot_inspect, summary
 from ._matrix import AttentionWeights
+from ._one_look import one_look
 from ._questions import full_precision
 from ._source import SoftmaxSource, WeightSource
 from ._stored import Summary
@@ -38,18 +40,16 @@ def summarise(weights: AttentionWeights) -> Summary:
         source = whole._ready(differentiable=False)
         cell = summary_cell(max(source.shape[2:]))
         seen = _seen(weights._source, whole, cell)
-        if isinstance(source, SoftmaxSource) and source.log_factor is None and cannot_inspect(source.inputs) is None:
-            found = summary(source.inputs, whole.lse, cell)
-            return Summary(
-                cell, found.map, seen[0], found.entropy, found.distance, found.received, found.peak, found.peak_key,
-                found.near, whole.lse, *seen[1:],
-            )  # fmt: skip
-        rows = whole._seeing(source)
-        near = torch.stack([whole.share(offset) * rows for offset in (-1, 0, 1)], -1)
-        peak, key = whole.peak()
+        lse = source.lse if source.lse is not None else whole.lse
+        native = isinstance(source, SoftmaxSource) and source.log_factor is None
+        if native and cannot_inspect(source.inputs) is None:
+            found = summary(source.inputs, lse, cell)
+        else:
+            found = one_look(source, cell)
+        entropy = found.entropy if weights.sums_to_one else whole.entropy()
         return Summary(
-            cell, whole.pooled(cell), seen[0], whole.entropy(), whole.mean_distance(), whole.received(), peak, key,
-            near, whole.lse, *seen[1:],
+            cell, found.map, seen[0], entropy, found.distance, found.received, found.links, found.link_keys,
+            found.near, lse, *seen[1:],
         )  # fmt: skip
 
 
@@ -58,6 +58,8 @@ def _seen(source: WeightSource, whole: AttentionWeights, cell: int) -> _Seen:
     x = source.inputs
     plain = x.dense_mask is None and x.bias is None and x.position_bias is None
     key = (cell, *source.shape[2:])
+    if plain and x.start is None:
+        return _everything(*key, source.device)
     if plain and x.start is not None and x.start in _SEEN:
         known, stop, seen = _SEEN[x.start]
         if known == key and stop is x.stop:
@@ -67,6 +69,14 @@ def _seen(source: WeightSource, whole: AttentionWeights, cell: int) -> _Seen:
     if plain and x.start is not None:
         _SEEN[x.start] = (key, x.stop, seen)
     return seen
+
+
+@lru_cache(maxsize=4)
+def _everything(cell: int, queries: int, keys: int, device: torch.device) -> _Seen:
+    """Return what is seen where nothing is hidden; shared by all layers, so nobody writes to it."""
+    masked = torch.zeros(1, 1, -(-queries // cell), -(-keys // cell), dtype=torch.bool, device=device)
+    one = torch.ones((), dtype=torch.int64, device=device)
+    return masked, (one * keys).expand(1, 1, queries), (one * queries).expand(1, 1, keys)
 
 
 def _small(tensor: Tensor) -> Tensor:

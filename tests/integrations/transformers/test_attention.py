@@ -174,5 +174,5 @@ def test_without_transformers(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(_package, "_loaded", {})
     monkeypatch.setattr("importlib.import_module", missing)
-    with pytest.raises(MissingExtraError, match=r'pip install "regard\[hf\]"'):
+    with pytest.raises(MissingExtraError, match=r'pip install "\.\[hf\]"'):
         register()

@@ -68,5 +68,5 @@ def test_without_the_package(monkeypatch: pytest.MonkeyPatch) -> None:
     """Without `datasets` the reason is the line that installs it."""
     find = importlib.util.find_spec
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "datasets" else find(name))
-    with pytest.raises(DataError, match=r'pip install "regard\[train\]"'):
+    with pytest.raises(DataError, match=r'pip install "\.\[train\]"'):
         read_labelled("owner/data")

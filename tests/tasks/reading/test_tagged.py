@@ -76,7 +76,8 @@ def test_other_spaces_stay_in_words(tmp_path: Path) -> None:
 BAD = {
     "ragged": ("a\tO\nb\tx\tO\n\n", 2, r"3 columns, 2 in the first line"),
     "one column": ("a\tO\nb\n\n", 2, r"1 column"),
-    "no tag": ("a\tO\nb\tfoo\n\n", 1, r"tag 'foo' is neither"),
+    "no tag": ("a\tO\nb\tfoo\n\n", 2, r"tag 'foo' is neither"),
+    "wrong letter": ("# id\na\tO\nb\tO\nc\tX-PER\n\n", 4, r"tag 'X-PER' is neither.*one of B, I, E, S"),
     "empty word": ("a\tO\n \tO\n\n", 2, r"word is empty"),
     "empty tag": ("a\tO\nb\t\n\n", 2, r"tag is empty"),
     "no UTF-8": (b"a\tO\nb\xff\tO\n\n", 2, r"byte 0xff is not UTF-8"),
@@ -143,21 +144,50 @@ def test_bilou_becomes_iob2() -> None:
 
 
 @pytest.mark.parametrize(
-    ("scheme", "tags", "rule"),
+    ("scheme", "tags", "line", "rule"),
     [
-        ("iob2", "O I-a", "goes on"),
-        ("iob2", "B-a I-b", "goes on"),
-        ("iob2", "S-a", "none of iob2"),
-        ("iob1", "E-a", "none of iob1"),
-        ("bioes", "B-a O", "no end"),
-        ("bioes", "B-a", "no end"),
-        ("bioes", "O E-a", "goes on"),
+        ("iob2", "O I-a", 2, "goes on"),
+        ("iob2", "B-a I-b", 2, "goes on"),
+        ("iob2", "S-a", 1, "none of iob2"),
+        ("iob1", "E-a", 1, "none of iob1"),
+        ("bioes", "B-a O", 1, "no end"),
+        ("bioes", "B-a", 1, "no end"),
+        ("bioes", "O E-a", 2, "goes on"),
     ],
 )
-def test_scheme_asked_for_is_checked(tmp_path: Path, scheme: str, tags: str, rule: str) -> None:
-    """Tags that break the rules of a scheme asked for by name are not mended in silence."""
-    with pytest.raises(DataError, match=rule):
+def test_scheme_asked_for_is_checked(tmp_path: Path, scheme: str, tags: str, line: int, rule: str) -> None:
+    """Tags that break the rules of a scheme asked for by name are not mended in silence; the word's line is named."""
+    with pytest.raises(DataError, match=f"line {line}: .*{rule}"):
         read(tmp_path, "".join(f"w {tag}\n" for tag in tags.split()), scheme=scheme)
+
+
+@pytest.mark.parametrize(
+    ("tags", "remark"),
+    [
+        ("B-per I-loc O I-per I-per", "line 3: 'I-loc' goes on with no entity of its label, nor do 1 other tags"),
+        ("O B-per O I-loc", "line 5: 'I-loc' goes on with no entity of its label; read as the beginning"),
+        ("S-per O E-per", "line 4: 'E-per' goes on"),
+        ("B-per I-per E-per O B-loc", None),
+        ("I-per I-per B-per O I-loc", None),
+    ],
+)
+def test_entities_that_begin_inside_are_remarked(tmp_path: Path, tags: str, remark: str | None) -> None:
+    """`I-` with nothing to go on with is read, and counted; not in IOB1, where it is right, nor by a scheme's name."""
+    text = "# id\n" + "".join(f"w {tag}\n" for tag in tags.split())
+    found = read(tmp_path, text)
+    if remark is None:
+        assert found.remarks == ()
+    else:
+        (said,) = found.remarks
+        assert remark in said
+    assert read(tmp_path, "a B-x\nb I-x\n", scheme="iob2").remarks == ()
+
+
+def test_line_of_a_table_is_its_row(tmp_path: Path) -> None:
+    """Where a sentence is one line, a bad tag is in that line."""
+    rows = [{"tokens": "a b", "tags": "O B-x"}, {"tokens": "a b", "tags": "O B_x"}]
+    with pytest.raises(DataError, match=r"line 2: the tag 'B_x'"):
+        read(tmp_path, "\n".join(map(json.dumps, rows)), "a.jsonl")
 
 
 @given(st.lists(st.sampled_from("O B-a I-a B-b I-b".split()), min_size=1))

@@ -6,10 +6,11 @@ set, `REGARD_REQUIRE=native` makes a missing library an error.
 """
 
 from ._backend import Native, cannot_inspect
-from ._inspection import MOST_TOP, PASSES, CallSummary, inspect, summary, with_factor
+from ._inspection import LINKS, MOST_TOP, PASSES, CallSummary, inspect, summary, with_factor
 from ._library import LibraryInfo, available, library_info
 
 __all__ = [
+    "LINKS",
     "MOST_TOP",
     "PASSES",
     "CallSummary",

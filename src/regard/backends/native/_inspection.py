@@ -13,14 +13,17 @@ from ._calls import forward
 from ._library import library
 from ._words import INSPECTION, call_words
 
-__all__ = ["MOST_TOP", "PASSES", "CallSummary", "inspect", "summary", "with_factor"]
+__all__ = ["LINKS", "MOST_TOP", "PASSES", "CallSummary", "inspect", "summary", "with_factor"]
 
 PASSES = ("lse", "tile", "pooled", "highest", "received", "entropy", "peak", "top")
 MOST_TOP = 64
+LINKS = 4
+"""Largest weights of each row that a summary keeps."""
 # Words between `lse` and the rectangle, which no pass here reads: the map and the gradients.
 _UNREAD = (0,) * 28
 # Stretches of rows of a head that the sums over rows are taken in: how many threads can share a head.
 _MOST_PARTS = 16
+_LEAST_ROWS = 512
 
 
 def inspect(
@@ -56,7 +59,7 @@ def inspect(
         INSPECTION.size, *call, 0, 0, 0, 0, lse.data_ptr(), *_UNREAD,
         rows.start, height, columns.start, width, *cell, top, 0,
         values.data_ptr(), 0 if peaks is None else peaks.data_ptr(), 0 if indices is None else indices.data_ptr(),
-        0, 0, 0, 0, 0,
+        0, 0, 0, 0, 0, 0,
     )  # fmt: skip
     library().call("pooled" if name == "highest" else name, words)
     del kept
@@ -74,10 +77,10 @@ class CallSummary(NamedTuple):
     """float32 `(B, H, L)`, nats."""
     distance: Tensor
     """float32 `(B, H, L)`: sum of weight times distance in tokens, the last query on the last key."""
-    peak: Tensor
-    """float32 `(B, H, L)`: the largest weight."""
-    peak_key: Tensor
-    """int64 `(B, H, L)`: its key, -1 where a row sees nothing."""
+    links: Tensor
+    """float32 `(B, H, L, LINKS)`: the largest weights of each row, the largest first; 0 where it sees fewer keys."""
+    link_keys: Tensor
+    """int32, same shape: their keys; -1 where the row sees fewer."""
     received: Tensor
     """float32 `(B, H, S)`: sum over queries."""
     near: Tensor
@@ -89,10 +92,10 @@ def summary(x: AttentionInputs, lse: Tensor, cell: int) -> CallSummary:
     call, kept = call_words(x)
     batch, heads, queries, keys = x.shape
     stretch = max(64, cell)
-    part = -(-max(1, -(-queries // _MOST_PARTS)) // stretch) * stretch
-    rows = torch.empty(3, batch, heads, queries)
-    entropy, distance, peaks = rows
-    indices = torch.empty(batch, heads, queries, dtype=torch.int64)
+    part = -(-max(_LEAST_ROWS, -(-queries // _MOST_PARTS)) // stretch) * stretch
+    entropy, distance = torch.empty(2, batch, heads, queries)
+    links = torch.empty(batch, heads, queries, LINKS)
+    link_keys = torch.empty(batch, heads, queries, LINKS, dtype=torch.int32)
     cells = torch.empty(batch, heads, -(-queries // cell), -(-keys // cell))
     parts = -(-queries // part)
     received = torch.empty(batch, heads, parts, keys, dtype=torch.float64)
@@ -101,14 +104,13 @@ def summary(x: AttentionInputs, lse: Tensor, cell: int) -> CallSummary:
     words = INSPECTION.pack(
         INSPECTION.size, *call, 0, 0, 0, 0, lse.data_ptr(), *_UNREAD,
         0, queries, 0, keys, cell, cell, 0, 0,
-        cells.data_ptr(), peaks.data_ptr(), indices.data_ptr(),
-        part, entropy.data_ptr(), distance.data_ptr(), received.data_ptr(), near.data_ptr(),
+        cells.data_ptr(), links.data_ptr(), 0,
+        part, entropy.data_ptr(), distance.data_ptr(), received.data_ptr(), near.data_ptr(), link_keys.data_ptr(),
     )  # fmt: skip
     library().call("summary", words)
     del kept
-    return CallSummary(
-        cells, entropy, distance, peaks, indices, received.sum(2).to(torch.float32), near.sum(2).to(torch.float32)
-    )
+    sums = (t[:, :, 0] if parts == 1 else t.sum(2) for t in (received, near))
+    return CallSummary(cells, entropy, distance, links, link_keys, *(t.to(torch.float32) for t in sums))
 
 
 def with_factor(x: AttentionInputs, log_factor: Tensor | None) -> AttentionInputs:

@@ -17,13 +17,13 @@ from ._words import INSPECTION
 
 __all__ = ["ABI_VERSION", "Library", "LibraryInfo", "available", "library", "library_info", "load", "problem"]
 
-ABI_VERSION = 2
+ABI_VERSION = 3
 OPERATIONS = ("forward", "backward", "tile", "pooled", "received", "entropy", "peak", "top", "summary")
 _OUT_OF_MEMORY = 2
 _ENDING = ".dylib" if sys.platform == "darwin" else ".so"
 _BUILD = (
-    "To build it, install regard where a C++17 compiler is (Debian: apt install g++): "
-    "pip install --force-reinstall --no-deps --no-cache-dir regard; in a checkout: make setup."
+    "To build it, where a C++17 compiler is (Debian: apt install g++): in a clone of regard, make setup, or "
+    "pip install --force-reinstall --no-deps --no-cache-dir ."
 )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 from typing import Any
 
-from ...errors import MissingExtraError
+from ...errors import MissingExtraError, install_line
 
 __all__ = ["hugging_face"]
 
@@ -28,5 +28,5 @@ def _imported(module: str) -> Any:
             raise
         raise MissingExtraError(
             "regard.integrations.transformers needs the package transformers, which the base install leaves out. "
-            'Install it with `pip install "regard[hf]"`.'
+            f"Install it with {install_line('hf')}."
         ) from None

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...corpora import Images, LabelledText
-from ...errors import MissingExtraError
+from ...errors import MissingExtraError, install_line
 
 __all__ = ["PixelLogisticRegression", "TfidfLogisticRegression"]
 
@@ -84,4 +84,4 @@ def _need_sklearn() -> None:
     try:
         import sklearn  # noqa: F401
     except ImportError:
-        raise MissingExtraError('This baseline needs scikit-learn: `pip install "regard[train]"`.') from None
+        raise MissingExtraError(f"This baseline needs scikit-learn: {install_line('train')}.") from None

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any, Self
 
 from ...corpora import TextPair
-from ...errors import MissingExtraError
+from ...errors import MissingExtraError, install_line
 
 __all__ = ["FirstWords", "NearestSource"]
 
@@ -44,7 +44,7 @@ class NearestSource:
         try:
             from sklearn.feature_extraction.text import TfidfVectorizer
         except ImportError:
-            raise MissingExtraError('This baseline needs scikit-learn: `pip install "regard[train]"`.') from None
+            raise MissingExtraError(f"This baseline needs scikit-learn: {install_line('train')}.") from None
         vectorizer = TfidfVectorizer(token_pattern=r"(?u)\w+|[^\w\s]", sublinear_tf=True)
         rows = vectorizer.fit_transform(example.source for example in examples).T.tocsr()
         return cls(vectorizer, rows, [example.target for example in examples])

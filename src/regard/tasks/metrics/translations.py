@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ...errors import ArgumentError, MissingExtraError
+from ...errors import ArgumentError, MissingExtraError, install_line
 
 __all__ = ["TranslationScores", "translation_scores"]
 
@@ -42,7 +42,7 @@ def translation_scores(true: Sequence[str], found: Sequence[str]) -> Translation
         from sacrebleu.metrics.bleu import BLEU
         from sacrebleu.metrics.chrf import CHRF
     except ImportError:
-        raise MissingExtraError('BLEU needs sacrebleu: `pip install "regard[train]"`.') from None
+        raise MissingExtraError(f"BLEU needs sacrebleu: {install_line('train')}.") from None
     bleu, chrf = BLEU(), CHRF()
     score = bleu.corpus_score(list(found), [list(true)]).score
     return TranslationScores(score, chrf.corpus_score(list(found), [list(true)]).score, str(bleu.get_signature()))

@@ -49,6 +49,8 @@ class Read(Generic[Examples]):
     """The examples, in the order of the source."""
     left_out: tuple[LeftOut, ...]
     """Rows that break a rule; empty unless they may be skipped."""
+    remarks: tuple[str, ...] = ()
+    """What was read as it stands and looks like a mistake, a sentence each."""
 
 
 @dataclass

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from ...errors import DataError, MissingExtraError
+from ...errors import DataError, MissingExtraError, install_line
 from ._tables import Row
 
 __all__ = ["hub_rows", "why_no_hub"]
@@ -23,7 +23,7 @@ def why_no_hub(source: tuple[Path, ...]) -> str | None:
     if source[0].suffix.lower() in (".txt", ".csv", ".tsv", ".json", ".jsonl", ".parquet", ".conll", ".gz", ".zip"):
         return f"{source[0]} looks like a file and does not exist"
     if importlib.util.find_spec("datasets") is None:
-        return 'no such path; a name of the hub needs the package datasets: `pip install "regard[train]"`'
+        return f"no such path; a name of the hub needs the package datasets: {install_line('train')}"
     return None
 
 
@@ -36,7 +36,7 @@ def hub_rows(source: tuple[Path, ...]) -> Iterator[Row]:
     try:
         import datasets
     except ImportError:
-        raise MissingExtraError('Names of the hub need datasets: `pip install "regard[train]"`.') from None
+        raise MissingExtraError(f"Names of the hub need datasets: {install_line('train')}.") from None
     match = NAME.fullmatch(str(source[0]))
     name, split = (match["name"], match["split"] or "train") if match else (str(source[0]), "train")
     try:

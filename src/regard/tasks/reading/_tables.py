@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ...errors import DataError, MissingExtraError, nearest
+from ...errors import DataError, MissingExtraError, install_line, nearest
 from ._files import Notes, open_bytes, plain_suffix, rough_text, text_lines, undecoded, whole_text
 
 __all__ = ["Columns", "Row", "rows", "text_value", "value", "why_no_table"]
@@ -181,7 +181,7 @@ def _parquet(path: Path) -> Iterator[Row]:
         import pyarrow.parquet as parquet
         from pyarrow.lib import ArrowException
     except ImportError:
-        raise MissingExtraError('Parquet needs pyarrow: `pip install "regard[train]"`.') from None
+        raise MissingExtraError(f"Parquet needs pyarrow: {install_line('train')}.") from None
     try:
         number = 0
         for batch in parquet.ParquetFile(io.BytesIO(open_bytes(path))).iter_batches():

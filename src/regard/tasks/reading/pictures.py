@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...corpora import Images
-from ...errors import DataError, MissingExtraError
+from ...errors import DataError, MissingExtraError, install_line
 from ._files import Notes, Read, first_accepting, open_bytes
 from .sources import Source, as_paths
 
@@ -87,7 +87,7 @@ def _stack(files: Sequence[Path], options: PictureOptions, notes: Notes) -> tupl
     try:
         from PIL import Image, UnidentifiedImageError
     except ImportError:
-        raise MissingExtraError('Pictures need Pillow: `pip install "regard[train]"`.') from None
+        raise MissingExtraError(f"Pictures need Pillow: {install_line('train')}.") from None
     size, grey = options.size, options.grey
     pictures, kept = [], []
     for number, file in enumerate(files):

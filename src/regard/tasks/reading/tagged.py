@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from ...corpora import TaggedWords
 from ...errors import DataError
 from ._files import Notes, Read, first_accepting, text_lines
 from ._hub import hub_rows, why_no_hub
+from ._schemes import begun_inside, is_tag, opens_plainly, to_iob2, why_not_scheme, why_not_tag
 from ._tables import Columns, Row, rows, value, why_no_table
 from .sources import Source, as_paths
 
 __all__ = ["TaggedOptions", "read_tagged", "to_iob2"]
-
-TAG = re.compile(r"O|[BIESLUM]-.+")
 
 
 @dataclass(frozen=True)
@@ -59,77 +57,73 @@ def read_tagged(source: Source, options: TaggedOptions | None = None) -> Read[li
     notes = Notes(options.skip_bad_rows)
     run: Any = first_accepting("tagged words", paths, READERS)
     found: list[TaggedWords] = []
-    for path, line, words, tags in run(paths, options, notes):
-        sentence = _sentence(path, line, words, tags, options, notes)
-        if sentence is not None:
-            found.append(sentence)
+    openings = _Openings()
+    for raw in run(paths, options, notes):
+        wrong = _why_bad_sentence(raw, options)
+        if wrong is not None:
+            notes.bad(raw.path, *wrong)
+            continue
+        found.append(TaggedWords(tuple(raw.words), to_iob2(raw.tags, options.scheme)))
+        if options.scheme == "auto":
+            openings.see(raw, found[-1].tags)
     if not found:
         raise notes.nothing(paths[0], "holds no sentence. Give a file with a word and a tag a line.")
-    return Read(found, tuple(notes.left_out))
+    return Read(found, tuple(notes.left_out), openings.remarks())
 
 
-Raw = tuple[Path, int, Sequence[str], Sequence[str]]
+class Raw(NamedTuple):
+    """A sentence as it stands in a file."""
+
+    path: Path
+    lines: Sequence[int]
+    """The line of each word, or one line for all of them."""
+    words: Sequence[str]
+    tags: Sequence[str]
+
+    def line(self, word: int) -> int:
+        """Return the line of a word."""
+        return self.lines[min(word, len(self.lines) - 1)]
 
 
-def _sentence(
-    path: Path, line: int, words: Sequence[str], tags: Sequence[str], options: TaggedOptions, notes: Notes
-) -> TaggedWords | None:
+def _why_bad_sentence(raw: Raw, options: TaggedOptions) -> tuple[int, str] | None:
+    """Return the line and the rule that a sentence breaks, or None."""
+    words, tags = raw.words, raw.tags
     if len(words) != len(tags):
-        notes.bad(path, line, f"there are {len(words)} words and {len(tags)} tags; each word has one.")
-        return None
-    wrong = next((tag for tag in tags if not TAG.fullmatch(tag)), None)
-    if wrong is not None:
-        notes.bad(path, line, f"the tag {wrong!r} is neither O nor a letter, a hyphen and a label, as B-person.")
-        return None
-    if not words or not all(word.strip() for word in words):
-        notes.bad(path, line, "a word is empty." if words else "there is no word.")
-        return None
-    rule = _why_not_scheme(tags, options.scheme)
-    if rule is not None:
-        notes.bad(path, line, rule)
-        return None
-    return TaggedWords(tuple(words), to_iob2(tags, options.scheme))
+        return raw.line(0), f"there are {len(words)} words and {len(tags)} tags; each word has one."
+    if not words:
+        return raw.line(0), "there is no word."
+    for place, (word, tag) in enumerate(zip(words, tags, strict=True)):
+        rule = why_not_tag(tag)
+        if rule is not None:
+            return raw.line(place), rule
+        if not word.strip():
+            return raw.line(place), "a word is empty."
+    broken = why_not_scheme(tags, options.scheme)
+    return None if broken is None else (raw.line(broken[0]), broken[1])
 
 
-KINDS = {"iob1": "BI", "iob2": "BI", "bioes": "BIESLUM"}
+@dataclass
+class _Openings:
+    """How entities begin: with `I-`, in data that elsewhere opens them with `B-`, it may be a mistake."""
 
+    inside: int = 0
+    first: str = ""
+    plain: bool = False
 
-def _why_not_scheme(tags: Sequence[str], scheme: str) -> str | None:
-    """Return the rule of a scheme, asked for by name, that tags break."""
-    if scheme == "auto":
-        return None
-    before = "O"
-    for tag in (*tags, "O"):
-        kind, _, label = tag.partition("-")
-        if tag != "O" and kind not in KINDS[scheme]:
-            return f"the tag {tag!r} is none of {scheme}."
-        goes_on = kind in "IEML"
-        fits = before[:1] in ("BIM" if scheme == "bioes" else "BI") and before.partition("-")[2] == label
-        if scheme != "iob1" and goes_on and not fits:
-            return f"the tag {tag!r} goes on with an entity, and {before!r} stands before it; so not in {scheme}."
-        if scheme == "bioes" and before[:1] in ("B", "I", "M") and not goes_on:
-            return f"the entity of {before!r} has no end; so not in {scheme}."
-        before = tag
-    return None
+    def see(self, raw: Raw, tags: tuple[str, ...]) -> None:
+        """Count in a sentence, with its tags as they were read."""
+        places = begun_inside(raw.tags, tags)
+        if places and not self.inside:
+            self.first = f"{raw.path}, line {raw.line(places[0])}: {raw.tags[places[0]]!r} goes on with no entity"
+        self.inside += len(places)
+        self.plain = self.plain or opens_plainly(raw.tags)
 
-
-def to_iob2(tags: Sequence[str], scheme: str = "auto") -> tuple[str, ...]:
-    """Return tags in IOB2: `B-` opens every entity, `I-` continues it.
-
-    In BIOES `E-` and `S-` end one; in IOB1 `I-` opens an entity unless one of its label goes on.
-
-    >>> to_iob2(["I-x", "I-x", "B-x", "O", "S-y", "B-z", "E-z"])
-    ('B-x', 'I-x', 'B-x', 'O', 'B-y', 'B-z', 'I-z')
-    """
-    found = []
-    before = "O"
-    for tag in tags:
-        kind, _, label = tag.partition("-")
-        open_before = before[:1] in "BIM" if scheme != "iob2" else before[:1] in "BI"
-        goes_on = kind in "IEML" and open_before and before.partition("-")[2] == label
-        found.append("O" if tag == "O" else f"{'I' if goes_on else 'B'}-{label}")
-        before = tag
-    return tuple(found)
+    def remarks(self) -> tuple[str, ...]:
+        """Return one sentence, or none: a file in which all begin with `I-` is IOB1."""
+        if not (self.inside and self.plain):
+            return ()
+        behind = "" if self.inside == 1 else f", nor do {self.inside - 1} other tags"
+        return (f"{self.first} of its label{behind}; read as the beginning of one, as B- would be.",)
 
 
 def _why_no_conll(source: tuple[Path, ...]) -> str | None:
@@ -144,15 +138,16 @@ def _conll(source: tuple[Path, ...], options: TaggedOptions, notes: Notes) -> It
     path = source[0]
     words: list[str] = []
     tags: list[str] = []
-    width, start, bad, last = 0, 1, False, 0
+    lines: list[int] = []
+    width, bad, last = 0, False, 0
     for number, line in _and_end(text_lines(path, notes)):
         # A line that was left out as undecodable takes its sentence with it.
         bad, last = bad or number not in (last + 1, END), number
         columns = _columns(line)
         if not line.strip(" \t"):
             if words and not bad:
-                yield path, start, words, tags
-            words, tags, bad = [], [], False
+                yield Raw(path, lines, words, tags)
+            lines, words, tags, bad = [], [], [], False
             continue
         if columns[0] == "-DOCSTART-" or _is_comment(line, columns, width):
             continue
@@ -163,8 +158,7 @@ def _conll(source: tuple[Path, ...], options: TaggedOptions, notes: Notes) -> It
                 notes.bad(path, number, rule)
             bad = True
             continue
-        if not words:
-            start = number
+        lines.append(number)
         words.append(columns[options.word_column].strip())
         tags.append(columns[options.tag_column].strip())
 
@@ -197,7 +191,7 @@ def _why_bad(columns: list[str], width: int, options: TaggedOptions) -> str | No
 
 def _is_comment(line: str, columns: list[str], width: int) -> bool:
     """Return whether a line is a comment, `# id 7`, and not the word `#` with its columns and a tag at the end."""
-    is_row = len(columns) == (width or max(len(columns), 2)) and TAG.fullmatch(columns[-1].strip()) is not None
+    is_row = len(columns) == (width or max(len(columns), 2)) and is_tag(columns[-1].strip())
     return line.startswith("#") and not is_row
 
 
@@ -220,7 +214,7 @@ def _parallel(source: tuple[Path, ...], options: TaggedOptions, notes: Notes) ->
         if number not in words or number not in tags:
             continue
         if words[number].strip() or tags[number].strip():
-            yield first, number, _columns(words[number].strip()), _columns(tags[number].strip())
+            yield Raw(first, [number], _columns(words[number].strip()), _columns(tags[number].strip()))
 
 
 def _table(source: tuple[Path, ...], options: TaggedOptions, notes: Notes) -> Iterator[Raw]:
@@ -241,7 +235,7 @@ def _lists(table: Iterable[Row], options: TaggedOptions, notes: Notes) -> Iterat
         if not all(isinstance(x, list) and all(isinstance(one, str) for one in x) for x in both):
             notes.bad(row[0], row[1], f"{options.words!r} and {options.tags!r} must be lists of texts.")
             continue
-        yield row[0], row[1], both[0], both[1]
+        yield Raw(row[0], [row[1]], both[0], both[1])
 
 
 READERS = (
