@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import json
 import os
@@ -14,8 +15,15 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+import regard
 from regard.cli import COMMANDS, main
-from regard.tasks import TASKS
+from regard.cli.predict import legend
+from regard.cli.train import summary
+from regard.corpora import TaggedWords
+from regard.corpora._windows import DEDENT, INDENT, NEWLINE
+from regard.tasks import TASKS, Evaluation, NamedEntities, NamedEntitySettings
+from regard.training import Budget, TrainingResult, TrainingSettings
+from regard.weights import StoredWeights
 
 from ..tasks.small import IMAGES, LABELLED, PAIRS, TAGGED
 
@@ -91,9 +99,42 @@ def test_watch(ner: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path) ->
     assert picture.read_bytes().startswith(b"\x89PNG")
     assert main(["watch", str(ner), "dr ada", "--layers", "0", "--json"]) == 0
     assert len(json.loads(capsys.readouterr().out)["calls"]) == 1
+    head = tmp_path / "head.svg"
+    assert main(["watch", str(ner), "dr ada went to oslo", "--layer", "0", "--head", "1", "--out", str(head)]) == 0
+    drawn = head.read_text("utf-8")
+    assert all(f">{word}</text>" in drawn for word in (*"dr ada went to oslo".split(), "person", "place"))
+    assert "head 1</text>" in drawn
+    capsys.readouterr()
+    for words, expected in (
+        (["--out", "x.png", "--head", "2", "--layer", "0"], "--head is 2; there are 2, counted from 0."),
+        (["--out", "x.png", "--layer", "4"], "There is no layer '4'. There are: encoder.layers.0.self_attention."),
+        (["--head", "0"], "give --out head.png, or --open"),
+        (["--head", "0", "--out", "x.regard"], "A recording (.regard) takes --layers."),
+    ):
+        assert main(["watch", str(ner), "dr ada", *words]) == 2
+        assert expected in capsys.readouterr().err
     for words, expected in ((["a", "b"], "one text at a time"), (["a", "--layers", "7"], "no layer 7")):
         assert main(["watch", str(ner), *words]) == 2
         assert expected in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("keep", [None, "summary"])
+def test_watch_records_a_task(ner: Path, keep: str | None, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    """A task's attention goes to .regard with tokens and labels, which `regard view` draws; --keep is honoured."""
+    file, picture = tmp_path / "run.regard", tmp_path / "run.svg"
+    kept = [] if keep is None else ["--keep", keep]
+    assert main(["watch", str(ner), "dr ada went to oslo", "--out", str(file), *kept]) == 0
+    found = regard.load(file)
+    assert list(found.texts.tokens or ()) == "dr ada went to oslo".split()
+    assert list(found.texts.labels or ()) == ["O", "B-person", "O", "O", "B-place"]
+    assert isinstance(found[0], StoredWeights) == (keep == "summary")
+    assert main(["view", str(file), "--out", str(picture)]) == 0
+    drawn = picture.read_text("utf-8")
+    assert all(f">{word}</text>" in drawn for word in ("ada", "went", "person", "place"))
+    capsys.readouterr()
+    page = tmp_path / "run.html"
+    assert main(["view", str(file), "--layer", "0", "--head", "1", "--out", str(page)]) == 0
+    assert f"{page.as_uri()}#view=head&map=0&head=1" in capsys.readouterr().out
 
 
 def test_evaluate(ner: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
@@ -120,6 +161,36 @@ def test_a_second_call_goes_on(ner: Path, capsys: pytest.CaptureFixture[str]) ->
     assert "goes on after step" in capsys.readouterr().err
     assert main([*command, *SMALL[:-1], "1e-3"]) == 2
     assert "lr was 0.005 and is now 0.001" in capsys.readouterr().err
+    assert main([*command, "--embed-dim", "64", *SMALL[2:]]) == 2
+    said = capsys.readouterr().err
+    assert "holds a run of another model: embed_dim was 32 and is now 64. Go on" in said
+    assert "--out FOLDER" in said
+
+
+def test_the_figure_that_is_watched(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """--metric decides, and its name stands in progress, in task.json and in the evaluation."""
+    data, out = conll(tmp_path / "train.conll", 120), tmp_path / "run"
+    command = ["train", "ner", "--train", str(data), "--out", str(out), "--epochs", "2", *SMALL]
+    assert main([*command, "--metric", "token_accuracy"]) == 0
+    captured = capsys.readouterr()
+    assert "development token_accuracy" in captured.err
+    assert "development f1" not in captured.err
+    assert json.loads((out / "evaluation.json").read_text())["headline"] == "token_accuracy"
+    assert f'predict {out} "..." --open' in captured.out
+
+
+def test_what_helps_where_the_baseline_is_better() -> None:
+    """Few steps within the minutes are named, with how to go on; else data, epochs and size are."""
+    task = NamedEntities(NamedEntitySettings(training=TrainingSettings(budget=Budget(epochs=None, minutes=0.5))))
+    result = TrainingResult(11, 30.2, "budget", 11, {"f1": 0.06}, 0.036, True)
+    task.training_ = result
+    evaluation = Evaluation("ner", 20, "f1", "max", {"f1": 0.06}, {"f1": 0.58}, "most frequent tag")
+    text = summary(task, evaluation, Path("my run"))
+    assert "only 11 steps (0.036 epochs) fitted into 0.5 minutes; the same command with more, --minutes 1 say" in text
+    assert "predict 'my run' \"...\" --open" in text
+    assert "use more" in summary(task, evaluation, Path("x"), "use more.")
+    task.training_ = dataclasses.replace(result, seconds=12.0)
+    assert "more data, epochs or another size" in summary(task, evaluation, Path("x"))
 
 
 @pytest.mark.parametrize(
@@ -198,8 +269,36 @@ def test_pairs_in_two_files_and_a_folder_of_pictures(tmp_path: Path, capsys: pyt
     shown = str(tmp_path / "a.png")
     assert main(["watch", out, "--image", str(tmp_path / "pictures" / "left" / "1.png"), "--out", shown]) == 0
     assert capsys.readouterr().out.startswith("1 of 1 attention calls of the task's model")
-    assert main(["watch", str(tmp_path / "pairs"), PAIRS[0].source, "--out", shown]) == 0
+    drawn = tmp_path / "pairs.svg"
+    assert main(["watch", str(tmp_path / "pairs"), PAIRS[0].source, "--out", str(drawn)]) == 0
     assert "cross" in capsys.readouterr().out
+    assert ">decoder.layers.0.cross_attention</text>" in drawn.read_text("utf-8")
+    assert ">encoder.layers.0.self_attention</text>" in drawn.read_text("utf-8")
+    assert main(["watch", str(tmp_path / "pairs"), PAIRS[0].source, "--layer", "0", "--out", str(drawn)]) == 2
+    assert "--layer 0 fits several" in capsys.readouterr().err
+    assert main(["watch", str(tmp_path / "pairs"), PAIRS[0].source, "--layer", "cross", "--out", str(drawn)]) == 0
+
+
+def test_a_demo_on_own_data_has_a_folder_of_its_own(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each file, and each content of it, has its folder: no run meets another's checkpoints."""
+    monkeypatch.chdir(tmp_path)
+    for count in (200, 210):
+        data = conll(tmp_path / "my words.conll", count)
+        assert main(["demo", "--minutes", "0.01", "--data", data.name]) == 0
+    folders = sorted(path.name for path in (tmp_path / "build" / "demo").iterdir())
+    assert len(folders) == 2
+    assert all(name.startswith("ner-my-words-") for name in folders)
+    assert main(["demo", "--minutes", "0.01", "--data", data.name]) == 0
+    assert "goes on after step" in capsys.readouterr().err
+    assert len(list((tmp_path / "build" / "demo").iterdir())) == 2
+
+
+def test_signs_of_code_are_explained() -> None:
+    """The sentence about the signs names those that windows of code have."""
+    task, window = NamedEntities(), TaggedWords(("x", NEWLINE), ("B-variable", "O"))
+    assert all(sign in legend(task, [window], 1) for sign in (NEWLINE, INDENT, DEDENT))
 
 
 def test_bench(capsys: pytest.CaptureFixture[str]) -> None:
@@ -242,6 +341,8 @@ def test_demo(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         assert picture in page
         assert (out / picture).stat().st_size > 5_000
     assert "<script" not in page
+    assert "[words]label is what the model found" in page
+    assert "⏎" not in page
     assert main(["demo", "image_classification", "--minutes", "0.03", "--out", str(tmp_path / "digits")]) == 0
     assert '<main id="regard"' in (out / "attention.html").read_text("utf-8")
     assert "<a href='attention.html'>" in page

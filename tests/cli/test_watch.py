@@ -1,6 +1,7 @@
 """`regard watch`: a model from a folder, texts or a picture in; coverage, a table, a page out."""
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -96,7 +97,7 @@ def test_a_page_with_words(reader: Path, tmp_path: Path, capsys: pytest.CaptureF
     assert str(page) in capsys.readouterr().out
     text = page.read_text("utf-8")
     assert 'id="manifest"' in text
-    texts = WatchCommand(str(reader), ("the cat played",)).seen().texts
+    texts = WatchCommand(str(reader), ("the cat played",)).seen().weights.texts
     assert texts.tokens is not None
     assert len(texts.tokens) == 6
     assert texts.words == [None, 0, 1, 2, 2, None]
@@ -109,7 +110,7 @@ def test_a_picture(seer: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str
     image.fromarray(np.zeros((40, 40, 3), np.uint8)).save(file)
     assert main(["watch", str(seer), "--image", str(file)]) == 0
     assert "2 of 2 attention calls recorded" in capsys.readouterr().out
-    grid = WatchCommand(str(seer), image=file).seen().texts.grid
+    grid = WatchCommand(str(seer), image=file).seen().weights.texts.grid
     assert grid is not None
     assert (grid.rows, grid.columns, grid.first, grid.media_type) == (4, 4, 1, "image/png")
 
@@ -122,7 +123,7 @@ def test_mistakes_are_one_sentence(
     for words, expected in (
         ([str(reader)], "give texts, or --image"),
         ([str(reader), "the", "--image", "a.png"], "one of the two"),
-        ([str(tmp_path / "missing"), "the"], "is no folder"),
+        ([str(tmp_path / "missing"), "the"], "There is no folder"),
         ([str(reader), "the", "--layers", "9"], "no layer 9"),
         (["no-such-model-anywhere", "the"], "cannot be loaded from the hub or as a folder"),
     ):
@@ -130,3 +131,20 @@ def test_mistakes_are_one_sentence(
         found = capsys.readouterr().err
         assert expected in found
         assert "Traceback" not in found
+
+
+def test_a_mistyped_folder_is_told_before_the_hub_is_asked(
+    reader: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A name inside a folder that is here, or one that the hub cannot have, is a folder that is missing."""
+    shutil.copytree(reader, tmp_path / "runs" / "bert")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(transformers.AutoModel, "from_pretrained", lambda name: pytest.fail(f"asked for {name}"))
+    for name, expected in (
+        ("runs/bertt", "There is no folder runs/bertt. Did you mean 'runs/bert'? The hub was not asked, for runs is a"),
+        ("runs/a/b", "There is no folder runs/a/b."),
+        ("no where", "There is no folder no where."),
+        ("../bert", "There is no folder ../bert."),
+    ):
+        assert main(["watch", name, "the"]) == 2
+        assert expected in capsys.readouterr().err

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 import regard
 from regard.errors import ArgumentError
-from regard.recorder import EmptyRecordingError, watch
+from regard.recorder import EmptyRecordingError, record, watch
 
 
 class Plain(nn.Module):
@@ -250,3 +250,17 @@ def test_dense_keeps_the_weights() -> None:
             layer(x, past)
     torch.testing.assert_close(dense[0].dense(), exact[0].dense())
     assert torch.equal(dense[0].masked()[0, 0], torch.ones(6, 6).triu(1).bool())
+
+
+def test_weights_that_a_model_gave_are_a_recording() -> None:
+    """`record` keeps what `watch` would have kept of the same calls, and counts what was not asked for."""
+    q = torch.randn(1, 2, 6, 8)
+    _, weights = regard.attention(q, q, q, need_weights=True)
+    given = {"layers.0": weights, "layers.1": weights}
+    for keep in ("summary", "exact", "dense"):
+        found = record(given, layers=[1], keep=keep)  # type: ignore[arg-type]
+        assert list(found) == ["layers.1"]
+        assert found.left_out == 1
+        torch.testing.assert_close(found[0].entropy(), weights.entropy())
+    with pytest.raises(ArgumentError, match="Did you mean 'summary'"):
+        record(given, keep="sumary")  # type: ignore[arg-type]

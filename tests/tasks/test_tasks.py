@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import json
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from regard.errors import ArgumentError, RegardError
 from regard.tasks import TASKS, NotFittedError, Task, load
 from regard.tasks._evidence import Evidence
 from regard.tasks.sentiment import best_threshold
-from regard.training import Budget
+from regard.training import Budget, Evaluated, Evaluation
 
 from .small import CASES, PAIRS, TAGGED, Case
 
@@ -33,7 +34,7 @@ def fitted() -> dict[str, Task[Any, Any]]:
 
 def reaches(case: Case, value: float) -> bool:
     """Whether a headline is as good as the case asks."""
-    return value >= case.better if case.task.goal == "max" else value <= case.better
+    return value >= case.better if case.task.figures[case.task.headline] == "max" else value <= case.better
 
 
 @EVERY
@@ -42,11 +43,49 @@ def test_it_learns(fitted: dict[str, Task[Any, Any]], name: str) -> None:
     case = CASES[name]
     evaluation = fitted[name].evaluate(case.test)
     assert reaches(case, evaluation.figures[case.task.headline]), str(evaluation)
-    assert set(evaluation.baseline) == set(evaluation.figures)
+    assert set(evaluation.baseline) == set(evaluation.figures) == set(case.task.figures)
     assert evaluation.count == len(case.test)
     text = str(evaluation)
     assert "model" in text
     assert evaluation.baseline_name in text
+
+
+@EVERY
+def test_the_watched_figure_decides(name: str) -> None:
+    """Another figure of the task can be watched, in its own direction; an unknown one and a wrong goal are refused."""
+    case = CASES[name]
+    other = next(figure for figure in case.task.figures if figure != case.task.headline)
+    heard: list[Any] = []
+
+    def told(metric: str | None, goal: Any = None) -> Any:
+        training = dataclasses.replace(
+            case.settings().training, budget=Budget(epochs=None, steps=4), evaluation=Evaluation(2, metric, goal)
+        )
+        return case.settings(training=training)
+
+    task = case.task(told(other)).fit(case.train, case.test, listeners=[heard.append])
+    values = [event.figures[other] for event in heard if isinstance(event, Evaluated)]
+    best = max(values) if case.task.figures[other] == "max" else min(values)
+    assert task.training_.figures[other] == best
+    assert task.evaluate(case.test).headline == other
+    assert case.task(told(None)).watched == case.task.headline
+    with pytest.raises(ArgumentError, match=rf"no figure '{other}x'. Did you mean '{other}'"):
+        case.task(told(f"{other}x"))
+    wrong = "min" if case.task.figures[other] == "max" else "max"
+    with pytest.raises(ArgumentError, match=f"goal is '{wrong}', and of {other}"):
+        case.task(told(other, wrong))
+
+
+def test_a_metric_that_decided_nothing_is_forgotten(fitted: dict[str, Task[Any, Any]], tmp_path: Path) -> None:
+    """Files of before hold a metric and goal that the task did not look at; they are read as if without."""
+    fitted["ner"].save(tmp_path)
+    file = tmp_path / "task.json"
+    values = json.loads(file.read_text("utf-8"))
+    for old in ({"metric": "loss", "goal": "min"}, {"metric": "f1", "goal": "min"}):
+        values["settings"]["training"]["evaluation"].update(old)
+        file.write_text(json.dumps(values), "utf-8")
+        assert load(tmp_path).watched == "f1"
+        assert load(tmp_path).settings.training.evaluation.goal is None
 
 
 @EVERY

@@ -218,6 +218,15 @@ def test_another_model(tmp_path: Path) -> None:
         train(other, Copying(), settings(epochs=2), folder=tmp_path)
 
 
+def test_another_model_says_what_it_was_made_from(tmp_path: Path) -> None:
+    """Where the caller says what a model is made from, the refusal names what changed, not a weight."""
+    train(reader(), Copying(), settings(epochs=1), folder=tmp_path, about={"width": 12, "depth": 2})
+    other = reader()
+    other.scores = torch.nn.Linear(16, 13)
+    with pytest.raises(CheckpointError, match=r"another model: width was 12 and is now 13\. Go on with that"):
+        train(other, Copying(), settings(epochs=1), folder=tmp_path, about={"width": 13, "depth": 2})
+
+
 def test_the_limit_is_this_process_s_own() -> None:
     """The tests above limit their own child processes only."""
     assert resource.getrlimit(resource.RLIMIT_FSIZE)[0] == resource.RLIM_INFINITY

@@ -210,7 +210,8 @@ def test_another_run(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("told", "message"),
     [
-        (replace(settings(), evaluation=Evaluation(metric="f1")), "'f1' is not among"),
+        (replace(settings(), evaluation=Evaluation(metric="f1", goal="max")), "'f1' is not among"),
+        (replace(settings(), evaluation=Evaluation(metric="f1")), "'f1' without a goal"),
         (settings(at_once=3), "more than tokens_at_once=3"),
         (replace(settings(), machine=Machine(device="cpu", shard=True)), "start them with torchrun"),
     ],

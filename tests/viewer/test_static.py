@@ -1,6 +1,7 @@
 """Printed pictures: what is drawn, what is written, what is refused."""
 
 import io
+import itertools
 import re
 
 import matplotlib as mpl
@@ -208,3 +209,14 @@ def test_layers_of_one_head_stand_side_by_side() -> None:
 def test_a_figure_shows_itself_in_a_notebook() -> None:
     """A notebook asks for `_repr_png_`; no backend of pyplot has to be set for that."""
     assert static.heatmap(weights(1, 5))._repr_png_().startswith(b"\x89PNG")
+
+
+def test_labels_of_a_grid() -> None:
+    """Labels are coloured along the outer maps and named in the key; words never lie on each other."""
+    figure = static.heads_grid(weights(12, 13), TOKENS, labels=TAGS)
+    assert all(name in texts(figure) for name in ("ANIMAL", "PLACE", "STATE"))
+    figure.canvas.draw()
+    boxes = [label.get_window_extent() for label in figure.axes[0].get_yticklabels()]
+    assert all(not a.overlaps(b) for a, b in itertools.pairwise(boxes))
+    with pytest.raises(ShapeError, match="of 2 sizes"):
+        static.heads_grid({"a": weights(1, 4), "b": weights(1, 5)}, list("abcd"))

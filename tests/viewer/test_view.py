@@ -171,3 +171,43 @@ def test_svg_keeps_text_as_text(tmp_path: Path) -> None:
 def test_repr_counts() -> None:
     """The one-line description counts maps and heads."""
     assert repr(named_view()).startswith("View(1 map, 4 heads, 13 × 13 tokens)")
+
+
+def _drawn(figure: object) -> list[str]:
+    from matplotlib.text import Text
+
+    return [text.get_text() for text in figure.findobj(Text) if text.get_text()]  # type: ignore[attr-defined]
+
+
+def test_pictures_keep_words_and_labels(tmp_path: Path) -> None:
+    """All layers, one layer and one head name tokens and labels; `save` takes the same choice."""
+    shown = view({"a.0": weights(2, 13), "a.1": weights(2, 13, causal=True)}, TOKENS, labels=TAGS)
+    for figure in (shown.figure(), shown.figure("a.1"), shown.figure("a.1", 1)):
+        drawn = _drawn(figure)
+        assert {"animal", "street", "tired"} <= {word.strip("$") for word in drawn}
+        assert {"ANIMAL", "PLACE", "STATE"} <= set(drawn)
+    shown.save(tmp_path / "one.svg", "a.1", 1)
+    assert "a.1, head 1" in (tmp_path / "one.svg").read_text("utf-8")
+    with pytest.raises(ArgumentError, match="a page holds every layer"):
+        shown.save(tmp_path / "one.html", head=1)
+
+
+def test_pictures_say_what_they_leave_out() -> None:
+    """More tokens than can be named are counted, other labels and inputs named, in the picture itself."""
+    many = [f"w{place}" for place in range(100)]
+    tags = {"kind": ["B-A", *["O"] * 99], "role": ["B-R", *["O"] * 99]}
+    shown = view(weights(2, 2, 100), [many, many], labels={name: [each, each] for name, each in tags.items()})
+    for figure, rule in ((shown.figure(), "up to 64"), (shown.figure(head=0, input=1), "up to 80")):
+        text = " ".join(_drawn(figure))
+        assert f"Tokens are counted (100; {rule} are named)." in text
+        assert "Labels drawn: kind; not drawn: role." in text
+        assert "of 2" in text
+        assert "A" in _drawn(figure)
+
+
+def test_each_layer_has_its_own_words() -> None:
+    """Of an encoder-decoder every row has the words of its own queries and keys."""
+    layers_of_two = {"encoder.0": weights(1, 3), "decoder.0.cross": weights(1, 2, keys=3)}
+    figure = view(layers_of_two, ["x", "y"], key_tokens=["u", "v", "w"]).figure()
+    rows = [[tick.get_text() for tick in panel.get_yticklabels()] for panel in figure.axes if panel.images]
+    assert rows[:2] == [["u", "v", "w"], ["x", "y"]]

@@ -97,7 +97,7 @@ def _parse(words: list[str]) -> Command:
             f"There is no command {words[0]!r}.{nearest(words[0], COMMANDS)} There are: {', '.join(COMMANDS)}."
         )
     try:
-        import tyro
+        from ._parsing import parse, parse_group
     except ModuleNotFoundError:
         if words == ["doctor"]:  # the one that tells what is missing must run without it
             return Doctor()
@@ -108,10 +108,8 @@ def _parse(words: list[str]) -> Command:
     found: Any = COMMANDS[words[0]].load()
     if words[0] == "demo" and (len(words) == 1 or (words[1].startswith("-") and words[1] not in ("-h", "--help"))):
         words.insert(1, "ner")
-    if isinstance(found, dict):
-        group: Command = tyro.extras.subcommand_cli_from_dict(found, prog=f"regard {words[0]}", args=words[1:])
-        return group
-    command: Command = tyro.cli(found, prog=f"regard {words[0]}", args=words[1:])
+    read = parse_group if isinstance(found, dict) else parse
+    command: Command = read(found, f"regard {words[0]}", words[1:])
     return command
 
 

@@ -1,27 +1,97 @@
-"""The viewer's page of what a trained task attends to in one input."""
+"""What a person wants to look at: the page of a trained task's input, a layer and a head of it."""
 
 from __future__ import annotations
 
+import re
 import sys
 import webbrowser
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from ..errors import ArgumentError, nearest
+from ..recorder import Grid, Texts
 from ..tasks import Attention
-from ..viewer import Grid, View, view
+from ..viewer import View, view
 
-__all__ = ["open_page", "view_of"]
+__all__ = ["Chosen", "open_page", "texts_of", "view_of", "write"]
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """The layer and head that a person wants to see."""
+
+    layer: str | None = None
+    head: int | None = None
+
+    @property
+    def anything(self) -> bool:
+        """Whether anything was chosen."""
+        return self.layer is not None or self.head is not None
+
+    def fragment(self, shown: View) -> str:
+        """Return the end of an address at which the page shows what was chosen; empty where nothing was."""
+        if not self.anything:
+            return ""
+        maps = shown.source.shown.maps
+        name = self.name(shown)
+        place = next((at for at, one in enumerate(maps) if name in (None, one.name)), 0)
+        self._check_head(maps[place].heads)
+        return f"#view=head&map={place}&head={self.head or 0}"
+
+    def name(self, shown: View) -> str | None:
+        """Return the full name of the layer, None where all are meant; raises `ArgumentError`."""
+        names = list(dict.fromkeys(one.name for one in shown.source.shown.maps))
+        if self.layer is None:
+            if self.head is not None and len(names) > 1:
+                raise ArgumentError(f"--head {self.head} of which layer? Give --layer too: {_listed(names)}.")
+            return None
+        found = [name for name in names if self.layer == name]
+        found = found or [name for name in names if self.layer == _number(name)]
+        found = found or [name for name in names if self.layer in name and not self.layer.isdecimal()]
+        if not found:
+            near = nearest(self.layer, names)
+            raise ArgumentError(f"There is no layer {self.layer!r}.{near} There are: {_listed(names)}.")
+        if len(found) > 1:
+            raise ArgumentError(f"--layer {self.layer} fits several: {_listed(found)}. Give one by its name.")
+        return found[0]
+
+    def check(self, shown: View) -> None:
+        """Raise unless the head is there."""
+        name = self.name(shown)
+        self._check_head(next(one.heads for one in shown.source.shown.maps if name in (None, one.name)))
+
+    def _check_head(self, heads: int) -> None:
+        if self.head is not None and not 0 <= self.head < heads:
+            raise ArgumentError(f"--head is {self.head}; there are {heads}, counted from 0.")
+
+
+def write(shown: View, out: Path, chosen: Chosen, budget: float = 32.0) -> None:
+    """Write a page or picture and print where it is; a page holds everything and its address opens the choice."""
+    if out.suffix.lower() != ".html":
+        chosen.check(shown)
+        print(shown.save(out, chosen.name(shown), chosen.head))
+        return
+    fragment = chosen.fragment(shown)
+    print(shown.save(out, budget_mib=budget))
+    if fragment:
+        print(f"It opens there at {out.resolve().as_uri()}{fragment}")
+
+
+def texts_of(seen: Attention, picture: Path | None = None) -> Texts:
+    """Return what the tokens of one input are, for a recording; `picture` is the file that the patches come from."""
+    if seen.grid is None:
+        return Texts(seen.tokens, seen.source or None, labels=seen.labels or None)
+    return Texts(grid=Grid(*seen.grid, _behind(seen), picture))
 
 
 def view_of(seen: Attention, title: str, picture: Any = None) -> View:
     """Return the view of one input; `picture` is the array `(height, width, channels)` that its patches come from."""
     grid = None
     if seen.grid is not None:
-        rows, columns = seen.grid
-        first = len(seen.tokens) - rows * columns  # behind a class token, if there is one
-        grid = Grid(rows, columns, first, None if picture is None else _shown(np.asarray(picture)))
+        grid = Grid(*seen.grid, _behind(seen), None if picture is None else _shown(np.asarray(picture)))
     return view(
         seen.weights,
         None if grid is not None else seen.tokens,
@@ -30,6 +100,21 @@ def view_of(seen: Attention, title: str, picture: Any = None) -> View:
         grid=grid,
         title=title,
     )
+
+
+def _behind(seen: Attention) -> int:
+    """Return the number of the first patch: behind a class token, if there is one."""
+    rows, columns = seen.grid or (0, 0)
+    return len(seen.tokens) - rows * columns
+
+
+def _number(name: str) -> str:
+    found = re.search(r"\d+", name)
+    return found[0] if found else ""
+
+
+def _listed(names: list[str], most: int = 12) -> str:
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
 
 
 def open_page(path: Path) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 from ..tasks import Attention, Evaluation, Task
 from ..viewer import static
 from ._looking import view_of
-from .predict import describe, inputs_of
+from .predict import describe, inputs_of, legend
 
 __all__ = ["PAGE", "write_report"]
 
@@ -41,6 +41,7 @@ def write_report(task: Task[Any, Any], test: Any, evaluation: Evaluation, folder
         f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{_text(task.name)}</title><style>{STYLE}</style>'
         f"<h1>{_text(task.name)}</h1><p>On {evaluation.count:,} {_text(evaluation.data)} examples:</p>"
         f"<table>{''.join(rows)}</table><h2>Some answers</h2><pre>{_text(answers)}</pre>"
+        f"<p>{_text(legend(task, test, 5))}</p>"
         f"{curves if (folder / 'curves.png').exists() else ''}"
         f"<h2>What it attends to</h2><p><a href='{PAGE}'>Every layer, head and token of one example</a>: "
         f"zoom, search, compare; the page needs no network.</p>{''.join(drawn)}</html>\n"

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
+import inspect
 import json
+import re
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -26,7 +29,7 @@ from ..training import Budget
 from ._data import OPTIONS, read
 from ._looking import open_page
 from ._report import PAGE, write_report
-from .predict import describe
+from .predict import describe, legend
 from .train import fit_and_judge, summary
 
 __all__ = ["DEMO"]
@@ -72,13 +75,14 @@ PLANS = {
 
 @dataclass(frozen=True)
 class Demo:
-    """Train a task on real data that this machine has already, and write a report with what it attends to.
+    """Train on data that this machine has already, or on your own, and write a report with what it attends to.
 
-    Without a task it trains named entities in Python code, on the source of Python's own library.
+    The same command goes on where it was stopped.
     """
 
     out: Path | None = None
-    """Folder for the run and its report; build/demo/TASK unless given."""
+    """Folder for the run and its report; build/demo/TASK unless given, for data of your own with the name of the file
+    and a digest of it."""
     data: tuple[str, ...] = ()
     """Train on this file or folder of your own instead, divided into parts for training and testing."""
     minutes: float | None = None
@@ -94,12 +98,14 @@ class Demo:
         """Train, show, write the report."""
         name = type(self).__name__.removeprefix("Demo_")
         plan = PLANS[name]
-        out = self.out or Path("build") / "demo" / name
+        out = self.out or Path("build") / "demo" / (name if not self.data else f"{name}-{_mark(self.data)}")
         split = self._split(plan)
         print(split.description, file=sys.stderr)
         task = plan.task(plan.settings(self.minutes or plan.minutes))
         limit = self.limit or plan.tested
         test = split.test if limit is None or name == "image_classification" else split.test[:limit]
+        shorter = self.minutes is not None and self.minutes < plan.minutes
+        again = f"the demo again, without --minutes, goes on from here to {plan.minutes:g}." if shorter else ""
         status, evaluation = fit_and_judge(task, split.train, split.dev, test, out)
         if evaluation is None:
             return status
@@ -107,8 +113,8 @@ class Demo:
         if self.json:
             print(json.dumps({**evaluation.to_dict(), "report": str(report), "page": str(out / PAGE)}))
             return 0
-        print("", *describe(task, test, 3), "", sep="\n")
-        print(summary(evaluation, out))
+        print("", *describe(task, test, 3), legend(task, test, 3), "", sep="\n")
+        print(summary(task, evaluation, out, again))
         print(f"The report: {report}\nWhat it attends to: {out / PAGE}")
         if self.open and sys.stdout.isatty():
             open_page(out / PAGE)
@@ -126,9 +132,24 @@ class Demo:
         return Split(train, dev, test, f"{', '.join(self.data)}: {parts}.")
 
 
+def _mark(data: tuple[str, ...]) -> str:
+    """Return a name for a run on one's own data: that of the file, and a digest of what is in it."""
+    digest = hashlib.sha256()
+    for source in data:
+        path = Path(source)
+        files = sorted(path.rglob("*")) if path.is_dir() else [path]
+        digest.update(b"" if path.exists() else source.encode())  # a name on the hub
+        for file in files:
+            if file.is_file():
+                digest.update(f"{file.relative_to(path)}\0{file.stat().st_size}\0".encode())
+                digest.update(file.read_bytes() if path.is_file() else b"")
+    stem = re.sub(r"[^\w.-]+", "-", Path(data[0]).stem).strip("-.") or "data"
+    return f"{stem}-{digest.hexdigest()[:8]}"
+
+
 def _command(name: str) -> type[Demo]:
     made = dataclasses.make_dataclass(f"Demo_{name}", [], bases=(Demo,), frozen=True)
-    made.__doc__ = Demo.__doc__
+    made.__doc__ = f"{inspect.getdoc(PLANS[name].task)}\n\n{inspect.getdoc(Demo)}"
     command: type[Demo] = made
     return command
 

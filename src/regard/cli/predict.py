@@ -16,7 +16,7 @@ from ..tasks import ImageClassification, LanguageModeling, NamedEntities, Senten
 from ._data import read_pictures
 from ._looking import open_page, view_of
 
-__all__ = ["Predict", "describe", "inputs_of"]
+__all__ = ["Predict", "describe", "inputs_of", "legend"]
 
 # Colours of entity labels in a terminal, by the order in which labels are sorted.
 COLOURS = (36, 33, 32, 35, 34, 31)
@@ -95,6 +95,15 @@ def describe(task: Task[Any, Any], examples: Any, count: int) -> list[str]:
         f"{short(one.source)}\n  -> {answer}\n     (true: {one.target})"
         for one, answer in zip(examples[:count], answers, strict=True)
     ]
+
+
+def legend(task: Task[Any, Any], examples: Any, count: int) -> str:
+    """Return a sentence about the signs in what `describe` returns; empty where there are none."""
+    if not isinstance(task, NamedEntities):
+        return ""
+    words = {word for one in examples[:count] for word in one.words}
+    code = " ⏎ is the end of a line of code, → and ← are a step of indentation more and less." if "⏎" in words else ""
+    return f"[words]label is what the model found to be a name, and of which kind.{code}"
 
 
 def short(text: str, most: int = 300) -> str:

@@ -6,15 +6,17 @@ import dataclasses
 import inspect
 import json
 import os
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import tyro
 
-from ..tasks import TASKS, Evaluation, Task, TaskSettings
+from ..tasks import TASKS, Evaluation, ImageClassification, Task, TaskSettings
 from ..training import CsvLog, CurvePicture, TensorBoardLog
 from ._data import OPTIONS, read, remember
+from ._program import program
 from ._progress import progress
 
 __all__ = ["TRAIN", "Train", "fit_and_judge", "summary"]
@@ -49,12 +51,12 @@ class Train:
         """Train, evaluate, say where everything is."""
         settings: TaskSettings = self.settings  # type: ignore[attr-defined]  # fields of each task's own command
         options: Any = self.reading  # type: ignore[attr-defined]
-        task = next(task for task in TASKS.values() if type(settings) is task.Settings)(settings)
+        task = next(task for task in TASKS.values() if isinstance(settings, task.Settings))(settings)
         examples, dev, test = (read(task.name, source, options) for source in (self.train, self.dev, self.test))
         status, evaluation = fit_and_judge(task, examples, dev, test, self.out, tensorboard=self.tensorboard)
         if evaluation is not None:
             remember(self.out, self.train, options)
-            print(json.dumps(evaluation.to_dict()) if self.json else summary(evaluation, self.out))
+            print(json.dumps(evaluation.to_dict()) if self.json else summary(task, evaluation, self.out))
         return status
 
 
@@ -62,11 +64,11 @@ def fit_and_judge(
     task: Task[Any, Any], examples: Any, dev: Any, test: Any, out: Path, *, tensorboard: bool = False
 ) -> tuple[int, Evaluation | None]:
     """Train a task into a folder and evaluate it; return the exit status, and figures if training ended by itself."""
-    listeners: list[Any] = [progress(task.headline)]
+    listeners: list[Any] = [progress(task.watched)]
     if int(os.environ.get("RANK", "0")) == 0:
         out.mkdir(parents=True, exist_ok=True)
         log = out / "log.csv"
-        listeners += [CsvLog(log), CurvePicture(log, out / "curves.png", task.headline)]
+        listeners += [CsvLog(log), CurvePicture(log, out / "curves.png", task.watched)]
         listeners += [TensorBoardLog(out / "tensorboard")] if tensorboard else []
     task.fit(examples, dev, folder=out, listeners=listeners)
     if not task.training_.finished:
@@ -79,26 +81,60 @@ def fit_and_judge(
     return 0, evaluation
 
 
-def summary(evaluation: Evaluation, folder: Path) -> str:
-    """Return what a person reads at the end."""
+def summary(task: Task[Any, Any], evaluation: Evaluation, folder: Path, again: str = "") -> str:
+    """Return what a person reads at the end; `again` is how to go on where the minutes were too few."""
     lines = [str(evaluation)]
     if evaluation.better() is False:
-        lines.append(
-            "The model is no better than the baseline: use the baseline, or more data, epochs or another size."
-        )
+        lines.append(f"The model is no better than the baseline: {_remedy(task, again)}")
+    given = "FILE" if isinstance(task, ImageClassification) else '"..."'
+    use = f"{program()} predict {shlex.quote(str(folder))} {given}"
     return "\n".join(
         [
             *lines,
             f"Saved in {folder}: task.json, model/, log.csv, curves.png, evaluation.json.",
-            f"Use it: regard predict {folder} ...",
+            f"Use it: {use}",
+            f"See what it attends to: {use} --open",
         ]
     )
+
+
+def _remedy(task: Task[Any, Any], again: str) -> str:
+    done, minutes = task.training_, task.settings.training.budget.minutes
+    if minutes is None or done.seconds < 60 * minutes:
+        return "use the baseline, or more data, epochs or another size."
+    again = again or f"the same command with more, --minutes {2 * minutes:g} say, goes on from here."
+    return f"only {done.step:,} steps ({done.epochs:.2g} epochs) fitted into {minutes:g} minutes; {again}"
+
+
+def _offered(task: type[Task[Any, Any]]) -> type[TaskSettings]:
+    """Return a task's settings with its own figures to choose from, and no goal, which follows from the figure."""
+    say = tyro.conf.arg(help="The figure that says which checkpoint is best.")
+    figures = Annotated[Literal[tuple(task.figures)], say]  # type: ignore[valid-type]
+    hidden = Annotated[Literal["min", "max"] | None, tyro.conf.Suppress]
+    known = task.Settings()
+    judge = _changed(known.training.evaluation, metric=(figures, task.headline), goal=(hidden, None))
+    training = _changed(known.training, evaluation=(type(judge), judge))
+    offered: type[TaskSettings] = type(_changed(known, training=(type(training), training)))
+    return offered
+
+
+def _changed(known: Any, **fields: tuple[Any, Any]) -> Any:
+    """Return settings of a class of their own, in which some fields have another type and default."""
+    made = dataclasses.make_dataclass(
+        type(known).__name__,
+        [(name, kind, dataclasses.field(default=one)) for name, (kind, one) in fields.items()],
+        bases=(type(known),),
+        frozen=True,
+        namespace={"__doc__": type(known).__doc__},
+    )
+    rest = {one.name: getattr(known, one.name) for one in dataclasses.fields(known) if one.name not in fields}
+    return made(**rest)
 
 
 def _command(name: str) -> type[Train]:
     """Return the command of one task: `Train` with the task's own settings and ways of reading."""
     flat = tyro.conf.OmitArgPrefixes
-    settings, options = TASKS[name].Settings, OPTIONS[name]
+    settings, options = _offered(TASKS[name]), OPTIONS[name]
     made = dataclasses.make_dataclass(
         f"Train_{name}",
         [

@@ -18,6 +18,7 @@ from ..errors import ArgumentError
 from ..recorder import load
 from ..viewer import View, view
 from ..viewer.server import is_loopback, serve
+from ._looking import Chosen, write
 
 __all__ = ["ViewCommand", "read_weights"]
 
@@ -39,6 +40,10 @@ class ViewCommand:
     """Their tokens: a JSON list, or a text with one token a line."""
     labels: Path | None = None
     """A class or IOB2 tag for each token, written as the tokens are."""
+    layer: str | None = None
+    """Show this layer in the picture or page: its number, or its name where several have that number."""
+    head: int | None = None
+    """Show this head of it, with its tokens along both sides."""
     title: str | None = None
     """What this is; the file's name unless given."""
     out: Path | None = None
@@ -54,18 +59,19 @@ class ViewCommand:
 
     def run(self) -> int:
         """Serve until interrupted, or write the file named by `out`."""
-        shown = self.view()
+        shown, chosen = self.view(), Chosen(self.layer, self.head)
         if self.out is not None:
-            print(shown.save(self.out, budget_mib=self.budget))
+            write(shown, self.out, chosen, self.budget)
             return 0
+        fragment = chosen.fragment(shown)
         remote = not is_loopback(self.host)
         if remote and not _agreed(self.host):
             print("Not served.", file=sys.stderr)
             return 1
         with serve(shown.source, self.host, self.port, allow_remote=remote) as served, suppress(KeyboardInterrupt):
-            print(f"{served.url}\nThe address holds the key of this run. Ctrl-C ends it.", flush=True)
+            print(f"{served.url}{fragment}\nThe address holds the key of this run. Ctrl-C ends it.", flush=True)
             if self.open:
-                webbrowser.open(served.url)
+                webbrowser.open(f"{served.url}{fragment}")
             served.run()
         return 0
 

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import re
 import webbrowser
-from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,12 +14,13 @@ import tyro
 from torch import Tensor
 
 from ..errors import ArgumentError
-from ..recorder import Recording, Texts, watch
+from ..recorder import Recording, Texts, record, watch
 from ..tasks import ImageClassification, load
-from ..viewer import Grid, View, view
+from ..viewer import view
 from ..viewer.server import serve
 from ..weights import AttentionWeights
 from ._data import read_pictures
+from ._looking import Chosen, texts_of, write
 from ._pretrained import Prepared, prepare
 
 __all__ = ["WatchCommand"]
@@ -31,12 +30,10 @@ __all__ = ["WatchCommand"]
 class Seen:
     """What a pass of a model showed."""
 
-    weights: Mapping[str, AttentionWeights]
-    """Of each call, by name."""
+    weights: Recording
+    """Of each call, and what the tokens are."""
     coverage: str
     """How many of the calls these are."""
-    texts: Texts
-    """What the tokens are."""
     real: Tensor | None = None
     """bool `(B, L)`: tokens that are no padding."""
 
@@ -55,10 +52,15 @@ class WatchCommand:
     """Texts; several run as one batch."""
     image: Path | None = None
     """A picture in place of texts."""
-    keep: Literal["summary", "exact", "dense"] = "summary"
-    """What to keep of each call: summaries and a map, what it takes to compute any weight later, or all weights."""
+    keep: Literal["summary", "exact", "dense"] | None = None
+    """What to keep of each call: summaries and a map, what it takes to compute any weight later, or all weights.
+    Unless given exact for a trained task, which reads one text, else summary."""
     layers: tuple[int, ...] = ()
     """Numbers of the layers to keep; all unless given."""
+    layer: str | None = None
+    """Show this layer in the picture or page: its number, or its name where several have that number."""
+    head: int | None = None
+    """Show this head of it, with the words and their labels along both sides."""
     out: Path | None = None
     """Write a page (.html), a picture (.png, .svg, .pdf), or the recording (.regard), which `regard view` opens."""
     open: bool = False
@@ -74,7 +76,14 @@ class WatchCommand:
         rows = [_row(name, weights, seen.real) for name, weights in seen.weights.items()]
         print(json.dumps({"model": self.model, "coverage": seen.coverage, "calls": rows}) if self.json
               else f"{seen.coverage}\n\n{_table(rows)}")  # fmt: skip
-        self._show(seen)
+        chosen = Chosen(self.layer, self.head)
+        stored = self.out is not None and self.out.suffix.lower() == ".regard"
+        if chosen.anything and (stored or (self.out is None and not self.open)):
+            raise ArgumentError(
+                "--layer and --head choose what a picture or page shows; give --out head.png, or --open. "
+                "A recording (.regard) takes --layers."
+            )
+        self._show(seen, chosen, stored)
         return 0
 
     def seen(self) -> Seen:
@@ -82,13 +91,13 @@ class WatchCommand:
         if (Path(self.model) / "task.json").is_file():
             return self._task()
         prepared = prepare(self.model, self.texts, self.image)
-        with torch.no_grad(), watch(prepared.model, layers=self.layers or None, keep=self.keep) as recording:
+        keep = self.keep or "summary"
+        with torch.no_grad(), watch(prepared.model, layers=self.layers or None, keep=keep) as recording:
             prepared.model(**prepared.inputs)
-        if not recording.calls:
-            raise ArgumentError(f"There is no layer {' or '.join(map(str, self.layers))} in {self.model}.")
+        self._check_layers(recording)
         texts = _texts(prepared, recording[0].shape[-1])
         mask = prepared.inputs.get("attention_mask")
-        return Seen(recording.describe(texts), repr(recording), texts, None if mask is None else mask.bool())
+        return Seen(recording.describe(texts), repr(recording), None if mask is None else mask.bool())
 
     def _task(self) -> Seen:
         task = load(self.model)
@@ -102,51 +111,32 @@ class WatchCommand:
             found = task.attention(read_pictures([str(self.image)], task.shape_)[0])
         else:
             found = task.attention(self.texts[0])
-        wanted = {name: one for name, one in found.weights.items() if self._keeps(name)}
-        if not wanted:
+        recording = record(found.weights, self.layers or None, self.keep or "exact")
+        self._check_layers(recording)
+        coverage = f"{len(recording)} of {len(found.weights)} attention calls of the task's model"
+        return Seen(recording.describe(texts_of(found, self.image)), coverage)
+
+    def _check_layers(self, recording: Recording) -> None:
+        if not recording.calls:
             raise ArgumentError(f"There is no layer {' or '.join(map(str, self.layers))} in {self.model}.")
-        texts = Texts(found.tokens, found.source or None, labels=found.labels or None,
-                      grid=None if found.grid is None else Grid(*found.grid, image=self.image))  # fmt: skip
-        return Seen(wanted, f"{len(wanted)} of {len(found.weights)} attention calls of the task's model", texts)
 
-    def _keeps(self, name: str) -> bool:
-        number = re.search(r"\d+", name)
-        return not self.layers or (number is not None and int(number[0]) in self.layers)
-
-    def _show(self, seen: Seen) -> None:
-        stored = self.out is not None and self.out.suffix.lower() == ".regard"
+    def _show(self, seen: Seen, chosen: Chosen, stored: bool) -> None:
         if self.out is not None and stored:
-            if not isinstance(seen.weights, Recording):
-                raise ArgumentError(f"{self.model} holds a task, which is not recorded; write .html or a picture.")
             seen.weights.save(self.out)
             print(self.out)
         if not self.open and (stored or self.out is None):
             return
-        shown = _view(seen, self.model)
+        shown = view(seen.weights, title=self.model)
         if self.out is not None and not stored:
-            print(shown.save(self.out))
+            write(shown, self.out, chosen)
             if self.open:
-                webbrowser.open(self.out.resolve().as_uri())
+                webbrowser.open(f"{self.out.resolve().as_uri()}{chosen.fragment(shown)}")
             return
         with serve(shown.source) as served, suppress(KeyboardInterrupt):
-            print(f"{served.url}\nThe address holds the key of this run. Ctrl-C ends it.", flush=True)
-            webbrowser.open(served.url)
+            address = f"{served.url}{chosen.fragment(shown)}"
+            print(f"{address}\nThe address holds the key of this run. Ctrl-C ends it.", flush=True)
+            webbrowser.open(address)
             served.run()
-
-
-def _view(seen: Seen, title: str) -> View:
-    if isinstance(seen.weights, Recording):  # which knows its tokens
-        return view(seen.weights, title=title)
-    texts = seen.texts
-    between = {name: one for name, one in seen.weights.items() if "cross" in name}  # two texts fit these alone
-    return view(
-        between if texts.key_tokens and between else seen.weights,
-        texts.tokens,
-        key_tokens=texts.key_tokens,
-        labels=texts.labels,
-        grid=texts.grid,
-        title=title,
-    )
 
 
 def _texts(prepared: Prepared, keys: int) -> Texts:

@@ -5,6 +5,16 @@ from ._pieces import NotRecordedWarning
 from ._read import load
 from ._recording import EmptyRecordingError, RecordedCall, Recording
 from ._texts import Texts
-from ._watch import watch
+from ._watch import record, watch
 
-__all__ = ["EmptyRecordingError", "Grid", "NotRecordedWarning", "RecordedCall", "Recording", "Texts", "load", "watch"]
+__all__ = [
+    "EmptyRecordingError",
+    "Grid",
+    "NotRecordedWarning",
+    "RecordedCall",
+    "Recording",
+    "Texts",
+    "load",
+    "record",
+    "watch",
+]

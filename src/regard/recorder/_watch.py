@@ -6,7 +6,7 @@ import fnmatch
 import os
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
@@ -24,7 +24,7 @@ from ._recording import EmptyRecordingError, RecordedCall, Recording, layer_of
 from ._returned import computes_attention, first_tensor, softmax_of_module, weights_of_output
 from ._writer import FolderWriter
 
-__all__ = ["Watch", "watch"]
+__all__ = ["Watch", "record", "watch"]
 
 Keep = Literal["summary", "exact", "dense"]
 
@@ -76,11 +76,41 @@ def watch(
     >>> recording
     1 of 1 attention calls recorded (1 layers x 1 passes); 0 took another path
     """
+    return Watch(model, _Wanted(layers, None if heads is None else tuple(heads), _checked(keep)), compare, folder)
+
+
+def record(
+    weights: Mapping[str, AttentionWeights], layers: Sequence[int | str] | None = None, keep: Keep = "summary"
+) -> Recording:
+    """Make a recording of weights that a model gave by itself, with `need_weights=True`.
+
+    Args:
+        weights: of each call, by the name of its module.
+        layers, keep: as in `watch`.
+
+    Raises `ArgumentError`, and `TooLargeError` with keep="dense".
+
+    >>> import regard
+    >>> q = torch.randn(1, 2, 3, 4)
+    >>> _, weights = regard.attention(q, q, q, need_weights=True)
+    >>> record({"layers.0": weights, "layers.1": weights}, layers=[1])
+    1 of 2 attention calls recorded (1 layers x 1 passes); 0 took another path; 1 not asked for
+    """
+    wanted, recording = _Wanted(layers, None, _checked(keep)), Recording()
+    for name, one in weights.items():
+        if wanted.layer(name):
+            recording.add(name, "weights that a module returned", wanted.kept(wanted.part(name, one)))
+        else:
+            recording.left_out += 1
+    return recording
+
+
+def _checked(keep: Keep) -> Keep:
     if keep not in get_args(Keep):
         raise ArgumentError(
             f"keep is {keep!r}; it is 'summary', 'exact' or 'dense'.{nearest(str(keep), get_args(Keep))}"
         )
-    return Watch(model, _Wanted(layers, None if heads is None else tuple(heads), keep), compare, folder)
+    return keep
 
 
 @dataclass(frozen=True)

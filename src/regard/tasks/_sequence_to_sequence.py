@@ -18,8 +18,8 @@ from ..errors import ArgumentError
 from ..models import SequenceToSequence, SequenceToSequenceConfig
 from ..training import Batches, Budget, Evaluation, Optimizer, TrainingSettings
 from ._batches import by_length, padded
-from ._task import AnsweringTask, Attention, MakeBatch, TaskSettings
-from .tokenizers import BOS, EOS, PAD, SPECIAL, Tokenizer, train_tokenizer
+from ._task import AnsweringTask, Attention, MakeBatch, Positions, TaskSettings
+from .tokenizers import BOS, EOS, PAD, SPECIAL, Kind, Tokenizer, train_tokenizer
 
 
 @dataclass(frozen=True)
@@ -34,10 +34,10 @@ class PairSettings(TaskSettings):
     """Layers of the encoder, and as many of the decoder."""
     dropout: float = 0.1
     """Dropout of the layers, a probability."""
-    positions: str = "rotary"
+    positions: Positions = "rotary"
     """How the model knows order."""
-    tokenizer: str = "bpe"
-    """`bpe`, `words`, `characters` or `bytes`; one vocabulary for source and target."""
+    tokenizer: Kind = "bpe"
+    """How text becomes tokens; one vocabulary for source and target."""
     vocab_size: int = 8000
     """Most tokens that the tokenizer may know."""
     max_source: int = 512

@@ -13,7 +13,7 @@ import tempfile
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence, Sized
 from pathlib import Path
-from typing import Any, ClassVar, Generic, Self, TypeVar
+from typing import Any, ClassVar, Generic, Literal, Self, TypeVar
 
 import numpy as np
 import torch
@@ -21,17 +21,20 @@ from numpy.typing import NDArray
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from ..errors import ArgumentError
+from ..errors import ArgumentError, nearest
 from ..training import Listener, TrainingResult, TrainingSettings, train
 from ..weights import AttentionWeights
 from ._batches import set_aside
 from ._evaluation import Evaluation
 
-__all__ = ["AnsweringTask", "Attention", "MakeBatch", "NotFittedError", "Task", "TaskSettings"]
+__all__ = ["AnsweringTask", "Attention", "Goal", "MakeBatch", "NotFittedError", "Positions", "Task", "TaskSettings"]
 
 Examples = TypeVar("Examples", bound=Sized)
 Answer = TypeVar("Answer")
 
+Goal = Literal["min", "max"]
+# Learned positions need to know the longest text beforehand; a task that does offers them too.
+Positions = Literal["rotary", "sinusoidal", "alibi", "relative", "none"]
 MakeBatch = Callable[[NDArray[np.int64], np.random.Generator], Any]
 
 # An epoch has so many steps at least, and a step so many tokens, whatever `tokens_per_step` says.
@@ -91,9 +94,9 @@ class Task(ABC, Generic[Examples, Answer]):
     name: ClassVar[str]
     """The task's name on the command line and on disk."""
     headline: ClassVar[str]
-    """The figure that matters most: it decides which checkpoint is best."""
-    goal: ClassVar[str] = "max"
-    """`max` where more of it is better, else `min`."""
+    """The figure that matters most: it decides which checkpoint is best unless the settings name another."""
+    figures: ClassVar[Mapping[str, Goal]]
+    """Every figure of an evaluation, and whether less or more of it is better."""
     Settings: ClassVar[type[TaskSettings]]
     """The class of its settings."""
 
@@ -109,6 +112,26 @@ class Task(ABC, Generic[Examples, Answer]):
                 f"{type(self).__name__} was given {type(settings).__name__}; it takes {self.Settings.__name__}."
             )
         self._train: Examples | None = None
+        judge = self.settings.training.evaluation
+        if self.watched not in self.figures:
+            raise ArgumentError(
+                f"{self.name} has no figure {self.watched!r}.{nearest(self.watched, self.figures)} "
+                f"It has: {', '.join(self.figures)}."
+            )
+        if judge.goal not in (None, self.goal):
+            better = "more" if self.goal == "max" else "less"
+            raise ArgumentError(f"goal is {judge.goal!r}, and of {self.watched} {better} is better; leave it out.")
+
+    @property
+    def watched(self) -> str:
+        """The figure that says which checkpoint is best: the settings' metric, or the headline."""
+        metric: str | None = self.settings.training.evaluation.metric
+        return self.headline if metric is None else metric
+
+    @property
+    def goal(self) -> Goal:
+        """`max` where more of the watched figure is better, else `min`."""
+        return self.figures[self.watched]
 
     def fit(
         self,
@@ -144,9 +167,11 @@ class Task(ABC, Generic[Examples, Answer]):
         self._train, self.dev_ = train_examples, dev_examples
         objective = _Objective(self, train_examples, dev_examples)
         checkpoints = None if folder is None else Path(folder) / "checkpoints"
+        own = {name: value for name, value in dataclasses.asdict(self.settings).items() if name != "training"}
         self.training_ = train(
-            self.model_, objective, self._training_settings(objective.lengths), folder=checkpoints, listeners=listeners
-        )
+            self.model_, objective, self._training_settings(objective.lengths), folder=checkpoints, listeners=listeners,
+            about=own,
+        )  # fmt: skip
         self.model_.eval()
         self._settle(dev_examples)
         if folder is not None and self.training_.finished and self.training_.writes:
@@ -169,7 +194,7 @@ class Task(ABC, Generic[Examples, Answer]):
         figures = self._judge(self._fitted(), examples)
         known = self._train if train_examples is None else train_examples
         name, baseline = ("", {}) if known is None else self._baseline(known, examples)
-        return Evaluation(self.name, len(examples), self.headline, self.goal, figures, baseline, name, self._note())
+        return Evaluation(self.name, len(examples), self.watched, self.goal, figures, baseline, name, self._note())
 
     def save(self, folder: str | os.PathLike[str]) -> None:
         """Write the trained task: `task.json`, and the model as safetensors with its own JSON."""
@@ -200,7 +225,7 @@ class Task(ABC, Generic[Examples, Answer]):
                 f"{folder} holds the task {description['task']!r}, not {cls.name!r}; "
                 "`regard.tasks.load` finds the class."
             )
-        task = cls(cls.Settings.from_dict(description["settings"]))
+        task = cls(cls.Settings.from_dict(_with_known_figure(description["settings"], cls.figures)))
         task._restore(description["state"])
         if (Path(folder) / TENSORS).exists():
             task._restore_tensors(load_file(Path(folder) / TENSORS))
@@ -230,14 +255,14 @@ class Task(ABC, Generic[Examples, Answer]):
         return self.model_
 
     def _training_settings(self, lengths: Sequence[int]) -> TrainingSettings:
-        """Return the settings of training with this task's own figure as the judge.
+        """Return the settings of training with the watched figure as the judge.
 
         Small data take smaller steps, so that an epoch is more than one or two.
         """
         settings: TrainingSettings = self.settings.training
         most = max(SMALLEST_STEP, sum(lengths) // STEPS_AN_EPOCH)
         batches = dataclasses.replace(settings.batches, tokens_per_step=min(settings.batches.tokens_per_step, most))
-        judge = dataclasses.replace(settings.evaluation, metric=self.headline, goal=self.goal)  # type: ignore[arg-type]
+        judge = dataclasses.replace(settings.evaluation, metric=self.watched, goal=self.goal)
         return dataclasses.replace(settings, batches=batches, evaluation=judge)
 
     def _checked(self, inputs: Sequence[Any]) -> Sequence[Any]:
@@ -330,6 +355,17 @@ class _Objective:
     def evaluate(self, model: nn.Module) -> dict[str, float]:
         """Return the figures on the development examples."""
         return self._task._judge(model, self._dev)
+
+
+def _with_known_figure(settings: dict[str, Any], figures: Mapping[str, str]) -> dict[str, Any]:
+    """Return stored settings that watch a figure of the task.
+
+    Before a task looked at them, every file held a metric and a goal that had decided nothing.
+    """
+    judge = settings["training"]["evaluation"]
+    known = judge["metric"] is None or judge["goal"] in (None, figures.get(judge["metric"]))
+    decided = judge if known else {**judge, "metric": None, "goal": None}
+    return {**settings, "training": {**settings["training"], "evaluation": decided}}
 
 
 def read_description(folder: str | os.PathLike[str]) -> dict[str, Any]:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torch
@@ -18,7 +18,7 @@ from ..errors import ArgumentError, ShapeError
 from ..models import ImageClassifier, ImageClassifierConfig
 from ..training import Batches, Budget, Evaluation, Optimizer, TrainingSettings
 from ._batches import is_aside
-from ._task import AnsweringTask, Attention, MakeBatch, TaskSettings
+from ._task import AnsweringTask, Attention, Goal, MakeBatch, TaskSettings
 from .baselines import PixelLogisticRegression
 from .metrics import classification_scores
 from .sentiment import Verdict
@@ -38,7 +38,7 @@ class ImageClassificationSettings(TaskSettings):
     """Encoder layers."""
     dropout: float = 0.1
     """Dropout of the layers, a probability."""
-    stem: str = "conv"
+    stem: Literal["conv", "patch"] = "conv"
     """How a picture becomes patches: `conv` (convolutions, learns from little data) or `patch`."""
     patch_size: int = 4
     """Pixels along each side of a patch."""
@@ -64,6 +64,7 @@ class ImageClassification(AnsweringTask[Images, Verdict]):
 
     name: ClassVar[str] = "image_classification"
     headline: ClassVar[str] = "accuracy"
+    figures: ClassVar[Mapping[str, Goal]] = dict.fromkeys(("accuracy", "macro_f1"), "max")
     Settings = ImageClassificationSettings
 
     def _learn(self, examples: Images) -> None:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torch
@@ -17,10 +17,10 @@ from ..corpora import Document
 from ..errors import ArgumentError
 from ..models import LanguageModel, LanguageModelConfig
 from ..training import Batches, Budget, Evaluation, Optimizer, TrainingSettings
-from ._task import Attention, MakeBatch, Task, TaskSettings
+from ._task import Attention, Goal, MakeBatch, Positions, Task, TaskSettings
 from .baselines import WittenBell
 from .metrics import likelihood_scores
-from .tokenizers import EOS, Tokenizer, train_tokenizer
+from .tokenizers import EOS, Kind, Tokenizer, train_tokenizer
 
 __all__ = ["LanguageModeling", "LanguageModelingSettings"]
 
@@ -37,10 +37,10 @@ class LanguageModelingSettings(TaskSettings):
     """Decoder layers."""
     dropout: float = 0.1
     """Dropout of the layers, a probability."""
-    positions: str = "rotary"
+    positions: Positions | Literal["learned"] = "rotary"
     """How the model knows order."""
-    tokenizer: str = "characters"
-    """`characters`, `bytes`, `bpe` or `words`."""
+    tokenizer: Kind = "characters"
+    """How text becomes tokens."""
     vocab_size: int = 8000
     """Most tokens that the tokenizer may know."""
     context: int = 256
@@ -73,7 +73,7 @@ class LanguageModeling(Task[Sequence[Document], str]):
 
     name: ClassVar[str] = "language_modeling"
     headline: ClassVar[str] = "nats_per_token"
-    goal: ClassVar[str] = "min"
+    figures: ClassVar[Mapping[str, Goal]] = dict.fromkeys(("nats_per_token", "perplexity", "bits_per_byte"), "min")
     Settings = LanguageModelingSettings
 
     def _learn(self, examples: Sequence[Document]) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
@@ -19,7 +19,7 @@ from ..models import TokenClassifier, TokenClassifierConfig
 from ..models.token_classifier import IGNORED
 from ..training import Batches, Budget, Evaluation, Optimizer, TrainingSettings
 from ._batches import by_length, padded
-from ._task import AnsweringTask, Attention, MakeBatch, TaskSettings
+from ._task import AnsweringTask, Attention, Goal, MakeBatch, Positions, TaskSettings
 from ._vocabulary import UNKNOWN, Vocabulary
 from .baselines import MostFrequentTag
 from .metrics import entities, entity_scores
@@ -45,7 +45,7 @@ class NamedEntitySettings(TaskSettings):
     """Encoder layers."""
     dropout: float = 0.1
     """Dropout of the layers, a probability."""
-    positions: str = "rotary"
+    positions: Positions = "rotary"
     """How the model knows order; `rotary` learns from little data, absolute positions do not."""
     lowercase: bool = True
     """Whether two words that differ in case share an embedding; characters keep their case."""
@@ -105,6 +105,9 @@ class NamedEntities(AnsweringTask[Sequence[TaggedWords], Sentence]):
 
     name: ClassVar[str] = "ner"
     headline: ClassVar[str] = "f1"
+    figures: ClassVar[Mapping[str, Goal]] = dict.fromkeys(
+        ("f1", "precision", "recall", "macro_f1", "token_accuracy"), "max"
+    )
     Settings = NamedEntitySettings
 
     def _learn(self, examples: Sequence[TaggedWords]) -> None:

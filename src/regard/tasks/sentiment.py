@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torch
@@ -19,10 +19,10 @@ from ..models import SequenceClassifier, SequenceClassifierConfig
 from ..training import Batches, Budget, Evaluation, Optimizer, TrainingSettings
 from ._batches import by_length, padded, stacked
 from ._evidence import Evidence
-from ._task import AnsweringTask, Attention, MakeBatch, TaskSettings
+from ._task import AnsweringTask, Attention, Goal, MakeBatch, Positions, TaskSettings
 from .baselines import TfidfLogisticRegression
 from .metrics import classification_scores
-from .tokenizers import Tokenizer, train_tokenizer
+from .tokenizers import Kind, Tokenizer, train_tokenizer
 
 __all__ = ["Sentiment", "SentimentSettings", "Verdict"]
 
@@ -41,12 +41,12 @@ class SentimentSettings(TaskSettings):
     """Encoder layers."""
     dropout: float = 0.5
     """Dropout of the layers, a probability."""
-    positions: str = "rotary"
+    positions: Positions = "rotary"
     """How the model knows order."""
-    pooling: str = "mean"
+    pooling: Literal["mean", "class"] = "mean"
     """How a text becomes one vector: `mean` of its tokens, or a `class` token of its own."""
-    tokenizer: str = "words"
-    """`words`, `bpe`, `characters` or `bytes`."""
+    tokenizer: Kind = "words"
+    """How text becomes tokens."""
     vocab_size: int = 20_000
     """Most tokens that the tokenizer may know."""
     lowercase: bool = True
@@ -89,6 +89,7 @@ class Sentiment(AnsweringTask[Sequence[LabelledText], Verdict]):
 
     name: ClassVar[str] = "sentiment"
     headline: ClassVar[str] = "macro_f1"
+    figures: ClassVar[Mapping[str, Goal]] = dict.fromkeys(("accuracy", "macro_f1"), "max")
     Settings = SentimentSettings
 
     def _learn(self, examples: Sequence[LabelledText]) -> None:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
 from ..corpora import TextPair
 from ._sequence_to_sequence import PairSettings, PairTask
+from ._task import Goal
 from .baselines import FirstWords
 from .metrics import rouge_scores
 
@@ -29,6 +30,7 @@ class Summarization(PairTask):
 
     name: ClassVar[str] = "summarization"
     headline: ClassVar[str] = "rouge_l"
+    figures: ClassVar[Mapping[str, Goal]] = dict.fromkeys(("rouge_1", "rouge_2", "rouge_l"), "max")
     Settings = SummarizationSettings
 
     def _figures(self, examples: Sequence[TextPair], answers: Sequence[str]) -> dict[str, float]:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
 from ..corpora import TextPair
 from ._sequence_to_sequence import PairSettings, PairTask
+from ._task import Goal
 from .baselines import NearestSource
 from .metrics import translation_scores
 
@@ -27,6 +28,7 @@ class Translation(PairTask):
 
     name: ClassVar[str] = "translation"
     headline: ClassVar[str] = "bleu"
+    figures: ClassVar[Mapping[str, Goal]] = dict.fromkeys(("bleu", "chrf"), "max")
     Settings = TranslationSettings
 
     def _figures(self, examples: Sequence[TextPair], answers: Sequence[str]) -> dict[str, float]:

@@ -23,14 +23,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from ..errors import ArgumentError, RegardError
+from ..errors import ArgumentError, RegardError, nearest
 from .distributed import Group, Wrapped, group
 from .events import Ended, Evaluated, Event, Listener, Started, Stepped, StoppedBy
 from .optimizer import average_and_clip, make_optimizer
 from .order import DataOrder, check_lengths, split
 from .randomness import kept, start_stream
 from .schedule import learning_rate, progress, total_steps
-from .settings import TrainingSettings
+from .settings import Evaluation, TrainingSettings
 from .signals import Signals
 from .store import Progress, Store
 
@@ -79,6 +79,8 @@ class TrainingResult:
     figure was a number."""
     figures: Mapping[str, float]
     """The figures of that step."""
+    epochs: float
+    """Passes over the data that these steps are."""
     writes: bool
     """Whether this process is the one that writes files."""
 
@@ -95,6 +97,7 @@ def train(
     *,
     folder: Path | None = None,
     listeners: Iterable[Listener] = (),
+    about: Mapping[str, Any] | None = None,
 ) -> TrainingResult:
     """Train a model, in place, and leave it with the best weights that were found.
 
@@ -109,6 +112,8 @@ def train(
         folder: Where checkpoints go. If it holds some of this run, training goes on from the newest
             that is whole. Without a folder nothing is written.
         listeners: Called with each event, in the first process only.
+        about: What the model was made from, fit for JSON, by name: if the folder's run had another model, the error
+            says which of it has changed.
 
     Raises:
         ArgumentError: there are no examples, one does not fit, or the evaluation lacks the metric.
@@ -133,7 +138,7 @@ def train(
         processes = stack.enter_context(group(settings.machine.device))
         stack.enter_context(kept())
         heard = tuple(listeners) if processes.first else ()
-        run = _Run(model, objective, settings, processes, folder, heard)
+        run = _Run(model, objective, settings, processes, folder, heard, about=about or {})
         stack.enter_context(run.store.locked())
         signals = stack.enter_context(Signals())
         return run.whole(signals)
@@ -150,17 +155,20 @@ class _Run:
         processes: Group,
         folder: Path | None,
         listeners: Sequence[Listener],
+        *,
+        about: Mapping[str, Any],
     ) -> None:
         self.settings, self.objective, self.processes, self.listeners = settings, objective, processes, listeners
         self.order = DataOrder(objective.lengths, settings.batches.tokens_per_step, settings.batches.seed)
         check_lengths(self.order.lengths, settings.batches.tokens_at_once)
+        self.metric, self.goal = _watched(settings.evaluation)
         self.total = total_steps(settings.budget, self.order.steps_per_epoch)
         self.model = model
         machine = settings.machine
         self.wrapped = Wrapped(model, objective.loss, processes, shard=machine.shard, compiled=machine.compile)
         self.optimizer = make_optimizer(self.wrapped.model, settings.optimizer)
         self.store = Store(
-            folder, self.wrapped.model, self.optimizer, processes, settings, self.order.fingerprint(), self.tell
+            folder, self.wrapped.model, self.optimizer, processes, settings, self.order.fingerprint(), self.tell, about
         )
         self.progress = Progress()
         self._failure: Exception | None = None
@@ -201,7 +209,13 @@ class _Run:
         self.processes.first_does(self._raise_failure)
         self.model.eval()
         return TrainingResult(
-            self.progress.step, self.progress.seconds, stopped, best, self.progress.best_figures, self.processes.first
+            step=self.progress.step,
+            seconds=self.progress.seconds,
+            stopped_by=stopped,
+            best_step=best,
+            figures=self.progress.best_figures,
+            epochs=self.progress.step / self.order.steps_per_epoch,
+            writes=self.processes.first,
         )
 
     def _steps(self, signals: Signals) -> StoppedBy:
@@ -314,15 +328,14 @@ class _Run:
 
     def _evaluate(self) -> bool:
         """Evaluate; return whether the model is the best so far."""
-        judge = self.settings.evaluation
         self.store.hand_back(self.model)  # a shared-out model is evaluated whole
         figures = self.processes.first_does(self._figures)
-        if judge.metric not in figures:
+        if self.metric not in figures:
             raise ArgumentError(
-                f"The metric {judge.metric!r} is not among what the evaluation returned: "
-                f"{', '.join(figures) or 'nothing'}."
+                f"The metric {self.metric!r} is not among what the evaluation returned: "
+                f"{', '.join(figures) or 'nothing'}.{nearest(self.metric, figures)}"
             )
-        best = self.progress.judge(figures, judge)
+        best = self.progress.judge(figures, self.metric, self.goal)
         self.tell(Evaluated(self.progress.step, self.progress.step / self.order.steps_per_epoch, figures, best))
         return best
 
@@ -380,6 +393,15 @@ class _Clock:
             return math.nan if share < 1 else 0.0
         first, since = self._share
         return (now - since) / (share - first) * (1 - share)
+
+
+def _watched(judge: Evaluation) -> tuple[str, str]:
+    """Return the figure that decides, and whether `min` or `max` of it is best."""
+    if judge.metric is None:
+        return "loss", judge.goal or "min"
+    if judge.goal is None:
+        raise ArgumentError(f"metric is {judge.metric!r} without a goal; say whether 'min' or 'max' of it is best.")
+    return judge.metric, judge.goal
 
 
 def moved(batch: Any, device: torch.device) -> Any:

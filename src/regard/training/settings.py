@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -91,10 +92,12 @@ class Evaluation:
 
     evaluate_every: int | None = None
     """Steps between two evaluations; None evaluates at the end of each epoch."""
-    metric: str = "loss"
-    """The figure of the evaluation that says which checkpoint is best."""
-    goal: Literal["min", "max"] = "min"
-    """Whether a smaller or a larger figure is better."""
+    metric: str | None = None
+    """The figure of the evaluation that says which checkpoint is best; None takes the task's own, and `loss` in a
+    training without a task."""
+    goal: Literal["min", "max"] | None = None
+    """Whether a smaller or a larger figure is better; a task knows it of each of its figures. A training without a
+    task is told it with the metric."""
     patience: int | None = None
     """Stop after this many evaluations in a row without a better figure, though not in the first quarter
     of the budget; None never does."""
@@ -102,7 +105,7 @@ class Evaluation:
     def __post_init__(self) -> None:
         every, patience = self.evaluate_every, self.patience
         _check("evaluate_every", every, every is None or every >= 1, "1 or more, or None")
-        _check("goal", self.goal, self.goal in ("min", "max"), "'min' or 'max'")
+        _check("goal", self.goal, self.goal in ("min", "max", None), "'min' or 'max'")
         _check("patience", patience, patience is None or patience >= 1, "1 or more, or None")
 
 
@@ -186,11 +189,15 @@ def differences(old: dict[str, dict[str, Any]], new: dict[str, dict[str, Any]]) 
     """
     found = []
     for part, names in {"optimizer": list(new["optimizer"]), "batches": ["tokens_per_step", "seed"]}.items():
-        for name in names:
-            before, now = old.get(part, {}).get(name), new[part][name]
-            if before != now:
-                found.append(f"{name} was {before!r} and is now {now!r}")
+        found += changes(old.get(part, {}), {name: new[part][name] for name in names})
     return found
+
+
+def changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
+    """Say, a line each, which of the new values were others before."""
+    return [
+        f"{name} was {old.get(name)!r} and is now {value!r}" for name, value in new.items() if old.get(name) != value
+    ]
 
 
 def _check(name: str, value: object, good: bool, rule: str) -> None:

@@ -112,7 +112,13 @@ def _check_same(path: Path, found: dict[str, Tensor], wanted: dict[str, Tensor])
         name for name in wanted if found[name].shape != wanted[name].shape
     )
     if different:
+        there, here = (_shape(tensors.get(different[0])) for tensors in (found, wanted))
+        others = f", and {len(different) - 1} others do not fit either" if len(different) > 1 else ""
         raise CheckpointError(
-            f"{path} is of another model: {different[0]} does not fit, nor do {len(different) - 1} others. "
+            f"{path} is of another model: {different[0]} is {there} there and {here} here{others}. "
             "Train in another folder, or with the model that this one was begun with."
         )
+
+
+def _shape(tensor: Tensor | None) -> str:
+    return "missing" if tensor is None else f"of shape {tuple(tensor.shape)}"

@@ -19,7 +19,7 @@ from . import state
 from .checkpoint import Checkpoint, CheckpointError, Checkpoints, write_state
 from .distributed import Group
 from .events import Event, Saved, SkippedCheckpoint
-from .settings import Evaluation, TrainingSettings, differences
+from .settings import TrainingSettings, changes, differences
 
 
 @dataclass
@@ -34,10 +34,10 @@ class Progress:
     best_figures: dict[str, float] = field(default_factory=dict)
     saved_step: int | None = None
 
-    def judge(self, figures: Mapping[str, float], by: Evaluation) -> bool:
+    def judge(self, figures: Mapping[str, float], metric: str, goal: str) -> bool:
         """Note an evaluation of this step; return whether it is the best."""
-        value, best = figures[by.metric], self.best_figures.get(by.metric)
-        better = not math.isnan(value) and (best is None or (value > best if by.goal == "max" else value < best))
+        value, best = figures[metric], self.best_figures.get(metric)
+        better = not math.isnan(value) and (best is None or (value > best if goal == "max" else value < best))
         if better:
             self.best_step, self.best_figures, self.stale = self.step, dict(figures), 0
         else:
@@ -57,11 +57,12 @@ class Store:
         settings: TrainingSettings,
         data: str,
         tell: Callable[[Event], None],
+        about: Mapping[str, Any],
     ) -> None:
         self.folder = folder
         self._checkpoints = None if folder is None else Checkpoints(folder)
         self._model, self._optimizer, self._processes = model, optimizer, processes
-        self._settings, self._data, self._tell = settings, data, tell
+        self._settings, self._data, self._about, self._tell = settings, data, about, tell
         self._sharded = settings.machine.shard
         self._remembered: dict[str, Tensor] | None = None
 
@@ -95,7 +96,17 @@ class Store:
         if found is None:
             return Progress()
         self._check(found)
-        self._restore(found, self._optimizer)
+        try:
+            self._restore(found, self._optimizer)
+        except CheckpointError as error:
+            before = found.state.get("about", {})
+            changed = changes(before, {name: value for name, value in self._about.items() if name in before})
+            if not changed:
+                raise
+            raise CheckpointError(
+                f"{self.folder} holds a run of another model: {'; '.join(changed)}. "
+                "Go on with that, or take another folder (--out FOLDER)."
+            ) from error
         return Progress(**found.state["progress"], saved_step=found.step)
 
     def save(self, progress: Progress) -> None:
@@ -199,6 +210,7 @@ class Store:
             "progress": so_far,
             "settings": self._settings.to_dict(),
             "data": self._data,
+            "about": dict(self._about),
             "sharded": self._sharded,
         }
 
@@ -207,13 +219,13 @@ class Store:
         if checkpoint.state["data"] != self._data:
             raise CheckpointError(
                 f"{self.folder} holds a run on other training data; give the data that it was begun with, or another "
-                "folder."
+                "folder (--out FOLDER)."
             )
         changed = differences(checkpoint.state["settings"], self._settings.to_dict())
         if changed:
             raise CheckpointError(
                 f"{self.folder} holds a run with other settings: {'; '.join(changed)}. "
-                "Go on with those, or take another folder."
+                "Go on with those, or take another folder (--out FOLDER)."
             )
 
     def _skip(self, path: Path, reason: str) -> None:

@@ -30,9 +30,9 @@ def label_edges(
     _colour_labels(panel.get_yticklabels(), queries, most, colours)
     if across:
         _colour_labels(panel.get_xticklabels(), keys, most, colours)
-    _strip(panel, queries, cell, colours, vertical=True)
+    _strip(panel, queries, cell, colours, "left")
     if across:
-        _strip(panel, keys, cell, colours, vertical=False)
+        _strip(panel, keys, cell, colours, "top" if top else "bottom")
 
 
 def class_key(sides: Sequence[Axis]) -> list[Any]:
@@ -80,23 +80,24 @@ def _colour_labels(labels: Sequence[Any], given: Axis, most: int, colours: dict[
             label.set_fontweight("bold")
 
 
-def _strip(panel: Axes, given: Axis, cell: int, colours: dict[str, str], *, vertical: bool) -> None:
+def _strip(panel: Axes, given: Axis, cell: int, colours: dict[str, str], side: str) -> None:
     # A bar beside each labelled run, in the room between the matrix and its tokens; its width is in points.
     if not given.labels:
         return
     first = given.labels[0]
+    vertical = side == "left"
     transform = panel.get_yaxis_transform() if vertical else panel.get_xaxis_transform()
     offset = panel.figure.dpi_scale_trans.frozen()
     for start, stop, number in first.runs():
         a, b = start / cell - 0.5, stop / cell - 0.5
         inset = min(0.08, (b - a) / 6)
         run = (a + inset, b - inset)
-        beyond = (0.0, 0.0) if vertical else (1.0, 1.0)
+        beyond = (1.0, 1.0) if side == "top" else (0.0, 0.0)
         line, = panel.plot(
             beyond if vertical else run, run if vertical else beyond, transform=transform, clip_on=False,
             color=colours[first.classes[number]], linewidth=3, solid_capstyle="butt", zorder=4,
         )  # fmt: skip
-        shift = (-4 / 72, 0.0) if vertical else (0.0, 4 / 72)
+        shift = (-4 / 72, 0.0) if vertical else (0.0, 4 / 72 if side == "top" else -4 / 72)
         line.set_transform(transform + _moved(shift, offset))
 
 

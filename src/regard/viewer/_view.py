@@ -14,7 +14,7 @@ from ..recorder import Grid, Recording
 from . import static
 from ._maps import Map, Weights, shown_of
 from ._sides import Sides
-from ._tokens import Axis, Labels, Tokens
+from ._tokens import Axis, Labels, Tokens, axis
 from .html import page
 from .server import Served, serve
 from .tiles import TileSource
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 __all__ = ["View", "view"]
 
+_Side = tuple[list[str] | None, dict[str, list[str | None]] | None]
 _PICTURES = (".png", ".svg", ".pdf")
 # More maps than these are too small to read in one printed picture.
 _MOST_LAYERS = 24
@@ -88,12 +89,21 @@ class View:
         what = f"{len(maps)} map{'s' * (len(maps) > 1)}, {heads} head{'s' * (heads > 1)}, {queries:,} × {keys:,} tokens"
         return f'View({what})  # .save("view.html"), .serve(), .figure()'
 
-    def save(self, path: str | Path, *, budget_mib: float = 32.0) -> Path:
+    def save(
+        self,
+        path: str | Path,
+        name: str | None = None,
+        head: int | None = None,
+        *,
+        input: int = 0,
+        budget_mib: float = 32.0,
+    ) -> Path:
         """Write what is looked at to a file, and return its path.
 
         Args:
             path: ends in `.html` (the whole page with its data, opens from disk without a network), `.png`, `.svg` or
                 `.pdf` (the picture of `figure`, with text as text).
+            name, head, input: of a picture, as in `figure`; a page holds all of them.
             budget_mib: most MiB of data in a page; the finest zooms that do not fit are left out, and it says so.
 
         Raises `ArgumentError`, `MissingExtraError`.
@@ -101,9 +111,11 @@ class View:
         path = Path(path)
         kind = path.suffix.lower()
         if kind == ".html":
+            if (name, head, input) != (None, None, 0):
+                raise ArgumentError("a page holds every layer, head and input; leave name, head and input out.")
             path.write_text(page(self.source, budget_mib), "utf-8")
         elif kind in _PICTURES:
-            path.write_bytes(_picture(self.figure(), kind[1:]))
+            path.write_bytes(_picture(self.figure(name, head, input=input), kind[1:]))
         else:
             raise ArgumentError(f"{path.name!r} ends in {kind!r}; save as .html, {', '.join(_PICTURES)}.")
         return path
@@ -112,6 +124,9 @@ class View:
         self, name: str | None = None, head: int | None = None, *, input: int = 0, scale: str = "linear"
     ) -> Figure:
         """Return a picture for paper, a matplotlib `Figure`: one head with its tokens, or all heads side by side.
+
+        Labels are coloured along the sides. Tokens are named, up to 80 of one head and from 16 to 64 along the outer
+        maps of several, the more the fewer maps there are; of more the caption says how many there are.
 
         Args:
             name: which layer; all layers unless given.
@@ -125,24 +140,45 @@ class View:
         if not maps:
             names = list(dict.fromkeys(one.name for one in self.source.shown.maps))
             raise ArgumentError(f"there is no layer {name!r} of input {input}; the layers are {', '.join(names)}.")
-        title = self.source.shown.title
-        if len(maps) > 1:
-            if head is not None:
-                raise ArgumentError(f"head={head} of which layer? Give its name too, such as {maps[0].name!r}.")
-            if len(maps) > _MOST_LAYERS:
-                raise ArgumentError(f"{len(maps)} layers do not fit one picture ({_MOST_LAYERS} do); give a name.")
-            every = {_full_name(one): one.weights for one in maps}
-            return static.heads_grid(every, batch=input, scale=scale, title=title)
+        if len(maps) > 1 and head is not None:
+            raise ArgumentError(f"head={head} of which layer? Give its name too, such as {maps[0].name!r}.")
+        if len(maps) > _MOST_LAYERS:
+            raise ArgumentError(f"{len(maps)} layers do not fit one picture ({_MOST_LAYERS} do); give a name.")
+        inputs = len({one.input for one in self.source.shown.maps})
+        which = f", input {input} of {inputs}" if inputs > 1 else ""
         one = maps[0]
-        queries, keys = (self.source.shown.axes[number] for number in (one.queries, one.keys))
-        own, other = _texts(queries, one.first_query, one.sizes[0]), _texts(keys, 0, one.sizes[1])
-        if head is None and one.heads > 1:
-            return static.heads_grid(one.weights, own, key_tokens=other, batch=input, scale=scale, title=title)
-        return static.heatmap(
-            one.weights, own, key_tokens=other, batch=input, labels=_labels(queries, one.first_query, one.sizes[0]),
-            key_labels=_labels(keys, 0, one.sizes[1]), head=head, scale=scale,
-            title=f"{_full_name(one)}, head {head or 0}",
-        )  # fmt: skip
+        if len(maps) == 1 and (head is not None or one.heads == 1):
+            (tokens, labels), (key_tokens, key_labels) = self._given(one)
+            return static.heatmap(
+                one.weights, tokens, key_tokens=key_tokens, batch=input, labels=labels, key_labels=key_labels,
+                head=head, scale=scale, title=f"{_full_name(one)}, head {head or 0}{which}",
+            )  # fmt: skip
+        rows = static.rows_of({_full_name(one): one.weights for one in maps}, self._sides(maps), input)
+        layer = f": {_full_name(one)}" if name is not None and len(maps) == 1 else ""
+        figure = static.draw_rows(rows, static.quantity_of(one.weights), scale=scale)
+        static.entitle(figure, f"{self.source.shown.title}{layer}{which}")
+        return figure
+
+    def _given(self, one: Map) -> tuple[_Side, _Side]:
+        """Return tokens and labels of the queries and keys of a map."""
+        axes, (queries, keys) = self.source.shown.axes, one.sizes
+        return _side(axes[one.queries], one.first_query, queries), _side(axes[one.keys], 0, keys)
+
+    def _sides(self, maps: Sequence[Map]) -> dict[str, tuple[Axis, Axis]]:
+        """Return what stands along each map; those of the same tokens have the same axes."""
+        made: dict[tuple[int, int, int], Axis] = {}
+
+        def along(number: int, first: int, size: int) -> Axis:
+            key = (number, first, size)
+            if key not in made:
+                tokens, labels = _side(self.source.shown.axes[number], first, size)
+                made[key] = axis(self.source.shown.axes[number].name, size, tokens, labels)
+            return made[key]
+
+        return {
+            _full_name(one): (along(one.queries, one.first_query, one.sizes[0]), along(one.keys, 0, one.sizes[1]))
+            for one in maps
+        }
 
     def serve(
         self, host: str = "127.0.0.1", port: int = 0, *, open_browser: bool = True, allow_remote: bool = False
@@ -188,14 +224,12 @@ def _full_name(one: Map) -> str:
     return f"{one.model}: {one.name}{again}" if one.model else f"{one.name}{again}"
 
 
-def _texts(axis: Axis, first: int, size: int) -> list[str]:
-    return axis.texts()[first : first + size]
-
-
-def _labels(axis: Axis, first: int, size: int) -> list[str | None] | None:
-    if not axis.labels:
-        return None
-    one = axis.labels[0]
-    prefix = ["B-" if begins else "I-" for begins in one.begins]
-    every = [None if n < 0 else prefix[place] + one.classes[n] for place, n in enumerate(one.ids.tolist())]
-    return every[first : first + size]
+def _side(given: Axis, first: int, size: int) -> _Side:
+    """Return the tokens of a part of an axis and their labels as IOB tags, by name; None where there are none."""
+    tokens = None if given.tokens is None else given.texts()[first : first + size]
+    labels: dict[str, list[str | None]] = {}
+    for one in given.labels:
+        prefix = ["B-" if begins else "I-" for begins in one.begins]
+        every = [None if n < 0 else prefix[place] + one.classes[n] for place, n in enumerate(one.ids.tolist())]
+        labels[one.name] = every[first : first + size]
+    return tokens, labels or None

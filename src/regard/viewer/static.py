@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import ArgumentError
+from ..errors import ArgumentError, ShapeError
 from ..weights import AttentionWeights
 from ._cells import Cells, Matrix, cells_of, heads_of, pick
 from ._curves import distance_profile, positional_encoding
@@ -29,6 +29,8 @@ _LABELLED = 80
 _NUMBERED = 16
 # Cells a side of a map among others.
 _SMALL = 64
+# Inches that a word needs, and that maps may grow to together.
+_LINE, _WIDEST = 0.115, 16.0
 _QUANTITY = "attention weight"
 
 
@@ -37,8 +39,8 @@ def heatmap(
     tokens: Tokens | None = None,
     *,
     key_tokens: Tokens | None = None,
-    labels: Labels | None = None,
-    key_labels: Labels | None = None,
+    labels: Labels | Mapping[str, Labels] | None = None,
+    key_labels: Labels | Mapping[str, Labels] | None = None,
     head: int | None = None,
     batch: int = 0,
     average: bool = False,
@@ -97,9 +99,9 @@ def heatmap(
     colorbar(figure, image, panel, quantity + (" (log scale)" if log else ""))
     _keys(figure, [cells.numbers], (queries, keys))
     if title is not None:
-        figure.suptitle(title, fontsize=10, color=INK, parse_math=False)
+        entitle(figure, title)
     if caption:
-        note(figure, _caption([cells]))
+        note(figure, " ".join([_caption([cells]), *_remarks([(queries, keys)], cells.cell, _LABELLED)]))
     return figure
 
 
@@ -108,6 +110,8 @@ def heads_grid(
     tokens: Tokens | None = None,
     *,
     key_tokens: Tokens | None = None,
+    labels: Labels | Mapping[str, Labels] | None = None,
+    key_labels: Labels | Mapping[str, Labels] | None = None,
     batch: int = 0,
     scale: str = "linear",
     highest: float | None = None,
@@ -120,18 +124,68 @@ def heads_grid(
     Args:
         weights: as in `heatmap`, with heads; or a mapping of layers' names to `AttentionWeights`, drawn a row each
             (side by side under their names where each has one head).
-        tokens, key_tokens: as in `heatmap`; written along the outer maps up to 16 tokens.
+        tokens, key_tokens: as in `heatmap`; written along the outer maps, always up to 16 tokens and up to 64 where the
+            maps are few; more are counted, which the caption says.
+        labels, key_labels: as in `heatmap`, coloured along the outer maps.
         batch, scale, highest, title, caption, cmap: as in `heatmap`.
 
     Returns a matplotlib `Figure`. Raises `ArgumentError`, `ShapeError`, `MissingExtraError`. Maps have at most 64
     cells a side. Cost of `pooled` for each.
     """
     rows = _grid_rows(weights, batch)
+    given = (tokens, key_tokens, labels, key_labels)
+    if any(one is not None for one in given):
+        shapes = {cells.shape for row in rows for cells in row.maps.values()}
+        if len(shapes) > 1:
+            raise ShapeError(f"tokens or labels are given for matrices of {len(shapes)} sizes; draw those of one size.")
+        sides = _sides(next(iter(shapes)), *given)
+        rows = [row._replace(sides=sides) for row in rows]
+    first = next(iter(weights.values())) if isinstance(weights, Mapping) else weights
+    figure = draw_rows(rows, quantity_of(first), scale=scale, highest=highest, caption=caption, cmap=cmap)
+    if title is not None:
+        entitle(figure, title)
+    return figure
+
+
+class Row(NamedTuple):
+    """Maps side by side, and what stands along them."""
+
+    name: str
+    maps: dict[str, Cells]
+    sides: tuple[Axis, Axis] | None = None
+
+
+def rows_of(layers: Mapping[str, AttentionWeights], sides: Mapping[str, tuple[Axis, Axis]], batch: int) -> list[Row]:
+    """Return the maps of layers, each with its own tokens; rows of one head share a row where these are the same."""
+    if len(set(sides.values())) == 1:
+        rows = _grid_rows(layers if len(layers) > 1 else next(iter(layers.values())), batch)
+        return [row._replace(sides=next(iter(sides.values()))) for row in rows]
+    return [row._replace(sides=sides[name]) for name, one in layers.items() for row in _grid_rows({name: one}, batch)]
+
+
+def entitle(figure: Figure, title: str) -> None:
+    """Write a line above a picture."""
+    figure.suptitle(title, fontsize=10, color=INK, parse_math=False)
+
+
+def draw_rows(
+    rows: Sequence[Row],
+    quantity: str = _QUANTITY,
+    *,
+    scale: str = "linear",
+    highest: float | None = None,
+    caption: bool = True,
+    cmap: str = "cividis",
+) -> Figure:
+    """Draw rows of maps on one colour range, words and labels of each row along its outer maps."""
     every = [cells for row in rows for cells in row.maps.values()]
     limits, log = _limits(scale, max(cells.highest for cells in every) if highest is None else highest)
     columns = max(len(row.maps) for row in rows)
-    few = tokens is not None and len({cells.shape for cells in every}) == 1 and max(every[0].shape) <= _NUMBERED
-    each = min(1.7, max(0.7, 11.0 / columns))
+    # Maps grow until every word has its line, as long as the whole picture stays within bounds.
+    most = max(_NUMBERED, min(_SMALL, int(_WIDEST / (_LINE * max(columns, len(rows))))))
+    named = [max(one.size for one in row.sides) for row in rows if row.sides and _has_words(row.sides)]
+    words = max((count for count in named if count <= most), default=0)
+    each = max(min(1.7, max(0.7, 11.0 / columns)), _LINE * words)
     figure = sheet(each * columns + 1.6 + (0.6 if rows[0].name else 0.0), each * len(rows) + 1.0)
     panels = figure.subplots(len(rows), columns, squeeze=False)
     for row, line in zip(rows, panels, strict=True):
@@ -143,18 +197,18 @@ def heads_grid(
             panel.set_yticks([])
             if not row.name or row is rows[0]:
                 panel.set_title(label, fontsize=7, color=INK, pad=3, parse_math=False)
-        if few:
-            queries, keys = _sides(every[0].shape, tokens, key_tokens, None, None)
-            label_edges(line[0], queries, keys, 1, _LABELLED, top=False, across=row is rows[-1])
+        if row.sides is not None:
+            below = row is rows[-1] or rows[rows.index(row) + 1].sides != row.sides
+            cell = next(iter(row.maps.values())).cell
+            label_edges(line[0], *row.sides, cell, most, top=False, across=below)
         if row.name:
             line[0].set_ylabel(row.name, fontsize=7, color=INK, rotation=0, ha="right", va="center", parse_math=False)
-    first = next(iter(weights.values())) if isinstance(weights, Mapping) else weights
-    colorbar(figure, image, panels, _quantity(first) + (" (log scale)" if log else ""))
-    _keys(figure, [cells.numbers for cells in every], ())
-    if title is not None:
-        figure.suptitle(title, fontsize=10, color=INK, parse_math=False)
+    colorbar(figure, image, panels, quantity + (" (log scale)" if log else ""))
+    sides = list(dict.fromkeys(row.sides for row in rows if row.sides is not None))
+    _keys(figure, [cells.numbers for cells in every], [side for pair in sides for side in pair])
     if caption:
-        note(figure, "Queries down, keys across. " + _caption(every))
+        cell = max(cells.cell for cells in every)
+        note(figure, " ".join(["Queries down, keys across.", _caption(every), *_remarks(sides, cell, most)]))
     return figure
 
 
@@ -168,7 +222,7 @@ def _chosen(weights: Matrix, batch: int, head: int | None, average: bool) -> tup
                 f"the weights have {heads} heads and none was named; give head=0 … {heads - 1}, or average=True for "
                 "their mean, or draw them all with heads_grid()."
             )
-        return cells_of(pick(weights, batch, head or 0)), _quantity(weights)
+        return cells_of(pick(weights, batch, head or 0)), quantity_of(weights)
     every = [cells_of(pick(weights, batch, number)) for number in range(heads)]
     mean = np.mean([cells.numbers for cells in every], 0)
     states = np.stack([cells.numbers < 0 for cells in every])
@@ -176,25 +230,21 @@ def _chosen(weights: Matrix, batch: int, head: int | None, average: bool) -> tup
         raise ArgumentError("the heads are not masked alike, so their mean would mix states; draw them one by one.")
     sums = [cells.row_sums for cells in every if cells.row_sums is not None]
     extremes = (min(low for low, _ in sums), max(high for _, high in sums)) if len(sums) == heads else None
-    return Cells(mean, every[0].shape, every[0].cell, extremes), f"{_quantity(weights)}, mean of {heads} heads"
+    return Cells(mean, every[0].shape, every[0].cell, extremes), f"{quantity_of(weights)}, mean of {heads} heads"
 
 
-def _quantity(weights: Matrix) -> str:
+def quantity_of(weights: Matrix) -> str:
+    """Return the name of what is drawn."""
     shares = not isinstance(weights, AttentionWeights) or weights.sums_to_one
     return _QUANTITY if shares else f"{_QUANTITY} × length of the value"
 
 
-class _Row(NamedTuple):
-    name: str
-    maps: dict[str, Cells]
-
-
-def _grid_rows(weights: Matrix | Mapping[str, AttentionWeights], batch: int) -> list[_Row]:
+def _grid_rows(weights: Matrix | Mapping[str, AttentionWeights], batch: int) -> list[Row]:
     layers: Mapping[str, Matrix] = weights if isinstance(weights, Mapping) else {"": weights}
     if not layers:
         raise ArgumentError("the mapping holds no layers; there is nothing to draw.")
     rows = [
-        _Row(name, {f"head {n}": cells_of(pick(layer, batch, n), _SMALL) for n in range(heads_of(layer)[1])})
+        Row(name, {f"head {n}": cells_of(pick(layer, batch, n), _SMALL) for n in range(heads_of(layer)[1])})
         for name, layer in layers.items()
     ]
     if isinstance(weights, Mapping):
@@ -205,7 +255,7 @@ def _grid_rows(weights: Matrix | Mapping[str, AttentionWeights], batch: int) -> 
         every = [*rows[0].maps.items()]
     count = len(every)
     across = count if count <= 4 else next((n for n in (4, 6, 5, 8, 3) if count % n == 0 and count // n <= n + 2), 6)
-    return [_Row("", dict(every[a : a + across])) for a in range(0, count, across)]
+    return [Row("", dict(every[a : a + across])) for a in range(0, count, across)]
 
 
 def _limits(scale: str, highest: float) -> tuple[tuple[float, float], bool]:
@@ -222,8 +272,8 @@ def _sides(
     shape: tuple[int, int],
     tokens: Tokens | None,
     key_tokens: Tokens | None,
-    labels: Labels | None,
-    key_labels: Labels | None,
+    labels: Labels | Mapping[str, Labels] | None,
+    key_labels: Labels | Mapping[str, Labels] | None,
 ) -> tuple[Axis, Axis]:
     queries, keys = shape
     if queries == keys:
@@ -234,6 +284,24 @@ def _sides(
 
 def _side_name(side: str, given: Axis) -> str:
     return side if given.tokens is not None and given.size <= _LABELLED else f"{side} (position)"
+
+
+def _has_words(sides: tuple[Axis, Axis]) -> bool:
+    return any(side.tokens is not None for side in sides)
+
+
+def _remarks(sides: Sequence[tuple[Axis, Axis]], cell: int, most: int) -> list[str]:
+    """Say which tokens and labels were given and are not drawn."""
+    every = [side for pair in sides for side in pair]
+    found = []
+    counts = sorted({side.size for side in every if side.tokens is not None and (side.size > most or cell > 1)})
+    if counts:
+        rule = f"up to {most} are named" if counts[-1] > most else "a cell holds several"
+        found.append(f"Tokens are counted ({' and '.join(map(str, counts))}; {rule}).")
+    others = list(dict.fromkeys(labels.name for side in every for labels in side.labels[1:]))
+    if others:
+        found.append(f"Labels drawn: {every[0].labels[0].name}; not drawn: {', '.join(others)}.")
+    return found
 
 
 def _write_numbers(panel: Axes, numbers: NDArray[np.float64], image: AxesImage, each: float) -> None:
