@@ -17,6 +17,7 @@ from PIL import Image
 
 import regard
 from regard.cli import COMMANDS, main
+from regard.cli.demo import PLANS
 from regard.cli.predict import legend
 from regard.cli.train import summary
 from regard.corpora import TaggedWords
@@ -277,6 +278,16 @@ def test_pairs_in_two_files_and_a_folder_of_pictures(tmp_path: Path, capsys: pyt
     assert main(["watch", str(tmp_path / "pairs"), PAIRS[0].source, "--layer", "0", "--out", str(drawn)]) == 2
     assert "--layer 0 fits several" in capsys.readouterr().err
     assert main(["watch", str(tmp_path / "pairs"), PAIRS[0].source, "--layer", "cross", "--out", str(drawn)]) == 0
+
+
+def test_what_was_chosen_for_the_data_of_a_demo_is_for_that_data() -> None:
+    """One's own data takes the task's settings; only what keeps a demo short stays."""
+    for plan in PLANS.values():
+        shown, own = plan.settings(1.0), plan.settings(1.0, own_data=True)
+        for name in plan.fit:
+            assert getattr(own, name) == getattr(plan.task.Settings(), name) != getattr(shown, name)
+        for name, value in plan.pace.items():
+            assert getattr(own, name) == getattr(shown, name) == value
 
 
 def test_a_demo_on_own_data_has_a_folder_of_its_own(
