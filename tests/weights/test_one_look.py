@@ -64,7 +64,7 @@ def test_equal_weights_keep_the_first_keys() -> None:
 
 
 def test_heads_as_a_model_lays_them_out_cost_no_more() -> None:
-    """Keys that are a view of `(B, L, H, E)` are summed up in the time of contiguous ones, not in a hundred times it."""
+    """Keys that are a view of `(B, L, H, E)` take about the time of contiguous ones, not a hundred times it."""
 
     def seconds(key: torch.Tensor) -> float:
         weights = regard.attention(key, key, key, need_weights=True, backend="math")[1]
