@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -67,6 +68,14 @@ def until(page: Any, condition: str) -> None:
     end = time.monotonic() + 15
     while not page.evaluate(condition):
         assert time.monotonic() < end, f"{condition} does not come true at {page.url}"
+        page.wait_for_timeout(20)
+
+
+def within(page: Any, condition: Callable[[], bool]) -> None:
+    """Wait until something that the test itself has counted comes true; the page's events come in meanwhile."""
+    end = time.monotonic() + 15
+    while not condition():
+        assert time.monotonic() < end, f"still not so at {page.url}"
         page.wait_for_timeout(20)
 
 
