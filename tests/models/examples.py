@@ -67,6 +67,13 @@ def token_classifier(**options: Any) -> Example:
     return Example(model, (_tokens(2, 6), torch.tensor([6, 4])), {"characters": torch.randint(0, 7, (2, 6, 5))})
 
 
+def linked_words(**options: Any) -> Example:
+    """A tagger that marks the other mentions of a word, one of them in the batch."""
+    example = token_classifier(**{"repeats": True, **options})
+    example.named["characters"][:, 3] = example.named["characters"][:, 1]
+    return example
+
+
 def sequence_classifier(**options: Any) -> Example:
     """A classifier of texts and a padded batch."""
     model = SequenceClassifier(SequenceClassifierConfig(**{**TEXT, "num_labels": 3, **options})).eval()
@@ -85,6 +92,7 @@ KINDS: dict[str, Callable[..., Example]] = {
     "sequence_to_sequence": sequence_to_sequence,
     "pointing": pointing,
     "token_classifier": token_classifier,
+    "linked_words": linked_words,
     "sequence_classifier": sequence_classifier,
     "image_classifier": image_classifier,
 }

@@ -7,6 +7,7 @@ from .conditional_field import ConditionalField
 from .embedding import CharacterFeatures, TokenEmbedding
 from .image_classifier import ImageClassifier, ImageClassifierConfig
 from .language_model import LanguageModel, LanguageModelConfig
+from .repeats import RepeatFeatures
 from .sequence_classifier import SequenceClassifier, SequenceClassifierConfig
 from .sequence_to_sequence import SequenceToSequence, SequenceToSequenceConfig
 from .token_classifier import TokenClassifier, TokenClassifierConfig
@@ -20,6 +21,7 @@ __all__ = [
     "LanguageModel",
     "LanguageModelConfig",
     "PretrainedModel",
+    "RepeatFeatures",
     "SequenceClassifier",
     "SequenceClassifierConfig",
     "SequenceToSequence",

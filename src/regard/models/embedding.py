@@ -14,6 +14,7 @@ from ..errors import ArgumentError, DtypeError, ShapeError
 from ..layers import Dropout, LearnedEncoding, Projection, SinusoidalEncoding
 from ._config import TextConfig
 from ._start import STD
+from .repeats import word_keys
 
 __all__ = ["CharacterFeatures", "TokenEmbedding", "check_ids"]
 
@@ -144,9 +145,8 @@ def _distinct(rows: Tensor) -> tuple[Tensor, Tensor | None]:
     """Return the distinct rows, and which of them each row is; all rows and None where that does not pay."""
     if not readable(rows) or len(rows) < 64:
         return rows, None
-    # A sum with odd factors stands for the row; that equal sums are equal rows is checked, not hoped.
-    factors = torch.arange(1, 2 * rows.shape[1], 2, dtype=torch.int64) * 0x1E3779B97F4A7C15 + 0x12345678
-    sums, back = (rows * (factors ^ (factors >> 29))).sum(-1).unique(return_inverse=True)
+    # That equal keys are equal rows is checked here, not hoped.
+    sums, back = word_keys(rows).unique(return_inverse=True)
     first = torch.empty_like(sums).scatter_(0, back, torch.arange(len(rows)))
     distinct = rows[first]
     return (distinct, back) if torch.equal(distinct[back], rows) else (rows, None)

@@ -17,6 +17,7 @@ from ._pretrained import PretrainedModel
 from ._start import start_head, start_stack
 from .conditional_field import ConditionalField, follows, viterbi
 from .embedding import CharacterFeatures, TokenEmbedding
+from .repeats import RepeatFeatures, word_keys
 
 __all__ = ["IGNORED", "TokenClassifier", "TokenClassifierConfig"]
 
@@ -38,6 +39,9 @@ class TokenClassifierConfig(TextConfig):
     """Width of a letter."""
     char_channels: int = 96
     """Patterns of three letters that are looked for."""
+    repeats: bool = False
+    """Mark the mentions of a word that stands more than once in its sequence, so that attention finds the others; words
+    are the same whose letters are, or whose ids are in a model of words only."""
     crf: bool = False
     """Score neighbouring labels together (conditional random field) in place of each label alone."""
 
@@ -78,6 +82,7 @@ class TokenClassifier(PretrainedModel[TokenClassifierConfig]):
             self.characters = CharacterFeatures(
                 config.char_vocab_size, config.embed_dim, char_dim=config.char_dim, channels=config.char_channels
             )
+        self.repeats = RepeatFeatures(config.embed_dim) if config.repeats else None
         self.encoder = Encoder(config.encoder_layer(), config.num_layers)
         start_stack(self.encoder, config.stochastic_depth)
         self.head = Projection(config.embed_dim, config.num_labels)
@@ -103,7 +108,7 @@ class TokenClassifier(PretrainedModel[TokenClassifierConfig]):
             ShapeError, DtypeError, ArgumentError: see each message.
         """
         lengths = check_lengths(lengths, tokens)
-        x = self.embedding(tokens, more=self._of_letters(tokens, characters))
+        x = self.embedding(tokens, more=self._besides(tokens, characters))
         x = self.encoder(x, mask=padding_mask(lengths), need_weights=need_weights)
         weights: Weights = {}
         if need_weights:
@@ -111,6 +116,14 @@ class TokenClassifier(PretrainedModel[TokenClassifierConfig]):
             weights = {f"encoder.{name}": matrix for name, matrix in found.items()}
         logits: Tensor = self.head(x)
         return (logits, weights) if need_weights else logits
+
+    def _besides(self, tokens: Tensor, characters: Tensor | None) -> Tensor | None:
+        """Return what is added to the vectors of the words."""
+        more = self._of_letters(tokens, characters)
+        if self.repeats is None:
+            return more
+        marks: Tensor = self.repeats(tokens if characters is None else word_keys(characters))
+        return marks if more is None else more + marks
 
     def _of_letters(self, tokens: Tensor, characters: Tensor | None) -> Tensor | None:
         if self.characters is None:

@@ -58,6 +58,9 @@ class NamedEntitySettings(TaskSettings):
     """Share of the entities that training replaces by another of the same label and number of words."""
     max_characters: int = 16
     """Characters of a word that the model reads; longer words keep their first and last halves."""
+    repeats: bool = False
+    """Whether the other mentions of a word in its sentence are marked; for long ones, in which a name is known by where
+    it was introduced."""
     crf: bool = True
     """Whether tags are decoded as a chain (conditional random field) or each by itself."""
     training: TrainingSettings = field(
@@ -131,6 +134,7 @@ class NamedEntities(AnsweringTask[Sequence[TaggedWords], Sentence]):
                 tags=tuple(self.tags_),
                 char_vocab_size=len(self.characters_),
                 crf=settings.crf,
+                repeats=settings.repeats,
                 embed_dim=settings.embed_dim,
                 num_heads=settings.num_heads,
                 num_layers=settings.num_layers,

@@ -1,0 +1,85 @@
+"""Mentions of one word, found by the place of the first."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from regard.models import RepeatFeatures, TokenClassifier
+from regard.models.repeats import first_places, word_keys
+from tests.models.examples import token_classifier
+
+
+@pytest.mark.parametrize("size", [(1, 1), (3, 2), (4, 50), (2, 300), (3, 0), (0, 4)])
+def test_first_places(size: tuple[int, int]) -> None:
+    """Where a key stands first, and whether it stands there again, is what comparing all pairs says."""
+    keys = torch.randint(-3, 30, size) * 2**58
+    first, repeated = first_places(keys)
+    same = keys[:, :, None] == keys[:, None, :]
+    if keys.numel():
+        assert torch.equal(first, same.to(torch.uint8).argmax(-1))
+    assert torch.equal(repeated, same.sum(-1) > 1)
+    assert first.shape == repeated.shape == keys.shape
+
+
+def test_keys_of_words() -> None:
+    """Equal letters have equal keys however long the row is; other letters or another order have others."""
+    words = torch.cartesian_prod(*[torch.arange(1, 9)] * 4)
+    keys = word_keys(words)
+    assert len(keys.unique()) == len(words)
+    wider = torch.nn.functional.pad(words, (0, 3))
+    assert torch.equal(word_keys(wider), keys)
+
+
+def test_marks_of_mentions() -> None:
+    """Mentions share a vector, words differ, the first is marked besides, a single word has none; places go round."""
+    features = RepeatFeatures(8, places=4)
+    torch.nn.init.ones_(features.first)
+    keys = torch.tensor([[5, 7, 5, 7, 9, 3, 3]])
+    out = features(keys)[0]
+    torch.testing.assert_close(out[0], features.weight[0] + 1)
+    assert torch.equal(out[2], features.weight[0])
+    assert torch.equal(out[3], features.weight[1])
+    assert not out[4].any()
+    torch.testing.assert_close(out[6], features.weight[5 % 4])
+
+
+def test_mentions_are_linked_across_unknown_words() -> None:
+    """Words of the second half have the label of their first mention: marks teach it in 60 steps, ids alone do not."""
+
+    def right(repeats: bool) -> float:
+        torch.manual_seed(0)
+        model = token_classifier(
+            char_vocab_size=0, repeats=repeats, dropout=0.0, vocab_size=60, num_labels=2, embed_dim=32
+        ).model.train()
+        assert isinstance(model, TokenClassifier)
+        optimizer = torch.optim.Adam(model.parameters(), lr=0.01)
+        for _ in range(60):
+            words = torch.rand(64, 50).argsort(1)[:, :12] + 10
+            named = torch.arange(12).expand(64, 12) % 2 == 0
+            words[:, 6:] = words[:, :6].gather(1, torch.rand(64, 6).argsort(1))
+            labels = torch.zeros_like(words)
+            labels[:, 6:] = named[:, :6].gather(1, (words[:, 6:, None] == words[:, None, :6]).float().argmax(-1)).long()
+            logits = model(words)
+            loss, count = model.loss(logits, labels)
+            optimizer.zero_grad()
+            (loss / count).backward()
+            optimizer.step()
+        return (logits.argmax(-1) == labels)[:, 6:].float().mean().item()
+
+    assert right(repeats=True) > 0.95 > 0.65 > right(repeats=False)
+
+
+def test_a_tagger_knows_words_by_their_letters() -> None:
+    """Where there are letters they say which words are the same, not the ids, which hide unknown words."""
+    example = token_classifier(repeats=True, num_layers=0, dropout=0.0)
+    model = example.model
+    torch.nn.init.normal_(model.head.weight)
+    tokens = torch.ones(1, 3, dtype=torch.int64)
+    letters = torch.tensor([[[1, 2], [3, 4], [1, 2]]])
+    marked = model(tokens, characters=letters)[0]
+    assert torch.equal(model.repeats(word_keys(letters))[0, 1], torch.zeros(16))
+    torch.nn.init.zeros_(model.repeats.weight)
+    plain = model(tokens, characters=letters)[0]
+    assert not torch.allclose(marked[0], plain[0])
+    torch.testing.assert_close(marked[1], plain[1])
