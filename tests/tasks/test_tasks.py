@@ -234,6 +234,23 @@ def test_words_are_hidden_in_training() -> None:
     assert lengths.tolist() == [8] * 200
 
 
+def test_mentions_of_a_word_are_marked(tmp_path: Path) -> None:
+    """With `repeats` an unknown word is read otherwise where it stands again, also in a task that was read back."""
+    case = CASES["ner"]
+    training = dataclasses.replace(case.settings().training, budget=Budget(epochs=None, steps=3))
+    for repeats in (False, True):
+        task = case.task(case.settings(repeats=repeats, training=training, positions="none"))
+        task.fit(case.train[:40], case.test).save(tmp_path)
+        model = load(tmp_path).model_
+        assert model.config.repeats == repeats
+        words, characters, lengths = task._stack([task._numbers(("bo", "ub", "ob", "ob"))])
+        assert words.unique().tolist() == [1]
+        if repeats:
+            torch.nn.init.normal_(model.repeats.first)
+        scores = model(words, lengths, characters=characters)[0]
+        assert torch.allclose(scores[2], scores[3]) != repeats  # the first of two, and the other
+
+
 def test_several_labels(fitted: dict[str, Task[Any, Any]]) -> None:
     """Where texts have several labels, so have the answers; probabilities are of each by itself."""
     answer = fitted["several"].predict(["the oslo was bad indeed"])[0]
