@@ -58,7 +58,7 @@ class NamedEntitySettings(TaskSettings):
     """Share of the entities that training replaces by another of the same label and number of words."""
     max_characters: int = 16
     """Characters of a word that the model reads; longer words keep their first and last halves."""
-    repeats: bool = False
+    repeats: bool = True
     """Whether each word is told where it stands first in its sentence: a name that comes again is known by where it was
     introduced."""
     crf: bool = True
