@@ -59,7 +59,7 @@ class NamedEntitySettings(TaskSettings):
     max_characters: int = 16
     """Characters of a word that the model reads; longer words keep their first and last halves."""
     repeats: bool = True
-    """Whether each word is told where it stands first in its sentence: a name that comes again is known by where it was
+    """Whether a word that comes again in its sentence is told where it stands first: a name is known by where it was
     introduced."""
     crf: bool = True
     """Whether tags are decoded as a chain (conditional random field) or each by itself."""
