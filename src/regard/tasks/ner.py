@@ -58,9 +58,9 @@ class NamedEntitySettings(TaskSettings):
     """Share of the entities that training replaces by another of the same label and number of words."""
     max_characters: int = 16
     """Characters of a word that the model reads; longer words keep their first and last halves."""
-    repeats: bool = True
-    """Whether a word that comes again in its sentence is told where it stands first: a name is known by where it was
-    introduced."""
+    repeats: bool = False
+    """Whether a word that comes again in its sentence is told where it stands first; for long ones, in which a name is
+    known by where it was introduced."""
     crf: bool = True
     """Whether tags are decoded as a chain (conditional random field) or each by itself."""
     training: TrainingSettings = field(
