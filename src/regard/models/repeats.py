@@ -21,31 +21,26 @@ def word_keys(letters: Tensor) -> Tensor:
     return (letters * (factors ^ (factors >> 29))).sum(-1)
 
 
-def first_places(keys: Tensor) -> tuple[Tensor, Tensor]:
-    """Return where each key stands first in its row, int64 `(B, L)`, and whether it stands there more than once, bool.
+def first_places(keys: Tensor) -> Tensor:
+    """Return where each key stands first in its row, int64 `(B, L)`.
 
     Cost: O(B · L · log L) time, O(B · L) memory.
 
-    >>> first, repeated = first_places(torch.tensor([[5, 7, 5, 7, 9]]))
-    >>> first.tolist(), repeated.tolist()
-    ([[0, 1, 0, 1, 4]], [[True, True, True, True, False]])
+    >>> first_places(torch.tensor([[5, 7, 5, 7, 9]])).tolist()
+    [[0, 1, 0, 1, 4]]
     """
     ordered, order = keys.sort(dim=1, stable=True)
-    same = torch.zeros_like(keys, dtype=torch.bool)  # as the key before, in order
-    same[:, 1:] = ordered[:, 1:] == ordered[:, :-1]
-    several = same.clone()
-    several[:, :-1] |= same[:, 1:]
-    begins = torch.arange(keys.shape[1], device=keys.device).masked_fill(same, 0)
+    begins = torch.arange(keys.shape[1], device=keys.device).expand_as(keys).clone()  # of each run of equal keys
+    begins[:, 1:].masked_fill_(ordered[:, 1:] == ordered[:, :-1], 0)
     first = order.gather(1, begins.cummax(1).values)
-    return torch.empty_like(first).scatter_(1, order, first), torch.empty_like(several).scatter_(1, order, several)
+    return torch.empty_like(first).scatter_(1, order, first)
 
 
 class RepeatFeatures(nn.Module):
-    """A learnt vector for each word that stands more than once in its sequence: that of the place of its first mention.
+    """A learnt vector for each word of a sequence: that of the place where the word stands first.
 
     Mentions of one word share a vector and other words have others, so attention finds the other mentions of a word,
-    also of one that the vocabulary lacks, by one product. The first mention is marked besides. A word that stands there
-    once gets zeros: what it is given does not depend on its place.
+    also of one that the vocabulary lacks, by one product. The first mention is marked besides.
 
     Shapes: `keys` int64 `(B, L)`, equal where words are equal, to `(B, L, embed_dim)`.
 
@@ -57,8 +52,8 @@ class RepeatFeatures(nn.Module):
 
     >>> features = RepeatFeatures(8)
     >>> out = features(torch.tensor([[5, 7, 5, 7, 9]]))[0]
-    >>> bool((out[0] == out[2]).all()), bool((out[0] == out[1]).any()), out[4].any().item()
-    (True, False, False)
+    >>> bool((out[0] == out[2]).all()), bool((out[0] == out[1]).any())
+    (True, False)
     """
 
     def __init__(self, embed_dim: int, places: int = 256) -> None:
@@ -74,10 +69,9 @@ class RepeatFeatures(nn.Module):
 
     def forward(self, keys: Tensor) -> Tensor:
         """Return the vectors."""
-        first, repeated = first_places(keys)
+        first = first_places(keys)
         begins = first == torch.arange(keys.shape[1], device=keys.device)
-        found = F.embedding(first % len(self.weight), self.weight) + begins.unsqueeze(-1) * self.first
-        return found * repeated.unsqueeze(-1)
+        return F.embedding(first % len(self.weight), self.weight) + begins.unsqueeze(-1) * self.first
 
     def extra_repr(self) -> str:
         """Show the sizes."""

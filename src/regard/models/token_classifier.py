@@ -40,8 +40,8 @@ class TokenClassifierConfig(TextConfig):
     char_channels: int = 96
     """Patterns of three letters that are looked for."""
     repeats: bool = False
-    """Tell a word that stands more than once in its sequence where it stands first, so that attention finds its other
-    mentions; words are the same whose letters are, or whose ids are in a model of words only."""
+    """Tell each word where it stands first in its sequence, so that attention finds its other mentions; words are the
+    same whose letters are, or whose ids are in a model of words only."""
     crf: bool = False
     """Score neighbouring labels together (conditional random field) in place of each label alone."""
 

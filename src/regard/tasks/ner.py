@@ -59,8 +59,8 @@ class NamedEntitySettings(TaskSettings):
     max_characters: int = 16
     """Characters of a word that the model reads; longer words keep their first and last halves."""
     repeats: bool = False
-    """Whether a word that comes again in its sentence is told where it stands first; for long ones, in which a name is
-    known by where it was introduced."""
+    """Whether each word is told where it stands first in its sentence; for long ones, in which a name is known by where
+    it was introduced."""
     crf: bool = True
     """Whether tags are decoded as a chain (conditional random field) or each by itself."""
     training: TrainingSettings = field(
