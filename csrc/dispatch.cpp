@@ -221,6 +221,10 @@ int regard_summary(const regard_args *args) {
   return run(&Table::summary, check_summary, "summary", args);
 }
 
+int regard_forward_summary(const regard_args *args) {
+  return run(&Table::forward_summary, check_summary, "forward_summary", args);
+}
+
 int64_t regard_abi_version(void) { return REGARD_ABI_VERSION; }
 int64_t regard_args_size(void) { return int64_t(sizeof(regard_args)); }
 const char *regard_last_error(void) { return message; }

@@ -29,7 +29,8 @@ template <class T> struct SummaryPass {
               size_t(kBlock) * kLanes * sizeof(float)) {}
   int nothing() const { return REGARD_OK; }
 
-  void item(Rectangle<T> &r, int64_t part) const {
+  // r is a Rectangle, or rows whose scores are at hand (forward_summary.h).
+  template <class Group> void item(Group &r, int64_t part) const {
     const Sums sums = of(r, part);
     __builtin_memset(sums.received, 0, size_t(a.keys) * sizeof(double));
     __builtin_memset(sums.cells, 0, size_t(width) * sizeof(double));
@@ -111,14 +112,14 @@ private:
     float *keys;      // [kBlock][kLanes], of the run
   };
 
-  Sums of(const Rectangle<T> &r, int64_t part) const {
+  Sums of(const RowsInLanes &r, int64_t part) const {
     float *lanes = reinterpret_cast<float *>(r.rest), *keys = lanes + width * kGroup;
     double *cells = reinterpret_cast<double *>(keys + kBlock * kLanes);
     return {a.received + (r.number * per_head + part) * a.keys, cells, lanes, keys};
   }
 
   // Runs are added with what the addition lost before, as in EntropyPass.
-  void add(const Rectangle<T> &r, const Run &run, const float *scores, Rows &rows,
+  void add(const RowsInLanes &r, const Run &run, const float *scores, Rows &rows,
            const Sums &sums) const {
     const int32_t count = run.end - run.begin;
     __builtin_memset(sums.keys, 0, size_t(count) * kLanes * sizeof(float));
@@ -157,14 +158,14 @@ private:
   }
 
   // The positions of a vector's rows among the keys, the last row on the last key.
-  Vec places(const Rectangle<T> &r, int v) const {
+  Vec places(const RowsInLanes &r, int v) const {
     alignas(64) float at[kLanes];
     for (int i = 0; i < kLanes; ++i)
       at[i] = float(r.row + v * kLanes + i + shift);
     return load(at);
   }
 
-  void beside(const Rectangle<T> &r, const Run &run, const float *scores, Rows &rows) const {
+  void beside(const RowsInLanes &r, const Run &run, const float *scores, Rows &rows) const {
     const int64_t first = r.row + shift - 1;
     if (run.end <= first || run.begin >= first + kGroup + kNear - 1)
       return;
@@ -177,7 +178,7 @@ private:
       }
   }
 
-  void write(const Rectangle<T> &r, Rows &rows, double *near) const {
+  void write(const RowsInLanes &r, Rows &rows, double *near) const {
     for (int v = 0; v < kGroup / kLanes; ++v) {
       const Vec norm = load(r.norm + v * kLanes);
       for (float *best : rows.best)
@@ -200,7 +201,7 @@ private:
   }
 
   // A group holds whole cells, or is a part of one.
-  void fold(const Rectangle<T> &r, const Sums &sums, bool part_ends) const {
+  void fold(const RowsInLanes &r, const Sums &sums, bool part_ends) const {
     const int64_t together = smaller<int64_t>(a.cell_rows, kGroup);
     for (int64_t first = 0; first < r.rows; first += together) {
       const int64_t last = smaller(r.rows, first + together), row = r.row + first;

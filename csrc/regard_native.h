@@ -140,6 +140,7 @@ REGARD_API int regard_top(const regard_args *args);
  * everything. cell_rows divides 64 or is a multiple of it. Rows stand on keys
  * with the last on the last. */
 REGARD_API int regard_summary(const regard_args *args);
+REGARD_API int regard_forward_summary(const regard_args *args);
 
 REGARD_API int64_t regard_abi_version(void);
 REGARD_API int64_t regard_args_size(void);
