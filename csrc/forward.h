@@ -315,7 +315,6 @@ template <class T, class Products> struct Forward {
   }
 
 private:
-
   void start_group(Group &group, const Head<T, Products> &head, int64_t b, int64_t h,
                    int64_t row) const {
     group.row = row;
