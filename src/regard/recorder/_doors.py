@@ -25,6 +25,8 @@ from ._returned import weights_of_softmax
 __all__ = ["DOORS", "Door", "Keeper", "door_of"]
 
 _masks = CallMasks()
+# Ours, and PyTorch's own kernel, which hands out `lse` with the output, so that nothing is computed twice.
+_SERVE = ("native", "fused")
 
 
 class Keeper(Protocol):
@@ -65,7 +67,7 @@ class Door(Protocol):
 
 
 class ScaledDotProduct:
-    """`F.scaled_dot_product_attention`: on the native kernel where that serves the call, else as it is."""
+    """`F.scaled_dot_product_attention`: on the native kernel where that serves the call, else on PyTorch's own."""
 
     name = "scaled_dot_product_attention"
 
@@ -114,12 +116,13 @@ def _scaled_dot_product(
 
 
 def _attend(
-    parts: tuple[Tensor, ...], call: dict[str, Any], native: bool
+    parts: tuple[Tensor, ...], call: dict[str, Any], same: bool
 ) -> tuple[bool, tuple[Tensor, AttentionWeights]]:
-    """Return whether the native kernel served a call, output and weights; what it refuses runs without gradient."""
-    if native and asked_for() in (None, "native"):
-        with suppress(BackendError):  # cheaper than asking every backend first
-            return True, attention(*parts, **call, need_weights=True, backend="native")
+    """Return whether the output may take the place of PyTorch's own; output and weights, else without gradient."""
+    for name in _SERVE if same else ():
+        if asked_for() in (None, name):
+            with suppress(BackendError):  # cheaper than asking every backend first
+                return True, attention(*parts, **call, need_weights=True, backend=name)
     with torch.no_grad():
         return False, attention(*parts, **call, need_weights=True)
 
