@@ -306,6 +306,11 @@ class Watch:
         """Return the module that is running."""
         return self._running.frames[-1].module
 
+    def needs(self) -> Literal[True, "summary"]:
+        """Return what to ask of the call that the running module makes, as `need_weights`."""
+        wanted = self._wanted
+        return "summary" if wanted.keep == "summary" and wanted.layer(self._running.frames[-1].name) else True
+
     def miss(self, what: str) -> None:
         """Count a call that cannot be recorded."""
         self._running.frames[-1].seen += 1
