@@ -17,11 +17,12 @@ constexpr int64_t kShortKeys = 2048;
 template <class T> struct SummaryPass {
   using Element = T;
   static constexpr int kLinks = REGARD_LINKS;
+  static constexpr int kTogether = 8; // groups whose sums for a key are taken in float
   static constexpr int kNear = 3; // the keys before, at and after a row's own place
 
   const regard_args &a;
   const int64_t shift, height, width; // keys less queries; cells
-  const bool whole; // what a key receives is added over a part, not over a run
+  const bool whole; // what keys receive is added over groups, not over a run
   int64_t per_head;
   size_t bytes;
 
@@ -38,8 +39,7 @@ template <class T> struct SummaryPass {
     const Sums sums = of(r, part);
     __builtin_memset(sums.received, 0, size_t(a.keys) * sizeof(double));
     __builtin_memset(sums.cells, 0, size_t(width) * sizeof(double));
-    if (whole)
-      __builtin_memset(sums.keys, 0, size_t(a.keys) * kLanes * sizeof(float));
+    __builtin_memset(sums.keys, 0, size_t(whole ? a.keys : kBlock) * kLanes * sizeof(float));
     double near[kNear] = {};
     const int64_t end = smaller(a.queries, (part + 1) * a.part_rows);
     for (int64_t row = part * a.part_rows; row < end; row += kGroup) {
@@ -51,10 +51,11 @@ template <class T> struct SummaryPass {
         beside(r, run, scores, rows);
       });
       write(r, rows, near);
-      fold(r, sums, row + kGroup >= end);
+      const bool last = row + kGroup >= end;
+      fold(r, sums, last);
+      if (whole && (last || row / kGroup % kTogether == kTogether - 1))
+        receive(sums, 0, a.keys);
     }
-    if (whole)
-      receive(sums, 0, a.keys);
     for (int i = 0; i < kNear; ++i)
       a.near[(r.number * per_head + part) * kNear + i] = near[i];
   }
@@ -133,7 +134,7 @@ private:
     double *received; // [keys]
     double *cells;    // [width], of the rows of a cell so far
     float *lanes;     // [width][kGroup], of the group
-    float *keys;      // [S][kLanes] of the part where that is `whole`, else [kBlock][kLanes]
+    float *keys;      // [S][kLanes] of some groups where `whole`, else [kBlock][kLanes] of the run
   };
 
   Sums of(const RowsInLanes &r, int64_t part) const {
@@ -146,8 +147,6 @@ private:
   void add(const RowsInLanes &r, const Run &run, const float *scores, Rows &rows,
            const Sums &sums) const {
     float *keys = sums.keys + (whole ? int64_t(run.begin) * kLanes : 0);
-    if (!whole)
-      __builtin_memset(keys, 0, size_t(run.end - run.begin) * kLanes * sizeof(float));
     for (int v = run.quad_begin * kQuadVectors; v < run.quad_end * kQuadVectors; ++v) {
       const Vec norm = load(r.norm + v * kLanes);
       const Int real = r.real(v);
@@ -182,14 +181,16 @@ private:
       receive(sums, run.begin, run.end);
   }
 
-  // Adds the lanes of keys [begin, end) to what each received.
+  // Adds the lanes of keys [begin, end) to what each received, and clears them.
   void receive(const Sums &sums, int64_t begin, int64_t end) const {
-    const float *keys = sums.keys + (whole ? begin * kLanes : 0);
+    float *keys = sums.keys;
     for (int64_t key = begin; key < end; key += kLanes, keys += kLanes * kLanes) {
       const int n = int(smaller<int64_t>(kLanes, end - key));
       Vec x[kLanes] = {};
-      for (int k = 0; k < n; ++k)
+      for (int k = 0; k < n; ++k) {
         x[k] = load(keys + k * kLanes);
+        store(keys + k * kLanes, Vec{});
+      }
       transpose(x);
       for (int half = kLanes / 2; half; half /= 2)
         for (int k = 0; k < half; ++k)
