@@ -153,6 +153,11 @@ int check_summary(const regard_args &a) {
   return check_pooled(a);
 }
 
+int check_forward_summary(const regard_args &a) {
+  const int code = check_forward(a);
+  return code == REGARD_OK ? check_summary(a) : code;
+}
+
 int run(Operation Table::*operation, int (*check_own)(const regard_args &), const char *name,
         const regard_args *given) {
   message[0] = 0;
@@ -219,6 +224,10 @@ int regard_top(const regard_args *args) {
 
 int regard_summary(const regard_args *args) {
   return run(&Table::summary, check_summary, "summary", args);
+}
+
+int regard_forward_summary(const regard_args *args) {
+  return run(&Table::forward_summary, check_forward_summary, "forward_summary", args);
 }
 
 int64_t regard_abi_version(void) { return REGARD_ABI_VERSION; }

@@ -36,6 +36,7 @@ struct Group {
   alignas(64) float block_most[kGroup]; // maximum of the current block
   void *queries;                        // [E units][kGroup]
   float *output;                        // [Ev][kGroup]
+  float *kept;                          // scores, [S][kGroup]; null: they are not kept
   MapRecord map;
 };
 
@@ -90,20 +91,21 @@ inline void move_reference(Group &group, const Vec factor, int64_t value_width) 
   }
 }
 
-// Pass 4 for keys [begin, end) of a run: exponentials in place, their sums
-// added to `sums`. With kPair, two keys become one row of pairs, in the first
-// half of the area (a row is read before it is overwritten).
+// Pass 4 for keys [begin, end) of a run: exponentials, in place where scores
+// are not kept, their sums added to `sums`. With kPair, two keys become one row
+// of pairs, in the first half of the area (a row is read before it is
+// overwritten).
 template <bool kCut, bool kPair, class Products>
 void exponentials(const Group &group, const Run &run, Vec factor, int64_t begin, int64_t end,
-                  float *scores, float *sums) {
+                  const float *scores, float *weights, float *sums) {
   for (int v = run.quad_begin * kQuadVectors; v < run.quad_end * kQuadVectors; ++v) {
     Vec most = load(group.most + v * kLanes);
     most = select((Int)(most == splat(-kInfinity)), Vec{}, most);
     Vec sum = Vec{};
-    float *column = scores + v * kLanes;
+    const float *column = scores + v * kLanes;
     if constexpr (kPair) {
 #ifdef REGARD_HAS_DOT_BFLOAT16
-      int32_t *pairs = reinterpret_cast<int32_t *>(scores) + v * kLanes;
+      int32_t *pairs = reinterpret_cast<int32_t *>(weights) + v * kLanes;
       for (int64_t k = begin; k < end; k += 2) {
         const Vec low = weight<kCut, Products>(load(column + k * kGroup), most, factor);
         Vec high = Vec{};
@@ -117,7 +119,7 @@ void exponentials(const Group &group, const Run &run, Vec factor, int64_t begin,
       for (int64_t k = begin; k < end; ++k) {
         const Vec p = weight<kCut, Products>(load(column + k * kGroup), most, factor);
         sum = sum + p;
-        store(column + k * kGroup, p);
+        store(weights + k * kGroup + v * kLanes, p);
       }
     }
     store(sums + v * kLanes, load(sums + v * kLanes) + sum);
@@ -125,7 +127,7 @@ void exponentials(const Group &group, const Run &run, Vec factor, int64_t begin,
 }
 
 inline void drop_weights(const Dropout &dropout, const Group &group, const Run &run,
-                         int32_t block_begin, uint32_t head, float *scores) {
+                         int32_t block_begin, uint32_t head, float *weights) {
   for (int v = run.quad_begin * kQuadVectors; v < run.quad_end * kQuadVectors; ++v) {
     const Int rows = iota() + int32_t(group.row + v * kLanes);
     for (int32_t chunk = run.begin / 64 * 64; chunk < run.end; chunk += 64) {
@@ -136,7 +138,7 @@ inline void drop_weights(const Dropout &dropout, const Group &group, const Run &
           const int32_t key = chunk + w * 16 + c;
           if (key < run.begin || key >= run.end)
             continue;
-          float *at = scores + int64_t(key - block_begin) * kGroup + v * kLanes;
+          float *at = weights + int64_t(key - block_begin) * kGroup + v * kLanes;
           const Vec p = load(at);
           const Int dropped = ~keep[w] & (Int)(p > Vec{});
           store(at, select(dropped, Vec{}, p));
@@ -147,11 +149,11 @@ inline void drop_weights(const Dropout &dropout, const Group &group, const Run &
 }
 
 #ifdef REGARD_HAS_DOT_BFLOAT16
-inline void pair_weights(const Run &run, int64_t begin, int64_t end, float *scores) {
-  int32_t *pairs = reinterpret_cast<int32_t *>(scores);
+inline void pair_weights(const Run &run, int64_t begin, int64_t end, float *weights) {
+  int32_t *pairs = reinterpret_cast<int32_t *>(weights);
   for (int v = run.quad_begin * kQuadVectors; v < run.quad_end * kQuadVectors; ++v)
     for (int64_t k = begin; k < end; k += 2) {
-      const float *at = scores + k * kGroup + v * kLanes;
+      const float *at = weights + k * kGroup + v * kLanes;
       const Vec high = k + 1 < end ? load(at + kGroup) : Vec{};
       store_int(pairs + k / 2 * kGroup + v * kLanes, pair_bfloat16(load(at), high));
     }
@@ -162,11 +164,11 @@ inline void pair_weights(const Run &run, int64_t begin, int64_t end, float *scor
 // key are left alone. Weights are floats or pairs, as pass 4 left them.
 template <class T, bool kPair>
 void output_careful(const Group &group, const Run &run, int32_t block_begin, Rows<const T> value,
-                    int64_t width, const float *scores) {
+                    int64_t width, const float *weights) {
   for (int32_t key = run.begin; key < run.end; ++key) {
     const int64_t k = key - block_begin;
     for (int v = run.quad_begin * kQuadVectors; v < run.quad_end * kQuadVectors; ++v) {
-      Int bits = load_int(reinterpret_cast<const int32_t *>(scores) +
+      Int bits = load_int(reinterpret_cast<const int32_t *>(weights) +
                           (kPair ? k / 2 : k) * kGroup + v * kLanes);
       if (kPair)
         bits = k % 2 ? bits & int32_t(0xffff0000) : bits << 16;
@@ -217,10 +219,10 @@ struct Layout {
   int64_t groups;   // per item
   int64_t per_head; // items
   int64_t units, value_width;
-  size_t group_bytes, key_bytes, value_bytes, map_bytes, bytes;
+  size_t group_bytes, key_bytes, value_bytes, map_bytes, kept_bytes, bytes;
 };
 
-template <class T, class Products> Layout layout_of(const regard_args &a) {
+template <class T, class Products> Layout layout_of(const regard_args &a, bool keep_scores = false) {
   using Own = Blocks<T, Products>;
   Layout l;
   const int64_t all = ceil_div(a.queries, kGroup);
@@ -235,8 +237,9 @@ template <class T, class Products> Layout layout_of(const regard_args &a) {
   l.key_bytes = size_t(Own::key_stride(a.head_dim)) * kBlock * 4;
   l.value_bytes = size_t(Own::value_stride(a.value_dim)) * kBlock * 4;
   l.map_bytes = a.map ? MapRecord::bytes(a.keys, a.map_columns) : 0;
-  l.bytes = size_t(l.groups) * (l.group_bytes + l.map_bytes) + l.key_bytes + l.value_bytes +
-            size_t(kBlock) * kGroup * 4;
+  l.kept_bytes = keep_scores ? size_t(a.keys) * kGroup * 4 : 0;
+  l.bytes = size_t(l.groups) * (l.group_bytes + l.map_bytes + l.kept_bytes) + l.key_bytes +
+            l.value_bytes + size_t(kBlock) * kGroup * 4;
   return l;
 }
 
@@ -253,28 +256,29 @@ template <class T, class Products> struct Forward {
   void run_item(int64_t number, unsigned char *scratch) const {
     // Head by head, so that its keys and values stay in the cache; the last
     // rows first, which under a causal mask are the longest.
-    const int64_t head_number = number / layout.per_head;
-    const int64_t part = layout.per_head - 1 - number % layout.per_head;
+    run_part(number / layout.per_head, layout.per_head - 1 - number % layout.per_head, scratch);
+  }
+
+  // The groups from `part` times `layout.groups` on; what is kept of them stays
+  // in `scratch` until the next part.
+  void run_part(int64_t head_number, int64_t part, unsigned char *scratch) const {
     const int64_t b = head_number / a.heads, h = head_number % a.heads;
     const Head<T, Products> head(a, b, h);
     const Scoring scoring(a, b, h);
     const Vec factor = splat(scoring.remaining());
 
-    unsigned char *at = scratch;
-    float *scores = reinterpret_cast<float *>(at);
-    at += size_t(kBlock) * kGroup * 4;
+    float *weights = reinterpret_cast<float *>(scratch);
+    unsigned char *at = scratch + size_t(kBlock) * kGroup * 4;
     Blocks<T, Products> blocks{head, reinterpret_cast<Unit *>(at),
                                reinterpret_cast<Unit *>(at + layout.key_bytes), {}, {}, {}};
-    at += layout.key_bytes + layout.value_bytes;
 
-    unsigned char *memory = at;
     int32_t begin = int32_t(a.keys), end = 0;
     int64_t count = 0;
     for (; count < layout.groups; ++count) {
       const int64_t row = (part * layout.groups + count) * kGroup;
       if (row >= a.queries)
         break;
-      Group &group = group_at(memory, count);
+      Group &group = group_at(scratch, count);
       start_group(group, head, b, h, row);
       begin = smaller(begin, group.visible.begin);
       end = larger(end, group.visible.end);
@@ -284,14 +288,14 @@ template <class T, class Products> struct Forward {
       const int32_t block_end = smaller(block + kBlock, end);
       bool prepared = false;
       for (int64_t i = 0; i < count; ++i) {
-        Group &group = group_at(memory, i);
+        Group &group = group_at(scratch, i);
         if (group.visible.begin >= block_end || group.visible.end <= block)
           continue;
         if (!prepared)
           blocks.prepare(block, block_end);
         prepared = true;
         run_block(group, head, blocks, scoring, factor, block, block_end, uint32_t(head_number),
-                  scores);
+                  weights);
       }
     }
     float *map = a.map ? a.map + head_number * ceil_div(a.queries, a.map_rows) *
@@ -300,14 +304,17 @@ template <class T, class Products> struct Forward {
     if (map)
       clear_map_rows(a, map, part * layout.groups * kGroup, count * kGroup);
     for (int64_t i = 0; i < count; ++i)
-      finish_group(group_at(memory, i), head, scoring, head_number, map);
+      finish_group(group_at(scratch, i), head, scoring, head_number, map);
+  }
+
+  Group &group_at(unsigned char *scratch, int64_t i) const {
+    unsigned char *first =
+        scratch + size_t(kBlock) * kGroup * 4 + layout.key_bytes + layout.value_bytes;
+    return *reinterpret_cast<Group *>(
+        first + size_t(i) * (layout.group_bytes + layout.map_bytes + layout.kept_bytes));
   }
 
 private:
-  Group &group_at(unsigned char *memory, int64_t i) const {
-    return *reinterpret_cast<Group *>(memory + size_t(i) * (layout.group_bytes + layout.map_bytes));
-  }
-
   void start_group(Group &group, const Head<T, Products> &head, int64_t b, int64_t h,
                    int64_t row) const {
     group.row = row;
@@ -315,8 +322,9 @@ private:
     unsigned char *at = reinterpret_cast<unsigned char *>(&group) + round_up(sizeof(Group), 64);
     group.queries = at;
     group.output = reinterpret_cast<float *>(at + size_t(layout.units) * kGroup * 4);
-    group.map.start(reinterpret_cast<float *>(group.output + layout.value_width * kGroup),
-                    a.map ? a.map_columns : 0);
+    at += layout.group_bytes - round_up(sizeof(Group), 64);
+    group.map.start(at, a.map ? a.map_columns : 0);
+    group.kept = layout.kept_bytes ? reinterpret_cast<float *>(at + layout.map_bytes) : nullptr;
     for (int i = 0; i < kGroup; ++i) {
       group.most[i] = -kInfinity;
       group.total[i] = 0;
@@ -329,7 +337,7 @@ private:
   // Whether a block went through in one pass (weight_tile): it is one run that
   // needs no change of scores, and no score is far above the reference.
   bool run_block_at_once(Group &group, Blocks<T, Products> &blocks, Vec factor,
-                         const Run &run, int32_t block, float *scores) const {
+                         const Run &run, int32_t block, float *weights) const {
     alignas(64) float most[kGroup];
     alignas(64) float sums[kBlock / kPart][kGroup] = {};
     const int first = run.quad_begin * kQuadVectors, last = run.quad_end * kQuadVectors;
@@ -344,7 +352,9 @@ private:
       for_lane_tiles(run, WeightTiles<Unit, Products>{
                               blocks.keys.units, static_cast<Unit *>(group.queries),
                               blocks.keys.stride, layout.units, begin - block, end - block, factor,
-                              group.most, most, sums[part], scores, blocks.ahead});
+                              group.most, most, sums[part], weights,
+                              group.kept ? group.kept + int64_t(block) * kGroup : nullptr,
+                              blocks.ahead});
       begin = end;
     }
     for (int v = first; v < last; ++v) {
@@ -373,12 +383,13 @@ private:
 
   void run_block(Group &group, const Head<T, Products> &head, Blocks<T, Products> &blocks,
                  const Scoring &scoring, Vec factor, int32_t block, int32_t block_end,
-                 uint32_t head_number, float *scores) const {
+                 uint32_t head_number, float *weights) const {
+    float *scores = group.kept ? group.kept + int64_t(block) * kGroup : weights;
     Run runs[kBlock / kSubBlock];
     const int count = group.visible.plan(block, block_end, runs);
     if (count == 1 && scoring.plain && !runs[0].cut && !(a.dropout > 0) &&
-        run_block_at_once(group, blocks, factor, runs[0], block, scores)) {
-      add_values(group, head, blocks, runs[0], block, false, scores);
+        run_block_at_once(group, blocks, factor, runs[0], block, weights)) {
+      add_values(group, head, blocks, runs[0], block, false, weights);
       return;
     }
     for (int i = 0; i < kGroup; ++i)
@@ -401,15 +412,15 @@ private:
     for (int i = 0; i < count; ++i) {
       const Run &run = runs[i];
       const bool cut = run.cut || scoring.masks;
-      sum_run(group, run, factor, block, cut, scores);
+      sum_run(group, run, factor, block, cut, scores, weights);
       if (a.dropout > 0)
-        drop_run(group, run, block, head_number, scores);
-      add_values(group, head, blocks, run, block, cut, scores);
+        drop_run(group, run, block, head_number, weights);
+      add_values(group, head, blocks, run, block, cut, weights);
     }
   }
 
   void sum_run(Group &group, const Run &run, Vec factor, int32_t block, bool cut,
-               float *scores) const {
+               const float *scores, float *weights) const {
     constexpr bool kPair = Products::kPerUnit == 2;
     const bool pair = kPair && !(a.dropout > 0);
     for (int32_t begin = run.begin; begin < run.end;) {
@@ -419,32 +430,32 @@ private:
                                     : exponentials<false, kPair, Products>)
                              : (cut ? exponentials<true, false, Products>
                                     : exponentials<false, false, Products>);
-      pass(group, run, factor, begin - block, end - block, scores, sums);
+      pass(group, run, factor, begin - block, end - block, scores, weights, sums);
       add_sums(group, run, factor, begin, sums);
       begin = end;
     }
   }
 
   void drop_run(const Group &group, const Run &run, int32_t block, uint32_t head_number,
-                float *scores) const {
-    drop_weights(dropout, group, run, block, head_number, scores);
+                float *weights) const {
+    drop_weights(dropout, group, run, block, head_number, weights);
 #ifdef REGARD_HAS_DOT_BFLOAT16
     if constexpr (Products::kPerUnit == 2)
-      pair_weights(run, run.begin - block, run.end - block, scores);
+      pair_weights(run, run.begin - block, run.end - block, weights);
 #endif
   }
 
   void add_values(const Group &group, const Head<T, Products> &head, const Blocks<T, Products> &blocks,
-                  const Run &run, int32_t block, bool cut, float *scores) const {
+                  const Run &run, int32_t block, bool cut, const float *weights) const {
     constexpr int kPer = Products::kPerUnit;
     if (cut && strange_values(head.value, head.value_width, run.begin, run.end)) {
-      output_careful<T, kPer == 2>(group, run, block, head.value, head.value_width, scores);
+      output_careful<T, kPer == 2>(group, run, block, head.value, head.value_width, weights);
       return;
     }
     const int64_t k = (run.begin - block) / kPer;
     for_lane_tiles(run, OutputTiles<Unit, Products>{
                             blocks.values.units + k * blocks.values.stride,
-                            reinterpret_cast<const Unit *>(scores) + k * kGroup,
+                            reinterpret_cast<const Unit *>(weights) + k * kGroup,
                             blocks.values.stride, ceil_div(run.end - run.begin, kPer),
                             layout.value_width, group.output});
   }

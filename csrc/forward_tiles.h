@@ -61,15 +61,22 @@ REGARD_INLINE void store_weights(float *area, int64_t key, Vec first, Vec second
 }
 
 // Passes 1 and 4 in one, under the reference maximum of the blocks before:
-// scores never leave the registers. Their own maximum is noted, so that the
-// caller can see whether the reference was too low.
+// scores leave the registers only where somebody keeps them. Their own maximum
+// is noted, so that the caller can see whether the reference was too low.
 template <class Products, int kR, int kV>
 REGARD_INLINE void weight_tile(const typename Products::Unit *keys, int64_t stride,
                                const typename Products::Unit *queries, int64_t units, Vec factor,
                                const float *reference, float *most, float *sums, float *area,
-                               int64_t key) {
+                               float *kept, int64_t key) {
   Vec sum[kR][kV] = {};
   multiply_tile<Products, Along::kRows, kR, kV>(keys, stride, queries, units, sum);
+  if (kept) {
+#pragma GCC unroll 8
+    for (int r = 0; r < kR; ++r)
+#pragma GCC unroll 8
+      for (int v = 0; v < kV; ++v)
+        store(kept + (key + r) * kGroup + v * kLanes, sum[r][v]);
+  }
 #pragma GCC unroll 8
   for (int v = 0; v < kV; ++v) {
     const Vec base = load(reference + v * kLanes);
@@ -142,6 +149,7 @@ template <class Unit, class Products> struct WeightTiles {
   Vec factor;
   const float *reference;
   float *most, *sums, *area;
+  float *kept; // the scores, or null
   Ahead &ahead;
 
   template <int kV> struct Lanes {
@@ -152,7 +160,8 @@ template <class Unit, class Products> struct WeightTiles {
       weight_tile<Products, kR, kV>(t.keys + key * t.stride, t.stride, t.queries + v * kLanes,
                                     t.units, t.factor, t.reference + v * kLanes,
                                     t.most + v * kLanes, t.sums + v * kLanes,
-                                    t.area + v * kLanes, key);
+                                    t.area + v * kLanes, t.kept ? t.kept + v * kLanes : nullptr,
+                                    key);
     }
   };
   template <int kV> REGARD_INLINE void run(int v) const {

@@ -17,24 +17,54 @@ template <class T> struct ProductsOf { using Type = FloatProducts; };
 template <> struct ProductsOf<Bfloat16> { using Type = PairProducts; };
 #endif
 
-// The rectangle of one head, a group of its rows at a time.
-template <class T> struct Rectangle {
-  using Products = typename ProductsOf<T>::Type;
-  using Unit = typename Products::Unit;
-
+// A group of rows of one head, each in its lane, and what makes weights of
+// their scores.
+struct RowsInLanes {
   const regard_args &a;
   const int64_t number, b, h; // of the head
-  const Head<T, Products> head;
   const Scoring scoring;
   const Vec factor;
   const float *lse;
-  float *scores; // [kBlock][kGroup]
-  Unit *queries, *key_scratch;
-  unsigned char *rest; // of the scratch area, for the pass
+  unsigned char *rest = nullptr; // of the scratch area, for the pass
 
   int64_t row = 0, rows = 0; // of the current group
-  Visible visible;
   alignas(64) float norm[kGroup];
+
+  RowsInLanes(const regard_args &args, int64_t head_number)
+      : a(args), number(head_number), b(head_number / args.heads), h(head_number % args.heads),
+        scoring(args, b, h), factor(splat(scoring.remaining())),
+        lse(args.lse + head_number * args.queries) {}
+
+  // The lanes beyond the last row hold something that must not be read.
+  void go_to(int64_t first, int64_t count) {
+    row = first;
+    rows = count;
+    for (int64_t i = 0; i < kGroup; ++i) {
+      const float value = lse[row + smaller(i, rows - 1)];
+      norm[i] = value == -kInfinity ? 0.0f : value * kLog2E;
+    }
+  }
+  REGARD_INLINE Vec log2_weight(Vec score, Vec norm_of_lanes) const {
+    return multiply_add(score, factor, -norm_of_lanes);
+  }
+  REGARD_INLINE Vec weight(Vec score, Vec norm_of_lanes) const {
+    return exp2(log2_weight(score, norm_of_lanes));
+  }
+  // All bits set in the lanes of vector v that hold a row.
+  REGARD_INLINE Int real(int v) const {
+    return (Int)(iota() < splat_int(int32_t(rows) - v * kLanes));
+  }
+};
+
+// The rectangle of one head, a group of its rows at a time.
+template <class T> struct Rectangle : RowsInLanes {
+  using Products = typename ProductsOf<T>::Type;
+  using Unit = typename Products::Unit;
+
+  const Head<T, Products> head;
+  float *scores; // [kBlock][kGroup]
+  Unit *queries, *key_scratch;
+  Visible visible;
 
   static size_t query_bytes(const regard_args &a) {
     return size_t(ceil_div(a.head_dim, Products::kPerUnit)) * kGroup * sizeof(Unit);
@@ -47,9 +77,8 @@ template <class T> struct Rectangle {
   }
 
   Rectangle(const regard_args &args, int64_t head_number, unsigned char *scratch)
-      : a(args), number(head_number), b(head_number / args.heads), h(head_number % args.heads),
-        head(args, b, h), scoring(args, b, h), factor(splat(scoring.remaining())),
-        lse(args.lse + head_number * args.queries), scores(reinterpret_cast<float *>(scratch)) {
+      : RowsInLanes(args, head_number), head(args, b, h),
+        scores(reinterpret_cast<float *>(scratch)) {
     scratch += size_t(kBlock) * kGroup * 4;
     queries = reinterpret_cast<Unit *>(scratch);
     scratch += query_bytes(a);
@@ -57,16 +86,10 @@ template <class T> struct Rectangle {
     rest = scratch + key_bytes(a);
   }
 
-  // Goes to the rows [first, first + count), at most kGroup of them. The lanes
-  // beyond them hold something that must not be read.
+  // Goes to the rows [first, first + count), at most kGroup of them.
   void start(int64_t first, int64_t count) {
-    row = first;
-    rows = count;
+    go_to(first, count);
     visible.read(a, b, h, row);
-    for (int64_t i = 0; i < kGroup; ++i) {
-      const float value = lse[row + smaller(i, rows - 1)];
-      norm[i] = value == -kInfinity ? 0.0f : value * kLog2E;
-    }
     turn_queries(head, row, row + rows, queries);
   }
 
@@ -97,17 +120,6 @@ template <class T> struct Rectangle {
         f(run, at);
       }
     }
-  }
-
-  REGARD_INLINE Vec log2_weight(Vec score, Vec norm_of_lanes) const {
-    return multiply_add(score, factor, -norm_of_lanes);
-  }
-  REGARD_INLINE Vec weight(Vec score, Vec norm_of_lanes) const {
-    return exp2(log2_weight(score, norm_of_lanes));
-  }
-  // All bits set in the lanes of vector v that hold a row.
-  REGARD_INLINE Int real(int v) const {
-    return (Int)(iota() < splat_int(int32_t(rows) - v * kLanes));
   }
 
 private:

@@ -11,28 +11,35 @@
 
 namespace {
 
+// Keys of rows that count as short: 64 rows of their scores take 512 KiB.
+constexpr int64_t kShortKeys = 2048;
+
 template <class T> struct SummaryPass {
   using Element = T;
   static constexpr int kLinks = REGARD_LINKS;
+  static constexpr int kTogether = 8; // groups whose sums for a key are taken in float
   static constexpr int kNear = 3; // the keys before, at and after a row's own place
 
   const regard_args &a;
   const int64_t shift, height, width; // keys less queries; cells
+  const bool whole; // what keys receive is added over groups, not over a run
   int64_t per_head;
   size_t bytes;
 
   explicit SummaryPass(const regard_args &args)
       : a(args), shift(args.keys - args.queries), height(ceil_div(args.queries, args.cell_rows)),
-        width(ceil_div(args.keys, args.cell_columns)),
+        width(ceil_div(args.keys, args.cell_columns)), whole(args.keys <= kShortKeys),
         per_head(ceil_div(args.queries, args.part_rows)),
         bytes(size_t(width) * (kGroup * sizeof(float) + sizeof(double)) +
-              size_t(kBlock) * kLanes * sizeof(float)) {}
+              size_t(whole ? args.keys : kBlock) * kLanes * sizeof(float)) {}
   int nothing() const { return REGARD_OK; }
 
-  void item(Rectangle<T> &r, int64_t part) const {
+  // r is a Rectangle, or KeptRows (forward_summary.h).
+  template <class Scored> void item(Scored &r, int64_t part) const {
     const Sums sums = of(r, part);
     __builtin_memset(sums.received, 0, size_t(a.keys) * sizeof(double));
     __builtin_memset(sums.cells, 0, size_t(width) * sizeof(double));
+    __builtin_memset(sums.keys, 0, size_t(whole ? a.keys : kBlock) * kLanes * sizeof(float));
     double near[kNear] = {};
     const int64_t end = smaller(a.queries, (part + 1) * a.part_rows);
     for (int64_t row = part * a.part_rows; row < end; row += kGroup) {
@@ -44,7 +51,10 @@ template <class T> struct SummaryPass {
         beside(r, run, scores, rows);
       });
       write(r, rows, near);
-      fold(r, sums, row + kGroup >= end);
+      const bool last = row + kGroup >= end;
+      fold(r, sums, last);
+      if (whole && (last || row / kGroup % kTogether == kTogether - 1))
+        receive(sums, 0, a.keys);
     }
     for (int i = 0; i < kNear; ++i)
       a.near[(r.number * per_head + part) * kNear + i] = near[i];
@@ -86,9 +96,25 @@ private:
       }
     }
     void add(Vec score, int32_t key) {
-      const Int odd = (Int)(score != score);
-      if (!any((Int)(score > best[kLinks - 1]) | odd))
+      const Vec last = best[kLinks - 1];
+      if (!any(~(Int)(score <= last)))
         return;
+      if (any((Int)(score != score)))
+        return add_odd(score, key);
+      // A row that takes a score in moves down what is below it.
+      const Int from = splat_int(key);
+#pragma GCC unroll 8
+      for (int link = kLinks - 1; link > 0; --link) {
+        const Int here = (Int)(score > best[link]), above = (Int)(score > best[link - 1]);
+        best[link] = select(here, select(above, best[link - 1], score), best[link]);
+        index[link] = here ? (above ? index[link - 1] : from) : index[link];
+      }
+      const Int first = (Int)(score > best[0]);
+      best[0] = select(first, score, best[0]);
+      index[0] = first ? from : index[0];
+    }
+    void add_odd(Vec score, int32_t key) {
+      const Int odd = (Int)(score != score);
       Int below = Int{}; // rows whose score went in above, which moves the others down
       Vec moved = score;
       Int from = splat_int(key);
@@ -108,27 +134,26 @@ private:
     double *received; // [keys]
     double *cells;    // [width], of the rows of a cell so far
     float *lanes;     // [width][kGroup], of the group
-    float *keys;      // [kBlock][kLanes], of the run
+    float *keys;      // [S][kLanes] of some groups where `whole`, else [kBlock][kLanes] of the run
   };
 
-  Sums of(const Rectangle<T> &r, int64_t part) const {
+  Sums of(const RowsInLanes &r, int64_t part) const {
     float *lanes = reinterpret_cast<float *>(r.rest), *keys = lanes + width * kGroup;
-    double *cells = reinterpret_cast<double *>(keys + kBlock * kLanes);
+    double *cells = reinterpret_cast<double *>(keys + (whole ? a.keys : kBlock) * kLanes);
     return {a.received + (r.number * per_head + part) * a.keys, cells, lanes, keys};
   }
 
   // Runs are added with what the addition lost before, as in EntropyPass.
-  void add(const Rectangle<T> &r, const Run &run, const float *scores, Rows &rows,
+  void add(const RowsInLanes &r, const Run &run, const float *scores, Rows &rows,
            const Sums &sums) const {
-    const int32_t count = run.end - run.begin;
-    __builtin_memset(sums.keys, 0, size_t(count) * kLanes * sizeof(float));
+    float *keys = sums.keys + (whole ? int64_t(run.begin) * kLanes : 0);
     for (int v = run.quad_begin * kQuadVectors; v < run.quad_end * kQuadVectors; ++v) {
-      const Vec norm = load(r.norm + v * kLanes), place = places(r, v);
+      const Vec norm = load(r.norm + v * kLanes);
       const Int real = r.real(v);
       Links links(rows, v);
-      Vec surprise = Vec{}, far = Vec{};
-      for (int32_t key = run.begin; key < run.end;) {
-        const int64_t cell = key / a.cell_columns;
+      Vec surprise = Vec{}, far = Vec{}, apart = splat(float(run.begin)) - places(r, v);
+      int64_t cell = run.begin / a.cell_columns;
+      for (int32_t key = run.begin; key < run.end; ++cell) {
         const int32_t stop = int32_t(smaller<int64_t>(run.end, (cell + 1) * a.cell_columns));
         Vec sum = Vec{};
         for (; key < stop; ++key) {
@@ -136,10 +161,10 @@ private:
           const Vec x = r.log2_weight(score, norm), p = exp2(x);
           sum = sum + p;
           surprise = surprise + p * largest(splat(-16384.0f), x);
-          const Vec apart = splat(float(key)) - place;
           far = far + p * largest(apart, -apart);
+          apart = apart + splat(1.0f);
           links.add(score, key);
-          float *own = sums.keys + int64_t(key - run.begin) * kLanes;
+          float *own = keys + int64_t(key - run.begin) * kLanes;
           store(own, load(own) + select(real, p, Vec{}));
         }
         float *lanes = sums.lanes + cell * kGroup + v * kLanes;
@@ -152,19 +177,38 @@ private:
       store(rows.lost + v * kLanes, (after - before) - added);
       store(rows.entropy + v * kLanes, after);
     }
-    for (int32_t k = 0; k < count; ++k)
-      sums.received[run.begin + k] += double(sum_of(load(sums.keys + int64_t(k) * kLanes)));
+    if (!whole)
+      receive(sums, run.begin, run.end);
+  }
+
+  // Adds the lanes of keys [begin, end) to what each received, and clears them.
+  void receive(const Sums &sums, int64_t begin, int64_t end) const {
+    float *keys = sums.keys;
+    for (int64_t key = begin; key < end; key += kLanes, keys += kLanes * kLanes) {
+      const int n = int(smaller<int64_t>(kLanes, end - key));
+      Vec x[kLanes] = {};
+      for (int k = 0; k < n; ++k) {
+        x[k] = load(keys + k * kLanes);
+        store(keys + k * kLanes, Vec{});
+      }
+      transpose(x);
+      for (int half = kLanes / 2; half; half /= 2)
+        for (int k = 0; k < half; ++k)
+          x[k] = x[k] + x[k + half];
+      for (int k = 0; k < n; ++k)
+        sums.received[key + k] += double(x[0][k]);
+    }
   }
 
   // The positions of a vector's rows among the keys, the last row on the last key.
-  Vec places(const Rectangle<T> &r, int v) const {
+  Vec places(const RowsInLanes &r, int v) const {
     alignas(64) float at[kLanes];
     for (int i = 0; i < kLanes; ++i)
       at[i] = float(r.row + v * kLanes + i + shift);
     return load(at);
   }
 
-  void beside(const Rectangle<T> &r, const Run &run, const float *scores, Rows &rows) const {
+  void beside(const RowsInLanes &r, const Run &run, const float *scores, Rows &rows) const {
     const int64_t first = r.row + shift - 1;
     if (run.end <= first || run.begin >= first + kGroup + kNear - 1)
       return;
@@ -177,7 +221,7 @@ private:
       }
   }
 
-  void write(const Rectangle<T> &r, Rows &rows, double *near) const {
+  void write(const RowsInLanes &r, Rows &rows, double *near) const {
     for (int v = 0; v < kGroup / kLanes; ++v) {
       const Vec norm = load(r.norm + v * kLanes);
       for (float *best : rows.best)
@@ -199,24 +243,45 @@ private:
     }
   }
 
-  // A group holds whole cells, or is a part of one.
-  void fold(const Rectangle<T> &r, const Sums &sums, bool part_ends) const {
-    const int64_t together = smaller<int64_t>(a.cell_rows, kGroup);
-    for (int64_t first = 0; first < r.rows; first += together) {
-      const int64_t last = smaller(r.rows, first + together), row = r.row + first;
-      const int64_t cell = row / a.cell_rows;
-      const int64_t rows = smaller((cell + 1) * a.cell_rows, a.queries) - cell * a.cell_rows;
-      const bool complete = part_ends || r.row + last == cell * a.cell_rows + rows;
-      float *out = a.values + (r.number * height + cell) * width;
-      for (int64_t j = 0; j < width; ++j) {
-        double sum = sums.cells[j];
-        for (int64_t i = first; i < last; ++i)
-          sum += double(sums.lanes[j * kGroup + i]);
-        sums.cells[j] = sum;
-        if (complete || a.cell_rows <= kGroup) {
-          out[j] = float(sum / double(rows));
-          sums.cells[j] = 0;
+  // A group holds whole cells, or is a part of one. Columns become lanes, so
+  // that rows are added as they are.
+  void fold(const RowsInLanes &r, const Sums &sums, bool part_ends) const {
+    for (int64_t j = 0; j < width; j += kLanes) {
+      const int n = int(smaller<int64_t>(kLanes, width - j));
+      Vec sum = Vec{};
+      for (int64_t first = 0; first < r.rows; first += kLanes) {
+        Vec x[kLanes] = {};
+        for (int k = 0; k < n; ++k)
+          x[k] = load(sums.lanes + (j + k) * kGroup + first);
+        transpose(x);
+        const int64_t count = smaller<int64_t>(kLanes, r.rows - first);
+        for (int64_t i = 0; i < count; ++i) {
+          sum = sum + x[i];
+          const int64_t end = r.row + first + i + 1;
+          if (end % a.cell_rows == 0 || first + i + 1 == r.rows) {
+            fold_cells(r, sums, (end - 1) / a.cell_rows, j, n, sum, end, part_ends);
+            sum = Vec{};
+          }
         }
+      }
+    }
+  }
+
+  // Adds a group's rows to cells [j, j + n) of a row of cells.
+  void fold_cells(const RowsInLanes &r, const Sums &sums, int64_t cell, int64_t j, int n, Vec sum,
+                  int64_t end, bool part_ends) const {
+    float *out = a.values + (r.number * height + cell) * width + j;
+    const int64_t last = smaller((cell + 1) * a.cell_rows, a.queries);
+    const float rows = float(last - cell * a.cell_rows);
+    if (a.cell_rows <= kGroup) {
+      store_elements(out, sum * splat(1.0f / rows), n);
+      return;
+    }
+    for (int k = 0; k < n; ++k) {
+      sums.cells[j + k] += double(sum[k]);
+      if (end == last || part_ends) {
+        out[k] = float(sums.cells[j + k] / double(rows));
+        sums.cells[j + k] = 0;
       }
     }
   }

@@ -25,6 +25,7 @@ struct Table {
   Operation peak;
   Operation top;
   Operation summary;
+  Operation forward_summary;
   double (*multiply_add_loop)(int64_t dtype, int64_t rounds);
 };
 

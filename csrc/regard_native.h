@@ -22,7 +22,7 @@
 extern "C" {
 #endif
 
-#define REGARD_ABI_VERSION 3
+#define REGARD_ABI_VERSION 4
 #define REGARD_MAX_WIDTH 256 /* of E and of Ev */
 #define REGARD_MAX_TOP 64
 #define REGARD_LINKS 4 /* of each row, in a summary */
@@ -110,7 +110,7 @@ typedef struct {
   float *peaks;                    /* regard_pooled: largest weight of a cell, or NULL */
   int64_t *indices;                /* regard_peak, regard_top: key index */
 
-  /* regard_summary, beside values (the map) and peaks (of each row, (B, H, L, REGARD_LINKS)). */
+  /* Summaries, beside values (the map) and peaks (of each row, (B, H, L, REGARD_LINKS)). */
   int64_t part_rows; /* a multiple of 64 and of cell_rows; P = ceil(L / part_rows) */
   float *entropy, *distance; /* (B, H, L): nats; sum of weight * |key - query| in tokens */
   double *received;          /* (B, H, P, S): sums over the rows of each part */
@@ -140,6 +140,10 @@ REGARD_API int regard_top(const regard_args *args);
  * everything. cell_rows divides 64 or is a multiple of it. Rows stand on keys
  * with the last on the last. */
 REGARD_API int regard_summary(const regard_args *args);
+/* regard_forward and regard_summary: reads and writes the fields of both. One
+ * pass over the scores where rows are short, which changes no bit of output
+ * and lse; best with part_rows a multiple of 256. */
+REGARD_API int regard_forward_summary(const regard_args *args);
 
 REGARD_API int64_t regard_abi_version(void);
 REGARD_API int64_t regard_args_size(void);

@@ -2,6 +2,7 @@
 // simd header, with REGARD_UNIT_NAME and REGARD_UNIT_TABLE defined.
 #include "backward.h"
 #include "forward.h"
+#include "forward_summary.h"
 #include "inspect_cells.h"
 #include "inspect_rows.h"
 #include "inspect_summary.h"
@@ -11,6 +12,10 @@ namespace {
 
 int forward(const regard_args &a) {
   return with_element(a.dtype, [&](auto element) { return run_forward(a, element); });
+}
+
+int forward_summary(const regard_args &a) {
+  return with_element(a.dtype, [&](auto element) { return run_forward_summary(a, element); });
 }
 
 int backward(const regard_args &a) {
@@ -32,6 +37,7 @@ const Table REGARD_UNIT_TABLE = {
     inspect<PeakPass>,
     inspect<TopPass>,
     inspect<SummaryPass>,
+    forward_summary,
     multiply_add_loop,
 };
 

@@ -67,6 +67,7 @@ CASES: dict[str, tuple[Callable[[], object], type[Exception], str]] = {
     "scale learnt": (call(scale=torch.ones(())), ArgumentError, r"scale is a Tensor; .*multiplied into the query"),
     "softcap zero": (call(softcap=0.0), ArgumentError, r"softcap is 0\.0; it must be a finite number > 0, or None"),
     "softcap NaN": (call(softcap=float("nan")), ArgumentError, r"softcap is nan"),
+    "need_weights text": (call(need_weights="all"), ArgumentError, r"need_weights is 'all'; it is True, False or"),
     "softcap text": (call(softcap="2"), ArgumentError, r"softcap is a str; give a number"),
     "dropout one": (call(dropout=1.0), ArgumentError, r"dropout is 1\.0; it is a probability in \[0, 1\), 0 for none"),
     "dropout negative": (call(dropout=-0.1), ArgumentError, r"dropout is -0\.1"),

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.overrides import handle_torch_function, has_torch_function
 
 from ._checks import checked_tensors, joined_mask
-from ._inputs import AttentionInputs
+from ._inputs import AttentionInputs, NeedWeights
 from .backends import asked_for, choose, refusals
 from .biases import PositionBias
 from .errors import ArgumentError, DeviceError, DtypeError, ShapeError, unknown_argument
@@ -56,7 +56,7 @@ def attention(
     softcap: float | None = None,
     dropout: float = 0.0,
     generator: torch.Generator | None = None,
-    need_weights: Literal[True],
+    need_weights: Literal[True, "summary"],
     backend: str | None = None,
 ) -> tuple[Tensor, AttentionWeights]: ...
 
@@ -75,7 +75,7 @@ def attention(
     softcap: float | None = None,
     dropout: float = 0.0,
     generator: torch.Generator | None = None,
-    need_weights: bool,
+    need_weights: NeedWeights,
     backend: str | None = None,
 ) -> Tensor | tuple[Tensor, AttentionWeights]: ...
 
@@ -93,7 +93,7 @@ def attention(
     softcap: float | None = None,
     dropout: float = 0.0,
     generator: torch.Generator | None = None,
-    need_weights: bool = False,
+    need_weights: NeedWeights = False,
     backend: str | None = None,
     **unknown: Any,
 ) -> Tensor | tuple[Tensor, AttentionWeights]:
@@ -114,7 +114,8 @@ def attention(
         dropout: probability in [0, 1) to drop a weight; kept ones are scaled by `1 / (1 - dropout)`.
         generator: source of the dropout's seed; torch's default generator unless given (a compiled graph takes
             only that one).
-        need_weights: also return the weights, as a lazy matrix; the output does not change by a bit.
+        need_weights: also return the weights, as a lazy matrix; the output does not change by a bit. "summary": for a
+            recording of summaries, which the native kernel makes with the output in less time than afterwards.
         backend: a backend by name, which then obeys or refuses; the first that accepts unless given.
 
     Returns:
@@ -197,7 +198,7 @@ def explain(
     softcap: float | None = None,
     dropout: float = 0.0,
     generator: torch.Generator | None = None,
-    need_weights: bool = False,
+    need_weights: NeedWeights = False,
     **unknown: Any,
 ) -> Explanation:
     """Say which backend `attention` would choose for these arguments, and why each other one would not.
@@ -232,7 +233,7 @@ def _prepare(
     softcap: float | None,
     dropout: float,
     generator: torch.Generator | None,
-    need_weights: bool,
+    need_weights: NeedWeights,
 ) -> tuple[AttentionInputs, int]:
     query, key, value, rank = checked_tensors(query, key, value)
     batch, heads, queries, width = query.shape
@@ -255,6 +256,8 @@ def _prepare(
         raise ArgumentError(f"scale is {scale}; it must be a finite number (1/sqrt(head_dim) unless given).")
     if softcap is not None and not (_number("softcap", softcap) > 0 and math.isfinite(softcap)):
         raise ArgumentError(f"softcap is {softcap}; it must be a finite number > 0, or None for no cap.")
+    if isinstance(need_weights, str) and need_weights != "summary":
+        raise ArgumentError(f"need_weights is {need_weights!r}; it is True, False or 'summary'.")
     seed = None
     if dropout != 0.0:
         if not 0.0 <= _number("dropout", dropout) < 1.0:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from torch import Tensor
 
-__all__ = ["AttentionInputs", "AttentionResult"]
+__all__ = ["AttentionInputs", "AttentionResult", "CallSummary", "NeedWeights"]
+
+NeedWeights = bool | Literal["summary"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,8 +44,9 @@ class AttentionInputs:
     """Probability in [0, 1) that a weight is dropped in the product with `value`."""
     seed: Tensor | None = None
     """int64 scalar tensor: the Philox key of the dropout; present exactly when `dropout > 0`."""
-    need_weights: bool = False
-    """The caller will look at the weights: return `lse`, and a map where it is nearly free."""
+    need_weights: NeedWeights = False
+    """The caller will look at the weights: return `lse`, and a map where it is nearly free. "summary": a summary, too,
+    where it costs less now than later."""
     causal: bool = False
     """The spans say exactly "row `i` sees the keys `0 … i`", with `L == S`. Whoever replaces the spans clears this."""
 
@@ -56,6 +59,25 @@ class AttentionInputs:
         """Return the tensors that gradients may flow into."""
         every = (self.query, self.key, self.value, self.position_bias, self.bias)
         return tuple(tensor for tensor in every if tensor is not None)
+
+
+class CallSummary(NamedTuple):
+    """What one look at every weight gives, all `(B, H, …)`."""
+
+    map: Tensor
+    """float32 `(B, H, ⌈L/cell⌉, ⌈S/cell⌉)`: mean over queries of the sum over keys."""
+    entropy: Tensor
+    """float32 `(B, H, L)`, nats."""
+    distance: Tensor
+    """float32 `(B, H, L)`: sum of weight times distance in tokens, the last query on the last key."""
+    links: Tensor
+    """float32 `(B, H, L, LINKS)`: the largest weights of each row, the largest first; 0 where it sees fewer keys."""
+    link_keys: Tensor
+    """int32, same shape: their keys; -1 where the row sees fewer."""
+    received: Tensor
+    """float32 `(B, H, S)`: sum over queries."""
+    near: Tensor
+    """float32 `(B, H, 3)`: sums over queries of the weight on the key before, at and after their own place."""
 
 
 class AttentionResult(NamedTuple):
@@ -72,3 +94,5 @@ class AttentionResult(NamedTuple):
     """`(B, H, ceil(L / cell), ceil(S / cell))` float32: mean over queries of the sum over keys, no gradient."""
     map_cell: int = 0
     """Tokens per side of a cell of `map`."""
+    summary: CallSummary | None = None
+    """All that a recording keeps, no gradient; its map is `map`."""

@@ -12,7 +12,8 @@ from regard import masks
 from regard._attention import _prepare
 from regard._inputs import AttentionInputs
 from regard.backends.math import Math
-from regard.backends.native import LINKS, inspect, library_info, summary
+from regard.backends.native import LINKS, CallSummary, forward_summary, inspect, library_info, summary
+from regard.backends.native._calls import forward
 from regard.biases import ALiBi
 from regard.errors import BackendError
 
@@ -103,6 +104,65 @@ def test_the_summary_agrees_with_the_matrix(name: str, size: tuple[int, int], ce
     apart = torch.arange(size[1]) - torch.arange(size[0])[:, None] - (size[1] - size[0])
     _close(found.distance, (weights * apart.abs()).sum(3))
     _close(found.near, torch.stack([(weights * (apart == side)).sum((2, 3)) for side in (-1, 0, 1)], -1))
+
+
+def _same_summary(found: CallSummary, expected: CallSummary) -> None:
+    """Links are the same; sums may be taken in another order, over what the mask cuts."""
+    assert torch.equal(found.links, expected.links)
+    assert torch.equal(found.link_keys, expected.link_keys)
+    for one, other in zip(found, expected, strict=True):
+        torch.testing.assert_close(one, other, rtol=2e-5, atol=2e-6)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("size", [(5, 3), (17, 70), (70, 33), (64, 128), (197, 197), (300, 301), (700, 90), (3, 50)])
+@pytest.mark.parametrize("name", CALLS)
+def test_output_and_summary_at_once(name: str, size: tuple[int, int], dtype: torch.dtype) -> None:
+    """One pass gives every bit of the output and `lse` of the forward pass, and the summary of the other."""
+    x = _call(name, *size, dtype=dtype)
+    output, lse, _ = forward(x, 0)
+    for cell in (2, 64):
+        again, lse_again, found = forward_summary(x, cell)
+        assert torch.equal(again, output)
+        assert torch.equal(lse_again, lse)
+        _same_summary(found, summary(x, lse, cell))
+
+
+@pytest.mark.parametrize("size", [(1, 300), (70, 2049), (130, 2048), (9000, 20)])
+def test_output_and_summary_of_rows_that_are_few_many_or_long(size: tuple[int, int]) -> None:
+    """Where one pass would not pay both are made all the same; many rows are summed in stretches."""
+    x = _call("padding", *size)
+    output, lse, _ = forward(x, 0)
+    again, lse_again, found = forward_summary(x, 32)
+    assert torch.equal(again, output)
+    assert torch.equal(lse_again, lse)
+    _same_summary(found, summary(x, lse, 32))
+
+
+def test_output_and_summary_with_dropout() -> None:
+    """The output drops the weights that it always drops, the summary is of the weights before."""
+    x = replace(_call("causal", 150, 150), dropout=0.4, seed=torch.tensor(7))
+    output, lse, _ = forward(x, 0)
+    again, _, found = forward_summary(x, 4)
+    assert torch.equal(again, output)
+    assert not torch.equal(output, forward(replace(x, dropout=0.0, seed=None), 0)[0])
+    _same_summary(found, summary(x, lse, 4))
+
+
+def test_scores_far_apart_and_hidden_nan_at_once() -> None:
+    """Blocks whose maximum rises, rows that see nothing, and a NaN in a key that nobody sees."""
+    x = _call("plain", 150, 400)
+    x.key[:, :, 130:] *= 40
+    stop = torch.arange(150, dtype=torch.int32)[None, None] * 2
+    x = replace(x, start=torch.zeros_like(stop), stop=stop)
+    x.key[:, :, 350] = torch.nan
+    output, lse, _ = forward(x, 0)
+    again, lse_again, found = forward_summary(x, 8)
+    assert bool(output.isfinite().all())
+    assert bool((lse[:, :, 0] == -torch.inf).all())
+    assert torch.equal(again, output)
+    assert torch.equal(lse_again, lse)
+    _same_summary(found, summary(x, lse, 8))
 
 
 def test_links_of_equal_weights_are_the_first_keys_and_nan_is_the_largest() -> None:
@@ -199,6 +259,8 @@ def test_threads_change_no_bit() -> None:
             ]
         )
         found[-1] += summary(x, lse, 16)
+        output, lse_again, both = forward_summary(x, 16)
+        found[-1] += [output, lse_again, *both]
     for other in found[1:]:
         assert all(torch.equal(a, b) for a, b in zip(found[0], other, strict=True))
 

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from regard._attention import _prepare
-from regard._inputs import AttentionInputs
+from regard._inputs import AttentionInputs, NeedWeights
 from regard.biases import PositionBias
 
 from . import oracle
@@ -35,7 +35,7 @@ class Call:
     grad_lse: Tensor
     problem: Problem
 
-    def inputs(self, need_weights: bool = False) -> AttentionInputs:
+    def inputs(self, need_weights: NeedWeights = False) -> AttentionInputs:
         """Return the checked form; a call with dropout draws its seed from generator 7 each time."""
         names = ("mask", "causal", "window", "bias", "scale", "softcap", "dropout", "generator")
         given = dict.fromkeys(names) | {"causal": False, "dropout": 0.0} | self.arguments

@@ -89,7 +89,9 @@ def test_weights_change_nothing(backend: Backend, case: Case, dtype: torch.dtype
             return
         without = backend.run(call.inputs(need_weights=False)).output
         with_weights = backend.run(call.inputs(need_weights=True)).output
+        with_summary = backend.run(call.inputs(need_weights="summary")).output
     assert torch.equal(without, with_weights)
+    assert torch.equal(without, with_summary)
 
 
 def test_refusals_name_backends_that_exist() -> None:

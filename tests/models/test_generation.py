@@ -162,6 +162,42 @@ def test_one_beam_is_greedy(copying: bool) -> None:
             assert alone.score == pytest.approx(batched.score, abs=1e-4)
 
 
+@pytest.mark.parametrize("size", [1, 2, 3])
+def test_no_run_of_tokens_is_written_twice(size: int) -> None:
+    """Greedy is the likeliest token that repeats no n-gram, found by hand; beams repeat none; 0 and long ones allow."""
+    torch.manual_seed(4)
+    model: SequenceToSequence = sequence_to_sequence().model.eval()
+    decided(model)
+    with torch.no_grad():
+        model.embedding.weight[2].zero_()  # ends come late, so that there is time to repeat
+    source, most = torch.randint(3, 11, (6, 5)), 9
+    free = [one.tokens for one in model.generate(source, max_length=most)]
+    assert any(len(_runs(tokens, size)) < len(tokens) - size + 1 for tokens in free)
+    found = [one.tokens for one in model.generate(source, max_length=most, no_repeat_ngram_size=size)]
+    assert found == [_greedy_by_hand(model, row[None], most, size) for row in source]
+    for one in model.generate(source, max_length=most, beams=3, no_repeat_ngram_size=size):
+        assert len(_runs(one.tokens, size)) == max(0, len(one.tokens) - size + 1)
+    assert [one.tokens for one in model.generate(source, max_length=most, no_repeat_ngram_size=most + 1)] == free
+    with pytest.raises(ArgumentError, match="no_repeat_ngram_size"):
+        model.generate(source, max_length=most, no_repeat_ngram_size=-1)
+
+
+def _runs(tokens: list[int], size: int) -> set[tuple[int, ...]]:
+    return {tuple(tokens[i : i + size]) for i in range(len(tokens) - size + 1)}
+
+
+def _greedy_by_hand(model: SequenceToSequence, source: torch.Tensor, most: int, size: int) -> list[int]:
+    tokens: list[int] = []
+    while len(tokens) < most:
+        with torch.no_grad():
+            order = model(source, torch.tensor([[1, *tokens]]))[0, -1].argsort(descending=True).tolist()
+        token = next(t for t in order if t == 2 or len(_runs([*tokens, t], size)) == max(0, len(tokens) + 2 - size))
+        if token == 2:
+            break
+        tokens.append(token)
+    return tokens
+
+
 def test_more_beams_are_no_worse_here() -> None:
     """Over many sources more beams find likelier targets on the whole, and lengths stay within the limit."""
     torch.manual_seed(2)

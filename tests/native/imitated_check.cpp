@@ -104,7 +104,9 @@ void check_backward(const Call &c, Given &x, const Plain &plain, regard_args a, 
     worst.compare("grad_bias", bias, plain.grad_score, allowed, plain.largest_sum);
 }
 
-void check_summary(const Call &c, const Plain &plain, regard_args a,
+// The summary alone, or with the forward pass, whose results `output` and `lse` must come again.
+void check_summary(const Call &c, const Plain &plain, regard_args a, bool with_forward,
+                   const Numbers &output, const Numbers &lse,
                    const std::vector<double> &received, const std::vector<double> &entropy,
                    const Numbers &tops, const std::vector<int64_t, Memory<int64_t>> &keys_of_tops,
                    Worst &worst) {
@@ -130,7 +132,17 @@ void check_summary(const Call &c, const Plain &plain, regard_args a,
   a.values = map.floats(), a.peaks = links.floats(), a.link_keys = keys.data();
   a.entropy = entropies.floats(), a.distance = distances.floats();
   a.received = sums.data(), a.near = near.data();
-  worst.done("summary", regard_summary(&a));
+  Numbers again(c.dtype, c.rows() * c.ev), lse_again(REGARD_FLOAT32, c.rows());
+  if (with_forward) {
+    a.output = rows(again, c.h, c.n, c.ev), a.lse = lse_again.floats();
+    worst.done("forward_summary", regard_forward_summary(&a));
+    for (int64_t i = 0; i < c.rows() * c.ev; ++i)
+      worst.share = again[i] == output[i] ? worst.share : NAN;
+    for (int64_t i = 0; i < c.rows(); ++i)
+      worst.share = lse_again[i] == lse[i] ? worst.share : NAN;
+  } else {
+    worst.done("summary", regard_summary(&a));
+  }
   worst.compare("summary map", map, mass, allowed);
   worst.compare("summary entropy", entropies, entropy, 4 * allowed);
   worst.compare("summary distance", distances, far, double(c.s) * allowed);
@@ -151,7 +163,8 @@ void check_summary(const Call &c, const Plain &plain, regard_args a,
       worst.share = NAN;
 }
 
-void check_inspection(const Call &c, const Plain &plain, regard_args a, Worst &worst) {
+void check_inspection(const Call &c, const Plain &plain, regard_args a, const Numbers &output,
+                      const Numbers &lse, Worst &worst) {
   constexpr int64_t kHeight = 5, kWidth = 3, kTop = REGARD_LINKS;
   a.row_count = c.n, a.column_count = c.s;
   const double allowed = kAllowed[c.dtype][1];
@@ -208,7 +221,8 @@ void check_inspection(const Call &c, const Plain &plain, regard_args a, Worst &w
   for (int64_t row = 0; row < c.rows(); ++row)
     if (most[row] != tops[row * kTop])
       worst.share = NAN;
-  check_summary(c, plain, a, received, entropy, tops, keys_of_tops, worst);
+  for (const bool with_forward : {false, true})
+    check_summary(c, plain, a, with_forward, output, lse, received, entropy, tops, keys_of_tops, worst);
 }
 
 double share_of_allowed(const Call &c) {
@@ -227,7 +241,7 @@ double share_of_allowed(const Call &c) {
   worst.compare("lse", lse, plain.lse, kAllowed[c.dtype][1]);
   worst.compare("map", map, pooled, kAllowed[c.dtype][1]);
   check_backward(c, x, plain, a, worst);
-  check_inspection(c, plain, a, worst);
+  check_inspection(c, plain, a, output, lse, worst);
   return worst.share;
 }
 

@@ -66,7 +66,9 @@ class Args(Structure):
     ]
 
 
-OPERATIONS = ("forward", "backward", "tile", "pooled", "received", "entropy", "peak", "top", "summary")
+OPERATIONS = (
+    "forward", "backward", "tile", "pooled", "received", "entropy", "peak", "top", "summary", "forward_summary",
+)  # fmt: skip
 
 
 def library_path() -> Path:

@@ -1,13 +1,16 @@
 """The doors beyond SDPA: weights before dropout, attention that a module computes by itself."""
 
 import importlib.util
+from collections import Counter
+from typing import Any
 
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
-from regard import AttentionWeights, watch
+from regard import AttentionWeights, use_backend, watch
 from regard.recorder import EmptyRecordingError
 
 _TIMM = importlib.util.find_spec("timm") is not None and importlib.util.find_spec("torchvision") is not None
@@ -173,3 +176,44 @@ def test_softmax_over_other_things_is_no_attention() -> None:
     model = ChannelAttention()
     with pytest.raises(EmptyRecordingError, match=r"softmax gave \(2, 3, 2, 4\)"), watch(model):
         model(torch.randn(2, 6, 4))
+
+
+class _Counted(TorchDispatchMode):
+    """Counts the operations that run."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.calls: Counter[str] = Counter()
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self.calls[func.__name__] += 1
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("hides", ["nothing", "past", "bool", "lowest"])
+def test_without_our_kernel_nothing_is_computed_twice(hides: str) -> None:
+    """Where PyTorch's kernel serves the call, it runs once, and output and gradients keep their bits."""
+    torch.manual_seed(0)
+    given = [torch.randn(2, 3, 40, 16, requires_grad=True) for _ in range(3)]
+    mask = torch.rand(2, 1, 40, 40) < 0.7
+    settings: dict[str, Any] = {
+        "nothing": {}, "past": {"is_causal": True}, "bool": {"attn_mask": mask},
+        "lowest": {"attn_mask": torch.zeros(mask.shape).masked_fill(~mask, torch.finfo(torch.float32).min)},
+    }[hides]  # fmt: skip
+
+    class Model(nn.Module):
+        def forward(self) -> Tensor:
+            return F.scaled_dot_product_attention(*given, **settings)
+
+    def step() -> list[Tensor]:
+        output = model()
+        return [output.detach(), *torch.autograd.grad(output.sin().sum(), given)]
+
+    model, counted = Model(), _Counted()
+    plain = step()
+    with use_backend("fused"), watch(model) as recording, counted:
+        watched = step()
+    assert len(recording) == 1
+    assert counted.calls["_scaled_dot_product_flash_attention_for_cpu.default"] == 1
+    for one, other in zip(plain, watched, strict=True):
+        assert torch.equal(one, other)

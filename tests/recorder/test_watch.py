@@ -10,6 +10,7 @@ from torch import Tensor, nn
 import regard
 from regard.errors import ArgumentError
 from regard.recorder import EmptyRecordingError, record, watch
+from regard.weights import AttentionWeights, summarise, with_sinks
 
 
 class Plain(nn.Module):
@@ -173,6 +174,56 @@ def test_training_step_and_dropout() -> None:
             model(x).square().sum().backward()
         found.append([p.grad.clone() for p in model.parameters() if p.grad is not None])
     torch.testing.assert_close(found[0], found[1])
+
+
+@pytest.mark.parametrize("gradient", [False, True])
+def test_summaries_come_with_the_output(gradient: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody looks at the weights again; what is kept, of all heads or some, and the output are the same."""
+    q = torch.randn(2, 3, 130, 8, requires_grad=gradient)
+    own, plain = Own(), Plain()
+    expected, weights = regard.attention(q, q, q, causal=True, need_weights=True)
+    wanted = summarise(weights)
+    monkeypatch.setattr("regard.weights._summarise.summary", None)
+    with watch(own) as recording, watch(plain, heads=[2, 0]) as some:
+        found = own(q, False)
+        plain(q).square().sum().backward() if gradient else plain(q)
+    assert torch.equal(found, expected)
+    assert found.requires_grad == gradient
+    heads = torch.tensor([2, 0])
+    for kept, pick in ((recording[0].summary, slice(None)), (some[0].summary, heads)):
+        assert kept.cell == wanted.cell
+        for name in ("map", "entropy", "distance", "links", "link_keys", "received", "near", "lse"):
+            torch.testing.assert_close(getattr(kept, name), getattr(wanted, name)[:, pick])
+            assert not getattr(kept, name).requires_grad
+
+
+def test_only_summaries_that_are_kept_are_made(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Layers that are not wanted, exact weights and steps of a generation make none."""
+    monkeypatch.setattr("regard.backends.native._backend.forward_summary", None)
+    q, model = torch.randn(1, 2, 40, 8), Plain()
+    with watch(model, layers=["none"]) as recording:
+        model(q)
+    assert recording.left_out == 2
+    with watch(model, keep="exact") as recording:
+        model(q)
+    with watch(model) as recording:
+        model(q[:, :, :1])
+    assert recording[0].entropy().shape == (1, 2, 1)
+
+
+def test_weights_with_a_summary_answer_as_others() -> None:
+    """`need_weights="summary"` changes no answer; a change of the weights leaves the summary behind."""
+    q, k = torch.randn(2, 2, 70, 8), torch.randn(2, 2, 90, 8)
+    (output, weights), (same, others) = (
+        regard.attention(q, k, k, causal=True, need_weights=asked) for asked in ("summary", True)
+    )
+    assert torch.equal(output, same)
+    torch.testing.assert_close(weights.pooled(64), others.pooled(64))
+    torch.testing.assert_close(weights.dense(), others.dense())
+    for change in (AttentionWeights.value_weighted, lambda w: with_sinks(w, torch.ones(2)), AttentionWeights.detach):
+        found, expected = summarise(change(weights)), summarise(change(others))
+        torch.testing.assert_close(found.map, expected.map)
+        torch.testing.assert_close(found.entropy, expected.entropy)
 
 
 def test_another_thread_is_recorded() -> None:

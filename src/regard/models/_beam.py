@@ -34,6 +34,7 @@ class Search:
     eos_id: int
     max_length: int
     length_penalty: float
+    no_repeat_ngram_size: int = 0
 
     def normalised(self, total: float, length: int) -> float:
         """Return the score of `length` tokens, the end included: `total / ((5 + length) / 6)^penalty`.
@@ -41,6 +42,19 @@ class Search:
         Source: Wu et al. 2016, arXiv:1609.08144, equation 14.
         """
         return total / float(((5.0 + length) / 6.0) ** self.length_penalty)
+
+    def allowed(self, scores: Tensor, history: Tensor) -> Tensor:
+        """Return the log-probabilities `(rows, V)` without the tokens that would write an n-gram of a row again.
+
+        `history` is int64 `(rows, T)`. The end is in no history, so it is never forbidden.
+        """
+        size, length = self.no_repeat_ngram_size, history.shape[1]
+        if not 0 < size <= length:
+            return scores
+        written = history.unfold(1, size, 1)
+        again = (written[..., :-1] == history[:, None, length - size + 1 :]).all(-1)
+        row, place = again.nonzero(as_tuple=True)
+        return scores.index_put((row, written[row, place, -1]), scores.new_tensor(-torch.inf))
 
 
 def greedy_search(step: Step, batch: int, search: Search, device: torch.device) -> list[Hypothesis]:
@@ -52,7 +66,7 @@ def greedy_search(step: Step, batch: int, search: Search, device: torch.device) 
     history = torch.empty(batch, 0, dtype=torch.int64, device=device)
     rows: Tensor | None = None
     for length in range(1, search.max_length + 1):
-        best, tokens = step(tokens, rows).max(-1)
+        best, tokens = search.allowed(step(tokens, rows), history).max(-1)
         totals = totals + best.double()
         history = torch.cat((history, tokens[:, None]), 1)
         ended = tokens == search.eos_id
@@ -101,7 +115,7 @@ def beam_search(step: Step, batch: int, beams: int, search: Search, device: torc
     history = torch.empty(batch, beams, 0, dtype=torch.int64, device=device)
     rows: Tensor | None = None
     for length in range(1, search.max_length + 1):
-        scores = step(tokens, rows).double()
+        scores = search.allowed(step(tokens, rows).double(), history.flatten(0, 1))
         vocabulary = scores.shape[-1]
         every = (totals[:, :, None] + scores.view(len(alive), beams, -1)).flatten(1)
         best, place = every.topk(min(2 * beams, every.shape[1]))  # enough: each beam can end only once

@@ -140,6 +140,7 @@ class SequenceToSequence(PretrainedModel[SequenceToSequenceConfig]):
         max_length: int,
         beams: int = 1,
         length_penalty: float = 0.6,
+        no_repeat_ngram_size: int = 0,
     ) -> list[Hypothesis]:
         """Return the best target found for each source, without `bos_id` and `eos_id`, and its score.
 
@@ -150,6 +151,7 @@ class SequenceToSequence(PretrainedModel[SequenceToSequenceConfig]):
             beams: how many unfinished targets are kept; 1 is greedy.
             length_penalty: exponent of Wu et al. 2016 (arXiv:1609.08144, equation 14); 0 prefers short targets, more
                 prefers longer ones.
+            no_repeat_ngram_size: no run of so many tokens is written twice in one target; 0 allows it.
 
         The encoder runs once; keys and values are kept, and sources that are done leave the batch. Runs in evaluation
         mode, without gradients. Raises `ShapeError`, `DtypeError`, `ArgumentError`.
@@ -157,10 +159,11 @@ class SequenceToSequence(PretrainedModel[SequenceToSequenceConfig]):
         check_number("max_length", max_length, 0)
         check_number("beams", beams, 1)
         check_number("length_penalty", length_penalty, -float("inf"), whole=False)
+        check_number("no_repeat_ngram_size", no_repeat_ngram_size, 0)
         longest = self.config.max_length if self.config.positions == "learned" else None
         if longest is not None and max_length > longest:
             raise ArgumentError(f"max_length is {max_length} and the model knows positions for {longest}; lower it.")
-        search = Search(self.config.bos_id, self.config.eos_id, max_length, length_penalty)
+        search = Search(self.config.bos_id, self.config.eos_id, max_length, length_penalty, no_repeat_ngram_size)
         was_training = self.training
         self.eval()
         try:

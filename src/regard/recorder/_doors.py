@@ -6,7 +6,7 @@ import functools
 import types
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import torch
 import torch.nn.functional as F
@@ -25,6 +25,8 @@ from ._returned import weights_of_softmax
 __all__ = ["DOORS", "Door", "Keeper", "door_of"]
 
 _masks = CallMasks()
+# Ours, and PyTorch's own kernel, which hands out `lse` with the output, so that nothing is computed twice.
+_SERVE = ("native", "fused")
 
 
 class Keeper(Protocol):
@@ -39,6 +41,10 @@ class Keeper(Protocol):
 
     def keep(self, door: str, weights: AttentionWeights, difference: float | None = None) -> None:
         """Keep the weights of a call, and how far its output is from that of PyTorch's own attention."""
+        ...
+
+    def needs(self) -> Literal[True, "summary"]:
+        """Return what to ask of the call that the running module makes, as `need_weights`."""
         ...
 
     def miss(self, what: str) -> None:
@@ -65,7 +71,7 @@ class Door(Protocol):
 
 
 class ScaledDotProduct:
-    """`F.scaled_dot_product_attention`: on the native kernel where that serves the call, else as it is."""
+    """`F.scaled_dot_product_attention`: on the native kernel where that serves the call, else on PyTorch's own."""
 
     name = "scaled_dot_product_attention"
 
@@ -98,6 +104,7 @@ def _scaled_dot_product(
         heads = grouped(keeper.module(), query, key, value, attn_mask)
         parts = heads.query, heads.key, heads.value
         call, same = _call(heads.query, heads.mask, is_causal, scale)
+        call["need_weights"] = keeper.needs()
         served, result = _attend(parts, call, same and not dropout_p)
     except RegardError as error:  # shapes that PyTorch broadcasts: the model runs on, the call counts as missed
         reason = f"{ScaledDotProduct.name}: {error}"
@@ -114,14 +121,15 @@ def _scaled_dot_product(
 
 
 def _attend(
-    parts: tuple[Tensor, ...], call: dict[str, Any], native: bool
+    parts: tuple[Tensor, ...], call: dict[str, Any], same: bool
 ) -> tuple[bool, tuple[Tensor, AttentionWeights]]:
-    """Return whether the native kernel served a call, output and weights; what it refuses runs without gradient."""
-    if native and asked_for() in (None, "native"):
-        with suppress(BackendError):  # cheaper than asking every backend first
-            return True, attention(*parts, **call, need_weights=True, backend="native")
+    """Return whether the output may take the place of PyTorch's own; output and weights, else without gradient."""
+    for name in _SERVE if same else ():
+        if asked_for() in (None, name):
+            with suppress(BackendError):  # cheaper than asking every backend first
+                return True, attention(*parts, **call, backend=name)
     with torch.no_grad():
-        return False, attention(*parts, **call, need_weights=True)
+        return False, attention(*parts, **call)
 
 
 def _difference(output: Tensor, own: Callable[[], Tensor]) -> float:
@@ -201,7 +209,8 @@ class Own:
             keeper.keep(self.name, weights)
             return output, weights
         wanted = settings.pop("need_weights", False)
-        output, weights = attention(*args, **settings, need_weights=True)
+        asked = wanted if wanted == "summary" else keeper.needs()
+        output, weights = attention(*args, **settings, need_weights=asked)
         keeper.keep(self.name, weights)
         return (output, weights) if wanted else output
 

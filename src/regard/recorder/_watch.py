@@ -156,13 +156,15 @@ class _Wanted:
 
 
 class _Frame:
-    """One module of the watched model that is running."""
+    """One module of the watched model that is running; there are hundreds in a pass, so it holds little."""
+
+    __slots__ = ("module", "name", "seen", "softmaxes")
 
     def __init__(self, name: str, module: nn.Module) -> None:
         self.name = name
         self.module = module
         self.seen = 0
-        self.softmaxes: list[tuple[Tensor, Tensor]] = []
+        self.softmaxes: list[tuple[Tensor, Tensor]] | None = None
 
 
 class _Running(threading.local):
@@ -236,27 +238,27 @@ class Watch:
         running.frames.append(_Frame(name, module))
 
     def _end(self, module: nn.Module, args: Any, output: Any) -> None:
-        running = self._running
-        if not running.frames or running.frames[-1].module is not module:
+        frames = self._running.frames
+        if not frames or frames[-1].module is not module:
             return
-        frame = running.frames[-1]
-        if frame.softmaxes or not frame.seen:
+        frame = frames[-1]
+        if frame.softmaxes or not (frame.seen or output is None):
             self._look_at(frame, output)
-        running.frames.pop()
-        if running.frames:
-            running.frames[-1].seen += frame.seen
+        frames.pop()
+        if frames:
+            frames[-1].seen += frame.seen
         else:
-            running.mode.__exit__(None, None, None)
+            self._running.mode.__exit__(None, None, None)
 
     def _look_at(self, frame: _Frame, output: Any) -> None:
-        for scores, given in frame.softmaxes:
+        for scores, given in frame.softmaxes or ():
             with torch.no_grad():
                 weights = softmax_of_module(scores, given, output)
             if weights is not None:
                 self.keep("softmax", weights)
         if frame.seen or output is None:
             return
-        weights = weights_of_output(output)
+        weights = None if isinstance(output, Tensor) else weights_of_output(output)
         if weights is not None:
             self.keep("weights that a module returned", weights)
         elif computes_attention(frame.module):
@@ -268,7 +270,7 @@ class Watch:
         """Note what the running module gave to softmax, if it is an attention."""
         frame = self._running.frames[-1]
         if computes_attention(frame.module):
-            frame.softmaxes.append((scores, weights))
+            frame.softmaxes = [*(frame.softmaxes or ()), (scores, weights)]
 
     def keep(self, door: str, weights: AttentionWeights, difference: float | None = None) -> None:
         """Keep what was asked for of the call that the running module made."""
@@ -303,6 +305,11 @@ class Watch:
     def module(self) -> nn.Module:
         """Return the module that is running."""
         return self._running.frames[-1].module
+
+    def needs(self) -> Literal[True, "summary"]:
+        """Return what to ask of the call that the running module makes, as `need_weights`."""
+        wanted = self._wanted
+        return "summary" if wanted.keep == "summary" and wanted.layer(self._running.frames[-1].name) else True
 
     def miss(self, what: str) -> None:
         """Count a call that cannot be recorded."""

@@ -15,7 +15,7 @@ from torch.nn import functional as F
 
 from ..corpora import TextPair
 from ..errors import ArgumentError
-from ..models import SequenceToSequence, SequenceToSequenceConfig
+from ..models import Hypothesis, SequenceToSequence, SequenceToSequenceConfig
 from ..training import Batches, Budget, Evaluation, Optimizer, TrainingSettings
 from ._batches import by_length, padded
 from ._task import AnsweringTask, Attention, MakeBatch, Positions, TaskSettings
@@ -50,6 +50,8 @@ class PairSettings(TaskSettings):
     """Hypotheses that the search keeps; 1 takes the likeliest token each time."""
     length_penalty: float = 0.6
     """Power of the length that a hypothesis's score is divided by; 0 favours short ones."""
+    no_repeat_ngram_size: int = 0
+    """No run of so many tokens is written twice in one target; 0 allows it."""
     label_smoothing: float = 0.1
     """Share of the target that is spread over all tokens."""
     dev_limit: int = 200
@@ -137,24 +139,23 @@ class PairTask(AnsweringTask[Sequence[TextPair], str]):
         written = [""] * len(rows)
         for group in by_length([len(row) for row in rows], at_once=8192 // self.settings.beams):
             source, lengths = padded([rows[i] for i in group], PAD)
-            hypotheses = model.generate(  # type: ignore[operator]
-                source.to(device),
-                lengths.to(device),
-                max_length=self.settings.max_target,
-                beams=self.settings.beams,
-                length_penalty=self.settings.length_penalty,
-            )
+            hypotheses = self._search(model, source.to(device), lengths.to(device))
             for i, hypothesis in zip(group, hypotheses, strict=True):
                 written[i] = self.tokenizer_.decode(hypothesis.tokens)
         return written
 
+    def _search(self, model: nn.Module, source: Tensor, lengths: Tensor) -> list[Hypothesis]:
+        settings = self.settings
+        found: list[Hypothesis] = model.generate(  # type: ignore[operator]
+            source, lengths, max_length=settings.max_target, beams=settings.beams,
+            length_penalty=settings.length_penalty, no_repeat_ngram_size=settings.no_repeat_ngram_size,
+        )  # fmt: skip
+        return found
+
     def _attention(self, model: nn.Module, one: Any) -> Attention:
         source = self._source(one)
         rows, lengths = padded([source], PAD)
-        best = model.generate(  # type: ignore[operator]
-            rows, lengths, max_length=self.settings.max_target, beams=self.settings.beams,
-            length_penalty=self.settings.length_penalty,
-        )[0]  # fmt: skip
+        best = self._search(model, rows, lengths)[0]
         target = torch.tensor([[BOS, *best.tokens]])
         _, weights = model(rows, target, lengths, None, need_weights=True)
         return Attention(weights, self._pieces([BOS, *best.tokens]), self._pieces(source))

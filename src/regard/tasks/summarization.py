@@ -23,6 +23,8 @@ class SummarizationSettings(PairSettings):
     """Whether words of the source may be written again by pointing at them."""
     max_target: int = 48
     """Tokens of a summary that are learnt or written."""
+    no_repeat_ngram_size: int = 3
+    """No run of so many tokens is written twice in one summary; 0 allows it."""
 
 
 class Summarization(PairTask):

@@ -85,12 +85,11 @@ class AttentionWeights:
     @classmethod
     def of_call(cls, inputs: AttentionInputs, result: AttentionResult, rank: int) -> AttentionWeights:
         """Wrap a call of softmax attention and its result."""
-        return cls(
-            SoftmaxSource(
-                inputs, result.lse, lse_has_gradient=result.lse_has_gradient, map=result.map, map_cell=result.map_cell
-            ),
-            rank,
-        )
+        source = SoftmaxSource(
+            inputs, result.lse, lse_has_gradient=result.lse_has_gradient, map=result.map, map_cell=result.map_cell,
+            summary=result.summary,
+        )  # fmt: skip
+        return cls(source, rank)
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -487,7 +486,7 @@ class AttentionWeights:
                 )
             per_head = output_weight.t().unflatten(0, (heads, width))
         factor = self._source.norms(per_head).log()
-        source = replace(self._source, log_factor=factor, map=None)
+        source = replace(self._source, log_factor=factor, map=None, summary=None)
         if normalise:
             source = replace(source, lse=None, lse_has_gradient=False)
         elif source.lse is None:

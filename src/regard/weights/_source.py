@@ -17,7 +17,7 @@ from typing import Self
 import torch
 from torch import Tensor
 
-from .._inputs import AttentionInputs
+from .._inputs import AttentionInputs, CallSummary
 from ..backends import accumulate_dtype, all_finite, readable, scores, visible
 
 __all__ = ["LOG2E", "Index", "SoftmaxSource", "WeightSource"]
@@ -43,6 +43,8 @@ class WeightSource(ABC):
     map: Tensor | None = None
     """A pooled map that came with the forward pass, cells of `map_cell` tokens a side."""
     map_cell: int = 0
+    summary: CallSummary | None = None
+    """What came with the forward pass, of which `map` is the map."""
 
     @property
     def shape(self) -> tuple[int, int, int, int]:
@@ -213,7 +215,8 @@ class WeightSource(ABC):
             else x.position_bias[heads],
         )
         lse, factor, found = (_pick(t, batch, heads) for t in (self.lse, self.log_factor, self.map))
-        return replace(self, inputs=part, lse=lse, log_factor=factor, map=found)
+        summed = None if self.summary is None else CallSummary(*(t[batch][:, heads] for t in self.summary))
+        return replace(self, inputs=part, lse=lse, log_factor=factor, map=found, summary=summed)
 
     def moved(self, device: torch.device | str) -> Self:
         """Return a copy on another device."""
@@ -241,7 +244,11 @@ class WeightSource(ABC):
             position_bias=maybe(x.position_bias),
             bias=maybe(x.bias),
         )
-        return replace(self, inputs=inputs, lse=maybe(self.lse), log_factor=maybe(self.log_factor), map=maybe(self.map))
+        summed = None if self.summary is None else CallSummary(*map(change, self.summary))
+        return replace(
+            self, inputs=inputs, lse=maybe(self.lse), log_factor=maybe(self.log_factor), map=maybe(self.map),
+            summary=summed,
+        )  # fmt: skip
 
     def tracking(self) -> Self:
         """Return a copy that gradients flow through; its `lse` is dropped if none flows through that."""
@@ -253,7 +260,7 @@ class WeightSource(ABC):
                 seen = seen.reshape(seen.shape[0], x.key.shape[1], -1, *seen.shape[2:]).any(2)
             x = replace(x, key=torch.where(seen, x.key, 0.0))
         lse = self.lse if self.lse_has_gradient else None
-        return replace(self, inputs=x, lse=lse, map=None, tracked=True)
+        return replace(self, inputs=x, lse=lse, map=None, summary=None, tracked=True)
 
 
 def _with_factor(score: Tensor, factor: Tensor | None, columns: Index, unit: float) -> Tensor:

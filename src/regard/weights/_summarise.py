@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.utils.weak import WeakIdKeyDictionary
 
-from ..backends.native import cannot_inspect, summary
+from ..backends.native import cannot_inspect, summary, summary_cell
 from ._matrix import AttentionWeights
 from ._one_look import one_look
 from ._questions import full_precision
@@ -18,22 +18,16 @@ from ._stored import Summary
 
 __all__ = ["summarise", "summary_cell"]
 
-# A kept map has at most this many cells a side.
-_CELLS = 64
 _Seen = tuple[Tensor, Tensor, Tensor]
 # All layers of a model see the same spans: what follows from the last ones is kept as long as they live.
 _SEEN = WeakIdKeyDictionary()
 
 
-def summary_cell(length: int) -> int:
-    """Return the tokens per side of a cell of the kept map, for the longer of queries and keys."""
-    return 1 << (max(1, -(-length // _CELLS)) - 1).bit_length()
-
-
 def summarise(weights: AttentionWeights) -> Summary:
     """Compute the summaries of a call, without gradient; memory O(n).
 
-    Time of softmax weights on the CPU less than that of a forward pass, elsewhere that of five.
+    Time of softmax weights on the CPU less than that of a forward pass, elsewhere that of five; next to nothing where
+    the call was made with `need_weights="summary"`.
     """
     with torch.no_grad(), full_precision(weights.device.type):
         whole = AttentionWeights(weights._source.detached(), 4, sums_to_one=weights.sums_to_one)
@@ -42,7 +36,9 @@ def summarise(weights: AttentionWeights) -> Summary:
         seen = _seen(weights._source, whole, cell)
         lse = source.lse if source.lse is not None else whole.lse
         native = isinstance(source, SoftmaxSource) and source.log_factor is None
-        if native and cannot_inspect(source.inputs) is None:
+        if source.summary is not None:
+            found = source.summary
+        elif native and cannot_inspect(source.inputs) is None:
             found = summary(source.inputs, lse, cell)
         else:
             found = one_look(source, cell)

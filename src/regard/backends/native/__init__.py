@@ -6,7 +6,17 @@ set, `REGARD_REQUIRE=native` makes a missing library an error.
 """
 
 from ._backend import Native, cannot_inspect
-from ._inspection import LINKS, MOST_TOP, PASSES, CallSummary, inspect, summary, with_factor
+from ._inspection import (
+    LINKS,
+    MOST_TOP,
+    PASSES,
+    CallSummary,
+    forward_summary,
+    inspect,
+    summary,
+    summary_cell,
+    with_factor,
+)
 from ._library import LibraryInfo, available, library_info
 
 __all__ = [
@@ -18,8 +28,10 @@ __all__ = [
     "Native",
     "available",
     "cannot_inspect",
+    "forward_summary",
     "inspect",
     "library_info",
     "summary",
+    "summary_cell",
     "with_factor",
 ]

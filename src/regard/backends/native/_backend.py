@@ -6,11 +6,12 @@ import math
 
 import torch
 
-from ..._inputs import AttentionInputs, AttentionResult
+from ..._inputs import AttentionInputs, AttentionResult, CallSummary
 from .._contract import FEATURES
 from .._values import readable, transformed
 from ._calls import forward, map_cell
-from ._graph import Attend
+from ._graph import Attend, Run
+from ._inspection import forward_summary, summary_cell
 from ._library import problem
 from ._operators import attend
 from ._words import DTYPES
@@ -19,6 +20,8 @@ __all__ = ["Native", "cannot_inspect"]
 
 _WIDEST = 256
 _LONGEST = 2**31 - 1
+# Such calls are steps of a generation, whose rows are looked at once their place is known; no pass makes both here.
+_FEW_QUERIES = 4
 # The gradient of a dense bias is stored in full before it is summed to the shape of the bias.
 _GRADIENT_BYTES = 1 << 30
 
@@ -61,15 +64,20 @@ class Native:
         return _uncovered(inputs)
 
     def run(self, inputs: AttentionInputs) -> AttentionResult:
-        """Run the kernel; with `need_weights` it also keeps a coarse map, which changes nothing else."""
-        x = inputs
-        cell = map_cell(x.query.shape[2], x.key.shape[2]) if x.need_weights else 0
-        if not readable(x.query):
+        """Run the kernel; with `need_weights` it also keeps a coarse map or a summary, which changes nothing else."""
+        x, eager = inputs, readable(inputs.query)
+        queries, keys = x.shape[2:]
+        summed = x.need_weights == "summary" and queries > _FEW_QUERIES and eager
+        cell = 0 if not x.need_weights else summary_cell(max(queries, keys)) if summed else map_cell(queries, keys)
+        run: Run = forward_summary if summed else forward
+        if not eager:
             output, lse, found = attend(x, cell)
         elif torch.is_grad_enabled() and any(t.requires_grad for t in x.tensors()):
             output, lse, found = Attend.apply(  # type: ignore[no-untyped-call]
-                x, cell, x.query, x.key, x.value, x.position_bias, x.bias
+                run, x, cell, x.query, x.key, x.value, x.position_bias, x.bias
             )
         else:
-            output, lse, found = forward(x, cell)
+            output, lse, found = run(x, cell)
+        if isinstance(found, CallSummary):
+            return AttentionResult(output, lse, True, found.map, cell, found)
         return AttentionResult(output, lse, lse_has_gradient=True, map=found, map_cell=cell)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -9,10 +10,12 @@ from torch import Tensor
 
 from ..._inputs import AttentionInputs
 from ..math import Math
-from ._calls import backward, forward
+from ._calls import backward
 
 __all__ = ["Attend", "again_in_math", "joined"]
 
+Run = Callable[[AttentionInputs, int], tuple[Tensor, Tensor, Any]]
+"""Of a call and the tokens a side of a cell: output, `lse`, and what of the weights was kept on the way."""
 Gradients = tuple[Tensor | None, Tensor | None, Tensor | None, Tensor | None, Tensor | None]
 
 
@@ -20,13 +23,15 @@ class Attend(torch.autograd.Function):
     """Keeps query, key, value, output and `lse`: the backward pass computes the weights again."""
 
     @staticmethod
-    def forward(ctx: Any, x: AttentionInputs, cell: int, *tensors: Tensor | None) -> tuple[Tensor, Tensor, Any]:
+    def forward(
+        ctx: Any, run: Run, x: AttentionInputs, cell: int, *tensors: Tensor | None
+    ) -> tuple[Tensor, Tensor, Any]:
         """Run the kernel. `tensors` are those of `x` that gradients may flow into, once more, for autograd to see."""
-        output, lse, found = forward(x, cell)
+        output, lse, found = run(x, cell)
         ctx.save_for_backward(*tensors, x.start, x.stop, x.dense_mask, x.seed, output, lse)
         ctx.settings = (x.scale, x.softcap, x.dropout)
         ctx.set_materialize_grads(False)
-        if found is not None:
+        if isinstance(found, Tensor):
             ctx.mark_non_differentiable(found)
         return output, lse, found
 
@@ -37,10 +42,10 @@ class Attend(torch.autograd.Function):
         x = joined(*tensors, *ctx.settings)
         if grad_output is None:
             grad_output = torch.zeros_like(output)
-        needed = ctx.needs_input_grad[2:]
+        needed = ctx.needs_input_grad[3:]
         if torch.is_grad_enabled():
-            return (None, None, *again_in_math(x, grad_output, grad_lse, needed))
-        return (None, None, *backward(x, output, lse, grad_output, grad_lse, needed[3:]))
+            return (None, None, None, *again_in_math(x, grad_output, grad_lse, needed))
+        return (None, None, None, *backward(x, output, lse, grad_output, grad_lse, needed[3:]))
 
 
 def joined(

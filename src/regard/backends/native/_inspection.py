@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from ..._inputs import AttentionInputs
-from ._calls import forward
+from ..._inputs import AttentionInputs, CallSummary
+from ._calls import empty_output, forward
 from ._library import library
 from ._words import INSPECTION, call_words
+from ._words import rows as row_words
 
-__all__ = ["LINKS", "MOST_TOP", "PASSES", "CallSummary", "inspect", "summary", "with_factor"]
+__all__ = [
+    "LINKS", "MOST_TOP", "PASSES", "CallSummary", "forward_summary", "inspect", "summary", "summary_cell",
+    "with_factor",
+]  # fmt: skip
 
 PASSES = ("lse", "tile", "pooled", "highest", "received", "entropy", "peak", "top")
 MOST_TOP = 64
@@ -24,6 +28,10 @@ _UNREAD = (0,) * 28
 # Stretches of rows of a head that the sums over rows are taken in: how many threads can share a head.
 _MOST_PARTS = 16
 _LEAST_ROWS = 512
+# A stretch holds whole items of the forward pass.
+_STRETCH = 256
+# A kept map has at most this many cells a side.
+_CELLS = 64
 
 
 def inspect(
@@ -68,30 +76,27 @@ def inspect(
     return (values if peaks is None else peaks,)
 
 
-class CallSummary(NamedTuple):
-    """What one look at every weight gives, all `(B, H, …)`."""
-
-    map: Tensor
-    """float32 `(B, H, ⌈L/cell⌉, ⌈S/cell⌉)`: mean over queries of the sum over keys."""
-    entropy: Tensor
-    """float32 `(B, H, L)`, nats."""
-    distance: Tensor
-    """float32 `(B, H, L)`: sum of weight times distance in tokens, the last query on the last key."""
-    links: Tensor
-    """float32 `(B, H, L, LINKS)`: the largest weights of each row, the largest first; 0 where it sees fewer keys."""
-    link_keys: Tensor
-    """int32, same shape: their keys; -1 where the row sees fewer."""
-    received: Tensor
-    """float32 `(B, H, S)`: sum over queries."""
-    near: Tensor
-    """float32 `(B, H, 3)`: sums over queries of the weight on the key before, at and after their own place."""
+def summary_cell(length: int) -> int:
+    """Return the tokens per side of a cell of the kept map, for the longer of queries and keys."""
+    return 1 << (max(1, -(-length // _CELLS)) - 1).bit_length()
 
 
 def summary(x: AttentionInputs, lse: Tensor, cell: int) -> CallSummary:
     """Look once at every weight of a call; `cell` divides 64 or is a multiple of it. No gradient, O(n) memory."""
+    return _summarised("summary", x, (0, 0, 0, 0), lse.to(torch.float32).contiguous(), cell)
+
+
+def forward_summary(x: AttentionInputs, cell: int) -> tuple[Tensor, Tensor, CallSummary]:
+    """Return output, `lse` and `summary`: for up to 2,048 keys in one pass over the scores, which saves a third."""
+    output = empty_output(x.query, x.value)
+    lse = torch.empty(x.query.shape[:3])
+    return output, lse, _summarised("forward_summary", x, row_words(output), lse, cell)
+
+
+def _summarised(operation: str, x: AttentionInputs, output: tuple[int, ...], lse: Tensor, cell: int) -> CallSummary:
     call, kept = call_words(x)
     batch, heads, queries, keys = x.shape
-    stretch = max(64, cell)
+    stretch = math.lcm(_STRETCH, cell)
     part = -(-max(_LEAST_ROWS, -(-queries // _MOST_PARTS)) // stretch) * stretch
     entropy, distance = torch.empty(2, batch, heads, queries)
     links = torch.empty(batch, heads, queries, LINKS)
@@ -100,14 +105,13 @@ def summary(x: AttentionInputs, lse: Tensor, cell: int) -> CallSummary:
     parts = -(-queries // part)
     received = torch.empty(batch, heads, parts, keys, dtype=torch.float64)
     near = torch.empty(batch, heads, parts, 3, dtype=torch.float64)
-    lse = lse.to(torch.float32).contiguous()
     words = INSPECTION.pack(
-        INSPECTION.size, *call, 0, 0, 0, 0, lse.data_ptr(), *_UNREAD,
+        INSPECTION.size, *call, *output, lse.data_ptr(), *_UNREAD,
         0, queries, 0, keys, cell, cell, 0, 0,
         cells.data_ptr(), links.data_ptr(), 0,
         part, entropy.data_ptr(), distance.data_ptr(), received.data_ptr(), near.data_ptr(), link_keys.data_ptr(),
     )  # fmt: skip
-    library().call("summary", words)
+    library().call(operation, words)
     del kept
     sums = (t[:, :, 0] if parts == 1 else t.sum(2) for t in (received, near))
     return CallSummary(cells, entropy, distance, links, link_keys, *(t.to(torch.float32) for t in sums))

@@ -17,8 +17,10 @@ from ._words import INSPECTION
 
 __all__ = ["ABI_VERSION", "Library", "LibraryInfo", "available", "library", "library_info", "load", "problem"]
 
-ABI_VERSION = 3
-OPERATIONS = ("forward", "backward", "tile", "pooled", "received", "entropy", "peak", "top", "summary")
+ABI_VERSION = 4
+OPERATIONS = (
+    "forward", "backward", "tile", "pooled", "received", "entropy", "peak", "top", "summary", "forward_summary",
+)  # fmt: skip
 _OUT_OF_MEMORY = 2
 _ENDING = ".dylib" if sys.platform == "darwin" else ".so"
 _BUILD = (
