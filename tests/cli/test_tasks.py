@@ -3,26 +3,32 @@
 from __future__ import annotations
 
 import dataclasses
+import html
 import io
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 from PIL import Image
 
 import regard
+from regard import corpora
 from regard.cli import COMMANDS, main
+from regard.cli._report import shown_answers
 from regard.cli.demo import PLANS
-from regard.cli.predict import legend
+from regard.cli.predict import describe, legend
 from regard.cli.train import summary
 from regard.corpora import TaggedWords
 from regard.corpora._windows import DEDENT, INDENT, NEWLINE
-from regard.tasks import TASKS, Evaluation, NamedEntities, NamedEntitySettings
+from regard.tasks import TASKS, Evaluation, NamedEntities, NamedEntitySettings, Sentence
 from regard.training import Budget, TrainingResult, TrainingSettings
 from regard.weights import StoredWeights
 
@@ -340,6 +346,39 @@ def test_stopped(tmp_path: Path, number: signal.Signals) -> None:
     assert "goes on after step" in done.stderr
 
 
+class Knowing(NamedEntities):
+    """Answers with the truth, so that what is shown of answers does not hang on a training."""
+
+    def __init__(self, examples: Sequence[TaggedWords]) -> None:
+        super().__init__()
+        self.truth = {one.words: one.tags for one in examples}
+        self.tags_ = sorted({tag for tags in self.truth.values() for tag in tags})
+
+    def predict(self, inputs: Any) -> list[Sentence]:
+        """Return the tags that were given."""
+        return [Sentence(words, self.truth[words]) for words in inputs]
+
+
+def test_answers_on_a_terminal_and_in_the_report() -> None:
+    """Colours of the terminal stay there; the report underlines names and writes code in lines, nothing of it lost."""
+    examples = corpora.code_entities().test[:5]
+    task = Knowing(examples)
+    assert "\x1b[" in describe(task, examples, 5, colour=True)[0]
+    page = shown_answers(task, examples)
+    assert "\x1b" not in page
+    for text, example in zip(re.findall("<pre>(.*?)</pre>", page, re.DOTALL), examples, strict=True):
+        marks = re.findall('<mark style="border-color: #[0-9A-F]{6}">(.*?) <small>([a-z]+)</small></mark>', text)
+        found = [(entity.text, entity.label) for entity in Sentence(example.words, example.tags).entities]
+        assert [(html.unescape(name), label) for name, label in marks] == found
+        plain = html.unescape(re.sub("<.*?>", "", re.sub(" <small>.*?</small>", "", text)))
+        assert plain.split() == [word for word in example.words if word not in (NEWLINE, INDENT, DEDENT)]
+        assert plain.count("\n") > 3
+    assert "\n    return" in page
+    hostile = [TaggedWords(("<b>", "→", "&amp;"), ("B-x", "O", "O"))]
+    text = shown_answers(Knowing(hostile), hostile)
+    assert "&lt;b&gt; <small>x</small></mark> → &amp;amp;</pre>" in text
+
+
 def test_demo(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """A demo trains, shows answers, and writes a page with pictures of what it attends to."""
     out = tmp_path / "demo"
@@ -352,8 +391,8 @@ def test_demo(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         assert picture in page
         assert (out / picture).stat().st_size > 5_000
     assert "<script" not in page
-    assert "[words]label is what the model found" in page
-    assert "⏎" not in page
+    assert "[words]label is what the model found" in text
+    assert "⏎" not in text
     assert main(["demo", "image_classification", "--minutes", "0.03", "--out", str(tmp_path / "digits")]) == 0
     assert '<main id="regard"' in (out / "attention.html").read_text("utf-8")
     assert "<a href='attention.html'>" in page

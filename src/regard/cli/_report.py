@@ -6,23 +6,27 @@ import html
 from pathlib import Path
 from typing import Any
 
-from ..tasks import Attention, Evaluation, Task
-from ..viewer import static
+from ..tasks import Attention, Evaluation, NamedEntities, Sentence, Task
+from ..viewer import label_colours, static
 from ._looking import view_of
-from .predict import describe, inputs_of, legend
+from .predict import DEDENT, INDENT, NEWLINE, describe, inputs_of, pieces
 
-__all__ = ["PAGE", "write_report"]
+__all__ = ["PAGE", "shown_answers", "write_report"]
 
 PAGE = "attention.html"
 
 # Tokens of an input that is drawn: more cannot be read on a page.
 MOST = 60
+# Examples whose answers are shown.
+ANSWERS = 5
 
 STYLE = """
 body { font: 16px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem; }
 table { border-collapse: collapse; } td, th { padding: .2rem .8rem; text-align: left; }
 tr + tr { border-top: 1px solid #ccc; } td + td, th + th { text-align: right; }
-pre { white-space: pre-wrap; background: #f4f4f4; padding: .8rem; } img { max-width: 100%; height: auto; }
+pre { white-space: pre-wrap; background: #f4f4f4; padding: .8rem; }
+mark { background: none; color: inherit; border-bottom: 3px solid; white-space: nowrap; } mark small { color: #444; }
+img { max-width: 100%; height: auto; }
 """
 
 
@@ -31,7 +35,6 @@ def write_report(task: Task[Any, Any], test: Any, evaluation: Evaluation, folder
     one, seen = _example(task, test)
     view_of(seen, f"{task.name}: one test example", one).save(folder / PAGE)
     drawn = _draw(seen, folder)
-    answers = "\n".join(describe(task, test, 5))
     names = list(evaluation.figures)
     rows = [_row("th", ["", *names]), _row("td", ["this model", *_numbers(evaluation.figures, names)])]
     if evaluation.baseline:
@@ -40,8 +43,7 @@ def write_report(task: Task[Any, Any], test: Any, evaluation: Evaluation, folder
     page = (
         f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{_text(task.name)}</title><style>{STYLE}</style>'
         f"<h1>{_text(task.name)}</h1><p>On {evaluation.count:,} {_text(evaluation.data)} examples:</p>"
-        f"<table>{''.join(rows)}</table><h2>Some answers</h2><pre>{_text(answers)}</pre>"
-        f"<p>{_text(legend(task, test, 5))}</p>"
+        f"<table>{''.join(rows)}</table><h2>Some answers</h2>{shown_answers(task, test)}"
         f"{curves if (folder / 'curves.png').exists() else ''}"
         f"<h2>What it attends to</h2><p><a href='{PAGE}'>Every layer, head and token of one example</a>: "
         f"zoom, search, compare; the page needs no network.</p>{''.join(drawn)}</html>\n"
@@ -49,6 +51,31 @@ def write_report(task: Task[Any, Any], test: Any, evaluation: Evaluation, folder
     path = folder / "report.html"
     path.write_text(page, encoding="utf-8")
     return path
+
+
+def shown_answers(task: Task[Any, Any], test: Any) -> str:
+    """Show what the model makes of some examples: names underlined in the colour that their label has on the page."""
+    if not isinstance(task, NamedEntities):
+        return f"<pre>{_text(chr(10).join(describe(task, test, ANSWERS)))}</pre>"
+    colours = label_colours(tag[2:] for tag in task.tags_ if tag != "O")
+    shown = "".join(f"<pre>{_tagged(one, colours)}</pre>" for one in task.predict(inputs_of(task, test, ANSWERS)))
+    return f"<p>What is underlined the model found to be a name; its kind follows in small letters.</p>{shown}"
+
+
+def _tagged(sentence: Sentence, colours: dict[str, str]) -> str:
+    """Write a sentence with its entities; code in lines, as its signs say."""
+    is_code, depth, between, written = NEWLINE in sentence.words, 0, "", ""
+    for text, label in pieces(sentence):
+        if is_code and text in (NEWLINE, INDENT, DEDENT):
+            depth = max(0, depth + (text == INDENT) - (text == DEDENT))
+            between = "\n" + "    " * depth
+            continue
+        word = _text(text)
+        if label:
+            word = f'<mark style="border-color: {colours[label]}">{word} <small>{_text(label)}</small></mark>'
+        written += between + word if written else word
+        between = " "
+    return written
 
 
 def _example(task: Task[Any, Any], test: Any) -> tuple[Any, Attention]:

@@ -124,7 +124,7 @@ class Demo:
         if self.json:
             print(json.dumps({**evaluation.to_dict(), "report": str(report), "page": str(out / PAGE)}))
             return 0
-        print("", *describe(task, test, 3), legend(task, test, 3), "", sep="\n")
+        print("", *describe(task, test, 3, colour=sys.stdout.isatty()), legend(task, test, 3), "", sep="\n")
         print(summary(task, evaluation, out, again))
         print(f"The report: {report}\nWhat it attends to: {out / PAGE}")
         if self.open and sys.stdout.isatty():

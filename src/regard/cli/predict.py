@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -16,10 +17,12 @@ from ..tasks import ImageClassification, LanguageModeling, NamedEntities, Senten
 from ._data import read_pictures
 from ._looking import open_page, view_of
 
-__all__ = ["Predict", "describe", "inputs_of", "legend"]
+__all__ = ["DEDENT", "INDENT", "NEWLINE", "Predict", "describe", "inputs_of", "legend", "pieces"]
 
 # Colours of entity labels in a terminal, by the order in which labels are sorted.
 COLOURS = (36, 33, 32, 35, 34, 31)
+# How `corpora.code_entities` writes the end of a line of code, and its indentation.
+NEWLINE, INDENT, DEDENT = "⏎", "→", "←"
 
 
 @dataclass(frozen=True)
@@ -49,7 +52,8 @@ class Predict:
         answers = task.predict(given)
         first = given[0]
         for given, answer in zip(inputs, answers, strict=True):
-            print(json.dumps(_plain(given, answer), ensure_ascii=False) if self.json else _line(task, given, answer))
+            plain = json.dumps(_plain(given, answer), ensure_ascii=False) if self.json else None
+            print(plain or _line(task, given, answer, sys.stdout.isatty()))
         if self.page is not None or self.open:
             path = self.page or self.folder / "attention.html"
             view_of(task.attention(first), f"{task.name}: {short(str(inputs[0]), 60)}", first).save(path)
@@ -82,15 +86,15 @@ def inputs_of(task: Task[Any, Any], examples: Any, count: int) -> Any:
     return [one.source for one in examples[:count]]
 
 
-def describe(task: Task[Any, Any], examples: Any, count: int) -> list[str]:
-    """Return a few examples with the model's answers, as lines for a person."""
+def describe(task: Task[Any, Any], examples: Any, count: int, *, colour: bool = False) -> list[str]:
+    """Return a few examples with the model's answers, as lines for a person; `colour` with the signs of a terminal."""
     inputs = inputs_of(task, examples, count)
     answers = task.predict(inputs)
     if isinstance(task, ImageClassification):
         pairs = zip(examples.labels, answers, strict=False)
         return [f"picture {number}: {answer.labels[0]} (it is {true})" for number, (true, answer) in enumerate(pairs)]
     if isinstance(task, NamedEntities | Sentiment | LanguageModeling):
-        return [_line(task, given, answer) for given, answer in zip(inputs, answers, strict=True)]
+        return [_line(task, given, answer, colour) for given, answer in zip(inputs, answers, strict=True)]
     return [
         f"{short(one.source)}\n  -> {answer}\n     (true: {one.target})"
         for one, answer in zip(examples[:count], answers, strict=True)
@@ -102,7 +106,8 @@ def legend(task: Task[Any, Any], examples: Any, count: int) -> str:
     if not isinstance(task, NamedEntities):
         return ""
     words = {word for one in examples[:count] for word in one.words}
-    code = " ⏎ is the end of a line of code, → and ← are a step of indentation more and less." if "⏎" in words else ""
+    signs = f" {NEWLINE} is the end of a line of code, {INDENT} and {DEDENT} are a step of indentation more and less."
+    code = signs if NEWLINE in words else ""
     return f"[words]label is what the model found to be a name, and of which kind.{code}"
 
 
@@ -120,10 +125,10 @@ def _plain(given: str, answer: Any) -> dict[str, Any]:
     return {"input": given, "output": answer}
 
 
-def _line(task: Task[Any, Any], given: str, answer: Any) -> str:
+def _line(task: Task[Any, Any], given: str, answer: Any, colour: bool) -> str:
     if isinstance(answer, Sentence):
         labels = sorted({tag[2:] for tag in getattr(task, "tags_", ()) if tag != "O"})
-        return tagged(answer, labels, colour=sys.stdout.isatty())
+        return tagged(answer, labels, colour=colour)
     if isinstance(answer, Verdict):
         best = max(answer.probabilities.values())
         return f"{', '.join(answer.labels) or '-'}  ({best:.0%})  {given}"
@@ -136,13 +141,24 @@ def tagged(sentence: Sentence, labels: list[str], *, colour: bool) -> str:
     >>> tagged(Sentence(("Ada", "wrote"), ("B-person", "O")), ["person"], colour=False)
     '[Ada]person wrote'
     """
-    words: list[str] = []
+    parts = []
+    for text, label in pieces(sentence):
+        part = f"[{text}]{label}" if label else text
+        if label and colour:
+            part = f"\x1b[{COLOURS[labels.index(label) % len(COLOURS)]}m{part}\x1b[0m"
+        parts.append(part)
+    return " ".join(parts)
+
+
+def pieces(sentence: Sentence) -> Iterator[tuple[str, str]]:
+    """Yield the text of each entity with its label, and each word outside with none.
+
+    >>> list(pieces(Sentence(("Ada", "wrote"), ("B-person", "O"))))
+    [('Ada', 'person'), ('wrote', '')]
+    """
     place = 0
     for entity in sentence.entities:
-        words += sentence.words[place : entity.start]
-        text = f"[{entity.text}]{entity.label}"
-        if colour:
-            text = f"\x1b[{COLOURS[labels.index(entity.label) % len(COLOURS)]}m{text}\x1b[0m"
-        words.append(text)
+        yield from ((word, "") for word in sentence.words[place : entity.start])
+        yield entity.text, entity.label
         place = entity.stop
-    return " ".join([*words, *sentence.words[place:]])
+    yield from ((word, "") for word in sentence.words[place:])

@@ -2,6 +2,7 @@
 
 from ..recorder import Grid
 from . import static
+from ._label_colours import label_colours
 from ._view import View, view
 
-__all__ = ["Grid", "View", "static", "view"]
+__all__ = ["Grid", "View", "label_colours", "static", "view"]
