@@ -41,7 +41,7 @@ q = torch.randn(1, 2, 5, 4)
 """
     return subprocess.run(
         [sys.executable, "-W", "always", "-c", before + code], capture_output=True, text=True, check=False,
-        env={**os.environ, "OMP_NUM_THREADS": "1", "REGARD_REQUIRE": "", **environment}, timeout=120,
+        env={**os.environ, "OMP_NUM_THREADS": "1", "REGARD_REQUIRE": "", **environment}, timeout=300,
     )  # fmt: skip
 
 
@@ -310,7 +310,7 @@ def test_worker_processes() -> None:
     regard.attention(query, query, query)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*fork.*", category=DeprecationWarning)
-        found = torch.cat(list(DataLoader(_Calls(), num_workers=2, multiprocessing_context="fork", timeout=60)))
+        found = torch.cat(list(DataLoader(_Calls(), num_workers=2, multiprocessing_context="fork", timeout=300)))
     assert found.tolist() == [0.0, 1.0, 2.0, 3.0]
 
 
