@@ -75,17 +75,18 @@ oracles: ## write anew what packages that exist only as source answer (tests/ora
 
 wheels: $(TO_RELEASE) ## write dist/: the source and the wheels for x86-64 and 64-bit Arm, checked
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python tools/wheels.py
+	@echo "tools/try_wheels installs each into an empty environment and runs it, the Arm one emulated."
 
 clean: ## remove .venv and everything built
 	rm -rf .venv .venv-torch-* build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find src -name '*.so' -o -name '*.dylib' | xargs rm -f
 
-# Installing a floor also puts the source tree into .venv. What develops also runs.
+# The first two also put the source tree into .venv, and what develops also runs.
 $(TO_RUN) $(TO_DEVELOP) $(TO_RELEASE): pyproject.toml constraints.txt tools/environment.py
 	@command -v $(PYTHON) >/dev/null || { echo "There is no $(PYTHON): install Python 3.11 or newer." >&2; exit 1; }
 	@$(PYTHON) tools/environment.py $(VENV) $(patsubst .%,%,$(@F)) $(if $(TORCH),--torch $(TORCH))
-	@rm -f $(WHEEL)
-	@touch $@ $(SOURCE) $(if $(filter $(TO_DEVELOP),$@),$(TO_RUN))
+	@$(if $(filter $(TO_RELEASE),$@),,rm -f $(WHEEL) && touch $(SOURCE) $(TO_RUN))
+	@touch $@
 
 $(SOURCE): | $(TO_RUN)
 	$(PIP) --no-build-isolation -e .

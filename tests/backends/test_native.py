@@ -84,6 +84,15 @@ def test_missing_library_warns_once() -> None:
     assert "C++17 compiler" in run.stderr
 
 
+def test_windows_has_no_library() -> None:
+    """On Windows, where none is built, one warning says so and names what helps there; PyTorch's own kernel runs."""
+    code = "sys.platform = 'win32'; _library._found.cache_clear(); regard.attention(q, q, q)"
+    run = _run(f"{code}; print(regard.explain(q, q, q).chosen)")
+    assert run.stdout.split() == ["fused"], run.stderr
+    assert run.stderr.count("there is none for Windows; under WSL") == 1
+    assert "compiler" not in run.stderr
+
+
 def test_missing_library_asked_for_by_name() -> None:
     """Asked for by name, the backend refuses and says how to build it."""
     run = _run("hide(); regard.attention(q, q, q, backend='native')")
