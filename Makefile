@@ -21,13 +21,13 @@ ifeq ($(filter small full off,$(TUTORIALS)),)
 $(error TUTORIALS=$(TUTORIALS): it is `small` (outputs of a short training, some three minutes), `full` or `off`)
 endif
 
-# What has been done to .venv, as files: the packages of each floor; which regard it holds; the library in src/.
+# What has been done, as files: the packages of each floor in .venv; which regard it holds; the library in src/.
 TO_RUN := $(VENV)/.run
 TO_DEVELOP := $(VENV)/.develop
 TO_RELEASE := $(VENV)/.release
 SOURCE := $(VENV)/.source
 WHEEL := $(VENV)/.wheel
-NATIVE := $(VENV)/.native
+NATIVE := build/native/.made
 
 LIBRARY := $(wildcard CMakeLists.txt) $(shell find csrc -type f 2>/dev/null)
 PACKAGE := $(shell find src -type f -not -name '*.pyc' -not -name '*.so' -not -name '*.dylib')
