@@ -10,15 +10,17 @@
 
 Tables are CSV, TSV, JSONL, JSON and Parquet; where a table will do, the name of a data set of the
 Hugging Face hub (`owner/name:split`) will too. Each reader has *name, why_not, run*; the first that
-accepts is taken, and when none does the error has the reason of each.
+accepts is taken, and when none does the error has the reason of each. `account` says what was read.
 """
 
 from ._files import LeftOut, Notes, Read
+from .account import Account, account, doubts_between
 from .pictures import PictureOptions, read_images, read_pictures
 from .tagged import TaggedOptions, read_tagged, to_iob2
 from .texts import LabelledOptions, PairOptions, TextOptions, read_documents, read_labelled, read_pairs
 
 __all__ = [
+    "Account",
     "LabelledOptions",
     "LeftOut",
     "Notes",
@@ -27,6 +29,8 @@ __all__ = [
     "Read",
     "TaggedOptions",
     "TextOptions",
+    "account",
+    "doubts_between",
     "read_documents",
     "read_images",
     "read_labelled",

@@ -51,6 +51,8 @@ class Read(Generic[Examples]):
     """Rows that break a rule; empty unless they may be skipped."""
     remarks: tuple[str, ...] = ()
     """What was read as it stands and looks like a mistake, a sentence each."""
+    reading: str = ""
+    """How the source was understood: its form, and which columns or folders hold what."""
 
 
 @dataclass
