@@ -1,0 +1,107 @@
+"""Records of a file: JSON lines, JSON and Parquet, told by what the file holds, labels by name where it has them."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from ...errors import DataError, MissingExtraError, install_line
+from . import _features
+from ._files import Notes, open_bytes, plain_suffix, text_lines
+
+__all__ = ["Record", "is_records", "records"]
+
+Record = tuple[int, Any]
+"""The number of the line or row, from 1, and what stands there."""
+
+JSON = (".json", ".jsonl", ".ndjson")
+
+
+def is_records(path: Path) -> bool:
+    """Return whether a file holds Parquet, or begins as JSON does; its name decides where that is not clear."""
+    begin = open_bytes(path)[: 2**16].lstrip(b"\xef\xbb\xbf \t\r\n")
+    if begin.startswith(b"PAR1") or plain_suffix(path) == ".parquet":
+        return True
+    if not begin.startswith((b"{", b"[")):
+        return False
+    return plain_suffix(path) in JSON or _loads(begin.split(b"\n")[0].decode("utf-8", "replace")) is not None
+
+
+def records(path: Path, notes: Notes) -> Iterator[Record]:
+    """Yield the records of a file; a list of them, or an object that holds one, is taken apart."""
+    if plain_suffix(path) == ".parquet" or open_bytes(path).startswith(b"PAR1"):
+        yield from _parquet(path)
+        return
+    names = _features.beside(path)
+    for number, record in _json(path, notes):
+        yield number, _with_names(record, names)
+
+
+def _with_names(record: Any, names: Mapping[str, list[str]]) -> Any:
+    if not names or not isinstance(record, Mapping):
+        return record
+    return {key: _features.named(one, names[key]) if key in names else one for key, one in record.items()}
+
+
+def _loads(text: str) -> Any:
+    """Return the object or list that a text is; None if it is none."""
+    try:
+        found = json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+    return found if isinstance(found, dict | list) else None
+
+
+def _json(path: Path, notes: Notes) -> Iterator[Record]:
+    lines = [(number, line) for number, line in text_lines(path, notes) if line.strip()]
+    lined = plain_suffix(path) != ".json" or len(lines) > 1
+    if lined and lines and (plain_suffix(path) in JSON[1:] or _loads(lines[0][1]) is not None):
+        for number, line in lines:
+            try:
+                yield number, json.loads(line)
+            except (ValueError, RecursionError) as error:
+                notes.bad(path, number, f"this is no JSON: {error}.")
+        return
+    try:
+        found = json.loads("\n".join(line for _, line in lines) or "[]")
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"{path} is no JSON: {error}. Give a list of objects, or JSON lines as .jsonl.") from error
+    yield from enumerate(_listed(path, found), start=1)
+
+
+def _listed(path: Path, found: Any) -> list[Any]:
+    """Return the list that JSON is, or holds, by row or by column."""
+    if isinstance(found, list):
+        return found
+    if isinstance(found, dict) and "data" not in found:
+        lists = {key: value for key, value in found.items() if isinstance(value, list)}
+        inner = [value for value in lists.values() if value and all(isinstance(one, dict | list) for one in value)]
+        if len(lists) > 1 and len({len(value) for value in lists.values()}) == 1 and len(inner) != 1:
+            return [dict(zip(lists, row, strict=True)) for row in zip(*lists.values(), strict=True)]
+        if len(inner) == 1:
+            return inner[0]
+    if isinstance(found, dict):
+        return [found]
+    raise DataError(f"{path} holds a {type(found).__name__}; the rule is a list of objects.")
+
+
+def _parquet(path: Path) -> Iterator[Record]:
+    try:
+        import pyarrow.parquet as parquet
+        from pyarrow.lib import ArrowException
+    except ImportError:
+        raise MissingExtraError(f"Parquet needs pyarrow: {install_line('train')}.") from None
+    try:
+        file = parquet.ParquetFile(io.BytesIO(open_bytes(path)))
+        names = _features.in_schema(file.schema_arrow.metadata) or _features.beside(path)
+        number = 0
+        for batch in file.iter_batches():
+            for values in batch.to_pylist():
+                number += 1
+                yield number, _with_names(values, names)
+    except (ArrowException, OSError) as error:
+        reason = str(error).splitlines()[0]
+        raise DataError(f"{path} cannot be read as Parquet: {reason}. Write the file anew.") from error
