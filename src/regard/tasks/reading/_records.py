@@ -21,9 +21,9 @@ JSON = (".json", ".jsonl", ".ndjson")
 
 
 def is_records(path: Path) -> bool:
-    """Return whether a file holds Parquet, or begins as JSON does; its name decides where that is not clear."""
+    """Return whether a file holds Parquet, or begins as JSON does; its name decides only where that is not clear."""
     begin = open_bytes(path)[: 2**16].lstrip(b"\xef\xbb\xbf \t\r\n")
-    if begin.startswith(b"PAR1") or plain_suffix(path) == ".parquet":
+    if begin.startswith(b"PAR1"):
         return True
     if not begin.startswith((b"{", b"[")):
         return False
@@ -32,7 +32,7 @@ def is_records(path: Path) -> bool:
 
 def records(path: Path, notes: Notes) -> Iterator[Record]:
     """Yield the records of a file; a list of them, or an object that holds one, is taken apart."""
-    if plain_suffix(path) == ".parquet" or open_bytes(path).startswith(b"PAR1"):
+    if open_bytes(path).startswith(b"PAR1"):
         yield from _parquet(path)
         return
     names = _features.beside(path)
@@ -73,19 +73,26 @@ def _json(path: Path, notes: Notes) -> Iterator[Record]:
 
 
 def _listed(path: Path, found: Any) -> list[Any]:
-    """Return the list that JSON is, or holds, by row or by column."""
+    """Return the list that JSON is, or holds, by row or by column; an object that is a record is a list of one."""
     if isinstance(found, list):
         return found
-    if isinstance(found, dict) and "data" not in found:
-        lists = {key: value for key, value in found.items() if isinstance(value, list)}
-        inner = [value for value in lists.values() if value and all(isinstance(one, dict | list) for one in value)]
-        if len(lists) > 1 and len({len(value) for value in lists.values()}) == 1 and len(inner) != 1:
-            return [dict(zip(lists, row, strict=True)) for row in zip(*lists.values(), strict=True)]
-        if len(inner) == 1:
-            return inner[0]
-    if isinstance(found, dict):
-        return [found]
-    raise DataError(f"{path} holds a {type(found).__name__}; the rule is a list of objects.")
+    if not isinstance(found, dict):
+        raise DataError(f"{path} holds a {type(found).__name__}; the rule is a list of objects.")
+    lists = {key: value for key, value in found.items() if isinstance(value, list) and value}
+    wrapped = [value for value in lists.values() if all(_is_record(one) for one in value)]
+    if len(wrapped) == 1 and not isinstance(found.get("data"), dict):
+        return list(wrapped[0])
+    columns = lists.values()
+    if len(lists) > 1 and len(set(map(len, columns))) == 1 and all(isinstance(x, list) for y in columns for x in y):
+        return [dict(zip(lists, row, strict=True)) for row in zip(*columns, strict=True)]
+    return [found]
+
+
+def _is_record(one: Any) -> bool:
+    """Return whether a part of JSON is a record: no span, and no list of words."""
+    if isinstance(one, dict):
+        return "start" not in one and "start_offset" not in one and "result" not in one
+    return isinstance(one, list) and len(one) == 2 and isinstance(one[0], str) and isinstance(one[1], dict)
 
 
 def _parquet(path: Path) -> Iterator[Record]:

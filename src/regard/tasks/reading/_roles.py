@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from ...errors import DataError
 from ..metrics import entities
-from ._schemes import BRACKETS, MOST, PLAIN, USUAL, Style, are_tags, style_of, to_iob2
+from ._schemes import BRACKETS, FEW_LABELS, MOST, PLAIN, USUAL, Style, are_tags, style_of, to_iob2
 from ._sheets import TAG_NAME, WORD_NAME, Block, Sheet
 
 __all__ = ["Roles", "blocks_without_ranges", "coded_column", "find_roles"]
@@ -31,6 +31,8 @@ POS = frozenset(
 ARGUMENT = re.compile(r"(C-|R-)?(V|A(RG)?(\d|A|M(-\w+)?))")
 # Numbers, dates, spans of characters: 12, 3-7, 1.5.
 NUMBER = re.compile(r"[+-]?\d[\d.,:;/-]*")
+# The number of a word, alone or behind that of its sentence: 3, 1-3, s1_t3.
+NUMBERED = re.compile(r"(|.*[-_.:#]\D*|.*\d\D+)(\d+)", re.DOTALL)
 # What a column without contents is filled with.
 FILLER = frozenset(("", "_", "-", "--", "*", "None", "nan"))
 NER_NAME = re.compile(r".*\b(ner|ne)\b.*")
@@ -66,6 +68,7 @@ class Column:
             block.columns[place] if isinstance(block.columns[place], list | tuple) else () for block in sheet.blocks
         ]
         self.values = Counter(str(cell) for sentence in self.sentences for cell in sentence)
+        self.ranges = any(map(str.isdecimal, self.values)) and any(map(_is_range, self.values))
         self.style, self.share = style_of(self.values)
         self.holds_tags = are_tags(self.values) is not None
         self.kind = self._kind(sheet)
@@ -77,7 +80,7 @@ class Column:
         if total == 0 or not self.values.keys() - FILLER:
             return "filler"
         if self._counts():
-            return "index"
+            return "index" if all(value[:1].isdecimal() for value in self.values) else "group"
         if self.holds_tags and self.style is not PLAIN:
             labels = {tag.partition("-")[2] for one in self.values if (tag := self.style.letter_and_label(one))}
             labels = {label for label in labels if label}
@@ -106,11 +109,11 @@ class Column:
         for sentence in self.sentences:
             before = None
             for cell in sentence:
-                match = re.fullmatch(r"(.*?)(\d+)([-.]\d+)?", str(cell), re.DOTALL)
+                if self.ranges and _is_range(str(cell)):
+                    continue
+                match = NUMBERED.fullmatch(str(cell))
                 if match is None:
                     return False
-                if match[3] and _is_range(str(cell)):
-                    continue
                 this = (match[1], int(match[2]))
                 if before is not None:
                     if this != (before[0], before[1] + 1):
@@ -126,6 +129,11 @@ class Column:
         """Return whether it has one value for all words of a sentence: its number, or that of its document."""
         longer = [sentence for sentence in self.sentences if len(sentence) > 1]
         return bool(longer) and all(len({str(cell) for cell in sentence}) == 1 for sentence in longer)
+
+    def is_as_long(self, other: Column) -> bool:
+        """Return whether it has as many words as another in most sentences."""
+        pairs = list(zip(self.sentences, other.sentences, strict=True))
+        return sum(len(a) == len(b) for a, b in pairs) >= MOST * len(pairs)
 
     def is_word_column(self) -> bool:
         """Return whether it may hold words."""
@@ -157,11 +165,10 @@ def find_roles(sheet: Sheet, words: int | str | None, tags: int | str | None, sc
     elif word.kind == "index":
         remarks.append(f"column {word.called} numbers the words, and it was named as that of the words.")
     index = next((column for column in columns if column.kind == "index" and column is not word), None)
-    ranges = index is not None and any(_is_range(value) for value in index.values)
     others = tuple(
         f"{column.called} {'numbers the words' if column is index else 'holds other tags'}"
         for column in columns
-        if column is index or (column.kind in ("tags", "labels") and column not in (word, tag))
+        if (column is index and not sheet.whole) or (column.kind in ("tags", "labels") and column not in (word, tag))
     )
     style = _style(tag, scheme)
     if style is PLAIN:
@@ -172,7 +179,7 @@ def find_roles(sheet: Sheet, words: int | str | None, tags: int | str | None, sc
             remarks.append("no word has the tag O: each is part of an entity.")
     elif style is not USUAL:
         remarks.append(f"the tags are written as {style.name}; they are read as B-label, I-label and O.")
-    numbered = index.place if index is not None and ranges else None
+    numbered = index.place if index is not None and index.ranges else None
     return Roles(word.place, tag.place, style, others, tuple(remarks), numbered)
 
 
@@ -200,15 +207,15 @@ def _tag_column(sheet: Sheet, columns: list[Column], remarks: list[str]) -> Colu
     if not found:
         found = [column for column in columns if column.kind == "chunks" and column.style is not BRACKETS]
     if not found:
-        coded = _coded(sheet, columns)
-        if coded is not None:
-            raise DataError(_unnamed(sheet, coded))
-    if not found:
         # Something is wrong with some of its tags; which, the rows will say.
         partly = [column for column in columns if 0 < column.share < MOST and column.kind != "index"]
         found = sorted(partly, key=lambda column: column.share)[-1:]
         if found and found[0].share < 0.3:
             found = []
+    if not found:
+        coded = _coded(columns)
+        if coded is not None:
+            raise DataError(_unnamed(sheet, coded))
     if not found:
         raise DataError(_no_tags(sheet, columns))
     if len(found) > 1:
@@ -216,18 +223,18 @@ def _tag_column(sheet: Sheet, columns: list[Column], remarks: list[str]) -> Colu
     return found[0]
 
 
-def _coded(sheet: Sheet, columns: Sequence[Column]) -> Column | None:
-    """Return the column that holds tags as numbers: by its name, or the last in a table of sentences."""
-    coded = [column for column in columns if column.kind == "numbers"]
+def _coded(columns: Sequence[Column]) -> Column | None:
+    """Return the column that holds tags as numbers: by its name, or the last of those with few of them."""
+    coded = [column for column in columns if column.kind == "numbers" and len(column.values) <= FEW_LABELS
+             and all(map(str.isdecimal, column.values))]  # fmt: skip
     named = [column for column in coded if TAG_NAME.fullmatch(column.name)]
-    found = [column for column in named if NER_NAME.fullmatch(column.name)] or named or (coded if sheet.whole else [])
+    found = [column for column in named if NER_NAME.fullmatch(column.name)] or named or coded
     return found[-1] if found else None
 
 
 def coded_column(sheet: Sheet) -> int | None:
-    """Return the place of the column that holds tags as numbers, if there is one; in lines of columns the last."""
-    columns = [Column(sheet, place) for place in range(sheet.width)]
-    found = _coded(sheet, columns) or next((one for one in reversed(columns) if one.kind == "numbers"), None)
+    """Return the place of the column that holds tags as numbers, if there is one."""
+    found = _coded([Column(sheet, place) for place in range(sheet.width)])
     return None if found is None else found.place
 
 
@@ -269,6 +276,7 @@ def _contained(inner: list[list[tuple[str, int, int]]], outer: list[list[tuple[s
 
 def _word_column(sheet: Sheet, columns: list[Column], tag: Column) -> Column:
     found = [column for column in columns if column is not tag and column.is_word_column()]
+    found = [column for column in found if column.is_as_long(tag)] or found
     named = [column for column in found if WORD_NAME.fullmatch(column.name)]
     if len(named) == 1:
         return named[0]

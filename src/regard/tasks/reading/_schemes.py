@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 __all__ = [
     "BRACKETS",
+    "FEW_LABELS",
     "MOST",
     "PLAIN",
     "Style",

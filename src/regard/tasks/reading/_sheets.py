@@ -32,7 +32,7 @@ TAG_NAME = re.compile(r".*\b(ner|ne|tags?|labels?|entit(y|ies)|iob2?|bio|bioes|c
 WORD_NAME = re.compile(r".*\b(words?|tokens?|forms?|texts?|sentences?|terms?)\b.*")
 BEGIN = re.compile(r"#\s?(begin|end) document\b")
 BOUNDARY = re.compile(rf"-+DOC-?(START|END)-+|{BEGIN.pattern}", re.IGNORECASE)
-SENTENCE_NAME = re.compile(r".*(sent|doc|utterance|\bid\b|#).*", re.IGNORECASE)
+SENTENCE_NAME = re.compile(r".*(sent|doc|utterance).*", re.IGNORECASE)
 BLANKS = re.compile(r"[ \t]+")
 
 
@@ -131,6 +131,8 @@ def lines_sheet(path: Path, asked: Sequence[str], options: Any, notes: Notes) ->
     if names is None and first is not None and _is_header(first, rows, width, asked):
         names = [str(cell).strip() for cell in first.cells]
         rows.remove(first)
+    if first is not None and width == 1:
+        raise DataError(f"{path}: most lines hold one column, first line {first.number}: {_why_bad(first, 2)}")
     kind = {"\t": "tabs", " ": "blanks", ",": "commas", ";": "semicolons"}[separator]
     return _sheet(path, rows, names, width, f"columns split by {kind}", options, notes)
 
@@ -185,6 +187,8 @@ def _separator(path: Path, lines: Sequence[str]) -> str:
         try:
             rows = [row for row in _rows(path, list(enumerate(looked)), separator) if row.cells]
         except DataError:
+            if separator == "," and order[0] == ",":
+                raise
             continue
         width = _usual_width(rows)
         even = [row.cells for row in rows if len(row.cells) == width]
@@ -411,7 +415,7 @@ def _runs(column: Sequence[Any], named: bool) -> list[bool] | None:
         return None
     starts = _changes(column)
     count = sum(starts)
-    if count < 2 or (count > len(starts) / 2 and not named):
+    if not 1 < count < len(starts) or (count > len(starts) / 2 and not named):
         return None
     values = [cell for cell, is_first in zip(column, starts, strict=True) if is_first]
     # Few values that do not come again are seen by chance, unless they count or are called so.

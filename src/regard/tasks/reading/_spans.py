@@ -94,8 +94,11 @@ def _found(row: Any) -> Spans | None:
         if value and all(_is_span(one) for one in value):
             form = "Prodigy" if "answer" in row or "tokens" in row else "texts with spans"
             return Spans(text, [_span(one) for one in value], _tokens(row), form)
-    empty = [key for key in keys if key in SPAN_KEYS and row[key] == []]
-    return Spans(text, [], _tokens(row), "texts with spans") if text is not None and text is called and empty else None
+    # Without an entity there is an empty list, or none where the row says that somebody has looked at it.
+    seen = row.get("answer") == "accept" or "annotator" in row or "annotation_id" in row
+    if text is None or text is not called or not (seen or any(row.get(key) == [] for key in SPAN_KEYS)):
+        return None
+    return Spans(text, [], _tokens(row), "texts with spans")
 
 
 def _longest(row: Mapping[str, Any]) -> str | None:
@@ -160,6 +163,8 @@ class SpanTexts:
     spans: int = 0
     overlapping: int = 0
     cut: int = 0
+    astray: int = 0
+    """Spans that begin or end inside a word, or at a blank."""
     wordless: int = 0
     other_units: int = 0
     dropped: Counter[str] = field(default_factory=Counter)
@@ -175,6 +180,10 @@ class SpanTexts:
         spans = self._apart(_checked(row, self))
         words = [(start, end) for start, end in row.words or words_of(row.text) if row.text[start:end].strip()]
         pieces = self._cut(row.text, words, spans)
+        within = {edge for start, end in words for edge in range(start + 1, end)}
+        for span in spans:
+            named = row.text[span.start : span.end]
+            self.astray += span.start in within or span.end in within or named != named.strip()
         tags = ["O"] * len(pieces)
         for span in spans:
             inside = [place for place, (start, end) in enumerate(pieces) if span.start <= start and end <= span.end]
@@ -206,17 +215,17 @@ class SpanTexts:
             pieces += [(a, b) for a, b in pairwise(bounds) if text[a:b].strip()]
         return pieces
 
-    def refuse_cut_words(self, path: Path) -> None:
-        """Refuse a source most of whose spans begin or end inside a word.
+    def refuse_astray(self, path: Path) -> None:
+        """Refuse a source most of whose spans do not fit its words.
 
         Raises:
             DataError: it is such a source.
         """
-        if self.spans >= FEW and 2 * self.cut > self.spans:
+        if self.spans >= FEW and 2 * self.astray > self.spans:
             raise DataError(
-                f"{path}: {self.cut:,} words are cut by {self.spans:,} spans, which begin or end inside them (first "
-                f"{self.first_cut!r}). Offsets count characters (code points) from 0, the end exclusive; these seem to "
-                "count something else, such as bytes. Write them anew."
+                f"{path}: {self.astray:,} of {self.spans:,} spans begin or end in a word (first {self.first_cut!r}) "
+                "or at a blank. Offsets count characters (code points) from 0, the end exclusive; these seem to count "
+                "something else, such as bytes. Write them anew."
             )
 
     def remarks(self) -> Iterator[str]:

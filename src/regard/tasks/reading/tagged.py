@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,6 +24,7 @@ __all__ = ["TaggedOptions", "read_tagged", "to_iob2"]
 
 # A file without an empty line is one sentence: of more words than this, that is a mistake.
 LONGEST = 500
+LANGUAGE = re.compile(r"[a-z]{2,3}(-[a-z-]+)?:")
 # From so many sentences on, that each is one word is no chance.
 SINGLE = 5
 
@@ -89,6 +91,10 @@ def read_tagged(source: Source, options: TaggedOptions | None = None) -> Read[li
             openings.see(raw, found[-1].tags)
     if not found:
         raise notes.nothing(paths[0], "holds no sentence. Give a file with a word and a tag a line.")
+    prefix = _prefix(found)
+    if prefix:
+        found = [TaggedWords(tuple(word.removeprefix(prefix) for word in one.words), one.tags) for one in found]
+        taken.remarks.append(f"every word begins with {prefix!r}, as in WikiANN, which was taken off.")
     remarks = (*taken.remarks, *openings.remarks(), *_odd_words(found))
     return Read(found, tuple(notes.left_out), remarks, taken.reading)
 
@@ -148,6 +154,14 @@ class _Openings:
             return ()
         behind = "" if self.inside == 1 else f", nor do {self.inside - 1} other tags"
         return (f"{self.first} of its label{behind}; read as the beginning of one, as B- would be.",)
+
+
+def _prefix(found: Sequence[TaggedWords]) -> str:
+    """Return the language and colon that every word begins with; empty where they do not."""
+    match = LANGUAGE.match(found[0].words[0])
+    prefix = match[0] if match is not None else ""
+    words = [word for one in found for word in one.words]
+    return prefix if len(words) > 2 and all(word.startswith(prefix) and word != prefix for word in words) else ""
 
 
 def _odd_words(found: Sequence[TaggedWords]) -> Iterator[str]:
@@ -213,7 +227,8 @@ def _why_bad_block(sheet: Sheet, block: Block, words: int, tags: int) -> tuple[i
             return block.lines[0], f"there is no column {sheet.called(place)}, or it is empty; there are {there}."
     both = [block.columns[place] for place in (words, tags)]
     if not all(isinstance(x, list | tuple) and all(isinstance(one, str) for one in x) for x in both):
-        return block.lines[0], f"{sheet.called(words)} and {sheet.called(tags)} must be lists of texts."
+        rule = "must be lists of texts" if sheet.whole else "must be texts, one word and its tag"
+        return block.lines[0], f"{sheet.called(words)} and {sheet.called(tags)} {rule}."
     if len(both[0]) != len(both[1]):
         return block.lines[0], f"there are {len(both[0])} words and {len(both[1])} tags; each word has one."
     for place, (word, tag) in enumerate(zip(*both, strict=True)):
@@ -376,7 +391,7 @@ def _from_spans(path: Path, found: list[Record], notes: Notes) -> Taken:
             taken.sentences.append(Raw(path, [number], words, tags))
         else:
             texts.dropped["it holds no word"] += 1
-    texts.refuse_cut_words(path)
+    texts.refuse_astray(path)
     taken.reading = f"{', '.join(texts.forms)}: entities by characters, words cut at blanks and signs"
     taken.remarks = list(texts.remarks())
     return taken
