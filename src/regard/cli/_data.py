@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..corpora import Images
 from ..errors import ArgumentError
 from ..tasks.reading import (
     LabelledOptions,
@@ -30,7 +31,7 @@ from ..tasks.reading import (
 )
 from ..tasks.reading import read_pictures as read_picture_files
 
-__all__ = ["OPTIONS", "read", "read_pictures", "read_quietly", "remember", "remembered"]
+__all__ = ["OPTIONS", "fitting", "read", "read_pictures", "read_quietly", "remember", "remembered"]
 
 READERS: dict[str, tuple[Any, Any]] = {
     "ner": (read_tagged, TaggedOptions),
@@ -52,7 +53,12 @@ def read(task: str, parts: Mapping[str, Sequence[str]], options: Any, folder: Pa
     The examples of each part come back in order, None for a part without a source. A folder gets it all as JSON too.
     """
     reader, _ = READERS[task]
-    found = {part: reader(tuple(source), options) for part, source in parts.items() if source}
+    found = {}
+    for part, source in parts.items():
+        if source:
+            found[part] = reader(tuple(source), options)
+            examples = found[part].examples
+            options = fitting(options, examples.pixels.shape[1:] if isinstance(examples, Images) else None)
     if int(os.environ.get("RANK", "0")) == 0:
         accounts = {part: account(one, parts[part]) for part, one in found.items()}
         for part, said in accounts.items():
@@ -63,7 +69,8 @@ def read(task: str, parts: Mapping[str, Sequence[str]], options: Any, folder: Pa
         if folder is not None:
             folder.mkdir(parents=True, exist_ok=True)
             text = json.dumps({part: said.to_dict() for part, said in accounts.items()}, ensure_ascii=False, indent=1)
-            (folder / ACCOUNT).write_text(text, encoding="utf-8")
+            # Half of a character in the name of a file becomes what JSON writes for it.
+            (folder / ACCOUNT).write_text(text, encoding="utf-8", errors="backslashreplace")
     return [found[part].examples if part in found else None for part in parts]
 
 
@@ -72,10 +79,17 @@ def read_quietly(task: str, source: Sequence[str], options: Any) -> Any:
     return READERS[task][0](tuple(source), options).examples if source else None
 
 
-def read_pictures(files: Sequence[str], shape: tuple[int, int, int]) -> NDArray[np.uint8]:
-    """Read picture files for a model of (height, width, channels)."""
-    options = PictureOptions(size=shape[:2], grey=shape[2] == 1)
-    return read_picture_files([Path(file) for file in files], options)
+def fitting(options: Any, shape: Sequence[int] | None) -> Any:
+    """Return options that bring pictures to a shape, (height, width, channels); unchanged without one."""
+    if shape is None:
+        return options
+    return dataclasses.replace(options, size=(shape[0], shape[1]), grey=shape[2] == 1)
+
+
+def read_pictures(files: Sequence[str], folder: Path, shape: Sequence[int]) -> NDArray[np.uint8]:
+    """Read picture files as those were read that the model in a folder learnt from; `shape` is what it takes."""
+    _, options = remembered(folder, "image_classification")
+    return read_picture_files([Path(file) for file in files], fitting(options, shape))
 
 
 def remember(folder: Path, source: Sequence[str], options: Any) -> None:

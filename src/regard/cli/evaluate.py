@@ -12,7 +12,7 @@ import tyro
 
 from ..errors import RegardError
 from ..tasks import load
-from ._data import read, read_quietly, remembered
+from ._data import fitting, read, read_quietly, remembered
 
 __all__ = ["Evaluate"]
 
@@ -35,6 +35,7 @@ class Evaluate:
         """Print the figures."""
         task = load(self.folder)
         source, options = remembered(self.folder, task.name)
+        options = fitting(options, getattr(task, "shape_", None))
         (examples,) = read(task.name, {"evaluation": self.data}, options)
         try:
             known = read_quietly(task.name, source, options)

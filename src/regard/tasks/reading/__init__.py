@@ -13,9 +13,9 @@ Hugging Face hub (`owner/name:split`) will too. Each reader has *name, why_not, 
 accepts is taken, and when none does the error has the reason of each. `account` says what was read.
 """
 
-from ._files import LeftOut, Notes, Read
+from ._files import LeftOut, Notes, Read, given_lines, open_bytes, split_lines, why_no_text
 from .account import Account, account, doubts_between
-from .pictures import PictureOptions, read_images, read_pictures
+from .pictures import PictureOptions, open_picture, read_images, read_pictures
 from .tagged import TaggedOptions, read_tagged, to_iob2
 from .texts import LabelledOptions, PairOptions, TextOptions, read_documents, read_labelled, read_pairs
 
@@ -31,11 +31,16 @@ __all__ = [
     "TextOptions",
     "account",
     "doubts_between",
+    "given_lines",
+    "open_bytes",
+    "open_picture",
     "read_documents",
     "read_images",
     "read_labelled",
     "read_pairs",
     "read_pictures",
     "read_tagged",
+    "split_lines",
     "to_iob2",
+    "why_no_text",
 ]

@@ -1,0 +1,103 @@
+"""Two files whose lines belong together, and where they part if they do not."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from itertools import accumulate
+from pathlib import Path
+from statistics import median
+
+from ...errors import DataError
+from ._files import Notes, text_lines
+from ._tables import Row
+
+__all__ = ["side_by_side"]
+
+# Shifted lines must fit so much better than those side by side before this is said.
+CLEARLY = 0.8
+
+
+def side_by_side(
+    source: Sequence[Path], names: tuple[str, str], notes: Notes, *, as_told: bool = False
+) -> Iterator[Row]:
+    """Yield line after line of two files as the columns `names`; lines that are empty in both are left out.
+
+    Raises:
+        DataError: they have not the same number of lines, or their lines shift against each other.
+    """
+    lines = [dict(text_lines(path, notes)) for path in source]
+    counts = [max((number for number, line in one.items() if line.strip()), default=0) for one in lines]
+    rows = [[one.get(number, "") for number in range(1, count + 1)] for one, count in zip(lines, counts, strict=True)]
+    if counts[0] != counts[1]:
+        raise DataError(
+            f"{source[0]} has {counts[0]} lines and {source[1]} {counts[1]}; they belong line to line."
+            f"{_where(source, rows)}"
+        )
+    if not as_told:
+        _check_empty(source, rows)
+    empty = 0
+    for number in range(1, counts[0] + 1):
+        if any(number not in one for one in lines):
+            continue
+        if any(one[number].strip() for one in lines):
+            yield source[0], number, dict(zip(names, (one[number] for one in lines), strict=True))
+        else:
+            empty += 1
+    if empty:
+        notes.remarks.append(f"{empty:,} lines that are empty in both files were left out.")
+    notes.reading = f"two parallel files of {counts[0]:,} lines"
+
+
+def _where(source: Sequence[Path], rows: list[list[str]]) -> str:
+    """Say at which line two files of unequal length part, where their empty lines or the lengths of lines tell."""
+    more, less = (0, 1) if len(rows[0]) > len(rows[1]) else (1, 0)
+    surplus = len(rows[more]) - len(rows[less])
+    empty = [[number for number, line in enumerate(one, start=1) if not line.strip()] for one in rows]
+    alone = [number for number in empty[more] if number not in set(empty[less])]
+    if alone and len(empty[more]) - len(empty[less]) == surplus:
+        return f" Line {alone[0]} of {source[more]} is empty and not in the other: remove it, or add one there."
+    # The cost of side by side up to a line, and shifted by the surplus from there on.
+    straight = [0.0, *accumulate(_costs(rows[more], rows[less]))]
+    shifted = [0.0, *accumulate(_costs(rows[more][surplus:], rows[less]))]
+    whole = [before + shifted[-1] - after for before, after in zip(straight, shifted, strict=True)]
+    place = whole.index(min(whole))
+    if whole[place] > CLEARLY * sum(whole) / len(whole):
+        return ""
+    if place == len(rows[less]):
+        return f" Up to line {place} they fit by their lengths; there {source[less]} ends."
+    return (
+        f" By the lengths of their lines they part near line {place + 1}: "
+        f"{rows[0][place][:60]!r} stands beside {rows[1][place][:60]!r}."
+    )
+
+
+def _check_empty(source: Sequence[Path], rows: list[list[str]]) -> None:
+    """Refuse files that have empty lines at different places and fit better without them."""
+    alone = [
+        next((number for number, (a, b) in enumerate(zip(*pair, strict=True)) if not a.strip() and b.strip()), None)
+        for pair in (rows, rows[::-1])
+    ]
+    if alone[0] is None or alone[1] is None:
+        return
+    dense = [[line for line in one if line.strip()] for one in rows]
+    kept = [(a, b) for a, b in zip(*rows, strict=True) if a.strip() and b.strip()]
+    if len(dense[0]) != len(dense[1]) or not kept:
+        return
+    as_it_is = _costs([a for a, _ in kept], [b for _, b in kept])
+    without = _costs(*dense)
+    if sum(without) / len(without) < CLEARLY * sum(as_it_is) / len(as_it_is):
+        first = min(alone[0], alone[1])
+        at = source[0 if first == alone[0] else 1]
+        raise DataError(
+            f"{at}, line {first + 1}: the line is empty and not in the other file, and further down the reverse; "
+            f"from here the lines of {source[0]} and {source[1]} shift. Without their empty lines they fit: "
+            "remove these from both. If each line belongs to its number all the same: --as-told."
+        )
+
+
+def _costs(first: Sequence[str], second: Sequence[str]) -> list[float]:
+    """Return how far the lengths of each two lines are from their usual ratio."""
+    ratios = [math.log((len(a) + 3) / (len(b) + 3)) for a, b in zip(first, second, strict=False)]
+    usual = median(ratios) if ratios else 0.0
+    return [abs(ratio - usual) for ratio in ratios]
