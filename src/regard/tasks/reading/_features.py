@@ -1,4 +1,4 @@
-"""The names of numbered labels, as data sets of the Hugging Face hub keep them: in Parquet, or in a file beside it."""
+"""The names of numbered labels, as data sets of the Hugging Face hub keep them in a file beside the data."""
 
 from __future__ import annotations
 
@@ -8,16 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-__all__ = ["beside", "in_schema", "named"]
-
-
-def in_schema(metadata: Mapping[bytes, bytes] | None) -> dict[str, list[str]]:
-    """Return the names by column that the schema of a Parquet file holds."""
-    try:
-        found = json.loads((metadata or {}).get(b"huggingface", b"{}"))
-        return _of_features(found["info"]["features"])
-    except (ValueError, KeyError, TypeError):
-        return {}
+__all__ = ["beside", "named"]
 
 
 def beside(path: Path) -> dict[str, list[str]]:

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import io
 import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from ...errors import DataError, MissingExtraError, install_line
+from ...errors import DataError
 from . import _features
-from ._files import Notes, open_bytes, plain_suffix, text_lines
+from ._files import Notes, open_bytes, plain_suffix, text_lines, whole_text
+from ._tables import json_values, parquet_rows
 
 __all__ = ["Record", "is_records", "records"]
 
@@ -32,11 +32,10 @@ def is_records(path: Path) -> bool:
 
 def records(path: Path, notes: Notes) -> Iterator[Record]:
     """Yield the records of a file; a list of them, or an object that holds one, is taken apart."""
-    if open_bytes(path).startswith(b"PAR1"):
-        yield from _parquet(path)
-        return
     names = _features.beside(path)
-    for number, record in _json(path, notes):
+    is_parquet = open_bytes(path).startswith(b"PAR1")
+    found = ((number, row) for _, number, row in parquet_rows(path)) if is_parquet else _json(path, notes)
+    for number, record in found:
         yield number, _with_names(record, names)
 
 
@@ -65,11 +64,12 @@ def _json(path: Path, notes: Notes) -> Iterator[Record]:
             except (ValueError, RecursionError) as error:
                 notes.bad(path, number, f"this is no JSON: {error}.")
         return
-    try:
-        found = json.loads("\n".join(line for _, line in lines) or "[]")
-    except (ValueError, RecursionError) as error:
-        raise DataError(f"{path} is no JSON: {error}. Give a list of objects, or JSON lines as .jsonl.") from error
-    yield from enumerate(_listed(path, found), start=1)
+    text = whole_text(path, notes)
+    found = [] if text is None else list(json_values(path, text))
+    if len(found) == 1:
+        yield from enumerate(_listed(path, found[0][1]), start=1)
+    else:
+        yield from found
 
 
 def _listed(path: Path, found: Any) -> list[Any]:
@@ -93,22 +93,3 @@ def _is_record(one: Any) -> bool:
     if isinstance(one, dict):
         return "start" not in one and "start_offset" not in one and "result" not in one
     return isinstance(one, list) and len(one) == 2 and isinstance(one[0], str) and isinstance(one[1], dict)
-
-
-def _parquet(path: Path) -> Iterator[Record]:
-    try:
-        import pyarrow.parquet as parquet
-        from pyarrow.lib import ArrowException
-    except ImportError:
-        raise MissingExtraError(f"Parquet needs pyarrow: {install_line('train')}.") from None
-    try:
-        file = parquet.ParquetFile(io.BytesIO(open_bytes(path)))
-        names = _features.in_schema(file.schema_arrow.metadata) or _features.beside(path)
-        number = 0
-        for batch in file.iter_batches():
-            for values in batch.to_pylist():
-                number += 1
-                yield number, _with_names(values, names)
-    except (ArrowException, OSError) as error:
-        reason = str(error).splitlines()[0]
-        raise DataError(f"{path} cannot be read as Parquet: {reason}. Write the file anew.") from error

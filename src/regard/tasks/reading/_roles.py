@@ -130,6 +130,11 @@ class Column:
         longer = [sentence for sentence in self.sentences if len(sentence) > 1]
         return bool(longer) and all(len({str(cell) for cell in sentence}) == 1 for sentence in longer)
 
+    @property
+    def holds_texts(self) -> bool:
+        """Whether most cells hold several words."""
+        return 2 * sum(count for cell, count in self.values.items() if " " in cell.strip()) > self.values.total()
+
     def is_as_long(self, other: Column) -> bool:
         """Return whether it has as many words as another in most sentences."""
         pairs = list(zip(self.sentences, other.sentences, strict=True))
@@ -162,6 +167,8 @@ def find_roles(sheet: Sheet, words: int | str | None, tags: int | str | None, sc
         tag = _tag_column(sheet, [column for column in columns if column is not word], remarks)
     if word is None:
         word = _word_column(sheet, columns, tag)
+        if not sheet.whole and word.holds_texts:
+            raise DataError(_no_tags(sheet, columns))
     elif word.kind == "index":
         remarks.append(f"column {word.called} numbers the words, and it was named as that of the words.")
     index = next((column for column in columns if column.kind == "index" and column is not word), None)
@@ -214,7 +221,7 @@ def _tag_column(sheet: Sheet, columns: list[Column], remarks: list[str]) -> Colu
             found = []
     if not found:
         coded = _coded(columns)
-        if coded is not None:
+        if coded is not None and (sheet.whole or not any(column.holds_texts for column in columns)):
             raise DataError(_unnamed(sheet, coded))
     if not found:
         raise DataError(_no_tags(sheet, columns))
@@ -314,7 +321,7 @@ def _no_tags(sheet: Sheet, columns: Sequence[Column]) -> str:
     return (
         f"{path} was read as {sheet.form}, and no column holds tags (O, B-person, I-person):\n{shown}\n"
         "Name the column of tags with --tag-column, or give a file with a word and its tag a line. Labels of whole "
-        "texts are learnt by `regard train sentiment`."
+        "texts are learnt by `train sentiment`."
     )
 
 

@@ -15,6 +15,7 @@ __all__ = [
     "Style",
     "are_tags",
     "begun_inside",
+    "is_tag",
     "opens_plainly",
     "style_of",
     "to_iob2",
@@ -85,6 +86,11 @@ STYLES = _styles()
 USUAL = STYLES[0]
 PLAIN = Style("a label", re.compile(r"(?P<label>.*[^\W\d_].*)"))
 BRACKETS = Style("a label in brackets, as (PERSON*", re.compile(r"\((?P<label>[^()*\s]+)(?:\*?\)|\*)|\*\)?"))
+
+
+def is_tag(text: str) -> bool:
+    """Return whether a text is a tag as most files write them: O, or a letter, a hyphen and a label."""
+    return USUAL.letter_and_label(text) is not None
 
 
 def style_of(values: Counter[str]) -> tuple[Style, float]:

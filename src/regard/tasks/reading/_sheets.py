@@ -182,7 +182,7 @@ def _separator(path: Path, lines: Sequence[str]) -> str:
     if looked and 2 * sum("\t" in line.strip() for line in looked) >= len(looked):
         return "\t"
     order = (",", ";", " ") if ".csv" in (suffix.lower() for suffix in path.suffixes) else (" ", ",", ";")
-    best, most = " ", 0.0
+    best, most = " ", -1.0
     for separator in order:
         try:
             rows = [row for row in _rows(path, list(enumerate(looked)), separator) if row.cells]
@@ -221,12 +221,13 @@ def _rows(path: Path, lines: Sequence[tuple[int, str]], separator: str) -> Itera
         if last is not None and number != last + 1:
             yield Row(-last - 1, ())
         last = number
-        if BOUNDARY.match(line) or not line.strip(" \t"):
+        if not line.strip(" \t") or (line[0] in "-#" and BOUNDARY.match(line)):
             yield Row(number, ())
-            continue
         # Only tab and space separate: other white space may stand inside a word.
-        split = line.split("\t") if "\t" in line else BLANKS.split(line.strip(" "))
-        yield Row(number, [cell.strip(" ") for cell in split])
+        elif "\t" in line:
+            yield Row(number, [cell.strip(" ") for cell in line.split("\t")] if " " in line else line.split("\t"))
+        else:
+            yield Row(number, [cell for cell in line.split(" ") if cell])
 
 
 def _quoted_rows(path: Path, lines: Sequence[tuple[int, str]], separator: str) -> Iterator[Row]:
@@ -260,6 +261,8 @@ def _usual_width(rows: Sequence[Row]) -> int:
 def _is_header(first: Row, rows: Sequence[Row], width: int, asked: Sequence[str]) -> bool:
     """Return whether the first row names columns: those asked for, or a word and a tag, or a tag where tags stand."""
     cells = [str(cell).strip() for cell in first.cells]
+    if len(cells) != width:
+        return False
     if any(name in cells for name in asked):
         return True
     small = [re.sub(r"[_\W]+", " ", cell.lower()) for cell in cells]
@@ -312,7 +315,7 @@ def _columns(count: int) -> str:
 
 def _grouped(path: Path, rows: Sequence[Row], width: int, notes: Notes) -> Iterator[list[Row]]:
     """Yield the rows between empty lines; a bad row takes its sentence with it."""
-    known = {str(row.cells[-1]) for row in rows if row.cells and len(row.cells) == width and not _hash(row)}
+    known = {str(row.cells[-1]) for row in rows if len(row.cells) == width and not _hash(row)} if width else set()
     group: list[Row] = []
     bad = False
     for row in (*rows, Row(0, ())):
@@ -333,7 +336,8 @@ def _grouped(path: Path, rows: Sequence[Row], width: int, notes: Notes) -> Itera
 
 
 def _hash(row: Row) -> bool:
-    return bool(row.cells) and str(row.cells[0]).startswith("#")
+    first = row.cells[0] if row.cells else None
+    return isinstance(first, str) and first[:1] == "#"
 
 
 def _is_row(row: Row, width: int, known: set[str]) -> bool:

@@ -178,7 +178,7 @@ class SpanTexts:
         """
         self.forms[row.form] += 1
         spans = self._apart(_checked(row, self))
-        words = [(start, end) for start, end in row.words or words_of(row.text) if row.text[start:end].strip()]
+        words = [(start, end) for start, end in row.words or _places(row.text) if row.text[start:end].strip()]
         pieces = self._cut(row.text, words, spans)
         within = {edge for start, end in words for edge in range(start + 1, end)}
         for span in spans:
@@ -225,7 +225,7 @@ class SpanTexts:
             raise DataError(
                 f"{path}: {self.astray:,} of {self.spans:,} spans begin or end in a word (first {self.first_cut!r}) "
                 "or at a blank. Offsets count characters (code points) from 0, the end exclusive; these seem to count "
-                "something else, such as bytes. Write them anew."
+                "something else, such as bytes. Write them anew. If it is meant so: --as-told."
             )
 
     def remarks(self) -> Iterator[str]:
@@ -248,12 +248,16 @@ class SpanTexts:
             )
 
 
-def words_of(text: str) -> list[tuple[int, int]]:
-    """Return where the words of a text begin and end.
+def words_of(text: str) -> list[str]:
+    """Return the words of a text, as `NamedEntities.predict` cuts it.
 
-    >>> [text[a:b] for text in ["Ada wrote.", "我在Ulm"] for a, b in words_of(text)]
-    ['Ada', 'wrote', '.', '我', '在', 'Ulm']
+    >>> words_of("Ada wrote."), words_of("我在Ulm")
+    (['Ada', 'wrote', '.'], ['我', '在', 'Ulm'])
     """
+    return WORD.findall(text)
+
+
+def _places(text: str) -> list[tuple[int, int]]:
     return [match.span() for match in WORD.finditer(text)]
 
 

@@ -52,6 +52,8 @@ class TaggedOptions:
     one. Asked for by name, a scheme's rules are checked; `io` has no letters: PER, LOC, O."""
     skip_bad_rows: bool = False
     """Leave out sentences that break a rule, and say how many."""
+    as_told: bool = False
+    """Read what looks wrong too: each sentence one word, all words one sentence, spans that do not fit their words."""
 
 
 def read_tagged(source: Source, options: TaggedOptions | None = None) -> Read[list[TaggedWords]]:
@@ -205,7 +207,8 @@ def _from_sheet(sheet: Sheet, options: TaggedOptions, notes: Notes) -> Taken:
             line = block.lines[min(wrong, len(block.lines) - 1)]
             rule = (line, roles.style.why_not(block.columns[roles.tags][wrong]))
         notes.bad(block.path, *rule)
-    _refuse_single_words(sheet, taken, options)
+    if not options.as_told:
+        _refuse_single_words(sheet, taken)
     numbers = "" if sheet.names is not None else " (numbers from 0)"
     parts = [f"words in {sheet.called(roles.words)}", f"tags in {sheet.called(roles.tags)}", *roles.others]
     parts += [sheet.boundary] if sheet.boundary else []
@@ -261,7 +264,7 @@ def _name_numbers(sheet: Sheet, tags: int | str | None, labels: str) -> None:
         sheet.blocks[number] = block._replace(columns=columns)
 
 
-def _refuse_single_words(sheet: Sheet, taken: Taken, options: TaggedOptions) -> None:
+def _refuse_single_words(sheet: Sheet, taken: Taken) -> None:
     """Refuse a source in which each sentence is one word, or all words are one sentence.
 
     Raises:
@@ -274,12 +277,13 @@ def _refuse_single_words(sheet: Sheet, taken: Taken, options: TaggedOptions) -> 
         raise DataError(
             f"{path} was read as {sheet.form}, and each of its {len(lengths):,} sentences is one word. Name the column "
             "that tells sentences apart (--sentence-column), or put empty lines between sentences only. Words that "
-            "stand alone are learnt by `regard train sentiment`, as texts with a label."
+            "stand alone are learnt by `train sentiment`, as texts with a label. If it is meant so: --as-told."
         )
     if len(lengths) == 1 and lengths[0] > LONGEST and not sheet.whole:
         raise DataError(
             f"{path} was read as {sheet.form}, and no empty line ends a sentence: all {lengths[0]:,} words would be "
-            "one. Put an empty line after each sentence, or name the column that tells them apart: --sentence-column."
+            "one. Put an empty line after each sentence, or name the column that tells them apart: --sentence-column. "
+            "If it is meant so: --as-told."
         )
 
 
@@ -347,7 +351,7 @@ def _hub(source: tuple[Path, ...], options: TaggedOptions, notes: Notes) -> Take
 
 def _from_records(path: Path, found: list[Record], options: TaggedOptions, notes: Notes) -> Taken:
     if options.words is None and options.tags is None and any(is_span_row(one) for _, one in found[:100]):
-        return _from_spans(path, found, notes)
+        return _from_spans(path, found, options, notes)
     rows = [(number, _flat(one)) for number, one in found]
     names = list(dict.fromkeys(key for _, row in rows if row is not None for key in row))
     table = []
@@ -375,7 +379,7 @@ def _flat(record: Any) -> dict[str, Any] | None:
     return flat
 
 
-def _from_spans(path: Path, found: list[Record], notes: Notes) -> Taken:
+def _from_spans(path: Path, found: list[Record], options: TaggedOptions, notes: Notes) -> Taken:
     texts, taken = SpanTexts(), Taken()
     for number, record in found:
         try:
@@ -391,7 +395,8 @@ def _from_spans(path: Path, found: list[Record], notes: Notes) -> Taken:
             taken.sentences.append(Raw(path, [number], words, tags))
         else:
             texts.dropped["it holds no word"] += 1
-    texts.refuse_astray(path)
+    if not options.as_told:
+        texts.refuse_astray(path)
     taken.reading = f"{', '.join(texts.forms)}: entities by characters, words cut at blanks and signs"
     taken.remarks = list(texts.remarks())
     return taken
