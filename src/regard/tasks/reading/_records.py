@@ -27,7 +27,8 @@ def is_records(path: Path) -> bool:
         return True
     if not begin.startswith((b"{", b"[")):
         return False
-    return plain_suffix(path) in JSON or _loads(begin.split(b"\n")[0].decode("utf-8", "replace")) is not None
+    first = begin.split(b"\n")[0].decode("utf-8", "replace").strip()
+    return plain_suffix(path) in JSON or first in ("{", "[", "[{") or _loads(first) is not None
 
 
 def records(path: Path, notes: Notes) -> Iterator[Record]:
@@ -56,17 +57,20 @@ def _loads(text: str) -> Any:
 
 def _json(path: Path, notes: Notes) -> Iterator[Record]:
     lines = [(number, line) for number, line in text_lines(path, notes) if line.strip()]
-    lined = plain_suffix(path) != ".json" or len(lines) > 1
-    if lined and lines and (plain_suffix(path) in JSON[1:] or _loads(lines[0][1]) is not None):
+    if len(lines) > 1 and _loads(lines[0][1]) is not None:
         for number, line in lines:
             try:
                 yield number, json.loads(line)
             except (ValueError, RecursionError) as error:
                 notes.bad(path, number, f"this is no JSON: {error}.")
         return
+    alone = _loads(lines[0][1]) if len(lines) == 1 else None
+    if isinstance(alone, list) and (_is_record(alone) or _is_sentence(alone)):
+        yield lines[0][0], alone
+        return
     text = whole_text(path, notes)
     found = [] if text is None else list(json_values(path, text))
-    if len(found) == 1:
+    if len(found) == 1 and text is not None and text.lstrip()[:1] == "{":
         yield from enumerate(_listed(path, found[0][1]), start=1)
     else:
         yield from found
@@ -86,6 +90,13 @@ def _listed(path: Path, found: Any) -> list[Any]:
     if len(lists) > 1 and len(set(map(len, columns))) == 1 and all(isinstance(x, list) for y in columns for x in y):
         return [dict(zip(lists, row, strict=True)) for row in zip(*columns, strict=True)]
     return [found]
+
+
+def _is_sentence(found: list[Any]) -> bool:
+    """Return whether a list is a sentence: of words, each beside its tag."""
+    return bool(found) and all(
+        isinstance(one, list) and len(one) > 1 and all(isinstance(x, str) for x in one) for one in found
+    )
 
 
 def _is_record(one: Any) -> bool:

@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from ...errors import DataError
 from ..metrics import entities
-from ._schemes import BRACKETS, FEW_LABELS, MOST, PLAIN, USUAL, Style, are_tags, style_of, to_iob2
+from ._schemes import BARE, BRACKETS, FEW_LABELS, MOST, NAMELESS, PLAIN, USUAL, Style, are_tags, style_of, to_iob2
 from ._sheets import TAG_NAME, WORD_NAME, Block, Sheet
 
 __all__ = ["Roles", "blocks_without_ranges", "coded_column", "find_roles"]
@@ -35,6 +35,8 @@ NUMBER = re.compile(r"[+-]?\d[\d.,:;/-]*")
 NUMBERED = re.compile(r"(|.*[-_.:#]\D*|.*\d\D+)(\d+)", re.DOTALL)
 # What a column without contents is filled with.
 FILLER = frozenset(("", "_", "-", "--", "*", "None", "nan"))
+# What tools write into a column of features: `start_char=0|end_char=4|ner=S-PERSON`.
+FEATURE = re.compile(r"(?:^|.*\|)(?:ner|ne|entity|named_?entity)=([^|]*)(?:\|.*)?", re.IGNORECASE | re.DOTALL)
 NER_NAME = re.compile(r".*\b(ner|ne)\b.*")
 
 
@@ -79,7 +81,7 @@ class Column:
             return "index" if self._counts() else "group"
         if total == 0 or not self.values.keys() - FILLER:
             return "filler"
-        if self._counts():
+        if not sheet.whole and self._counts():
             return "index" if all(value[:1].isdecimal() for value in self.values) else "group"
         if self.holds_tags and self.style is not PLAIN:
             labels = {tag.partition("-")[2] for one in self.values if (tag := self.style.letter_and_label(one))}
@@ -156,8 +158,8 @@ def find_roles(sheet: Sheet, words: int | str | None, tags: int | str | None, sc
     Raises:
         DataError: no column holds tags, or words; or several do. The message says what each would give.
     """
+    remarks = _open_features(sheet)
     columns = [Column(sheet, place) for place in range(sheet.width)]
-    remarks: list[str] = []
     word = None if words is None else columns[sheet.place(words, "word")]
     if tags is not None:
         tag = columns[sheet.place(tags, "tag")]
@@ -175,7 +177,7 @@ def find_roles(sheet: Sheet, words: int | str | None, tags: int | str | None, sc
     others = tuple(
         f"{column.called} {'numbers the words' if column is index else 'holds other tags'}"
         for column in columns
-        if (column is index and not sheet.whole) or (column.kind in ("tags", "labels") and column not in (word, tag))
+        if column is index or (column.kind in ("tags", "labels") and column not in (word, tag))
     )
     style = _style(tag, scheme)
     if style is PLAIN:
@@ -184,10 +186,29 @@ def find_roles(sheet: Sheet, words: int | str | None, tags: int | str | None, sc
         )
         if not tag.values["O"]:
             remarks.append("no word has the tag O: each is part of an entity.")
+    elif style is BARE:
+        remarks.append(f"the tags are letters without a label: each entity is called {NAMELESS!r}.")
     elif style is not USUAL:
         remarks.append(f"the tags are written as {style.name}; they are read as B-label, I-label and O.")
     numbered = index.place if index is not None and index.ranges else None
     return Roles(word.place, tag.place, style, others, tuple(remarks), numbered)
+
+
+def _open_features(sheet: Sheet) -> list[str]:
+    """Put tags in the place of features that hold some, and say so."""
+    if sheet.whole:
+        return []
+    for place in range(sheet.width):
+        matches = {cell: match for block in sheet.blocks for cell in block.columns[place]
+                   if isinstance(cell, str) and "=" in cell and (match := FEATURE.fullmatch(cell))}  # fmt: skip
+        if not matches or are_tags(Counter(match[1] for match in matches.values())) is None:
+            continue
+        for number, block in enumerate(sheet.blocks):
+            tags = [matches[cell][1] if cell in matches else "O" for cell in block.columns[place]]
+            columns = [tags if at == place else column for at, column in enumerate(block.columns)]
+            sheet.blocks[number] = block._replace(columns=columns)
+        return [f"the tags stand among the features of column {sheet.called(place)}; words without one have O."]
+    return []
 
 
 def _style(tag: Column, scheme: str) -> Style:

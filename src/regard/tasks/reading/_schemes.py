@@ -8,9 +8,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 __all__ = [
+    "BARE",
     "BRACKETS",
     "FEW_LABELS",
     "MOST",
+    "NAMELESS",
     "PLAIN",
     "Style",
     "are_tags",
@@ -48,6 +50,8 @@ class Style:
         match = self.pattern.fullmatch(tag)
         if match is None:
             return None
+        if self is BARE:
+            return f"{tag}-{NAMELESS}"
         return f"{match.groupdict().get('kind', 'I').upper()}-{match['label']}" if match["label"] else "O"
 
     def read(self, tags: Sequence[str]) -> list[str | None]:
@@ -58,6 +62,8 @@ class Style:
         """Return the rule that a tag breaks."""
         if self is PLAIN:
             return f"the tag {tag!r} is neither O nor a label."
+        if self is BARE:
+            return f"the tag {tag!r} is none of the letters B, I, O, E, S (L, U, M, W), as the other tags are."
         if self is BRACKETS:
             return f"the tag {tag!r} is none of *, (LABEL*, *) and (LABEL)."
         return (
@@ -85,6 +91,9 @@ def _styles() -> list[Style]:
 STYLES = _styles()
 USUAL = STYLES[0]
 PLAIN = Style("a label", re.compile(r"(?P<label>.*[^\W\d_].*)"))
+# Of data in which all entities are of one kind (genes, diseases), the letters alone.
+BARE = Style("a letter, B, I or O, without a label", re.compile(f"[{_LETTERS}]"))
+NAMELESS = "entity"
 BRACKETS = Style("a label in brackets, as (PERSON*", re.compile(r"\((?P<label>[^()*\s]+)(?:\*?\)|\*)|\*\)?"))
 
 
@@ -96,6 +105,9 @@ def is_tag(text: str) -> bool:
 def style_of(values: Counter[str]) -> tuple[Style, float]:
     """Return how tags are written, and the share of them that is; the usual way where nothing says otherwise."""
     total = values.total() or 1
+    bare = sum(count for tag, count in values.items() if BARE.pattern.fullmatch(tag))
+    if bare and values["O"] and bare + values["O"] >= MOST * total:
+        return BARE, (bare + values["O"]) / total
     best, most = USUAL, -1
     for style in STYLES:
         inside = {tag: count for tag, count in values.items() if tag not in ("O", style.outside)}

@@ -120,7 +120,12 @@ def lines_sheet(path: Path, asked: Sequence[str], options: Any, notes: Notes) ->
     numbered = [(number, line.lstrip("\ufeff")) for number, line in text_lines(path, notes)]
     if any(line.startswith("#FORMAT=WebAnno") for _, line in numbered[:3]):
         raise DataError(f"{path} is WebAnno TSV, which is not read. Export it as CoNLL 2002 or 2003, or as JSONL.")
-    separator, names = _separator(path, [line for _, line in numbered]), _global_columns(numbered)
+    names = _global_columns(numbered)
+    excel = re.fullmatch("sep=([,;\t])", numbered[0][1]) if numbered else None
+    if excel is None:
+        separator = _separator(path, [line for _, line in numbered])
+    else:
+        separator, numbered = excel[1], numbered[1:]
     rows = list(_rows(path, numbered, separator))
     width = _usual_width(rows)
     if any(BEGIN.match(line) for _, line in numbered):

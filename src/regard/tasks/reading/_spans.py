@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from ...errors import DataError
 
-__all__ = ["Bad", "SpanTexts", "Spans", "is_span_row", "spans_of", "words_of"]
+__all__ = ["Bad", "SpanTexts", "Spans", "are_span_texts", "spans_of", "why_not_characters", "words_of"]
 
 # A word, as `predict` cuts a text: letters and digits in a row, or one other sign. Chinese and Japanese are written
 # without blanks, and what is learnt there has a tag for each sign.
@@ -49,12 +49,32 @@ class Bad(Exception):
     """A row of spans breaks a rule, which is the message."""
 
 
-def is_span_row(row: Any) -> bool:
-    """Return whether a record is a text with entities given by characters."""
-    try:
-        return _found(row) is not None
-    except Bad:
-        return True
+def are_span_texts(rows: Sequence[Any]) -> bool:
+    """Return whether records are texts with entities given by characters: one has some, or all have an empty list."""
+    plain = 0
+    for row in rows:
+        try:
+            found = _found(row)
+        except Bad:
+            return True
+        if found is not None and found.spans:
+            return True
+        plain += found is None and not _is_label_studio(row)
+    return bool(rows) and not plain
+
+
+def why_not_characters(row: Any) -> str | None:
+    """Return why the entities of a record are not read: they count words."""
+    if not isinstance(row, Mapping) or isinstance(row.get("text"), str):
+        return None
+    cut = next((key for key, one in row.items() if isinstance(one, list) and one and isinstance(one[0], str)), None)
+    spans = next((key for key, one in row.items() if isinstance(one, list) and one and all(map(_is_span, one))), None)
+    if cut is None or spans is None:
+        return None
+    return (
+        f"{spans!r} counts the words of {cut!r}, and nothing says whether the end is one of them. Give a tag for each "
+        "word, or spans of characters."
+    )
 
 
 def spans_of(row: Any) -> Spans | str:
@@ -67,7 +87,7 @@ def spans_of(row: Any) -> Spans | str:
         return f"the answer is {row['answer']!r}"
     found = _found(row)
     if found is None:
-        if isinstance(row, Mapping) and "data" in row:
+        if _is_label_studio(row):
             return "nobody has annotated it"
         raise Bad("there is no text with a list of entities, as the other rows have.")
     return found
@@ -78,14 +98,12 @@ def _found(row: Any) -> Spans | None:
         row = {"text": row[0], **row[1]}  # spaCy
     if not isinstance(row, Mapping):
         return None
-    if isinstance(row.get("data"), Mapping) and ("annotations" in row or "completions" in row):
+    if _is_label_studio(row):
         return _label_studio(row)
     called = row.get("text", row.get("content"))
-    text = (
-        called
-        if isinstance(called, str)
-        else max((x for x in row.values() if isinstance(x, str)), key=len, default=None)
-    )
+    # Where a list holds the words, entities count those.
+    cut = any(isinstance(value, list) and value and isinstance(value[0], str) for value in row.values())
+    text = called if isinstance(called, str) else None if cut else _longest(row)
     keys = [key for key in row if key in SPAN_KEYS] + [key for key in row if key not in SPAN_KEYS]
     for key in keys:
         value = row[key]
@@ -103,6 +121,14 @@ def _found(row: Any) -> Spans | None:
 
 def _longest(row: Mapping[str, Any]) -> str | None:
     return max((value for value in row.values() if isinstance(value, str)), key=len, default=None)
+
+
+def _is_label_studio(row: Any) -> bool:
+    return (
+        isinstance(row, Mapping)
+        and isinstance(row.get("data"), Mapping)
+        and ("annotations" in row or "completions" in row)
+    )
 
 
 def _label_studio(row: Mapping[str, Any]) -> Spans | None:
@@ -165,6 +191,8 @@ class SpanTexts:
     cut: int = 0
     astray: int = 0
     """Spans that begin or end inside a word, or at a blank."""
+    blanks: int = 0
+    """Spans that begin or end at a blank."""
     wordless: int = 0
     other_units: int = 0
     dropped: Counter[str] = field(default_factory=Counter)
@@ -183,6 +211,7 @@ class SpanTexts:
         within = {edge for start, end in words for edge in range(start + 1, end)}
         for span in spans:
             named = row.text[span.start : span.end]
+            self.blanks += named != named.strip()
             self.astray += span.start in within or span.end in within or named != named.strip()
         tags = ["O"] * len(pieces)
         for span in spans:
@@ -239,6 +268,8 @@ class SpanTexts:
                 f"{self.cut:,} words were cut because a span begins or ends inside them (first {self.first_cut!r}); "
                 "`predict` will not cut them."
             )
+        if self.blanks:
+            yield f"{self.blanks:,} spans begin or end at a blank, which was taken off."
         if self.wordless:
             yield f"{self.wordless:,} spans hold no word and were left out."
         if self.other_units:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,10 +15,10 @@ from ._features import named
 from ._files import Notes, Read, first_accepting, plain_suffix, text_lines
 from ._hub import hub_rows, why_no_hub
 from ._records import Record, is_records, records
-from ._roles import blocks_without_ranges, coded_column, find_roles
+from ._roles import Roles, blocks_without_ranges, coded_column, find_roles
 from ._schemes import begun_inside, opens_plainly, to_iob2, why_not_scheme
 from ._sheets import Block, Row, Sheet, holds_tags, lines_sheet, pieces, table_sheet
-from ._spans import Bad, SpanTexts, is_span_row, spans_of
+from ._spans import Bad, SpanTexts, are_span_texts, spans_of, why_not_characters
 from .sources import Source, as_paths
 
 __all__ = ["TaggedOptions", "read_tagged", "to_iob2"]
@@ -25,6 +26,8 @@ __all__ = ["TaggedOptions", "read_tagged", "to_iob2"]
 # A file without an empty line is one sentence: of more words than this, that is a mistake.
 LONGEST = 500
 LANGUAGE = re.compile(r"[a-z]{2,3}(-[a-z-]+)?:")
+# Of so many tags without letters each comes again.
+ENOUGH = 20
 # From so many sentences on, that each is one word is no chance.
 SINGLE = 5
 
@@ -206,14 +209,41 @@ def _from_sheet(sheet: Sheet, options: TaggedOptions, notes: Notes) -> Taken:
                 continue
             line = block.lines[min(wrong, len(block.lines) - 1)]
             rule = (line, roles.style.why_not(block.columns[roles.tags][wrong]))
+            if block is sheet.blocks[0] and wrong == 0 and sheet.names is None and not sheet.whole:
+                rule = (line, f"{rule[1]} {_names(block, roles)}")
         notes.bad(block.path, *rule)
     if not options.as_told:
         _refuse_single_words(sheet, taken)
+        _refuse_names(sheet, roles)
     numbers = "" if sheet.names is not None else " (numbers from 0)"
     parts = [f"words in {sheet.called(roles.words)}", f"tags in {sheet.called(roles.tags)}", *roles.others]
     parts += [sheet.boundary] if sheet.boundary else []
     taken.reading = f"{sheet.form}{numbers}: {', '.join(parts)}"
     return taken
+
+
+def _names(block: Block, roles: Roles) -> str:
+    """Return what to do if the first line names the columns."""
+    word, tag = block.columns[roles.words][0], block.columns[roles.tags][0]
+    return f"If the line names the columns: --word-column {word} --tag-column {tag}."
+
+
+def _refuse_names(sheet: Sheet, roles: Roles) -> None:
+    """Refuse a first line that seems to name the columns: its tag, without a letter, never comes again.
+
+    Raises:
+        DataError: it does.
+    """
+    first = sheet.blocks[0]
+    if roles.lettered or sheet.names is not None or sheet.whole:
+        return
+    tags = Counter(tag for block in sheet.blocks for tag in block.columns[roles.tags])
+    tag = first.columns[roles.tags][0]
+    if tag != "O" and tags[tag] == 1 and tags.total() >= ENOUGH:
+        raise DataError(
+            f"{first.path}, line {first.lines[0]}: the tag {tag!r} never comes again. {_names(first, roles)} "
+            "If it is meant so: --as-told."
+        )
 
 
 def _asked(sheet: Sheet, column: int | str | None, name: str | None) -> int | str | None:
@@ -350,8 +380,12 @@ def _hub(source: tuple[Path, ...], options: TaggedOptions, notes: Notes) -> Take
 
 
 def _from_records(path: Path, found: list[Record], options: TaggedOptions, notes: Notes) -> Taken:
-    if options.words is None and options.tags is None and any(is_span_row(one) for _, one in found[:100]):
+    if options.words is None and options.tags is None and are_span_texts([one for _, one in found[:100]]):
         return _from_spans(path, found, options, notes)
+    for number, one in found[:1]:
+        rule = why_not_characters(one)
+        if rule is not None:
+            raise DataError(f"{path}, line {number}: {rule}")
     rows = [(number, _flat(one)) for number, one in found]
     names = list(dict.fromkeys(key for _, row in rows if row is not None for key in row))
     table = []
@@ -397,6 +431,9 @@ def _from_spans(path: Path, found: list[Record], options: TaggedOptions, notes: 
             texts.dropped["it holds no word"] += 1
     if not options.as_told:
         texts.refuse_astray(path)
+    if not taken.sentences and texts.dropped:
+        why = ", ".join(f"{count:,} because {reason}" for reason, count in texts.dropped.items())
+        raise DataError(f"{path} holds texts with spans, and all were left out: {why}.")
     taken.reading = f"{', '.join(texts.forms)}: entities by characters, words cut at blanks and signs"
     taken.remarks = list(texts.remarks())
     return taken
@@ -427,7 +464,7 @@ def _why_no_corpus(source: tuple[Path, ...]) -> str | None:
 
 def _corpus(source: tuple[Path, ...], options: TaggedOptions, notes: Notes) -> Taken:
     files = _files_of(source)
-    parts = {part: path for path in files for part in PARTS if part in path.stem.lower()}
+    parts = {part: path for part in PARTS for path in files if part in path.stem.lower()}
     if len(source) == 1 and len(parts) > 1:
         named = " ".join(f"--{'dev' if part in ('valid', 'eval') else part} {path}" for part, path in parts.items())
         raise DataError(
