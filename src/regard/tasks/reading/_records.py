@@ -18,6 +18,8 @@ Record = tuple[int, Any]
 """The number of the line or row, from 1, and what stands there."""
 
 JSON = (".json", ".jsonl", ".ndjson")
+# How JSON over several lines begins.
+OPENINGS = ("{", "[", "[{")
 
 
 def is_records(path: Path) -> bool:
@@ -28,7 +30,7 @@ def is_records(path: Path) -> bool:
     if not begin.startswith((b"{", b"[")):
         return False
     first = begin.split(b"\n")[0].decode("utf-8", "replace").strip()
-    return plain_suffix(path) in JSON or first in ("{", "[", "[{") or _loads(first) is not None
+    return plain_suffix(path) in JSON or first in OPENINGS or _loads(first) is not None
 
 
 def records(path: Path, notes: Notes) -> Iterator[Record]:
@@ -57,7 +59,8 @@ def _loads(text: str) -> Any:
 
 def _json(path: Path, notes: Notes) -> Iterator[Record]:
     lines = [(number, line) for number, line in text_lines(path, notes) if line.strip()]
-    if len(lines) > 1 and _loads(lines[0][1]) is not None:
+    opens = bool(lines) and lines[0][1].strip() in OPENINGS
+    if len(lines) > 1 and not opens and any(_loads(line) is not None for _, line in lines[:3]):
         for number, line in lines:
             try:
                 yield number, json.loads(line)

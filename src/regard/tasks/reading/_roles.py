@@ -242,7 +242,8 @@ def _tag_column(sheet: Sheet, columns: list[Column], remarks: list[str]) -> Colu
             found = []
     if not found:
         coded = _coded(columns)
-        if coded is not None and (sheet.whole or not any(column.holds_texts for column in columns)):
+        last = coded is not None and coded.place == sheet.width - 1
+        if coded is not None and (sheet.whole or (last and not any(column.holds_texts for column in columns))):
             raise DataError(_unnamed(sheet, coded))
     if not found:
         raise DataError(_no_tags(sheet, columns))
@@ -284,7 +285,7 @@ def _one_of(sheet: Sheet, found: list[Column], remarks: list[str]) -> Column:
                 return found[outer]
     shown = "\n".join(f"  {_option(sheet, 'tag', column):20} {_sample(sheet, column)}" for column in found)
     raise DataError(
-        f"{sheet.blocks[0].path}: {len(found)} columns hold tags, and nothing says which to learn. Name one:\n{shown}"
+        f"{sheet.path}: {len(found)} columns hold tags, and nothing says which to learn. Name one:\n{shown}"
     )
 
 
@@ -313,7 +314,7 @@ def _word_column(sheet: Sheet, columns: list[Column], tag: Column) -> Column:
     if not found:
         shown = ", ".join(f"{column.called} ({_values(column)})" for column in columns if column is not tag)
         raise DataError(
-            f"{sheet.blocks[0].path}: no column holds words; the tags are in column {tag.called}, beside it: "
+            f"{sheet.path}: no column holds words; the tags are in column {tag.called}, beside it: "
             f"{shown or 'nothing'}. If one of these is meant, name it: --word-column {columns[0].place}."
         )
     most = max(found, key=lambda column: len(column.values))
@@ -338,7 +339,7 @@ def _values(column: Column) -> str:
 
 def _no_tags(sheet: Sheet, columns: Sequence[Column]) -> str:
     shown = "\n".join(f"  {column.called:12} {_values(column)}" for column in columns)
-    path = sheet.blocks[0].path
+    path = sheet.path
     return (
         f"{path} was read as {sheet.form}, and no column holds tags (O, B-person, I-person):\n{shown}\n"
         "Name the column of tags with --tag-column, or give a file with a word and its tag a line. Labels of whole "
@@ -349,7 +350,7 @@ def _no_tags(sheet: Sheet, columns: Sequence[Column]) -> str:
 def _unnamed(sheet: Sheet, column: Column) -> str:
     numbers = [int(value) for value in column.values if value.isdecimal()]
     return (
-        f"{sheet.blocks[0].path}: column {column.called} holds numbers ({min(numbers)} to {max(numbers)}), and their "
+        f"{sheet.path}: column {column.called} holds numbers ({min(numbers)} to {max(numbers)}), and their "
         "names are not beside them. Give the names in the order of the numbers, from 0: --labels O,B-PER,I-PER,..."
     )
 

@@ -55,6 +55,7 @@ class Block(NamedTuple):
 class Sheet:
     """The sentences of one source, and what its columns are called."""
 
+    path: Path
     blocks: list[Block]
     names: Sequence[str] | None
     """The names of the columns, where the source has some."""
@@ -87,11 +88,9 @@ class Sheet:
             there = (
                 f"there are {', '.join(names)}" if names else f"its {self.width} columns have no names, only numbers"
             )
-            raise DataError(f"{self.blocks[0].path}: there is no {what} column {asked!r}; {there}.") from None
+            raise DataError(f"{self.path}: there is no {what} column {asked!r}; {there}.") from None
         if not -self.width <= number < self.width:
-            raise DataError(
-                f"{self.blocks[0].path}: there is no {what} column {number}; there are {self.width}, counted from 0."
-            )
+            raise DataError(f"{self.path}: there is no {what} column {number}; there are {self.width}, counted from 0.")
         return number % self.width
 
 
@@ -150,7 +149,7 @@ def table_sheet(path: Path, rows: list[Row], names: Sequence[str], form: str, op
 def _sheet(
     path: Path, rows: list[Row], names: Sequence[str] | None, width: int, form: str, options: Any, notes: Notes
 ) -> Sheet:
-    sheet = Sheet([], names, width, form)
+    sheet = Sheet(path, [], names, width, form)
     lists = _lists(rows, width)
     if lists is not None:
         sheet.whole = True
@@ -162,7 +161,7 @@ def _sheet(
         ]
         return sheet
     groups = list(_grouped(path, rows, width, notes))
-    if len(groups) <= 1 or all(len(group) == 1 for group in groups):
+    if options.sentence_column is not None or len(groups) <= 1 or all(len(group) == 1 for group in groups):
         groups = _by_column(sheet, [row for group in groups for row in group], options) or groups
     sheet.blocks = [
         Block(path, [row.number for row in group], list(zip(*(row.cells[:width] for row in group), strict=True)))
@@ -367,7 +366,6 @@ def _by_column(sheet: Sheet, rows: list[Row], options: Any) -> list[list[Row]] |
         return None
     columns = list(zip(*(row.cells[: sheet.width] for row in rows), strict=True))
     if options.sentence_column is not None:
-        sheet.blocks = [Block(Path(), [], [])]
         place = sheet.place(options.sentence_column, "sentence")
         sheet.sentence, sheet.boundary = place, f"a new sentence where column {sheet.called(place)} changes"
         return _cut(rows, _changes(columns[place]))

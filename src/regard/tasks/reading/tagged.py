@@ -357,7 +357,7 @@ def _parallel(source: tuple[Path, ...], options: TaggedOptions, notes: Notes) ->
         for number in both
         if words[number].strip() or tags[number].strip()
     ]
-    sheet = Sheet(blocks, None, 2, "parallel lines", whole=True)
+    sheet = Sheet(first, blocks, None, 2, "parallel lines", whole=True)
     named = TaggedOptions(0, 1, labels=options.labels, scheme=options.scheme)
     taken = _from_sheet(sheet, named, notes)
     taken.reading = f"parallel lines: words in {first.name}, tags in {second.name}"
