@@ -33,7 +33,6 @@ def read(folder: Path, text: str | bytes, name: str = "a.conll", **options: obje
         GOOD.replace("\t", " "),
         GOOD.replace("\t", "   "),
         GOOD.replace("\n", "\r\n"),
-        GOOD.replace("\n", "\r"),
         "\ufeff" + GOOD,
         GOOD.replace("\n\n", "\n\n \n\t\n\n"),
         "-DOCSTART-\tO\n\n" + GOOD,

@@ -165,13 +165,13 @@ def text_lines(path: Path, notes: Notes) -> Iterator[tuple[int, str]]:
 
 def rough_lines(path: Path, notes: Notes) -> list[str]:
     """Return the lines of a file; bytes that are no UTF-8 become lone surrogates, which `why_no_text` finds."""
-    lines = split_lines(rough_text(path, notes))
-    if len(lines) == 1 and "\r" in lines[0].rstrip("\r"):
+    text = rough_text(path, notes)
+    if "\n" not in text and text.count("\r") > 1:
         raise DataError(
             f"{path} ends its lines in CR alone, as old Macs did; LF and CRLF end a line here. Convert it: "
             f"tr '\\r' '\\n' < {path.name} > new{path.suffix}"
         )
-    return lines
+    return split_lines(text)
 
 
 def _good(lines: Iterable[str], path: Path, notes: Notes) -> Iterator[tuple[int, str]]:

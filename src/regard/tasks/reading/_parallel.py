@@ -24,7 +24,9 @@ def side_by_side(
         DataError: they have not the same number of lines, or their lines shift against each other.
     """
     lines = [dict(text_lines(path, notes)) for path in source]
-    counts = [max((number for number, line in one.items() if line.strip()), default=0) for one in lines]
+    counts = [max(one, default=0) for one in lines]
+    if counts[0] != counts[1]:  # empty lines at the end of one file are none of its lines
+        counts = [max((number for number, line in one.items() if line.strip()), default=0) for one in lines]
     rows = [[one.get(number, "") for number in range(1, count + 1)] for one, count in zip(lines, counts, strict=True)]
     if counts[0] != counts[1]:
         raise DataError(
@@ -38,11 +40,12 @@ def side_by_side(
         if any(number not in one for one in lines):
             continue
         if any(one[number].strip() for one in lines):
-            yield source[0], number, dict(zip(names, (one[number] for one in lines), strict=True))
+            # A bad row is one of the file in which it is empty.
+            yield source[0 if lines[1][number].strip() else 1], number, dict(zip(names, (one[number] for one in lines), strict=True))
         else:
             empty += 1
     if empty:
-        notes.remarks.append(f"{empty:,} lines that are empty in both files were left out.")
+        notes.remarks.append(f"lines that are empty in both files were left out: {empty:,}.")
     notes.reading = f"two parallel files of {counts[0]:,} lines"
 
 

@@ -156,7 +156,7 @@ def _json(path: Path, names: tuple[str, ...], notes: Notes) -> Iterator[Row]:
     """Yield the rows of JSON: a list of objects, objects one after the other, or an object of columns."""
     text = whole_text(path, notes) or ""
     found = list(_values(path, text))
-    if len(found) == 1 and isinstance(found[0][1], dict):
+    if len(found) == 1 and isinstance(found[0][1], dict) and text.lstrip(BLANKS).startswith("{"):
         found = [(number, one) for number, one in enumerate(_unpacked(path, found[0][1], names), start=1)]
     for number, one in found:
         yield from _objects(path, number, one, notes)

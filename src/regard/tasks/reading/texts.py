@@ -112,7 +112,7 @@ def read_labelled(source: Source, options: LabelledOptions | None = None) -> Rea
     if not found:
         raise notes.nothing(paths[0], "holds no labelled text. Give a file with a text and a label a line.")
     if rejected:
-        notes.remarks.append(f"{rejected:,} rows were left out, which their annotator rejected or ignored (answer).")
+        notes.remarks.append(f"rows that their annotator rejected or ignored (answer) were left out: {rejected:,}.")
     if not options.as_told:
         judge_labelled(paths[0], found)
     notes.remarks += _alike(found)
