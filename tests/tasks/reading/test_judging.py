@@ -34,6 +34,7 @@ DOUBTFUL: dict[str, tuple[str, str, str]] = {
         "text,label\npos,this is a good film\nneg,this is a bad film\npos,I liked every minute\n",
         "the labels are longer than the texts",
     ),
+    "CoNLL without entities": ("a.tsv", "the\tDET\ndog\tNOUN\n\nran\tVERB\ncat\tNOUN\n", "`train ner` reads that"),
     "CoNLL named tsv": ("a.tsv", (CONLL + "\n") * 5, "`train ner` reads that"),
     "parts for labels": ("a.csv", "text,label\na film,train\nb film,test\nc film,train\n", "parts of the data"),
 }
@@ -99,6 +100,10 @@ def test_labels_in_lists_and_objects(tmp_path: Path) -> None:
     assert [one.labels for one in found.examples] == [("a", "b"), ("c",), ("d",), ("3",), ("True",)]
     (tmp_path / "a.csv").write_text('text,label\na,"[\'x\', \'y\']"\nb,"[""x""]"\nc,[unk]\n')
     assert [one.labels for one in read_labelled(tmp_path / "a.csv").examples] == [("x", "y"), ("x",), ("[unk]",)]
+    with pytest.raises(DataError, match="`train ner`"):
+        read_labelled(jsonl(tmp_path / "a.jsonl", [[0, 3, "PER"]]))
+    with pytest.raises(DataError, match=r"--label label\.0\.name"):
+        read_labelled(jsonl(tmp_path / "a.jsonl", [{"name": "x"}]))
     with pytest.raises(DataError, match=r"--label label\.name"):
         read_labelled(jsonl(tmp_path / "a.jsonl", {"name": "x"}))
     assert read_labelled(tmp_path / "a.jsonl", LabelledOptions(label="label.name")).examples[0].labels == ("x",)

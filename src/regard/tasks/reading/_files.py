@@ -66,6 +66,8 @@ class Notes:
     left_out: list[LeftOut] = field(default_factory=list)
     remarks: list[str] = field(default_factory=list)
     """What a person should know of the reading, a sentence each."""
+    empty_lines: int = 0
+    """Empty lines between the rows of a table."""
     reading: str = ""
     """How the source was understood."""
 
@@ -171,6 +173,8 @@ def rough_lines(path: Path, notes: Notes) -> list[str]:
             f"{path} ends its lines in CR alone, as old Macs did; LF and CRLF end a line here. Convert it: "
             f"tr '\\r' '\\n' < {path.name} > new{path.suffix}"
         )
+    if text[:14].lstrip().lower().startswith(("<!doctype html", "<html")):
+        raise DataError(f"{path} is a web page (HTML) and not the data; download the file itself, in its raw form.")
     return split_lines(text)
 
 

@@ -41,7 +41,11 @@ def side_by_side(
             continue
         if any(one[number].strip() for one in lines):
             # A bad row is one of the file in which it is empty.
-            yield source[0 if lines[1][number].strip() else 1], number, dict(zip(names, (one[number] for one in lines), strict=True))
+            yield (
+                source[0 if lines[1][number].strip() else 1],
+                number,
+                dict(zip(names, (one[number] for one in lines), strict=True)),
+            )
         else:
             empty += 1
     if empty:
