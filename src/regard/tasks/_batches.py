@@ -49,8 +49,8 @@ def which_aside(contents: Sequence[bytes], share: float, part: str) -> list[bool
     different = sorted(set(places))
     if len(different) < 2:
         raise ArgumentError(
-            f"{len(places):,} examples, {len(different)} different, are too few to set {share:.0%} of them aside: equal "
-            f"ones stay together. Give more, or `{part}` examples of your own (--{part})."
+            f"{len(places):,} examples, {len(different)} different, are too few to set {share:.0%} of them aside: "
+            f"equal ones stay together. Give more, or `{part}` examples of your own (--{part})."
         )
     if not different[0] < bound <= different[-1]:
         bound = different[min(max(1, round(share * len(different))), len(different) - 1)]

@@ -66,6 +66,8 @@ class Notes:
     left_out: list[LeftOut] = field(default_factory=list)
     remarks: list[str] = field(default_factory=list)
     """What a person should know of the reading, a sentence each."""
+    empty_lines: int = 0
+    """Empty lines between the rows of a table."""
     reading: str = ""
     """How the source was understood."""
 
@@ -146,9 +148,12 @@ def given_lines(contents: bytes, name: str) -> list[str]:
     Raises:
         DataError: a line is no text in UTF-8.
     """
-    notes = Notes(skip=False)
-    lines = split_lines(_text(contents, Path(name), notes) or "")
-    return [line for _, line in _good(lines, Path(name), notes)]
+    form = _form(contents)
+    lines = [] if form else split_lines(_decoded(contents))
+    wrong = next(((number, rule) for number, line in enumerate(lines, start=1) if (rule := why_no_text(line))), None)
+    if form is not None or wrong is not None:
+        raise DataError(f"{name}: {form}" if wrong is None else f"{name}, line {wrong[0]}: {wrong[1]}")
+    return lines
 
 
 def text_lines(path: Path, notes: Notes) -> Iterator[tuple[int, str]]:
@@ -162,13 +167,15 @@ def text_lines(path: Path, notes: Notes) -> Iterator[tuple[int, str]]:
 
 def rough_lines(path: Path, notes: Notes) -> list[str]:
     """Return the lines of a file; bytes that are no UTF-8 become lone surrogates, which `why_no_text` finds."""
-    lines = split_lines(rough_text(path, notes))
-    if len(lines) == 1 and "\r" in lines[0].rstrip("\r"):
+    text = rough_text(path, notes)
+    if "\n" not in text and text.count("\r") > 1:
         raise DataError(
             f"{path} ends its lines in CR alone, as old Macs did; LF and CRLF end a line here. Convert it: "
             f"tr '\\r' '\\n' < {path.name} > new{path.suffix}"
         )
-    return lines
+    if text[:14].lstrip().lower().startswith(("<!doctype html", "<html")):
+        raise DataError(f"{path} is a web page (HTML) and not the data; download the file itself, in its raw form.")
+    return split_lines(text)
 
 
 def _good(lines: Iterable[str], path: Path, notes: Notes) -> Iterator[tuple[int, str]]:
@@ -221,13 +228,23 @@ FORMS = {
 
 def _text(contents: bytes, path: Path, notes: Notes) -> str | None:
     """Decode a file without its mark (BOM); None where it holds something else than text and may be skipped."""
+    form = _form(contents)
+    if form is None:
+        return _decoded(contents)
+    notes.bad(path, 0, form)
+    return None
+
+
+def _form(contents: bytes) -> str | None:
+    """Return what a file is that is no text, by how it begins."""
     form = next((form for start, form in FORMS.items() if contents.startswith(start)), None)
     begin = contents[:4096]
     if form is None and 3 * begin.count(0) > len(begin):
         form = "full of NUL bytes, UTF-16 or no text at all; the rule is UTF-8. Save it as UTF-8"
-    if form is not None:
-        notes.bad(path, 0, f"this is {form}.")
-        return None
+    return None if form is None else f"this is {form}."
+
+
+def _decoded(contents: bytes) -> str:
     # Where files with a mark were joined it stands at the start of a line.
     return contents.decode("utf-8", errors="surrogateescape").lstrip("\ufeff").replace("\n\ufeff", "\n")
 

@@ -7,9 +7,9 @@ from pathlib import Path
 
 from ...corpora import LabelledText, TextPair
 from ...errors import DataError
+from ._columns import is_number
 from ._folders import PARTS
 from ._schemes import is_tag
-from ._separated import is_number
 
 __all__ = ["judge_documents", "judge_labelled", "judge_pairs"]
 
@@ -20,7 +20,7 @@ MOST = 0.9
 NAMES = "Name the text's column with --text, the label's with --label"
 
 
-def judge_labelled(source: Path, examples: Sequence[LabelledText]) -> None:
+def judge_labelled(source: Path, examples: Sequence[LabelledText], empty_lines: int = 0) -> None:
     """Refuse texts with labels that are something else.
 
     Raises:
@@ -34,6 +34,12 @@ def judge_labelled(source: Path, examples: Sequence[LabelledText]) -> None:
         raise _doubt(
             source,
             f"every text is one word and the labels are tags, {_shown(labels)}: CoNLL, a word and its tag a line",
+            "`train ner` reads that",
+        )
+    if words and empty_lines and count > len(kinds):
+        raise _doubt(
+            source,
+            "every text is one word, and empty lines stand between some: it seems CoNLL, a word and its tags a line",
             "`train ner` reads that",
         )
     if _most(texts, is_number):

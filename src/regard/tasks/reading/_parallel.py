@@ -6,16 +6,13 @@ import math
 from collections.abc import Iterator, Sequence
 from itertools import accumulate
 from pathlib import Path
-from statistics import median
+from statistics import median, pstdev
 
 from ...errors import DataError
 from ._files import Notes, text_lines
 from ._tables import Row
 
 __all__ = ["side_by_side"]
-
-# Shifted lines must fit so much better than those side by side before this is said.
-CLEARLY = 0.8
 
 
 def side_by_side(
@@ -27,7 +24,9 @@ def side_by_side(
         DataError: they have not the same number of lines, or their lines shift against each other.
     """
     lines = [dict(text_lines(path, notes)) for path in source]
-    counts = [max((number for number, line in one.items() if line.strip()), default=0) for one in lines]
+    counts = [max(one, default=0) for one in lines]
+    if counts[0] != counts[1]:  # empty lines at the end of one file are none of its lines
+        counts = [max((number for number, line in one.items() if line.strip()), default=0) for one in lines]
     rows = [[one.get(number, "") for number in range(1, count + 1)] for one, count in zip(lines, counts, strict=True)]
     if counts[0] != counts[1]:
         raise DataError(
@@ -41,11 +40,16 @@ def side_by_side(
         if any(number not in one for one in lines):
             continue
         if any(one[number].strip() for one in lines):
-            yield source[0], number, dict(zip(names, (one[number] for one in lines), strict=True))
+            # A bad row is one of the file in which it is empty.
+            yield (
+                source[0 if lines[1][number].strip() else 1],
+                number,
+                dict(zip(names, (one[number] for one in lines), strict=True)),
+            )
         else:
             empty += 1
     if empty:
-        notes.remarks.append(f"{empty:,} lines that are empty in both files were left out.")
+        notes.remarks.append(f"lines that are empty in both files were left out: {empty:,}.")
     notes.reading = f"two parallel files of {counts[0]:,} lines"
 
 
@@ -57,15 +61,15 @@ def _where(source: Sequence[Path], rows: list[list[str]]) -> str:
     alone = [number for number in empty[more] if number not in set(empty[less])]
     if alone and len(empty[more]) - len(empty[less]) == surplus:
         return f" Line {alone[0]} of {source[more]} is empty and not in the other: remove it, or add one there."
-    # The cost of side by side up to a line, and shifted by the surplus from there on.
-    straight = [0.0, *accumulate(_costs(rows[more], rows[less]))]
-    shifted = [0.0, *accumulate(_costs(rows[more][surplus:], rows[less]))]
-    whole = [before + shifted[-1] - after for before, after in zip(straight, shifted, strict=True)]
-    place = whole.index(min(whole))
-    if whole[place] > CLEARLY * sum(whole) / len(whole):
+    # Side by side up to a line, and shifted by the surplus from there on: how much each line speaks for the first.
+    shifted = _costs(rows[more][surplus:], rows[less])
+    votes = [after - before for before, after in zip(_costs(rows[more], rows[less]), shifted, strict=True)]
+    sums = [0.0, *accumulate(votes)]
+    place = sums.index(max(sums))
+    if not _clear(votes, 2 * sums[place] - sums[-1]):
         return ""
-    if place == len(rows[less]):
-        return f" Up to line {place} they fit by their lengths; there {source[less]} ends."
+    if place == len(votes):
+        return f" Up to line {place} they fit by the lengths of their lines; there {source[less]} ends."
     return (
         f" By the lengths of their lines they part near line {place + 1}: "
         f"{rows[0][place][:60]!r} stands beside {rows[1][place][:60]!r}."
@@ -74,26 +78,28 @@ def _where(source: Sequence[Path], rows: list[list[str]]) -> str:
 
 def _check_empty(source: Sequence[Path], rows: list[list[str]]) -> None:
     """Refuse files that have empty lines at different places and fit better without them."""
-    alone = [
-        next((number for number, (a, b) in enumerate(zip(*pair, strict=True)) if not a.strip() and b.strip()), None)
-        for pair in (rows, rows[::-1])
-    ]
-    if alone[0] is None or alone[1] is None:
+    empty = [{place for place, line in enumerate(one) if not line.strip()} for one in rows]
+    alone = [sorted(empty[0] - empty[1]), sorted(empty[1] - empty[0])]
+    if not alone[0] or len(alone[0]) != len(alone[1]):
         return
-    dense = [[line for line in one if line.strip()] for one in rows]
-    kept = [(a, b) for a, b in zip(*rows, strict=True) if a.strip() and b.strip()]
-    if len(dense[0]) != len(dense[1]) or not kept:
-        return
-    as_it_is = _costs([a for a, _ in kept], [b for _, b in kept])
-    without = _costs(*dense)
-    if sum(without) / len(without) < CLEARLY * sum(as_it_is) / len(as_it_is):
-        first = min(alone[0], alone[1])
-        at = source[0 if first == alone[0] else 1]
+    first, last = min(alone[0][0], alone[1][0]), max(alone[0][-1], alone[1][-1])
+    some = [one[first : last + 1] for one in rows]
+    dense = [[line for line in one if line.strip()] for one in some]
+    kept = [(a, b) for a, b in zip(*some, strict=True) if a.strip() and b.strip()]
+    apart, fitting = _costs([a for a, _ in kept], [b for _, b in kept]), _costs(*dense)
+    gain = sum(apart) / max(1, len(apart)) - sum(fitting) / len(fitting)
+    if _clear([*apart, *fitting], gain * len(fitting), least=2.0):
+        side = 0 if first == alone[0][0] else 1
         raise DataError(
-            f"{at}, line {first + 1}: the line is empty and not in the other file, and further down the reverse; "
-            f"from here the lines of {source[0]} and {source[1]} shift. Without their empty lines they fit: "
-            "remove these from both. If each line belongs to its number all the same: --as-told."
+            f"{source[side]}, line {first + 1}: the line is empty and not in {source[1 - side]}, where line "
+            f"{alone[1 - side][0] + 1} is; between them the pairs shift. Without these lines the files fit: remove "
+            "them. If each line belongs to its number all the same: --as-told."
         )
+
+
+def _clear(costs: Sequence[float], gain: float, least: float = 2.5) -> bool:
+    """Return whether a gain is more than chance makes of so many lines."""
+    return len(costs) > 3 and gain > least * math.sqrt(len(costs)) * max(pstdev(costs), 1e-6)
 
 
 def _costs(first: Sequence[str], second: Sequence[str]) -> list[float]:

@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from ...errors import DataError, MissingExtraError, install_line, nearest
+from ._columns import Columns
 from ._files import Notes, open_bytes, plain_suffix, text_lines, whole_text, why_no_text
-from ._separated import Columns, separated
+from ._separated import separated
 
 __all__ = [
     "MISSING",
@@ -31,6 +32,7 @@ Row = tuple[Path, int, Mapping[str, Any]]
 
 SUFFIXES = (".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet")
 SHEETS = (".xlsx", ".xls", ".ods", ".numbers")
+PACKED = (".zip", ".bz2", ".xz", ".zst", ".7z", ".rar", ".tar", ".tgz")
 
 
 def why_no_table(source: tuple[Path, ...]) -> str | None:
@@ -44,6 +46,8 @@ def why_no_table(source: tuple[Path, ...]) -> str | None:
         return f"{path} does not exist"
     if plain_suffix(path) in SHEETS:
         return f"{path.name} is a spreadsheet; save it as CSV in UTF-8"
+    if plain_suffix(path) in PACKED:
+        return f"{path.name} is packed in a form that is not read, as .gz alone is; unpack it"
     return f"its name ends in {', '.join(SUFFIXES)} (and .gz)"
 
 
@@ -167,7 +171,7 @@ def _json(path: Path, names: tuple[str, ...], notes: Notes) -> Iterator[Row]:
     """Yield the rows of JSON: a list of objects, objects one after the other, or an object of columns."""
     text = whole_text(path, notes) or ""
     found = list(json_values(path, text))
-    if len(found) == 1 and isinstance(found[0][1], dict):
+    if len(found) == 1 and isinstance(found[0][1], dict) and text.lstrip(BLANKS).startswith("{"):
         found = [(number, one) for number, one in enumerate(_unpacked(path, found[0][1], names), start=1)]
     for number, one in found:
         yield from _objects(path, number, one, notes)
@@ -218,7 +222,7 @@ def _unpacked(path: Path, found: dict[str, Any], names: tuple[str, ...]) -> list
         return [found]
     raise DataError(
         f"{path} holds an object of {', '.join(map(repr, found)) or 'nothing'}; the rule is a list of objects, "
-        "an object a line, or an object of columns."
+        "an object a line, or an object of columns. Write the rows that are meant into a file of their own."
     )
 
 

@@ -112,9 +112,9 @@ def read_labelled(source: Source, options: LabelledOptions | None = None) -> Rea
     if not found:
         raise notes.nothing(paths[0], "holds no labelled text. Give a file with a text and a label a line.")
     if rejected:
-        notes.remarks.append(f"{rejected:,} rows were left out, which their annotator rejected or ignored (answer).")
+        notes.remarks.append(f"rows that their annotator rejected or ignored (answer) were left out: {rejected:,}.")
     if not options.as_told:
-        judge_labelled(paths[0], found)
+        judge_labelled(paths[0], found, notes.empty_lines)
     notes.remarks += _alike(found)
     return Read(found, tuple(notes.left_out), tuple(notes.remarks), notes.reading)
 
@@ -129,8 +129,7 @@ def _labels(
         notes.bad(
             row[0],
             row[1],
-            f"{strange!r} stands in {options.label!r}; the rule is a text or a whole number. What an object holds has "
-            f"a name with a full stop: --label {options.label}.name",
+            f"{strange!r} stands in {options.label!r}; the rule is a text or a whole number.{_way(label, options)}",
         )
         return None
     labels = [str(part).strip() for part in parts if str(part).strip()]
@@ -149,6 +148,15 @@ def _labels(
     return tuple(labels)
 
 
+def _way(label: Any, options: LabelledOptions) -> str:
+    """Say how to name what an object holds, or who reads spans."""
+    inside = label[0] if isinstance(label, list) else label
+    if isinstance(inside, dict) and inside:
+        lead = f"{options.label}.0" if isinstance(label, list) else options.label
+        return f" Name what the object holds: --label {lead}.{next(iter(inside))}."
+    return " Places in a text with labels are read by `train ner`." if isinstance(inside, list) else ""
+
+
 def _parts(label: Any, separator: str | None) -> tuple[list[Any], bool]:
     """Return the labels in a cell as they stand, and whether it holds exactly one."""
     if isinstance(label, str):
@@ -163,7 +171,7 @@ def _parts(label: Any, separator: str | None) -> tuple[list[Any], bool]:
             return [name for name, share in label.items() if share >= 0.5], False
         return [label], True
     if isinstance(label, list):
-        return [part for one in label for part in _parts(one, None)[0]], False
+        return [_parts(one, None)[0][0] if isinstance(one, float) else one for one in label], False
     whole = isinstance(label, float) and label.is_integer()
     return [int(label) if whole else label], True
 
@@ -212,6 +220,27 @@ def _why_not_tabbed(source: tuple[Path, ...]) -> str | None:
     lines = [line for _, line in text_lines(source[0], Notes(skip=True)) if line.strip()][:100]
     counts = {line.count("\t") for line in lines}
     return None if len(counts) == 1 and min(counts) > 0 else "its lines have not the same number of tabs"
+
+
+FASTTEXT = "__label__"
+
+
+def _why_not_fasttext(source: tuple[Path, ...]) -> str | None:
+    if len(source) != 1 or not source[0].is_file():
+        return "it is one file"
+    first = next((line for _, line in text_lines(source[0], Notes(skip=True)) if line.strip()), "")
+    return None if first.startswith(FASTTEXT) else f"its lines do not begin with {FASTTEXT}"
+
+
+def _fasttext(source: tuple[Path, ...], options: LabelledOptions, notes: Notes) -> Iterator[Row]:
+    """Yield lines of `__label__a __label__b text`."""
+    notes.reading = f"lines of fastText: the labels with {FASTTEXT}, then the text"
+    for number, line in text_lines(source[0], notes):
+        words, labels = line.split(" "), []
+        while words and words[0].startswith(FASTTEXT):
+            labels.append(words.pop(0).removeprefix(FASTTEXT).rstrip(","))
+        if line.strip():
+            yield source[0], number, {options.text: " ".join(words).strip(), options.label: labels or None}
 
 
 def _labelled_tabbed(source: tuple[Path, ...], options: LabelledOptions, notes: Notes) -> Iterator[Row]:
@@ -295,6 +324,7 @@ LABELLED = (
     ("table (CSV, TSV, JSONL, JSON, Parquet)", why_no_table, _labelled_table),
     ("parallel lines", _why_no_lines, _lines),
     ("file or folder for each label", _why_no_classes, _classes),
+    ("lines of fastText", _why_not_fasttext, _fasttext),
     ("lines with tabs", _why_not_tabbed, _labelled_tabbed),
     ("data set of the hub", why_no_hub, _hub),
 )
