@@ -120,7 +120,7 @@ REFUSED = {
                           "(?s)no column holds tags.*train sentiment"),
     "texts with numbers": ("1\ta fine film\n0\ta dull film\n", "(?s)no column holds tags.*train sentiment"),
     "prose": ("It was the best of times.\nIt was the worst of times.\n", "no column holds tags"),
-    "one column": ("<html>\n<body>\n", "most lines hold one column"),
+    "one column": ("Anna\ngeht\n", "most lines hold one column"),
     "names in the first line": ("mot etiquette\nAnna B-PER\nva O\n", "--word-column mot --tag-column etiquette"),
     "names over labels": ("mot etiquette\n" + "Anna PER\nva O\n\n" * 12, "line 1: .*etiquette.* never comes again"),
     "WebAnno": ("#FORMAT=WebAnno TSV 3.2\n\n1-1\t0-4\tAnna\tPER\t\n", "Export it as CoNLL"),

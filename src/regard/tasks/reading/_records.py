@@ -24,19 +24,25 @@ OPENINGS = ("{", "[", "[{")
 
 def is_records(path: Path) -> bool:
     """Return whether a file holds Parquet, or begins as JSON does; its name decides only where that is not clear."""
-    begin = open_bytes(path)[: 2**16].lstrip(b"\xef\xbb\xbf \t\r\n")
-    if begin.startswith(b"PAR1"):
+    contents = open_bytes(path)
+    if _is_parquet(path, contents):
         return True
+    begin = contents[: 2**16].lstrip(b"\xef\xbb\xbf \t\r\n")
     if not begin.startswith((b"{", b"[")):
         return False
     first = begin.split(b"\n")[0].decode("utf-8", "replace").strip()
     return plain_suffix(path) in JSON or first in OPENINGS or _loads(first) is not None
 
 
+def _is_parquet(path: Path, contents: bytes) -> bool:
+    # A whole file says so at both ends; of a cut one its name must.
+    return contents.startswith(b"PAR1") and (contents.endswith(b"PAR1") or plain_suffix(path) == ".parquet")
+
+
 def records(path: Path, notes: Notes) -> Iterator[Record]:
     """Yield the records of a file; a list of them, or an object that holds one, is taken apart."""
     names = _features.beside(path)
-    is_parquet = open_bytes(path).startswith(b"PAR1")
+    is_parquet = _is_parquet(path, open_bytes(path))
     found = ((number, row) for _, number, row in parquet_rows(path)) if is_parquet else _json(path, notes)
     for number, record in found:
         yield number, _with_names(record, names)

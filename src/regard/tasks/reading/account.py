@@ -61,11 +61,12 @@ class Account:
 def account(found: Read[Any], source: Sequence[str]) -> Account:
     """Say what was read from a source.
 
-    >>> from regard.corpora import LabelledText
-    >>> print(*account(Read([LabelledText("a fine film", ("good",))], ()), ["films.csv"]).lines(), sep="\\n")
-      examples     1 text
-      one of them  'a fine film' -> good
-      labels       good 1
+    >>> from regard.corpora import TextPair
+    >>> found = Read([TextPair("good day", "guten Tag")], (), reading="two files")
+    >>> print("\\n".join(account(found, ["en", "de"]).lines()))
+      read as      two files
+      examples     1 pair
+      one of them  'good day' -> 'guten Tag'
     """
     examples = found.examples
     one = examples if isinstance(examples, Images) else _telling(examples)
