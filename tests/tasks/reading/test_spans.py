@@ -23,6 +23,7 @@ PER, LOC = {"start": 0, "end": 4, "text": "Anna"}, {"start": 14, "end": 17, "tex
 EXPORTS = {
     "doccano": {"id": 1, "text": TEXT, "label": [[0, 4, "PER"], [14, 17, "LOC"]]},
     "doccano 1": {"id": 1, "text": TEXT, "meta": {}, "labels": [[0, 4, "PER"], [14, 17, "LOC"]]},
+    "doccano, another name": {"id": 1, "data": TEXT, "label": [[0, 4, "PER"], [14, 17, "LOC"]]},
     "doccano entities": {"text": TEXT, "entities": [
         {"id": 1, "label": "PER", "start_offset": 0, "end_offset": 4},
         {"id": 2, "label": "LOC", "start_offset": 14, "end_offset": 17}], "relations": []},
@@ -113,6 +114,12 @@ def test_bad_spans_are_named(name: str, tmp_path: Path) -> None:
         read(tmp_path, [EXPORTS["doccano"], row])
     found = read(tmp_path, [EXPORTS["doccano"], row], skip_bad_rows=True)
     assert (len(found.examples), len(found.left_out)) == (1, 1)
+
+
+def test_texts_without_an_entity_are_examples(tmp_path: Path) -> None:
+    """An empty list says that there is none, under every name a tool gives the text."""
+    rows = [EXPORTS["doccano"], *({key: "no name", "label": []} for key in ("text", "data", "sentence"))]
+    assert [one.tags for one in read(tmp_path, rows).examples][1:] == [("O", "O")] * 3
 
 
 def test_words_of_the_source_are_kept(tmp_path: Path) -> None:

@@ -20,6 +20,7 @@ _HAN = r"\u3005-\u3007\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U0002
 WORD = re.compile(rf"[{_HAN}]|[^\W{_HAN}]+|[^\w\s]")
 
 SPAN_KEYS = ("spans", "entities", "labels", "label", "ents", "annotations", "ner")
+TEXT = ("text", "content", "data", "sentence")
 START, END = ("start", "start_offset", "begin", "start_char"), ("end", "end_offset", "stop", "end_char")
 LABEL = ("label", "labels", "type", "tag", "entity", "entity_group")
 LEFT_OUT = ("reject", "ignore")
@@ -100,10 +101,10 @@ def _found(row: Any) -> Spans | None:
         return None
     if _is_label_studio(row):
         return _label_studio(row)
-    called = row.get("text", row.get("content"))
+    called: str | None = next((row[key] for key in TEXT if isinstance(row.get(key), str)), None)
     # Where a list holds the words, entities count those.
     cut = any(isinstance(value, list) and value and isinstance(value[0], str) for value in row.values())
-    text = called if isinstance(called, str) else None if cut else _longest(row)
+    text = called if called is not None else None if cut else _longest(row)
     keys = [key for key in row if key in SPAN_KEYS] + [key for key in row if key not in SPAN_KEYS]
     for key in keys:
         value = row[key]

@@ -115,7 +115,8 @@ def doubts(examples: Any) -> list[str]:
 def doubts_between(train: Any, other: Any, part: str) -> list[str]:
     """Return what is odd about examples beside those of training, a sentence each; `part` is their name."""
     found = []
-    missing = [label for label in labels(other) if label not in labels(train)]
+    learnt = labels(train)
+    missing = [label for label in labels(other) if label not in learnt]
     if missing:
         named = ", ".join(map(repr, missing[:5])) + (f" and {len(missing) - 5} more" if len(missing) > 5 else "")
         found.append(f"the {part} data has labels that training never sees, and none will be found: {named}.")
