@@ -14,6 +14,7 @@ accepts is taken, and when none does the error has the reason of each. `account`
 """
 
 from ._files import LeftOut, Notes, Read, given_lines, open_bytes, split_lines, why_no_text
+from ._spans import words_of
 from .account import Account, account, doubts_between
 from .pictures import PictureOptions, open_picture, read_images, read_pictures
 from .tagged import TaggedOptions, read_tagged, to_iob2
@@ -43,4 +44,5 @@ __all__ = [
     "split_lines",
     "to_iob2",
     "why_no_text",
+    "words_of",
 ]

@@ -14,7 +14,18 @@ from ._columns import Columns
 from ._files import Notes, open_bytes, plain_suffix, text_lines, whole_text, why_no_text
 from ._separated import separated
 
-__all__ = ["MISSING", "Columns", "Row", "named", "rows", "text_value", "value", "why_no_table"]
+__all__ = [
+    "MISSING",
+    "Columns",
+    "Row",
+    "json_values",
+    "named",
+    "parquet_rows",
+    "rows",
+    "text_value",
+    "value",
+    "why_no_table",
+]
 
 Row = tuple[Path, int, Mapping[str, Any]]
 """The file, the number of the line, and the values by column."""
@@ -48,7 +59,7 @@ def rows(path: Path, names: tuple[str, ...], columns: Columns, notes: Notes) -> 
     """
     suffix = plain_suffix(path)
     if suffix == ".parquet":
-        yield from _parquet(path, notes)
+        yield from parquet_rows(path)
     elif suffix in (".csv", ".tsv"):
         for number, values in separated(path, "\t" if suffix == ".tsv" else ",", names, columns, notes):
             yield path, number, values
@@ -159,14 +170,14 @@ def _opens_a_list(first: str) -> bool:
 def _json(path: Path, names: tuple[str, ...], notes: Notes) -> Iterator[Row]:
     """Yield the rows of JSON: a list of objects, objects one after the other, or an object of columns."""
     text = whole_text(path, notes) or ""
-    found = list(_values(path, text))
+    found = list(json_values(path, text))
     if len(found) == 1 and isinstance(found[0][1], dict) and text.lstrip(BLANKS).startswith("{"):
         found = [(number, one) for number, one in enumerate(_unpacked(path, found[0][1], names), start=1)]
     for number, one in found:
         yield from _objects(path, number, one, notes)
 
 
-def _values(path: Path, text: str) -> Iterator[tuple[int, Any]]:
+def json_values(path: Path, text: str) -> Iterator[tuple[int, Any]]:
     """Yield the values of a list, or those that stand one after the other, with the line where each begins."""
     decoder = json.JSONDecoder()
     at, line, counted = 0, 1, 0
@@ -215,7 +226,8 @@ def _unpacked(path: Path, found: dict[str, Any], names: tuple[str, ...]) -> list
     )
 
 
-def _parquet(path: Path, notes: Notes) -> Iterator[Row]:
+def parquet_rows(path: Path) -> Iterator[Row]:
+    """Yield the rows of a Parquet file, labels by name where it holds their names."""
     try:
         import pyarrow.parquet as parquet
         from pyarrow.lib import ArrowException
