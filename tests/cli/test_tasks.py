@@ -84,6 +84,95 @@ def test_predict(
     assert "nothing to predict" in capsys.readouterr().err
 
 
+class Bytes:
+    """Standard input as the system gives it."""
+
+    def __init__(self, contents: bytes) -> None:
+        self.buffer = io.BytesIO(contents)
+
+    def isatty(self) -> bool:
+        """Return that nobody types here."""
+        return False
+
+
+def test_a_line_out_for_a_line_in(
+    ner: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """LF and CRLF end a line of a file and of standard input, nothing else; a blank one has its answer, a mark none."""
+    contents = "\ufeffdr ada\u2028went\n\nto\x0coslo\r\nand\x85saw\rred\n".encode()
+    texts = ["dr ada\u2028went", "", "to\x0coslo", "and\x85saw\rred"]
+    (tmp_path / "in.txt").write_bytes(contents)
+    for given in (["--file", str(tmp_path / "in.txt")], []):
+        monkeypatch.setattr("sys.stdin", Bytes(contents))
+        assert main(["predict", str(ner), *given, "--json"]) == 0
+        answers = [json.loads(line) for line in capsys.readouterr().out.removesuffix("\n").split("\n")]
+        assert [answer["input"] for answer in answers] == texts
+        monkeypatch.setattr("sys.stdin", Bytes(contents))
+        assert main(["predict", str(ner), *given]) == 0
+        lines = capsys.readouterr().out.removesuffix("\n").split("\n")
+        assert len(lines) == 4
+        assert lines[1] == ""
+
+
+def test_what_predict_cannot_read(
+    ner: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Bytes that are no UTF-8 are named with their line, in a file, on standard input and in an argument."""
+    (tmp_path / "in.txt").write_bytes(b"dr ada\nM\xfcller\n")
+    monkeypatch.setattr("sys.stdin", Bytes(b"dr ada\nM\xfcller\n"))
+    for given, where in (
+        (["--file", str(tmp_path / "in.txt")], "in.txt, line 2: byte 0xfc is not UTF-8"),
+        ([], "standard input, line 2: byte 0xfc is not UTF-8"),
+        (["dr ada", "M\udcfcller"], "Argument 2 cannot be read: byte 0xfc is not UTF-8"),
+        (["--file", str(tmp_path / "none.txt")], "none.txt cannot be read: No such file"),
+        (["dr ada", "--file", str(tmp_path / "in.txt")], "the inputs are one or the other"),
+    ):
+        assert main(["predict", str(ner), *given]) == 2
+        assert where in capsys.readouterr().err
+
+
+def test_answers_of_several_lines(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A language model trains on one file; each of its answers to lines is one line, whatever it writes."""
+    (tmp_path / "a.txt").write_text("a\nb\n" * 400)
+    out = str(tmp_path / "run")
+    command = ["train", "language_modeling", "--train", str(tmp_path / "a.txt"), "--out", out, "--steps", "30"]
+    assert main([*command, "--context", "16", "--max-new-tokens", "12", *SMALL]) == 0
+    capsys.readouterr()
+    (tmp_path / "in.txt").write_text("a\n\nb\n")
+    assert main(["predict", out, "--file", str(tmp_path / "in.txt")]) == 0
+    lines = capsys.readouterr().out.removesuffix("\n").split("\n")
+    assert len(lines) == 3
+    assert any("\\n" in line for line in lines)
+    assert main(["predict", out, "a"]) == 0
+    assert "\n" in capsys.readouterr().out.removesuffix("\n")
+
+
+def test_pictures_are_predicted_as_they_were_learnt(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Test pictures of another size and a lying one to predict are brought to what the model learnt from."""
+    for number, (pixels, label) in enumerate(zip(IMAGES.pixels, IMAGES.labels, strict=True)):
+        for part, size in (("train", (8, 8)), ("test", (16, 16))):
+            if part == "train" or number < 20:
+                (tmp_path / part / label).mkdir(parents=True, exist_ok=True)
+                Image.fromarray(pixels[..., 0]).resize(size).save(tmp_path / part / label / f"{number}.png")
+    out = str(tmp_path / "run")
+    command = ["train", "image_classification", "--train", str(tmp_path / "train"), "--test", str(tmp_path / "test")]
+    assert main([*command, "--out", out, "--epochs", "3", "--patch-size", "2", "--shift", "0", *SMALL]) == 0
+    assert "read as" in capsys.readouterr().err
+    lying = Image.open(tmp_path / "train" / "left" / "1.png").transpose(Image.Transpose.ROTATE_90)
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    lying.save(tmp_path / "lying.png", exif=exif)
+    assert main(["predict", out, str(tmp_path / "train" / "left" / "1.png"), str(tmp_path / "lying.png")]) == 0
+    first, second = capsys.readouterr().out.splitlines()
+    assert first.startswith("left")
+    assert first.split("  ")[1] == second.split("  ")[1]
+    assert main(["evaluate", out, str(tmp_path / "test"), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["count"] == 20
+    (tmp_path / "list.txt").write_text(f"{tmp_path / 'lying.png'}\n\n")
+    assert main(["predict", out, "--file", str(tmp_path / "list.txt")]) == 2
+    assert "Line 2 of the inputs is blank" in capsys.readouterr().err
+
+
 def test_predict_ends_in_the_page(ner: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """--page writes what the first input attends to, --open opens it; without a browser it says where it is."""
     opened: list[str] = []

@@ -62,7 +62,7 @@ def test_shows_a_recording(form: str, tmp_path: Path, capsys: pytest.CaptureFixt
 def test_writes_a_picture(saved: Path) -> None:
     """A picture by its ending, with tokens of a text file."""
     tokens = saved.with_name("tokens.txt")
-    tokens.write_text("\n".join(WORDS))
+    tokens.write_text("\ufeff" + "\n".join([f"{WORDS[0]}\u2028x", *WORDS[1:]]), encoding="utf-8")  # one token a line
     assert main(["view", str(saved), "--tokens", str(tokens), "--out", str(saved.with_name("a.png"))]) == 0
     assert saved.with_name("a.png").read_bytes().startswith(b"\x89PNG")
 

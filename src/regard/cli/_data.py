@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ..corpora import Images
 from ..errors import ArgumentError
 from ..tasks.reading import (
     LabelledOptions,
@@ -19,6 +21,8 @@ from ..tasks.reading import (
     PictureOptions,
     TaggedOptions,
     TextOptions,
+    account,
+    doubts_between,
     read_documents,
     read_images,
     read_labelled,
@@ -27,7 +31,7 @@ from ..tasks.reading import (
 )
 from ..tasks.reading import read_pictures as read_picture_files
 
-__all__ = ["OPTIONS", "read", "read_pictures", "remember", "remembered"]
+__all__ = ["OPTIONS", "fitting", "read", "read_pictures", "read_quietly", "remember", "remembered"]
 
 READERS: dict[str, tuple[Any, Any]] = {
     "ner": (read_tagged, TaggedOptions),
@@ -40,30 +44,52 @@ READERS: dict[str, tuple[Any, Any]] = {
 OPTIONS: dict[str, Any] = {name: options for name, (_, options) in READERS.items()}
 """The reading options of each task."""
 
-SOURCE = "source.json"
+SOURCE, ACCOUNT = "source.json", "read.json"
 
 
-def read(task: str, source: Sequence[str], options: Any) -> Any:
-    """Read a task's examples, and say on standard error what was left out or looks wrong; None without a source."""
-    if not source:
-        return None
+def read(task: str, parts: Mapping[str, Sequence[str]], options: Any, folder: Path | None = None) -> list[Any]:
+    """Read a task's examples, a source for each part (`training`, `test`), and say what was read on standard error.
+
+    The examples of each part come back in order, None for a part without a source. A folder gets it all as JSON too.
+    """
     reader, _ = READERS[task]
-    found = reader(tuple(source), options)
-    if found.left_out:
-        print(f"{len(found.left_out)} rows were left out of {', '.join(source)}:", file=sys.stderr)
-        for row in found.left_out[:10]:
-            print(f"  {row}", file=sys.stderr)
-        if len(found.left_out) > 10:
-            print(f"  and {len(found.left_out) - 10} more", file=sys.stderr)
-    for remark in found.remarks:
-        print(f"Note: {remark}", file=sys.stderr)
-    return found.examples
+    found = {}
+    for part, source in parts.items():
+        if source:
+            found[part] = reader(tuple(source), options)
+            examples = found[part].examples
+            options = fitting(options, examples.pixels.shape[1:] if isinstance(examples, Images) else None)
+    if int(os.environ.get("RANK", "0")) == 0:
+        accounts = {part: account(one, parts[part]) for part, one in found.items()}
+        for part, said in accounts.items():
+            if part != "training" and "training" in found:
+                beside = doubts_between(found["training"].examples, found[part].examples, part)
+                said = accounts[part] = dataclasses.replace(said, remarks=(*said.remarks, *beside))
+            print(f"Read for {part}: {', '.join(said.source)}", *said.lines(), sep="\n", file=sys.stderr, flush=True)
+        if folder is not None:
+            folder.mkdir(parents=True, exist_ok=True)
+            text = json.dumps({part: said.to_dict() for part, said in accounts.items()}, ensure_ascii=False, indent=1)
+            # Half of a character in the name of a file becomes what JSON writes for it.
+            (folder / ACCOUNT).write_text(text, encoding="utf-8", errors="backslashreplace")
+    return [found[part].examples if part in found else None for part in parts]
 
 
-def read_pictures(files: Sequence[str], shape: tuple[int, int, int]) -> NDArray[np.uint8]:
-    """Read picture files for a model of (height, width, channels)."""
-    options = PictureOptions(size=shape[:2], grey=shape[2] == 1)
-    return read_picture_files([Path(file) for file in files], options)
+def read_quietly(task: str, source: Sequence[str], options: Any) -> Any:
+    """Read a task's examples once more and say nothing; None without a source."""
+    return READERS[task][0](tuple(source), options).examples if source else None
+
+
+def fitting(options: Any, shape: Sequence[int] | None) -> Any:
+    """Return options that bring pictures to a shape, (height, width, channels); unchanged without one."""
+    if shape is None:
+        return options
+    return dataclasses.replace(options, size=(shape[0], shape[1]), grey=shape[2] == 1)
+
+
+def read_pictures(files: Sequence[str], folder: Path, shape: Sequence[int]) -> NDArray[np.uint8]:
+    """Read picture files as those were read that the model in a folder learnt from; `shape` is what it takes."""
+    _, options = remembered(folder, "image_classification")
+    return read_picture_files([Path(file) for file in files], fitting(options, shape))
 
 
 def remember(folder: Path, source: Sequence[str], options: Any) -> None:

@@ -80,18 +80,16 @@ def write(shown: View, out: Path, chosen: Chosen, budget: float = 32.0) -> None:
         print(f"It opens there at {out.resolve().as_uri()}{fragment}")
 
 
-def texts_of(seen: Attention, picture: Path | None = None) -> Texts:
-    """Return what the tokens of one input are, for a recording; `picture` is the file that the patches come from."""
+def texts_of(seen: Attention, picture: Any = None) -> Texts:
+    """Return what the tokens of one input are, for a recording; `picture` is as for `view_of`."""
     if seen.grid is None:
         return Texts(seen.tokens, seen.source or None, labels=seen.labels or None)
-    return Texts(grid=Grid(*seen.grid, _behind(seen), picture))
+    return Texts(grid=_grid(seen, picture))
 
 
 def view_of(seen: Attention, title: str, picture: Any = None) -> View:
     """Return the view of one input; `picture` is the array `(height, width, channels)` that its patches come from."""
-    grid = None
-    if seen.grid is not None:
-        grid = Grid(*seen.grid, _behind(seen), None if picture is None else _shown(np.asarray(picture)))
+    grid = None if seen.grid is None else _grid(seen, picture)
     return view(
         seen.weights,
         None if grid is not None else seen.tokens,
@@ -100,6 +98,11 @@ def view_of(seen: Attention, title: str, picture: Any = None) -> View:
         grid=grid,
         title=title,
     )
+
+
+def _grid(seen: Attention, picture: Any) -> Grid:
+    rows, columns = seen.grid or (0, 0)
+    return Grid(rows, columns, _behind(seen), None if picture is None else _shown(np.asarray(picture)))
 
 
 def _behind(seen: Attention) -> int:

@@ -11,6 +11,7 @@ from torch import nn
 
 from ..errors import ArgumentError, MissingExtraError, install_line, nearest
 from ..recorder import Grid
+from ..tasks.reading import open_picture
 
 __all__ = ["Prepared", "prepare"]
 
@@ -60,7 +61,7 @@ def prepare(name: str, texts: tuple[str, ...], image: Path | None) -> Prepared:
         ) from error
     model = _part(model, image is not None)
     if image is not None:
-        return Prepared(model, dict(reader(images=_picture(image), return_tensors="pt")), image=image)
+        return Prepared(model, dict(reader(images=open_picture(image), return_tensors="pt")), image=image)
     if len(texts) > 1 and reader.pad_token is None:
         reader.pad_token = reader.eos_token
     reader.padding_side = "right"
@@ -101,17 +102,6 @@ def _part(model: Any, picture: bool) -> nn.Module:
         return encoder
     whole: nn.Module = model
     return whole
-
-
-def _picture(file: Path) -> Any:
-    try:
-        from PIL import Image
-    except ModuleNotFoundError as error:
-        raise MissingExtraError(f"Pictures need Pillow: {install_line('train')}.") from error
-    try:
-        return Image.open(file).convert("RGB")
-    except OSError as error:
-        raise ArgumentError(f"{file} cannot be read as a picture: {error}.") from error
 
 
 def _first(error: Exception) -> str:

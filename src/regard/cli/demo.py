@@ -136,7 +136,7 @@ class Demo:
         if not self.data:
             return plan.data()
         task = plan.task()
-        examples = read(task.name, self.data, OPTIONS[task.name]())
+        (examples,) = read(task.name, {"training": self.data}, OPTIONS[task.name]())
         rest, test = task.set_aside(examples, "test")
         train, dev = task.set_aside(rest)
         parts = f"{len(train):,} / {len(dev):,} / {len(test):,} examples to train, develop and test on"

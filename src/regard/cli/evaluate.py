@@ -12,7 +12,7 @@ import tyro
 
 from ..errors import RegardError
 from ..tasks import load
-from ._data import read, remembered
+from ._data import fitting, read, read_quietly, remembered
 
 __all__ = ["Evaluate"]
 
@@ -35,9 +35,10 @@ class Evaluate:
         """Print the figures."""
         task = load(self.folder)
         source, options = remembered(self.folder, task.name)
-        examples = read(task.name, self.data, options)
+        options = fitting(options, getattr(task, "shape_", None))
+        (examples,) = read(task.name, {"evaluation": self.data}, options)
         try:
-            known = read(task.name, source, options)
+            known = read_quietly(task.name, source, options)
         except RegardError as error:
             print(f"No baseline: {error}", file=sys.stderr)
             known = None

@@ -14,6 +14,7 @@ import tyro
 
 from ..errors import ArgumentError
 from ..tasks import ImageClassification, LanguageModeling, NamedEntities, Sentence, Sentiment, Task, Verdict, load
+from ..tasks.reading import given_lines, open_bytes, why_no_text
 from ._data import read_pictures
 from ._looking import open_page, view_of
 
@@ -48,12 +49,16 @@ class Predict:
         inputs = self._inputs()
         if not inputs:
             raise ArgumentError("There is nothing to predict: give texts, --file, or lines on standard input.")
-        given: Any = read_pictures(inputs, task.shape_) if isinstance(task, ImageClassification) else inputs
+        given: Any = self._pictures(inputs, task.shape_) if isinstance(task, ImageClassification) else inputs
         answers = task.predict(given)
         first = given[0]
+        one = bool(self.inputs) and len(inputs) == 1
         for given, answer in zip(inputs, answers, strict=True):
-            plain = json.dumps(_plain(given, answer), ensure_ascii=False) if self.json else None
-            print(plain or _line(task, given, answer, sys.stdout.isatty()))
+            if self.json:
+                print(json.dumps(_plain(given, answer), ensure_ascii=False))
+                continue
+            line = _line(task, given, answer, sys.stdout.isatty())
+            print(line if one else in_one_line(line))
         if self.page is not None or self.open:
             path = self.page or self.folder / "attention.html"
             view_of(task.attention(first), f"{task.name}: {short(str(inputs[0]), 60)}", first).save(path)
@@ -63,14 +68,42 @@ class Predict:
         return 0
 
     def _inputs(self) -> list[str]:
+        """Return the arguments, or each line of the file or of standard input, blank ones too."""
+        if self.inputs and self.file is not None:
+            raise ArgumentError("Texts and --file were given; the inputs are one or the other.")
+        for number, text in enumerate(self.inputs, start=1):
+            rule = why_no_text(text)
+            if rule is not None:
+                raise ArgumentError(f"Argument {number} cannot be read: {rule}")
         if self.inputs:
-            return list(self.inputs)
+            return [text.removeprefix("\ufeff") for text in self.inputs]
         if self.file is not None:
-            try:
-                return self.file.read_text(encoding="utf-8").splitlines()
-            except (OSError, UnicodeDecodeError) as error:
-                raise ArgumentError(f"{self.file} cannot be read as UTF-8 text: {error}.") from error
-        return sys.stdin.read().splitlines()
+            return given_lines(open_bytes(self.file), str(self.file))
+        return given_lines(_standard_input(), "standard input")
+
+    def _pictures(self, files: list[str], shape: tuple[int, ...]) -> Any:
+        blank = next((number for number, file in enumerate(files, start=1) if not file.strip()), None)
+        if blank is not None:
+            raise ArgumentError(f"Line {blank} of the inputs is blank; each is the path of a picture.")
+        return read_pictures(files, self.folder, shape)
+
+
+def _standard_input() -> bytes:
+    """Return what stands on standard input, as it came."""
+    raw = getattr(sys.stdin, "buffer", None)
+    if raw is not None:
+        contents: bytes = raw.read()
+        return contents
+    return sys.stdin.read().encode("utf-8", errors="surrogatepass")
+
+
+def in_one_line(answer: str) -> str:
+    r"""Return an answer in one line: a line end in it is written as a program would.
+
+    >>> in_one_line("one\ntwo")
+    'one\\ntwo'
+    """
+    return answer.replace("\r\n", "\\r\\n").replace("\n", "\\n")
 
 
 def inputs_of(task: Task[Any, Any], examples: Any, count: int) -> Any:

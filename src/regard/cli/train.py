@@ -52,7 +52,8 @@ class Train:
         settings: TaskSettings = self.settings  # type: ignore[attr-defined]  # fields of each task's own command
         options: Any = self.reading  # type: ignore[attr-defined]
         task = next(task for task in TASKS.values() if isinstance(settings, task.Settings))(settings)
-        examples, dev, test = (read(task.name, source, options) for source in (self.train, self.dev, self.test))
+        parts = {"training": self.train, "development": self.dev, "test": self.test}
+        examples, dev, test = read(task.name, parts, options, self.out)
         status, evaluation = fit_and_judge(task, examples, dev, test, self.out, tensorboard=self.tensorboard)
         if evaluation is not None:
             remember(self.out, self.train, options)

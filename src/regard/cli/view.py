@@ -16,6 +16,7 @@ import tyro
 
 from ..errors import ArgumentError
 from ..recorder import load
+from ..tasks.reading import given_lines, open_bytes
 from ..viewer import View, view
 from ..viewer.server import is_loopback, serve
 from ._looking import Chosen, write
@@ -115,11 +116,10 @@ def _natural(name: str) -> list[tuple[int, int | str]]:
 
 
 def _lines(file: Path) -> list[str]:
+    if file.suffix.lower() != ".json":
+        return given_lines(open_bytes(file), str(file))
     try:
-        text = file.read_text("utf-8")
-        if file.suffix.lower() != ".json":
-            return text.splitlines()
-        found = json.loads(text)
+        found = json.loads(open_bytes(file).decode("utf-8-sig"))
     except (OSError, ValueError) as error:
         raise ArgumentError(f"{file} cannot be read: {error}") from error
     if not isinstance(found, list):

@@ -101,20 +101,21 @@ class WatchCommand:
 
     def _task(self) -> Seen:
         task = load(self.model)
-        picture = isinstance(task, ImageClassification)
-        if picture == bool(self.texts) or len(self.texts) > 1:
+        sees = isinstance(task, ImageClassification)
+        if sees == bool(self.texts) or len(self.texts) > 1:
             raise ArgumentError(
                 f"{self.model} holds a task {task.name!r}, which is watched on one "
-                f"{'picture: give --image FILE' if picture else 'text at a time'}."
+                f"{'picture: give --image FILE' if sees else 'text at a time'}."
             )
         if isinstance(task, ImageClassification):
-            found = task.attention(read_pictures([str(self.image)], task.shape_)[0])
+            picture = read_pictures([str(self.image)], Path(self.model), task.shape_)[0]
+            found = task.attention(picture)
         else:
-            found = task.attention(self.texts[0])
+            picture, found = None, task.attention(self.texts[0])
         recording = record(found.weights, self.layers or None, self.keep or "exact")
         self._check_layers(recording)
         coverage = f"{len(recording)} of {len(found.weights)} attention calls of the task's model"
-        return Seen(recording.describe(texts_of(found, self.image)), coverage)
+        return Seen(recording.describe(texts_of(found, picture)), coverage)
 
     def _check_layers(self, recording: Recording) -> None:
         if not recording.calls:

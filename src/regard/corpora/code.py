@@ -150,7 +150,7 @@ def code_summaries(*, limit: int | None = None, characters: int = 1500) -> Split
 
 
 def _summaries(file: SourceFile, characters: int) -> Iterable[TextPair]:
-    lines = file.text.splitlines()
+    lines = file.text.split("\n")  # as ast counts them: a form feed ends none
     for node in ast.walk(ast.parse(file.text)):
         if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) or len(node.body) < 2:
             continue

@@ -37,26 +37,31 @@ def stacked(rows: Sequence[NDArray[np.float32]]) -> Tensor:
     return table
 
 
-def is_aside(contents: bytes, share: float, part: str) -> bool:
-    """Return whether an example is set aside for a part (`dev`, `test`), by a digest of its contents."""
-    digest = hashlib.blake2b(contents, digest_size=8, key=part.encode()).digest()
-    return int.from_bytes(digest, "little") < share * 2**64
+def which_aside(contents: Sequence[bytes], share: float, part: str) -> list[bool]:
+    """Return for each example whether it is set aside for a part (`dev`, `test`), by a digest of its contents.
+
+    Equal examples fall on the same side, and adding data moves none of the old, once there are enough: of few
+    different ones so many as the share comes to are set aside, one at least.
+    """
+    digests = [hashlib.blake2b(one, digest_size=8, key=part.encode()).digest() for one in contents]
+    places = [int.from_bytes(digest, "little") for digest in digests]
+    bound = share * 2**64
+    different = sorted(set(places))
+    if len(different) < 2:
+        raise ArgumentError(
+            f"{len(places):,} examples, {len(different)} different, are too few to set {share:.0%} of them aside: "
+            f"equal ones stay together. Give more, or `{part}` examples of your own (--{part})."
+        )
+    if not different[0] < bound <= different[-1]:
+        bound = different[min(max(1, round(share * len(different))), len(different) - 1)]
+    return [place < bound for place in places]
 
 
 def set_aside(examples: Sequence[Example], share: float, part: str) -> tuple[list[Example], list[Example]]:
-    """Divide examples into those to train on and those of a part, by a digest of their contents.
-
-    Equal examples fall on the same side, and adding data moves none of the old.
-    """
-    kept: list[Example] = []
-    aside: list[Example] = []
-    for example in examples:
-        (aside if is_aside(repr(example).encode(), share, part) else kept).append(example)
-    if not kept or not aside:
-        raise ArgumentError(
-            f"{len(examples)} examples are too few to set {share:.0%} of them aside; give `dev` examples yourself."
-        )
-    return kept, aside
+    """Divide examples into those to train on and those of a part, as `which_aside` says."""
+    aside = which_aside([repr(example).encode("utf-8", errors="backslashreplace") for example in examples], share, part)
+    kept = [example for example, is_aside in zip(examples, aside, strict=True) if not is_aside]
+    return kept, [example for example, is_aside in zip(examples, aside, strict=True) if is_aside]
 
 
 def by_length(lengths: Sequence[int], at_once: int) -> list[list[int]]:

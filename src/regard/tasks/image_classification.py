@@ -17,7 +17,7 @@ from ..corpora import Images
 from ..errors import ArgumentError, ShapeError
 from ..models import ImageClassifier, ImageClassifierConfig
 from ..training import Batches, Budget, Evaluation, Optimizer, TrainingSettings
-from ._batches import is_aside
+from ._batches import which_aside
 from ._task import AnsweringTask, Attention, Goal, MakeBatch, TaskSettings
 from .baselines import PixelLogisticRegression
 from .metrics import classification_scores
@@ -108,12 +108,7 @@ class ImageClassification(AnsweringTask[Images, Verdict]):
 
     def set_aside(self, examples: Images, part: str = "dev") -> tuple[Images, Images]:
         """Divide pictures by a digest of each: equal ones stay together."""
-        share = self.settings.dev_share
-        aside = np.array([is_aside(image.tobytes(), share, part) for image in examples.pixels])
-        if aside.all() or not aside.any():
-            raise ArgumentError(
-                f"{len(examples)} pictures are too few to set some aside; give `dev` pictures yourself."
-            )
+        aside = np.array(which_aside([image.tobytes() for image in examples.pixels], self.settings.dev_share, part))
         first, second = (
             Images(examples.pixels[chosen], tuple(np.array(examples.labels)[chosen].tolist()))
             for chosen in (~aside, aside)

@@ -17,12 +17,23 @@ from ..corpora import Document
 from ..errors import ArgumentError
 from ..models import LanguageModel, LanguageModelConfig
 from ..training import Batches, Budget, Evaluation, Optimizer, TrainingSettings
+from ._batches import which_aside
 from ._task import Attention, Goal, MakeBatch, Positions, Task, TaskSettings
 from .baselines import WittenBell
 from .metrics import likelihood_scores
 from .tokenizers import EOS, Kind, Tokenizer, train_tokenizer
 
 __all__ = ["LanguageModeling", "LanguageModelingSettings"]
+
+# So many whole documents are set aside, or the end of each.
+WHOLE = 2
+
+
+def _cut(text: str, share: float) -> int:
+    """Return where a share of a text ends: behind the line end, else the blank, that is nearest before it."""
+    place = int(share * len(text))
+    least = place - len(text) // 20
+    return next((at + 1 for at in (text.rfind(end, least, place) for end in "\n ") if at >= 0), place)
 
 
 @dataclass(frozen=True)
@@ -68,13 +79,35 @@ class LanguageModeling(Task[Sequence[Document], str]):
     """Learns which token follows; `predict` continues texts.
 
     All documents become one row of tokens with an end mark after each; training reads windows of it
-    that begin elsewhere in every epoch.
+    that begin elsewhere in every epoch. Where the documents are few (one file, say), the last part of
+    each is set aside for development, else whole documents are.
     """
 
     name: ClassVar[str] = "language_modeling"
     headline: ClassVar[str] = "nats_per_token"
     figures: ClassVar[Mapping[str, Goal]] = dict.fromkeys(("nats_per_token", "perplexity", "bits_per_byte"), "min")
     Settings = LanguageModelingSettings
+
+    def set_aside(self, examples: Sequence[Document], part: str = "dev") -> tuple[list[Document], list[Document]]:
+        """Divide documents by a digest of their text; of few different ones set the end of each aside."""
+        share = self.settings.dev_share
+        texts = [one.text.encode("utf-8", errors="backslashreplace") for one in examples]
+        if share * len(set(texts)) >= WHOLE:
+            aside = which_aside(texts, share, part)
+            kept = [one for one, is_aside in zip(examples, aside, strict=True) if not is_aside]
+            return kept, [one for one, is_aside in zip(examples, aside, strict=True) if is_aside]
+        begun, ended = [], {}
+        for one in examples:
+            place = _cut(one.text, 1 - share)
+            begun.append(Document(one.name, one.text[:place]))
+            ended[one.text] = Document(one.name, one.text[place:])
+        kept, rest = ([one for one in some if one.text.strip()] for some in (begun, ended.values()))
+        if not kept or not rest:
+            raise ArgumentError(
+                f"The text is too short to set {share:.0%} of it aside for {part}: {sum(map(len, texts))} bytes. "
+                f"Give more of it, or a text for {part} (--{part})."
+            )
+        return kept, rest
 
     def _learn(self, examples: Sequence[Document]) -> None:
         self.tokenizer_ = train_tokenizer(
@@ -103,11 +136,11 @@ class LanguageModeling(Task[Sequence[Document], str]):
         return np.concatenate([np.array([*self.tokenizer_.encode(one.text), EOS], np.int64) for one in examples])
 
     def _encode(self, examples: Sequence[Document]) -> tuple[list[int], MakeBatch]:
-        row, context = self._row(examples), min(self.settings.context, sum(len(one.text) for one in examples) // 2)
+        row = self._row(examples)
+        # Half of a short text, so that windows can begin elsewhere.
+        context = min(self.settings.context, len(row) // 2)
         windows = max(1, (len(row) - 1) // context)
         last = len(row) - context - 1
-        if last < 0:
-            raise ArgumentError(f"The training text has {len(row)} tokens, less than a context of {context} needs.")
 
         def batch(indices: NDArray[np.int64], random: np.random.Generator) -> Tensor:
             starts = np.minimum(indices * context + random.integers(0, context, len(indices)), last)

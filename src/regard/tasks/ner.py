@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,6 +22,7 @@ from ._task import AnsweringTask, Attention, Goal, MakeBatch, Positions, TaskSet
 from ._vocabulary import UNKNOWN, Vocabulary
 from .baselines import MostFrequentTag
 from .metrics import entities, entity_scores
+from .reading import words_of
 
 __all__ = ["Entity", "NamedEntities", "NamedEntitySettings", "Sentence"]
 
@@ -30,7 +30,6 @@ __all__ = ["Entity", "NamedEntities", "NamedEntitySettings", "Sentence"]
 # vocabulary, are never hidden in training.
 NEVER_HIDDEN, NEVER_HIDDEN_SHARE = 100, 0.05
 Numbers = tuple[list[int], list[list[int]]]
-WORD = re.compile(r"\w+|[^\w\s]")
 
 
 @dataclass(frozen=True)
@@ -174,7 +173,7 @@ class NamedEntities(AnsweringTask[Sequence[TaggedWords], Sentence]):
     def _checked(self, inputs: Sequence[Any]) -> Sequence[Any]:
         if isinstance(inputs, str):
             raise ArgumentError("predict takes a list of texts, or of lists of words; put the text into a list.")
-        return [tuple(WORD.findall(text)) if isinstance(text, str) else tuple(text) for text in inputs]
+        return [tuple(words_of(one) if isinstance(one, str) else one) for one in inputs]
 
     @torch.no_grad()
     def _answers(self, model: nn.Module, inputs: Sequence[Any]) -> list[Sentence]:

@@ -37,7 +37,7 @@ class WittenBell:
         while vocab_size**order > 2**62:
             order -= 1
         levels = []
-        for size in range(1, order + 1):
+        for size in range(1, min(order, len(row)) + 1):
             grams, counts = np.unique(_keys(row, size, vocab_size), return_counts=True)
             histories, first, kinds = np.unique(grams // vocab_size, return_index=True, return_counts=True)
             levels.append((grams, counts, histories, np.add.reduceat(counts, first), kinds))

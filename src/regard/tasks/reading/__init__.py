@@ -10,15 +10,18 @@
 
 Tables are CSV, TSV, JSONL, JSON and Parquet; where a table will do, the name of a data set of the
 Hugging Face hub (`owner/name:split`) will too. Each reader has *name, why_not, run*; the first that
-accepts is taken, and when none does the error has the reason of each.
+accepts is taken, and when none does the error has the reason of each. `account` says what was read.
 """
 
-from ._files import LeftOut, Notes, Read
-from .pictures import PictureOptions, read_images, read_pictures
+from ._files import LeftOut, Notes, Read, given_lines, open_bytes, split_lines, why_no_text
+from ._spans import words_of
+from .account import Account, account, doubts_between
+from .pictures import PictureOptions, open_picture, read_images, read_pictures
 from .tagged import TaggedOptions, read_tagged, to_iob2
 from .texts import LabelledOptions, PairOptions, TextOptions, read_documents, read_labelled, read_pairs
 
 __all__ = [
+    "Account",
     "LabelledOptions",
     "LeftOut",
     "Notes",
@@ -27,11 +30,19 @@ __all__ = [
     "Read",
     "TaggedOptions",
     "TextOptions",
+    "account",
+    "doubts_between",
+    "given_lines",
+    "open_bytes",
+    "open_picture",
     "read_documents",
     "read_images",
     "read_labelled",
     "read_pairs",
     "read_pictures",
     "read_tagged",
+    "split_lines",
     "to_iob2",
+    "why_no_text",
+    "words_of",
 ]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import gzip
 import os
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Generic, TypeVar
@@ -16,12 +16,15 @@ __all__ = [
     "LeftOut",
     "Notes",
     "Read",
+    "given_lines",
     "open_bytes",
     "plain_suffix",
+    "rough_lines",
     "rough_text",
+    "split_lines",
     "text_lines",
-    "undecoded",
     "whole_text",
+    "why_no_text",
 ]
 
 Examples = TypeVar("Examples", covariant=True)
@@ -51,6 +54,8 @@ class Read(Generic[Examples]):
     """Rows that break a rule; empty unless they may be skipped."""
     remarks: tuple[str, ...] = ()
     """What was read as it stands and looks like a mistake, a sentence each."""
+    reading: str = ""
+    """How the source was understood: its form, and which columns or folders hold what."""
 
 
 @dataclass
@@ -59,6 +64,12 @@ class Notes:
 
     skip: bool
     left_out: list[LeftOut] = field(default_factory=list)
+    remarks: list[str] = field(default_factory=list)
+    """What a person should know of the reading, a sentence each."""
+    empty_lines: int = 0
+    """Empty lines between the rows of a table."""
+    reading: str = ""
+    """How the source was understood."""
 
     def bad(self, file: Path, line: int, rule: str) -> None:
         """Note a bad row, or raise.
@@ -100,49 +111,142 @@ def open_bytes(path: Path) -> bytes:
         raise DataError(f"{path} cannot be read: {reason}. Give the path of a file that is there and whole.") from error
 
 
-def whole_text(path: Path, notes: Notes) -> str | None:
-    """Return the text of a file in UTF-8; None where it is not and may be skipped."""
-    contents = _utf8(path)
-    try:
-        return contents.decode("utf-8")
-    except UnicodeDecodeError as error:
-        line = contents.count(b"\n", 0, error.start) + 1
-        notes.bad(path, line, f"byte {contents[error.start]:#04x} is not UTF-8. Save the file as UTF-8.")
-        return None
+def split_lines(text: str) -> list[str]:
+    r"""Return the lines of a text: LF and CRLF end one, and nothing else does.
+
+    So a lone CR, a form feed or U+2028 is a character of its line. Behind the last line end no line begins.
+
+    >>> split_lines("one\r\ntwo\rtwo\n\nfour")
+    ['one', 'two\rtwo', '', 'four']
+    """
+    lines = text.split("\n")
+    last = lines.pop()
+    ended = [line.removesuffix("\r") for line in lines]
+    return [*ended, last] if last else ended
 
 
-def rough_text(path: Path) -> str:
-    """Return the text of a file; bytes that are no UTF-8 become lone surrogates, which `undecoded` finds."""
-    return _utf8(path).decode("utf-8", errors="surrogateescape")
+def why_no_text(text: str) -> str | None:
+    """Return the rule that a text breaks because it cannot be written as UTF-8, or None.
 
-
-def undecoded(text: str) -> str | None:
-    """Return the rule that a text from `rough_text` breaks, or None."""
+    Bytes that are no UTF-8 are told from lone surrogates if they were decoded with `surrogateescape`.
+    """
+    if "\0" in text:
+        return "a NUL byte stands in it, and none stands in a text. Give text, saved as UTF-8."
     try:
         text.encode("utf-8")
     except UnicodeEncodeError as error:
-        return f"byte {ord(text[error.start]) - 0xDC00:#04x} is not UTF-8. Save the file as UTF-8."
+        number = ord(text[error.start])
+        if 0xDC80 <= number <= 0xDCFF:
+            return f"byte {number - 0xDC00:#04x} is not UTF-8. Save the file as UTF-8."
+        return f"'\\u{number:04x}' is half of a character, which cannot be written as UTF-8. Write the character whole."
     return None
 
 
-def _utf8(path: Path) -> bytes:
-    contents = open_bytes(path).removeprefix(b"\xef\xbb\xbf")
-    if contents.startswith((b"\xff\xfe", b"\xfe\xff")):
-        raise DataError(f"{path} is UTF-16; the rule is UTF-8. Save it as UTF-8.")
-    return contents
+def given_lines(contents: bytes, name: str) -> list[str]:
+    """Return the lines of what a user hands to a trained task, one for each line there, also where it is blank.
+
+    Raises:
+        DataError: a line is no text in UTF-8.
+    """
+    form = _form(contents)
+    lines = [] if form else split_lines(_decoded(contents))
+    wrong = next(((number, rule) for number, line in enumerate(lines, start=1) if (rule := why_no_text(line))), None)
+    if form is not None or wrong is not None:
+        raise DataError(f"{name}: {form}" if wrong is None else f"{name}, line {wrong[0]}: {wrong[1]}")
+    return lines
 
 
 def text_lines(path: Path, notes: Notes) -> Iterator[tuple[int, str]]:
     """Yield the lines of a file and their numbers from 1; a line that is no UTF-8 is a bad row.
 
-    Lines end in `\\n`, `\\r\\n` or `\\r` and at nothing else.
+    Raises:
+        DataError: also where lines end in CR alone.
     """
-    contents = _utf8(path)
-    for number, line in enumerate(contents.replace(b"\r\n", b"\n").replace(b"\r", b"\n").split(b"\n"), start=1):
-        try:
-            yield number, line.decode("utf-8")
-        except UnicodeDecodeError as error:
-            notes.bad(path, number, f"byte {line[error.start]:#04x} is not UTF-8. Save the file as UTF-8.")
+    yield from _good(rough_lines(path, notes), path, notes)
+
+
+def rough_lines(path: Path, notes: Notes) -> list[str]:
+    """Return the lines of a file; bytes that are no UTF-8 become lone surrogates, which `why_no_text` finds."""
+    text = rough_text(path, notes)
+    if "\n" not in text and text.count("\r") > 1:
+        raise DataError(
+            f"{path} ends its lines in CR alone, as old Macs did; LF and CRLF end a line here. Convert it: "
+            f"tr '\\r' '\\n' < {path.name} > new{path.suffix}"
+        )
+    if text[:14].lstrip().lower().startswith(("<!doctype html", "<html")):
+        raise DataError(f"{path} is a web page (HTML) and not the data; download the file itself, in its raw form.")
+    return split_lines(text)
+
+
+def _good(lines: Iterable[str], path: Path, notes: Notes) -> Iterator[tuple[int, str]]:
+    for number, line in enumerate(lines, start=1):
+        rule = why_no_text(line)
+        if rule is None:
+            yield number, line
+        else:
+            notes.bad(path, number, rule)
+
+
+def whole_text(path: Path, notes: Notes) -> str | None:
+    """Return the text of a file; None where it is no UTF-8 and may be skipped."""
+    text = _text(open_bytes(path), path, notes)
+    if text is None or why_no_text(text) is None:
+        return text
+    for number, line in enumerate(split_lines(text), start=1):
+        rule = why_no_text(line)
+        if rule is not None:
+            notes.bad(path, number, rule)
+            break
+    return None
+
+
+def rough_text(path: Path, notes: Notes) -> str:
+    """Return the text of a file; bytes that are no UTF-8 become lone surrogates, which `why_no_text` finds."""
+    return _text(open_bytes(path), path, notes) or ""
+
+
+# How files begin that hold something else than text, whatever their name says.
+FORMS = {
+    b"%PDF-": "a PDF; take the text out of it, with pdftotext for one",
+    b"PK\x03\x04": "a zip archive, as .docx and .xlsx are; unpack it, or save it as text or CSV",
+    b"\x1f\x8b": "packed by gzip; let its name end in .gz",
+    b"\xfd7zXZ\0": "packed by xz; unpack it",
+    b"\x28\xb5\x2f\xfd": "packed by zstd; unpack it",
+    b"\xd0\xcf\x11\xe0": "a document of an old office program; save it as text or CSV",
+    b"{\\rtf": "rich text (RTF); save it as plain text",
+    b"\x89PNG": "a picture",
+    b"\xff\xd8\xff": "a picture",
+    b"PAR1": "Parquet; let its name end in .parquet",
+    b"SQLite format 3\0": "a database of SQLite; export a table as CSV",
+    b"version https://git-lfs.github.com/spec": "a pointer of Git LFS and not the data; fetch it with git lfs pull",
+    b"\xff\xfe\0\0": "UTF-32; the rule is UTF-8. Save it as UTF-8",
+    b"\0\0\xfe\xff": "UTF-32; the rule is UTF-8. Save it as UTF-8",
+    b"\xff\xfe": "UTF-16; the rule is UTF-8. Save it as UTF-8",
+    b"\xfe\xff": "UTF-16; the rule is UTF-8. Save it as UTF-8",
+}
+
+
+def _text(contents: bytes, path: Path, notes: Notes) -> str | None:
+    """Decode a file without its mark (BOM); None where it holds something else than text and may be skipped."""
+    form = _form(contents)
+    if form is None:
+        return _decoded(contents)
+    notes.bad(path, 0, form)
+    return None
+
+
+def _form(contents: bytes) -> str | None:
+    """Return what a file is that is no text, by how it begins."""
+    form = next((form for start, form in FORMS.items() if contents.startswith(start)), None)
+    begin = contents[:4096]
+    if form is None and 3 * begin.count(0) > len(begin):
+        form = "full of NUL bytes, UTF-16 or no text at all; the rule is UTF-8. Save it as UTF-8"
+    return None if form is None else f"this is {form}."
+
+
+def _decoded(contents: bytes) -> str:
+    # Where files with a mark were joined it stands at the start of a line.
+    return contents.decode("utf-8", errors="surrogateescape").lstrip("\ufeff").replace("\n\ufeff", "\n")
 
 
 def first_accepting(

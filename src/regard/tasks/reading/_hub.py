@@ -6,10 +6,9 @@ import importlib.util
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 from ...errors import DataError, MissingExtraError, install_line
-from ._tables import Row
+from ._tables import Row, named
 
 __all__ = ["hub_rows", "why_no_hub"]
 
@@ -47,14 +46,4 @@ def hub_rows(source: tuple[Path, ...]) -> Iterator[Row]:
             f"{(str(error) or '-').splitlines()[0]} Check name and network, or give a file."
         ) from error
     for number, values in enumerate(found, start=1):
-        yield source[0], number, {key: _named(found.features[key], value) for key, value in values.items()}
-
-
-def _named(feature: Any, value: Any) -> Any:
-    """Return a label's name for its number, also in lists."""
-    if hasattr(feature, "int2str") and isinstance(value, int):
-        return feature.int2str(value) if value >= 0 else None
-    inner = getattr(feature, "feature", None)
-    if inner is not None and isinstance(value, list):
-        return [_named(inner, one) for one in value]
-    return value
+        yield source[0], number, {key: named(found.features[key], value) for key, value in values.items()}

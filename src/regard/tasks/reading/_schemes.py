@@ -1,34 +1,168 @@
-"""What the letters before a label mean: IOB1, IOB2, BIOES, and how they become IOB2."""
+"""How tags are written and what they mean: letters or none, IOB1, IOB2, BIOES, brackets, and how they become IOB2."""
 
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass
 
-__all__ = ["begun_inside", "is_tag", "opens_plainly", "to_iob2", "why_not_scheme", "why_not_tag"]
+__all__ = [
+    "BARE",
+    "BRACKETS",
+    "FEW_LABELS",
+    "MOST",
+    "NAMELESS",
+    "PLAIN",
+    "Style",
+    "are_tags",
+    "begun_inside",
+    "is_tag",
+    "opens_plainly",
+    "style_of",
+    "to_iob2",
+    "why_not_scheme",
+]
 
-_TAG = re.compile(r"O|[BIESLUM]-.+")
-_KINDS = {"iob1": "BI", "iob2": "BI", "bioes": "BIESLUM"}
+# Share of texts that must be tags for a column of tags.
+MOST = 0.9
+# Labels without letters are no more than so many.
+FEW_LABELS = 100
+_KINDS = {"io": "I", "iob1": "BI", "iob2": "BI", "bioes": "BIESLUMW"}
+# What each letter is called elsewhere: L(ast), U(nit) and M(iddle), W(hole).
+_LETTERS = "BIESLUMW"
+# A letter, a sign and something: no label that is written without letters looks so.
+_LETTERED = re.compile(r"[A-Za-z][-:/_].+|.+[-:/_][A-Za-z]")
+
+
+@dataclass(frozen=True)
+class Style:
+    """How the tags of a file are written: where the letter stands, and what separates it from the label."""
+
+    name: str
+    pattern: re.Pattern[str]
+    outside: str = "O"
+
+    def letter_and_label(self, tag: str) -> str | None:
+        """Return a tag as `B-label`, or O; None if it is not written so."""
+        if tag == self.outside or tag == "O":
+            return "O"
+        match = self.pattern.fullmatch(tag)
+        if match is None:
+            return None
+        if self is BARE:
+            return f"{tag}-{NAMELESS}"
+        return f"{match.groupdict().get('kind', 'I').upper()}-{match['label']}" if match["label"] else "O"
+
+    def read(self, tags: Sequence[str]) -> list[str | None]:
+        """Return the tags of a sentence with a letter each; None for those that are not written so."""
+        return _from_brackets(tags) if self is BRACKETS else [self.letter_and_label(tag) for tag in tags]
+
+    def why_not(self, tag: str) -> str:
+        """Return the rule that a tag breaks."""
+        if self is PLAIN:
+            return f"the tag {tag!r} is neither O nor a label."
+        if self is BARE:
+            return f"the tag {tag!r} is none of the letters B, I, O, E, S (L, U, M, W), as the other tags are."
+        if self is BRACKETS:
+            return f"the tag {tag!r} is none of *, (LABEL*, *) and (LABEL)."
+        return (
+            f"the tag {tag!r} is neither {self.outside} nor {self.name}; "
+            "the letter is one of B, I, E, S (or L, U, M, W, which some files write)."
+        )
+
+
+def _styles() -> list[Style]:
+    kind, label = f"(?P<kind>[{_LETTERS}])", r"(?P<label>.*[^\W_].*)"
+    small = f"(?P<kind>[{_LETTERS.lower()}])"
+    names = {"-": "a hyphen", "_": "an underscore", ":": "a colon", "/": "a slash"}
+    found = [
+        Style(f"a letter, {name} and a label, as B{sign}person", re.compile(f"{kind}{sign}{label}"))
+        for sign, name in names.items()
+    ]
+    found += [Style("a small letter, a hyphen and a label, as b-person", re.compile(f"{small}-{label}"), "o")]
+    found += [
+        Style(f"a label, {name} and a letter, as person{sign}B", re.compile(f"{label}{sign}{kind}"))
+        for sign, name in names.items()
+    ]
+    return found
+
+
+STYLES = _styles()
+USUAL = STYLES[0]
+PLAIN = Style("a label", re.compile(r"(?P<label>.*[^\W\d_].*)"))
+# Of data in which all entities are of one kind (genes, diseases), the letters alone.
+BARE = Style("a letter, B, I or O, without a label", re.compile(f"[{_LETTERS}]"))
+NAMELESS = "entity"
+BRACKETS = Style("a label in brackets, as (PERSON*", re.compile(r"\((?P<label>[^()*\s]+)(?:\*?\)|\*)|\*\)?"))
 
 
 def is_tag(text: str) -> bool:
-    """Return whether a text is a tag of any scheme."""
-    return _TAG.fullmatch(text) is not None
+    """Return whether a text is a tag as most files write them: O, or a letter, a hyphen and a label."""
+    return USUAL.letter_and_label(text) is not None
 
 
-def why_not_tag(tag: str) -> str | None:
-    """Return the rule that a tag breaks in every scheme, or None."""
-    if is_tag(tag):
-        return None
-    return (
-        f"the tag {tag!r} is neither O nor a letter, a hyphen and a label, as B-person; "
-        "the letter is one of B, I, E, S (or L, U, M, which some files write)."
-    )
+def style_of(values: Counter[str]) -> tuple[Style, float]:
+    """Return how tags are written, and the share of them that is; the usual way where nothing says otherwise."""
+    total = values.total() or 1
+    bare = sum(count for tag, count in values.items() if BARE.pattern.fullmatch(tag))
+    if bare and values["O"] and bare + values["O"] >= MOST * total:
+        return BARE, (bare + values["O"]) / total
+    best, most = USUAL, -1
+    for style in STYLES:
+        inside = {tag: count for tag, count in values.items() if tag not in ("O", style.outside)}
+        fits = {tag: count for tag, count in inside.items() if style.pattern.fullmatch(tag)}
+        # All but the usual way must hold for every tag: labels may hold these signs too.
+        if style is not USUAL and (len(fits) < len(inside) or not any(_begins(style, tag) for tag in fits)):
+            continue
+        if sum(fits.values()) > most:
+            best, most = style, sum(fits.values())
+    outside = values["O"] + (values[best.outside] if best.outside != "O" else 0)
+    share = (most + outside) / total
+    labels = [tag for tag in values if tag not in ("O", "o")]
+    plain = sum(values[tag] for tag in labels if PLAIN.pattern.fullmatch(tag) and not _LETTERED.fullmatch(tag))
+    if values["O"] and plain > max(most, 0):
+        return PLAIN, (values["O"] + plain) / total
+    bracketed = sum(values[tag] for tag in values if BRACKETS.pattern.fullmatch(tag))
+    if bracketed == total and any(tag.startswith("(") for tag in values):
+        return BRACKETS, 1.0
+    return best, share
+
+
+def are_tags(values: Counter[str]) -> Style | None:
+    """Return how texts are written as tags, if most of them are; a few may be wrong, which their lines will say."""
+    style, share = style_of(values)
+    if style is PLAIN:
+        return style if share >= MOST and len(values) <= FEW_LABELS else None
+    outside = (values["O"] + (values[style.outside] if style.outside != "O" else 0)) / (values.total() or 1)
+    return style if share >= MOST or (share > 0.5 and 0 < outside < share) else None
+
+
+def _begins(style: Style, tag: str) -> bool:
+    return (style.letter_and_label(tag) or "O")[0] in "BSUW"
+
+
+def _from_brackets(tags: Sequence[str]) -> list[str | None]:
+    found: list[str | None] = []
+    label = ""
+    for tag in tags:
+        match = BRACKETS.pattern.fullmatch(tag)
+        if match is None:
+            found.append(None)
+            continue
+        if match["label"]:
+            label = match["label"]
+            found.append(f"B-{label}")
+        else:
+            found.append(f"I-{label}" if label else "O")
+        if tag.endswith(")"):
+            label = ""
+    return found
 
 
 def why_not_scheme(tags: Sequence[str], scheme: str) -> tuple[int, str] | None:
     """Return the place of the tag, and the rule of a scheme asked for by name, that tags break."""
-    if scheme == "auto":
+    if scheme in ("auto", "io"):
         return None
     before = "O"
     for place, tag in enumerate((*tags, "O")):
@@ -76,6 +210,6 @@ def begun_inside(tags: Sequence[str], read: Sequence[str]) -> list[int]:
 def opens_plainly(tags: Sequence[str]) -> bool:
     """Return whether an entity is opened where IOB1 would have gone without: not right behind one of its label."""
     return any(
-        tag[:1] in "BSU" and before.partition("-")[2] != tag.partition("-")[2]
+        tag[:1] in "BSUW" and before.partition("-")[2] != tag.partition("-")[2]
         for before, tag in zip(("O", *tags), tags, strict=False)
     )

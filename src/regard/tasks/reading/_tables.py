@@ -1,38 +1,38 @@
-"""Rows of tables: JSONL, CSV, TSV, Parquet, and data sets of the Hugging Face hub."""
+"""Rows of tables: JSONL, JSON, CSV, TSV, Parquet, and data sets of the Hugging Face hub."""
 
 from __future__ import annotations
 
-import csv
 import io
 import json
+import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ...errors import DataError, MissingExtraError, install_line, nearest
-from ._files import Notes, open_bytes, plain_suffix, rough_text, text_lines, undecoded, whole_text
+from ._columns import Columns
+from ._files import Notes, open_bytes, plain_suffix, text_lines, whole_text, why_no_text
+from ._separated import separated
 
-__all__ = ["Columns", "Row", "rows", "text_value", "value", "why_no_table"]
+__all__ = [
+    "MISSING",
+    "Columns",
+    "Row",
+    "json_values",
+    "named",
+    "parquet_rows",
+    "rows",
+    "text_value",
+    "value",
+    "why_no_table",
+]
 
 Row = tuple[Path, int, Mapping[str, Any]]
 """The file, the number of the line, and the values by column."""
 
 SUFFIXES = (".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet")
-
-
-USUAL_NAMES = frozenset(
-    "id text texts sentence sentences content review comment document article abstract summary title label labels "
-    "class category sentiment intent target source src tgt tokens words tags ner_tags".split()
-)
-
-
-@dataclass(frozen=True)
-class Columns:
-    """How a table's columns are found."""
-
-    header: bool | None = None
-    """Whether the first line of CSV or TSV names the columns; None: if it holds a name that is asked for."""
+SHEETS = (".xlsx", ".xls", ".ods", ".numbers")
+PACKED = (".zip", ".bz2", ".xz", ".zst", ".7z", ".rar", ".tar", ".tgz")
 
 
 def why_no_table(source: tuple[Path, ...]) -> str | None:
@@ -44,6 +44,10 @@ def why_no_table(source: tuple[Path, ...]) -> str | None:
         return None
     if not path.exists():
         return f"{path} does not exist"
+    if plain_suffix(path) in SHEETS:
+        return f"{path.name} is a spreadsheet; save it as CSV in UTF-8"
+    if plain_suffix(path) in PACKED:
+        return f"{path.name} is packed in a form that is not read, as .gz alone is; unpack it"
     return f"its name ends in {', '.join(SUFFIXES)} (and .gz)"
 
 
@@ -54,129 +58,176 @@ def rows(path: Path, names: tuple[str, ...], columns: Columns, notes: Notes) -> 
     names in this order, and numbers as names count columns from 0.
     """
     suffix = plain_suffix(path)
-    if suffix in (".jsonl", ".ndjson"):
-        yield from _json_lines(path, notes)
+    if suffix == ".parquet":
+        yield from parquet_rows(path)
+    elif suffix in (".csv", ".tsv"):
+        for number, values in separated(path, "\t" if suffix == ".tsv" else ",", names, columns, notes):
+            yield path, number, values
     elif suffix == ".json":
-        yield from _json(path, notes)
-    elif suffix == ".parquet":
-        yield from _parquet(path)
+        yield from _json(path, names, notes)
     else:
-        yield from _separated(path, "\t" if suffix == ".tsv" else ",", names, columns, notes)
+        yield from _json_lines(path, names, notes)
+    notes.reading = notes.reading or f"{KINDS.get(suffix, 'table')}: {', '.join(names)}"
+
+
+MISSING = frozenset(("nan", "NaN", "<NA>", "#N/A"))
+"""What other programs write into an empty cell."""
+
+KINDS = {".parquet": "Parquet", ".json": "JSON", ".jsonl": "JSON lines", ".ndjson": "JSON lines"}
 
 
 def value(row: Row, name: str, notes: Notes) -> Any:
-    """Return a row's value in a column; a row without it is bad, and None is returned."""
+    """Return a row's value in a column; a row without it is bad, and None is returned.
+
+    `translation.de` is the value `de` of the object in the column `translation`.
+    """
     path, number, values = row
-    found = values.get(name)
+    found = _at(values, name)
+    if isinstance(found, float) and math.isnan(found):
+        found = None
     if found is None:
-        there = ", ".join(values)
-        rule = f"column {name!r} is empty." if name in values else f"there is no column {name!r}; there are {there}."
+        rule = f"column {name!r} is empty."
+        if name not in values:
+            rule = f"there is no column {name!r}; there are {', '.join(_there(values))}."
         notes.bad(path, number, rule + nearest(name, [key for key in values if key != name]))
+    return found
+
+
+def _at(values: Mapping[str, Any], name: str) -> Any:
+    """Return a value by its name, or by a path of names with full stops between; numbers count in lists."""
+    if name in values or "." not in name:
+        return values.get(name)
+    found: Any = values
+    for part in name.split("."):
+        if isinstance(found, Mapping):
+            found = found.get(part)
+        elif isinstance(found, list) and part.isdecimal() and int(part) < len(found):
+            found = found[int(part)]
+        else:
+            return None
+    return found
+
+
+def _there(values: Mapping[str, Any]) -> list[str]:
+    """Return the names of columns, and of what an object in one holds."""
+    found = []
+    for name, one in values.items():
+        inside = one[0] if isinstance(one, list) and one else one
+        lead = f"{name}.0" if isinstance(one, list) else name
+        found += [f"{lead}.{part}" for part in inside] if isinstance(inside, Mapping) else [str(name)]
     return found
 
 
 def text_value(row: Row, name: str, notes: Notes) -> str | None:
     """Return a row's text in a column; a row without it, or with something else there, is bad and gives None."""
     found = value(row, name, notes)
-    if found is None or (isinstance(found, str) and found.strip()):
-        return found
-    rule = f"column {name!r} is empty." if isinstance(found, str) else f"column {name!r} holds a {type(found).__name__}"
-    notes.bad(row[0], row[1], rule if rule.endswith(".") else f"{rule}; the rule is a text.")
+    if found is None:
+        return None
+    rule: str | None
+    if not isinstance(found, str):
+        rule = f"column {name!r} holds a {type(found).__name__}; the rule is a text."
+    elif not found.strip():
+        rule = f"column {name!r} is empty."
+    elif found in MISSING:
+        rule = f"column {name!r} holds {found!r}, which is how an empty cell is written."
+    else:
+        rule = why_no_text(found)
+    if rule is None:
+        return str(found)
+    notes.bad(row[0], row[1], rule)
     return None
 
 
-def _json_lines(path: Path, notes: Notes) -> Iterator[Row]:
+def _json_lines(path: Path, names: tuple[str, ...], notes: Notes) -> Iterator[Row]:
+    begun = False
     for number, line in text_lines(path, notes):
         if not line.strip():
             continue
+        if not begun and _opens_a_list(line.strip()):
+            yield from _json(path, names, notes)
+            return
+        begun = True
         try:
             found = json.loads(line)
         except (ValueError, RecursionError) as error:
             notes.bad(path, number, f"this is no JSON: {error}.")
             continue
-        if isinstance(found, dict):
-            yield path, number, found
-        else:
-            notes.bad(path, number, f"a {type(found).__name__} stands where an object {{...}} must.")
+        yield from _objects(path, number, found, notes)
 
 
-def _json(path: Path, notes: Notes) -> Iterator[Row]:
-    text = whole_text(path, notes)
-    try:
-        found = json.loads(text or "[]")
-    except (ValueError, RecursionError) as error:
-        raise DataError(f"{path} is no JSON: {error}. Give a list of objects, or JSON lines as .jsonl.") from error
-    if not isinstance(found, list):
-        raise DataError(f"{path} holds a {type(found).__name__}; the rule is a list of objects.")
-    for number, values in enumerate(found, start=1):
-        if isinstance(values, dict):
-            yield path, number, values
-        else:
-            notes.bad(path, number, f"a {type(values).__name__} stands where an object {{...}} must.")
-
-
-def _separated(path: Path, separator: str, names: tuple[str, ...], columns: Columns, notes: Notes) -> Iterator[Row]:
-    head: list[str] | None = None
-    for number, line in _split(path, separator, notes):
-        if head is None:
-            asked = [name for name in names if not name.isdecimal()]
-            is_header = columns.header if columns.header is not None else any(name in line for name in asked)
-            if columns.header is None and not is_header and asked:
-                _refuse_header(path, line, names)
-            head = line if is_header and asked else _head(line, names)
-            twice = next((name for name in names if head.count(name) > 1), None)
-            if twice is not None:
-                raise DataError(f"{path} has {head.count(twice)} columns {twice!r}. Give each its own name.")
-            if is_header:
-                continue
-        rule = undecoded("".join(line))
-        if len(line) != len(head):
-            rule = f"there are {len(line)} columns, {len(head)} in the first line."
-        if rule is None:
-            yield path, number, dict(zip(head, line, strict=True))
-        else:
-            notes.bad(path, number, rule)
-
-
-def _split(path: Path, separator: str, notes: Notes) -> Iterator[tuple[int, list[str]]]:
-    """Yield the rows of a file that have a cell, each with the number of its first line."""
-    file = io.StringIO(rough_text(path), newline="")
-    # TSV has no quotes: a quotation mark is a character like any other.
-    if separator == "\t":
-        reader = csv.reader(file, delimiter=separator, quoting=csv.QUOTE_NONE)
+def _objects(path: Path, number: int, found: Any, notes: Notes) -> Iterator[Row]:
+    if isinstance(found, dict):
+        yield path, number, found
     else:
-        reader = csv.reader(file, delimiter=separator, strict=True)
+        notes.bad(path, number, f"a {type(found).__name__} stands where an object {{...}} must.")
+
+
+def _opens_a_list(first: str) -> bool:
+    """Return whether the first line of a file of JSON lines opens one list, or an object over several lines."""
+    return first in ("[", "{") or (first.startswith("[") and "{" in first)
+
+
+def _json(path: Path, names: tuple[str, ...], notes: Notes) -> Iterator[Row]:
+    """Yield the rows of JSON: a list of objects, objects one after the other, or an object of columns."""
+    text = whole_text(path, notes) or ""
+    found = list(json_values(path, text))
+    if len(found) == 1 and isinstance(found[0][1], dict) and text.lstrip(BLANKS).startswith("{"):
+        found = [(number, one) for number, one in enumerate(_unpacked(path, found[0][1], names), start=1)]
+    for number, one in found:
+        yield from _objects(path, number, one, notes)
+
+
+def json_values(path: Path, text: str) -> Iterator[tuple[int, Any]]:
+    """Yield the values of a list, or those that stand one after the other, with the line where each begins."""
+    decoder = json.JSONDecoder()
+    at, line, counted = 0, 1, 0
+    inside = text.lstrip(BLANKS)[:1] == "["
+    if inside:
+        at = text.index("[") + 1
     while True:
-        number = reader.line_num + 1
-        try:
-            line = next(reader)
-        except StopIteration:
+        while text[at : at + 1] and text[at] in f"{BLANKS}{',' if inside else ''}":
+            at += 1
+        if at == len(text) and not inside:
             return
-        except csv.Error as error:
-            notes.bad(path, number, f"the row cannot be told into cells: {error}. Mend its quotes.")
+        if inside and text[at : at + 1] == "]":
+            inside, at = False, at + 1
             continue
-        if line:
-            yield number, line
+        line, counted = line + text.count("\n", counted, at), at
+        try:
+            found, at = decoder.raw_decode(text, at)
+        except (ValueError, RecursionError) as error:
+            said = error.msg if isinstance(error, json.JSONDecodeError) else error
+            raise DataError(
+                f"{path}, line {line}: this is no JSON: {said}. Give a list of objects, or an object a line."
+            ) from error
+        yield line, found
 
 
-def _refuse_header(path: Path, first: list[str], names: tuple[str, ...]) -> None:
-    """Refuse a first line that names columns, but none that is asked for: it would be read as an example."""
-    found = [cell for cell in first if cell.strip().lower() in USUAL_NAMES]
-    if found:
-        raise DataError(
-            f"{path}, line 1: {', '.join(map(repr, found))} looks like a header, and it has no {' or '.join(names)}. "
-            "Name the columns to read, or set header to false if this line is an example."
-        )
+BLANKS = " \t\r\n"
 
 
-def _head(first: list[str], names: tuple[str, ...]) -> list[str]:
-    """Name the columns of a table without a header."""
-    if any(name.isdecimal() for name in names):
-        return [str(place) for place in range(len(first))]
-    return [*names, *(str(place) for place in range(len(names), len(first)))][: len(first)]
+def _unpacked(path: Path, found: dict[str, Any], names: tuple[str, ...]) -> list[Any]:
+    """Return the rows in an object: of its columns, or of the one list of objects in it; or itself as a row."""
+    columns = [found.get(name) for name in names]
+    if columns and all(isinstance(one, dict) for one in columns):
+        columns = [list(one.values()) for one in columns if one is not None]
+    if columns and all(isinstance(one, list) for one in columns):
+        sizes = {len(one) for one in columns if one is not None}
+        if len(sizes) == 1:
+            return [dict(zip(names, row, strict=True)) for row in zip(*(one or [] for one in columns), strict=True)]
+    lists = [one for one in found.values() if isinstance(one, list) and one and isinstance(one[0], dict)]
+    if len(lists) == 1 and not any(name in found for name in names):
+        return lists[0]
+    if any(_at(found, name) is not None for name in names):
+        return [found]
+    raise DataError(
+        f"{path} holds an object of {', '.join(map(repr, found)) or 'nothing'}; the rule is a list of objects, "
+        "an object a line, or an object of columns. Write the rows that are meant into a file of their own."
+    )
 
 
-def _parquet(path: Path) -> Iterator[Row]:
+def parquet_rows(path: Path) -> Iterator[Row]:
+    """Yield the rows of a Parquet file, labels by name where it holds their names."""
     try:
         import pyarrow.parquet as parquet
         from pyarrow.lib import ArrowException
@@ -184,11 +235,41 @@ def _parquet(path: Path) -> Iterator[Row]:
         raise MissingExtraError(f"Parquet needs pyarrow: {install_line('train')}.") from None
     try:
         number = 0
-        for batch in parquet.ParquetFile(io.BytesIO(open_bytes(path))).iter_batches():
+        file = parquet.ParquetFile(io.BytesIO(open_bytes(path)))
+        features = _features(file.schema_arrow.metadata)
+        for batch in file.iter_batches():
             for values in batch.to_pylist():
                 number += 1
-                yield path, number, values
+                yield path, number, {key: named(features.get(key), one) for key, one in values.items()}
     except (ArrowException, OSError) as error:
         raise DataError(
             f"{path} cannot be read as Parquet: {str(error).splitlines()[0]}. Write the file anew."
         ) from error
+
+
+def _features(metadata: Mapping[bytes, bytes] | None) -> Mapping[str, Any]:
+    """Return what the package datasets noted of each column."""
+    try:
+        found = json.loads((metadata or {})[b"huggingface"])["info"]["features"]
+    except (KeyError, ValueError, TypeError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def named(feature: Any, value: Any) -> Any:
+    """Return a label's name for its number, also in lists; None for a label that is not given (-1).
+
+    `feature` is what the package datasets knows of a column: an object of it, or how it is written in a file.
+    """
+    written = isinstance(feature, dict)
+    if isinstance(value, int) and not isinstance(value, bool):
+        names = feature.get("names") if written else None
+        if isinstance(names, list):
+            return names[value] if 0 <= value < len(names) else None
+        name_of = getattr(feature, "int2str", None)
+        return value if name_of is None else name_of(value) if value >= 0 else None
+    if isinstance(value, list):
+        inner = feature[0] if isinstance(feature, list) and feature else None
+        inner = inner or (feature.get("feature") if written else getattr(feature, "feature", None))
+        return value if inner is None else [named(inner, one) for one in value]
+    return value

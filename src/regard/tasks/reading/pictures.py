@@ -3,25 +3,34 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ...corpora import Images
-from ...errors import DataError, MissingExtraError, install_line
+from ...errors import DataError
 from ._files import Notes, Read, first_accepting, open_bytes
+from ._folders import class_folders, is_shown
+from ._picture import Fit, Look, fitted, look, see
 from .sources import Source, as_paths
 
-__all__ = ["PictureOptions", "read_images", "read_pictures"]
+if TYPE_CHECKING:
+    from PIL.Image import Image
 
-SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm", ".pgm")
-BESIDE = ("thumbs.db", "desktop.ini")  # what systems put beside pictures
+__all__ = ["PictureOptions", "open_picture", "read_images", "read_pictures"]
+
+SUFFIXES = (
+    ".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".avif", ".ppm", ".pgm", ".pbm",
+)  # fmt: skip
 LARGEST = 2**31
 """Most bytes of pixels that are read into memory."""
+HUGE = 160 * 160
+"""Pixels of a picture above which training is slow."""
 
 
 @dataclass(frozen=True)
@@ -29,18 +38,24 @@ class PictureOptions:
     """How pictures are read."""
 
     size: tuple[int, int] | None = None
-    """Height and width that every picture is brought to; unless given, that of the first."""
+    """Height and width that every picture is brought to; unless given, those that most pictures have."""
     grey: bool | None = None
-    """Whether pictures become grey; unless given, if the first is."""
+    """Whether pictures become grey; unless given, if all of them are."""
+    fit: Fit = "pad"
+    """How a picture of another shape is brought to the size: scaled whole with white beside it (pad), scaled and cut
+    at two sides (crop), or squeezed (stretch)."""
     skip_bad_rows: bool = False
     """Leave out pictures that cannot be read, and say how many."""
+    as_told: bool = False
+    """Read as told, also where the names of the folders look like something else than labels."""
 
 
 def read_images(source: Source, options: PictureOptions | None = None) -> Read[Images]:
     """Read labelled pictures.
 
     Sources: a folder with a folder of pictures for each label; two IDX files, pictures and labels
-    (`train-images-idx3-ubyte.gz train-labels-idx1-ubyte.gz`).
+    (`train-images-idx3-ubyte.gz train-labels-idx1-ubyte.gz`). A picture is read as a person sees it: turned
+    upright as its file says, what is transparent on white, the first of several frames.
 
     Raises:
         DataError: with the file and the rule.
@@ -49,7 +64,7 @@ def read_images(source: Source, options: PictureOptions | None = None) -> Read[I
     notes = Notes(options.skip_bad_rows)
     run: Any = first_accepting("labelled pictures", paths, PICTURES)
     images: Images = run(paths, options, notes)
-    return Read(images, tuple(notes.left_out))
+    return Read(images, tuple(notes.left_out), tuple(notes.remarks), notes.reading)
 
 
 def read_pictures(files: Sequence[Path], options: PictureOptions, notes: Notes | None = None) -> NDArray[np.uint8]:
@@ -58,24 +73,33 @@ def read_pictures(files: Sequence[Path], options: PictureOptions, notes: Notes |
     return stack
 
 
+def open_picture(file: Path) -> Image:
+    """Return a picture as a person sees it, for Pillow: upright, in RGB, what is transparent on white.
+
+    Raises:
+        DataError: it is no picture, or a damaged one.
+    """
+    return see(file, grey=False)
+
+
 def _why_no_folder(source: tuple[Path, ...]) -> str | None:
     if len(source) != 1 or not source[0].is_dir():
         return "it is a folder with a folder of pictures for each label"
-    folders = [entry for entry in source[0].iterdir() if entry.is_dir() and not entry.name.startswith(".")]
-    return None if len(folders) >= 2 else f"{source[0]} holds {len(folders)} folders; there is one for each label"
+    folders = [entry for entry in source[0].iterdir() if entry.is_dir() and is_shown(entry)]
+    if not folders:
+        return f"{source[0]} holds 0 folders; there is one for each label"
+    return None
 
 
 def _folder(source: tuple[Path, ...], options: PictureOptions, notes: Notes) -> Images:
     files, labels = [], []
-    for folder in sorted(entry for entry in source[0].iterdir() if entry.is_dir() and not entry.name.startswith(".")):
-        for file in sorted(folder.rglob("*")):
-            if not file.is_file() or file.name.startswith(".") or file.name.lower() in BESIDE:
-                continue
+    for label, found in class_folders(source[0], notes, as_told=options.as_told).items():
+        for file in found:
             if file.suffix.lower() not in SUFFIXES:
                 notes.bad(file, 0, f"it is no picture by its name, which may end in {', '.join(SUFFIXES)}.")
                 continue
             files.append(file)
-            labels.append(folder.name)
+            labels.append(label)
     if not files:
         raise DataError(f"{source[0]} holds no pictures ({', '.join(SUFFIXES)}) in its folders.")
     stack, kept = _stack(files, options, notes)
@@ -84,44 +108,78 @@ def _folder(source: tuple[Path, ...], options: PictureOptions, notes: Notes) -> 
 
 def _stack(files: Sequence[Path], options: PictureOptions, notes: Notes) -> tuple[NDArray[np.uint8], list[int]]:
     """Return the pictures that can be read, and which they are."""
-    try:
-        from PIL import Image, UnidentifiedImageError
-    except ImportError:
-        raise MissingExtraError(f"Pictures need Pillow: {install_line('train')}.") from None
-    size, grey = options.size, options.grey
+    looks = {place: seen for place, file in enumerate(files) if (seen := _or_bad(notes, file, look, file)) is not None}
+    if not looks:
+        raise _none(files, notes)
+    sizes = Counter(seen.size for seen in looks.values())
+    size = options.size or sizes.most_common(1)[0][0]
+    grey = all(seen.grey for seen in looks.values()) if options.grey is None else options.grey
+    if len(looks) * size[0] * size[1] * (1 if grey else 3) > LARGEST:
+        raise DataError(f"{len(looks)} pictures of {size[0]} x {size[1]} do not fit in memory; give a smaller --size.")
     pictures, kept = [], []
-    for number, file in enumerate(files):
-        try:
-            with Image.open(file) as opened:
-                grey = opened.mode in ("1", "L", "I;16", "I;16B") if grey is None else grey
-                picture = _in_bytes(opened).convert("L" if grey else "RGB")
-        except (OSError, UnidentifiedImageError, Image.DecompressionBombError, ValueError, SyntaxError) as error:
-            notes.bad(file, 0, f"the picture cannot be read: {error}.")
-            continue
-        size = size or (picture.height, picture.width)
-        if (picture.height, picture.width) != size:
-            picture = picture.resize((size[1], size[0]), Image.Resampling.BILINEAR)
-        pixels = np.asarray(picture, dtype=np.uint8)
-        pictures.append(pixels[..., None] if grey else pixels)
-        kept.append(number)
-        if len(files) * pixels.size > LARGEST:
-            raise DataError(
-                f"{len(files)} pictures of {size[0]} x {size[1]} do not fit in memory; give a smaller --size."
-            )
+    for place in looks:
+        picture = _or_bad(notes, files[place], see, files[place], grey=grey)
+        if picture is not None:
+            pixels = np.asarray(fitted(picture, size, options.fit), dtype=np.uint8)
+            pictures.append(pixels[..., None] if grey else pixels)
+            kept.append(place)
     if not pictures:
-        raise DataError(f"None of {len(files)} pictures can be read.")
+        raise _none(files, notes)
+    seen = [looks[place] for place in kept]
+    notes.reading = f"a folder of pictures for each label, each picture {_said(seen, size, grey, options)}"
+    notes.remarks += _remarks(seen, size)
     return np.stack(pictures), kept
 
 
-def _in_bytes(opened: Any) -> Any:
-    """Return a picture whose levels are bytes: 16 bits are scaled, where Pillow would cut them off at 255."""
-    from PIL import Image
+def _none(files: Sequence[Path], notes: Notes) -> DataError:
+    return DataError(f"None of {len(files)} pictures can be read, the first for this: {notes.left_out[0]}")
 
-    if opened.mode in ("I;16", "I;16B", "I;16L"):
-        return Image.fromarray((np.asarray(opened).astype(np.uint32) // 257).astype(np.uint8))
-    if opened.mode in ("I", "F"):
-        raise ValueError(f"its levels are of mode {opened.mode}, without a known range; save it with 8 or 16 bits")
-    return opened
+
+def _or_bad(notes: Notes, file: Path, read: Callable[..., Any], *args: Any, **options: Any) -> Any:
+    """Return what is read of a picture, None for one that cannot be read and may be left out."""
+    try:
+        return read(*args, **options)
+    except DataError as error:
+        notes.bad(file, 0, str(error).removeprefix(f"{file}: "))
+        return None
+
+
+def _said(seen: Sequence[Look], size: tuple[int, int], grey: bool, options: PictureOptions) -> str:
+    """Say what was done to the pictures."""
+    done = ["grey" if grey else "in colour", f"{size[0]} x {size[1]}"]
+    turned = sum(one.turned for one in seen)
+    other = [one.size for one in seen if one.size != size]
+    bent = sum(height * size[1] != width * size[0] for height, width in other)
+    if turned:
+        done.append(f"{turned:,} turned upright as their files say")
+    if other:
+        done.append(f"{len(other):,} of another size scaled")
+    if bent:
+        how = {"pad": "with white beside them", "crop": "and cut at two sides", "stretch": "and squeezed"}[options.fit]
+        done.append(f"{bent:,} of another shape {how}")
+    for count, what in (
+        (sum(one.clear for one in seen), "transparent laid on white"),
+        (sum(one.frames > 1 for one in seen), "of several frames, the first read"),
+        (0 if grey else sum(one.grey for one in seen), "grey among colours"),
+        (sum(not one.grey for one in seen) if grey else 0, "of colours made grey"),
+    ):
+        done += [f"{count:,} {what}"] if count else []
+    return ", ".join(done)
+
+
+def _remarks(seen: Sequence[Look], size: tuple[int, int]) -> list[str]:
+    """Say what may be meant otherwise: sizes that differ, or are too large to learn from."""
+    found = []
+    sizes = {one.size for one in seen}
+    if len(sizes) > 1 and size in sizes:
+        least, most = min(sizes), max(sizes)
+        found.append(
+            f"the pictures have {len(sizes):,} sizes, {least[0]} x {least[1]} to {most[0]} x {most[1]}; "
+            f"all were brought to {size[0]} x {size[1]}, which most of them have. --size chooses another, --fit how."
+        )
+    if size[0] * size[1] > HUGE:
+        found.append(f"pictures of {size[0]} x {size[1]} take long to learn from; --size 64 64 is a beginning.")
+    return found
 
 
 def _why_no_idx(source: tuple[Path, ...]) -> str | None:
@@ -138,7 +196,15 @@ def _idx(source: tuple[Path, ...], options: PictureOptions, notes: Notes) -> Ima
             f"{source[0]} has the shape {pixels.shape} and {source[1]} {labels.shape}; the rule is (N, H, W) pictures "
             "and N labels."
         )
-    return Images(pixels[..., None] if pixels.ndim == 3 else pixels, tuple(str(label) for label in labels))
+    notes.reading = "IDX, a file of pictures and one of labels"
+    pixels = pixels[..., None] if pixels.ndim == 3 else pixels
+    asked = (*(options.size or pixels.shape[1:3]), pixels.shape[3] if options.grey is None else 3 - 2 * options.grey)
+    if pixels.shape[1:] != asked:
+        raise DataError(
+            f"{source[0]} holds pictures of {pixels.shape[1:]}, and {asked} was asked for (height, width, channels). "
+            "IDX is read as it is: leave --size and --grey out, or give pictures of that shape."
+        )
+    return Images(pixels, tuple(str(label) for label in labels))
 
 
 def read_idx(path: Path) -> NDArray[np.uint8]:

@@ -1,104 +1,139 @@
-"""Sentences with a tag for each word: CoNLL columns, folders of parallel lines, tables."""
+"""Sentences with a tag for each word: CoNLL columns, tables, texts with spans, parallel lines."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+import re
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from ...corpora import TaggedWords
 from ...errors import DataError
-from ._files import Notes, Read, first_accepting, text_lines
+from ._features import named
+from ._files import Notes, Read, first_accepting, plain_suffix, text_lines
 from ._hub import hub_rows, why_no_hub
-from ._schemes import begun_inside, is_tag, opens_plainly, to_iob2, why_not_scheme, why_not_tag
-from ._tables import Columns, Row, rows, value, why_no_table
+from ._records import Record, is_records, records
+from ._roles import Roles, blocks_without_ranges, coded_column, find_roles
+from ._schemes import begun_inside, opens_plainly, to_iob2, why_not_scheme
+from ._sheets import Block, Row, Sheet, holds_tags, lines_sheet, pieces, table_sheet
+from ._spans import Bad, SpanTexts, are_span_texts, spans_of, why_not_characters
 from .sources import Source, as_paths
 
 __all__ = ["TaggedOptions", "read_tagged", "to_iob2"]
+
+# A file without an empty line is one sentence: of more words than this, that is a mistake.
+LONGEST = 500
+LANGUAGE = re.compile(r"[a-z]{2,3}(-[a-z-]+)?:")
+# Of so many tags without letters each comes again.
+ENOUGH = 20
+# From so many sentences on, that each is one word is no chance.
+SINGLE = 5
 
 
 @dataclass(frozen=True)
 class TaggedOptions:
     """How tagged sentences are found in a file."""
 
-    word_column: int = 0
-    """Column of the words in CoNLL files, from 0; negative counts from the end."""
-    tag_column: int = -1
-    """Column of the tags in CoNLL files."""
-    words: str = "tokens"
-    """Name of the words in tables: a list, or a text with spaces."""
-    tags: str = "tags"
-    """Name of the tags in tables."""
-    scheme: Literal["auto", "iob1", "iob2", "bioes"] = "auto"
-    """How tags mark where an entity begins; auto reads all three, and a tag `I-` with nothing to go on with begins one.
-    Asked for by name, a scheme's rules are checked."""
+    word_column: int | str | None = None
+    """Column of the words, by its name or its number from 0 (negative from the end). Unless given it is found by what
+    the columns hold."""
+    tag_column: int | str | None = None
+    """Column of the tags, in the same way."""
+    sentence_column: int | str | None = None
+    """Column that says to which sentence a word belongs, where no empty line stands between sentences."""
+    words: str | None = None
+    """Name of the column of words, in tables: another way to write word_column."""
+    tags: str | None = None
+    """Name of the column of tags, in tables."""
+    labels: str | None = None
+    """Names of tags that are numbers, in the order of the numbers from 0, apart by commas: O,B-PER,I-PER. Or a file
+    with one a line."""
+    scheme: Literal["auto", "io", "iob1", "iob2", "bioes"] = "auto"
+    """How tags mark where an entity begins; auto reads all of them, and a tag `I-` with nothing to go on with begins
+    one. Asked for by name, a scheme's rules are checked; `io` has no letters: PER, LOC, O."""
     skip_bad_rows: bool = False
     """Leave out sentences that break a rule, and say how many."""
+    as_told: bool = False
+    """Read what looks wrong too: each sentence one word, all words one sentence, spans that do not fit their words."""
 
 
 def read_tagged(source: Source, options: TaggedOptions | None = None) -> Read[list[TaggedWords]]:
     """Read sentences whose words have tags; every scheme becomes IOB2.
 
-    Sources: a CoNLL file (a word a line with its columns, an empty line after each sentence, comments
-    `# ...`, `-DOCSTART-` left out); a folder with `seq.in` and `seq.out` (a sentence a line); JSONL,
-    JSON or Parquet with lists of words and tags. `.gz` is read as it is.
+    Sources: columns, a word a line, with an empty line after each sentence or a column that numbers them (CoNLL in
+    all its forms, CSV, TSV); tables with a sentence a row (JSONL, JSON, Parquet, CSV, TSV), as lists or texts with
+    blanks; texts with spans of characters (doccano, Prodigy, Label Studio, spaCy); a folder with `seq.in` and
+    `seq.out` (a sentence a line); several of these files, or their folder; a name of the hub. What a file is, and
+    which of its columns hold words and tags, is seen in what it holds. `.gz` is read as it is.
 
     Raises:
-        DataError: with the file, the line and the rule.
+        DataError: with the file, the line and the rule; or with the options between which to choose.
 
     >>> import pathlib, tempfile
     >>> file = pathlib.Path(tempfile.mkdtemp()) / "a.conll"
-    >>> _ = file.write_text("Ada B-PER\\nwrote O\\n")
-    >>> read_tagged(file).examples[0].tags
-    ('B-PER', 'O')
+    >>> _ = file.write_text("1 Ada B-PER\\n2 wrote O\\n")
+    >>> found = read_tagged(file)
+    >>> found.examples[0].words, found.examples[0].tags
+    (('Ada', 'wrote'), ('B-PER', 'O'))
+    >>> found.reading
+    'columns split by blanks (numbers from 0): words in 1, tags in 2, 0 numbers the words'
     """
     paths, options = as_paths(source), options or TaggedOptions()
     notes = Notes(options.skip_bad_rows)
     run: Any = first_accepting("tagged words", paths, READERS)
+    taken: Taken = run(paths, options, notes)
     found: list[TaggedWords] = []
     openings = _Openings()
-    for raw in run(paths, options, notes):
+    for raw in taken.sentences:
         wrong = _why_bad_sentence(raw, options)
         if wrong is not None:
             notes.bad(raw.path, *wrong)
             continue
         found.append(TaggedWords(tuple(raw.words), to_iob2(raw.tags, options.scheme)))
-        if options.scheme == "auto":
+        if options.scheme == "auto" and raw.lettered:
             openings.see(raw, found[-1].tags)
     if not found:
         raise notes.nothing(paths[0], "holds no sentence. Give a file with a word and a tag a line.")
-    return Read(found, tuple(notes.left_out), openings.remarks())
+    prefix = _prefix(found)
+    if prefix:
+        found = [TaggedWords(tuple(word.removeprefix(prefix) for word in one.words), one.tags) for one in found]
+        taken.remarks.append(f"every word begins with {prefix!r}, as in WikiANN, which was taken off.")
+    remarks = (*taken.remarks, *openings.remarks(), *_odd_words(found))
+    return Read(found, tuple(notes.left_out), remarks, taken.reading)
 
 
 class Raw(NamedTuple):
-    """A sentence as it stands in a file."""
+    """A sentence as it stands in a file, each tag as a letter and a label."""
 
     path: Path
     lines: Sequence[int]
     """The line of each word, or one line for all of them."""
     words: Sequence[str]
     tags: Sequence[str]
+    lettered: bool = True
+    """Whether its tags say where an entity begins."""
 
     def line(self, word: int) -> int:
         """Return the line of a word."""
         return self.lines[min(word, len(self.lines) - 1)]
 
 
+@dataclass
+class Taken:
+    """What a reader takes from a source."""
+
+    sentences: list[Raw] = field(default_factory=list)
+    reading: str = ""
+    remarks: list[str] = field(default_factory=list)
+
+
 def _why_bad_sentence(raw: Raw, options: TaggedOptions) -> tuple[int, str] | None:
     """Return the line and the rule that a sentence breaks, or None."""
-    words, tags = raw.words, raw.tags
-    if len(words) != len(tags):
-        return raw.line(0), f"there are {len(words)} words and {len(tags)} tags; each word has one."
-    if not words:
+    if not raw.words:
         return raw.line(0), "there is no word."
-    for place, (word, tag) in enumerate(zip(words, tags, strict=True)):
-        rule = why_not_tag(tag)
-        if rule is not None:
-            return raw.line(place), rule
-        if not word.strip():
-            return raw.line(place), "a word is empty."
-    broken = why_not_scheme(tags, options.scheme)
+    broken = why_not_scheme(raw.tags, options.scheme)
     return None if broken is None else (raw.line(broken[0]), broken[1])
 
 
@@ -126,121 +161,333 @@ class _Openings:
         return (f"{self.first} of its label{behind}; read as the beginning of one, as B- would be.",)
 
 
-def _why_no_conll(source: tuple[Path, ...]) -> str | None:
+def _prefix(found: Sequence[TaggedWords]) -> str:
+    """Return the language and colon that every word begins with; empty where they do not."""
+    match = LANGUAGE.match(found[0].words[0])
+    prefix = match[0] if match is not None else ""
+    words = [word for one in found for word in one.words]
+    return prefix if len(words) > 2 and all(word.startswith(prefix) and word != prefix for word in words) else ""
+
+
+def _odd_words(found: Sequence[TaggedWords]) -> Iterator[str]:
+    """Yield what is odd about words: that they cannot be seen, or hold a space."""
+    words = [word for one in found for word in one.words]
+    unseen = [word for word in words if not any(sign.isprintable() and not sign.isspace() for sign in word)]
+    if unseen:
+        yield f"words that hold nothing that can be seen are kept as they are: {len(unseen):,}, first {unseen[0]!r}."
+    longest = max(len(one.words) for one in found)
+    if len(found) > 1 and longest > LONGEST:
+        yield f"the longest sentence has {longest:,} words: is an empty line missing?"
+
+
+def _from_sheet(sheet: Sheet, options: TaggedOptions, notes: Notes) -> Taken:
+    """Find the columns of a sheet, and take its words and tags."""
+    if not sheet.blocks:
+        return Taken()
+    both = ((options.word_column, options.words), (options.tag_column, options.tags))
+    # In a table columns are called by name first, in lines by number.
+    words, tags = (
+        next((one for one in (x if sheet.names is None else x[::-1]) if one is not None), None) for x in both
+    )
+    if options.labels is not None:
+        _name_numbers(sheet, tags, options.labels)
+    roles = find_roles(sheet, words, tags, options.scheme)
+    taken = Taken(remarks=list(roles.remarks))
+    if roles.ranges is not None:
+        sheet.blocks, count = blocks_without_ranges(sheet, roles.ranges)
+        taken.remarks.append(
+            f"{count:,} rows number a range of words (1-2) or an empty node (8.1); they were left out."
+        )
+    for block in sheet.blocks:
+        rule = _why_bad_block(sheet, block, roles.words, roles.tags)
+        if rule is None:
+            read = roles.style.read(block.columns[roles.tags])
+            wrong = next((place for place, tag in enumerate(read) if tag is None), None)
+            if wrong is None:
+                one = Raw(block.path, block.lines, block.columns[roles.words], [tag or "O" for tag in read])
+                taken.sentences.append(one._replace(lettered=roles.lettered))
+                continue
+            line = block.lines[min(wrong, len(block.lines) - 1)]
+            rule = (line, roles.style.why_not(block.columns[roles.tags][wrong]))
+            if block is sheet.blocks[0] and wrong == 0 and sheet.names is None and not sheet.whole:
+                rule = (line, f"{rule[1]} {_names(block, roles)}")
+        notes.bad(block.path, *rule)
+    if not options.as_told:
+        _refuse_single_words(sheet, taken)
+        _refuse_names(sheet, roles)
+    numbers = "" if sheet.names is not None else " (numbers from 0)"
+    parts = [f"words in {sheet.called(roles.words)}", f"tags in {sheet.called(roles.tags)}", *roles.others]
+    parts += [sheet.boundary] if sheet.boundary else []
+    taken.reading = f"{sheet.form}{numbers}: {', '.join(parts)}"
+    return taken
+
+
+def _names(block: Block, roles: Roles) -> str:
+    """Return what to do if the first line names the columns."""
+    word, tag = block.columns[roles.words][0], block.columns[roles.tags][0]
+    return f"If the line names the columns: --word-column {word} --tag-column {tag}."
+
+
+def _refuse_names(sheet: Sheet, roles: Roles) -> None:
+    """Refuse a first line that seems to name the columns: its tag, without a letter, never comes again.
+
+    Raises:
+        DataError: it does.
+    """
+    first = sheet.blocks[0]
+    if roles.lettered or sheet.names is not None or sheet.whole:
+        return
+    tags = Counter(tag for block in sheet.blocks for tag in block.columns[roles.tags])
+    tag = first.columns[roles.tags][0]
+    if tag != "O" and tags[tag] == 1 and tags.total() >= ENOUGH:
+        raise DataError(
+            f"{first.path}, line {first.lines[0]}: the tag {tag!r} never comes again. {_names(first, roles)} "
+            "If it is meant so: --as-told."
+        )
+
+
+def _asked(sheet: Sheet, column: int | str | None, name: str | None) -> int | str | None:
+    """Return the column that is asked for: in a table first by its name, in lines of columns by the other option."""
+    first, second = (column, name) if sheet.names is None else (name, column)
+    return second if first is None else first
+
+
+def _why_bad_block(sheet: Sheet, block: Block, words: int, tags: int) -> tuple[int, str] | None:
+    """Return the line and the rule that the words and tags of a sentence break, or None."""
+    for place in (words, tags):
+        if block.columns[place] is None:
+            there = ", ".join(map(repr, sheet.names or ()))
+            return block.lines[0], f"there is no column {sheet.called(place)}, or it is empty; there are {there}."
+    both = [block.columns[place] for place in (words, tags)]
+    if not all(isinstance(x, list | tuple) and all(isinstance(one, str) for one in x) for x in both):
+        rule = "must be lists of texts" if sheet.whole else "must be texts, one word and its tag"
+        return block.lines[0], f"{sheet.called(words)} and {sheet.called(tags)} {rule}."
+    if len(both[0]) != len(both[1]):
+        return block.lines[0], f"there are {len(both[0])} words and {len(both[1])} tags; each word has one."
+    for place, (word, tag) in enumerate(zip(*both, strict=True)):
+        for one, what in ((word, "word"), (tag, "tag")):
+            if not one.strip(" \t"):
+                return block.lines[min(place, len(block.lines) - 1)], f"the {what} is empty."
+    return None
+
+
+def _name_numbers(sheet: Sheet, tags: int | str | None, labels: str) -> None:
+    """Put names in the place of numbers in the column of tags."""
+    path = Path(labels)
+    if "," not in labels and path.is_file():
+        names = [line.strip() for _, line in text_lines(path, Notes(skip=False)) if line.strip()]
+    else:
+        names = [name.strip() for name in labels.split(",")]
+    place = coded_column(sheet) if tags is None else sheet.place(tags, "tag")
+    if place is None:
+        return
+    for number, block in enumerate(sheet.blocks):
+        numbers = [int(cell) if str(cell).isdecimal() else cell for cell in block.columns[place] or ()]
+        found = named(numbers, names)
+        strange = next((one for one in found if not isinstance(one, str)), None)
+        if strange is not None:
+            raise DataError(
+                f"{block.path}, line {block.lines[0]}: the tag {strange!r} has no name: {len(names)} were given, for 0 "
+                f"to {len(names) - 1}."
+            )
+        columns = [found if at == place else column for at, column in enumerate(block.columns)]
+        sheet.blocks[number] = block._replace(columns=columns)
+
+
+def _refuse_single_words(sheet: Sheet, taken: Taken) -> None:
+    """Refuse a source in which each sentence is one word, or all words are one sentence.
+
+    Raises:
+        DataError: it is such a source.
+    """
+    if not taken.sentences:
+        return
+    path, lengths = taken.sentences[0].path, [len(one.words) for one in taken.sentences]
+    if len(lengths) >= SINGLE and max(lengths) == 1:
+        raise DataError(
+            f"{path} was read as {sheet.form}, and each of its {len(lengths):,} sentences is one word. Name the column "
+            "that tells sentences apart (--sentence-column), or put empty lines between sentences only. Words that "
+            "stand alone are learnt by `train sentiment`, as texts with a label. If it is meant so: --as-told."
+        )
+    if len(lengths) == 1 and lengths[0] > LONGEST and not sheet.whole:
+        raise DataError(
+            f"{path} was read as {sheet.form}, and no empty line ends a sentence: all {lengths[0]:,} words would be "
+            "one. Put an empty line after each sentence, or name the column that tells them apart: --sentence-column. "
+            "If it is meant so: --as-told."
+        )
+
+
+def _why_no_columns(source: tuple[Path, ...]) -> str | None:
     if len(source) != 1:
         return f"it is one file, {len(source)} were given"
-    if not source[0].is_file():
-        return f"{source[0]} is no file"
-    return None
+    return None if source[0].is_file() else f"{source[0]} is no file"
 
 
-def _conll(source: tuple[Path, ...], options: TaggedOptions, notes: Notes) -> Iterator[Raw]:
-    path = source[0]
-    words: list[str] = []
-    tags: list[str] = []
-    lines: list[int] = []
-    width, bad, last = 0, False, 0
-    for number, line in _and_end(text_lines(path, notes)):
-        # A line that was left out as undecodable takes its sentence with it.
-        bad, last = bad or number not in (last + 1, END), number
-        columns = _columns(line)
-        if not line.strip(" \t"):
-            if words and not bad:
-                yield Raw(path, lines, words, tags)
-            lines, words, tags, bad = [], [], [], False
-            continue
-        if columns[0] == "-DOCSTART-" or _is_comment(line, columns, width):
-            continue
-        width = width or len(columns)
-        rule = _why_bad(columns, width, options)
-        if rule is not None:
-            if not bad:
-                notes.bad(path, number, rule)
-            bad = True
-            continue
-        lines.append(number)
-        words.append(columns[options.word_column].strip())
-        tags.append(columns[options.tag_column].strip())
-
-
-END = -1
-
-
-def _and_end(lines: Iterator[tuple[int, str]]) -> Iterator[tuple[int, str]]:
-    yield from lines
-    yield END, ""
-
-
-def _columns(line: str) -> list[str]:
-    # Only tab and space separate: other white space may stand inside a word.
-    return line.split("\t") if "\t" in line else [column for column in line.split(" ") if column]
-
-
-def _why_bad(columns: list[str], width: int, options: TaggedOptions) -> str | None:
-    if len(columns) < 2:
-        return "there is 1 column; a word and its tag are the least."
-    if len(columns) != width:
-        return f"there are {len(columns)} columns, {width} in the first line."
-    for name, place in (("word", options.word_column), ("tag", options.tag_column)):
-        if not -width <= place < width:
-            return f"there is no {name} column {place}; there are {width}, counted from 0."
-        if not columns[place].strip():
-            return f"the {name} is empty."
-    return None
-
-
-def _is_comment(line: str, columns: list[str], width: int) -> bool:
-    """Return whether a line is a comment, `# id 7`, and not the word `#` with its columns and a tag at the end."""
-    is_row = len(columns) == (width or max(len(columns), 2)) and is_tag(columns[-1].strip())
-    return line.startswith("#") and not is_row
+def _columns(source: tuple[Path, ...], options: TaggedOptions, notes: Notes) -> Taken:
+    (path,) = source
+    asked = [name for name in (options.words, options.tags, options.word_column, options.tag_column)
+             if isinstance(name, str) and not name.lstrip("-").isdecimal()]  # fmt: skip
+    return _from_sheet(lines_sheet(path, asked, options, notes), options, notes)
 
 
 def _why_no_folder(source: tuple[Path, ...]) -> str | None:
     if len(source) == 2 and all(path.is_file() for path in source):
-        return None
+        return None if _holds_tags_only(source[1]) else f"{source[1]} holds more than tags"
     if len(source) != 1 or not source[0].is_dir():
         return "it is a folder with seq.in and seq.out, or two files of as many lines"
     missing = [name for name in ("seq.in", "seq.out") if not (source[0] / name).is_file()]
     return f"the folder lacks {' and '.join(missing)}" if missing else None
 
 
-def _parallel(source: tuple[Path, ...], options: TaggedOptions, notes: Notes) -> Iterator[Raw]:
+def _holds_tags_only(path: Path) -> bool:
+    """Return whether every piece of the first lines of a file is a tag."""
+    lines = [line for _, line in text_lines(path, Notes(skip=True))][:100]
+    return holds_tags(piece for line in lines for piece in pieces(line))
+
+
+def _parallel(source: tuple[Path, ...], options: TaggedOptions, notes: Notes) -> Taken:
     first, second = source if len(source) == 2 else (source[0] / "seq.in", source[0] / "seq.out")
     words, tags = (dict(text_lines(path, notes)) for path in (first, second))
     counts = [max((number for number, line in lines.items() if line.strip()), default=0) for lines in (words, tags)]
     if counts[0] != counts[1]:
         raise DataError(f"{first} has {counts[0]} lines and {second} {counts[1]}; line by line they belong together.")
-    for number in range(1, counts[0] + 1):
-        if number not in words or number not in tags:
+    both = [number for number in range(1, counts[0] + 1) if number in words and number in tags]
+    blocks = [
+        Block(first, [number], [pieces(words[number]), pieces(tags[number])])
+        for number in both
+        if words[number].strip() or tags[number].strip()
+    ]
+    sheet = Sheet(first, blocks, None, 2, "parallel lines", whole=True)
+    named = TaggedOptions(0, 1, labels=options.labels, scheme=options.scheme)
+    taken = _from_sheet(sheet, named, notes)
+    taken.reading = f"parallel lines: words in {first.name}, tags in {second.name}"
+    return taken
+
+
+def _why_no_records(source: tuple[Path, ...]) -> str | None:
+    if len(source) != 1 or not source[0].is_file():
+        return "it is one file"
+    return None if is_records(source[0]) else "it begins as neither JSON nor Parquet does"
+
+
+def _records(source: tuple[Path, ...], options: TaggedOptions, notes: Notes) -> Taken:
+    (path,) = source
+    return _from_records(path, list(records(path, notes)), options, notes)
+
+
+def _hub(source: tuple[Path, ...], options: TaggedOptions, notes: Notes) -> Taken:
+    return _from_records(source[0], [(number, row) for _, number, row in hub_rows(source)], options, notes)
+
+
+def _from_records(path: Path, found: list[Record], options: TaggedOptions, notes: Notes) -> Taken:
+    if options.words is None and options.tags is None and are_span_texts([one for _, one in found[:100]]):
+        return _from_spans(path, found, options, notes)
+    for number, one in found[:1]:
+        rule = why_not_characters(one)
+        if rule is not None:
+            raise DataError(f"{path}, line {number}: {rule}")
+    rows = [(number, _flat(one)) for number, one in found]
+    names = list(dict.fromkeys(key for _, row in rows if row is not None for key in row))
+    table = []
+    for (number, row), (_, one) in zip(rows, found, strict=True):
+        if row is None:
+            notes.bad(path, number, f"a {type(one).__name__} stands where an object {{...}} must.")
+        else:
+            table.append(Row(number, [row.get(name) for name in names]))
+    return _from_sheet(table_sheet(path, table, names, "a table", options, notes), options, notes)
+
+
+def _flat(record: Any) -> dict[str, Any] | None:
+    """Return a record as columns: words that have their tag beside them, as pairs or objects, become lists."""
+    if isinstance(record, list) and record and all(isinstance(one, list) and len(one) >= 2 for one in record):
+        width = min(map(len, record))
+        return {str(place): [one[place] for one in record] for place in range(width)}
+    if not isinstance(record, dict):
+        return None
+    flat: dict[str, Any] = {}
+    for key, value in record.items():
+        if isinstance(value, list) and value and all(isinstance(one, dict) for one in value):
+            flat.update({name: [one.get(name) for one in value] for name in value[0]})
+        else:
+            flat[key] = value
+    return flat
+
+
+def _from_spans(path: Path, found: list[Record], options: TaggedOptions, notes: Notes) -> Taken:
+    texts, taken = SpanTexts(), Taken()
+    for number, record in found:
+        try:
+            row = spans_of(record)
+            if isinstance(row, str):
+                texts.dropped[row] += 1
+                continue
+            words, tags = texts.words_and_tags(row)
+        except Bad as rule:
+            notes.bad(path, number, str(rule))
             continue
-        if words[number].strip() or tags[number].strip():
-            yield Raw(first, [number], _columns(words[number].strip()), _columns(tags[number].strip()))
+        if words:
+            taken.sentences.append(Raw(path, [number], words, tags))
+        else:
+            texts.dropped["it holds no word"] += 1
+    if not options.as_told:
+        texts.refuse_astray(path)
+    if not taken.sentences and texts.dropped:
+        why = ", ".join(f"{count:,} because {reason}" for reason, count in texts.dropped.items())
+        raise DataError(f"{path} holds texts with spans, and all were left out: {why}.")
+    taken.reading = f"{', '.join(texts.forms)}: entities by characters, words cut at blanks and signs"
+    taken.remarks = list(texts.remarks())
+    return taken
 
 
-def _table(source: tuple[Path, ...], options: TaggedOptions, notes: Notes) -> Iterator[Raw]:
-    return _lists(rows(source[0], (options.words, options.tags), Columns(), notes), options, notes)
+FILES = (".conll", ".conllu", ".bio", ".iob", ".iob2", ".bioes", ".txt", ".tsv", ".csv", ".json", ".jsonl", ".parquet")
+PARTS = ("train", "dev", "valid", "test", "eval")
 
 
-def _hub(source: tuple[Path, ...], options: TaggedOptions, notes: Notes) -> Iterator[Raw]:
-    return _lists(hub_rows(source), options, notes)
+def _files_of(source: tuple[Path, ...]) -> list[Path]:
+    if len(source) > 1 or not source[0].is_dir():
+        return list(source)
+    inside = sorted(
+        path for path in source[0].iterdir() if path.is_file() and not path.name.startswith((".", "README"))
+    )
+    return [path for path in inside if plain_suffix(path) in FILES and path.stem.upper() not in ("LICENSE", "README")]
 
 
-def _lists(table: Iterable[Row], options: TaggedOptions, notes: Notes) -> Iterator[Raw]:
-    for row in table:
-        words = value(row, options.words, notes)
-        tags = None if words is None else value(row, options.tags, notes)
-        if words is None or tags is None:
-            continue
-        both = [x.split() if isinstance(x, str) else x for x in (words, tags)]
-        if not all(isinstance(x, list) and all(isinstance(one, str) for one in x) for x in both):
-            notes.bad(row[0], row[1], f"{options.words!r} and {options.tags!r} must be lists of texts.")
-            continue
-        yield Raw(row[0], [row[1]], both[0], both[1])
+def _why_no_corpus(source: tuple[Path, ...]) -> str | None:
+    if len(source) == 1 and not source[0].is_dir():
+        return "it is several files, or their folder"
+    files = _files_of(source)
+    missing = next((path for path in files if not path.is_file()), None)
+    if missing is not None:
+        return f"{missing} is no file"
+    return None if files else f"{source[0]} holds no file that ends in {', '.join(FILES)}"
+
+
+def _corpus(source: tuple[Path, ...], options: TaggedOptions, notes: Notes) -> Taken:
+    files = _files_of(source)
+    parts = {part: path for part in PARTS for path in files if part in path.stem.lower()}
+    if len(source) == 1 and len(parts) > 1:
+        named = " ".join(f"--{'dev' if part in ('valid', 'eval') else part} {path}" for part, path in parts.items())
+        raise DataError(
+            f"{source[0]} holds the parts of a data set, and all of them would be learnt as one. Name them: {named}; "
+            "or name the files to learn from one by one."
+        )
+    taken = Taken()
+    readings: dict[str, list[str]] = {}
+    for path in files:
+        reader = _records if is_records(path) else _columns
+        one = reader((path,), options, notes)
+        taken.sentences += one.sentences
+        taken.remarks += [f"{path.name}: {remark}" for remark in one.remarks]
+        readings.setdefault(one.reading, []).append(path.name)
+    said = [f"{'' if len(readings) == 1 else ', '.join(names) + ': '}{reading}" for reading, names in readings.items()]
+    taken.reading = f"{len(files)} files, {'; '.join(said)}"
+    return taken
 
 
 READERS = (
-    ("table (JSONL, JSON, CSV, TSV, Parquet)", why_no_table, _table),
     ("parallel lines", _why_no_folder, _parallel),
-    ("CoNLL columns", _why_no_conll, _conll),
+    ("several files", _why_no_corpus, _corpus),
+    ("table (JSONL, JSON, Parquet)", _why_no_records, _records),
+    ("CoNLL columns, CSV or TSV", _why_no_columns, _columns),
     ("data set of the hub", why_no_hub, _hub),
 )

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import ast
+import json
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ...corpora import Document, LabelledText, TextPair
 from ...errors import DataError
-from ._files import Notes, Read, first_accepting, plain_suffix, text_lines, whole_text
+from ._files import Notes, Read, first_accepting, plain_suffix, text_lines, whole_text, why_no_text
+from ._folders import check_labels, class_folders, is_shown
 from ._hub import hub_rows, why_no_hub
-from ._tables import Columns, Row, rows, text_value, value, why_no_table
+from ._judging import judge_documents, judge_labelled, judge_pairs
+from ._parallel import side_by_side
+from ._separated import separated
+from ._tables import MISSING, Columns, Row, rows, text_value, value, why_no_table
 from .sources import Source, as_paths
 
 __all__ = ["LabelledOptions", "PairOptions", "TextOptions", "read_documents", "read_labelled", "read_pairs"]
@@ -22,7 +29,7 @@ class LabelledOptions:
     """How labelled texts are found in a file."""
 
     text: str = "text"
-    """Name of the text's column; a number counts columns from 0."""
+    """Name of the text's column; a number counts columns from 0, full stops lead into objects (`data.text`)."""
     label: str = "label"
     """Name of the label's column, a number, or a list of several labels in JSON and Parquet."""
     label_separator: str | None = None
@@ -30,9 +37,11 @@ class LabelledOptions:
     label_names: Path | None = None
     """File with a label's name a line, where the data has their numbers, from 0."""
     header: bool | None = None
-    """Whether the first line of CSV or TSV names the columns; unless given, if it holds one of the names."""
+    """Whether the first line of CSV or TSV names the columns; unless given, as it looks."""
     skip_bad_rows: bool = False
     """Leave out rows that break a rule, and say how many."""
+    as_told: bool = False
+    """Read as told, also where what is read looks like something else."""
 
 
 @dataclass(frozen=True)
@@ -40,13 +49,15 @@ class PairOptions:
     """How pairs of texts are found in a file."""
 
     source: str = "source"
-    """Name of the source's column; a number counts columns from 0."""
+    """Name of the source's column; a number counts columns from 0, full stops lead into objects (`translation.en`)."""
     target: str = "target"
     """Name of the target's column."""
     header: bool | None = None
-    """Whether the first line of CSV or TSV names the columns; unless given, if it holds one of the names."""
+    """Whether the first line of CSV or TSV names the columns; unless given, as it looks."""
     skip_bad_rows: bool = False
     """Leave out rows that break a rule, and say how many."""
+    as_told: bool = False
+    """Read as told, also where what is read looks like something else."""
 
 
 @dataclass(frozen=True)
@@ -56,9 +67,13 @@ class TextOptions:
     pattern: str = "**/*.txt"
     """Which files of a folder are read, as in pathlib.glob; also with `.gz` after it."""
     text: str = "text"
-    """Name of the text's column in tables."""
+    """Name of the text's column in tables; a number counts columns from 0."""
+    header: bool | None = None
+    """Whether the first line of CSV or TSV names the columns; unless given, as it looks."""
     skip_bad_rows: bool = False
     """Leave out files or rows that break a rule, and say how many."""
+    as_told: bool = False
+    """Read as told, also where what is read looks like something else."""
 
 
 def read_labelled(source: Source, options: LabelledOptions | None = None) -> Read[list[LabelledText]]:
@@ -81,8 +96,12 @@ def read_labelled(source: Source, options: LabelledOptions | None = None) -> Rea
     notes = Notes(options.skip_bad_rows)
     names = _label_names(options.label_names)
     found: list[LabelledText] = []
+    rejected = 0
     run: Any = first_accepting("labelled texts", paths, LABELLED)
     for row in run(paths, options, notes):
+        if row[2].get("answer") in ("reject", "ignore") and "answer" not in (options.text, options.label):
+            rejected += 1
+            continue
         text = text_value(row, options.text, notes)
         label = None if text is None else value(row, options.label, notes)
         if text is None or label is None:
@@ -92,18 +111,26 @@ def read_labelled(source: Source, options: LabelledOptions | None = None) -> Rea
             found.append(LabelledText(text, labels))
     if not found:
         raise notes.nothing(paths[0], "holds no labelled text. Give a file with a text and a label a line.")
-    return Read(found, tuple(notes.left_out))
+    if rejected:
+        notes.remarks.append(f"rows that their annotator rejected or ignored (answer) were left out: {rejected:,}.")
+    if not options.as_told:
+        judge_labelled(paths[0], found, notes.empty_lines)
+    notes.remarks += _alike(found)
+    return Read(found, tuple(notes.left_out), tuple(notes.remarks), notes.reading)
 
 
 def _labels(
     row: Row, label: Any, options: LabelledOptions, names: list[str] | None, notes: Notes
 ) -> tuple[str, ...] | None:
-    parts = label if isinstance(label, list) else [label]
-    if options.label_separator and isinstance(label, str):
-        parts = [part.strip() for part in label.split(options.label_separator)]
+    """Return the labels in a cell; None for a bad row."""
+    parts, single = _parts(label, options.label_separator)
     strange = next((part for part in parts if not isinstance(part, str | int)), None)
     if strange is not None:
-        notes.bad(row[0], row[1], f"{strange!r} stands in {options.label!r}; the rule is a text or a whole number.")
+        notes.bad(
+            row[0],
+            row[1],
+            f"{strange!r} stands in {options.label!r}; the rule is a text or a whole number.{_way(label, options)}",
+        )
         return None
     labels = [str(part).strip() for part in parts if str(part).strip()]
     if names is not None:
@@ -112,23 +139,114 @@ def _labels(
             notes.bad(row[0], row[1], f"the label {unknown!r} is no number from 0 to {len(names) - 1}.")
             return None
         labels = [names[int(one)] for one in labels]
-    if not labels and not isinstance(label, list):
-        notes.bad(row[0], row[1], "the label is empty.")
+    rule = next(filter(None, map(why_no_text, labels)), None)
+    if single and (not labels or labels[0] in MISSING):
+        rule = "the label is empty." if not labels else f"the label is {labels[0]!r}, an empty cell as it is written."
+    if rule is not None:
+        notes.bad(row[0], row[1], rule)
         return None
     return tuple(labels)
+
+
+def _way(label: Any, options: LabelledOptions) -> str:
+    """Say how to name what an object holds, or who reads spans."""
+    inside = label[0] if isinstance(label, list) else label
+    if isinstance(inside, dict) and inside:
+        lead = f"{options.label}.0" if isinstance(label, list) else options.label
+        return f" Name what the object holds: --label {lead}.{next(iter(inside))}."
+    return " Places in a text with labels are read by `train ner`." if isinstance(inside, list) else ""
+
+
+def _parts(label: Any, separator: str | None) -> tuple[list[Any], bool]:
+    """Return the labels in a cell as they stand, and whether it holds exactly one."""
+    if isinstance(label, str):
+        if separator:
+            return [part.strip() for part in label.split(separator)], True
+        inside = _written(label.strip())
+        return ([label], True) if inside is None else _parts(inside, separator)
+    if isinstance(label, dict):  # choices of label-studio; the share of each label, as spaCy has it
+        if isinstance(label.get("choices"), list):
+            return label["choices"], False
+        if label and all(isinstance(share, int | float) for share in label.values()):
+            return [name for name, share in label.items() if share >= 0.5], False
+        return [label], True
+    if isinstance(label, list):
+        return [_parts(one, None)[0][0] if isinstance(one, float) else one for one in label], False
+    whole = isinstance(label, float) and label.is_integer()
+    return [int(label) if whole else label], True
+
+
+def _written(label: str) -> Any:
+    """Return the list or object that a cell holds in the writing of JSON or Python, None where it holds a text."""
+    if (label[:1], label[-1:]) in (("[", "]"), ("{", "}")):
+        for read in (json.loads, ast.literal_eval):
+            with suppress(ValueError, SyntaxError, RecursionError, MemoryError):
+                found = read(label)
+                return found if isinstance(found, list | dict) else None
+    return None
+
+
+def _alike(examples: list[LabelledText]) -> list[str]:
+    """Return a sentence about labels that differ in case alone."""
+    labels = {label for one in examples for label in one.labels}
+    folded: dict[str, list[str]] = {}
+    for label in sorted(labels):
+        folded.setdefault(label.casefold(), []).append(label)
+    same = [like for like in folded.values() if len(like) > 1]
+    return [f"labels differ in case alone and are read as different: {', '.join(same[0])}."] if same else []
 
 
 def _label_names(path: Path | None) -> list[str] | None:
     if path is None:
         return None
-    names = [line.strip() for _, line in text_lines(path, Notes(skip=False)) if line.strip()]
+    names = [line.strip() for _, line in text_lines(path, Notes(skip=False))]
+    while names and not names[-1]:
+        names.pop()
     if not names:
         raise DataError(f"{path} names no label; give one a line.")
+    if "" in names:
+        raise DataError(f"{path}, line {names.index('') + 1}: the line is empty, and each is the name of its number.")
     return names
 
 
 def _labelled_table(source: tuple[Path, ...], options: LabelledOptions, notes: Notes) -> Iterator[Row]:
-    return rows(source[0], (options.text, options.label), Columns(options.header), notes)
+    return rows(source[0], (options.text, options.label), Columns(options.header, ("text", "label")), notes)
+
+
+def _why_not_tabbed(source: tuple[Path, ...]) -> str | None:
+    """Return why a file of another name is no table with tabs; None if it is one."""
+    if len(source) != 1 or not source[0].is_file():
+        return "it is one file"
+    lines = [line for _, line in text_lines(source[0], Notes(skip=True)) if line.strip()][:100]
+    counts = {line.count("\t") for line in lines}
+    return None if len(counts) == 1 and min(counts) > 0 else "its lines have not the same number of tabs"
+
+
+FASTTEXT = "__label__"
+
+
+def _why_not_fasttext(source: tuple[Path, ...]) -> str | None:
+    if len(source) != 1 or not source[0].is_file():
+        return "it is one file"
+    first = next((line for _, line in text_lines(source[0], Notes(skip=True)) if line.strip()), "")
+    return None if first.startswith(FASTTEXT) else f"its lines do not begin with {FASTTEXT}"
+
+
+def _fasttext(source: tuple[Path, ...], options: LabelledOptions, notes: Notes) -> Iterator[Row]:
+    """Yield lines of `__label__a __label__b text`."""
+    notes.reading = f"lines of fastText: the labels with {FASTTEXT}, then the text"
+    for number, line in text_lines(source[0], notes):
+        words, labels = line.split(" "), []
+        while words and words[0].startswith(FASTTEXT):
+            labels.append(words.pop(0).removeprefix(FASTTEXT).rstrip(","))
+        if line.strip():
+            yield source[0], number, {options.text: " ".join(words).strip(), options.label: labels or None}
+
+
+def _labelled_tabbed(source: tuple[Path, ...], options: LabelledOptions, notes: Notes) -> Iterator[Row]:
+    columns = Columns(options.header, ("text", "label"))
+    for number, values in separated(source[0], "\t", (options.text, options.label), columns, notes):
+        yield source[0], number, values
 
 
 def _hub(source: tuple[Path, ...], options: object, notes: Notes) -> Iterator[Row]:
@@ -136,16 +254,13 @@ def _hub(source: tuple[Path, ...], options: object, notes: Notes) -> Iterator[Ro
 
 
 def _class_files(source: tuple[Path, ...]) -> list[tuple[str, Path]]:
-    """Return the label of each file, or folder of files: those of one folder, or files named one by one."""
+    """Return the label of each file: those of one folder, or files named one by one."""
     if len(source) > 1:
         plain = [Path(path.name.removesuffix(".gz")) for path in source]
         same = len({name.stem for name in plain}) == 1
         named = [(name.suffix[1:] if same else name.stem, path) for name, path in zip(plain, source, strict=True)]
         return named if len(dict(named)) == len(named) else []
-    entries = [entry for entry in sorted(source[0].iterdir()) if not entry.name.startswith(".")]
-    folders = [(entry.name, entry) for entry in entries if entry.is_dir()]
-    if folders:
-        return folders
+    entries = [entry for entry in sorted(source[0].iterdir()) if is_shown(entry) and entry.is_file()]
     texts = [entry for entry in entries if plain_suffix(entry) == ".txt"]
     if len(texts) >= 2:
         return _class_files(tuple(texts))
@@ -158,24 +273,37 @@ def _class_files(source: tuple[Path, ...]) -> list[tuple[str, Path]]:
     return _class_files(tuple(most)) if len(most) >= 2 else []
 
 
+def _folders(folder: Path) -> list[Path]:
+    return [entry for entry in folder.iterdir() if entry.is_dir() and is_shown(entry)]
+
+
 def _why_no_classes(source: tuple[Path, ...]) -> str | None:
     if len(source) == 1 and not source[0].is_dir():
         return "it is a folder with a file, or a folder, for each label, or a file for each"
     missing = [str(path) for path in source if not path.exists()]
     if missing:
         return f"{missing[0]} does not exist"
+    if len(source) == 1 and _folders(source[0]):
+        return None
     where = f"{source[0]} holds" if len(source) == 1 else "these are"
     return None if len(_class_files(source)) >= 2 else f"{where} no two files or folders named by label"
 
 
 def _classes(source: tuple[Path, ...], options: LabelledOptions, notes: Notes) -> Iterator[Row]:
-    for label, path in _class_files(source):
-        if path.is_dir():
-            for file in sorted(one for one in path.rglob("*") if one.is_file()):
+    if len(source) == 1 and _folders(source[0]):
+        found = class_folders(source[0], notes, as_told=options.as_told)
+        notes.reading = f"a folder for each label, a text a file: {', '.join(found)}"
+        for label, files in found.items():
+            for file in files:
                 text = whole_text(file, notes)
                 if text is not None:
                     yield file, 0, {options.text: text, options.label: label}
-            continue
+        return
+    named = dict(_class_files(source))
+    if not options.as_told:
+        check_labels(source[0], named, named.__getitem__)
+    notes.reading = f"a file for each label, a text a line: {', '.join(named)}"
+    for label, path in named.items():
         for number, line in text_lines(path, notes):
             if line.strip():
                 yield path, number, {options.text: line.strip(), options.label: label}
@@ -189,13 +317,15 @@ def _why_no_lines(source: tuple[Path, ...]) -> str | None:
 
 
 def _lines(source: tuple[Path, ...], options: LabelledOptions, notes: Notes) -> Iterator[Row]:
-    return _side_by_side((source[0] / "seq.in", source[0] / "label"), (options.text, options.label), notes)
+    return side_by_side((source[0] / "seq.in", source[0] / "label"), (options.text, options.label), notes)
 
 
 LABELLED = (
     ("table (CSV, TSV, JSONL, JSON, Parquet)", why_no_table, _labelled_table),
     ("parallel lines", _why_no_lines, _lines),
     ("file or folder for each label", _why_no_classes, _classes),
+    ("lines of fastText", _why_not_fasttext, _fasttext),
+    ("lines with tabs", _why_not_tabbed, _labelled_tabbed),
     ("data set of the hub", why_no_hub, _hub),
 )
 
@@ -226,11 +356,19 @@ def read_pairs(source: Source, options: PairOptions | None = None) -> Read[list[
             found.append(TextPair(first, second))
     if not found:
         raise notes.nothing(paths[0], "holds no pair of texts. Give a file with a source and a target a line.")
-    return Read(found, tuple(notes.left_out))
+    if not options.as_told:
+        judge_pairs(paths[0], found)
+    return Read(found, tuple(notes.left_out), tuple(notes.remarks), notes.reading)
 
 
 def _pair_table(source: tuple[Path, ...], options: PairOptions, notes: Notes) -> Iterator[Row]:
-    return rows(source[0], (options.source, options.target), Columns(options.header), notes)
+    return rows(source[0], (options.source, options.target), Columns(options.header, ("source", "target")), notes)
+
+
+def _pair_tabbed(source: tuple[Path, ...], options: PairOptions, notes: Notes) -> Iterator[Row]:
+    columns = Columns(options.header, ("source", "target"))
+    for number, values in separated(source[0], "\t", (options.source, options.target), columns, notes):
+        yield source[0], number, values
 
 
 def _why_no_parallel(source: tuple[Path, ...]) -> str | None:
@@ -241,23 +379,13 @@ def _why_no_parallel(source: tuple[Path, ...]) -> str | None:
 
 
 def _parallel(source: tuple[Path, ...], options: PairOptions, notes: Notes) -> Iterator[Row]:
-    return _side_by_side(source, (options.source, options.target), notes)
-
-
-def _side_by_side(source: tuple[Path, ...], names: tuple[str, str], notes: Notes) -> Iterator[Row]:
-    """Yield line after line of two files as the columns `names`."""
-    lines = [dict(text_lines(path, notes)) for path in source]
-    counts = [max((number for number, line in one.items() if line), default=0) for one in lines]
-    if counts[0] != counts[1]:
-        raise DataError(f"{source[0]} has {counts[0]} lines and {source[1]} {counts[1]}; they belong line to line.")
-    for number in range(1, counts[0] + 1):
-        if all(number in one for one in lines):
-            yield source[0], number, dict(zip(names, (one[number] for one in lines), strict=True))
+    return side_by_side(source, (options.source, options.target), notes, as_told=options.as_told)
 
 
 PAIRS = (
     ("parallel files", _why_no_parallel, _parallel),
     ("table (CSV, TSV, JSONL, JSON, Parquet)", why_no_table, _pair_table),
+    ("lines with tabs", _why_not_tabbed, _pair_tabbed),
     ("data set of the hub", why_no_hub, _hub),
 )
 
@@ -283,11 +411,13 @@ def read_documents(source: Source, options: TextOptions | None = None) -> Read[l
     found: list[Document] = list(run(paths, options, notes))
     if not found:
         raise notes.nothing(paths[0], f"holds no text{f' in files {options.pattern}' if paths[0].is_dir() else ''}.")
-    return Read(found, tuple(notes.left_out))
+    if not options.as_told:
+        judge_documents(paths[0], [one.text for one in found])
+    return Read(found, tuple(notes.left_out), tuple(notes.remarks), notes.reading)
 
 
 def _document_table(source: tuple[Path, ...], options: TextOptions, notes: Notes) -> Iterator[Document]:
-    for row in rows(source[0], (options.text,), Columns(), notes):
+    for row in rows(source[0], (options.text,), Columns(options.header, ("text",)), notes):
         text = text_value(row, options.text, notes)
         if text is not None:
             yield Document(f"{row[0].name}:{row[1]}", text)
@@ -309,9 +439,11 @@ def _why_no_text(source: tuple[Path, ...]) -> str | None:
 
 
 def _text(source: tuple[Path, ...], options: TextOptions, notes: Notes) -> Iterator[Document]:
+    count = 0
     for path in source:
         found = {*path.glob(options.pattern), *path.glob(f"{options.pattern}.gz")} if path.is_dir() else {path}
-        files = sorted(file for file in found if file.is_file())
+        files = sorted(file for file in found if file.is_file() and (file == path or _is_shown_below(file, path)))
+        count += len(files)
         for file in files:
             text = whole_text(file, notes)
             if text is None:
@@ -319,7 +451,17 @@ def _text(source: tuple[Path, ...], options: TextOptions, notes: Notes) -> Itera
             if not text.strip():
                 notes.bad(file, 0, "the file is empty.")
                 continue
-            yield Document(str(file.relative_to(path)) if path.is_dir() else file.name, text)
+            if text.startswith("{") and _written(text.partition("\n")[0].strip()):
+                notes.remarks.append(
+                    f"{file} seems to hold JSON lines: to read their texts let its name end in .jsonl."
+                )
+            name = str(file.relative_to(path)) if path.is_dir() else file.name
+            yield Document(name.encode("utf-8", errors="backslashreplace").decode("utf-8"), text)
+    notes.reading = f"text, {count:,} {'file' if count == 1 else 'files'}, each a document"
+
+
+def _is_shown_below(file: Path, folder: Path) -> bool:
+    return all(map(is_shown, map(Path, file.relative_to(folder).parts)))
 
 
 DOCUMENTS = (

@@ -1,0 +1,157 @@
+"""One picture as a person sees it, whatever way its file stores that.
+
+Turned upright as its file says (EXIF), in the colours that its profile means (brought to sRGB), 16 bits scaled to 8,
+what is transparent on white, the first of several frames.
+"""
+
+from __future__ import annotations
+
+import io
+import struct
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from ...errors import DataError, MissingExtraError, install_line
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+__all__ = ["Fit", "Look", "fitted", "look", "see"]
+
+Fit = Literal["pad", "crop", "stretch"]
+
+ORIENTATION = 0x0112
+GREY = ("1", "L", "LA", "La", "I;16", "I;16B", "I;16L")
+# What Pillow raises for files that are cut, damaged, or none of its own.
+DAMAGED = (OSError, ValueError, SyntaxError, EOFError, IndexError, KeyError, TypeError, struct.error, zlib.error)
+
+
+@dataclass(frozen=True)
+class Look:
+    """What the head of a picture's file says."""
+
+    size: tuple[int, int]
+    """Height and width as a person sees them."""
+    grey: bool
+    """Whether it has levels of grey and no colours."""
+    turned: bool
+    """Whether it is stored in another position than it is seen in."""
+    frames: int
+    """Pictures in the file, one after the other."""
+    clear: bool
+    """Whether parts of it may be transparent."""
+
+
+def look(file: Path) -> Look:
+    """Read the head of a picture's file.
+
+    Raises:
+        DataError: it is no picture, or a damaged one.
+    """
+    with _Opened(file) as opened:
+        position = opened.getexif().get(ORIENTATION, 1)
+        height, width = opened.height, opened.width
+        # Of a TIFF Pillow gives the size as it is seen.
+        if position in (5, 6, 7, 8) and opened.format != "TIFF":
+            height, width = width, height
+        several = getattr(opened, "n_frames", 1) if opened.format in ("GIF", "PNG", "WEBP", "TIFF") else 1
+        return Look((height, width), opened.mode in GREY, position in range(2, 9), several, _is_clear(opened))
+
+
+def see(file: Path, *, grey: bool) -> Image:
+    """Return a picture as a person sees it: of mode `L` if grey, else `RGB`.
+
+    Raises:
+        DataError: it is no picture, or a damaged one.
+    """
+    from PIL import ImageOps
+
+    with _Opened(file) as opened:
+        picture = _in_bytes(ImageOps.exif_transpose(opened))
+        picture = _in_known_colours(picture, opened.info.get("icc_profile"))
+        if _is_clear(picture):
+            picture = _on_white(picture)
+        return picture.convert("L" if grey else "RGB")
+
+
+def fitted(picture: Image, size: tuple[int, int], fit: Fit) -> Image:
+    """Return a picture of a height and width: scaled and, unless stretched, its shape kept."""
+    from PIL import Image, ImageOps
+
+    wide, scale = (size[1], size[0]), Image.Resampling.BILINEAR
+    if picture.size == wide:
+        return picture
+    if fit == "stretch":
+        return picture.resize(wide, scale)
+    if fit == "crop":
+        return ImageOps.fit(picture, wide, scale)
+    white: Any = 255 if picture.mode == "L" else (255, 255, 255)
+    return ImageOps.pad(picture, wide, scale, color=white)
+
+
+class _Opened:
+    """A picture's file, open; whatever is wrong with it is a `DataError`."""
+
+    def __init__(self, file: Path) -> None:
+        self._file = file
+
+    def __enter__(self) -> Image:
+        try:
+            from PIL import Image
+        except ImportError:
+            raise MissingExtraError(f"Pictures need Pillow: {install_line('train')}.") from None
+        try:
+            self._opened = Image.open(self._file)
+        except (*DAMAGED, Image.DecompressionBombError) as error:
+            raise self._wrong(error) from error
+        return self._opened
+
+    def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
+        self._opened.close()
+        if isinstance(error, DAMAGED) and not isinstance(error, DataError):
+            raise self._wrong(error) from error
+
+    def _wrong(self, error: BaseException) -> DataError:
+        return DataError(f"{self._file}: the picture cannot be read: {str(error) or type(error).__name__}.")
+
+
+def _in_bytes(picture: Image) -> Image:
+    """Return a picture whose levels are bytes: 16 bits are scaled, where Pillow would cut them off at 255."""
+    from PIL import Image
+
+    if picture.mode in ("I;16", "I;16B", "I;16L"):
+        return Image.fromarray((np.asarray(picture).astype(np.uint32) // 257).astype(np.uint8))
+    if picture.mode in ("I", "F"):
+        raise ValueError(f"its levels are of mode {picture.mode}, without a known range; save it with 8 or 16 bits")
+    return picture
+
+
+def _in_known_colours(picture: Image, profile: bytes | None) -> Image:
+    """Return a picture in sRGB where a profile that can be read says what its colours are."""
+    if not profile or picture.mode not in ("RGB", "RGBA", "CMYK"):
+        return picture
+    from PIL import ImageCms
+
+    mode = "RGBA" if picture.mode == "RGBA" else "RGB"
+    try:
+        meant = ImageCms.ImageCmsProfile(io.BytesIO(profile))
+        known = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB"))
+        changed = ImageCms.profileToProfile(picture, meant, known, outputMode=mode)
+    except (ImageCms.PyCMSError, OSError, ValueError):
+        return picture
+    return picture if changed is None else changed
+
+
+def _is_clear(picture: Image) -> bool:
+    return picture.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in picture.info
+
+
+def _on_white(picture: Image) -> Image:
+    from PIL import Image
+
+    layer = picture.convert("RGBA")
+    return Image.alpha_composite(Image.new("RGBA", layer.size, (255, 255, 255, 255)), layer).convert("RGB")

@@ -1,0 +1,448 @@
+"""Words and tags in rows: lines of columns (CoNLL), CSV and TSV, records. How rows become sentences.
+
+A row holds one word, and sentences are told apart by empty lines or a column that numbers them; or a row holds a
+whole sentence, as lists or texts with blanks. Which it is, is seen in the cells, never in the name of the file.
+"""
+
+from __future__ import annotations
+
+import ast
+import csv
+import json
+import re
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from ...errors import DataError
+from ._files import Notes, text_lines
+from ._schemes import MOST, PLAIN, are_tags, style_of
+
+__all__ = ["Block", "Row", "Sheet", "holds_tags", "lines_sheet", "pieces", "table_sheet"]
+
+# Lines that are looked at to find what separates their columns.
+LOOKED_AT = 1000
+# So many runs of a column, each with a value of its own, are no chance.
+MANY = 8
+
+TAG_NAME = re.compile(r".*\b(ner|ne|tags?|labels?|entit(y|ies)|iob2?|bio|bioes|chunks?|class)\b.*")
+WORD_NAME = re.compile(r".*\b(words?|tokens?|forms?|texts?|sentences?|terms?)\b.*")
+BEGIN = re.compile(r"#\s?(begin|end) document\b")
+BOUNDARY = re.compile(rf"-+DOC-?(START|END)-+|{BEGIN.pattern}", re.IGNORECASE)
+SENTENCE_NAME = re.compile(r".*(sent|doc|utterance).*", re.IGNORECASE)
+BLANKS = re.compile(r"[ \t]+")
+
+
+class Row(NamedTuple):
+    """One line: its number and its cells; none where the line is empty or ends a sentence."""
+
+    number: int
+    cells: Sequence[Any]
+
+
+class Block(NamedTuple):
+    """One sentence: the line of each word, or one for all of them, and a sequence for each column."""
+
+    path: Path
+    lines: Sequence[int]
+    columns: Sequence[Any]
+
+
+@dataclass
+class Sheet:
+    """The sentences of one source, and what its columns are called."""
+
+    path: Path
+    blocks: list[Block]
+    names: Sequence[str] | None
+    """The names of the columns, where the source has some."""
+    width: int
+    form: str
+    """What it was read as."""
+    boundary: str = ""
+    """How sentences are told apart, where that is no empty line."""
+    sentence: int | None = None
+    """The column that tells sentences apart."""
+    whole: bool = False
+    """Whether a row was a sentence."""
+
+    def called(self, place: int) -> str:
+        """Return what a column is called."""
+        return f"{place}" if self.names is None else repr(self.names[place])
+
+    def place(self, asked: int | str, what: str) -> int:
+        """Return the place of a column asked for by name, or by number from 0 (negative from the end).
+
+        Raises:
+            DataError: there is none.
+        """
+        names = self.names or ()
+        if isinstance(asked, str) and asked in names:
+            return list(names).index(asked)
+        try:
+            number = int(asked)
+        except ValueError:
+            there = (
+                f"there are {', '.join(names)}" if names else f"its {self.width} columns have no names, only numbers"
+            )
+            raise DataError(f"{self.path}: there is no {what} column {asked!r}; {there}.") from None
+        if not -self.width <= number < self.width:
+            raise DataError(f"{self.path}: there is no {what} column {number}; there are {self.width}, counted from 0.")
+        return number % self.width
+
+
+def pieces(cell: Any) -> Any:
+    """Return the words or tags of a cell that holds a sentence: a list, a list written as text, or a text."""
+    if not isinstance(cell, str):
+        return cell
+    text = cell.strip()
+    if text.startswith("[") and text.endswith("]"):
+        for read in (json.loads, ast.literal_eval):
+            try:
+                found = read(text)
+            except (ValueError, SyntaxError, RecursionError, MemoryError):
+                continue
+            # Python joins texts that stand side by side, as NumPy prints them: the commas would be missing.
+            if isinstance(found, list) and (len(found) > 1 or "' '" not in text):
+                return found
+        quoted = re.findall(r"'([^']*)'|\"([^\"]*)\"", text)
+        if quoted and not re.search(r"[^\s,]", re.sub(r"'[^']*'|\"[^\"]*\"", "", text[1:-1])):
+            return [one or other for one, other in quoted]
+    return [piece for piece in BLANKS.split(text) if piece]
+
+
+def lines_sheet(path: Path, asked: Sequence[str], options: Any, notes: Notes) -> Sheet:
+    """Read lines of columns; `asked` are the names that are looked for in a first line."""
+    numbered = [(number, line.lstrip("\ufeff")) for number, line in text_lines(path, notes)]
+    if any(line.startswith("#FORMAT=WebAnno") for _, line in numbered[:3]):
+        raise DataError(f"{path} is WebAnno TSV, which is not read. Export it as CoNLL 2002 or 2003, or as JSONL.")
+    names = _global_columns(numbered)
+    excel = re.fullmatch("sep=([,;\t])", numbered[0][1]) if numbered else None
+    if excel is None:
+        separator = _separator(path, [line for _, line in numbered])
+    else:
+        separator, numbered = excel[1], numbered[1:]
+    rows = list(_rows(path, numbered, separator))
+    width = _usual_width(rows)
+    if any(BEGIN.match(line) for _, line in numbered):
+        # CoNLL-2012: a sentence has a column for each of its predicates, behind those that all have.
+        width = min((len(row.cells) for row in rows if len(row.cells) > 1), default=0)
+        rows = [Row(row.number, row.cells[:width]) for row in rows]
+    first = next((row for row in rows if row.cells), None)
+    if names is None and first is not None and _is_header(first, rows, width, asked):
+        names = [str(cell).strip() for cell in first.cells]
+        rows.remove(first)
+    if first is not None and width == 1:
+        raise DataError(f"{path}: most lines hold one column, first line {first.number}: {_why_bad(first, 2)}")
+    kind = {"\t": "tabs", " ": "blanks", ",": "commas", ";": "semicolons"}[separator]
+    return _sheet(path, rows, names, width, f"columns split by {kind}", options, notes)
+
+
+def table_sheet(path: Path, rows: list[Row], names: Sequence[str], form: str, options: Any, notes: Notes) -> Sheet:
+    """Read the rows of a table whose columns have names."""
+    return _sheet(path, rows, names, len(names), form, options, notes)
+
+
+def _sheet(
+    path: Path, rows: list[Row], names: Sequence[str] | None, width: int, form: str, options: Any, notes: Notes
+) -> Sheet:
+    sheet = Sheet(path, [], names, width, form)
+    lists = _lists(rows, width)
+    if lists is not None:
+        sheet.whole = True
+        sheet.form += ", a sentence a row"
+        sheet.blocks = [
+            Block(path, [row.number], [pieces(cell) if at in lists else cell for at, cell in enumerate(row.cells)])
+            for row in rows
+            if row.cells and _fits(path, row, width, notes)
+        ]
+        return sheet
+    groups = list(_grouped(path, rows, width, notes))
+    if options.sentence_column is not None or len(groups) <= 1 or all(len(group) == 1 for group in groups):
+        groups = _by_column(sheet, [row for group in groups for row in group], options) or groups
+    sheet.blocks = [
+        Block(path, [row.number for row in group], list(zip(*(row.cells[:width] for row in group), strict=True)))
+        for group in groups
+    ]
+    return sheet
+
+
+def _global_columns(lines: Sequence[tuple[int, str]]) -> list[str] | None:
+    """Return the names that CoNLL-U Plus writes into its first lines."""
+    for _, line in lines[:5]:
+        match = re.fullmatch(r"#\s*global\.columns\s*=\s*(.+)", line)
+        if match:
+            return match[1].split()
+    return None
+
+
+def _separator(path: Path, lines: Sequence[str]) -> str:
+    """Return what separates columns: under it most lines have as many, and one column holds tags."""
+    looked = [line for line in lines if line.strip(" \t") and not line.startswith("#") and not BOUNDARY.match(line)]
+    looked = looked[:LOOKED_AT]
+    if looked and 2 * sum("\t" in line.strip() for line in looked) >= len(looked):
+        return "\t"
+    order = (",", ";", " ") if ".csv" in (suffix.lower() for suffix in path.suffixes) else (" ", ",", ";")
+    best, most = " ", -1.0
+    for separator in order:
+        try:
+            rows = [row for row in _rows(path, list(enumerate(looked)), separator) if row.cells]
+        except DataError:
+            if separator == "," and order[0] == ",":
+                raise
+            continue
+        width = _usual_width(rows)
+        even = [row.cells for row in rows if len(row.cells) == width]
+        if width < 2 or len(even) < MOST * len(rows):
+            continue
+        share = max((_tag_share(column) for column in zip(*even, strict=True)), default=0.0)
+        if share > most:
+            best, most = separator, share
+    return best
+
+
+def _tag_share(cells: Sequence[Any]) -> float:
+    """Return the share of pieces of cells that are tags with a letter, or O."""
+    style, share = style_of(Counter(str(piece) for cell in cells for piece in pieces(cell)))
+    return 0.0 if style is PLAIN and share < 1 else share
+
+
+def holds_tags(found: Iterable[Any]) -> bool:
+    """Return whether all of many texts are tags: with letters, or few labels and O."""
+    return are_tags(Counter(map(str, found))) is not None
+
+
+def _rows(path: Path, lines: Sequence[tuple[int, str]], separator: str) -> Iterator[Row]:
+    """Yield the cells of lines; none for an empty line, a boundary, and with a number below 0 for lines lost."""
+    if separator in ",;":
+        yield from _quoted_rows(path, lines, separator)
+        return
+    last = None
+    for number, line in lines:
+        if last is not None and number != last + 1:
+            yield Row(-last - 1, ())
+        last = number
+        if not line.strip(" \t") or (line[0] in "-#" and BOUNDARY.match(line)):
+            yield Row(number, ())
+        # Only tab and space separate: other white space may stand inside a word.
+        elif "\t" in line:
+            yield Row(number, [cell.strip(" ") for cell in line.split("\t")] if " " in line else line.split("\t"))
+        else:
+            yield Row(number, [cell for cell in line.split(" ") if cell])
+
+
+def _quoted_rows(path: Path, lines: Sequence[tuple[int, str]], separator: str) -> Iterator[Row]:
+    numbers = [number for number, _ in lines]
+    # A longer cell than the standard library's limit is no mistake of the user.
+    before = csv.field_size_limit(2**31 - 1)
+    try:
+        reader = csv.reader((line + "\n" for _, line in lines), delimiter=separator, strict=True)
+        while True:
+            begun = reader.line_num
+            try:
+                cells = next(reader)
+            except StopIteration:
+                return
+            except csv.Error as error:
+                raise DataError(
+                    f"{path}, line {numbers[begun]}: the row cannot be told into cells: {error}. Mend its quotes."
+                ) from error
+            yield Row(numbers[begun], [cell.strip(" ") for cell in cells] if any(cells) else ())
+    finally:
+        csv.field_size_limit(before)
+
+
+def _usual_width(rows: Sequence[Row]) -> int:
+    """Return how many columns most rows have; the first of those that are as frequent."""
+    counted = Counter(len(row.cells) for row in rows if row.cells and not _hash(row))
+    counted = counted or Counter(len(row.cells) for row in rows if row.cells)
+    return max(counted, key=lambda width: counted[width], default=0)
+
+
+def _is_header(first: Row, rows: Sequence[Row], width: int, asked: Sequence[str]) -> bool:
+    """Return whether the first row names columns: those asked for, or a word and a tag, or a tag where tags stand."""
+    cells = [str(cell).strip() for cell in first.cells]
+    if len(cells) != width:
+        return False
+    if any(name in cells for name in asked):
+        return True
+    small = [re.sub(r"[_\W]+", " ", cell.lower()) for cell in cells]
+    tags = [place for place, cell in enumerate(small) if TAG_NAME.fullmatch(cell)]
+    if any(WORD_NAME.fullmatch(cell) for cell in small) and tags:
+        return True
+    rest = [row.cells for row in rows if row is not first and len(row.cells) == width == len(cells)]
+    return any(holds_tags(cells[place] for cells in rest) for place in tags if rest)
+
+
+def _lists(rows: Sequence[Row], width: int) -> list[int] | None:
+    """Return the columns of rows that are sentences, None where a row is a word.
+
+    Two columns hold lists; or one holds several tags a row, as a text or list, where another holds several words.
+    """
+    looked = [row.cells for row in rows if len(row.cells) == width][:LOOKED_AT]
+    columns = [[cell for cell in column if cell is not None] for column in zip(*looked, strict=True)]
+    lists = [at for at, column in enumerate(columns) if 2 * sum(isinstance(one, list) for one in column) > len(column)]
+    if len(lists) >= 2:
+        return lists
+    split = [[pieces(cell) if isinstance(cell, str | list) else None for cell in cells] for cells in looked]
+    several = [at for at in range(width) if any(len(cells[at] or ()) > 1 for cells in split)]
+    for at in several:
+        counted = Counter(str(piece) for cells in split for piece in cells[at] or ())
+        style = are_tags(counted)
+        numbers = all(tag.isdecimal() for tag in counted)
+        others = [place for place in several if place != at]
+        even = any(_as_long(split, at, place) for place in others)
+        # Words may be O and labels too, and numbers: so many of them must stand beside as many words.
+        if (others and style is not None and style is not PLAIN) or (even and (style is PLAIN or numbers)):
+            return several
+    return None
+
+
+def _as_long(rows: Sequence[Sequence[Any]], first: int, second: int) -> bool:
+    pairs = [(cells[first], cells[second]) for cells in rows if cells[first] is not None and cells[second] is not None]
+    return sum(len(a) == len(b) for a, b in pairs) >= MOST * len(pairs)
+
+
+def _fits(path: Path, row: Row, width: int, notes: Notes) -> bool:
+    if len(row.cells) == width:
+        return True
+    notes.bad(path, row.number, f"there are {_columns(len(row.cells))}, {width} in most lines.")
+    return False
+
+
+def _columns(count: int) -> str:
+    return "1 column" if count == 1 else f"{count} columns"
+
+
+def _grouped(path: Path, rows: Sequence[Row], width: int, notes: Notes) -> Iterator[list[Row]]:
+    """Yield the rows between empty lines; a bad row takes its sentence with it."""
+    known = {str(row.cells[-1]) for row in rows if len(row.cells) == width and not _hash(row)} if width else set()
+    group: list[Row] = []
+    bad = False
+    for row in (*rows, Row(0, ())):
+        if row.number < 0:
+            bad = True
+        elif not row.cells:
+            if group and not bad:
+                yield group
+            group, bad = [], False
+        elif _hash(row) and not _is_row(row, width, known):
+            continue
+        elif len(row.cells) < 2 or len(row.cells) != width:
+            if not bad:
+                notes.bad(path, row.number, _why_bad(row, width))
+            bad = True
+        else:
+            group.append(row)
+
+
+def _hash(row: Row) -> bool:
+    first = row.cells[0] if row.cells else None
+    return isinstance(first, str) and first[:1] == "#"
+
+
+def _is_row(row: Row, width: int, known: set[str]) -> bool:
+    """Return whether a line that begins with `#` is that word with its columns and a tag, and no comment, `# id 7`."""
+    last = str(row.cells[-1])
+    return len(row.cells) == max(width, 2) and (last in known or style_of(Counter([last]))[1] == 1)
+
+
+def _why_bad(row: Row, width: int) -> str:
+    if len(row.cells) > 1:
+        return f"there are {_columns(len(row.cells))}, {width} in most lines."
+    rule = "there is 1 column; a word and its tag are the least."
+    odd = next((sign for sign in str(row.cells[0]) if sign.isspace()), None)
+    if odd is not None:
+        rule += f" U+{ord(odd):04X} stands in it, which separates nothing: blanks and tabs do."
+    return rule
+
+
+def _by_column(sheet: Sheet, rows: list[Row], options: Any) -> list[list[Row]] | None:
+    """Tell sentences apart by a column that numbers them, or one that numbers the words."""
+    if not rows:
+        return None
+    columns = list(zip(*(row.cells[: sheet.width] for row in rows), strict=True))
+    if options.sentence_column is not None:
+        place = sheet.place(options.sentence_column, "sentence")
+        sheet.sentence, sheet.boundary = place, f"a new sentence where column {sheet.called(place)} changes"
+        return _cut(rows, _changes(columns[place]))
+    ways: tuple[tuple[Callable[[Sequence[Any], bool], list[bool] | None], str], ...] = (
+        (_begun, "a new sentence where column {} is filled"),
+        (_runs, "a new sentence where column {} changes"),
+        (_restarts, "a new sentence where the numbers of column {} begin again"),
+    )
+    free = [place for place, column in enumerate(columns) if not holds_tags(column)]
+    for way, text in ways:
+        found = []
+        for place in free:
+            named = sheet.names is not None and SENTENCE_NAME.fullmatch(sheet.names[place]) is not None
+            starts = way(columns[place], named)
+            if starts is not None:
+                found.append((sum(starts), -place, starts))
+        if found:
+            _, place, starts = max(found, key=lambda one: one[:2])
+            sheet.sentence, sheet.boundary = -place, text.format(sheet.called(-place))
+            return _cut(rows, starts)
+    return None
+
+
+def _cut(rows: Sequence[Row], starts: Sequence[bool]) -> list[list[Row]]:
+    groups: list[list[Row]] = []
+    for row, is_first in zip(rows, starts, strict=True):
+        if is_first or not groups:
+            groups.append([])
+        groups[-1].append(row)
+    return groups
+
+
+def _empty(cell: Any) -> bool:
+    return cell is None or cell in ("", "nan", "NaN") or cell != cell
+
+
+def _begun(column: Sequence[Any], named: bool) -> list[bool] | None:
+    """Return where a column begins a sentence that is named in its first row only."""
+    starts = [not _empty(cell) for cell in column]
+    return starts if starts[0] and 1 < sum(starts) <= len(starts) / 2 else None
+
+
+def _changes(column: Sequence[Any]) -> list[bool]:
+    found, before = [], None
+    for cell in column:
+        found.append(not _empty(cell) and cell != before)
+        before = before if _empty(cell) else cell
+    return found
+
+
+def _runs(column: Sequence[Any], named: bool) -> list[bool] | None:
+    """Return where a column changes that has one value for each sentence, and none of them comes again."""
+    if any(_empty(cell) for cell in column):
+        return None
+    starts = _changes(column)
+    count = sum(starts)
+    if not 1 < count < len(starts) or (count > len(starts) / 2 and not named):
+        return None
+    values = [cell for cell, is_first in zip(column, starts, strict=True) if is_first]
+    # Few values that do not come again are seen by chance, unless they count or are called so.
+    distinct = len(set(values)) == count and (named or count >= MANY)
+    return starts if distinct or _count_up(values) else None
+
+
+def _count_up(values: Sequence[Any]) -> bool:
+    """Return whether numbers go up by one, or begin again at 0 or 1."""
+    try:
+        numbers = [int(value) for value in values]
+    except (ValueError, TypeError):
+        return False
+    return all(after == before + 1 or after in (0, 1) for before, after in pairwise(numbers))
+
+
+def _restarts(column: Sequence[Any], named: bool) -> list[bool] | None:
+    """Return where numbers of words begin again."""
+    if not _count_up(column):
+        return None
+    first = min(int(cell) for cell in column)
+    starts = [int(cell) == first for cell in column]
+    return starts if 1 < sum(starts) <= len(starts) / 2 else None
