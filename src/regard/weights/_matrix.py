@@ -17,6 +17,7 @@ from ._masked import masked_cells, uniform_cells, visible_keys
 from ._memory import free_bytes, readable_size
 from ._questions import Question, answer, full_precision
 from ._source import Index, SoftmaxSource, WeightSource
+from ._tensor_like import TensorLike
 
 if TYPE_CHECKING:
     import numpy as np
@@ -26,7 +27,7 @@ __all__ = ["AttentionWeights", "Kind", "kept"]
 Kind = Literal["mass", "peak"]
 
 
-class AttentionWeights:
+class AttentionWeights(TensorLike):
     """The attention weights of one call: behaves like the matrix `(B, H, L, S)`, holds nothing of its size.
 
     Any rectangle is computed exactly when it is indexed; the summaries stream over blocks in O(n) memory. Weights
@@ -148,12 +149,14 @@ class AttentionWeights:
             raise ValueError("attention weights are not stored, so NumPy cannot have them without a copy.")
         return self.numpy() if dtype is None else self.numpy().astype(dtype, copy=False)
 
-    def __matmul__(self, values: Tensor) -> Tensor:
+    def __matmul__(self, values: Tensor | AttentionWeights) -> Tensor:
         """Return `weights @ values` without the matrix: `(B, H, L, D)` from values `(B, G, S, D)`, in O(n) memory.
 
         `values` has the leading dimensions of the call and `H` heads, or fewer as in the call. With the call's own
         values this is its output before dropout. Raises `ShapeError`. Differentiable.
         """
+        if isinstance(values, AttentionWeights):
+            values = values.dense()
         batch, heads, _, keys = self._source.shape
         given = tuple(values.shape)
         values = values.reshape((1,) * (4 - values.ndim) + given)
@@ -218,8 +221,8 @@ class AttentionWeights:
         """Return the same weights without gradients: summaries are then faster and the graph can be freed."""
         return AttentionWeights(self._source.detached(), self._rank, sums_to_one=self._sums_to_one)
 
-    def to(self, device: torch.device | str) -> AttentionWeights:
-        """Return the weights with what they are computed from on another device. Copies O(n)."""
+    def moved(self, device: torch.device | str) -> AttentionWeights:
+        """Return the weights with what they are computed from on another device, as `to` does. Copies O(n)."""
         return AttentionWeights(self._source.moved(device), self._rank, sums_to_one=self._sums_to_one)
 
     def dense(self, *, max_bytes: int | None = None) -> Tensor:
@@ -238,12 +241,6 @@ class AttentionWeights:
         """
         self._check_fits(self._source.shape, max_bytes)
         return self._trim(self._ask("tile", differentiable=True))
-
-    def numpy(self) -> np.ndarray[Any, Any]:
-        """Return the whole matrix as a NumPy array, without gradient; refuses like `dense`."""
-        with torch.no_grad():
-            array: np.ndarray[Any, Any] = self.dense().cpu().numpy()
-        return array
 
     def pooled(
         self,

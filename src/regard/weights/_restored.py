@@ -153,9 +153,9 @@ class RestoredWeights(AttentionWeights):
         """Return these weights: no gradient flows through them."""
         return self
 
-    def to(self, device: torch.device | str) -> AttentionWeights:
+    def moved(self, device: torch.device | str) -> AttentionWeights:
         """Return the weights on another device; query and key go there when they are needed."""
-        moved = self._stored.to(device)
+        moved = self._stored.moved(device)
         return RestoredWeights(
             moved.summary, lambda: self._source.moved(device), self._rank, sums_to_one=self._sums_to_one
         )  # fmt: skip

@@ -190,7 +190,7 @@ class StoredWeights(AttentionWeights):
         """Return these weights: no gradient flows through them."""
         return self
 
-    def to(self, device: torch.device | str) -> StoredWeights:
+    def moved(self, device: torch.device | str) -> StoredWeights:
         """Return the summaries on another device."""
         moved = self.summary.each(lambda tensor: tensor.to(device))
         return StoredWeights(moved, self.ndim, sums_to_one=self.sums_to_one)
