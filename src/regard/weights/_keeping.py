@@ -16,10 +16,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from .._inputs import AttentionInputs
 from ._norms_source import NormsSource
 from ._questions import full_precision
 from ._source import WeightSource
-from ._witness import Witness, tensors_of_call, version_of, witness
+from ._witness import EVERYTHING, Witness, tensors_of_call, version_of, witness
 
 __all__ = ["consumed_at_once", "keeping", "owned"]
 
@@ -55,14 +56,16 @@ def keeping(source: WeightSource, *, copy_all: bool = False) -> WeightSource:
     few = x.query.shape[1] * x.query.shape[2] <= x.key.shape[1] * x.key.shape[3]
     if few and risky & {"query", "key"} and not source.requires_grad:
         return _scores_only(source)
-    return replace(_with_copies(source, risky), witness=witness(x, risky))
+    kept = _with_copies(source, risky)
+    inputs = _aliases(kept.inputs)
+    return replace(kept, inputs=inputs, witness=witness(inputs, risky))
 
 
 def owned(source: WeightSource) -> WeightSource:
     """Return a source whose tensors nobody else can write to, after a check that they are those of the call."""
     names = {name for name, _ in tensors_of_call(source.inputs)}
     if source.witness is not None:
-        source.witness.check(values=True)
+        source.witness.check(EVERYTHING)
         names = {one.name for one in source.witness.seen}
     return replace(_with_copies(source, names), witness=Witness(()))
 
@@ -80,8 +83,6 @@ def _scores_only(source: WeightSource) -> WeightSource:
         key=nothing.expand(batch, x.key.shape[1], keys, 1),
         value=nothing.expand(batch, x.value.shape[1], keys, 1),
         scale=1.0,
-        start=_copy(x.start),
-        stop=_copy(x.stop),
         dense_mask=_copy(x.dense_mask),
         position_bias=None,
         bias=logs,
@@ -96,6 +97,15 @@ def _scores_only(source: WeightSource) -> WeightSource:
 def _with_copies(source: WeightSource, names: set[str]) -> WeightSource:
     tensors: dict[str, Any] = {name: _copy(tensor) for name, tensor in tensors_of_call(source.inputs) if name in names}
     return replace(source, inputs=replace(source.inputs, **tensors)) if tensors else source
+
+
+def _aliases(x: AttentionInputs) -> AttentionInputs:
+    """Return the same memory in tensors of our own: `set_`, `resize_`, `.data =` change a tensor, not its memory."""
+    names = ("query", "key", "value", "bias")
+    own: dict[str, Any] = {
+        name: tensor.detach() for name, tensor in tensors_of_call(x) if name in names and not tensor.requires_grad
+    }
+    return replace(x, **own)
 
 
 def _copy(tensor: Tensor | None) -> Tensor | None:

@@ -18,6 +18,7 @@ from ._memory import free_bytes, readable_size
 from ._questions import Question, answer, full_precision
 from ._source import Index, SoftmaxSource, WeightSource
 from ._tensor_like import TensorLike
+from ._witness import READ_BY_MASKS, READ_BY_NORMS
 
 if TYPE_CHECKING:
     import numpy as np
@@ -101,7 +102,9 @@ class AttentionWeights(TensorLike):
     @property
     def lse(self) -> Tensor:
         """Natural log of each row's sum of exponentials, `(B, H, L)`; -inf where a row sees nothing. Differentiable."""
-        lse = self._ready(differentiable=True).lse
+        source = self._source
+        known = source.lse is not None and (source.lse_has_gradient or not source.requires_grad)
+        lse = source.lse if known else self._ready(differentiable=True).lse
         if lse is None:
             raise ValueError("the lse was not computed")
         return self._trim(lse).clone()  # whoever writes to it shall not change the weights
@@ -295,7 +298,10 @@ class AttentionWeights(TensorLike):
         """
         _, _, queries, keys = self._source.shape
         cells = masked_cells(
-            self._source.fresh(), bounds(rows, queries, "rows"), bounds(columns, keys, "columns"), sides(cell)
+            self._source.fresh(READ_BY_MASKS),
+            bounds(rows, queries, "rows"),
+            bounds(columns, keys, "columns"),
+            sides(cell),
         )
         return self._trim(cells)
 
@@ -308,13 +314,16 @@ class AttentionWeights(TensorLike):
         """
         _, _, queries, keys = self._source.shape
         cells = uniform_cells(
-            self._source.fresh(), bounds(rows, queries, "rows"), bounds(columns, keys, "columns"), sides(cell)
+            self._source.fresh(READ_BY_MASKS),
+            bounds(rows, queries, "rows"),
+            bounds(columns, keys, "columns"),
+            sides(cell),
         )
         return self._trim(cells)
 
     def visible_keys(self) -> Tensor:
         """Return how many keys each query may see by the mask, int64 `(B, H, L)`; O(n), with a dense mask O(n²)."""
-        return self._trim(visible_keys(self._source.fresh()))
+        return self._trim(visible_keys(self._source.fresh(READ_BY_MASKS)))
 
     def entropy(self) -> Tensor:
         """Return the entropy of each row in nats, `(B, H, L)`: 0 = one key, `log S` = all keys alike.
@@ -467,7 +476,7 @@ class AttentionWeights(TensorLike):
                     f"(D, H * Ev) = (D, {heads * width}), as in the weight of a torch.nn.Linear after the heads."
                 )
             per_head = output_weight.t().unflatten(0, (heads, width))
-        factor = self._source.fresh(values=True).norms(per_head).log()
+        factor = self._source.fresh(READ_BY_NORMS).norms(per_head).log()
         source = replace(self._source, log_factor=factor, map=None, summary=None)
         if normalise:
             source = replace(source, lse=None, lse_has_gradient=False)

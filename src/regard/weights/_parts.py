@@ -11,6 +11,7 @@ from ..errors import ArgumentError
 from ._matrix import AttentionWeights
 from ._norms_source import NormsSource
 from ._source import SoftmaxSource
+from ._witness import EVERYTHING
 
 __all__ = ["Parts", "parts_of", "source_of"]
 
@@ -53,7 +54,7 @@ _SHARED = ("query", "key", "scale", "softcap", "start", "stop", "dense_mask", "p
 
 def parts_of(weights: AttentionWeights) -> Parts:
     """Return what these weights are computed from; raises `ArgumentError` where that is no softmax of a call."""
-    source = weights._source.fresh(values=True).detached()
+    source = weights._source.fresh(EVERYTHING).detached()
     if not isinstance(source, SoftmaxSource):
         raise ArgumentError(
             f"Weights of {type(source).__name__.strip('_')} are not stored exactly: only softmax attention is. Keep "

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
 from typing import Self
 
@@ -19,7 +19,7 @@ from torch import Tensor
 
 from .._inputs import AttentionInputs, CallSummary
 from ..backends import accumulate_dtype, all_finite, readable, scores, visible
-from ._witness import Witness
+from ._witness import EVERYTHING, READ_BY_WEIGHTS, Witness
 
 __all__ = ["LOG2E", "Index", "SoftmaxSource", "WeightSource"]
 
@@ -75,10 +75,10 @@ class WeightSource(ABC):
         x = self.inputs
         return any(t is not None and t.requires_grad for t in (x.query, x.key, x.position_bias, x.bias))
 
-    def fresh(self, *, values: bool = False) -> Self:
+    def fresh(self, reads: Collection[str] = READ_BY_WEIGHTS) -> Self:
         """Return this, after a check that what a question reads is still that of the call."""
         if self.witness is not None:
-            self.witness.check(values=values)
+            self.witness.check(reads)
         return self
 
     def rectangle(self, rows: Index, columns: Index) -> tuple[AttentionInputs, slice, slice]:
@@ -229,7 +229,7 @@ class WeightSource(ABC):
 
     def moved(self, device: torch.device | str) -> Self:
         """Return a copy on another device."""
-        moved = self.fresh(values=True)._mapped(lambda tensor: tensor.to(device))
+        moved = self.fresh(EVERYTHING)._mapped(lambda tensor: tensor.to(device))
         return moved if moved.inputs.query is self.inputs.query else replace(moved, witness=None)
 
     def detached(self) -> Self:

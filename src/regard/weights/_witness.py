@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -12,26 +13,36 @@ from .._inputs import AttentionInputs
 from .._mask_parts import traced
 from ..errors import StaleWeightsError
 
-__all__ = ["Witness", "tensors_of_call", "version_of", "witness"]
+__all__ = [
+    "EVERYTHING",
+    "READ_BY_MASKS",
+    "READ_BY_NORMS",
+    "READ_BY_WEIGHTS",
+    "Witness",
+    "tensors_of_call",
+    "version_of",
+    "witness",
+]
 
-# Every tensor that weights are computed from, and what a user calls it.
+# Every tensor that weights are computed from and that the caller may hold, and what he calls it. Spans are ours.
 _NAMES = {
     "query": "query",
     "key": "key",
     "value": "value",
-    "start": "the mask",
-    "stop": "the mask",
     "dense_mask": "the mask",
     "position_bias": "the bias",
     "bias": "the bias",
 }
+READ_BY_MASKS = frozenset(_NAMES) - {"query", "key", "value"}
+READ_BY_WEIGHTS = frozenset(_NAMES) - {"value"}
+READ_BY_NORMS = frozenset({"value"})
+EVERYTHING = frozenset(_NAMES)
 # Sums of rows are taken where they cost little beside the call: of small tensors, and where queries are many. Sums of
 # bool tensors took 7 ns an entry, a hundred times those of float32.
 _SMALL, _SMALL_BOOL, _MANY_QUERIES = 1 << 16, 1 << 12, 16
 
 
-@dataclass(frozen=True, eq=False)
-class _Seen:
+class _Seen(NamedTuple):
     """A tensor as it was at the call."""
 
     name: str
@@ -43,13 +54,11 @@ class _Seen:
     def change(self) -> str | None:
         """Say what happened to it since, None if nothing did."""
         if _place(self.tensor) != self.place:
-            return "was given other memory, or its memory was freed"
+            return "has other memory, or its memory was freed"
         if version_of(self.tensor) != self.version:
-            return "was written in place"
-        if self.sums is not None:
-            now = _sums(self.tensor)
-            if not torch.allclose(now, self.sums, rtol=1e-4, atol=1e-5, equal_nan=True):
-                return "was written where PyTorch does not count it (.data, a NumPy array that shares its memory)"
+            return "was written in place (or a tensor that shares its memory was)"
+        if self.sums is not None and not _same(_sums(self.tensor), self.sums):
+            return "was written in a way that PyTorch does not count (through .data, or NumPy)"
         return None
 
 
@@ -59,26 +68,25 @@ class Witness:
 
     seen: tuple[_Seen, ...]
 
-    def check(self, *, values: bool = False) -> None:
-        """Raise `StaleWeightsError` if one was changed since; the values count only where they are read."""
-        changed: dict[str, list[str]] = {}
+    def check(self, reads: Collection[str]) -> None:
+        """Raise `StaleWeightsError` if a tensor that a question reads was changed since."""
+        found: dict[str, None] = {}  # in order, each once
         for one in self.seen:
-            how = one.change() if values or one.name != "value" else None
-            if how is not None and _NAMES[one.name] not in changed.setdefault(how, []):
-                changed[how].append(_NAMES[one.name])
-        if changed:
-            what = "; ".join(f"{' and '.join(names)} {how}" for how, names in changed.items())
+            how = one.change() if one.name in reads else None
+            if how is not None:
+                found[f"{_NAMES[one.name]} {how}"] = None
+        if found:
             raise StaleWeightsError(
-                f"These attention weights are computed when they are looked at, and since their call {what} (tensors "
-                "that share memory count together). The weights of the call cannot be computed any more. Look at them "
-                "before the change (.dense(), .pooled(), .entropy() ...), keep a copy with weights.clone() right "
-                "after the call, or give the call a copy of what will change, such as key.clone(). "
+                f"Attention weights are computed when they are looked at, and since the call of these "
+                f"{'; '.join(found)}. They cannot be computed any more. Look at them before the change (.dense(), "
+                ".pooled(64), .entropy() ...); or call weights.clone() right after the call, which copies what they "
+                "are computed from; or give the call a copy of what will be written, such as key.clone(). "
                 'regard.watch(model, keep="exact") makes such copies.'
             )
 
     def detached(self) -> Witness:
         """Return a witness of the same memory that holds no graph."""
-        return Witness(tuple(replace(one, tensor=one.tensor.detach()) for one in self.seen))
+        return Witness(tuple(one._replace(tensor=one.tensor.detach()) for one in self.seen))
 
 
 def witness(x: AttentionInputs, without: Collection[str]) -> Witness:
@@ -116,3 +124,8 @@ def _place(tensor: Tensor) -> tuple[object, ...]:
 def _sums(tensor: Tensor) -> Tensor:
     half = tensor.dtype in (torch.float16, torch.bfloat16)  # which sums to infinity soon
     return tensor.detach().sum(-1, dtype=torch.float32 if half else None)
+
+
+def _same(new: Tensor, old: Tensor) -> bool:
+    # The number of threads may change the last bits, and NaN is itself here.
+    return torch.equal(new, old) or torch.allclose(new, old, rtol=1e-4, atol=1e-5, equal_nan=True)
