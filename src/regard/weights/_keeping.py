@@ -81,7 +81,7 @@ def _scores_only(source: WeightSource) -> WeightSource:
         x,
         query=nothing.expand(batch, heads, queries, 1),
         key=nothing.expand(batch, x.key.shape[1], keys, 1),
-        value=nothing.expand(batch, x.value.shape[1], keys, 1),
+        value=nothing.expand(x.value.shape),
         scale=1.0,
         dense_mask=_copy(x.dense_mask),
         position_bias=None,
