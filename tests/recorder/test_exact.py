@@ -1,4 +1,4 @@
-"""`keep="exact"` and what is settled late, where the model writes to its own tensors: every weight is that of its call."""
+"""Recordings of models that write to their own tensors: every weight is that of its call, exact or settled late."""
 
 from __future__ import annotations
 

@@ -186,9 +186,9 @@ def test_what_only_a_stored_tensor_has_is_refused(name: str) -> None:
 
 def test_a_name_that_nobody_has() -> None:
     """The nearest name is offered, ours or a Tensor's."""
-    with pytest.raises(AttributeError, match="has no attribute 'entropi'. Did you mean 'entropy'"):
+    with pytest.raises(AttributeError, match=r"has no attribute 'entropi'\. Did you mean 'entropy'"):
         _ = weights_of().entropi
-    with pytest.raises(AttributeError, match="has no attribute 'means'. Did you mean 'mean'"):
+    with pytest.raises(AttributeError, match=r"has no attribute 'means'\. Did you mean 'mean'"):
         _ = weights_of().means
 
 

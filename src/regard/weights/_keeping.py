@@ -44,7 +44,9 @@ def keeping(source: WeightSource, *, copy_all: bool = False) -> WeightSource:
     both are copied. Of what is larger than query, key and value only tensors of inference mode are. Where the matrix
     is smaller than its keys (a step of decoding) the scores are kept in their place. `copy_all` witnesses nothing.
     """
-    if torch.compiler.is_compiling() or _at_once.get():
+    if torch.compiler.is_compiling():  # a graph cannot ask how often a tensor was written
+        return _with_copies(source, {name for name, _ in tensors_of_call(source.inputs)})
+    if _at_once.get():
         return source
     x = source.inputs
     most = max(x.query.numel(), x.key.numel(), x.value.numel())

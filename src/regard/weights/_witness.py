@@ -54,11 +54,11 @@ class _Seen(NamedTuple):
     def change(self) -> str | None:
         """Say what happened to it since, None if nothing did."""
         if _place(self.tensor) != self.place:
-            return "has other memory, or its memory was freed"
+            return "other memory, or freed"
         if version_of(self.tensor) != self.version:
-            return "was written in place (or a tensor that shares its memory was)"
+            return "written in place, or a tensor that shares the memory was"
         if self.sums is not None and not _same(_sums(self.tensor), self.sums):
-            return "was written in a way that PyTorch does not count (through .data, or NumPy)"
+            return "written in a way that PyTorch does not count: through .data, or NumPy"
         return None
 
 
@@ -70,17 +70,18 @@ class Witness:
 
     def check(self, reads: Collection[str]) -> None:
         """Raise `StaleWeightsError` if a tensor that a question reads was changed since."""
-        found: dict[str, None] = {}  # in order, each once
+        found: dict[str, list[str]] = {}
         for one in self.seen:
             how = one.change() if one.name in reads else None
-            if how is not None:
-                found[f"{_NAMES[one.name]} {how}"] = None
+            if how is not None and _NAMES[one.name] not in found.setdefault(how, []):
+                found[how].append(_NAMES[one.name])
         if found:
+            what = "; ".join(f"{' and '.join(names)} changed ({how})" for how, names in found.items())
             raise StaleWeightsError(
-                f"Attention weights are computed when they are looked at, and since the call of these "
-                f"{'; '.join(found)}. They cannot be computed any more. Look at them before the change (.dense(), "
-                ".pooled(64), .entropy() ...); or call weights.clone() right after the call, which copies what they "
-                "are computed from; or give the call a copy of what will be written, such as key.clone(). "
+                f"Attention weights are computed when they are looked at, and since the call of these {what}. They "
+                "cannot be computed any more. Look at them before the change (.dense(), .pooled(64), .entropy() ...); "
+                "or call weights.clone() right after the call, which copies what they are computed from; or give the "
+                "call a copy of what will be written, such as key.clone(). "
                 'regard.watch(model, keep="exact") makes such copies.'
             )
 
