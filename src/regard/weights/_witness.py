@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
+from torch.nn import Parameter
 
 from .._inputs import AttentionInputs
 from .._mask_parts import traced
@@ -116,10 +117,9 @@ def version_of(tensor: Tensor) -> int | None:
 def _place(tensor: Tensor) -> tuple[object, ...]:
     """Return where the memory of a tensor lies and how it is read; only the second where it has none of its own."""
     form = (tensor.dtype, tensor.shape, tensor.stride(), tensor.storage_offset())
-    try:
-        return (*form, tensor.data_ptr(), tensor.untyped_storage().nbytes())
-    except (RuntimeError, NotImplementedError):  # wrappers of torch.func, and other tensors without memory
+    if type(tensor) not in (Tensor, Parameter) or traced():  # fake tensors, wrappers of torch.func and others
         return form
+    return (*form, tensor.data_ptr(), tensor.untyped_storage().nbytes())
 
 
 def _sums(tensor: Tensor) -> Tensor:
