@@ -289,6 +289,21 @@ def test_layers_and_their_caches() -> None:
             torch.testing.assert_close(weights.dense()[:, :, 0], want[:, :, i, : i + 1])
 
 
+def test_a_compiled_graph_copies() -> None:
+    """A graph cannot ask whether a tensor was written, so its weights own theirs, whatever it does itself later."""
+
+    def call_and_write(query: Tensor, key: Tensor) -> AttentionWeights:
+        key.mul_(1.5)
+        weights = regard.attention(query, key, key, need_weights=True)[1]
+        key.mul_(2)
+        return weights
+
+    query, key = torch.randn(2, 1, 2, 6, 8).clone().unbind()
+    want = torch.softmax(query @ (1.5 * key).mT / 8**0.5, -1)
+    compiled = torch.compile(call_and_write, fullgraph=True, backend="aot_eager")
+    torch.testing.assert_close(compiled(query.clone(), key).dense(), want)
+
+
 def test_in_another_thread() -> None:
     """Weights answer, and refuse, in whichever thread they are asked."""
     given = inputs()

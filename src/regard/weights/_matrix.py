@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Literal, Self, get_args
+from typing import Any, Literal, Self, get_args
 
 import torch
 from torch import Tensor
@@ -19,9 +19,6 @@ from ._questions import Question, answer, full_precision
 from ._source import Index, SoftmaxSource, WeightSource
 from ._tensor_like import TensorLike
 from ._witness import READ_BY_MASKS, READ_BY_NORMS
-
-if TYPE_CHECKING:
-    import numpy as np
 
 __all__ = ["AttentionWeights", "Kind", "kept"]
 
@@ -145,12 +142,6 @@ class AttentionWeights(TensorLike):
             found = _rectangle(part, rows, columns)
         taken: Tensor = found[wanted.remainder]
         return taken
-
-    def __array__(self, dtype: np.typing.DTypeLike | None = None, copy: bool | None = None) -> np.ndarray[Any, Any]:
-        """Return the whole matrix to NumPy; refuses like `dense`."""
-        if copy is False:
-            raise ValueError("attention weights are not stored, so NumPy cannot have them without a copy.")
-        return self.numpy() if dtype is None else self.numpy().astype(dtype, copy=False)
 
     def __matmul__(self, values: Tensor | AttentionWeights) -> Tensor:
         """Return `weights @ values` without the matrix: `(B, H, L, D)` from values `(B, G, S, D)`, in O(n) memory.
@@ -296,14 +287,9 @@ class AttentionWeights(TensorLike):
         tensor([[False,  True],
                 [False, False]])
         """
-        _, _, queries, keys = self._source.shape
-        cells = masked_cells(
-            self._source.fresh(READ_BY_MASKS),
-            bounds(rows, queries, "rows"),
-            bounds(columns, keys, "columns"),
-            sides(cell),
-        )
-        return self._trim(cells)
+        source = self._source.fresh(READ_BY_MASKS)
+        down, across = bounds(rows, source.shape[2], "rows"), bounds(columns, source.shape[3], "columns")
+        return self._trim(masked_cells(source, down, across, sides(cell)))
 
     def uniform(
         self, cell: int | tuple[int, int] = 1, *, rows: slice | None = None, columns: slice | None = None
@@ -312,14 +298,9 @@ class AttentionWeights(TensorLike):
 
         `pooled / uniform` is the lift: how much more a cell gets than it would by its size. Float32, cost of `masked`.
         """
-        _, _, queries, keys = self._source.shape
-        cells = uniform_cells(
-            self._source.fresh(READ_BY_MASKS),
-            bounds(rows, queries, "rows"),
-            bounds(columns, keys, "columns"),
-            sides(cell),
-        )
-        return self._trim(cells)
+        source = self._source.fresh(READ_BY_MASKS)
+        down, across = bounds(rows, source.shape[2], "rows"), bounds(columns, source.shape[3], "columns")
+        return self._trim(uniform_cells(source, down, across, sides(cell)))
 
     def visible_keys(self) -> Tensor:
         """Return how many keys each query may see by the mask, int64 `(B, H, L)`; O(n), with a dense mask O(n²)."""

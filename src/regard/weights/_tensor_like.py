@@ -132,6 +132,12 @@ class TensorLike(ABC):
             array: np.ndarray[Any, Any] = self.dense().cpu().numpy(force=force)
         return array
 
+    def __array__(self, dtype: np.typing.DTypeLike | None = None, copy: bool | None = None) -> np.ndarray[Any, Any]:
+        """Return the whole matrix to NumPy; refuses like `dense`."""
+        if copy is False:
+            raise ValueError("attention weights are not stored, so NumPy cannot have them without a copy.")
+        return self.numpy() if dtype is None else self.numpy().astype(dtype, copy=False)
+
     def __iter__(self) -> Iterator[Tensor]:
         """Go through the first dimension; each part is computed when it comes."""
         return (self[place] for place in range(self.shape[0]))
