@@ -47,7 +47,7 @@ class WeightSource(ABC):
     summary: CallSummary | None = None
     """What came with the forward pass, of which `map` is the map."""
     witness: Witness | None = None
-    """Knows whether the inputs are still those of the call; None where nobody else writes to them."""
+    """Knows whether the inputs are still those of the call; None where nobody writes to them before they are read."""
 
     @property
     def shape(self) -> tuple[int, int, int, int]:
