@@ -44,13 +44,14 @@ class DistanceProfile(NamedTuple):
     """`(B, H, n)`, share of the attention of all queries; sums to 1."""
 
 
-def profile_of(sums: Tensor, queries: int, keys: int, *, binned: bool) -> DistanceProfile:
+def profile_of(sums: Tensor, keys: int, *, binned: bool) -> DistanceProfile:
     """Return a profile of the shares `(B, H, L + S - 1)` of each distance, the lowest first."""
     lowest = 1 - keys  # the last query stands on the last key
     edges = torch.arange(lowest, lowest + sums.shape[-1] + 1, device=sums.device)
     if binned:
+        every = edges[:-1]
         edges = edges[_is_edge(edges) | (edges == edges[0]) | (edges == edges[-1])]
-        place = torch.bucketize(torch.arange(lowest, queries, device=sums.device), edges, right=True) - 1
+        place = torch.bucketize(every, edges, right=True) - 1
         bins = sums.new_zeros(*sums.shape[:2], max(0, edges.numel() - 1))
         sums = bins.index_add(2, place, sums)
     return DistanceProfile(edges[:-1], edges[1:], sums)

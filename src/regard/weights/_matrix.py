@@ -424,7 +424,7 @@ class AttentionWeights(TensorLike):
         """
         source = self._ready(differentiable=True)
         sums = answer(self._question("profile", source))[0] / self._seeing(source)[..., None]
-        found = profile_of(sums, *source.shape[2:], binned=binned)
+        found = profile_of(sums, source.shape[3], binned=binned)
         return found._replace(mass=self._trim(found.mass))
 
     def value_weighted(self, output_weight: Tensor | None = None, *, normalise: bool = False) -> AttentionWeights:
