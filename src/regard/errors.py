@@ -20,6 +20,7 @@ __all__ = [
     "RecordingFileError",
     "RegardError",
     "ShapeError",
+    "StaleWeightsError",
     "TooLargeError",
     "UnknownArgumentError",
 ]
@@ -59,6 +60,10 @@ class BackendError(RegardError, RuntimeError):
 
 class TooLargeError(RegardError, MemoryError):
     """The result that was asked for would not fit in memory."""
+
+
+class StaleWeightsError(RegardError, RuntimeError):
+    """A tensor that lazy weights are computed from was changed after their call."""
 
 
 class ModelFileError(RegardError, ValueError):

@@ -23,7 +23,7 @@ from ._mask_parts import ResolvedMask
 from .backends import accumulate_dtype, scores
 from .errors import ArgumentError, ShapeError, nearest, unknown_argument
 from .masks import Mask
-from .weights import AttentionWeights, WeightSource, pair_products
+from .weights import AttentionWeights, WeightSource, keeping, pair_products
 
 __all__ = ["LinearState", "linear_attention"]
 
@@ -157,7 +157,7 @@ def linear_attention(
         return output
     inputs = AttentionInputs(phi_q, phi_k, v, 1.0, *resolved, need_weights=True)
     lse = torch.where(total == 0, -torch.inf, torch.where(total == 0, 1.0, total).log())
-    return output, AttentionWeights(_LinearSource(inputs, lse, lse_has_gradient=True), rank)
+    return output, AttentionWeights(keeping(_LinearSource(inputs, lse, lse_has_gradient=True)), rank)
 
 
 def _as_given(device: str) -> AbstractContextManager[object]:

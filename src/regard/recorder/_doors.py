@@ -17,7 +17,7 @@ from .._attention import attention
 from ..backends import asked_for
 from ..errors import BackendError, RegardError
 from ..integrations import sink_attention
-from ..weights import AttentionWeights
+from ..weights import AttentionWeights, consumed_at_once, kept
 from ._call_mask import CallMasks
 from ._grouped import grouped
 from ._returned import weights_of_softmax
@@ -105,7 +105,8 @@ def _scaled_dot_product(
         parts = heads.query, heads.key, heads.value
         call, same = _call(heads.query, heads.mask, is_causal, scale)
         call["need_weights"] = keeper.needs()
-        served, result = _attend(parts, call, same and not dropout_p)
+        with consumed_at_once():
+            served, result = _attend(parts, call, same and not dropout_p)
     except RegardError as error:  # shapes that PyTorch broadcasts: the model runs on, the call counts as missed
         reason = f"{ScaledDotProduct.name}: {error}"
         output = own()
@@ -205,14 +206,16 @@ class Own:
     def run(self, function: Any, keeper: Keeper, args: tuple[Any, ...], settings: dict[str, Any]) -> Any:
         """Run the call with its weights, which changes no bit of the output."""
         if function is sink_attention:
-            output, weights = sink_attention(*args, **settings)
+            with consumed_at_once():
+                output, weights = sink_attention(*args, **settings)
             keeper.keep(self.name, weights)
-            return output, weights
+            return output, kept(weights)
         wanted = settings.pop("need_weights", False)
         asked = wanted if wanted == "summary" else keeper.needs()
-        output, weights = attention(*args, **settings, need_weights=asked)
+        with consumed_at_once():
+            output, weights = attention(*args, **settings, need_weights=asked)
         keeper.keep(self.name, weights)
-        return (output, weights) if wanted else output
+        return (output, kept(weights)) if wanted else output
 
 
 class Softmax:

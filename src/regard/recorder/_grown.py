@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-from .._inputs import AttentionInputs, AttentionResult
-from ..weights import AttentionWeights, StoredWeights, Summary, from_dense, links_of
+from .._inputs import AttentionInputs
+from ..weights import AttentionWeights, SoftmaxSource, StoredWeights, Summary, from_dense, kept, links_of
 from ._growing import Orders, Step, Turn, arranged
 
 __all__ = ["Grown", "GrownDense", "GrownExact", "GrownSummary"]
@@ -59,7 +59,8 @@ class GrownSummary:
         parts = [_Rows(step, slice(a, min(a + height, step.rows))) for a in range(0, step.rows, height)]
         self._rows.append(tuple(torch.cat(each, 2) for each in zip(*(part.each() for part in parts), strict=True)))
         self._turns.append(step.turn)
-        self._waiting = step
+        # By then a cache of fixed size holds other keys.
+        self._waiting = replace(step, weights=kept(step.weights, copy_all=True))
 
     def _settle(self) -> None:
         step, self._waiting = self._waiting, None
@@ -175,19 +176,24 @@ class GrownExact:
         x = source.inputs
         new = slice(max(0, self._keys - step.first_key), step.keys)
         lse = step.weights.lse.reshape(source.shape[:3])
-        kept = {"query": x.query, "key": x.key[:, :, new].clone(), "value": x.value[:, :, new].clone(), "lse": lse}
+        held = {
+            "query": x.query.clone(),
+            "key": x.key[:, :, new].clone(),
+            "value": x.value[:, :, new].clone(),
+            "lse": lse,
+        }
         batch, heads, rows, _ = source.shape
         if x.dense_mask is None and x.bias is None and x.position_bias is None:
             zero = torch.zeros(1, 1, rows, dtype=torch.int32)
-            kept["start"] = (zero if x.start is None else x.start) + step.first_key
-            kept["stop"] = (zero + step.keys if x.stop is None else x.stop.clamp(max=step.keys)) + step.first_key
+            held["start"] = (zero if x.start is None else x.start) + step.first_key
+            held["stop"] = (zero + step.keys if x.stop is None else x.stop.clamp(max=step.keys)) + step.first_key
         else:
             part, _, _ = source.rectangle(torch.arange(rows), torch.arange(step.keys))
-            bias = torch.zeros(batch, heads, rows, step.keys) if part.bias is None else part.bias.float()
+            bias = torch.zeros(batch, heads, rows, step.keys) if part.bias is None else part.bias.float().clone()
             if part.dense_mask is not None:
                 bias = bias.masked_fill(~part.dense_mask, -torch.inf)
-            kept["bias"] = bias.expand(batch, heads, rows, step.keys)
-        self._steps.append(kept)
+            held["bias"] = bias.expand(batch, heads, rows, step.keys)
+        self._steps.append(held)
         self._turns.append(step.turn)
         self._firsts.append(step.first_key)
         self._sizes.append(step.keys)
@@ -243,7 +249,7 @@ class GrownDense:
 
 
 def _call(inputs: AttentionInputs, lse: Tensor) -> AttentionWeights:
-    return AttentionWeights.of_call(inputs, AttentionResult(inputs.value, lse), 4)
+    return AttentionWeights(SoftmaxSource(inputs, lse), 4)
 
 
 def _joined(spans: list[Tensor]) -> Tensor:

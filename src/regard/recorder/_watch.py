@@ -142,7 +142,7 @@ class _Wanted:
     def kept(self, weights: AttentionWeights) -> AttentionWeights:
         """Return what stays of the weights of one call."""
         if self.keep == "exact":
-            return weights
+            return weights.clone()
         if self.keep == "dense":
             return from_dense(weights.dense(), ~weights.masked())
         return StoredWeights(summarise(weights), weights.ndim)

@@ -1,12 +1,14 @@
 """The attention weights as a lazy matrix: every entry is `exp(score - lse)`, computed where it is looked at."""
 
+from ._answers import DistanceProfile, Peak, Top
 from ._dense import from_dense
-from ._matrix import AttentionWeights, DistanceProfile, Peak, Top
+from ._keeping import consumed_at_once, keeping
+from ._matrix import AttentionWeights, kept
 from ._one_look import LINKS, links_of
 from ._parts import Parts, parts_of, source_of
 from ._restored import RestoredWeights
 from ._sinks import with_sinks
-from ._source import WeightSource, pair_products
+from ._source import SoftmaxSource, WeightSource, pair_products
 from ._stored import StoredWeights, Summary
 from ._summarise import summarise, summary_cell
 
@@ -17,11 +19,15 @@ __all__ = [
     "Parts",
     "Peak",
     "RestoredWeights",
+    "SoftmaxSource",
     "StoredWeights",
     "Summary",
     "Top",
     "WeightSource",
+    "consumed_at_once",
     "from_dense",
+    "keeping",
+    "kept",
     "links_of",
     "pair_products",
     "parts_of",

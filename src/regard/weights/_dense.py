@@ -5,9 +5,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from .._inputs import AttentionInputs, AttentionResult
+from .._inputs import AttentionInputs
 from ..errors import ArgumentError, DtypeError, ShapeError
 from ._matrix import AttentionWeights
+from ._source import SoftmaxSource
 
 __all__ = ["from_dense"]
 
@@ -44,7 +45,7 @@ def from_dense(matrix: Tensor, visible: Tensor | None = None) -> AttentionWeight
     seen = None
     if visible is not None:
         try:
-            seen = visible.expand(matrix.shape).reshape(whole.shape)
+            seen = visible.clone().expand(matrix.shape).reshape(whole.shape)
         except RuntimeError as error:
             raise ShapeError(
                 f"visible has shape {tuple(visible.shape)}, which does not broadcast to {tuple(matrix.shape)}."
@@ -61,4 +62,4 @@ def from_dense(matrix: Tensor, visible: Tensor | None = None) -> AttentionWeight
     )
     nothing = (logs == -torch.inf).all(-1)
     lse = whole.new_zeros(batch, heads, queries).masked_fill(nothing, -torch.inf)
-    return AttentionWeights.of_call(inputs, AttentionResult(inputs.value, lse), matrix.ndim)
+    return AttentionWeights(SoftmaxSource(inputs, lse), matrix.ndim)

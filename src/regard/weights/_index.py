@@ -13,10 +13,10 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from ..errors import nearest
+from ..errors import ArgumentError, nearest
 from ._source import Index
 
-__all__ = ["Plan", "plan"]
+__all__ = ["Plan", "bounds", "plan", "sides"]
 
 
 class Plan(NamedTuple):
@@ -153,3 +153,19 @@ def _positions(selector: Index, device: torch.device) -> Tensor:
     if isinstance(selector, slice):
         return torch.arange(selector.start, selector.stop, device=device)
     return selector.to(device)
+
+
+def sides(cell: int | tuple[int, int]) -> tuple[int, int]:
+    """Return the queries and keys of a cell."""
+    both = tuple(cell) if isinstance(cell, tuple | list) else (cell, cell)
+    if len(both) != 2 or any(not isinstance(side, int) or isinstance(side, bool) or side < 1 for side in both):
+        raise ArgumentError(f"cell is {cell!r}; give the tokens per side, an integer >= 1, or (queries, keys).")
+    return both[0], both[1]
+
+
+def bounds(part: slice | None, size: int, name: str) -> slice:
+    """Return a slice with plain bounds; raises `ArgumentError` for steps."""
+    start, stop, step = (part or slice(None)).indices(size)
+    if step != 1:
+        raise ArgumentError(f"{name} is {part}; a pooled rectangle takes slices with step 1.")
+    return slice(start, max(start, stop))

@@ -3,59 +3,29 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, get_args
+from typing import Any, Literal, Self, get_args
 
 import torch
 from torch import Tensor
 
 from .._inputs import AttentionInputs, AttentionResult
 from ..errors import ArgumentError, ShapeError, TooLargeError, nearest
-from ._index import plan
+from ._answers import DistanceProfile, Peak, Top, first_column, profile_of
+from ._index import bounds, plan, sides
+from ._keeping import keeping, owned
 from ._masked import masked_cells, uniform_cells, visible_keys
 from ._memory import free_bytes, readable_size
 from ._questions import Question, answer, full_precision
 from ._source import Index, SoftmaxSource, WeightSource
+from ._tensor_like import TensorLike
+from ._witness import READ_BY_MASKS, READ_BY_NORMS
 
-if TYPE_CHECKING:
-    import numpy as np
-
-__all__ = ["AttentionWeights", "DistanceProfile", "Peak", "Top"]
+__all__ = ["AttentionWeights", "Kind", "kept"]
 
 Kind = Literal["mass", "peak"]
-# Distances up to this far have a bin each; beyond it the bins double.
-_NEAR = 16
 
 
-class Peak(NamedTuple):
-    """The largest weight of each row."""
-
-    values: Tensor
-    """`(B, H, L)`."""
-    indices: Tensor
-    """Its key, int64 `(B, H, L)`; -1 where a row sees nothing."""
-
-
-class Top(NamedTuple):
-    """The `k` largest weights of each row, largest first."""
-
-    values: Tensor
-    """`(B, H, L, k)`; 0 where a row sees fewer keys."""
-    indices: Tensor
-    """Their keys, int64 `(B, H, L, k)`; -1 where a row sees fewer keys."""
-
-
-class DistanceProfile(NamedTuple):
-    """How much attention goes how far. Bin `n` holds the distances `start[n] … stop[n] - 1`, key minus query."""
-
-    start: Tensor
-    """int64 `(n,)`, increasing."""
-    stop: Tensor
-    """int64 `(n,)`, one past the last distance of each bin."""
-    mass: Tensor
-    """`(B, H, n)`, share of the attention of all queries; sums to 1."""
-
-
-class AttentionWeights:
+class AttentionWeights(TensorLike):
     """The attention weights of one call: behaves like the matrix `(B, H, L, S)`, holds nothing of its size.
 
     Any rectangle is computed exactly when it is indexed; the summaries stream over blocks in O(n) memory. Weights
@@ -89,7 +59,7 @@ class AttentionWeights:
             inputs, result.lse, lse_has_gradient=result.lse_has_gradient, map=result.map, map_cell=result.map_cell,
             summary=result.summary,
         )  # fmt: skip
-        return cls(source, rank)
+        return cls(keeping(source), rank)
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -129,10 +99,12 @@ class AttentionWeights:
     @property
     def lse(self) -> Tensor:
         """Natural log of each row's sum of exponentials, `(B, H, L)`; -inf where a row sees nothing. Differentiable."""
-        lse = self._ready(differentiable=True).lse
+        source = self._source
+        known = source.lse is not None and (source.lse_has_gradient or not source.requires_grad)
+        lse = source.lse if known else self._ready(differentiable=True).lse
         if lse is None:
             raise ValueError("the lse was not computed")
-        return self._trim(lse)
+        return self._trim(lse).clone()  # whoever writes to it shall not change the weights
 
     def __len__(self) -> int:
         """Return the size of the first dimension."""
@@ -171,18 +143,14 @@ class AttentionWeights:
         taken: Tensor = found[wanted.remainder]
         return taken
 
-    def __array__(self, dtype: np.typing.DTypeLike | None = None, copy: bool | None = None) -> np.ndarray[Any, Any]:
-        """Return the whole matrix to NumPy; refuses like `dense`."""
-        if copy is False:
-            raise ValueError("attention weights are not stored, so NumPy cannot have them without a copy.")
-        return self.numpy() if dtype is None else self.numpy().astype(dtype, copy=False)
-
-    def __matmul__(self, values: Tensor) -> Tensor:
+    def __matmul__(self, values: Tensor | AttentionWeights) -> Tensor:
         """Return `weights @ values` without the matrix: `(B, H, L, D)` from values `(B, G, S, D)`, in O(n) memory.
 
         `values` has the leading dimensions of the call and `H` heads, or fewer as in the call. With the call's own
         values this is its output before dropout. Raises `ShapeError`. Differentiable.
         """
+        if isinstance(values, AttentionWeights):
+            values = values.dense()
         batch, heads, _, keys = self._source.shape
         given = tuple(values.shape)
         values = values.reshape((1,) * (4 - values.ndim) + given)
@@ -221,12 +189,34 @@ class AttentionWeights:
             places.append(slice(position % size, position % size + 1))
         return AttentionWeights(self._source.select(*places), 2, sums_to_one=self._sums_to_one)
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Pickle, and `copy.deepcopy`: copies of what the weights are computed from, without gradient."""
+        return {**self.__dict__, "_source": owned(self._source.detached()), "_plain": None}
+
+    def __copy__(self) -> Self:
+        """Return the same weights: what they are computed from is shared, and so are gradients."""
+        same = object.__new__(type(self))
+        same.__dict__.update(self.__dict__)
+        return same
+
+    def clone(self) -> AttentionWeights:
+        """Return the same weights, still lazy, out of copies that nobody else can write to; O(n), differentiable.
+
+        >>> import regard
+        >>> q = torch.randn(1, 1, 3, 4)
+        >>> mine = regard.attention(q, q, q, need_weights=True)[1].clone()
+        >>> _ = q.zero_()
+        >>> bool((mine.dense() != 1 / 3).any())
+        True
+        """
+        return AttentionWeights(owned(self._source), self._rank, sums_to_one=self._sums_to_one)
+
     def detach(self) -> AttentionWeights:
         """Return the same weights without gradients: summaries are then faster and the graph can be freed."""
         return AttentionWeights(self._source.detached(), self._rank, sums_to_one=self._sums_to_one)
 
-    def to(self, device: torch.device | str) -> AttentionWeights:
-        """Return the weights with what they are computed from on another device. Copies O(n)."""
+    def moved(self, device: torch.device | str) -> AttentionWeights:
+        """Return the weights with what they are computed from on another device, as `to` does. Copies O(n)."""
         return AttentionWeights(self._source.moved(device), self._rank, sums_to_one=self._sums_to_one)
 
     def dense(self, *, max_bytes: int | None = None) -> Tensor:
@@ -245,12 +235,6 @@ class AttentionWeights:
         """
         self._check_fits(self._source.shape, max_bytes)
         return self._trim(self._ask("tile", differentiable=True))
-
-    def numpy(self) -> np.ndarray[Any, Any]:
-        """Return the whole matrix as a NumPy array, without gradient; refuses like `dense`."""
-        with torch.no_grad():
-            array: np.ndarray[Any, Any] = self.dense().cpu().numpy()
-        return array
 
     def pooled(
         self,
@@ -279,13 +263,12 @@ class AttentionWeights:
         """
         if kind not in get_args(Kind):
             raise ArgumentError(f"kind is {kind!r}; it is 'mass' or 'peak'.{nearest(str(kind), get_args(Kind))}")
-        sides = _sides(cell)
         source = self._ready(differentiable=kind == "mass")
         asked = replace(
             self._question("pooled" if kind == "mass" else "highest", source),
-            rows=_bounds(rows, source.shape[2], "rows"),
-            columns=_bounds(columns, source.shape[3], "columns"),
-            cell=sides,
+            rows=bounds(rows, source.shape[2], "rows"),
+            columns=bounds(columns, source.shape[3], "columns"),
+            cell=sides(cell),
         )
         return self._trim(answer(asked)[0])
 
@@ -304,11 +287,9 @@ class AttentionWeights:
         tensor([[False,  True],
                 [False, False]])
         """
-        _, _, queries, keys = self._source.shape
-        cells = masked_cells(
-            self._source, _bounds(rows, queries, "rows"), _bounds(columns, keys, "columns"), _sides(cell)
-        )
-        return self._trim(cells)
+        source = self._source.fresh(READ_BY_MASKS)
+        down, across = bounds(rows, source.shape[2], "rows"), bounds(columns, source.shape[3], "columns")
+        return self._trim(masked_cells(source, down, across, sides(cell)))
 
     def uniform(
         self, cell: int | tuple[int, int] = 1, *, rows: slice | None = None, columns: slice | None = None
@@ -317,15 +298,13 @@ class AttentionWeights:
 
         `pooled / uniform` is the lift: how much more a cell gets than it would by its size. Float32, cost of `masked`.
         """
-        _, _, queries, keys = self._source.shape
-        cells = uniform_cells(
-            self._source, _bounds(rows, queries, "rows"), _bounds(columns, keys, "columns"), _sides(cell)
-        )
-        return self._trim(cells)
+        source = self._source.fresh(READ_BY_MASKS)
+        down, across = bounds(rows, source.shape[2], "rows"), bounds(columns, source.shape[3], "columns")
+        return self._trim(uniform_cells(source, down, across, sides(cell)))
 
     def visible_keys(self) -> Tensor:
         """Return how many keys each query may see by the mask, int64 `(B, H, L)`; O(n), with a dense mask O(n²)."""
-        return self._trim(visible_keys(self._source))
+        return self._trim(visible_keys(self._source.fresh(READ_BY_MASKS)))
 
     def entropy(self) -> Tensor:
         """Return the entropy of each row in nats, `(B, H, L)`: 0 = one key, `log S` = all keys alike.
@@ -417,7 +396,7 @@ class AttentionWeights:
         """
         source = self._ready(differentiable=True)
         if offset == "first":
-            found = _first_column(source)
+            found = first_column(source)
         elif isinstance(offset, int) and not isinstance(offset, bool):
             rows = torch.arange(source.shape[2], device=source.device)
             columns = rows + source.shift + offset
@@ -445,15 +424,8 @@ class AttentionWeights:
         """
         source = self._ready(differentiable=True)
         sums = answer(self._question("profile", source))[0] / self._seeing(source)[..., None]
-        _, _, queries, keys = source.shape
-        lowest = 1 - keys  # the last query stands on the last key
-        edges = torch.arange(lowest, lowest + sums.shape[-1] + 1, device=source.device)
-        if binned:
-            edges = edges[_is_edge(edges) | (edges == edges[0]) | (edges == edges[-1])]
-            place = torch.bucketize(torch.arange(lowest, queries, device=source.device), edges, right=True) - 1
-            bins = sums.new_zeros(*sums.shape[:2], max(0, edges.numel() - 1))
-            sums = bins.index_add(2, place, sums)
-        return DistanceProfile(edges[:-1], edges[1:], self._trim(sums))
+        found = profile_of(sums, source.shape[3], binned=binned)
+        return found._replace(mass=self._trim(found.mass))
 
     def value_weighted(self, output_weight: Tensor | None = None, *, normalise: bool = False) -> AttentionWeights:
         """Return the lazy matrix `weight · ‖v_j‖`: how much each key really adds to the output.
@@ -485,7 +457,7 @@ class AttentionWeights:
                     f"(D, H * Ev) = (D, {heads * width}), as in the weight of a torch.nn.Linear after the heads."
                 )
             per_head = output_weight.t().unflatten(0, (heads, width))
-        factor = self._source.norms(per_head).log()
+        factor = self._source.fresh(READ_BY_NORMS).norms(per_head).log()
         source = replace(self._source, log_factor=factor, map=None, summary=None)
         if normalise:
             source = replace(source, lse=None, lse_has_gradient=False)
@@ -495,6 +467,7 @@ class AttentionWeights:
 
     def _ready(self, *, differentiable: bool) -> WeightSource:
         """Return the source with its `lse`: one that gradients flow through where they are wanted and possible."""
+        self._source.fresh()
         if differentiable and torch.is_grad_enabled() and self._source.requires_grad:
             tracked = self._source.tracking()
             if tracked.lse is None:
@@ -545,6 +518,12 @@ class AttentionWeights:
             )
 
 
+def kept(weights: AttentionWeights, *, copy_all: bool = False) -> AttentionWeights:
+    """Return weights made under `consumed_at_once` as those of any other call: safe from what is written later."""
+    source = keeping(weights._source, copy_all=copy_all)
+    return AttentionWeights(source, weights.ndim, sums_to_one=weights.sums_to_one)
+
+
 def _whole(batch: Index, heads: Index, source: WeightSource) -> bool:
     return batch == slice(0, source.shape[0]) and heads == slice(0, source.shape[1])
 
@@ -559,36 +538,3 @@ def _rectangle(source: WeightSource, rows: Index, columns: Index) -> Tensor:
     row, column = (s if isinstance(s, slice) else s.to(source.device) for s in (rows, columns))
     with full_precision(source.device.type):
         return source.tile(row, column)
-
-
-def _sides(cell: int | tuple[int, int]) -> tuple[int, int]:
-    sides = tuple(cell) if isinstance(cell, tuple | list) else (cell, cell)
-    if len(sides) != 2 or any(not isinstance(side, int) or isinstance(side, bool) or side < 1 for side in sides):
-        raise ArgumentError(f"cell is {cell!r}; give the tokens per side, an integer >= 1, or (queries, keys).")
-    return sides[0], sides[1]
-
-
-def _bounds(part: slice | None, size: int, name: str) -> slice:
-    start, stop, step = (part or slice(None)).indices(size)
-    if step != 1:
-        raise ArgumentError(f"{name} is {part}; a pooled rectangle takes slices with step 1.")
-    return slice(start, max(start, stop))
-
-
-def _is_edge(distance: Tensor) -> Tensor:
-    # Bins are closed on the far side: -32 … -17 and 17 … 32, so an edge lies at -32 and at 17.
-    far = torch.where(distance < 0, -distance, distance - 1)
-    return (far <= _NEAR) | (far & (far - 1) == 0)
-
-
-def _first_column(source: WeightSource) -> Tensor:
-    """Return the weights `(B, H, L)` on the first key that some query may see."""
-    found = torch.zeros(source.shape[:3], dtype=source.dtype, device=source.device)
-    if source.shape[3] == 0:
-        return found
-    first = (source.counts() > 0).to(torch.uint8).argmax(-1)
-    rows = torch.arange(source.shape[2], device=source.device)
-    for key in first.unique().tolist():
-        here = source.pairs(rows, torch.full_like(rows, key))
-        found = torch.where((first == key)[..., None], here, found)
-    return found

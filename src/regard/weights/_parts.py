@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from typing import Self
+from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 
 from .._inputs import AttentionInputs
 from ..errors import ArgumentError
 from ._matrix import AttentionWeights
-from ._source import Index, SoftmaxSource, _key_heads
+from ._norms_source import NormsSource
+from ._source import SoftmaxSource
+from ._witness import EVERYTHING
 
-__all__ = ["Parts", "RestoredSource", "parts_of", "source_of"]
+__all__ = ["Parts", "parts_of", "source_of"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,13 +54,13 @@ _SHARED = ("query", "key", "scale", "softcap", "start", "stop", "dense_mask", "p
 
 def parts_of(weights: AttentionWeights) -> Parts:
     """Return what these weights are computed from; raises `ArgumentError` where that is no softmax of a call."""
-    source = weights._source.detached()
+    source = weights._source.fresh(EVERYTHING).detached()
     if not isinstance(source, SoftmaxSource):
         raise ArgumentError(
             f"Weights of {type(source).__name__.strip('_')} are not stored exactly: only softmax attention is. Keep "
             "their summaries, weights.StoredWeights(weights.summarise(these))."
         )
-    norms = source.value_norms if isinstance(source, RestoredSource) else None
+    norms = source.value_norms if isinstance(source, NormsSource) else None
     if norms is None:
         norms = source.inputs.value.to(source.dtype).norm(dim=-1)
     shared = {name: getattr(source.inputs, name) for name in _SHARED}
@@ -70,42 +70,11 @@ def parts_of(weights: AttentionWeights) -> Parts:
     )  # fmt: skip
 
 
-def source_of(parts: Parts, lse: Tensor) -> RestoredSource:
+def source_of(parts: Parts, lse: Tensor) -> NormsSource:
     """Return the matrix of stored parts. NaN in `lse` makes a row NaN, which says "not recorded"."""
     nothing = parts.key.new_zeros(()).expand(*parts.key.shape[:3], 1)
     inputs = AttentionInputs(value=nothing, need_weights=True, **{name: getattr(parts, name) for name in _SHARED})
-    return RestoredSource(
+    return NormsSource(
         inputs, lse, log_factor=parts.log_factor, map=parts.kernel_map, map_cell=parts.kernel_map_cell,
         value_norms=parts.value_norms,
     )  # fmt: skip
-
-
-@dataclass(eq=False)
-class RestoredSource(SoftmaxSource):
-    """The matrix of a call that was stored, of whose values only the norms are known."""
-
-    value_norms: Tensor | None = None
-    """`(B, G, S)`."""
-
-    def norms(self, output_weight: Tensor | None) -> Tensor:
-        """Return `‖v_j‖` per query head; refuse what needs the values."""
-        if output_weight is not None or self.value_norms is None:
-            raise ArgumentError(
-                "A recording keeps the norms of the values, not the values, so output_weight= cannot be used. Ask "
-                "before saving, or call value_weighted() without it."
-            )
-        heads, groups = self.shape[1], self.value_norms.shape[1]
-        return self.value_norms.repeat_interleave(heads // max(groups, 1), 1)
-
-    def select(self, batch: Index, heads: Index) -> Self:
-        """Return the matrices of some batch rows and query heads."""
-        part = super().select(batch, heads)
-        if self.value_norms is None:
-            return part
-        key_heads = _key_heads(heads, self.shape[1], self.inputs.key.shape[1], self.device)
-        return replace(part, value_norms=self.value_norms[batch][:, key_heads])
-
-    def moved(self, device: torch.device | str) -> Self:
-        """Return a copy on another device."""
-        norms = None if self.value_norms is None else self.value_norms.to(device)
-        return replace(super().moved(device), value_norms=norms)

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Literal
+from functools import partial
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
 from ..errors import ArgumentError
-from ._matrix import AttentionWeights, Kind, Peak, Top, _sides
+from ._answers import Peak, Top
+from ._index import sides
+from ._matrix import AttentionWeights, Kind
 from ._source import WeightSource
 from ._stored import StoredWeights, Summary
 
@@ -67,7 +70,7 @@ class RestoredWeights(AttentionWeights):
     @property
     def lse(self) -> Tensor:
         """Natural log of each row's sum of exponentials, `(B, H, L)`, as recorded."""
-        return self._trim(self.summary.lse)
+        return self._stored.lse
 
     def entropy(self) -> Tensor:
         """Return the entropy of each row in nats, `(B, H, L)`, as recorded."""
@@ -121,7 +124,7 @@ class RestoredWeights(AttentionWeights):
 
     def _on_cells(self, cell: int | tuple[int, int], rows: slice | None, columns: slice | None) -> bool:
         kept = self.summary.cell
-        for side, size, given in zip(_sides(cell), self.shape[-2:], (rows, columns), strict=True):
+        for side, size, given in zip(sides(cell), self.shape[-2:], (rows, columns), strict=True):
             start, stop, step = (given or slice(None)).indices(size)
             if side % kept or start % kept or (stop % kept and stop != size) or step != 1 or stop < start:
                 return False
@@ -138,13 +141,21 @@ class RestoredWeights(AttentionWeights):
             part.summary, lambda: self._source.select(batch, head), 2, sums_to_one=self._sums_to_one
         )  # fmt: skip
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Pickle, and `copy.deepcopy`: with query and key, wherever they lie."""
+        return {**self.__dict__, "_restore": partial(_itself, self._restore())}
+
+    def clone(self) -> AttentionWeights:
+        """Return these weights: nobody writes to a recording."""
+        return self
+
     def detach(self) -> AttentionWeights:
         """Return these weights: no gradient flows through them."""
         return self
 
-    def to(self, device: torch.device | str) -> AttentionWeights:
+    def moved(self, device: torch.device | str) -> AttentionWeights:
         """Return the weights on another device; query and key go there when they are needed."""
-        moved = self._stored.to(device)
+        moved = self._stored.moved(device)
         return RestoredWeights(
             moved.summary, lambda: self._source.moved(device), self._rank, sums_to_one=self._sums_to_one
         )  # fmt: skip
@@ -160,3 +171,7 @@ class RestoredWeights(AttentionWeights):
 
     def _ready(self, *, differentiable: bool) -> WeightSource:
         return self._source  # has its lse and no gradient; held by whoever asked, for as long as he does
+
+
+def _itself(source: WeightSource) -> WeightSource:
+    return source

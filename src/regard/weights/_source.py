@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
 from typing import Self
 
@@ -19,6 +19,7 @@ from torch import Tensor
 
 from .._inputs import AttentionInputs, CallSummary
 from ..backends import accumulate_dtype, all_finite, readable, scores, visible
+from ._witness import EVERYTHING, READ_BY_WEIGHTS, Witness
 
 __all__ = ["LOG2E", "Index", "SoftmaxSource", "WeightSource"]
 
@@ -45,6 +46,8 @@ class WeightSource(ABC):
     map_cell: int = 0
     summary: CallSummary | None = None
     """What came with the forward pass, of which `map` is the map."""
+    witness: Witness | None = None
+    """Knows whether the inputs are still those of the call; None where nobody writes to them before they are read."""
 
     @property
     def shape(self) -> tuple[int, int, int, int]:
@@ -71,6 +74,12 @@ class WeightSource(ABC):
         """Whether gradients can flow from the weights into some input."""
         x = self.inputs
         return any(t is not None and t.requires_grad for t in (x.query, x.key, x.position_bias, x.bias))
+
+    def fresh(self, reads: Collection[str] = READ_BY_WEIGHTS) -> Self:
+        """Return this, after a check that what a question reads is still that of the call."""
+        if self.witness is not None:
+            self.witness.check(reads)
+        return self
 
     def rectangle(self, rows: Index, columns: Index) -> tuple[AttentionInputs, slice, slice]:
         """Return a call and two slices of it that hold the rectangle: positions are gathered, slices left alone."""
@@ -220,13 +229,15 @@ class WeightSource(ABC):
 
     def moved(self, device: torch.device | str) -> Self:
         """Return a copy on another device."""
-        return self._mapped(lambda tensor: tensor.to(device))
+        moved = self.fresh(EVERYTHING)._mapped(lambda tensor: tensor.to(device))
+        return moved if moved.inputs.query is self.inputs.query else replace(moved, witness=None)
 
     def detached(self) -> Self:
         """Return this if no gradient flows through it, else a copy."""
         if not self.tracked and not any(tensor.requires_grad for tensor in self.inputs.tensors()):
             return self
-        return replace(self._mapped(torch.Tensor.detach), tracked=False, lse_has_gradient=False)
+        witness = None if self.witness is None else self.witness.detached()
+        return replace(self._mapped(torch.Tensor.detach), tracked=False, lse_has_gradient=False, witness=witness)
 
     def _mapped(self, change: Callable[[Tensor], Tensor]) -> Self:
         def maybe(tensor: Tensor | None) -> Tensor | None:

@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, fields
 from functools import lru_cache
-from typing import Literal, NoReturn
+from typing import Any, Literal, NoReturn
 
 import torch
 from torch import Tensor
 
 from .._inputs import AttentionInputs
 from ..errors import ArgumentError
-from ._matrix import AttentionWeights, Kind, Peak, Top
+from ._answers import Peak, Top
+from ._index import bounds, sides
+from ._matrix import AttentionWeights, Kind
 from ._source import Index, WeightSource
 
 __all__ = ["StoredWeights", "Summary"]
@@ -74,25 +76,25 @@ class StoredWeights(AttentionWeights):
 
     def entropy(self) -> Tensor:
         """Return the entropy of each row in nats, `(B, H, L)`."""
-        return self._trim(self.summary.entropy)
+        return self._answer(self.summary.entropy)
 
     def mean_distance(self) -> Tensor:
         """Return how far each query looks on average, in tokens, `(B, H, L)`."""
-        return self._trim(self.summary.distance)
+        return self._answer(self.summary.distance)
 
     def received(self, *, corrected: bool = False) -> Tensor:
         """Return how much attention each key gets, `(B, H, S)`; `corrected` divides by the queries that see it."""
         found = self.summary.received
-        return self._trim(found / self.summary.counts.clamp(min=1) if corrected else found)
+        return self._answer(found / self.summary.counts.clamp(min=1) if corrected else found)
 
     def visible_keys(self) -> Tensor:
         """Return how many keys each query may see by the mask, int64 `(B, H, L)`."""
-        return self._trim(self.summary.seeing.expand(self.summary.entropy.shape))
+        return self._answer(self.summary.seeing.expand(self.summary.entropy.shape))
 
     def peak(self) -> Peak:
         """Return the largest weight of each row and its key, `(B, H, L)`."""
         s = self.summary
-        return Peak(self._trim(s.links[..., 0]), self._trim(s.link_keys[..., 0].long()))
+        return Peak(self._answer(s.links[..., 0]), self._trim(s.link_keys[..., 0].long()))
 
     def top(self, k: int) -> Top:
         """Return the `k` largest weights of each row and their keys, `(B, H, L, k)`; four of them were kept."""
@@ -102,7 +104,7 @@ class StoredWeights(AttentionWeights):
             raise ArgumentError(f"k is {k!r}; it must be an integer from 1 to the number of keys, {self.shape[-1]}.")
         if k > most:
             _refuse(f"the {k} largest weights of each row, only {most}")
-        return Top(self._trim(s.links[..., :k]), self._trim(s.link_keys[..., :k].long()))
+        return Top(self._answer(s.links[..., :k]), self._trim(s.link_keys[..., :k].long()))
 
     def share(self, offset: int | Literal["first"]) -> Tensor:
         """Return the share of all attention on the own place (0), its neighbours (-1, 1) or the "first" key."""
@@ -115,6 +117,10 @@ class StoredWeights(AttentionWeights):
         else:
             _refuse(f"the share at offset {offset!r}, only at -1, 0, 1 and 'first'")
         return self._trim(found / self._seeing(self._source))
+
+    def _answer(self, tensor: Tensor) -> Tensor:
+        # Whoever writes to it shall not change what is kept.
+        return self._trim(tensor).clone()
 
     def pooled(
         self,
@@ -134,13 +140,15 @@ class StoredWeights(AttentionWeights):
     ) -> Tensor:
         """Return which cells the mask hides wholly; `cell` is a multiple of `summary.cell`, so is the rectangle."""
         s = self.summary
-        down, across = cell if isinstance(cell, tuple) else (cell, cell)
+        down, across = sides(cell)
         picked = []
-        for side, size, given in ((rows, self.shape[-2], down), (columns, self.shape[-1], across)):
-            a, b, step = (side or slice(None)).indices(size)
-            if step != 1 or given % s.cell or a % s.cell or (b % s.cell and b != size):
+        for part, size, given in (
+            (bounds(rows, self.shape[-2], "rows"), self.shape[-2], down),
+            (bounds(columns, self.shape[-1], "columns"), self.shape[-1], across),
+        ):
+            if given % s.cell or part.start % s.cell or (part.stop % s.cell and part.stop != size):
                 _refuse(f"masks finer than cells of {s.cell} tokens")
-            picked.append(slice(a // s.cell, -(-b // s.cell)))
+            picked.append(slice(part.start // s.cell, -(-part.stop // s.cell)))
         seen = ~s.masked[..., picked[0], picked[1]]
         pads = (0, -seen.shape[3] % (across // s.cell), 0, -seen.shape[2] % (down // s.cell))
         seen = torch.nn.functional.pad(seen, pads)
@@ -166,11 +174,23 @@ class StoredWeights(AttentionWeights):
             places.append(position % size)
         return StoredWeights(self.summary.each(lambda t: _one(t, *places)), 2, sums_to_one=self.sums_to_one)
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Pickle, and `copy.deepcopy`: the summaries."""
+        return {"summary": self.summary, "_rank": self._rank, "_sums_to_one": self._sums_to_one}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Build the weights again out of the summaries."""
+        self.__init__(state["summary"], state["_rank"], sums_to_one=state["_sums_to_one"])  # type: ignore[misc]
+
+    def clone(self) -> StoredWeights:
+        """Return a copy of the summaries."""
+        return StoredWeights(self.summary.each(torch.Tensor.clone), self.ndim, sums_to_one=self.sums_to_one)
+
     def detach(self) -> AttentionWeights:
         """Return these weights: no gradient flows through them."""
         return self
 
-    def to(self, device: torch.device | str) -> StoredWeights:
+    def moved(self, device: torch.device | str) -> StoredWeights:
         """Return the summaries on another device."""
         moved = self.summary.each(lambda tensor: tensor.to(device))
         return StoredWeights(moved, self.ndim, sums_to_one=self.sums_to_one)

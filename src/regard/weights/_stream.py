@@ -129,8 +129,12 @@ def _total(question: Question, step: _Step, sizes: tuple[int, ...], place: _Plac
 
 
 def _again(step: _Step, block: Block) -> Tensor:
-    # Keep nothing of the block for the backward pass; make it again there.
-    made: Tensor = checkpoint(step, block, use_reentrant=False, preserve_rng_state=False)
+    # Keep nothing of the block for the backward pass; make it again there, of what it was made of before.
+    def true(block: Block) -> Tensor:
+        block.source.fresh()
+        return step(block)
+
+    made: Tensor = checkpoint(true, block, use_reentrant=False, preserve_rng_state=False)
     return made
 
 

@@ -30,7 +30,7 @@ def summarise(weights: AttentionWeights) -> Summary:
     the call was made with `need_weights="summary"`.
     """
     with torch.no_grad(), full_precision(weights.device.type):
-        whole = AttentionWeights(weights._source.detached(), 4, sums_to_one=weights.sums_to_one)
+        whole = AttentionWeights(weights._source.fresh().detached(), 4, sums_to_one=weights.sums_to_one)
         source = whole._ready(differentiable=False)
         cell = summary_cell(max(source.shape[2:]))
         seen = _seen(weights._source, whole, cell)
