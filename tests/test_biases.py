@@ -139,7 +139,7 @@ def test_errors_of_biases() -> None:
     """What cannot be is refused when the bias is made, or when its sizes meet the call."""
     with pytest.raises(ShapeError, match=r"shape \(2, 5\); 2 queries and 3 keys need .* = \(H, 4\)"):
         RelativeBias(torch.zeros(2, 5)).vector(2, 3, "cpu")
-    with pytest.raises(ArgumentError, match="num_heads is 0; ALiBi needs at least one head"):
+    with pytest.raises(ArgumentError, match="num_heads is 0; it must be a whole number >= 1"):
         alibi_slopes(0)
     with pytest.raises(ShapeError, match=r"slopes of shape \(1, 2\); give .* \(H,\)"):
         ALiBi(torch.zeros(1, 2))

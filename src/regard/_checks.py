@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from . import masks
+from ._values import described, flag, tensor
 from .errors import ArgumentError, DeviceError, DtypeError, ShapeError
 from .masks import Mask
 
@@ -19,7 +20,8 @@ _TINY = 1024
 def checked_tensors(query: Tensor, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor, Tensor, int]:
     """Return the three tensors as `(B, H, L, E)`, `(B, G, S, E)`, `(B, G, S, Ev)`, and the rank that was given."""
     if not (isinstance(query, Tensor) and isinstance(key, Tensor) and isinstance(value, Tensor)):
-        raise _no_tensor(query=query, key=key, value=value)
+        for name, given in (("query", query), ("key", key), ("value", value)):
+            tensor(name, given)
     rank = query.ndim
     if not 2 <= rank <= 4 or key.ndim != rank or value.ndim != rank:
         raise ShapeError(
@@ -56,11 +58,6 @@ def checked_tensors(query: Tensor, key: Tensor, value: Tensor) -> tuple[Tensor, 
     return query, key, value, rank
 
 
-def _no_tensor(**given: object) -> DtypeError:
-    name, thing = next((n, t) for n, t in given.items() if not isinstance(t, Tensor))
-    return DtypeError(f"{name} is a {type(thing).__name__}; give a torch.Tensor (torch.from_numpy for NumPy).")
-
-
 def _shapes(query: Tensor, key: Tensor, value: Tensor) -> str:
     return f"query {tuple(query.shape)}, key {tuple(key.shape)}, value {tuple(value.shape)}"
 
@@ -77,7 +74,8 @@ def joined_mask(
 ) -> Mask | None:
     """Return what `mask`, `causal` and `window` say together, or None; a tensor mask is looked through for spans."""
     if window is not None and not (isinstance(window, tuple | list) and len(window) == 2):
-        raise ArgumentError(f"window is {window!r}; give a pair (left, right), with None for an open side.")
+        raise ArgumentError(f"window is {described(window)}; give a pair (left, right), with None for an open side.")
+    causal = flag("causal", causal)
     if queries == 1:  # a single query is the last one and sees every key
         causal = False
     if mask is None:
@@ -90,7 +88,7 @@ def joined_mask(
         # Looking for spans reads the mask once: too much for a tiny call, and an accelerator's host would wait.
         mask = masks.recognise(mask) if mask.device.type == "cpu" and queries * keys > _TINY else given
     elif not isinstance(mask, Mask):
-        raise DtypeError(f"mask is a {type(mask).__name__}; give a regard.masks mask or a bool tensor.")
+        raise DtypeError(f"mask is {described(mask)}; give a regard.masks mask or a bool tensor.")
     if not causal and window is None:
         return mask
-    return mask.banded(bool(causal), None if window is None else (window[0], window[1]))
+    return mask.banded(causal, None if window is None else (window[0], window[1]))

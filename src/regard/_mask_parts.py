@@ -53,6 +53,10 @@ def readable(tensor: Tensor) -> bool:
     return tensor.numel() > 0 and tensor.device.type == "cpu" and not traced()
 
 
+# Beyond any length, and still far from where 64 bits end.
+_FAR = 2**33
+
+
 def _clamped(start: Tensor, stop: Tensor, keys: int) -> ResolvedMask:
     start = start.clamp(0, keys).to(torch.int32)
     return ResolvedMask(start, torch.maximum(stop.clamp(0, keys).to(torch.int32), start), None)
@@ -71,11 +75,15 @@ class Band:
         return self.name
 
     def resolve(self, queries: int, keys: int, device: torch.device) -> ResolvedMask:
+        row = torch.arange(queries, device=device).view(1, 1, -1)
         shift = keys - queries if self.offset is None else self.offset
-        place = torch.arange(shift, shift + queries, dtype=torch.int32, device=device).view(1, 1, -1)
-        start = torch.zeros_like(place) if self.left is None else place - self.left
-        stop = torch.full_like(place, keys) if self.right is None else place + self.right + 1
+        start = torch.zeros_like(row) if self.left is None else row + _within(shift - self.left)
+        stop = torch.full_like(row, keys) if self.right is None else row + _within(shift + self.right + 1)
         return _clamped(start, stop, keys)
+
+
+def _within(shift: int) -> int:
+    return max(-_FAR, min(_FAR, shift))
 
 
 @dataclass(frozen=True, eq=False)
