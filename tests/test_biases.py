@@ -141,11 +141,11 @@ def test_errors_of_biases() -> None:
         RelativeBias(torch.zeros(2, 5)).vector(2, 3, "cpu")
     with pytest.raises(ArgumentError, match="num_heads is 0; it must be a whole number >= 1"):
         alibi_slopes(0)
-    with pytest.raises(ShapeError, match=r"slopes of shape \(1, 2\); give .* \(H,\)"):
+    with pytest.raises(ShapeError, match=r"slopes has shape \(1, 2\); .* \(H,\)"):
         ALiBi(torch.zeros(1, 2))
-    with pytest.raises(DtypeError, match=r"slopes are torch\.int64; .* floating"):
+    with pytest.raises(DtypeError, match=r"slopes is a int64 .* floating"):
         ALiBi(torch.tensor([1, 2]))
-    with pytest.raises(ShapeError, match=r"weight of shape \(8,\); the rule is \(num_buckets, H\)"):
+    with pytest.raises(ShapeError, match=r"weight has shape \(8,\); the rule .* is \(num_buckets, H\)"):
         T5Bias(torch.zeros(8))
     with pytest.raises(ArgumentError, match=r"2 buckets; .* at least 4"):
         T5Bias(torch.zeros(2, 1))

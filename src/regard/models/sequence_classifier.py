@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import get_args
 
 from torch import Tensor
 
+from .._values import instance, size
 from ..errors import ArgumentError, ShapeError
 from ..layers import Encoder, Projection, Weights
-from ._config import TextConfig, check_choice, check_number
+from ._config import TextConfig
 from ._lengths import check_lengths, padding_mask
 from ._pooling import ClassToken, Pooling, mean
 from ._pretrained import PretrainedModel
@@ -32,9 +32,8 @@ class SequenceClassifierConfig(TextConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_number("num_labels", self.num_labels, 1)
-        check_number("evidence_dim", self.evidence_dim, 0)
-        check_choice("pooling", self.pooling, get_args(Pooling))
+        size("num_labels", self.num_labels)
+        size("evidence_dim", self.evidence_dim, 0)
 
 
 class SequenceClassifier(PretrainedModel[SequenceClassifierConfig]):
@@ -56,7 +55,7 @@ class SequenceClassifier(PretrainedModel[SequenceClassifierConfig]):
 
     def __init__(self, config: SequenceClassifierConfig) -> None:
         super().__init__()
-        self.config = config
+        self.config = instance("config", config, SequenceClassifierConfig, "a SequenceClassifierConfig")
         self.embedding = TokenEmbedding(config)
         self.evidence = Projection(config.evidence_dim, config.embed_dim) if config.evidence_dim else None
         if self.evidence is not None:

@@ -9,9 +9,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from .._values import instance, size
 from ..errors import ArgumentError, ShapeError
 from ..layers import Encoder, Projection, Weights
-from ._config import TextConfig, check_number
+from ._config import TextConfig
 from ._lengths import check_lengths, padding_mask, real
 from ._pretrained import PretrainedModel
 from ._start import start_head, start_stack
@@ -48,8 +49,8 @@ class TokenClassifierConfig(TextConfig):
     def __post_init__(self) -> None:
         super().__post_init__()
         for name in ("num_labels", "char_dim", "char_channels"):
-            check_number(name, getattr(self, name), 1)
-        check_number("char_vocab_size", self.char_vocab_size, 0)
+            size(name, getattr(self, name))
+        size("char_vocab_size", self.char_vocab_size, 0)
         if self.tags and len(self.tags) != self.num_labels:
             raise ArgumentError(
                 f"tags has {len(self.tags)} names and num_labels is {self.num_labels}; give a name for each, or none."
@@ -75,7 +76,7 @@ class TokenClassifier(PretrainedModel[TokenClassifierConfig]):
 
     def __init__(self, config: TokenClassifierConfig) -> None:
         super().__init__()
-        self.config = config
+        self.config = instance("config", config, TokenClassifierConfig, "a TokenClassifierConfig")
         self.embedding = TokenEmbedding(config)
         self.characters: CharacterFeatures | None = None
         if config.char_vocab_size:
