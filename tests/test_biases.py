@@ -137,7 +137,7 @@ def test_biases_of_empty_sizes(queries: int, keys: int) -> None:
 
 def test_errors_of_biases() -> None:
     """What cannot be is refused when the bias is made, or when its sizes meet the call."""
-    with pytest.raises(ShapeError, match=r"shape \(2, 5\); 2 queries and 3 keys need .* = \(H, 4\)"):
+    with pytest.raises(ShapeError, match=r"shape \(2, 5\); num_queries=2 and num_keys=3 need .* = \(H, 4\)"):
         RelativeBias(torch.zeros(2, 5)).vector(2, 3, "cpu")
     with pytest.raises(ArgumentError, match="num_heads is 0; it must be a whole number >= 1"):
         alibi_slopes(0)

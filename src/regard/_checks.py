@@ -6,11 +6,11 @@ import torch
 from torch import Tensor
 
 from . import masks
-from ._values import described, flag, tensor
+from ._values import described, flag, tensor, whole
 from .errors import ArgumentError, DeviceError, DtypeError, ShapeError
 from .masks import Mask
 
-__all__ = ["checked_tensors", "joined_mask"]
+__all__ = ["check_mask", "checked_tensors", "joined_mask"]
 
 _DTYPES = (torch.float32, torch.bfloat16, torch.float16, torch.float64)
 _EVERYTHING = Mask()
@@ -69,12 +69,28 @@ def _autocast(*tensors: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     return q, k, v
 
 
+def check_mask(name: str, mask: Mask | Tensor | None) -> Mask | Tensor | None:
+    """Return a mask as it is. Raises `DtypeError`."""
+    if not (mask is None or isinstance(mask, Mask) or (isinstance(mask, Tensor) and mask.dtype == torch.bool)):
+        to_do = " Use mask.bool() for a mask of 0 and 1, and bias= for an additive mask (0 and -inf)."
+        raise DtypeError(
+            f"{name} is {described(mask)}; give a regard.masks mask, or a bool tensor, True where the query may look."
+            f"{to_do if isinstance(mask, Tensor) else ''}"
+        )
+    return mask
+
+
 def joined_mask(
     mask: Mask | Tensor | None, causal: bool, window: tuple[int | None, int | None] | None, queries: int, keys: int
 ) -> Mask | None:
     """Return what `mask`, `causal` and `window` say together, or None; a tensor mask is looked through for spans."""
-    if window is not None and not (isinstance(window, tuple | list) and len(window) == 2):
-        raise ArgumentError(f"window is {described(window)}; give a pair (left, right), with None for an open side.")
+    if window is not None:
+        if not (isinstance(window, tuple | list) and len(window) == 2):
+            raise ArgumentError(
+                f"window is {described(window)}; give a pair (left, right), with None for an open side."
+            )
+        left, right = (None if side is None else whole("window", side) for side in window)
+        window = (left, right)
     causal = flag("causal", causal)
     if queries == 1:  # a single query is the last one and sees every key
         causal = False
@@ -83,12 +99,13 @@ def joined_mask(
             return None
         mask = _EVERYTHING
     elif isinstance(mask, Tensor):
+        check_mask("mask", mask)
         given = masks.dense(mask)
         given.resolve(queries, keys, mask.device)  # a wrong shape is named as it was given
         # Looking for spans reads the mask once: too much for a tiny call, and an accelerator's host would wait.
         mask = masks.recognise(mask) if mask.device.type == "cpu" and queries * keys > _TINY else given
-    elif not isinstance(mask, Mask):
-        raise DtypeError(f"mask is {described(mask)}; give a regard.masks mask or a bool tensor.")
+    else:
+        check_mask("mask", mask)
     if not causal and window is None:
         return mask
-    return mask.banded(causal, None if window is None else (window[0], window[1]))
+    return mask.banded(causal, window)

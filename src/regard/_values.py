@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import math
 import operator
 import types
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence, Set
 from numbers import Real
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
@@ -23,6 +24,8 @@ from .errors import ArgumentError, ArgumentTypeError, DeviceError, DtypeError, S
 __all__ = [
     "LARGEST",
     "check_fields",
+    "check_shares",
+    "check_sizes",
     "choice",
     "described",
     "device_of",
@@ -30,6 +33,7 @@ __all__ = [
     "floating",
     "instance",
     "integers",
+    "listed",
     "number",
     "probability",
     "size",
@@ -115,6 +119,8 @@ def number(
             learnt = " A factor that is learnt is multiplied into the query." if isinstance(given, Tensor) else ""
             raise ArgumentTypeError(f"{name} is {described(given)}; it must be {rule}.{learnt}")
         given = float(given)
+    elif type(given) is int and abs(given) > 2**53:  # torch takes whole numbers of 64 bits at most
+        given = float(given) if abs(given) < 2**1000 else math.copysign(math.inf, given)
     above = low < given if open_low else low <= given
     below = given < high if open_high else given <= high
     if not (above and below and -float("inf") < given < float("inf")):
@@ -169,6 +175,15 @@ def tensor(name: str, given: Any) -> Tensor:
     if not isinstance(given, Tensor):
         raise DtypeError(f"{name} is {described(given)}; give a torch.Tensor (torch.from_numpy for NumPy).")
     return given
+
+
+def listed(name: str, given: Any) -> list[Any]:
+    """Return what a list, a tuple, an array or a column holds. Raises `ArgumentTypeError` for one string, too."""
+    plain = hasattr(given, "__len__") and hasattr(given, "__iter__") and getattr(given, "ndim", 1) > 0
+    if not plain or isinstance(given, str | bytes | Mapping | Set | type):
+        one = " is one string;" if isinstance(given, str | bytes) else f" is {described(given)};"
+        raise ArgumentTypeError(f"{name}{one} give a list.")
+    return list(given)
 
 
 def floating(name: str, given: Any) -> Tensor:
@@ -239,6 +254,23 @@ def check_fields(settings: Any) -> None:
     """
     for name, hint in _hints(settings.__class__).items():
         object.__setattr__(settings, name, _of_kind(name, getattr(settings, name), hint))
+
+
+def check_sizes(settings: Any, *names: str, low: int = 1) -> None:
+    """Raise `ArgumentError` unless these fields are `low` or more, or None."""
+    for name in names:
+        if getattr(settings, name) is not None:
+            size(name, getattr(settings, name), low)
+
+
+def check_shares(settings: Any, *names: str, whole: bool = False) -> None:
+    """Raise `ArgumentError` unless these fields are probabilities in [0, 1), `whole` ones included, or None."""
+    for name in names:
+        given = getattr(settings, name)
+        if given is not None and whole:
+            number(name, given, 0, 1)
+        elif given is not None:
+            probability(name, given)
 
 
 @functools.cache

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ._values import described, device_of, flag, floating, instance, size
+from ._values import described, device_of, flag, floating, integers, size
 from .errors import ArgumentError, DtypeError, ShapeError
 
 __all__ = ["ALiBi", "PositionBias", "RelativeBias", "T5Bias", "alibi_slopes", "distances"]
@@ -63,8 +63,8 @@ class RelativeBias(PositionBias):
         expected = max(size("num_queries", num_queries, 0) + size("num_keys", num_keys, 0) - 1, 0)
         if self.values.ndim != 2 or self.values.shape[1] != expected:
             raise ShapeError(
-                f"RelativeBias holds values of shape {tuple(self.values.shape)}; {num_queries} queries and {num_keys} "
-                f"keys need (1 or H, L + S - 1) = (H, {expected})."
+                f"RelativeBias holds values of shape {tuple(self.values.shape)}; num_queries={num_queries} and "
+                f"num_keys={num_keys} need (1 or H, L + S - 1) = (H, {expected})."
             )
         return self.values.to(device_of("device", device))
 
@@ -161,7 +161,7 @@ class T5Bias(PositionBias):
 
     def bucket(self, distance: Tensor) -> Tensor:
         """Return the bucket of each key-minus-query distance: int64, same shape."""
-        instance("distance", distance, Tensor, "an integer tensor, such as distances(L, S)")
+        distance = integers("distance", distance, range(8), "integers, such as distances(L, S)")
         buckets = self.weight.shape[0]
         first = torch.zeros_like(distance)
         if self.bidirectional:

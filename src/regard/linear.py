@@ -20,7 +20,7 @@ from . import masks
 from ._checks import checked_tensors, joined_mask
 from ._inputs import AttentionInputs
 from ._mask_parts import ResolvedMask
-from ._values import described, flag, size
+from ._values import described, flag, size, tensor
 from .backends import accumulate_dtype, scores
 from .errors import ArgumentError, ShapeError, nearest, unknown_argument
 from .masks import Mask
@@ -355,6 +355,7 @@ class LinearState:
 
     def update(self, key: Tensor, value: Tensor) -> LinearState:
         """Add keys and values, and return the state itself. Raises `ShapeError`, `DtypeError`, `DeviceError`."""
+        tensor("key", key)
         _, key, value, _ = checked_tensors(key, key, value)
         dtype = accumulate_dtype(key.dtype)
         phi = _apply(self._features, key.to(dtype))

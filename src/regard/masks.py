@@ -34,7 +34,7 @@ from ._mask_parts import (
     readable,
     traced,
 )
-from ._values import LARGEST, described, device_of, integers, size, tensor, whole
+from ._values import LARGEST, choice, described, device_of, integers, size, tensor, whole
 from .errors import ArgumentError, ArgumentTypeError, DtypeError, ShapeError
 
 __all__ = ["Mask", "causal", "dense", "documents", "padding", "prefix", "recognise", "spans", "window"]
@@ -220,12 +220,11 @@ def padding(real: Tensor | Sequence[int], side: str = "right") -> Mask:
     tensor([[1, 0],
             [1, 1]], dtype=torch.int32)
     """
-    if side not in ("left", "right"):
-        raise ArgumentError(f"side is {side!r}. Padding lies on the 'right' or the 'left'.")
+    choice("side", side, ("right", "left"))
     visible = _boolean(real)
     if visible is not None:
         if visible.ndim != 2:
-            raise ShapeError(f"masks.padding was given a mask of shape {tuple(visible.shape)}; the rule is (B, S).")
+            raise ShapeError(f"masks.padding real has shape {tuple(visible.shape)}; the rule of a mask is (B, S).")
         return recognise(visible[:, None, None, :])
     rule = (
         "a bool mask (B, S) with True at real tokens (mask.bool() if it holds 0 and 1), or integer lengths (B,), >= 0"
@@ -373,16 +372,15 @@ def recognise(mask: Tensor) -> Mask:
     visible = tensor("mask", mask)
     if mask.is_floating_point():
         hidden = mask <= torch.finfo(mask.dtype).min
-        if not traced() and not bool((hidden | (mask == 0)).all()):
+        if not (traced() or mask.is_meta) and not bool((hidden | (mask == 0)).all()):
             raise ArgumentError(
-                "masks.recognise was given an additive tensor with values other than 0 and -inf. That is a bias: pass "
-                "it as bias=."
+                "mask is an additive tensor with values other than 0 and -inf. That is a bias: pass it as bias=."
             )
         visible = ~hidden
     unchanged = dense(visible)
     visible = _four_dimensional(visible)
     keys = visible.shape[-1]
-    if traced() or keys < 2:  # one column stands for any number of keys
+    if traced() or mask.is_meta or keys < 2:  # one column stands for any number of keys
         return unchanged
     for axis in range(3):
         if visible.stride(axis) == 0:  # an expanded mask says the same thing many times

@@ -15,10 +15,12 @@ from torch import Tensor
 from torch.utils._python_dispatch import is_in_torch_dispatch_mode
 
 from ._values import described, flag, floating, number, size
-from .errors import ArgumentError, DtypeError, ShapeError
+from .errors import ArgumentError, DeviceError, DtypeError, ShapeError
 
 __all__ = ["rotary", "rotate", "sinusoidal"]
 
+# Rows of a table that is kept between calls; far positions are computed anew, for their own rows alone.
+_REMEMBERED = 2**20
 Positions = Tensor | NDArray[Any] | Sequence[float] | int
 
 
@@ -117,6 +119,8 @@ def rotate(x: Tensor, cos: Tensor, sin: Tensor, *, interleaved: bool) -> Tensor:
         if floating(name, given).ndim == 0:
             raise ShapeError(f"{name} is a single number; the rule is (..., features).")
     interleaved = flag("interleaved", interleaved)
+    if not x.device == cos.device == sin.device:
+        raise DeviceError(f"x, cos and sin lie on {x.device}, {cos.device}, {sin.device}. Move them to one device.")
     width = 2 * cos.shape[-1]
     if cos.shape != sin.shape:
         raise ShapeError(f"cos has shape {tuple(cos.shape)} and sin {tuple(sin.shape)}; give both as rotary made them.")
@@ -148,7 +152,7 @@ def sinusoidal_table(start: int, x: Tensor, dim: int, base: float) -> Tensor:
     float64 for a float64 `x`, else float32; remembered between calls.
     """
     length, exact = x.shape[-2], x.dtype == torch.float64
-    if not _may_remember():
+    if not _may_remember(start + length):
         return sinusoidal(_range(start, length, x.device, exact), dim, base=base)
     return _sinusoidal_rows(_capacity(start + length), dim, base, x.device, exact)[start : start + length]
 
@@ -159,7 +163,7 @@ def rotary_table(start: int, x: Tensor, dim: int, base: float) -> tuple[Tensor, 
     float64 for a float64 `x`, else float32; remembered between calls.
     """
     length, exact = x.shape[-2], x.dtype == torch.float64
-    if not _may_remember():
+    if not _may_remember(start + length):
         return rotary(_range(start, length, x.device, exact), dim, base=base)
     cos, sin = _rotary_rows(_capacity(start + length), dim, base, x.device, exact)
     return cos[start : start + length], sin[start : start + length]
@@ -195,10 +199,13 @@ def _range(start: int, length: int, device: torch.device, exact: bool) -> Tensor
     return torch.arange(start, start + length, device=device, dtype=torch.float64 if exact else torch.int64)
 
 
-def _may_remember() -> bool:
+def _may_remember(length: int) -> bool:
     # What is made while tracing or under a transform of `torch.func` is no real tensor.
     return not (
-        torch.compiler.is_compiling() or is_in_torch_dispatch_mode() or torch._C._are_functorch_transforms_active()
+        length > _REMEMBERED
+        or torch.compiler.is_compiling()
+        or is_in_torch_dispatch_mode()
+        or torch._C._are_functorch_transforms_active()
     )
 
 

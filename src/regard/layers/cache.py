@@ -5,7 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from .._values import size, tensor
+from .._mask_parts import readable
+from .._values import integers, size, tensor
 from ..errors import ArgumentError, ShapeError
 
 __all__ = ["KeyValueCache", "LayerCache", "StackCache"]
@@ -77,6 +78,10 @@ class KeyValueCache:
 
     def reorder(self, index: Tensor) -> None:
         """Keep batch row `index[i]` as row `i`, for beam search: int64 `(new B,)`, rows may repeat or go."""
+        index = integers("index", index, (1,), "int64 (new B,), rows of the batch")
+        rows = self._key.shape[0] if self._key is not None and readable(index) else None
+        if rows is not None and not 0 <= int(index.min()) <= int(index.max()) < rows:
+            raise ArgumentError(f"index holds {index.tolist()}; the cache has the rows 0 to {rows - 1}.")
         if self._key is not None and self._value is not None:
             self._key = self._key.index_select(0, index)
             self._value = self._value.index_select(0, index)

@@ -6,7 +6,8 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from .._values import flag, probability, size
+from .._checks import check_mask
+from .._values import flag, instance, probability, size
 from ..biases import PositionBias
 from ..masks import Mask
 from .cache import LayerCache, StackCache
@@ -96,6 +97,9 @@ class DecoderLayer(nn.Module):
 
         `mask causal window bias` concern self-attention, `memory_mask` which keys of the memory may be seen.
         """
+        if cache is not None:
+            instance("cache", cache, LayerCache, "a LayerCache, of a StackCache from new_cache()")
+        memory_mask = check_mask("memory_mask", memory_mask)
         attention = self.self_attention
         check_tokens(self, "memory", memory, {"memory_dim": self.cross_attention.kdim}, attention.output.weight)
         check_tokens(self, "x", x, {"embed_dim": attention.embed_dim}, attention.output.weight)

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from .. import biases, positions
-from .._values import flag, floating, number, probability, size, whole
+from .._values import flag, floating, number, probability, size
 from ..errors import ArgumentError, ShapeError
 from .dropout import Dropout
 from .tokens import check_tokens
@@ -35,7 +35,7 @@ class SinusoidalEncoding(nn.Module):
     def forward(self, x: Tensor, offset: int = 0) -> Tensor:
         """Return `dropout(x + table[offset : offset + L])` in the dtype of `x`."""
         check_tokens(self, "x", x, {"embed_dim": self.embed_dim})
-        offset = whole("offset", offset, 0)
+        offset = size("offset", offset, 0)
         table = positions.sinusoidal_table(offset, x, self.embed_dim, self.base)
         added: Tensor = self.dropout(x + table.to(x.dtype))
         return added
@@ -69,11 +69,11 @@ class LearnedEncoding(nn.Module):
         """Return `dropout(x + weight[offset : offset + L])`."""
         max_length, embed_dim = self.weight.shape
         check_tokens(self, "x", x, {"embed_dim": embed_dim})
-        offset = whole("offset", offset, 0)
+        offset = size("offset", offset, 0)
         if offset + x.shape[-2] > max_length:
             raise ShapeError(
                 f"LearnedEncoding knows max_length={max_length} positions and was given x of shape {tuple(x.shape)} "
-                f"from position {offset}. Cut the sequence, or build it with a larger max_length."
+                f"from offset {offset}. Cut the sequence, or build it with a larger max_length."
             )
         added: Tensor = self.dropout(x + self.weight[offset : offset + x.shape[-2]])
         return added
@@ -115,8 +115,10 @@ class Rotary(nn.Module):
     def forward(self, x: Tensor, offset: int = 0) -> Tensor:
         """Turn `x` by the angles of the positions `offset … offset + L - 1`."""
         check_tokens(self, "x", x, {})
-        offset = whole("offset", offset, 0)
+        offset = size("offset", offset, 0)
         dim = x.shape[-1] if self.dim is None else self.dim
+        if dim % 2 or dim > x.shape[-1] or dim == 0:
+            raise ShapeError(f"x has {x.shape[-1]} features, and {dim} of them cannot be turned in pairs; see dim.")
         cos, sin = positions.rotary_table(offset, x, dim, self.base)
         return positions.rotate(x, cos, sin, interleaved=self.interleaved)
 

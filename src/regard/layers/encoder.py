@@ -9,7 +9,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from .._values import flag, probability
+from .._values import flag, instance, probability
 from ..biases import PositionBias
 from ..masks import Mask
 from .cache import LayerCache, StackCache
@@ -92,6 +92,8 @@ class EncoderLayer(nn.Module):
         cache: LayerCache | None = None,
     ) -> Tensor | tuple[Tensor, Weights]:
         """Return the layer's output; with `need_weights=True` also `{"self_attention": AttentionWeights}`."""
+        if cache is not None:
+            instance("cache", cache, LayerCache, "a LayerCache, of a StackCache from new_cache()")
         attention = self.self_attention
         check_tokens(self, "x", x, {"embed_dim": attention.embed_dim}, attention.output.weight)
         attended: Any = attention(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from .._values import check_fields, probability, size, whole
+from .._values import check_fields, check_shares, check_sizes, whole
 from ..errors import ArgumentError
 from ..layers import ALiBi, EncoderLayer, RelativeBias, Rotary
 
@@ -45,15 +45,9 @@ class TransformerConfig:
 
     def __post_init__(self) -> None:
         check_fields(self)
-        for name in ("embed_dim", "num_heads"):
-            size(name, getattr(self, name))
-        size("num_layers", self.num_layers, 0)
-        for name in ("ffn_dim", "max_length"):
-            if getattr(self, name) is not None:
-                size(name, getattr(self, name))
-        for name in ("dropout", "stochastic_depth", "attention_dropout"):
-            if getattr(self, name) is not None:
-                probability(name, getattr(self, name))
+        check_sizes(self, "embed_dim", "num_heads", "ffn_dim", "max_length")
+        check_sizes(self, "num_layers", low=0)
+        check_shares(self, "dropout", "stochastic_depth", "attention_dropout")
         if self.embed_dim % self.num_heads:
             raise ArgumentError(
                 f"embed_dim is {self.embed_dim} and num_heads {self.num_heads}, which does not divide it; choose one "
@@ -102,5 +96,5 @@ class TextConfig(TransformerConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        size("vocab_size", self.vocab_size)
+        check_sizes(self, "vocab_size")
         whole("pad_id", self.pad_id, 0, self.vocab_size - 1)

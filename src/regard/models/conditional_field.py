@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from .._values import described, size
+from .._values import described, listed, size
 from ..errors import ArgumentError, ArgumentTypeError
 
 __all__ = ["ConditionalField", "follows", "viterbi"]
@@ -78,7 +78,8 @@ class ConditionalField(nn.Module):
     def __init__(self, num_labels: int, tags: Sequence[str] = ()) -> None:
         super().__init__()
         num_labels = size("num_labels", num_labels)
-        if isinstance(tags, str) or not all(isinstance(tag, str) for tag in tags):
+        tags = listed("tags", tags)
+        if not all(isinstance(tag, str) for tag in tags):
             raise ArgumentTypeError(f"tags is {described(tags)}; it must be a list of names, one per label.")
         if tags and len(tags) != num_labels:
             raise ArgumentError(f"tags has {len(tags)} names and num_labels is {num_labels}; give one name per label.")

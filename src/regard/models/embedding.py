@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from .. import positions
 from .._mask_parts import readable
-from .._values import instance, size, tensor, whole
+from .._values import floating, instance, integers, size, tensor
 from ..errors import ArgumentError, DtypeError, ShapeError
 from ..layers import Dropout, LearnedEncoding, Projection, SinusoidalEncoding
 from ._config import TextConfig
@@ -73,11 +73,17 @@ class TokenEmbedding(nn.Module):
             more: `(B, L, embed_dim)`, added to the vectors of the tokens.
         """
         check_ids("tokens", tokens, self.vocab_size, 2)
-        offset = whole("offset", offset, 0)
+        offset = size("offset", offset, 0)
+        if padding is not None:
+            padding = integers("padding", padding, (1,), "int64 (B,), tokens of padding before each sequence")
         x = F.embedding(tokens, self.weight)
         if self.factor != 1.0:
             x = x * self.factor
         if more is not None:
+            if floating("more", more).shape != x.shape:
+                raise ShapeError(
+                    f"more has shape {tuple(more.shape)}; the rule is (B, L, embed_dim) = {tuple(x.shape)}."
+                )
             x = x + more
         if self.encoding is not None:
             x = self.encoding(x, offset) if padding is None else x + self._shifted(x, offset, padding)

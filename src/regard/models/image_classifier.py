@@ -8,7 +8,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from .._values import instance, size, tensor
+from .._values import check_sizes, instance, tensor
 from ..errors import ArgumentError, DtypeError, ShapeError
 from ..layers import Dropout, Encoder, PatchEmbedding, Projection, Weights
 from ._config import TransformerConfig
@@ -46,8 +46,7 @@ class ImageClassifierConfig(TransformerConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name in ("num_labels", "height", "width", "in_channels", "patch_size"):
-            size(name, getattr(self, name))
+        check_sizes(self, "num_labels", "height", "width", "in_channels", "patch_size")
         if self.stem == "conv" and (self.patch_size < 2 or self.patch_size & (self.patch_size - 1)):
             raise ArgumentError(
                 f"patch_size is {self.patch_size} and stem 'conv', which halves the sides step by step; give a power "

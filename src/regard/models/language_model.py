@@ -85,6 +85,9 @@ class LanguageModel(PretrainedModel[LanguageModelConfig]):
                 "lengths were given with a cache, where padding would come to lie between tokens; give real tokens "
                 "alone, or use generate(), which takes prompts of different lengths."
             )
+        if cache is not None:
+            instance("cache", cache, StackCache, "a StackCache, from new_cache()")
+        check_ids("tokens", tokens, self.config.vocab_size, 2)
         mask = padding_mask(check_lengths(lengths, tokens))
         x = self.embedding(tokens, offset=0 if cache is None else len(cache))
         x = self.decoder(x, mask=mask, causal=True, need_weights=need_weights, cache=cache)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from .._values import instance, size
+from .._values import check_sizes, floating, instance
 from ..errors import ArgumentError, ShapeError
 from ..layers import Encoder, Projection, Weights
 from ._config import TextConfig
@@ -14,7 +14,7 @@ from ._lengths import check_lengths, padding_mask
 from ._pooling import ClassToken, Pooling, mean
 from ._pretrained import PretrainedModel
 from ._start import start_head, start_stack
-from .embedding import TokenEmbedding
+from .embedding import TokenEmbedding, check_ids
 
 __all__ = ["SequenceClassifier", "SequenceClassifierConfig"]
 
@@ -32,8 +32,8 @@ class SequenceClassifierConfig(TextConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        size("num_labels", self.num_labels)
-        size("evidence_dim", self.evidence_dim, 0)
+        check_sizes(self, "num_labels")
+        check_sizes(self, "evidence_dim", low=0)
 
 
 class SequenceClassifier(PretrainedModel[SequenceClassifierConfig]):
@@ -83,6 +83,7 @@ class SequenceClassifier(PretrainedModel[SequenceClassifierConfig]):
 
         Raises `ShapeError`, `DtypeError`, `ArgumentError`.
         """
+        check_ids("tokens", tokens, self.config.vocab_size, 2)
         lengths = check_lengths(lengths, tokens)
         x = self.embedding(tokens, more=self._of_evidence(tokens, evidence))
         if x.shape[1] == 0 and self.class_token is None:
@@ -102,6 +103,8 @@ class SequenceClassifier(PretrainedModel[SequenceClassifierConfig]):
         wanted = (*tokens.shape, self.config.evidence_dim)
         if self.evidence is None and evidence is None:
             return None
+        if evidence is not None:
+            floating("evidence", evidence)
         if self.evidence is None or evidence is None or tuple(evidence.shape) != wanted:
             given = "none" if evidence is None else f"shape {tuple(evidence.shape)}"
             raise ShapeError(

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .._values import instance, number, size, whole
+from .._values import check_sizes, instance, number, size, whole
 from ..errors import ArgumentError
 from ..layers import Decoder, DecoderLayer, Encoder, Projection, Weights, linear
 from ._beam import Hypothesis, Search, Step, beam_search, greedy_search
@@ -17,7 +17,7 @@ from ._lengths import check_lengths, padding_mask
 from ._pretrained import PretrainedModel
 from ._start import start_head, start_stack
 from .copying import Copying
-from .embedding import TokenEmbedding
+from .embedding import TokenEmbedding, check_ids
 
 __all__ = ["SequenceToSequence", "SequenceToSequenceConfig"]
 
@@ -41,10 +41,7 @@ class SequenceToSequenceConfig(TextConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.source_vocab_size is not None:
-            size("source_vocab_size", self.source_vocab_size)
-        if self.num_decoder_layers is not None:
-            size("num_decoder_layers", self.num_decoder_layers)
+        check_sizes(self, "source_vocab_size", "num_decoder_layers")
         if self.copying and self.source_vocab_size is not None:
             raise ArgumentError(
                 f"copying is True and source_vocab_size {self.source_vocab_size}: a token of the source means "
@@ -112,6 +109,8 @@ class SequenceToSequence(PretrainedModel[SequenceToSequenceConfig]):
 
         Raises `ShapeError`, `DtypeError`, `ArgumentError`.
         """
+        check_ids("source", source, self.config.source_vocab_size or self.config.vocab_size, 2)
+        check_ids("target", target, self.config.vocab_size, 2)
         source_lengths = check_lengths(source_lengths, source, "source_lengths")
         target_lengths = check_lengths(target_lengths, target, "target_lengths")
         hidden = padding_mask(source_lengths)
@@ -157,8 +156,9 @@ class SequenceToSequence(PretrainedModel[SequenceToSequenceConfig]):
         The encoder runs once; keys and values are kept, and sources that are done leave the batch. Runs in evaluation
         mode, without gradients. Raises `ShapeError`, `DtypeError`, `ArgumentError`.
         """
+        check_ids("source", source, self.config.source_vocab_size or self.config.vocab_size, 2)
         max_length, beams = size("max_length", max_length, 0), size("beams", beams)
-        length_penalty = number("length_penalty", length_penalty)
+        length_penalty = number("length_penalty", length_penalty, -100, 100)
         no_repeat_ngram_size = size("no_repeat_ngram_size", no_repeat_ngram_size, 0)
         longest = self.config.max_length if self.config.positions == "learned" else None
         if longest is not None and max_length > longest:

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from .._values import check_fields, check_shares
 from ..errors import ArgumentError, nearest
 from ..training import Listener, TrainingResult, TrainingSettings, train
 from ..weights import AttentionWeights
@@ -73,6 +74,10 @@ class TaskSettings:
     """Share of the training examples that is set aside for development when no others are given."""
     training: TrainingSettings = dataclasses.field(default_factory=TrainingSettings)
     """How to train."""
+
+    def __post_init__(self) -> None:
+        check_fields(self)
+        check_shares(self, "dev_share")
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Self:

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from .._values import instance
 from ..errors import ArgumentError
 from ..recorder import Grid, Recording
 from . import static
@@ -66,7 +67,9 @@ def view(
     >>> regard.view(weights, tokens=["a", "b", "c"])
     View(1 map, 2 heads, 3 × 3 tokens)  # .save("view.html"), .serve(), .figure()
     """
-    sides = Sides(tokens, key_tokens, labels, key_labels, words, grid, key_grid)
+    if title is not None:
+        instance("title", title, str, "a string")
+    sides = Sides.of(tokens, key_tokens, labels, key_labels, words, grid, key_grid)
     if isinstance(weights, Recording):
         known = weights.texts
         recorded = Sides(known.tokens, known.key_tokens, known.labels, known.key_labels, known.words, known.grid,
