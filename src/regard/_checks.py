@@ -89,8 +89,11 @@ def joined_mask(
             raise ArgumentError(
                 f"window is {described(window)}; give a pair (left, right), with None for an open side."
             )
-        left, right = (None if side is None else whole("window", side) for side in window)
-        window = (left, right)
+        left, right = window
+        window = (
+            None if left is None else whole("window left", left),
+            None if right is None else whole("window right", right),
+        )
     causal = flag("causal", causal)
     if queries == 1:  # a single query is the last one and sees every key
         causal = False

@@ -1,13 +1,15 @@
 """One valid call of everything public, from which the wrong calls are made one parameter at a time."""
 
+import contextlib
 from collections.abc import Callable
 from operator import attrgetter
 from typing import Any, NamedTuple
 
 import torch
+from torch import nn
 
 import regard
-from regard import biases, layers, masks, models, positions, studies, tasks, training, viewer
+from regard import biases, integrations, layers, masks, models, positions, recorder, studies, tasks, training, viewer
 from regard.linear import LinearState, linear_attention
 
 
@@ -68,6 +70,28 @@ PICTURE = {
 }  # fmt: skip
 
 
+class Stopped(Exception):
+    """A study has begun, which is enough."""
+
+
+def stop(share: float, text: str) -> None:
+    """End a study at the first word of it."""
+    raise Stopped
+
+
+def _begun(study: Callable[..., Any]) -> Entry:
+    def call(**given: Any) -> None:
+        with contextlib.suppress(Stopped):
+            study(**given)
+
+    return Entry(call, {"settings": None, "progress": stop})
+
+
+def _fast(model: Any) -> None:
+    with integrations.use_fast_attention(model):
+        pass
+
+
 def _use_backend(name: Any) -> None:
     with regard.use_backend(name):
         pass
@@ -121,8 +145,8 @@ TABLE: dict[str, Entry] = {
     "regard.masks.Mask.is_causal": entry(masks.causal().is_causal, num_queries=2, num_keys=3),
     "regard.masks.causal": entry(masks.causal, offset=0),
     "regard.masks.dense": Entry(masks.dense, {"visible": torch.ones(2, 3).bool()}, ("mask",)),
-    "regard.masks.documents": entry(lambda lengths: masks.documents(lengths), lengths=[1, 2]),
-    "regard.masks.documents ids": entry(lambda ids: masks.documents(ids=ids), ids=torch.tensor([0, 1, 1])),
+    "regard.masks.documents": entry(masks.documents, lengths=[1, 2], ids=None),
+    "regard.masks.documents by ids": entry(masks.documents, ids=torch.tensor([0, 1, 1])),
     "regard.masks.padding": entry(masks.padding, real=[1, 2], side="left"),
     "regard.masks.prefix": entry(masks.prefix, lengths=2),
     "regard.masks.recognise": entry(masks.recognise, mask=torch.ones(2, 3).bool()),
@@ -199,6 +223,17 @@ TABLE: dict[str, Entry] = {
     "regard.layers.Rotary.forward": entry(layers.Rotary(), x=X, offset=0),
     "regard.layers.SinusoidalEncoding": entry(layers.SinusoidalEncoding, embed_dim=8, base=100.0, dropout=0.0),
     "regard.layers.SinusoidalEncoding.forward": entry(layers.SinusoidalEncoding(8), x=X, offset=0),
+    "regard.layers.Projection": entry(layers.Projection, in_features=4, out_features=8, bias=True),
+    "regard.layers.Projection.forward": entry(layers.Projection(8, 4), input=X),
+    "regard.layers.linear": entry(layers.linear, input=X, weight=torch.zeros(4, 8), bias=None),
+    "regard.layers.from_torch": entry(layers.from_torch, module=nn.MultiheadAttention(8, 2, batch_first=True)),
+    "regard.layers.to_torch": entry(layers.to_torch, module=layers.MultiHeadAttention(8, 2), batch_first=True),
+    "regard.layers.masks_from_torch": entry(
+        layers.masks_from_torch,
+        attn_mask=torch.zeros(3, 3).bool(),
+        key_padding_mask=torch.zeros(2, 3).bool(),
+        num_heads=1,
+    ),
     "regard.layers.StackCache": entry(layers.StackCache, num_layers=2, max_length=4),
     "regard.models.CharacterFeatures": entry(
         models.CharacterFeatures, char_vocab_size=9, embed_dim=8, char_dim=4, channels=4
@@ -311,11 +346,25 @@ def _settings(kind: type) -> Entry:
     return Entry(kind, {field: getattr(made, field) for field in kind.__dataclass_fields__})
 
 
+TABLE |= {
+    f"regard.studies.{name}": _begun(getattr(studies, name))
+    for name in ("heads", "linear", "long_range", "positions", "regularization", "scaling")
+}
+TABLE |= {f"regard.tasks.{kind.__name__}": entry(kind, settings=None) for kind in tasks.TASKS.values()}
+TABLE |= {
+    "regard.watch": entry(
+        regard.watch, model=LANGUAGE, layers=None, heads=None, keep="summary", compare=False, folder=None
+    ),
+    "regard.recorder.record": entry(recorder.record, weights={"a": WEIGHTS}, layers=None, keep="summary"),
+    "regard.integrations.use_fast_attention": entry(_fast, model=LANGUAGE),
+    "regard.studies.Table": entry(studies.Table, title="a", columns=("b",), rows=((1,),)),
+}
 _PARTS = ("Settings", "Optimizer", "Batches", "Budget", "training.Evaluation", "Checkpoints", "Machine")
 _NAMES = [f"{module.__name__}.{name}" for module in (training, tasks, studies) for name in module.__all__]
 # The default of every field of a frozen dataclass of settings is a valid call of it.
 TABLE |= {name: _settings(attrgetter(name.removeprefix("regard."))(regard)) for name in _NAMES if name.endswith(_PARTS)}
 _WORDS = {
+    "regard.layers.linear": ("input",),
     "regard.view": ("tokens", "key_tokens"),
     "regard.viewer.static.heatmap": ("tokens",),
     "regard.viewer.static.heads_grid": ("tokens",),
@@ -328,7 +377,23 @@ TABLE |= {name: TABLE[name]._replace(words=words) for name, words in _WORDS.item
 MODULES = (
     "regard", "regard.biases", "regard.masks", "regard.positions", "regard.layers", "regard.linear", "regard.models",
     "regard.training", "regard.tasks", "regard.viewer", "regard.viewer.static", "regard.studies", "regard.recorder",
-    "regard.integrations", "regard.integrations.transformers", "regard.corpora",
+    "regard.integrations",
 )  # fmt: skip
-RESULTS = ()
-ELSEWHERE = ()
+"""Whose public names have rows."""
+RESULTS = frozenset({
+    "regard.AttentionWeights", "regard.Explanation", "regard.Recording", "regard.biases.PositionBias",
+    "regard.layers.TorchMasks", "regard.models.Hypothesis", "regard.models.PretrainedModel", "regard.recorder.Texts",
+    "regard.recorder.RecordedCall", "regard.viewer.View", "regard.studies.Study", "regard.studies.Entry",
+    "regard.integrations.FastAttention", "regard.integrations.MaskReader", "regard.tasks.Attention",
+    "regard.tasks.Entity", "regard.tasks.Evaluation", "regard.tasks.Sentence", "regard.tasks.Task",
+    "regard.tasks.Verdict", "regard.training.DataOrder", "regard.training.Ended", "regard.training.Evaluated",
+    "regard.training.Objective", "regard.training.Saved", "regard.training.SkippedCheckpoint",
+    "regard.training.Started", "regard.training.Stepped", "regard.training.TrainingResult",
+})  # fmt: skip
+"""What calls return, and what is there to be subclassed: nobody makes one."""
+ELSEWHERE = frozenset({
+    "regard.load", "regard.tasks.load", "regard.studies.load", "regard.studies.redraw", "regard.training.CsvLog",
+    "regard.training.CurvePicture", "regard.training.TensorBoardLog", "regard.training.draw_curves",
+    "regard.training.train", "regard.integrations.sink_attention",
+})  # fmt: skip
+"""What reads or writes files, trains, or is called by other libraries: the tests of its room try it."""

@@ -121,7 +121,7 @@ def test_cross_attention_has_two_texts() -> None:
     drawn = texts(static.heatmap(call, list("abcde"), key_tokens=TOKENS))
     assert "animal" in drawn
     assert "\nd\n" in drawn
-    with pytest.raises(ShapeError, match="queries has 4 entries, the matrix has 5"):
+    with pytest.raises(ShapeError, match="tokens has 4 entries, the matrix has 5"):
         static.heatmap(call, list("abcd"), key_tokens=TOKENS)
 
 
@@ -175,9 +175,9 @@ def test_positional_encoding_and_distance_profile() -> None:
     [
         ({"head": 4}, "head is 4"),
         ({"head": 0, "batch": 1}, "batch is 1"),
-        ({"head": 0, "scale": "square"}, "'linear' or 'log'"),
+        ({"head": 0, "scale": "square"}, "'linear', 'log'"),
         ({"head": 0, "cmap": "jett"}, "'cividis'"),
-        ({"head": 0, "highest": -1.0}, "begins at 0"),
+        ({"head": 0, "highest": -1.0}, "finite number >= 0"),
         ({"head": 0, "tokens": "abc"}, "one string"),
         ({"head": 0, "tokens": [1, 2, 3]}, "text or bytes"),
     ],

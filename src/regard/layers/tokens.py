@@ -23,7 +23,8 @@ def check_tokens(owner: object, name: str, x: Tensor, width: dict[str, int], wei
         raise ShapeError(
             f"{kind} was given {name} of shape {tuple(x.shape)}; the rule is (..., tokens, {argument}){known}."
         )
-    if weight is not None and x.dtype != weight.dtype and not torch.is_autocast_enabled(x.device.type):
+    cast = not x.is_meta and torch.is_autocast_enabled(x.device.type)
+    if weight is not None and x.dtype != weight.dtype and not cast:
         raise DtypeError(
             f"{kind} was given {name} as {x.dtype} and its weights are {weight.dtype}; convert one, or run under "
             "torch.autocast."

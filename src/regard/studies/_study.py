@@ -77,10 +77,12 @@ SettingsT = TypeVar("SettingsT", bound=StudySettings)
 
 
 def settings_for(given: SettingsT | None, kind: type[SettingsT], progress: Progress) -> SettingsT:
-    """Return what a study was given, checked; its own settings where nothing was."""
+    """Begin a study: return what it was given, checked, and its own settings where nothing was."""
     if not callable(progress):
         raise ArgumentTypeError(f"progress is {described(progress)}; it must be a function of a share and a text.")
-    return kind() if given is None else instance("settings", given, kind, f"{kind.__name__}(...)")
+    settings = kind() if given is None else instance("settings", given, kind, f"{kind.__name__}(...)")
+    progress(0.0, "begins")
+    return settings
 
 
 @dataclass(frozen=True)
@@ -104,7 +106,7 @@ class Table:
         check_fields(self)
         for row in self.rows:
             if len(row) != len(self.columns):
-                raise ArgumentError(f"The row {row} has {len(row)} cells; the table has {len(self.columns)} columns.")
+                raise ArgumentError(f"rows holds {row} of {len(row)} cells; the table has {len(self.columns)} columns.")
 
     def lines(self) -> list[list[str]]:
         """Return the cells as a person reads them, the names of the columns first."""
