@@ -43,7 +43,7 @@ CASES: dict[str, tuple[Callable[[], object], type[Exception], str]] = {
     "key and value heads differ": (call(value=K[:, :1]), ShapeError, r"value \(2, 1, 5, 8\) do not fit together"),
     "heads no multiple": (call(query=Q[:, :3]), ShapeError, r"query has 3 heads and the key 2: 3 is no multiple of 2"),
     "no key heads": (call(key=K[:, :0], value=K[:, :0]), ShapeError, r"4 is no multiple of 0"),
-    "mask of another kind": (call(mask="causal"), DtypeError, r"mask is 'causal'; give a regard\.masks mask, or a bool"),
+    "mask of another kind": (call(mask="causal"), DtypeError, r"mask is 'causal'; give a regard\.masks mask, or"),
     "mask of 0 and 1": (call(mask=torch.ones(3, 5)), DtypeError, r"a float32 tensor .*mask\.bool\(\).*bias="),
     "mask of keys only for a batch": (
         call(mask=torch.ones(2, 5).bool()), ShapeError,

@@ -22,6 +22,8 @@ Labels = Sequence[str | None]
 
 _OUTSIDE = ("", "O", None)
 _PREFIXES = ("B-", "I-", "E-", "S-", "L-", "U-")
+# They shape what stands beside them, as in emoji of several persons and in Persian and Hindi words.
+_JOINERS = "\N{ZERO WIDTH JOINER}\N{ZERO WIDTH NON-JOINER}"
 _VISIBLE = {"\n": "↵", "\r": "␍", "\t": "⇥", " ": "␣"}
 
 
@@ -83,7 +85,10 @@ def axis(
 def shown(text: str, most: int = 24) -> str:
     """Return a token as it can be printed: blanks and control characters made visible, long ones shortened."""
     inner = text if text and text == text.strip(" ") else text.replace(" ", "␣")
-    drawn = "".join(_VISIBLE[c] if c in _VISIBLE and c != " " else _printable(c) for c in inner)
+    joined = inner.strip(_JOINERS) != ""
+    drawn = "".join(
+        _VISIBLE[c] if c in _VISIBLE and c != " " else c if joined and c in _JOINERS else _printable(c) for c in inner
+    )
     return drawn if len(drawn) <= most else drawn[: most - 1] + "…"
 
 

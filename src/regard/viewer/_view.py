@@ -214,10 +214,7 @@ class View:
 
 
 def _picture(figure: Figure, kind: str) -> bytes:
-    from matplotlib import rc_context
-
-    # Text stays text: it can be searched, copied and set in another font.
-    with rc_context({"svg.fonttype": "none", "pdf.fonttype": 42, "svg.hashsalt": "regard"}), io.BytesIO() as file:
+    with io.BytesIO() as file:
         figure.savefig(file, format=kind, dpi=150)
         return file.getvalue()
 
