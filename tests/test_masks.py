@@ -3,7 +3,9 @@
 import copy
 import pickle
 from collections.abc import Callable
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
@@ -334,3 +336,86 @@ def test_errors_say_what_was_given_and_what_to_do(name: str) -> None:
     make, kind, text = ERRORS[name]
     with pytest.raises(kind, match=text):
         make()
+
+
+INTEGERS = (
+    torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64, torch.uint16, torch.uint32, torch.uint64,
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("dtype", INTEGERS, ids=str)
+def test_integers_of_every_dtype(dtype: torch.dtype) -> None:
+    """Lengths, starts and ids mean the same in every integer dtype, as tensors, arrays and lists, over many keys."""
+
+    def every(*numbers: int) -> list[Any]:
+        tensor = torch.tensor(numbers).to(dtype)
+        return [tensor, tensor.numpy(), [*tensor.numpy()], list(numbers)]
+
+    long = 200  # more keys than an int8 counts
+    for sizes in every(3, 100):
+        expected = torch.arange(long) < torch.tensor([3, 100])[:, None]
+        assert torch.equal(masks.padding(sizes).to_dense(1, long)[:, 0, 0], expected)
+        left = masks.padding(sizes, side="left").to_dense(1, long)[:, 0, 0]
+        assert torch.equal(left, expected.flip(-1))
+        assert masks.prefix(sizes).to_dense(long, long)[:, 0, 0].sum(-1).tolist() == [3, 100]
+    for sizes in every(100, 90, 10):
+        expected = torch.repeat_interleave(torch.arange(3), torch.tensor([100, 90, 10]))
+        assert torch.equal(masks.documents(sizes).to_dense(long, long)[0, 0], expected[:, None] == expected)
+    for sizes in every(7, 7, 9, 7):
+        ids = torch.tensor([7, 7, 9, 7])
+        assert torch.equal(masks.documents(ids=sizes).to_dense(4, 4)[0, 0], ids[:, None] == ids)
+    for start, stop in zip(every(0, 2), every(1, 120), strict=True):
+        found = masks.spans(start, stop).to_dense(2, long)[0, 0]
+        assert (found.sum(-1).tolist(), int(found[1].int().argmax())) == ([1, 118], 2)
+
+
+@pytest.mark.parametrize("far", [2**31 - 1, 2**31, 2**33, 2**40, 2**63 - 1, 2**63, 2**64, 10**30])
+def test_integers_as_large_as_they_come(far: int) -> None:
+    """Beyond all keys is all keys, on every side, alone and against each other."""
+    everything = torch.ones(3, 5).bool()
+    past = masks.causal().to_dense(3, 5)[0, 0]
+    seen = {
+        "left": masks.window(far, 0), "right": masks.window(0, far), "both": masks.window(far, far),
+        "ahead": masks.causal(far), "behind": masks.causal(-far), "moved": masks.window(far, 0, far),
+        "cancelled": masks.window(far, far, -far), "prefix": masks.prefix(far), "spans": masks.spans([-far], [far]),
+    }  # fmt: skip
+    found = {name: mask.to_dense(3, 5)[0, 0] for name, mask in seen.items()}
+    assert torch.equal(found["left"], past)
+    assert torch.equal(found["right"], ~masks.causal().to_dense(3, 5)[0, 0] | torch.eye(3, 5).bool().roll(2, 1))
+    for name in ("both", "ahead", "prefix", "spans"):
+        assert torch.equal(found[name], everything), name
+    assert not found["behind"].any()
+    # Query i stands at i + far and sees back to i; at i - far it sees ahead up to i.
+    assert torch.equal(found["moved"], torch.arange(5) >= torch.arange(3)[:, None])
+    assert torch.equal(found["cancelled"], torch.arange(5) <= torch.arange(3)[:, None])
+    with pytest.raises(ShapeError, match="only 5 keys"):
+        masks.padding([far]).resolve(3, 5)
+    with pytest.raises((ShapeError, ArgumentError)):
+        masks.documents([far, 1]).resolve(5, 5)
+
+
+def test_bools_and_wide_ids_are_no_integers() -> None:
+    """True is no length; ids that differ beyond 64 bits are refused in place of being mixed up."""
+    for flags in (torch.tensor([True, False]), np.array([True]), [True, True]):
+        with pytest.raises((DtypeError, ArgumentError)):
+            masks.documents(flags)
+        with pytest.raises((DtypeError, ArgumentError)):
+            masks.documents(ids=flags)
+    with pytest.raises(ArgumentError, match="ids"):
+        masks.documents(ids=[2**64, 2**65])
+    ids = np.array([2**63, 2**64 - 1, 2**63], np.uint64)
+    assert masks.documents(ids=ids).to_dense(3, 3)[0, 0].int().tolist() == [[1, 0, 1], [0, 1, 0], [1, 0, 1]]
+
+
+@pytest.mark.parametrize("queries", [0, 1, 3])
+@pytest.mark.parametrize("keys", [0, 3])
+def test_masks_of_empty_sizes(queries: int, keys: int) -> None:
+    """No queries, no keys, no sequences: arrays of that size."""
+    parts = [masks.causal(), masks.causal(0), masks.window(1, 1), masks.prefix(2), masks.padding([min(keys, 1)] * 2)]
+    parts += [masks.spans(torch.zeros(queries).int(), torch.ones(queries).int())] if queries else []
+    parts += [masks.documents([keys]), masks.documents(ids=torch.zeros(keys).int())] if queries <= keys else []
+    for mask in parts:
+        assert mask.to_dense(queries, keys).shape[-2:] == (queries, keys)
+        assert (mask & masks.causal()).to_dense(queries, keys).shape[-2:] == (queries, keys)
+    assert masks.padding([]).to_dense(queries, keys).shape == (0, 1, queries, keys)
+    assert masks.padding(torch.zeros(0, keys).bool()).to_dense(queries, keys).shape[0] == 0

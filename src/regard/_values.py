@@ -231,15 +231,20 @@ def _integer_tensor(name: str, given: Any, rule: str, wide: bool) -> Tensor:
     try:
         return torch.as_tensor(given)
     except (TypeError, ValueError, RuntimeError, OverflowError):
-        numbers = _python_integers(given) if wide else None
+        numbers = _numpy_integers(given, wide)
         if numbers is None:
             raise ArgumentTypeError(f"{name} is {described(given)}; the rule is {rule}.") from None
         return torch.from_numpy(numbers)
 
 
-def _python_integers(given: Any) -> np.ndarray[Any, np.dtype[np.int64]] | None:
-    """Return numbers of any length within ±2⁶², None if these are no numbers in rows of one length."""
+def _numpy_integers(given: Any, wide: bool) -> np.ndarray[Any, Any] | None:
+    """Return what torch cannot read: any byte order, and where `wide` any length, within ±2⁶²; None if it is none."""
     try:
+        every = np.asarray(given)
+        if every.dtype.kind in "iu":
+            return every.astype(every.dtype.newbyteorder("="))
+        if not wide:
+            return None
         every = np.asarray(given, dtype=object)
         within = [max(-_UNBOUNDED, min(_UNBOUNDED, whole("number", one))) for one in every.reshape(-1)]
     except (ValueError, TypeError):

@@ -62,8 +62,8 @@ def heads_of(matrix: Matrix) -> tuple[int, int]:
     shape = tuple(checked_matrix("weights", matrix).shape)
     if not 2 <= len(shape) <= 4:
         raise ShapeError(f"weights has shape {shape}; give (L, S), (heads, L, S) or (batch, heads, L, S).")
-    if 0 in shape[-2:]:
-        raise ShapeError(f"weights has shape {shape}; there is nothing to draw without queries and keys.")
+    if 0 in shape:
+        raise ShapeError(f"weights has shape {shape}; there is nothing to draw.")
     inputs, heads = (1, 1, *shape[:-2])[-2:]
     return inputs, heads
 

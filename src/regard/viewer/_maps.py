@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from .._values import described
-from ..errors import ArgumentError, ShapeError
+from ..errors import ArgumentError
 from ..recorder import Recording
 from ..weights import AttentionWeights, StoredWeights, from_dense
 from ._cells import checked_matrix, heads_of
@@ -88,8 +88,6 @@ def shown_of(weights: Weights, sides: Sides, title: str | None) -> Shown:
             known_as = "weights" if name == "attention" else f"weights[{name!r}]"
             heads_of(checked_matrix(known_as, given))
             one = given if isinstance(given, AttentionWeights) else from_dense(torch.as_tensor(given))
-            if 0 in one.shape:
-                raise ShapeError(f"the weights of {name!r} have shape {one.shape}; there is nothing to look at.")
             number = seen[name] = seen.get(name, -1) + 1
             inputs = one.shape[0] if one.ndim == 4 else 1
             if inputs > 1:

@@ -445,12 +445,12 @@ class AttentionWeights:
         """
         source = self._ready(differentiable=True)
         sums = answer(self._question("profile", source))[0] / self._seeing(source)[..., None]
-        _, _, queries, keys = source.shape
-        lowest = 1 - keys  # the last query stands on the last key
+        lowest = 1 - source.shape[3]  # the last query stands on the last key
         edges = torch.arange(lowest, lowest + sums.shape[-1] + 1, device=source.device)
         if binned:
+            every = edges[:-1]
             edges = edges[_is_edge(edges) | (edges == edges[0]) | (edges == edges[-1])]
-            place = torch.bucketize(torch.arange(lowest, queries, device=source.device), edges, right=True) - 1
+            place = torch.bucketize(every, edges, right=True) - 1
             bins = sums.new_zeros(*sums.shape[:2], max(0, edges.numel() - 1))
             sums = bins.index_add(2, place, sums)
         return DistanceProfile(edges[:-1], edges[1:], self._trim(sums))
