@@ -76,10 +76,19 @@ class Band:
 
     def resolve(self, queries: int, keys: int, device: torch.device) -> ResolvedMask:
         row = torch.arange(queries, device=device).view(1, 1, -1)
-        shift = keys - queries if self.offset is None else self.offset
-        start = torch.zeros_like(row) if self.left is None else row + _within(shift - self.left)
-        stop = torch.full_like(row, keys) if self.right is None else row + _within(shift + self.right + 1)
+        before, after = self._reach(keys - queries)
+        start = torch.zeros_like(row) if before is None else row + before
+        stop = torch.full_like(row, keys) if after is None else row + after
         return _clamped(start, stop, keys)
+
+    def _reach(self, aligned: int) -> tuple[int | None, int | None]:
+        """Return where the span of query 0 starts and stops, before it meets the keys; None = open."""
+        left, right = self.left, self.right
+        if self.offset is None:  # the sizes of a call may be symbols: only what the mask was made of is looked at
+            before = None if left is None else aligned - min(left, _FAR)
+            return before, None if right is None else aligned + min(right, _FAR) + 1
+        before = None if left is None else _within(self.offset - left)
+        return before, None if right is None else _within(self.offset + right + 1)
 
 
 def _within(shift: int) -> int:

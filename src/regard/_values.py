@@ -1,7 +1,7 @@
 """Checks of single values with one wording: the name, what was given, the rule.
 
 A size is a whole number of any kind (Python's, NumPy's, an integer tensor of no dimension) and comes back as Python's;
-`True` is no number, and neither is "3". What torch's compiler puts in the place of a number passes as it is.
+`True` is no number, and neither is "3". What torch's compiler and tracer put in the place of a number passes as it is.
 """
 
 from __future__ import annotations
@@ -72,6 +72,9 @@ def whole(name: str, given: Any, low: int | None = None, high: int | None = None
     >>> whole("heads", np.int8(3)), whole("heads", torch.tensor(3))
     (3, 3)
     """
+    # While torch.jit.trace or an exporter looks on, a size is a tensor.
+    if isinstance(given, Tensor) and torch.jit.is_tracing():  # type: ignore[no-untyped-call, attr-defined]
+        return given  # type: ignore[return-value]
     if type(given) is not int and not isinstance(given, torch.SymInt):
         boolean = isinstance(given, bool | np.bool_) or getattr(given, "dtype", None) in (torch.bool, np.bool_)
         if boolean or getattr(given, "ndim", 0) != 0 or not hasattr(given, "__index__"):
@@ -89,7 +92,7 @@ def whole(name: str, given: Any, low: int | None = None, high: int | None = None
 def size(name: str, given: Any, low: int = 1) -> int:
     """Return a size, `low` or more. Raises `ArgumentTypeError`, `ArgumentError`."""
     found = whole(name, given, low)
-    if found > LARGEST:
+    if type(found) is int and found > LARGEST:
         raise ArgumentError(f"{name} is {found}; sizes end at {LARGEST}.")
     return found
 
@@ -242,7 +245,7 @@ def _numpy_integers(given: Any, wide: bool) -> np.ndarray[Any, Any] | None:
     try:
         every = np.asarray(given)
         if every.dtype.kind in "iu":
-            return every.astype(every.dtype.newbyteorder("="))
+            return every.astype(f"={every.dtype.kind}{every.dtype.itemsize}")
         if not wide:
             return None
         every = np.asarray(given, dtype=object)

@@ -2,6 +2,7 @@
 
 import io
 import itertools
+import math
 import re
 
 import matplotlib as mpl

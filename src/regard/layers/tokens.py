@@ -18,7 +18,7 @@ def check_tokens(owner: object, name: str, x: Tensor, width: dict[str, int], wei
     """
     kind = type(owner).__name__
     argument, size = next(iter(width.items()), ("head_dim", None))
-    if tensor(name, x).ndim < 2 or size not in (None, x.shape[-1]):
+    if tensor(name, x).ndim < 2 or (size is not None and x.shape[-1] != size):
         known = "" if size is None else f" with {argument}={size}, batch first"
         raise ShapeError(
             f"{kind} was given {name} of shape {tuple(x.shape)}; the rule is (..., tokens, {argument}){known}."
