@@ -105,7 +105,7 @@ def test_models_beside_each_other() -> None:
     [
         ("text", {}, "weights is 'abc', which cannot be viewed"),
         ("scores", {}, "after the softmax"),
-        ("number", {}, "weights['x'] is 3"),
+        ("number", {}, r"weights\['x'\] is 3"),
         ("empty", {}, "mapping is empty"),
         ("weights", {"tokens": ["a"]}, "has 1 entries"),
         ("weights", {"tokens": "abc"}, "one string"),

@@ -50,6 +50,7 @@ class MultiHeadAttention(nn.Module):
     Source: Vaswani et al. 2017, arXiv:1706.03762, section 3.2.2; Ainslie et al. 2023, arXiv:2305.13245, for grouped
     heads; Henry et al. 2020, arXiv:2010.04245, for normalised queries and keys.
 
+    >>> import torch
     >>> layer = MultiHeadAttention(32, 4, num_kv_heads=2, position=Rotary())
     >>> out, weights = layer(torch.ones(2, 5, 32), causal=True, need_weights=True)
     >>> out.shape, weights.dense().shape
