@@ -301,7 +301,7 @@ def test_bad_arguments_are_explained() -> None:
     with pytest.raises(errors.UnknownArgumentError, match=r"no argument 'is_causal'.*Did you mean 'causal'"):
         linear_attention(q, k, v, is_causal=True)
     for chunk in (0, 1.5, True):
-        with pytest.raises(errors.ArgumentError, match="integer >= 1"):
+        with pytest.raises(errors.ArgumentError, match="whole number >= 1"):
             linear_attention(q, k, v, chunk_size=chunk)
     with pytest.raises(errors.ShapeError, match="do not fit together"):
         linear_attention(q, k, v[:, :, :5])

@@ -3,7 +3,9 @@
 import copy
 import pickle
 from collections.abc import Callable
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
@@ -282,29 +284,29 @@ def test_long_documents_stay_small() -> None:
 
 ERRORS: dict[str, tuple[Callable[[], object], type[Exception], str]] = {
     "window negative": (lambda: masks.window(-1, 0), ArgumentError, r"window left is -1\. .* >= 0, or None .* -1"),
-    "window float": (lambda: masks.window(0, 1.5), ArgumentError, r"window right is 1\.5; give an integer"),
-    "window bool": (lambda: masks.window(True, 0), ArgumentError, r"window left is True; give an integer"),
-    "offset float": (lambda: masks.causal(0.5), ArgumentError, r"causal offset is 0\.5; give an integer"),
-    "padding side": (lambda: masks.padding([1], side="top"), ArgumentError, r"side is 'top'\. .*'right' or the 'left'"),
-    "padding rank": (lambda: masks.padding(torch.ones(3).bool()), ShapeError, r"shape \(3,\); the rule is \(B, S\)"),
-    "padding of 0 and 1": (lambda: masks.padding(torch.ones(2, 3).long()), DtypeError, r"mask\.bool\(\) if it holds"),
-    "padding float": (lambda: masks.padding([0.5]), DtypeError, r"torch\.float32 of shape \(1,\)\. .*integer lengths"),
-    "padding negative": (lambda: masks.padding([-1]), ArgumentError, r"a length of -1; lengths are >= 0"),
+    "window float": (lambda: masks.window(0, 1.5), ArgumentError, r"window right is 1\.5; it must be a whole number"),
+    "window bool": (lambda: masks.window(True, 0), ArgumentError, r"window left is True; it must be a whole number"),
+    "offset float": (lambda: masks.causal(0.5), ArgumentError, r"causal offset is 0\.5; it must be a whole n"),
+    "padding side": (lambda: masks.padding([1], side="top"), ArgumentError, r"side is 'top'\. .*'right', 'left'"),
+    "padding rank": (lambda: masks.padding(torch.ones(3).bool()), ShapeError, r"shape \(3,\); the rule .*is \(B, S\)"),
+    "padding of 0 and 1": (lambda: masks.padding(torch.ones(2, 3).long()), ShapeError, r"mask\.bool\(\) if it holds"),
+    "padding float": (lambda: masks.padding([0.5]), ArgumentError, r"real is \[0\.5\]; .*integer lengths"),
+    "padding negative": (lambda: masks.padding([-1]), ArgumentError, r"padding real holds -1; .*>= 0"),
     "padding too long": (lambda: masks.padding([5]).resolve(1, 4), ShapeError, r"length of 5, but there are only 4 k"),
     "padding mask of other keys": (
         lambda: masks.padding(torch.ones(1, 5).bool()).resolve(1, 4), ShapeError, r"1 rows and 5 keys, .* 4 keys",
     ),
     "documents both": (lambda: masks.documents([1], ids=torch.ones(1)), ArgumentError, r"either lengths or ids="),
     "documents none": (lambda: masks.documents(), ArgumentError, r"exactly one of them"),
-    "documents negative": (lambda: masks.documents([2, -1]), ArgumentError, r"a length of -1; lengths are >= 0"),
-    "documents float": (lambda: masks.documents([0.5]), ArgumentError, r"lengths are \[0\.5\]; .*integers >= 0"),
+    "documents negative": (lambda: masks.documents([2, -1]), ArgumentError, r"documents lengths holds -1; .*>= 0"),
+    "documents float": (lambda: masks.documents([0.5]), ArgumentError, r"lengths is \[0\.5\]; .*integers >= 0"),
     "documents ids": (lambda: masks.documents(ids=torch.ones(1, 1, 1).long()), ShapeError, r"\(S,\) or \(B, S\)"),
-    "documents ids float": (lambda: masks.documents(ids=torch.ones(2)), ShapeError, r"torch\.float32 of shape \(2,\)"),
+    "documents ids float": (lambda: masks.documents(ids=torch.ones(2)), DtypeError, r"a float32 tensor of sh"),
     "documents sum": (lambda: masks.documents([1, 2]).resolve(4, 4), ShapeError, r"describes 3 tokens, .* 4 keys"),
     "documents queries": (lambda: masks.documents([3]).resolve(4, 3), ShapeError, r"4 queries and 3 keys"),
-    "prefix": (lambda: masks.prefix(-1), ArgumentError, r"masks\.prefix was given a length of -1"),
-    "prefix float": (lambda: masks.prefix(1.5), ArgumentError, r"prefix lengths are 1\.5; they must be integers"),
-    "spans float": (lambda: masks.spans(torch.ones(2), torch.ones(2)), ShapeError, r"start is torch\.float32 of shape"),
+    "prefix": (lambda: masks.prefix(-1), ArgumentError, r"masks\.prefix lengths holds -1"),
+    "prefix float": (lambda: masks.prefix(1.5), ArgumentError, r"prefix lengths is 1\.5; .*integers"),
+    "spans float": (lambda: masks.spans(torch.ones(2), torch.ones(2)), DtypeError, r"start is a float32 tensor of"),
     "spans misfit": (
         lambda: masks.spans(torch.ones(2).int(), torch.ones(3).int()), ShapeError, r"start has shape .*2\) and stop",
     ),
@@ -334,3 +336,86 @@ def test_errors_say_what_was_given_and_what_to_do(name: str) -> None:
     make, kind, text = ERRORS[name]
     with pytest.raises(kind, match=text):
         make()
+
+
+INTEGERS = (
+    torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64, torch.uint16, torch.uint32, torch.uint64,
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("dtype", INTEGERS, ids=str)
+def test_integers_of_every_dtype(dtype: torch.dtype) -> None:
+    """Lengths, starts and ids mean the same in every integer dtype, as tensors, arrays and lists, over many keys."""
+
+    def every(*numbers: int) -> list[Any]:
+        tensor = torch.tensor(numbers).to(dtype)
+        return [tensor, tensor.numpy(), [*tensor.numpy()], list(numbers)]
+
+    long = 200  # more keys than an int8 counts
+    for sizes in every(3, 100):
+        expected = torch.arange(long) < torch.tensor([3, 100])[:, None]
+        assert torch.equal(masks.padding(sizes).to_dense(1, long)[:, 0, 0], expected)
+        left = masks.padding(sizes, side="left").to_dense(1, long)[:, 0, 0]
+        assert torch.equal(left, expected.flip(-1))
+        assert masks.prefix(sizes).to_dense(long, long)[:, 0, 0].sum(-1).tolist() == [3, 100]
+    for sizes in every(100, 90, 10):
+        expected = torch.repeat_interleave(torch.arange(3), torch.tensor([100, 90, 10]))
+        assert torch.equal(masks.documents(sizes).to_dense(long, long)[0, 0], expected[:, None] == expected)
+    for sizes in every(7, 7, 9, 7):
+        ids = torch.tensor([7, 7, 9, 7])
+        assert torch.equal(masks.documents(ids=sizes).to_dense(4, 4)[0, 0], ids[:, None] == ids)
+    for start, stop in zip(every(0, 2), every(1, 120), strict=True):
+        found = masks.spans(start, stop).to_dense(2, long)[0, 0]
+        assert (found.sum(-1).tolist(), int(found[1].int().argmax())) == ([1, 118], 2)
+
+
+@pytest.mark.parametrize("far", [2**31 - 1, 2**31, 2**33, 2**40, 2**63 - 1, 2**63, 2**64, 10**30])
+def test_integers_as_large_as_they_come(far: int) -> None:
+    """Beyond all keys is all keys, on every side, alone and against each other."""
+    everything = torch.ones(3, 5).bool()
+    past = masks.causal().to_dense(3, 5)[0, 0]
+    seen = {
+        "left": masks.window(far, 0), "right": masks.window(0, far), "both": masks.window(far, far),
+        "ahead": masks.causal(far), "behind": masks.causal(-far), "moved": masks.window(far, 0, far),
+        "cancelled": masks.window(far, far, -far), "prefix": masks.prefix(far), "spans": masks.spans([-far], [far]),
+    }  # fmt: skip
+    found = {name: mask.to_dense(3, 5)[0, 0] for name, mask in seen.items()}
+    assert torch.equal(found["left"], past)
+    assert torch.equal(found["right"], ~masks.causal().to_dense(3, 5)[0, 0] | torch.eye(3, 5).bool().roll(2, 1))
+    for name in ("both", "ahead", "prefix", "spans"):
+        assert torch.equal(found[name], everything), name
+    assert not found["behind"].any()
+    # Query i stands at i + far and sees back to i; at i - far it sees ahead up to i.
+    assert torch.equal(found["moved"], torch.arange(5) >= torch.arange(3)[:, None])
+    assert torch.equal(found["cancelled"], torch.arange(5) <= torch.arange(3)[:, None])
+    with pytest.raises(ShapeError, match="only 5 keys"):
+        masks.padding([far]).resolve(3, 5)
+    with pytest.raises((ShapeError, ArgumentError)):
+        masks.documents([far, 1]).resolve(5, 5)
+
+
+def test_bools_and_wide_ids_are_no_integers() -> None:
+    """True is no length; ids that differ beyond 64 bits are refused in place of being mixed up."""
+    for flags in (torch.tensor([True, False]), np.array([True]), [True, True]):
+        with pytest.raises((DtypeError, ArgumentError)):
+            masks.documents(flags)
+        with pytest.raises((DtypeError, ArgumentError)):
+            masks.documents(ids=flags)
+    with pytest.raises(ArgumentError, match="ids"):
+        masks.documents(ids=[2**64, 2**65])
+    ids = np.array([2**63, 2**64 - 1, 2**63], np.uint64)
+    assert masks.documents(ids=ids).to_dense(3, 3)[0, 0].int().tolist() == [[1, 0, 1], [0, 1, 0], [1, 0, 1]]
+
+
+@pytest.mark.parametrize("queries", [0, 1, 3])
+@pytest.mark.parametrize("keys", [0, 3])
+def test_masks_of_empty_sizes(queries: int, keys: int) -> None:
+    """No queries, no keys, no sequences: arrays of that size."""
+    parts = [masks.causal(), masks.causal(0), masks.window(1, 1), masks.prefix(2), masks.padding([min(keys, 1)] * 2)]
+    parts += [masks.spans(torch.zeros(queries).int(), torch.ones(queries).int())] if queries else []
+    parts += [masks.documents([keys]), masks.documents(ids=torch.zeros(keys).int())] if queries <= keys else []
+    for mask in parts:
+        assert mask.to_dense(queries, keys).shape[-2:] == (queries, keys)
+        assert (mask & masks.causal()).to_dense(queries, keys).shape[-2:] == (queries, keys)
+    assert masks.padding([]).to_dense(queries, keys).shape == (0, 1, queries, keys)
+    assert masks.padding(torch.zeros(0, keys).bool()).to_dense(queries, keys).shape[0] == 0

@@ -72,7 +72,7 @@ def test_mistakes_are_named() -> None:
     """An odd number of features, no features, or a table of another length."""
     with pytest.raises(ArgumentError, match="in pairs, so give an even number"):
         positions.rotary(torch.arange(3), 5)
-    with pytest.raises(ArgumentError, match="dim=0"):
+    with pytest.raises(ArgumentError, match="dim is 0"):
         positions.sinusoidal(torch.arange(3), 0)
     with pytest.raises(ArgumentError, match="base"):
         positions.sinusoidal(torch.arange(3), 4, base=-1.0)

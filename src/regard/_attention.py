@@ -12,9 +12,10 @@ from torch.overrides import handle_torch_function, has_torch_function
 
 from ._checks import checked_tensors, joined_mask
 from ._inputs import AttentionInputs, NeedWeights
+from ._values import described, flag, instance, number, probability
 from .backends import asked_for, choose, refusals
 from .biases import PositionBias
-from .errors import ArgumentError, DeviceError, DtypeError, ShapeError, unknown_argument
+from .errors import DeviceError, DtypeError, ShapeError, unknown_argument
 from .masks import Mask
 from .weights import AttentionWeights
 
@@ -212,7 +213,11 @@ def explain(
     """
     if unknown:
         raise unknown_argument("explain", unknown, _ARGUMENTS[:-1])
-    state = torch.Generator().manual_seed(0) if generator is None else generator.clone_state()
+    state = generator
+    if state is None:
+        state = torch.Generator().manual_seed(0)
+    elif isinstance(state, torch.Generator):
+        state = state.clone_state()
     inputs, _ = _prepare(
         query, key, value, mask=mask, causal=causal, window=window, bias=bias, scale=scale, softcap=softcap,
         dropout=dropout, generator=state, need_weights=need_weights,
@@ -252,31 +257,22 @@ def _prepare(
         dense_bias = _dense_bias(bias, query, (batch, heads, queries, keys))
     if scale is None:
         scale = 1.0 / math.sqrt(width) if width else 1.0
-    elif not math.isfinite(_number("scale", scale)):
-        raise ArgumentError(f"scale is {scale}; it must be a finite number (1/sqrt(head_dim) unless given).")
-    if softcap is not None and not (_number("softcap", softcap) > 0 and math.isfinite(softcap)):
-        raise ArgumentError(f"softcap is {softcap}; it must be a finite number > 0, or None for no cap.")
-    if isinstance(need_weights, str) and need_weights != "summary":
-        raise ArgumentError(f"need_weights is {need_weights!r}; it is True, False or 'summary'.")
+    else:
+        scale = number("scale", scale, rule="a finite number (1/sqrt(head_dim) unless given)")
+    if softcap is not None:
+        softcap = number("softcap", softcap, 0, rule="a finite number > 0, or None for no cap", open_low=True)
+    if not (isinstance(need_weights, str) and need_weights == "summary"):
+        need_weights = flag("need_weights", need_weights, "True, False or 'summary'")
+    if generator is not None:
+        instance("generator", generator, torch.Generator, "a torch.Generator, or None for torch's default one")
     seed = None
-    if dropout != 0.0:
-        if not 0.0 <= _number("dropout", dropout) < 1.0:
-            raise ArgumentError(f"dropout is {dropout}; it is a probability in [0, 1), 0 for none.")
+    if probability("dropout", dropout) != 0.0:
         device = "cpu" if generator is None else generator.device
         seed = torch.randint(2**63 - 1, (), generator=generator, device=device)
     return AttentionInputs(
         query, key, value, float(scale), start, stop, dense_mask, position_bias, dense_bias,
         softcap, float(dropout), seed, need_weights, visible is not None and visible.is_causal(queries, keys),
     ), rank  # fmt: skip
-
-
-def _number(name: str, given: float) -> float:
-    # A tensor would lose its gradient without a word.
-    if isinstance(given, Tensor) or not hasattr(given, "__float__"):
-        raise ArgumentError(
-            f"{name} is a {type(given).__name__}; give a number. A scale that is learnt is multiplied into the query."
-        )
-    return given
 
 
 def _check_position_bias(vector: Tensor, heads: int, distances: int) -> None:
@@ -291,10 +287,9 @@ def _check_position_bias(vector: Tensor, heads: int, distances: int) -> None:
 
 def _dense_bias(bias: Tensor, query: Tensor, shape: tuple[int, int, int, int]) -> Tensor:
     if not isinstance(bias, Tensor) or not bias.is_floating_point():
-        kind = bias.dtype if isinstance(bias, Tensor) else type(bias).__name__
         raise DtypeError(
-            f"bias is {kind}; give a floating tensor that is added to the scores, or a regard.biases object. "
-            "A bool tensor goes into mask=."
+            f"bias is {described(bias)}; give a floating tensor that is added to the scores, or a regard.biases "
+            "object. A bool tensor goes into mask=."
         )
     if bias.dtype not in (query.dtype, torch.float32):
         raise DtypeError(f"bias is {bias.dtype}; it must be {query.dtype} like the query, or float32.")

@@ -6,10 +6,11 @@ import torch
 from torch import Tensor
 
 from . import masks
+from ._values import described, flag, tensor, whole
 from .errors import ArgumentError, DeviceError, DtypeError, ShapeError
 from .masks import Mask
 
-__all__ = ["checked_tensors", "joined_mask"]
+__all__ = ["check_mask", "checked_tensors", "joined_mask"]
 
 _DTYPES = (torch.float32, torch.bfloat16, torch.float16, torch.float64)
 _EVERYTHING = Mask()
@@ -19,7 +20,8 @@ _TINY = 1024
 def checked_tensors(query: Tensor, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor, Tensor, int]:
     """Return the three tensors as `(B, H, L, E)`, `(B, G, S, E)`, `(B, G, S, Ev)`, and the rank that was given."""
     if not (isinstance(query, Tensor) and isinstance(key, Tensor) and isinstance(value, Tensor)):
-        raise _no_tensor(query=query, key=key, value=value)
+        for name, given in (("query", query), ("key", key), ("value", value)):
+            tensor(name, given)
     rank = query.ndim
     if not 2 <= rank <= 4 or key.ndim != rank or value.ndim != rank:
         raise ShapeError(
@@ -56,11 +58,6 @@ def checked_tensors(query: Tensor, key: Tensor, value: Tensor) -> tuple[Tensor, 
     return query, key, value, rank
 
 
-def _no_tensor(**given: object) -> DtypeError:
-    name, thing = next((n, t) for n, t in given.items() if not isinstance(t, Tensor))
-    return DtypeError(f"{name} is a {type(thing).__name__}; give a torch.Tensor (torch.from_numpy for NumPy).")
-
-
 def _shapes(query: Tensor, key: Tensor, value: Tensor) -> str:
     return f"query {tuple(query.shape)}, key {tuple(key.shape)}, value {tuple(value.shape)}"
 
@@ -72,12 +69,32 @@ def _autocast(*tensors: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     return q, k, v
 
 
+def check_mask(name: str, mask: Mask | Tensor | None) -> Mask | Tensor | None:
+    """Return a mask as it is. Raises `DtypeError`."""
+    if not (mask is None or isinstance(mask, Mask) or (isinstance(mask, Tensor) and mask.dtype == torch.bool)):
+        to_do = " Use mask.bool() for a mask of 0 and 1, and bias= for an additive mask (0 and -inf)."
+        raise DtypeError(
+            f"{name} is {described(mask)}; give a regard.masks mask, or a bool tensor, True where the query may look."
+            f"{to_do if isinstance(mask, Tensor) else ''}"
+        )
+    return mask
+
+
 def joined_mask(
     mask: Mask | Tensor | None, causal: bool, window: tuple[int | None, int | None] | None, queries: int, keys: int
 ) -> Mask | None:
     """Return what `mask`, `causal` and `window` say together, or None; a tensor mask is looked through for spans."""
-    if window is not None and not (isinstance(window, tuple | list) and len(window) == 2):
-        raise ArgumentError(f"window is {window!r}; give a pair (left, right), with None for an open side.")
+    if window is not None:
+        if not (isinstance(window, tuple | list) and len(window) == 2):
+            raise ArgumentError(
+                f"window is {described(window)}; give a pair (left, right), with None for an open side."
+            )
+        left, right = window
+        window = (
+            None if left is None else whole("window left", left),
+            None if right is None else whole("window right", right),
+        )
+    causal = flag("causal", causal)
     if queries == 1:  # a single query is the last one and sees every key
         causal = False
     if mask is None:
@@ -85,12 +102,13 @@ def joined_mask(
             return None
         mask = _EVERYTHING
     elif isinstance(mask, Tensor):
+        check_mask("mask", mask)
         given = masks.dense(mask)
         given.resolve(queries, keys, mask.device)  # a wrong shape is named as it was given
         # Looking for spans reads the mask once: too much for a tiny call, and an accelerator's host would wait.
         mask = masks.recognise(mask) if mask.device.type == "cpu" and queries * keys > _TINY else given
-    elif not isinstance(mask, Mask):
-        raise DtypeError(f"mask is a {type(mask).__name__}; give a regard.masks mask or a bool tensor.")
+    else:
+        check_mask("mask", mask)
     if not causal and window is None:
         return mask
-    return mask.banded(bool(causal), None if window is None else (window[0], window[1]))
+    return mask.banded(causal, window)

@@ -53,6 +53,10 @@ def readable(tensor: Tensor) -> bool:
     return tensor.numel() > 0 and tensor.device.type == "cpu" and not traced()
 
 
+# Beyond any length, and still far from where 64 bits end.
+_FAR = 2**33
+
+
 def _clamped(start: Tensor, stop: Tensor, keys: int) -> ResolvedMask:
     start = start.clamp(0, keys).to(torch.int32)
     return ResolvedMask(start, torch.maximum(stop.clamp(0, keys).to(torch.int32), start), None)
@@ -71,11 +75,24 @@ class Band:
         return self.name
 
     def resolve(self, queries: int, keys: int, device: torch.device) -> ResolvedMask:
-        shift = keys - queries if self.offset is None else self.offset
-        place = torch.arange(shift, shift + queries, dtype=torch.int32, device=device).view(1, 1, -1)
-        start = torch.zeros_like(place) if self.left is None else place - self.left
-        stop = torch.full_like(place, keys) if self.right is None else place + self.right + 1
+        row = torch.arange(queries, device=device).view(1, 1, -1)
+        before, after = self._reach(keys - queries)
+        start = torch.zeros_like(row) if before is None else row + before
+        stop = torch.full_like(row, keys) if after is None else row + after
         return _clamped(start, stop, keys)
+
+    def _reach(self, aligned: int) -> tuple[int | None, int | None]:
+        """Return where the span of query 0 starts and stops, before it meets the keys; None = open."""
+        left, right = self.left, self.right
+        if self.offset is None:  # the sizes of a call may be symbols: only what the mask was made of is looked at
+            before = None if left is None else aligned - min(left, _FAR)
+            return before, None if right is None else aligned + min(right, _FAR) + 1
+        before = None if left is None else _within(self.offset - left)
+        return before, None if right is None else _within(self.offset + right + 1)
+
+
+def _within(shift: int) -> int:
+    return max(-_FAR, min(_FAR, shift))
 
 
 @dataclass(frozen=True, eq=False)

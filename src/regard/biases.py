@@ -15,6 +15,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ._values import described, device_of, flag, floating, integers, size
 from .errors import ArgumentError, DtypeError, ShapeError
 
 __all__ = ["ALiBi", "PositionBias", "RelativeBias", "T5Bias", "alibi_slopes", "distances"]
@@ -26,7 +27,8 @@ def distances(num_queries: int, num_keys: int, device: torch.device | str = "cpu
     >>> distances(2, 3)
     tensor([-2, -1,  0,  1])
     """
-    return torch.arange(1 - num_keys, max(num_queries, 1 - num_keys), device=device)
+    num_queries, num_keys = size("num_queries", num_queries, 0), size("num_keys", num_keys, 0)
+    return torch.arange(1 - num_keys, max(num_queries, 1 - num_keys), device=device_of("device", device))
 
 
 class PositionBias(ABC):
@@ -53,15 +55,18 @@ class RelativeBias(PositionBias):
 
     values: Tensor
 
+    def __post_init__(self) -> None:
+        floating("values", self.values)
+
     def vector(self, num_queries: int, num_keys: int, device: torch.device | str) -> Tensor:
         """Return `values`, checked against the sizes of the call."""
-        expected = max(num_queries + num_keys - 1, 0)
+        expected = max(size("num_queries", num_queries, 0) + size("num_keys", num_keys, 0) - 1, 0)
         if self.values.ndim != 2 or self.values.shape[1] != expected:
             raise ShapeError(
-                f"RelativeBias holds values of shape {tuple(self.values.shape)}; {num_queries} queries and {num_keys} "
-                f"keys need (1 or H, L + S - 1) = (H, {expected})."
+                f"RelativeBias holds values of shape {tuple(self.values.shape)}; num_queries={num_queries} and "
+                f"num_keys={num_keys} need (1 or H, L + S - 1) = (H, {expected})."
             )
-        return self.values.to(device)
+        return self.values.to(device_of("device", device))
 
 
 def alibi_slopes(num_heads: int) -> Tensor:
@@ -73,8 +78,7 @@ def alibi_slopes(num_heads: int) -> Tensor:
     >>> alibi_slopes(2).tolist()
     [0.0625, 0.00390625]
     """
-    if num_heads < 1:
-        raise ArgumentError(f"num_heads is {num_heads}; ALiBi needs at least one head.")
+    num_heads = size("num_heads", num_heads)
     power = 2 ** int(math.log2(num_heads))
     slopes = [2.0 ** (-8 * (h + 1) / power) for h in range(power)]
     slopes += [2.0 ** (-4 * (2 * h + 1) / power) for h in range(num_heads - power)]
@@ -95,17 +99,27 @@ class ALiBi(PositionBias):
 
     def __post_init__(self) -> None:
         """Check the slopes, or make them from a head count."""
-        slopes = alibi_slopes(self.slopes) if isinstance(self.slopes, int) else torch.as_tensor(self.slopes)
-        if not slopes.is_floating_point():
-            raise DtypeError(f"ALiBi's slopes are {slopes.dtype}; give floating numbers, or a head count.")
+        slopes = _slopes(self.slopes)
         if slopes.ndim != 1:
-            raise ShapeError(f"ALiBi was given slopes of shape {tuple(slopes.shape)}; give one per head, (H,).")
+            raise ShapeError(f"slopes has shape {tuple(slopes.shape)}; ALiBi takes one per head, (H,).")
         object.__setattr__(self, "slopes", slopes)
 
     def vector(self, num_queries: int, num_keys: int, device: torch.device | str) -> Tensor:
         """Return `-slope · distance`, `(H, L + S - 1)`, in the slopes' dtype."""
-        slopes = torch.as_tensor(self.slopes).to(device)
+        slopes = torch.as_tensor(self.slopes).to(device_of("device", device))
         return -slopes[:, None] * distances(num_queries, num_keys, device).abs().to(slopes.dtype)
+
+
+def _slopes(given: Tensor | Sequence[float] | int) -> Tensor:
+    if getattr(given, "ndim", 0) == 0 and hasattr(given, "__index__"):
+        return alibi_slopes(size("slopes", given))
+    try:
+        slopes = torch.as_tensor(given)
+    except (TypeError, ValueError, RuntimeError):
+        slopes = None
+    if slopes is None or not slopes.is_floating_point():
+        raise DtypeError(f"slopes is {described(given)}; give floating numbers, one per head, or a head count.")
+    return slopes
 
 
 @dataclass(frozen=True, eq=False)
@@ -122,14 +136,15 @@ class T5Bias(PositionBias):
 
     def __post_init__(self) -> None:
         """Check that there are buckets for near and for far distances."""
+        floating("weight", self.weight)
+        object.__setattr__(self, "bidirectional", flag("bidirectional", self.bidirectional))
+        object.__setattr__(self, "max_distance", size("max_distance", self.max_distance))
         if self.weight.ndim != 2:
-            raise ShapeError(
-                f"T5Bias was given a weight of shape {tuple(self.weight.shape)}; the rule is (num_buckets, H)."
-            )
+            raise ShapeError(f"weight has shape {tuple(self.weight.shape)}; the rule of T5Bias is (num_buckets, H).")
         least = 4 if self.bidirectional else 2
         if self.weight.shape[0] < least:
             raise ArgumentError(
-                f"T5Bias was given {self.weight.shape[0]} buckets; with bidirectional={self.bidirectional} it needs at "
+                f"weight has {self.weight.shape[0]} buckets; with bidirectional={self.bidirectional} it needs at "
                 f"least {least}."
             )
         exact = self.weight.shape[0] // least
@@ -142,10 +157,11 @@ class T5Bias(PositionBias):
     def vector(self, num_queries: int, num_keys: int, device: torch.device | str) -> Tensor:
         """Return the bias of each relative position, `(H, L + S - 1)`, in the weight's dtype."""
         bucket = self.bucket(distances(num_queries, num_keys, device))
-        return self.weight.to(device)[bucket].t()
+        return self.weight.to(device_of("device", device))[bucket].t()
 
     def bucket(self, distance: Tensor) -> Tensor:
         """Return the bucket of each key-minus-query distance: int64, same shape."""
+        distance = integers("distance", distance, range(8), "integers, such as distances(L, S)")
         buckets = self.weight.shape[0]
         first = torch.zeros_like(distance)
         if self.bidirectional:

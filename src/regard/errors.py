@@ -11,6 +11,7 @@ from collections.abc import Iterable
 
 __all__ = [
     "ArgumentError",
+    "ArgumentTypeError",
     "BackendError",
     "DataError",
     "DeviceError",
@@ -44,6 +45,10 @@ class DeviceError(RegardError, ValueError):
 
 class ArgumentError(RegardError, ValueError):
     """An argument lies outside the values it may take."""
+
+
+class ArgumentTypeError(ArgumentError, TypeError):
+    """An argument is of a kind that says nothing here: a string for a number, a number for a name."""
 
 
 class UnknownArgumentError(RegardError, TypeError):

@@ -20,6 +20,7 @@ from . import masks
 from ._checks import checked_tensors, joined_mask
 from ._inputs import AttentionInputs
 from ._mask_parts import ResolvedMask
+from ._values import described, flag, size, tensor
 from .backends import accumulate_dtype, scores
 from .errors import ArgumentError, ShapeError, nearest, unknown_argument
 from .masks import Mask
@@ -129,8 +130,7 @@ def linear_attention(
     """
     if unknown:
         raise unknown_argument("linear_attention", unknown, _ARGUMENTS)
-    if not isinstance(chunk_size, int) or isinstance(chunk_size, bool) or chunk_size < 1:
-        raise ArgumentError(f"chunk_size is {chunk_size!r}; it must be an integer >= 1.")
+    chunk_size, need_weights = size("chunk_size", chunk_size), flag("need_weights", need_weights)
     features = _named(feature_map)
     query, key, value, rank = checked_tensors(query, key, value)
     queries, keys = query.shape[2], key.shape[2]
@@ -215,17 +215,19 @@ def _not_honoured() -> ArgumentError:
 def _named(feature_map: FeatureMap) -> Callable[[Tensor], Tensor]:
     if callable(feature_map):
         return feature_map
-    if feature_map not in _MAPS:
+    if not isinstance(feature_map, str) or feature_map not in _MAPS:
         hint = nearest(str(feature_map), get_args(Named))
         raise ArgumentError(
-            f"feature_map is {feature_map!r}.{hint} It is 'elu', 'relu', 'softmax', or a function from (..., E) to "
-            "features (..., F) that are nowhere negative."
+            f"feature_map is {described(feature_map)}.{hint} It is 'elu', 'relu', 'softmax', or a function from "
+            "(..., E) to features (..., F) that are nowhere negative."
         )
     return _MAPS[feature_map]
 
 
 def _apply(features: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
     phi = features(x)
+    if not isinstance(phi, Tensor):
+        raise ArgumentError(f"feature_map made {described(phi)}; it is a function from (..., E) to features (..., F).")
     if phi.shape[:-1] != x.shape[:-1] or not phi.is_floating_point():
         raise ShapeError(
             f"feature_map made {phi.dtype} of shape {tuple(phi.shape)} from {tuple(x.shape)}; it may change the last "
@@ -353,6 +355,7 @@ class LinearState:
 
     def update(self, key: Tensor, value: Tensor) -> LinearState:
         """Add keys and values, and return the state itself. Raises `ShapeError`, `DtypeError`, `DeviceError`."""
+        tensor("key", key)
         _, key, value, _ = checked_tensors(key, key, value)
         dtype = accumulate_dtype(key.dtype)
         phi = _apply(self._features, key.to(dtype))

@@ -12,11 +12,11 @@ later into the lengths or spans it was made of does not change it (dense tensors
 
 from __future__ import annotations
 
-import operator
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -34,7 +34,8 @@ from ._mask_parts import (
     readable,
     traced,
 )
-from .errors import ArgumentError, DtypeError, ShapeError
+from ._values import LARGEST, choice, described, device_of, integers, size, tensor, whole
+from .errors import ArgumentError, ArgumentTypeError, DtypeError, ShapeError
 
 __all__ = ["Mask", "causal", "dense", "documents", "padding", "prefix", "recognise", "spans", "window"]
 
@@ -60,6 +61,13 @@ class Mask:
     parts: tuple[Part, ...] = ()
     _resolved: dict[object, ResolvedMask] = field(default_factory=dict, init=False, repr=False)
     _banded: dict[object, Mask] = field(default_factory=dict, init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.parts, tuple) or not all(hasattr(part, "resolve") for part in self.parts):
+            raise ArgumentTypeError(
+                f"parts is {described(self.parts)}; a Mask is built by the functions of regard.masks, such as "
+                "causal(), and joined with &."
+            )
 
     def __and__(self, other: Mask | Tensor) -> Mask:
         """Intersect with another mask, or with a boolean tensor."""
@@ -95,7 +103,8 @@ class Mask:
         A part that is absent is None. Costs O(B·L) for spans. Every layer of a model asks for the same sizes, so
         the last answers are remembered: do not write into them.
         """
-        device = torch.device(device)
+        num_queries, num_keys = size("num_queries", num_queries, 0), size("num_keys", num_keys, 0)
+        device = device_of("device", device)
         if traced():
             return self._resolve(num_queries, num_keys, device)
         sizes = (num_queries, num_keys, device)
@@ -133,6 +142,7 @@ class Mask:
 
     def is_causal(self, num_queries: int, num_keys: int) -> bool:
         """Return whether row `i` sees exactly the keys `0 … i` of as many keys: what torch calls `is_causal`."""
+        num_queries, num_keys = size("num_queries", num_queries, 0), size("num_keys", num_keys, 0)
         if num_queries != num_keys or len(self.parts) != 1:
             return False
         band = self.parts[0]
@@ -166,7 +176,7 @@ def causal(offset: int | None = None) -> Mask:
             [1, 1, 1]], dtype=torch.int32)
     """
     name = "causal()" if offset is None else f"causal(offset={offset})"
-    return Mask((Band(None, 0, _integer("causal offset", offset), name),))
+    return Mask((Band(None, 0, None if offset is None else whole("causal offset", offset), name),))
 
 
 def window(left: int | None, right: int | None, offset: int | None = None) -> Mask:
@@ -180,23 +190,22 @@ def window(left: int | None, right: int | None, offset: int | None = None) -> Ma
             [1, 1, 1],
             [0, 1, 1]], dtype=torch.int32)
     """
-    left, right = _integer("window left", left), _integer("window right", right)
-    for name, side in (("left", left), ("right", right)):
-        if side is not None and side < 0:
-            raise ArgumentError(
-                f"window {name} is {side}. A window counts keys on that side of the query: give an integer >= 0, "
-                "or None for no limit (other libraries write -1 for that)."
-            )
+    left, right = _side("left", left), _side("right", right)
+    offset = None if offset is None else whole("window offset", offset)
     moved = "" if offset is None else f", offset={offset}"
-    return Mask((Band(left, right, _integer("window offset", offset), f"window({left}, {right}{moved})"),))
+    return Mask((Band(left, right, offset, f"window({left}, {right}{moved})"),))
 
 
-def _integer(name: str, number: int | None) -> int | None:
-    if number is None or type(number) is int:
-        return number
-    if isinstance(number, bool) or not hasattr(number, "__index__"):
-        raise ArgumentError(f"{name} is {number!r}; give an integer, or None.")
-    return operator.index(number)
+def _side(name: str, given: int | None) -> int | None:
+    if given is None:
+        return None
+    side = whole(f"window {name}", given)
+    if side < 0:
+        raise ArgumentError(
+            f"window {name} is {side}. A window counts keys on that side of the query: give an integer >= 0, or None "
+            "for no limit (other libraries write -1 for that)."
+        )
+    return side
 
 
 def padding(real: Tensor | Sequence[int], side: str = "right") -> Mask:
@@ -211,20 +220,17 @@ def padding(real: Tensor | Sequence[int], side: str = "right") -> Mask:
     tensor([[1, 0],
             [1, 1]], dtype=torch.int32)
     """
-    if side not in ("left", "right"):
-        raise ArgumentError(f"side is {side!r}. Padding lies on the 'right' or the 'left'.")
-    tensor = _tensor(real)
-    if tensor.dtype == torch.bool:
-        if tensor.ndim != 2:
-            raise ShapeError(f"masks.padding was given a mask of shape {tuple(tensor.shape)}; the rule is (B, S).")
-        return recognise(tensor[:, None, None, :])
-    if not _holds_integers(tensor) or tensor.ndim != 1:
-        raise DtypeError(
-            f"masks.padding was given {tensor.dtype} of shape {tuple(tensor.shape)}. Give a bool mask (B, S) with True "
-            "at real tokens (mask.bool() if it holds 0 and 1), or integer lengths (B,)."
-        )
-    _check_not_negative("masks.padding was given a length of", tensor)
-    return Mask((Padding(tensor.clone(), side, int(tensor.max()) if readable(tensor) else 0),))
+    choice("side", side, ("right", "left"))
+    visible = _boolean(real)
+    if visible is not None:
+        if visible.ndim != 2:
+            raise ShapeError(f"masks.padding real has shape {tuple(visible.shape)}; the rule of a mask is (B, S).")
+        return recognise(visible[:, None, None, :])
+    rule = (
+        "a bool mask (B, S) with True at real tokens (mask.bool() if it holds 0 and 1), or integer lengths (B,), >= 0"
+    )
+    lengths = _lengths("masks.padding real", real, (1,), rule)
+    return Mask((Padding(lengths, side, int(lengths.max()) if readable(lengths) else 0),))
 
 
 def documents(lengths: Sequence[int] | Tensor | None = None, *, ids: Tensor | None = None) -> Mask:
@@ -243,18 +249,14 @@ def documents(lengths: Sequence[int] | Tensor | None = None, *, ids: Tensor | No
     if (lengths is None) == (ids is None):
         raise ArgumentError("masks.documents takes either lengths or ids=, exactly one of them.")
     if lengths is not None:
-        sizes = _tensor(lengths)
-        if sizes.ndim != 1 or not _holds_integers(sizes):
-            raise ArgumentError(f"document lengths are {lengths!r}; they must be a list of integers >= 0.")
-        _check_not_negative("masks.documents was given a length of", sizes)
+        sizes = _lengths("masks.documents lengths", lengths, (1,), "a list of document lengths, integers >= 0")
+        if readable(sizes) and int(sizes.max()) > LARGEST:  # their sum would not fit 64 bits
+            raise ArgumentError(
+                f"masks.documents lengths holds {int(sizes.max())}; a document has at most {LARGEST} tokens."
+            )
         total = None if sizes.device.type != "cpu" or traced() else int(sizes.sum())
-        return Mask((Packed(sizes.clone(), total),))
-    tokens = torch.as_tensor(ids)
-    if tokens.ndim not in (1, 2) or tokens.is_floating_point() or tokens.is_complex():
-        raise ShapeError(
-            f"document ids are {tokens.dtype} of shape {tuple(tokens.shape)}; the rule is integers of shape (S,) or "
-            "(B, S)."
-        )
+        return Mask((Packed(sizes, total),))
+    tokens = integers("masks.documents ids", ids, (1, 2), "integers of shape (S,) or (B, S)", wide=False)
     tokens = tokens[None] if tokens.ndim == 1 else tokens
     change = tokens[:, 1:] != tokens[:, :-1]
     if traced() or not _each_one_run(tokens, change):
@@ -283,26 +285,27 @@ def prefix(lengths: int | Sequence[int] | Tensor) -> Mask:
             [1, 1, 0],
             [1, 1, 1]], dtype=torch.int32)
     """
-    sizes = torch.as_tensor(lengths)
-    if sizes.ndim > 1 or not _holds_integers(sizes):
-        raise ArgumentError(f"prefix lengths are {lengths!r}; they must be integers >= 0, one or one per batch row.")
-    _check_not_negative("masks.prefix was given a length of", sizes)
-    return Mask((Prefix(sizes.reshape(-1).clone()),))
+    sizes = _lengths("masks.prefix lengths", lengths, (0, 1), "integers >= 0, one or one per batch row")
+    return Mask((Prefix(sizes.reshape(-1)),))
 
 
-def _tensor(lengths: Sequence[int] | Tensor) -> Tensor:
-    # torch makes an empty list a float tensor.
-    empty = not isinstance(lengths, Tensor) and len(lengths) == 0
-    return torch.as_tensor(lengths, dtype=torch.int64 if empty else None)
-
-
-def _holds_integers(tensor: Tensor) -> bool:
-    return not (tensor.is_floating_point() or tensor.is_complex() or tensor.dtype == torch.bool)
-
-
-def _check_not_negative(what: str, lengths: Tensor) -> None:
+def _lengths(name: str, given: int | Sequence[int] | Tensor, ranks: tuple[int, ...], rule: str) -> Tensor:
+    """Return lengths as an int64 tensor of its own."""
+    lengths = integers(name, given, ranks, rule)
     if readable(lengths) and int(lengths.min()) < 0:
-        raise ArgumentError(f"{what} {int(lengths.min())}; lengths are >= 0.")
+        raise ArgumentError(f"{name} holds {int(lengths.min())}; the rule is {rule}.")
+    return lengths.clone()
+
+
+def _boolean(given: object) -> Tensor | None:
+    """Return what was given as a bool tensor if that is what it holds."""
+    if isinstance(given, Tensor):
+        return given if given.dtype == torch.bool else None
+    try:
+        found = np.asarray(given)
+    except ValueError:  # rows of different lengths
+        return None
+    return torch.from_numpy(found.copy()) if found.dtype == np.bool_ else None
 
 
 def spans(start: Tensor, stop: Tensor) -> Mask:
@@ -316,12 +319,7 @@ def spans(start: Tensor, stop: Tensor) -> Mask:
     """
     arrays = []
     for name, given in (("start", start), ("stop", stop)):
-        array = torch.as_tensor(given)
-        if not _holds_integers(array) or not 1 <= array.ndim <= 3:
-            raise ShapeError(
-                f"masks.spans {name} is {array.dtype} of shape {tuple(array.shape)}; the rule is integers of shape "
-                "(L,), (B, L) or (B, H, L)."
-            )
+        array = integers(f"masks.spans {name}", given, (1, 2, 3), "integers of shape (L,), (B, L) or (B, H, L)")
         arrays.append(array.reshape(1, 1, -1) if array.ndim == 1 else array[:, None] if array.ndim == 2 else array)
     pairs = list(zip(arrays[0].shape, arrays[1].shape, strict=True))
     if any(a != b and 1 not in (a, b) for a, b in pairs):
@@ -340,7 +338,10 @@ def dense(visible: Tensor) -> Mask:
     >>> torch.equal(dense(strided).to_dense(3, 3)[0, 0], strided)
     True
     """
-    visible = torch.as_tensor(visible)
+    found = visible if isinstance(visible, Tensor) else _boolean(visible)
+    if found is None:
+        raise DtypeError(f"mask is {described(visible)}; the rule is a bool tensor, True where the query may look.")
+    visible = found
     if visible.dtype != torch.bool:
         raise DtypeError(
             f"mask has dtype {visible.dtype}; the rule is bool, True where the query may look. Use mask.bool() for a "
@@ -368,19 +369,18 @@ def recognise(mask: Tensor) -> Mask:
     >>> recognise(torch.ones(4, 4, dtype=torch.bool).tril())
     spans(<(1, 1, 4)>)
     """
-    visible = mask
+    visible = tensor("mask", mask)
     if mask.is_floating_point():
         hidden = mask <= torch.finfo(mask.dtype).min
-        if not traced() and not bool((hidden | (mask == 0)).all()):
+        if not (traced() or mask.is_meta) and not bool((hidden | (mask == 0)).all()):
             raise ArgumentError(
-                "masks.recognise was given an additive tensor with values other than 0 and -inf. That is a bias: pass "
-                "it as bias=."
+                "mask is an additive tensor with values other than 0 and -inf. That is a bias: pass it as bias=."
             )
         visible = ~hidden
     unchanged = dense(visible)
     visible = _four_dimensional(visible)
     keys = visible.shape[-1]
-    if traced() or keys < 2:  # one column stands for any number of keys
+    if traced() or mask.is_meta or keys < 2:  # one column stands for any number of keys
         return unchanged
     for axis in range(3):
         if visible.stride(axis) == 0:  # an expanded mask says the same thing many times

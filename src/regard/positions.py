@@ -6,23 +6,31 @@ What is added to the scores instead (ALiBi, T5) lives in `biases`.
 from __future__ import annotations
 
 import functools
+from collections.abc import Sequence
+from typing import Any
 
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils._python_dispatch import is_in_torch_dispatch_mode
 
-from .errors import ArgumentError, ShapeError
+from ._values import described, flag, floating, number, size
+from .errors import ArgumentError, DeviceError, DtypeError, ShapeError
 
 __all__ = ["rotary", "rotate", "sinusoidal"]
 
+# Rows of a table that is kept between calls; far positions are computed anew, for their own rows alone.
+_REMEMBERED = 2**20
+Positions = Tensor | NDArray[Any] | Sequence[float] | int
 
-def sinusoidal(positions: Tensor, dim: int, *, base: float = 10_000.0) -> Tensor:
+
+def sinusoidal(positions: Positions, dim: int, *, base: float = 10_000.0) -> Tensor:
     """Sinusoidal encoding: feature `2i` is `sin(p / base^(2i/dim))`, feature `2i + 1` the cosine of the same angle.
 
     Shapes: `positions` any shape, result `(*positions.shape, dim)`.
 
     Args:
-        positions: integer or floating positions, counted from 0.
+        positions: integer or floating positions, counted from 0; a number `n` means the positions `0 … n - 1`.
         dim: features, >= 1; for an odd `dim` the last sine has no cosine.
         base: the longest wavelength is `2π · base`.
 
@@ -30,7 +38,7 @@ def sinusoidal(positions: Tensor, dim: int, *, base: float = 10_000.0) -> Tensor
         float32 (float64 for float64 positions), on the device of `positions`.
 
     Raises:
-        ArgumentError: `dim` or `base` out of range.
+        ArgumentError, DtypeError: `dim` or `base` out of range, or positions that are no real numbers.
 
     The encoding of `p + k` is a rotation of that of `p` that depends on `k` alone. Cost: O(positions · dim).
 
@@ -41,18 +49,20 @@ def sinusoidal(positions: Tensor, dim: int, *, base: float = 10_000.0) -> Tensor
             [ 0.8410,  0.5400],
             [ 0.9090, -0.4160]])
     """
-    angles = _angles(positions, dim, base, "sinusoidal")
+    positions, dim = _positions(positions), size("dim", dim)
+    angles = _angles(positions, dim, base)
     both = torch.stack((angles.sin(), angles.cos()), -1).flatten(-2)
     return both[..., :dim].to(_result_dtype(positions))
 
 
-def rotary(positions: Tensor, dim: int, *, base: float = 10_000.0) -> tuple[Tensor, Tensor]:
+def rotary(positions: Positions, dim: int, *, base: float = 10_000.0) -> tuple[Tensor, Tensor]:
     """Cosine and sine of the angles `p / base^(2i/dim)` by which rotary encoding turns feature pair `i`.
 
     Shapes: `positions` any shape, each result `(*positions.shape, dim / 2)`.
 
     Args:
-        positions: integer or floating positions; with a key/value cache they go on counting.
+        positions: integer or floating positions; with a key/value cache they go on counting. A number `n` means the
+            positions `0 … n - 1`.
         dim: features to turn, even; less than the head width turns only the first `dim` of each head.
         base: 10,000 in the paper; larger ones suit longer contexts.
 
@@ -60,7 +70,7 @@ def rotary(positions: Tensor, dim: int, *, base: float = 10_000.0) -> tuple[Tens
         Two tensors in float32 (float64 for float64 positions), to be given to `rotate`.
 
     Raises:
-        ArgumentError: `dim` is odd or not positive, or `base` out of range.
+        ArgumentError, DtypeError: `dim` is odd or not positive, `base` out of range, positions no real numbers.
 
     Cost: O(positions · dim).
 
@@ -70,9 +80,10 @@ def rotary(positions: Tensor, dim: int, *, base: float = 10_000.0) -> tuple[Tens
     >>> cos.shape, bool(torch.allclose(cos**2 + sin**2, torch.ones(4, 3)))
     (torch.Size([4, 3]), True)
     """
+    positions, dim = _positions(positions), size("dim", dim, 2)
     if dim % 2:
-        raise ArgumentError(f"rotary was given dim={dim}; features are turned in pairs, so give an even number.")
-    angles = _angles(positions, dim, base, "rotary")
+        raise ArgumentError(f"dim is {dim}; rotary turns features in pairs, so give an even number.")
+    angles = _angles(positions, dim, base)
     dtype = _result_dtype(positions)
     return angles.cos().to(dtype), angles.sin().to(dtype)
 
@@ -104,11 +115,25 @@ def rotate(x: Tensor, cos: Tensor, sin: Tensor, *, interleaved: bool) -> Tensor:
     >>> bool(torch.allclose(turned.norm(dim=-1), x.norm(dim=-1)))
     True
     """
+    for name, given in (("x", x), ("cos", cos), ("sin", sin)):
+        if floating(name, given).ndim == 0:
+            raise ShapeError(f"{name} is a single number; the rule is (..., features).")
+    interleaved = flag("interleaved", interleaved)
+    if not x.device == cos.device == sin.device:
+        raise DeviceError(f"x, cos and sin lie on {x.device}, {cos.device}, {sin.device}. Move them to one device.")
     width = 2 * cos.shape[-1]
+    if cos.shape != sin.shape:
+        raise ShapeError(f"cos has shape {tuple(cos.shape)} and sin {tuple(sin.shape)}; give both as rotary made them.")
     if x.shape[-1] < width:
         raise ShapeError(
-            f"rotate was given x with {x.shape[-1]} features and angles for {width}. "
+            f"rotate was given x with {x.shape[-1]} features and cos and sin for {width}. "
             "Build the angles with rotary(positions, dim) for dim <= the features of x."
+        )
+    before, angles = x.shape[:-1], cos.shape[:-1]
+    if any(a != b and 1 not in (a, b) for a, b in zip(reversed(before), reversed(angles), strict=False)):
+        raise ShapeError(
+            f"x has shape {tuple(x.shape)}, cos and sin {tuple(cos.shape)}; all but the last size must broadcast: one "
+            "angle for each position of x."
         )
     turned = x[..., :width].to(torch.promote_types(x.dtype, cos.dtype))
     if interleaved:
@@ -127,7 +152,7 @@ def sinusoidal_table(start: int, x: Tensor, dim: int, base: float) -> Tensor:
     float64 for a float64 `x`, else float32; remembered between calls.
     """
     length, exact = x.shape[-2], x.dtype == torch.float64
-    if not _may_remember():
+    if not _may_remember(start + length):
         return sinusoidal(_range(start, length, x.device, exact), dim, base=base)
     return _sinusoidal_rows(_capacity(start + length), dim, base, x.device, exact)[start : start + length]
 
@@ -138,17 +163,28 @@ def rotary_table(start: int, x: Tensor, dim: int, base: float) -> tuple[Tensor, 
     float64 for a float64 `x`, else float32; remembered between calls.
     """
     length, exact = x.shape[-2], x.dtype == torch.float64
-    if not _may_remember():
+    if not _may_remember(start + length):
         return rotary(_range(start, length, x.device, exact), dim, base=base)
     cos, sin = _rotary_rows(_capacity(start + length), dim, base, x.device, exact)
     return cos[start : start + length], sin[start : start + length]
 
 
-def _angles(positions: Tensor, dim: int, base: float, name: str) -> Tensor:  # (..., ceil(dim / 2))
-    if dim < 1:
-        raise ArgumentError(f"{name} was given dim={dim}; give a number of features >= 1.")
-    if not base > 0:
-        raise ArgumentError(f"{name} was given base={base}; wavelengths need a base > 0, 10000 as a rule.")
+def _positions(given: Positions) -> Tensor:
+    if getattr(given, "ndim", 0) == 0 and hasattr(given, "__index__") and not isinstance(given, Tensor):
+        return torch.arange(size("positions", given, 0))
+    try:
+        positions = torch.as_tensor(given)
+    except (TypeError, ValueError, RuntimeError):
+        raise DtypeError(
+            f"positions is {described(given)}; give a tensor of positions, or how many there are."
+        ) from None
+    if positions.is_complex() or positions.dtype == torch.bool:
+        raise DtypeError(f"positions is {described(given)}; positions are real numbers.")
+    return positions
+
+
+def _angles(positions: Tensor, dim: int, base: float) -> Tensor:  # (..., ceil(dim / 2))
+    base = number("base", base, 0, rule="a finite number > 0, 10000 as a rule", open_low=True)
     # In float32 the angle of position 100,000 would already be wrong in its third decimal.
     wide = torch.float32 if positions.device.type == "mps" else torch.float64
     exponent = torch.arange(0, dim, 2, device=positions.device).to(wide) / dim
@@ -163,10 +199,13 @@ def _range(start: int, length: int, device: torch.device, exact: bool) -> Tensor
     return torch.arange(start, start + length, device=device, dtype=torch.float64 if exact else torch.int64)
 
 
-def _may_remember() -> bool:
+def _may_remember(length: int) -> bool:
     # What is made while tracing or under a transform of `torch.func` is no real tensor.
     return not (
-        torch.compiler.is_compiling() or is_in_torch_dispatch_mode() or torch._C._are_functorch_transforms_active()
+        length > _REMEMBERED
+        or torch.compiler.is_compiling()
+        or is_in_torch_dispatch_mode()
+        or torch._C._are_functorch_transforms_active()
     )
 
 

@@ -21,6 +21,7 @@ backends
 _inputs
 masks | biases
 _mask_parts
+_values
 errors
 """
 

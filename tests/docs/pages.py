@@ -1,11 +1,13 @@
 """Running what a page shows: examples in Python, files that it names, commands with what they print."""
 
+import ast
+import builtins
 import doctest
 import os
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -71,7 +73,33 @@ def run_page(page: str, name: str, folder: Path) -> Outcome:
             attempted += result.attempted
             names = test.globs
             wrong += ["".join(said)] if result.failed else []
+    for code in inline_calls(page, names):
+        attempted += 1
+        try:
+            eval(code, dict(names))
+        except Exception as error:  # noqa: BLE001 - whatever it is, the page should not have said it
+            wrong.append(f"`{code}` raises {type(error).__name__}: {error}")
     return Outcome(attempted, wrong)
+
+
+def inline_calls(page: str, names: Mapping[str, object]) -> list[str]:
+    """List the calls that stand in a line of text, on names that the examples of the page have made.
+
+    Those with `...` in place of an argument are no calls yet, nor are those with names that the page does not make; a
+    server is not started.
+    """
+    found = []
+    for code in dict.fromkeys(re.findall(r"`([^`\n]+\))`", _FENCE.sub("", page))):
+        try:
+            tree = ast.parse(code, mode="eval")
+        except SyntaxError:
+            continue
+        roots = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
+        blanks = any(isinstance(node, ast.Constant) and node.value is ... for node in ast.walk(tree))
+        made = roots and all(root in names or hasattr(builtins, root) for root in roots)
+        if isinstance(tree.body, ast.Call) and made and roots & set(names) and not blanks and ".serve(" not in code:
+            found.append(code)
+    return found
 
 
 def commands(text: str) -> Iterator[tuple[str, str]]:

@@ -47,6 +47,14 @@ def test_examples_are_run(tmp_path: Path) -> None:
     assert (wrong.attempted, len(wrong.wrong)) == (1, 1)
 
 
+def test_calls_in_a_line_are_run(tmp_path: Path) -> None:
+    """A call that a sentence or a table names works on what the examples made; one with a blank is left alone."""
+    page = "```python\n>>> word = 'a'\n\n```\nSay `word.upper()`, `word.join(...)`, `other.upper()` or `word`.\n"
+    assert run_page(page, "a", tmp_path) == (2, [])
+    (wrong,) = run_page(page.replace("upper()", "upper(1)"), "b", tmp_path).wrong
+    assert "`word.upper(1)` raises TypeError" in wrong
+
+
 def test_commands_are_run(tmp_path: Path) -> None:
     """A command reads the file that the page shows; other output than shown, or an exit status, is an error."""
     page = "```{code-block} text\n:caption: a.txt\n\none\ntwo\n```\n```console\n$ cat a.txt\none\n...\n```\n"

@@ -36,7 +36,7 @@ def test_learned_encoding() -> None:
     torch.testing.assert_close(encode(x, offset=1), x + encode.weight[1:5])
     with pytest.raises(ShapeError, match="max_length=5 positions"):
         encode(x, offset=2)
-    with pytest.raises(ArgumentError, match="offset=-1"):
+    with pytest.raises(ArgumentError, match="offset is -1"):
         encode(x, offset=-1)
     with pytest.raises(ShapeError, match="embed_dim=6"):
         encode(x[..., :4])
@@ -52,7 +52,7 @@ def test_rotary_makes_attention_relative() -> None:
     assert not torch.allclose(first, query @ key.transpose(-1, -2))
     part = Rotary(4)(query)
     assert torch.equal(part[..., 4:], query[..., 4:])
-    with pytest.raises(ArgumentError, match="dim=3"):
+    with pytest.raises(ArgumentError, match="dim is 3"):
         Rotary(3)
 
 

@@ -169,7 +169,7 @@ def test_backend_by_name_is_obeyed() -> None:
 
 MISTAKES: dict[str, tuple] = {
     "heads": (lambda: MultiHeadAttention(10, 4), ArgumentError, "which does not divide it"),
-    "no-heads": (lambda: MultiHeadAttention(10, 0), ArgumentError, "each must be at least 1"),
+    "no-heads": (lambda: MultiHeadAttention(10, 0), ArgumentError, "num_heads is 0; it must be a whole number >= 1"),
     "groups": (lambda: MultiHeadAttention(16, 4, num_kv_heads=3), ArgumentError, "num_kv_heads must divide num_heads"),
     "dropout": (lambda: MultiHeadAttention(16, 4, dropout=1.0), ArgumentError, "a probability in"),
     "position": (lambda: MultiHeadAttention(16, 4, position=torch.nn.Identity()), ArgumentError, "give a Rotary"),

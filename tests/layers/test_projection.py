@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from regard.errors import ShapeError
 from regard.layers import projection
 from regard.layers.projection import Projection, linear
 
@@ -67,7 +68,7 @@ def test_transforms_keep_working() -> None:
     torch.testing.assert_close(mapped, F.linear(x, weight), atol=1e-4, rtol=1e-4)
 
 
-def test_wrong_width_is_torchs_error() -> None:
-    """A shape that does not fit raises as `nn.Linear` does."""
-    with pytest.raises(RuntimeError, match="cannot be multiplied"):
+def test_wrong_width_is_named() -> None:
+    """A shape that does not fit says what the rule is."""
+    with pytest.raises(ShapeError, match=r"input has shape \(500, 63\); the rule is .* in=64"):
         Projection(64, 96)(torch.zeros(500, 63))

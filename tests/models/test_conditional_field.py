@@ -64,7 +64,7 @@ def test_what_may_follow() -> None:
     for labels in random_field(TAGS).decode(scores, lengths).tolist():
         assert bool(first[labels[0]])
         assert all(bool(after[a, b]) for a, b in itertools.pairwise(labels))
-    with pytest.raises(ArgumentError, match="3 tags for num_labels=5"):
+    with pytest.raises(ArgumentError, match="tags has 3 names and num_labels is 5"):
         ConditionalField(5, ("O", "B-x", "I-x"))
 
 

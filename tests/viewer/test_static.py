@@ -2,6 +2,7 @@
 
 import io
 import itertools
+import math
 import re
 
 import matplotlib as mpl
@@ -121,7 +122,7 @@ def test_cross_attention_has_two_texts() -> None:
     drawn = texts(static.heatmap(call, list("abcde"), key_tokens=TOKENS))
     assert "animal" in drawn
     assert "\nd\n" in drawn
-    with pytest.raises(ShapeError, match="queries has 4 entries, the matrix has 5"):
+    with pytest.raises(ShapeError, match="tokens has 4 entries, the matrix has 5"):
         static.heatmap(call, list("abcd"), key_tokens=TOKENS)
 
 
@@ -175,9 +176,9 @@ def test_positional_encoding_and_distance_profile() -> None:
     [
         ({"head": 4}, "head is 4"),
         ({"head": 0, "batch": 1}, "batch is 1"),
-        ({"head": 0, "scale": "square"}, "'linear' or 'log'"),
+        ({"head": 0, "scale": "square"}, "'linear', 'log'"),
         ({"head": 0, "cmap": "jett"}, "'cividis'"),
-        ({"head": 0, "highest": -1.0}, "begins at 0"),
+        ({"head": 0, "highest": -1.0}, "finite number >= 0"),
         ({"head": 0, "tokens": "abc"}, "one string"),
         ({"head": 0, "tokens": [1, 2, 3]}, "text or bytes"),
     ],
@@ -220,3 +221,29 @@ def test_labels_of_a_grid() -> None:
     assert all(not a.overlaps(b) for a, b in itertools.pairwise(boxes))
     with pytest.raises(ShapeError, match="of 2 sizes"):
         static.heads_grid({"a": weights(1, 4), "b": weights(1, 5)}, list("abcd"))
+
+
+@pytest.mark.parametrize("shape", [(1, 1, 1, 1), (1, 1, 1, 5), (1, 1, 5, 1), (1, 40, 2, 2), (2, 2, 600, 600)])
+@pytest.mark.parametrize("broken", [False, True])
+def test_odd_sizes_are_drawn(shape: tuple[int, int, int, int], broken: bool) -> None:
+    """One token, one key, many heads, cells of many tokens, rows of NaN: each picture is drawn."""
+    batch, heads, queries, keys = shape
+    q, k = torch.randn(batch, heads, queries, 4), torch.randn(batch, heads, keys, 4)
+    if broken:
+        q[..., 0, :] = math.nan
+    call = regard.attention(q, k, k, need_weights=True)[1]
+    drawn = [static.distance_profile(call), static.heads_grid(call), static.heatmap(call, head=heads - 1, scale="log")]
+    drawn += [static.heatmap(call, average=True)] if not broken else []
+    for figure in drawn:
+        figure.savefig(io.BytesIO(), format="png", dpi=10)
+
+
+@pytest.mark.parametrize("shape", [(1, 1, 0, 0), (1, 0, 3, 3), (0, 1, 3, 3), (1, 1, 3, 0), (1, 1, 0, 3)])
+def test_nothing_to_draw_is_said(shape: tuple[int, int, int, int]) -> None:
+    """Without inputs, heads, queries or keys there is no picture."""
+    batch, heads, queries, keys = shape
+    q, k = torch.randn(batch, heads, queries, 4), torch.randn(batch, heads, keys, 4)
+    call = regard.attention(q, k, k, need_weights=True)[1]
+    for draw in (static.distance_profile, static.heads_grid, static.heatmap, regard.view):
+        with pytest.raises(ShapeError, match="nothing to draw"):
+            draw(call)

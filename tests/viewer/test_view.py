@@ -90,7 +90,7 @@ def test_image_grids(tmp_path: Path) -> None:
         Grid(1, 1, image=tmp_path / "none.png")
     with pytest.raises(ShapeError, match="uint8"):
         Grid(1, 1, image=np.zeros((2, 2)))
-    with pytest.raises(ArgumentError, match="at least 1"):
+    with pytest.raises(ArgumentError, match="whole number >= 1"):
         Grid(0, 1)
 
 
@@ -103,15 +103,15 @@ def test_models_beside_each_other() -> None:
 @pytest.mark.parametrize(
     ("given", "arguments", "words"),
     [
-        ("text", {}, "a str cannot be viewed"),
+        ("text", {}, "weights is 'abc', which cannot be viewed"),
         ("scores", {}, "after the softmax"),
-        ("number", {}, "'x' holds a int"),
+        ("number", {}, r"weights\['x'\] is 3"),
         ("empty", {}, "mapping is empty"),
         ("weights", {"tokens": ["a"]}, "has 1 entries"),
         ("weights", {"tokens": "abc"}, "one string"),
         ("weights", {"tokens": list("abc"), "labels": ["x"]}, "has 1 entries"),
-        ("weights", {"tokens": list("abc"), "words": [1]}, "words of the tokens has 1"),
-        ("nothing", {}, "nothing to look at"),
+        ("weights", {"tokens": list("abc"), "words": [1]}, "words has 1"),
+        ("nothing", {}, "nothing to draw"),
     ],
 )
 def test_bad_arguments(given: str, arguments: dict[str, object], words: str) -> None:

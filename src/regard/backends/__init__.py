@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from threading import local
 
 from .._inputs import AttentionInputs
+from .._values import instance
 from ..errors import BackendError, nearest
 from ._contract import Backend, refusal
 from ._scores import accumulate_dtype, scores, visible
@@ -50,6 +51,7 @@ def backend_names() -> tuple[str, ...]:
 
 def named(name: str) -> Backend:
     """Return the backend called `name`; raises `BackendError` with the nearest name."""
+    instance("backend", name, str, f"a name, one of {', '.join(backend_names())}")
     for backend in BACKENDS:
         if backend.name == name:
             return backend
@@ -88,7 +90,7 @@ def choose(inputs: AttentionInputs, name: str | None = None) -> Backend:
 
     Raises `BackendError` with the reason if the one asked for refuses.
     """
-    name = name or _chosen.name
+    name = _chosen.name if name is None else name
     if name is not None:
         backend = named(name)
         reason = refusal(backend, inputs)

@@ -17,6 +17,7 @@ from torch.utils.hooks import RemovableHandle
 from .. import masks
 from .._attention import attention, explain
 from .._mask_parts import traced
+from .._values import instance
 from ..errors import BackendError, RegardError
 from ..masks import Mask
 from ._mask_reader import MaskReader
@@ -95,6 +96,7 @@ class FastAttention:
 
     def attach(self, model: nn.Module) -> Self:
         """Begin and end with each forward pass of a module."""
+        instance("model", model, nn.Module, "a torch.nn.Module, or None for the calls of a block")
         begin = model.register_forward_pre_hook(lambda module, args: self.__enter__() and None)
         end = model.register_forward_hook(lambda module, args, output: self.__exit__(), always_call=True)
         self._hooks += [begin, end]

@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from .._mask_parts import readable
+from .._values import integers, size, tensor
 from ..errors import ArgumentError, ShapeError
 
 __all__ = ["KeyValueCache", "LayerCache", "StackCache"]
@@ -26,9 +28,7 @@ class KeyValueCache:
     """
 
     def __init__(self, max_length: int | None = None) -> None:
-        if max_length is not None and max_length < 1:
-            raise ArgumentError(f"max_length is {max_length}; a cache holds at least 1 token, None for no limit.")
-        self.max_length = max_length
+        self.max_length = None if max_length is None else size("max_length", max_length)
         self._key: Tensor | None = None
         self._value: Tensor | None = None
         self._length = 0
@@ -52,6 +52,13 @@ class KeyValueCache:
 
         Raises `ShapeError` if they do not fit what is held, `ArgumentError` beyond `max_length`.
         """
+        for name, new in (("key", key), ("value", value)):
+            if tensor(name, new).ndim < 2:
+                raise ShapeError(f"{name} has shape {tuple(new.shape)}; the rule is (B, G, new, E).")
+        if key.shape[:-1] != value.shape[:-1]:
+            raise ShapeError(
+                f"key has shape {tuple(key.shape)} and value {tuple(value.shape)}; both hold the same tokens and heads."
+            )
         total = self._length + key.shape[-2]
         if self.max_length is not None and total > self.max_length:
             raise ArgumentError(
@@ -71,6 +78,10 @@ class KeyValueCache:
 
     def reorder(self, index: Tensor) -> None:
         """Keep batch row `index[i]` as row `i`, for beam search: int64 `(new B,)`, rows may repeat or go."""
+        index = integers("index", index, (1,), "int64 (new B,), rows of the batch")
+        rows = self._key.shape[0] if self._key is not None and readable(index) else None
+        if rows is not None and not 0 <= int(index.min()) <= int(index.max()) < rows:
+            raise ArgumentError(f"index holds {index.tolist()}; the cache has the rows 0 to {rows - 1}.")
         if self._key is not None and self._value is not None:
             self._key = self._key.index_select(0, index)
             self._value = self._value.index_select(0, index)
@@ -117,7 +128,7 @@ class StackCache:
     """
 
     def __init__(self, num_layers: int, max_length: int | None = None) -> None:
-        self.layers = tuple(LayerCache(max_length) for _ in range(num_layers))
+        self.layers = tuple(LayerCache(max_length) for _ in range(size("num_layers", num_layers, 0)))
 
     def __len__(self) -> int:
         """Tokens decoded so far."""

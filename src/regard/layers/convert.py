@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .. import masks
+from .._values import flag, instance, size
 from ..errors import ArgumentError, DtypeError, ShapeError
 from ..masks import Mask
 from .decoder import Decoder, DecoderLayer
@@ -51,7 +52,7 @@ def from_torch(module: nn.Module) -> nn.Module:
     >>> bool(torch.allclose(ours(x), theirs(x, x, x)[0], atol=1e-6))
     True
     """
-    return _converted(module, _FROM_TORCH, "from_torch")
+    return _converted(instance("module", module, nn.Module, "a layer of torch.nn"), _FROM_TORCH, "from_torch")
 
 
 def to_torch(module: nn.Module, *, batch_first: bool = True) -> nn.Module:
@@ -71,7 +72,8 @@ def to_torch(module: nn.Module, *, batch_first: bool = True) -> nn.Module:
     >>> bool(torch.allclose(theirs(x, x, x)[0], ours(x), atol=1e-6))
     True
     """
-    theirs = _converted(module, _TO_TORCH, "to_torch")
+    batch_first = flag("batch_first", batch_first)
+    theirs = _converted(instance("module", module, nn.Module, "a layer of regard.layers"), _TO_TORCH, "to_torch")
     for part in theirs.modules():
         if isinstance(part, nn.MultiheadAttention | nn.Transformer):
             part.batch_first = batch_first
@@ -104,9 +106,11 @@ def masks_from_torch(
     """
     mask: Mask | None = None
     bias: Tensor | None = None
+    num_heads = size("num_heads", num_heads)
     for name, tensor in (("attn_mask", attn_mask), ("key_padding_mask", key_padding_mask)):
         if tensor is None:
             continue
+        instance(name, tensor, Tensor, "a tensor, or None")
         if tensor.dtype != torch.bool and not tensor.is_floating_point():
             raise DtypeError(f"{name} is {tensor.dtype}; give a bool tensor, True = hidden, or a floating one.")
         tensor = _four_dimensions(name, tensor, num_heads)
@@ -120,11 +124,11 @@ def masks_from_torch(
 
 def _four_dimensions(name: str, tensor: Tensor, num_heads: int) -> Tensor:
     if name == "key_padding_mask" and tensor.ndim in (1, 2):
-        return tensor.reshape(-1, 1, 1, tensor.shape[-1])
+        return tensor[..., None, None, :] if tensor.ndim == 2 else tensor[None, None, None]
     if name == "attn_mask" and tensor.ndim == 2:
         return tensor[None, None]
     if name == "attn_mask" and tensor.ndim == 3 and tensor.shape[0] % num_heads == 0:
-        return tensor.reshape(-1, num_heads, *tensor.shape[1:])
+        return tensor.reshape(tensor.shape[0] // num_heads, num_heads, *tensor.shape[1:])
     rule = "(L, S) or (B * num_heads, L, S)" if name == "attn_mask" else "(B, S) or (S,)"
     raise ShapeError(f"{name} has shape {tuple(tensor.shape)}; the rule is {rule}, with num_heads={num_heads}.")
 

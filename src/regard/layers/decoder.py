@@ -6,6 +6,8 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from .._checks import check_mask
+from .._values import flag, instance, probability, size
 from ..biases import PositionBias
 from ..masks import Mask
 from .cache import LayerCache, StackCache
@@ -15,6 +17,7 @@ from .feed_forward import Activation, FeedForward
 from .multi_head_attention import MultiHeadAttention
 from .norms import Norm, make_norm
 from .stack import LayerStack, Weights, enter, leave, put
+from .tokens import check_tokens
 
 __all__ = ["Decoder", "DecoderLayer"]
 
@@ -56,8 +59,12 @@ class DecoderLayer(nn.Module):
         position: Rotary | ALiBi | RelativeBias | None = None,
     ) -> None:
         super().__init__()
+        self.norm_first = flag("norm_first", norm_first)
+        dropout = probability("dropout", dropout)
+        if attention_dropout is not None:
+            attention_dropout = probability("attention_dropout", attention_dropout)
         weight_dropout = dropout if attention_dropout is None else attention_dropout
-        self.norm_first = norm_first
+        memory_dim = None if memory_dim is None else size("memory_dim", memory_dim)
         self.self_attention = MultiHeadAttention(
             embed_dim, num_heads, num_kv_heads=num_kv_heads, head_dim=head_dim, bias=bias, qk_norm=qk_norm,
             dropout=weight_dropout, position=position,
@@ -90,7 +97,13 @@ class DecoderLayer(nn.Module):
 
         `mask causal window bias` concern self-attention, `memory_mask` which keys of the memory may be seen.
         """
-        attended: Any = self.self_attention(
+        if cache is not None:
+            instance("cache", cache, LayerCache, "a LayerCache, of a StackCache from new_cache()")
+        memory_mask = check_mask("memory_mask", memory_mask)
+        attention = self.self_attention
+        check_tokens(self, "memory", memory, {"memory_dim": self.cross_attention.kdim}, attention.output.weight)
+        check_tokens(self, "x", x, {"embed_dim": attention.embed_dim}, attention.output.weight)
+        attended: Any = attention(
             enter(self, x, self.self_attention_norm), mask=mask, causal=causal, window=window, bias=bias,
             need_weights=need_weights, backend=backend, cache=None if cache is None else cache.self_attention,
         )  # fmt: skip

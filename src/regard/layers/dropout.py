@@ -10,6 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import is_in_torch_dispatch_mode
 
+from .._values import flag, floating, number
+
 __all__ = ["Dropout"]
 
 _STEPS = 2**16
@@ -27,8 +29,12 @@ class Dropout(nn.Dropout):
     ([0.0, 2.0], True)
     """
 
+    def __init__(self, p: float = 0.5, inplace: bool = False) -> None:
+        super().__init__(number("p", p, 0, 1), flag("inplace", inplace))
+
     def forward(self, input: Tensor) -> Tensor:
         """Return the features, in training with some set to 0 and the others scaled up."""
+        floating("input", input)
         dropped = round(self.p * _STEPS)
         if not self.training or self.inplace or not 0 < dropped < _STEPS or not _plain(input):
             return super().forward(input)

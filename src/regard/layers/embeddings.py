@@ -6,8 +6,10 @@ import torch
 from torch import Tensor, nn
 
 from .. import biases, positions
+from .._values import flag, floating, number, probability, size
 from ..errors import ArgumentError, ShapeError
 from .dropout import Dropout
+from .tokens import check_tokens
 
 __all__ = ["ALiBi", "LearnedEncoding", "PatchEmbedding", "RelativeBias", "Rotary", "SinusoidalEncoding"]
 
@@ -26,13 +28,14 @@ class SinusoidalEncoding(nn.Module):
 
     def __init__(self, embed_dim: int, *, base: float = 10_000.0, dropout: float = 0.0) -> None:
         super().__init__()
-        self.embed_dim = embed_dim
-        self.base = base
-        self.dropout = Dropout(dropout)
+        self.embed_dim = size("embed_dim", embed_dim)
+        self.base = number("base", base, 0, open_low=True)
+        self.dropout = Dropout(probability("dropout", dropout))
 
     def forward(self, x: Tensor, offset: int = 0) -> Tensor:
         """Return `dropout(x + table[offset : offset + L])` in the dtype of `x`."""
-        _check("SinusoidalEncoding", x, self.embed_dim, offset)
+        check_tokens(self, "x", x, {"embed_dim": self.embed_dim})
+        offset = size("offset", offset, 0)
         table = positions.sinusoidal_table(offset, x, self.embed_dim, self.base)
         added: Tensor = self.dropout(x + table.to(x.dtype))
         return added
@@ -54,8 +57,8 @@ class LearnedEncoding(nn.Module):
 
     def __init__(self, max_length: int, embed_dim: int, *, dropout: float = 0.0) -> None:
         super().__init__()
-        self.weight = nn.Parameter(torch.empty(max_length, embed_dim))
-        self.dropout = Dropout(dropout)
+        self.weight = nn.Parameter(torch.empty(size("max_length", max_length), size("embed_dim", embed_dim)))
+        self.dropout = Dropout(probability("dropout", dropout))
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
@@ -65,11 +68,12 @@ class LearnedEncoding(nn.Module):
     def forward(self, x: Tensor, offset: int = 0) -> Tensor:
         """Return `dropout(x + weight[offset : offset + L])`."""
         max_length, embed_dim = self.weight.shape
-        _check("LearnedEncoding", x, embed_dim, offset)
+        check_tokens(self, "x", x, {"embed_dim": embed_dim})
+        offset = size("offset", offset, 0)
         if offset + x.shape[-2] > max_length:
             raise ShapeError(
                 f"LearnedEncoding knows max_length={max_length} positions and was given x of shape {tuple(x.shape)} "
-                f"from position {offset}. Cut the sequence, or build it with a larger max_length."
+                f"from offset {offset}. Cut the sequence, or build it with a larger max_length."
             )
         added: Tensor = self.dropout(x + self.weight[offset : offset + x.shape[-2]])
         return added
@@ -102,15 +106,19 @@ class Rotary(nn.Module):
 
     def __init__(self, dim: int | None = None, *, base: float = 10_000.0, interleaved: bool = False) -> None:
         super().__init__()
-        if dim is not None and (dim < 2 or dim % 2):
-            raise ArgumentError(f"Rotary was given dim={dim}; features are turned in pairs, so give an even number.")
-        self.dim = dim
-        self.base = base
-        self.interleaved = interleaved
+        self.dim = None if dim is None else size("dim", dim, 2)
+        if self.dim is not None and self.dim % 2:
+            raise ArgumentError(f"dim is {dim}; Rotary turns features in pairs, so give an even number.")
+        self.base = number("base", base, 0, open_low=True)
+        self.interleaved = flag("interleaved", interleaved)
 
     def forward(self, x: Tensor, offset: int = 0) -> Tensor:
         """Turn `x` by the angles of the positions `offset … offset + L - 1`."""
+        check_tokens(self, "x", x, {})
+        offset = size("offset", offset, 0)
         dim = x.shape[-1] if self.dim is None else self.dim
+        if dim % 2 or dim > x.shape[-1] or dim == 0:
+            raise ShapeError(f"x has {x.shape[-1]} features, and {dim} of them cannot be turned in pairs; see dim.")
         cos, sin = positions.rotary_table(offset, x, dim, self.base)
         return positions.rotate(x, cos, sin, interleaved=self.interleaved)
 
@@ -130,8 +138,8 @@ class ALiBi(nn.Module):
 
     def __init__(self, num_heads: int) -> None:
         super().__init__()
-        self.num_heads = num_heads
-        self.register_buffer("slopes", biases.alibi_slopes(num_heads), persistent=False)
+        self.num_heads = size("num_heads", num_heads)
+        self.register_buffer("slopes", biases.alibi_slopes(self.num_heads), persistent=False)
 
     def forward(self) -> biases.PositionBias:
         """Return the bias, for `regard.attention(bias=...)`."""
@@ -159,6 +167,8 @@ class RelativeBias(nn.Module):
         self, num_heads: int, *, num_buckets: int = 32, max_distance: int = 128, bidirectional: bool = True
     ) -> None:
         super().__init__()
+        num_heads, num_buckets = size("num_heads", num_heads), size("num_buckets", num_buckets)
+        max_distance, bidirectional = size("max_distance", max_distance), flag("bidirectional", bidirectional)
         exact = num_buckets // (4 if bidirectional else 2)
         if exact < 1 or max_distance <= exact:
             raise ArgumentError(
@@ -196,8 +206,11 @@ class PatchEmbedding(nn.Module):
 
     def __init__(self, embed_dim: int, patch_size: int, *, in_channels: int = 3, bias: bool = True) -> None:
         super().__init__()
-        self.patch_size = patch_size
-        self.projection = nn.Conv2d(in_channels, embed_dim, patch_size, stride=patch_size, bias=bias)
+        self.patch_size = size("patch_size", patch_size)
+        self.projection = nn.Conv2d(
+            size("in_channels", in_channels), size("embed_dim", embed_dim), self.patch_size, stride=self.patch_size,
+            bias=flag("bias", bias),
+        )  # fmt: skip
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
@@ -209,7 +222,11 @@ class PatchEmbedding(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         """Return the patches as tokens."""
         channels = self.projection.in_channels
-        if images.ndim != 4 or images.shape[1] != channels or any(s % self.patch_size for s in images.shape[2:]):
+        if (
+            floating("images", images).ndim != 4
+            or images.shape[1] != channels
+            or any(s % self.patch_size for s in images.shape[2:])
+        ):
             raise ShapeError(
                 f"PatchEmbedding was given images of shape {tuple(images.shape)}; the rule is (B, in_channels, height, "
                 f"width) with in_channels={channels} and sides that are multiples of patch_size={self.patch_size}. "
@@ -217,12 +234,3 @@ class PatchEmbedding(nn.Module):
             )
         tokens: Tensor = self.projection(images).flatten(2).transpose(1, 2)
         return tokens
-
-
-def _check(name: str, x: Tensor, embed_dim: int, offset: int) -> None:
-    if offset < 0:
-        raise ArgumentError(f"{name} was given offset={offset}; it is the position of the first token, counted from 0.")
-    if x.ndim < 2 or x.shape[-1] != embed_dim:
-        raise ShapeError(
-            f"{name} was given x of shape {tuple(x.shape)}; the rule is (..., L, embed_dim) with embed_dim={embed_dim}."
-        )

@@ -9,6 +9,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from .._values import flag, instance, probability
 from ..biases import PositionBias
 from ..masks import Mask
 from .cache import LayerCache, StackCache
@@ -18,6 +19,7 @@ from .feed_forward import Activation, FeedForward
 from .multi_head_attention import MultiHeadAttention
 from .norms import Norm, make_norm
 from .stack import LayerStack, Weights, enter, leave, put
+from .tokens import check_tokens
 
 __all__ = ["Encoder", "EncoderLayer"]
 
@@ -64,7 +66,10 @@ class EncoderLayer(nn.Module):
         position: Rotary | ALiBi | RelativeBias | None = None,
     ) -> None:
         super().__init__()
-        self.norm_first = norm_first
+        self.norm_first = flag("norm_first", norm_first)
+        dropout = probability("dropout", dropout)
+        if attention_dropout is not None:
+            attention_dropout = probability("attention_dropout", attention_dropout)
         self.self_attention = MultiHeadAttention(
             embed_dim, num_heads, num_kv_heads=num_kv_heads, head_dim=head_dim, bias=bias, qk_norm=qk_norm,
             dropout=dropout if attention_dropout is None else attention_dropout, position=position,
@@ -87,7 +92,11 @@ class EncoderLayer(nn.Module):
         cache: LayerCache | None = None,
     ) -> Tensor | tuple[Tensor, Weights]:
         """Return the layer's output; with `need_weights=True` also `{"self_attention": AttentionWeights}`."""
-        attended: Any = self.self_attention(
+        if cache is not None:
+            instance("cache", cache, LayerCache, "a LayerCache, of a StackCache from new_cache()")
+        attention = self.self_attention
+        check_tokens(self, "x", x, {"embed_dim": attention.embed_dim}, attention.output.weight)
+        attended: Any = attention(
             enter(self, x, self.self_attention_norm), mask=mask, causal=causal, window=window, bias=bias,
             need_weights=need_weights, backend=backend, cache=None if cache is None else cache.self_attention,
         )  # fmt: skip

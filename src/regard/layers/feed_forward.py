@@ -9,9 +9,11 @@ from typing import Literal
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..errors import ArgumentError, ShapeError, nearest
+from .._values import choice, flag, probability, size, tensor
+from ..errors import ShapeError
 from .dropout import Dropout
 from .projection import Projection
+from .tokens import check_tokens
 
 __all__ = ["Activation", "FeedForward"]
 
@@ -58,28 +60,24 @@ class FeedForward(nn.Module):
         bias: bool = True,
     ) -> None:
         super().__init__()
-        if activation not in _FUNCTIONS:
-            raise ArgumentError(
-                f"activation is {activation!r}.{nearest(str(activation), _FUNCTIONS)} "
-                f"It is one of {', '.join(_FUNCTIONS)}."
-            )
-        gated = activation == "swiglu"
+        embed_dim, bias = size("embed_dim", embed_dim), flag("bias", bias)
+        gated = choice("activation", activation, _FUNCTIONS) == "swiglu"
         if ffn_dim is None:
             ffn_dim = -(-8 * embed_dim // 3 // 8) * 8 if gated else 4 * embed_dim
+        ffn_dim = size("ffn_dim", ffn_dim)
         self.embed_dim = embed_dim
         self.ffn_dim = ffn_dim
         self.activation = activation
         self.up = Projection(embed_dim, 2 * ffn_dim if gated else ffn_dim, bias=bias)
-        self.dropout = Dropout(dropout)
+        self.dropout = Dropout(probability("dropout", dropout))
         self.down = Projection(ffn_dim, embed_dim, bias=bias)
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the transformed tokens."""
-        if x.shape[-1] != self.embed_dim:
-            raise ShapeError(
-                f"FeedForward was given x of shape {tuple(x.shape)}; the rule is (..., embed_dim) with "
-                f"embed_dim={self.embed_dim}."
-            )
+        if tensor("x", x).ndim != 1:  # a token alone is one, too
+            check_tokens(self, "x", x, {"embed_dim": self.embed_dim}, self.up.weight)
+        elif x.shape != (self.embed_dim,):
+            raise ShapeError(f"FeedForward was given x of shape {tuple(x.shape)}; embed_dim is {self.embed_dim}.")
         inside = self.up(x)
         function = _FUNCTIONS[self.activation]
         if self.activation == "swiglu":

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor, nn
 
 from .._attention import attention
+from .._values import described, flag, instance, number, probability, size
 from ..biases import PositionBias
-from ..errors import ArgumentError, DtypeError, ShapeError
+from ..errors import ArgumentError, ShapeError
 from ..masks import Mask
 from ..weights import AttentionWeights
 from .cache import KeyValueCache
 from .embeddings import ALiBi, RelativeBias, Rotary
 from .projection import Projection
+from .tokens import check_tokens
 
 __all__ = ["MultiHeadAttention"]
 
@@ -49,6 +50,7 @@ class MultiHeadAttention(nn.Module):
     Source: Vaswani et al. 2017, arXiv:1706.03762, section 3.2.2; Ainslie et al. 2023, arXiv:2305.13245, for grouped
     heads; Henry et al. 2020, arXiv:2010.04245, for normalised queries and keys.
 
+    >>> import torch
     >>> layer = MultiHeadAttention(32, 4, num_kv_heads=2, position=Rotary())
     >>> out, weights = layer(torch.ones(2, 5, 32), causal=True, need_weights=True)
     >>> out.shape, weights.dense().shape
@@ -72,25 +74,24 @@ class MultiHeadAttention(nn.Module):
         position: Rotary | ALiBi | RelativeBias | None = None,
     ) -> None:
         super().__init__()
-        self.embed_dim = embed_dim
-        self.num_heads = num_heads
-        self.num_kv_heads = num_heads if num_kv_heads is None else num_kv_heads
+        embed_dim = self.embed_dim = size("embed_dim", embed_dim)
+        num_heads = self.num_heads = size("num_heads", num_heads)
+        self.num_kv_heads = num_heads if num_kv_heads is None else size("num_kv_heads", num_kv_heads)
         self.head_dim = _head_dim(embed_dim, num_heads, head_dim)
-        self.kdim = embed_dim if kdim is None else kdim
-        self.vdim = embed_dim if vdim is None else vdim
-        self.dropout = dropout
-        self.scale = scale
-        self.softcap = softcap
-        if self.num_kv_heads < 1 or num_heads % self.num_kv_heads:
+        self.kdim = embed_dim if kdim is None else size("kdim", kdim)
+        self.vdim = embed_dim if vdim is None else size("vdim", vdim)
+        self.dropout = probability("dropout", dropout)
+        self.scale = None if scale is None else number("scale", scale)
+        self.softcap = None if softcap is None else number("softcap", softcap, 0, open_low=True)
+        bias, qk_norm = flag("bias", bias), flag("qk_norm", qk_norm)
+        if num_heads % self.num_kv_heads:
             raise ArgumentError(
                 f"num_heads is {num_heads} and num_kv_heads {num_kv_heads}; each key/value head serves the same number "
                 "of query heads, so num_kv_heads must divide num_heads."
             )
-        if not 0.0 <= dropout < 1.0:
-            raise ArgumentError(f"dropout is {dropout}; it is a probability in [0, 1), 0 for none.")
         if position is not None and not isinstance(position, Rotary | ALiBi | RelativeBias):
             raise ArgumentError(
-                f"position is a {type(position).__name__}; give a Rotary, ALiBi or RelativeBias of regard.layers. "
+                f"position is {described(position)}; give a Rotary, ALiBi or RelativeBias of regard.layers. "
                 "An encoding that is added to the tokens is applied before the layer."
             )
         self.position = position
@@ -132,6 +133,8 @@ class MultiHeadAttention(nn.Module):
         """
         if key is None and value is not None:
             raise ArgumentError("MultiHeadAttention was given a value without a key; give both, or key alone for both.")
+        if cache is not None:
+            instance("cache", cache, KeyValueCache, "a KeyValueCache of regard.layers")
         alone = key is None or (key is query and (value is None or value is query))
         self._check("query", query, self.embed_dim)
         if alone:
@@ -223,17 +226,12 @@ class MultiHeadAttention(nn.Module):
         return joined
 
     def _check(self, name: str, x: Tensor, width: int) -> None:
-        if x.ndim not in (2, 3) or x.shape[-1] != width:
-            argument = {"query": "embed_dim", "key": "kdim", "value": "vdim"}[name]
+        argument = {"query": "embed_dim", "key": "kdim", "value": "vdim"}[name]
+        check_tokens(self, name, x, {argument: width}, self.output.weight)
+        if x.ndim > 3:
             raise ShapeError(
-                f"MultiHeadAttention was given {name} of shape {tuple(x.shape)}; the rule is (B, tokens, {argument}) "
-                f"with {argument}={width}, batch first."
-            )
-        dtype = self.output.weight.dtype
-        if x.dtype != dtype and not torch.is_autocast_enabled(x.device.type):
-            raise DtypeError(
-                f"MultiHeadAttention was given {name} as {x.dtype} and its weights are {dtype}; convert one, or run "
-                "under torch.autocast."
+                f"MultiHeadAttention was given {name} of shape {tuple(x.shape)}; the rule is (B, tokens, {argument}), "
+                "batch first."
             )
 
     def extra_repr(self) -> str:
@@ -252,12 +250,8 @@ class MultiHeadAttention(nn.Module):
 
 
 def _head_dim(embed_dim: int, num_heads: int, head_dim: int | None) -> int:
-    if embed_dim < 1 or num_heads < 1 or (head_dim is not None and head_dim < 1):
-        raise ArgumentError(
-            f"embed_dim is {embed_dim}, num_heads {num_heads} and head_dim {head_dim}; each must be at least 1."
-        )
     if head_dim is not None:
-        return head_dim
+        return size("head_dim", head_dim)
     if embed_dim % num_heads:
         raise ArgumentError(
             f"embed_dim is {embed_dim} and num_heads {num_heads}, which does not divide it; choose one that does, or "

@@ -6,7 +6,7 @@ from typing import Literal, get_args
 
 from torch import nn
 
-from ..errors import ArgumentError, nearest
+from .._values import choice, number
 
 __all__ = ["Norm", "make_norm"]
 
@@ -18,10 +18,9 @@ def make_norm(norm: Norm, dim: int, *, eps: float = 1e-5, bias: bool = True) -> 
 
     "none" is `nn.Identity`.
     """
-    if norm == "layer":
+    eps = number("norm_eps", eps, 0)
+    if choice("norm", norm, get_args(Norm)) == "layer":
         return nn.LayerNorm(dim, eps=eps, bias=bias)
     if norm == "rms":
         return nn.RMSNorm(dim, eps=eps)
-    if norm == "none":
-        return nn.Identity()
-    raise ArgumentError(f"norm is {norm!r}.{nearest(str(norm), get_args(Norm))} It is one of {get_args(Norm)}.")
+    return nn.Identity()

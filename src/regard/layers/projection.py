@@ -14,6 +14,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils._python_dispatch import is_in_torch_dispatch_mode
 
+from .._values import flag, floating, size
+from ..errors import DeviceError, DtypeError, ShapeError
+
 __all__ = ["Projection", "linear"]
 
 # Below so many multiply-adds the call costs more than it saves (measured: even at 1.5 million).
@@ -31,6 +34,17 @@ class Projection(nn.Linear):
     >>> bool((layer.bias == 0).all()), layer(torch.zeros(2, 4)).shape
     (True, torch.Size([2, 6]))
     """
+
+    def __init__(
+        self,
+        in_features: int,
+        out_features: int,
+        bias: bool = True,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> None:
+        in_features, out_features = size("in_features", in_features), size("out_features", out_features)
+        super().__init__(in_features, out_features, flag("bias", bias), device, dtype)
 
     def reset_parameters(self) -> None:
         """Draw the weight anew, Xavier uniform; set the bias to 0."""
@@ -55,6 +69,8 @@ def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     >>> bool(torch.allclose(linear(x, weight), x @ weight.T, atol=1e-5))
     True
     """
+    if not torch.compiler.is_compiling():  # a size that is looked at becomes a condition of the graph
+        _check(input, weight, bias)
     if not _onednn_serves(input, weight, bias):
         return F.linear(input, weight, bias)
     if torch.is_grad_enabled() and (
@@ -65,8 +81,21 @@ def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     return _product(input, weight, bias)
 
 
+def _check(input: Tensor, weight: Tensor, bias: Tensor | None) -> None:
+    if floating("weight", weight).ndim != 2:
+        raise ShapeError(f"weight has shape {tuple(weight.shape)}; the rule is (out, in).")
+    if floating("input", input).ndim == 0 or input.shape[-1] != weight.shape[1]:
+        raise ShapeError(f"input has shape {tuple(input.shape)}; the rule is (..., in) with in={weight.shape[1]}.")
+    if bias is not None and floating("bias", bias).shape != weight.shape[:1]:
+        raise ShapeError(f"bias has shape {tuple(bias.shape)}; the rule is (out,) with out={weight.shape[0]}.")
+    if input.dtype != weight.dtype and (input.is_meta or not torch.is_autocast_enabled(input.device.type)):
+        raise DtypeError(f"input is {input.dtype} and weight {weight.dtype}; convert one, or run under torch.autocast.")
+    if input.device != weight.device:
+        raise DeviceError(f"input lies on {input.device}, weight on {weight.device}. Move them to one device.")
+
+
 def _onednn_serves(input: Tensor, weight: Tensor, bias: Tensor | None) -> bool:
-    if torch.compiler.is_compiling():  # before any size is looked at: it would become a condition of the graph
+    if torch.compiler.is_compiling():
         return False
     return (
         input.dtype == weight.dtype == torch.float32

@@ -8,6 +8,7 @@ from typing import Generic, Protocol, Self, TypeVar
 
 from torch import Tensor, nn
 
+from .._values import flag, instance, size
 from ..errors import ArgumentError
 from ..weights import AttentionWeights
 from .cache import LayerCache, StackCache
@@ -47,10 +48,10 @@ class LayerStack(nn.Module, Generic[LayerT]):
 
     def __init__(self, layer: LayerT, num_layers: int, *, final_norm: bool | None = None) -> None:
         super().__init__()
-        if num_layers < 0:
-            raise ArgumentError(f"num_layers is {num_layers}; it must be at least 0.")
+        instance("layer", layer, nn.Module, "an EncoderLayer or DecoderLayer, the pattern of every layer")
+        num_layers = size("num_layers", num_layers, 0)
         self.layers = nn.ModuleList(copy.deepcopy(layer) for _ in range(num_layers))
-        wanted = bool(layer.norm_first) if final_norm is None else final_norm
+        wanted = bool(layer.norm_first) if final_norm is None else flag("final_norm", final_norm)
         self.norm = copy.deepcopy(layer.get_submodule("feed_forward_norm")) if wanted else None
         self.reset_parameters()
 
@@ -78,7 +79,7 @@ class LayerStack(nn.Module, Generic[LayerT]):
         """Return the cache of one layer."""
         if cache is None:
             return None
-        if len(cache.layers) != len(self.layers):
+        if len(instance("cache", cache, StackCache, "a StackCache, from new_cache()").layers) != len(self.layers):
             raise ArgumentError(
                 f"The cache was made for {len(cache.layers)} layers and this stack has {len(self.layers)}; "
                 "use the stack's own new_cache()."

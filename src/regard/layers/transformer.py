@@ -7,6 +7,9 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 
 from .. import masks
+from .._checks import check_mask
+from .._values import size
+from ..errors import RegardError, ShapeError
 from ..masks import Mask
 from .decoder import Decoder, DecoderLayer
 from .embeddings import ALiBi, RelativeBias, Rotary
@@ -14,6 +17,7 @@ from .encoder import Encoder, EncoderLayer
 from .feed_forward import Activation
 from .norms import Norm
 from .stack import Weights, put
+from .tokens import check_tokens
 
 __all__ = ["Transformer"]
 
@@ -60,6 +64,8 @@ class Transformer(nn.Module):
         position: Rotary | ALiBi | RelativeBias | None = None,
     ) -> None:
         super().__init__()
+        num_encoder_layers = size("num_encoder_layers", num_encoder_layers, 0)
+        num_decoder_layers = size("num_decoder_layers", num_decoder_layers, 0)
         encoder_layer = EncoderLayer(
             embed_dim, num_heads, ffn_dim, num_kv_heads=num_kv_heads, activation=activation, norm=norm,
             norm_first=norm_first, norm_eps=norm_eps, dropout=dropout, attention_dropout=attention_dropout, bias=bias,
@@ -109,13 +115,23 @@ class Transformer(nn.Module):
                 module, such as "encoder.layers.0.self_attention".
             backend: as in `regard.attention`.
         """
+        for name, tokens in (("source", source), ("target", target)):
+            check_tokens(self, name, tokens, {})
+        source_mask, target_mask, memory_mask = (
+            check_mask(name, mask)
+            for name, mask in (("source_mask", source_mask), ("target_mask", target_mask), ("memory_mask", memory_mask))
+        )
         memory = self.encoder(
-            source, mask=_hide(source_mask, source_padding), need_weights=need_weights, backend=backend
+            source,
+            mask=_hide(source_mask, source_padding, "source_padding", source),
+            need_weights=need_weights,
+            backend=backend,
         )
         memory, encoder_weights = memory if need_weights else (memory, {})
         output = self.decoder(
-            target, memory, mask=_hide(target_mask, target_padding), causal=causal,
-            memory_mask=_hide(memory_mask, source_padding), need_weights=need_weights, backend=backend,
+            target, memory, mask=_hide(target_mask, target_padding, "target_padding", target), causal=causal,
+            memory_mask=_hide(memory_mask, source_padding, "source_padding", source), need_weights=need_weights,
+            backend=backend,
         )  # fmt: skip
         if not need_weights:
             decoded: Tensor = output
@@ -127,8 +143,17 @@ class Transformer(nn.Module):
         return output, weights
 
 
-def _hide(mask: Mask | Tensor | None, padding: Tensor | Sequence[int] | None) -> Mask | Tensor | None:
+def _hide(
+    mask: Mask | Tensor | None, padding: Tensor | Sequence[int] | None, name: str, tokens: Tensor
+) -> Mask | Tensor | None:
     if padding is None:
         return mask
-    real = masks.padding(padding)
+    try:
+        real = masks.padding(padding)
+    except RegardError as error:
+        raise type(error)(f"{name} is no padding: {error}") from None
+    if len(padding) != tokens.shape[0]:
+        raise ShapeError(
+            f"{name} is of {len(padding)} sequences and the tokens of {tokens.shape[0]}; give one for each."
+        )
     return real if mask is None else real & mask

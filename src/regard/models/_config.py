@@ -3,30 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Literal
 
-from ..errors import ArgumentError, nearest
+from .._values import check_fields, check_shares, check_sizes, whole
+from ..errors import ArgumentError
 from ..layers import ALiBi, EncoderLayer, RelativeBias, Rotary
 
-__all__ = ["Activation", "Norm", "Positions", "TextConfig", "TransformerConfig", "check_choice", "check_number"]
+__all__ = ["Activation", "Norm", "Positions", "TextConfig", "TransformerConfig"]
 
 Positions = Literal["rotary", "sinusoidal", "learned", "alibi", "relative", "none"]
 Activation = Literal["relu", "gelu", "gelu_tanh", "swiglu"]
 Norm = Literal["layer", "rms"]
-
-
-def check_number(name: str, given: object, low: float, high: float | None = None, *, whole: bool = True) -> None:
-    """Raise `ArgumentError` unless `given` is a number `low <= given`, and `< high` where there is one."""
-    kinds = (int,) if whole else (int, float)
-    rule = f"{'a whole number' if whole else 'a number'} >= {low}" + ("" if high is None else f" and < {high}")
-    if isinstance(given, bool) or not isinstance(given, kinds) or given < low or (high is not None and given >= high):
-        raise ArgumentError(f"{name} is {given!r}; it must be {rule}.")
-
-
-def check_choice(name: str, given: object, choices: tuple[str, ...]) -> None:
-    """Raise `ArgumentError` unless `given` is one of `choices`."""
-    if given not in choices:
-        raise ArgumentError(f"{name} is {given!r}.{nearest(str(given), choices)} It is one of {', '.join(choices)}.")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,19 +44,10 @@ class TransformerConfig:
     """Most tokens of a sequence; needed by learned positions, the others know no limit."""
 
     def __post_init__(self) -> None:
-        for name in ("embed_dim", "num_heads"):
-            check_number(name, getattr(self, name), 1)
-        check_number("num_layers", self.num_layers, 0)
-        for name in ("ffn_dim", "max_length"):
-            if getattr(self, name) is not None:
-                check_number(name, getattr(self, name), 1)
-        for name in ("dropout", "stochastic_depth"):
-            check_number(name, getattr(self, name), 0, 1, whole=False)
-        if self.attention_dropout is not None:
-            check_number("attention_dropout", self.attention_dropout, 0, 1, whole=False)
-        check_choice("activation", self.activation, get_args(Activation))
-        check_choice("norm", self.norm, get_args(Norm))
-        check_choice("positions", self.positions, get_args(Positions))
+        check_fields(self)
+        check_sizes(self, "embed_dim", "num_heads", "ffn_dim", "max_length")
+        check_sizes(self, "num_layers", low=0)
+        check_shares(self, "dropout", "stochastic_depth", "attention_dropout")
         if self.embed_dim % self.num_heads:
             raise ArgumentError(
                 f"embed_dim is {self.embed_dim} and num_heads {self.num_heads}, which does not divide it; choose one "
@@ -118,5 +96,5 @@ class TextConfig(TransformerConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_number("vocab_size", self.vocab_size, 1)
-        check_number("pad_id", self.pad_id, 0, self.vocab_size)
+        check_sizes(self, "vocab_size")
+        whole("pad_id", self.pad_id, 0, self.vocab_size - 1)

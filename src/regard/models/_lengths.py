@@ -7,6 +7,7 @@ from torch import Tensor
 
 from .. import masks
 from .._mask_parts import readable
+from .._values import tensor
 from ..errors import ArgumentError, DtypeError, ShapeError
 from ..masks import Mask
 
@@ -17,6 +18,8 @@ def check_lengths(lengths: Tensor | None, tokens: Tensor, name: str = "lengths")
     """Return the lengths on the device of the tokens, or None where nothing is padding."""
     if lengths is None:
         return None
+    if tensor(name, lengths).ndim == 0 or tensor("tokens", tokens).ndim < 2:
+        raise ShapeError(f"{name} has shape {tuple(lengths.shape)}; the rule is (B,), beside tokens (B, L).")
     batch, longest = tokens.shape[:2]
     if lengths.shape != (batch,):
         raise ShapeError(f"{name} has shape {tuple(lengths.shape)}; the rule is (B,) with B={batch}.")

@@ -7,8 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ..errors import ArgumentError
-from ._config import check_number
+from .._values import check_fields, instance, number, size
 
 __all__ = ["Sampling"]
 
@@ -31,11 +30,14 @@ class Sampling:
     """Source of the random numbers; torch's default generator unless given."""
 
     def __post_init__(self) -> None:
-        check_number("temperature", self.temperature, 0, whole=False)
+        check_fields(self)
+        number("temperature", self.temperature, 0)
         if self.top_k is not None:
-            check_number("top_k", self.top_k, 1)
-        if self.top_p is not None and not 0.0 < self.top_p <= 1.0:
-            raise ArgumentError(f"top_p is {self.top_p!r}; it must be a number > 0 and <= 1.")
+            size("top_k", self.top_k)
+        if self.top_p is not None:
+            number("top_p", self.top_p, 0, 1, open_low=True)
+        if self.generator is not None:
+            instance("generator", self.generator, torch.Generator, "a torch.Generator, or None for torch's default one")
 
     def draw(self, logits: Tensor) -> Tensor:
         """Return one token per row: `(B, V)` to int64 `(B,)`."""

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from ..errors import ArgumentError
+from .._values import described, listed, size
+from ..errors import ArgumentError, ArgumentTypeError
 
 __all__ = ["ConditionalField", "follows", "viterbi"]
 
@@ -76,8 +77,12 @@ class ConditionalField(nn.Module):
 
     def __init__(self, num_labels: int, tags: Sequence[str] = ()) -> None:
         super().__init__()
+        num_labels = size("num_labels", num_labels)
+        tags = listed("tags", tags)
+        if not all(isinstance(tag, str) for tag in tags):
+            raise ArgumentTypeError(f"tags is {described(tags)}; it must be a list of names, one per label.")
         if tags and len(tags) != num_labels:
-            raise ArgumentError(f"There are {len(tags)} tags for num_labels={num_labels}; give one name per label.")
+            raise ArgumentError(f"tags has {len(tags)} names and num_labels is {num_labels}; give one name per label.")
         self.start = nn.Parameter(torch.zeros(num_labels))
         self.between = nn.Parameter(torch.zeros(num_labels, num_labels))
         self.end = nn.Parameter(torch.zeros(num_labels))

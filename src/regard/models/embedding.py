@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from .. import positions
 from .._mask_parts import readable
+from .._values import floating, instance, integers, size, tensor
 from ..errors import ArgumentError, DtypeError, ShapeError
 from ..layers import Dropout, LearnedEncoding, Projection, SinusoidalEncoding
 from ._config import TextConfig
@@ -21,7 +22,7 @@ __all__ = ["CharacterFeatures", "TokenEmbedding", "check_ids"]
 
 def check_ids(name: str, ids: Tensor, size: int, ndim: int) -> None:
     """Raise an error that says what is wrong with token ids; values are looked at on the CPU only."""
-    if ids.dtype not in (torch.int64, torch.int32):
+    if tensor(name, ids).dtype not in (torch.int64, torch.int32):
         raise DtypeError(f"{name} is {ids.dtype}; give token ids as int64.")
     if ids.ndim != ndim:
         rule = "(B, L)" if ndim == 2 else "(B, L, W)"
@@ -43,7 +44,8 @@ class TokenEmbedding(nn.Module):
 
     def __init__(self, config: TextConfig, vocab_size: int | None = None) -> None:
         super().__init__()
-        self.vocab_size = config.vocab_size if vocab_size is None else vocab_size
+        instance("config", config, TextConfig, "a TextConfig, such as a LanguageModelConfig")
+        self.vocab_size = config.vocab_size if vocab_size is None else size("vocab_size", vocab_size)
         self.embed_dim = config.embed_dim
         self.weight = nn.Parameter(torch.empty(self.vocab_size, config.embed_dim))
         self.encoding: LearnedEncoding | SinusoidalEncoding | None = None
@@ -71,10 +73,17 @@ class TokenEmbedding(nn.Module):
             more: `(B, L, embed_dim)`, added to the vectors of the tokens.
         """
         check_ids("tokens", tokens, self.vocab_size, 2)
+        offset = size("offset", offset, 0)
+        if padding is not None:
+            padding = integers("padding", padding, (1,), "int64 (B,), tokens of padding before each sequence")
         x = F.embedding(tokens, self.weight)
         if self.factor != 1.0:
             x = x * self.factor
         if more is not None:
+            if floating("more", more).shape != x.shape:
+                raise ShapeError(
+                    f"more has shape {tuple(more.shape)}; the rule is (B, L, embed_dim) = {tuple(x.shape)}."
+                )
             x = x + more
         if self.encoding is not None:
             x = self.encoding(x, offset) if padding is None else x + self._shifted(x, offset, padding)
@@ -113,7 +122,9 @@ class CharacterFeatures(nn.Module):
 
     def __init__(self, char_vocab_size: int, embed_dim: int, *, char_dim: int = 32, channels: int = 96) -> None:
         super().__init__()
-        self.char_vocab_size = char_vocab_size
+        self.char_vocab_size = char_vocab_size = size("char_vocab_size", char_vocab_size)
+        embed_dim, char_dim = size("embed_dim", embed_dim), size("char_dim", char_dim)
+        channels = size("channels", channels)
         self.embedding = nn.Embedding(char_vocab_size, char_dim, padding_idx=0)
         self.convolution = nn.Conv1d(char_dim, channels, 3, padding=1)
         self.output = Projection(channels, embed_dim)

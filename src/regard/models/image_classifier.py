@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
+from .._values import check_sizes, instance, tensor
 from ..errors import ArgumentError, DtypeError, ShapeError
 from ..layers import Dropout, Encoder, PatchEmbedding, Projection, Weights
-from ._config import TransformerConfig, check_choice, check_number
+from ._config import TransformerConfig
 from ._images import ConvolutionalStem, GridRotary, grid_sinusoidal
 from ._pooling import AttentionPooling, ClassToken
 from ._pretrained import PretrainedModel
@@ -45,11 +46,7 @@ class ImageClassifierConfig(TransformerConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name in ("num_labels", "height", "width", "in_channels", "patch_size"):
-            check_number(name, getattr(self, name), 1)
-        check_choice("stem", self.stem, get_args(Stem))
-        check_choice("pooling", self.pooling, get_args(ImagePooling))
-        check_choice("positions", self.positions, ("learned", "sinusoidal", "rotary", "none"))
+        check_sizes(self, "num_labels", "height", "width", "in_channels", "patch_size")
         if self.stem == "conv" and (self.patch_size < 2 or self.patch_size & (self.patch_size - 1)):
             raise ArgumentError(
                 f"patch_size is {self.patch_size} and stem 'conv', which halves the sides step by step; give a power "
@@ -100,7 +97,7 @@ class ImageClassifier(PretrainedModel[ImageClassifierConfig]):
 
     def __init__(self, config: ImageClassifierConfig) -> None:
         super().__init__()
-        self.config = config
+        self.config = instance("config", config, ImageClassifierConfig, "a ImageClassifierConfig")
         self.grid = rows, columns = config.grid
         dim = config.embed_dim
         self.stem: nn.Module
@@ -127,7 +124,7 @@ class ImageClassifier(PretrainedModel[ImageClassifierConfig]):
         Raises `ShapeError` for images of another size, `DtypeError` for pixels that are not floating.
         """
         config = self.config
-        if images.ndim != 4 or images.shape[1:] != (config.in_channels, config.height, config.width):
+        if tensor("images", images).ndim != 4 or images.shape[1:] != (config.in_channels, config.height, config.width):
             raise ShapeError(
                 f"images has shape {tuple(images.shape)}; the rule is (B, in_channels, height, width) with "
                 f"{(config.in_channels, config.height, config.width)}. Resize them, or build the model for this size."

@@ -10,15 +10,16 @@ import torch
 from torch import Tensor
 
 from .. import masks
+from .._values import flag, instance, size, whole
 from ..errors import ArgumentError
 from ..layers import Encoder, Projection, StackCache, Weights, linear
 from ..masks import Mask
-from ._config import TextConfig, check_number
+from ._config import TextConfig
 from ._lengths import check_lengths, padding_mask
 from ._pretrained import PretrainedModel
 from ._sampling import Sampling
 from ._start import start_head, start_stack
-from .embedding import TokenEmbedding
+from .embedding import TokenEmbedding, check_ids
 
 __all__ = ["LanguageModel", "LanguageModelConfig"]
 
@@ -50,7 +51,7 @@ class LanguageModel(PretrainedModel[LanguageModelConfig]):
 
     def __init__(self, config: LanguageModelConfig) -> None:
         super().__init__()
-        self.config = config
+        self.config = instance("config", config, LanguageModelConfig, "a LanguageModelConfig")
         self.embedding = TokenEmbedding(config)
         self.decoder = Encoder(config.encoder_layer(causal=True), config.num_layers)
         start_stack(self.decoder, config.stochastic_depth)
@@ -84,6 +85,9 @@ class LanguageModel(PretrainedModel[LanguageModelConfig]):
                 "lengths were given with a cache, where padding would come to lie between tokens; give real tokens "
                 "alone, or use generate(), which takes prompts of different lengths."
             )
+        if cache is not None:
+            instance("cache", cache, StackCache, "a StackCache, from new_cache()")
+        check_ids("tokens", tokens, self.config.vocab_size, 2)
         mask = padding_mask(check_lengths(lengths, tokens))
         x = self.embedding(tokens, offset=0 if cache is None else len(cache))
         x = self.decoder(x, mask=mask, causal=True, need_weights=need_weights, cache=cache)
@@ -155,7 +159,10 @@ class LanguageModel(PretrainedModel[LanguageModelConfig]):
         A sequence that has ended goes on yielding `stop_id`; the stream ends when all have.
         """
         sampling = Sampling(temperature, top_k, top_p, generator)
-        check_number("max_new_tokens", max_new_tokens, 0)
+        max_new_tokens = size("max_new_tokens", max_new_tokens, 0)
+        stop_id = None if stop_id is None else whole("stop_id", stop_id, 0, self.config.vocab_size - 1)
+        use_cache = flag("use_cache", use_cache)
+        check_ids("tokens", tokens, self.config.vocab_size, 2)
         self._check_room(tokens, max_new_tokens)
         tokens, padding = _padded_left(tokens, check_lengths(lengths, tokens))
         cache = self.new_cache() if use_cache else None

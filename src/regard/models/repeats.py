@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .._values import integers, size
 from ._start import STD
 
 __all__ = ["RepeatFeatures", "first_places", "word_keys"]
@@ -58,8 +59,8 @@ class RepeatFeatures(nn.Module):
 
     def __init__(self, embed_dim: int, places: int = 256) -> None:
         super().__init__()
-        self.weight = nn.Parameter(torch.empty(places, embed_dim))
-        self.first = nn.Parameter(torch.empty(embed_dim))
+        self.weight = nn.Parameter(torch.empty(size("places", places), size("embed_dim", embed_dim)))
+        self.first = nn.Parameter(torch.empty(self.weight.shape[1]))
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
@@ -69,6 +70,7 @@ class RepeatFeatures(nn.Module):
 
     def forward(self, keys: Tensor) -> Tensor:
         """Return the vectors."""
+        keys = integers("keys", keys, (2,), "integers (B, L)", wide=False)
         first = first_places(keys)
         begins = first == torch.arange(keys.shape[1], device=keys.device)
         return F.embedding(first % len(self.weight), self.weight) + begins.unsqueeze(-1) * self.first

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import get_args
 
 from torch import Tensor
 
+from .._values import check_sizes, floating, instance
 from ..errors import ArgumentError, ShapeError
 from ..layers import Encoder, Projection, Weights
-from ._config import TextConfig, check_choice, check_number
+from ._config import TextConfig
 from ._lengths import check_lengths, padding_mask
 from ._pooling import ClassToken, Pooling, mean
 from ._pretrained import PretrainedModel
 from ._start import start_head, start_stack
-from .embedding import TokenEmbedding
+from .embedding import TokenEmbedding, check_ids
 
 __all__ = ["SequenceClassifier", "SequenceClassifierConfig"]
 
@@ -32,9 +32,8 @@ class SequenceClassifierConfig(TextConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_number("num_labels", self.num_labels, 1)
-        check_number("evidence_dim", self.evidence_dim, 0)
-        check_choice("pooling", self.pooling, get_args(Pooling))
+        check_sizes(self, "num_labels")
+        check_sizes(self, "evidence_dim", low=0)
 
 
 class SequenceClassifier(PretrainedModel[SequenceClassifierConfig]):
@@ -56,7 +55,7 @@ class SequenceClassifier(PretrainedModel[SequenceClassifierConfig]):
 
     def __init__(self, config: SequenceClassifierConfig) -> None:
         super().__init__()
-        self.config = config
+        self.config = instance("config", config, SequenceClassifierConfig, "a SequenceClassifierConfig")
         self.embedding = TokenEmbedding(config)
         self.evidence = Projection(config.evidence_dim, config.embed_dim) if config.evidence_dim else None
         if self.evidence is not None:
@@ -84,6 +83,7 @@ class SequenceClassifier(PretrainedModel[SequenceClassifierConfig]):
 
         Raises `ShapeError`, `DtypeError`, `ArgumentError`.
         """
+        check_ids("tokens", tokens, self.config.vocab_size, 2)
         lengths = check_lengths(lengths, tokens)
         x = self.embedding(tokens, more=self._of_evidence(tokens, evidence))
         if x.shape[1] == 0 and self.class_token is None:
@@ -103,6 +103,8 @@ class SequenceClassifier(PretrainedModel[SequenceClassifierConfig]):
         wanted = (*tokens.shape, self.config.evidence_dim)
         if self.evidence is None and evidence is None:
             return None
+        if evidence is not None:
+            floating("evidence", evidence)
         if self.evidence is None or evidence is None or tuple(evidence.shape) != wanted:
             given = "none" if evidence is None else f"shape {tuple(evidence.shape)}"
             raise ShapeError(

@@ -8,15 +8,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from .._values import check_sizes, instance, number, size, whole
 from ..errors import ArgumentError
 from ..layers import Decoder, DecoderLayer, Encoder, Projection, Weights, linear
 from ._beam import Hypothesis, Search, Step, beam_search, greedy_search
-from ._config import TextConfig, check_number
+from ._config import TextConfig
 from ._lengths import check_lengths, padding_mask
 from ._pretrained import PretrainedModel
 from ._start import start_head, start_stack
 from .copying import Copying
-from .embedding import TokenEmbedding
+from .embedding import TokenEmbedding, check_ids
 
 __all__ = ["SequenceToSequence", "SequenceToSequenceConfig"]
 
@@ -40,17 +41,14 @@ class SequenceToSequenceConfig(TextConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.source_vocab_size is not None:
-            check_number("source_vocab_size", self.source_vocab_size, 1)
-        if self.num_decoder_layers is not None:
-            check_number("num_decoder_layers", self.num_decoder_layers, 1)
+        check_sizes(self, "source_vocab_size", "num_decoder_layers")
         if self.copying and self.source_vocab_size is not None:
             raise ArgumentError(
                 f"copying is True and source_vocab_size {self.source_vocab_size}: a token of the source means "
                 "something else in the target. Leave source_vocab_size at None, which shares one vocabulary."
             )
         for name in ("bos_id", "eos_id"):
-            check_number(name, getattr(self, name), 0, self.vocab_size)
+            whole(name, getattr(self, name), 0, self.vocab_size - 1)
 
     def decoder_layer(self) -> DecoderLayer:
         """Return the pattern of the decoder's layers."""
@@ -79,7 +77,7 @@ class SequenceToSequence(PretrainedModel[SequenceToSequenceConfig]):
 
     def __init__(self, config: SequenceToSequenceConfig) -> None:
         super().__init__()
-        self.config = config
+        self.config = instance("config", config, SequenceToSequenceConfig, "a SequenceToSequenceConfig")
         shared = config.source_vocab_size is None
         self.embedding = TokenEmbedding(config)
         self.source_embedding = None if shared else TokenEmbedding(config, config.source_vocab_size)
@@ -111,6 +109,8 @@ class SequenceToSequence(PretrainedModel[SequenceToSequenceConfig]):
 
         Raises `ShapeError`, `DtypeError`, `ArgumentError`.
         """
+        check_ids("source", source, self.config.source_vocab_size or self.config.vocab_size, 2)
+        check_ids("target", target, self.config.vocab_size, 2)
         source_lengths = check_lengths(source_lengths, source, "source_lengths")
         target_lengths = check_lengths(target_lengths, target, "target_lengths")
         hidden = padding_mask(source_lengths)
@@ -156,10 +156,10 @@ class SequenceToSequence(PretrainedModel[SequenceToSequenceConfig]):
         The encoder runs once; keys and values are kept, and sources that are done leave the batch. Runs in evaluation
         mode, without gradients. Raises `ShapeError`, `DtypeError`, `ArgumentError`.
         """
-        check_number("max_length", max_length, 0)
-        check_number("beams", beams, 1)
-        check_number("length_penalty", length_penalty, -float("inf"), whole=False)
-        check_number("no_repeat_ngram_size", no_repeat_ngram_size, 0)
+        check_ids("source", source, self.config.source_vocab_size or self.config.vocab_size, 2)
+        max_length, beams = size("max_length", max_length, 0), size("beams", beams)
+        length_penalty = number("length_penalty", length_penalty, -100, 100)
+        no_repeat_ngram_size = size("no_repeat_ngram_size", no_repeat_ngram_size, 0)
         longest = self.config.max_length if self.config.positions == "learned" else None
         if longest is not None and max_length > longest:
             raise ArgumentError(f"max_length is {max_length} and the model knows positions for {longest}; lower it.")

@@ -9,14 +9,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..errors import ArgumentError, ShapeError
+from .._values import check_sizes, described, floating, instance, tensor
+from ..errors import ArgumentError, DtypeError, ShapeError
 from ..layers import Encoder, Projection, Weights
-from ._config import TextConfig, check_number
+from ._config import TextConfig
 from ._lengths import check_lengths, padding_mask, real
 from ._pretrained import PretrainedModel
 from ._start import start_head, start_stack
 from .conditional_field import ConditionalField, follows, viterbi
-from .embedding import CharacterFeatures, TokenEmbedding
+from .embedding import CharacterFeatures, TokenEmbedding, check_ids
 from .repeats import RepeatFeatures, word_keys
 
 __all__ = ["IGNORED", "TokenClassifier", "TokenClassifierConfig"]
@@ -47,9 +48,8 @@ class TokenClassifierConfig(TextConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name in ("num_labels", "char_dim", "char_channels"):
-            check_number(name, getattr(self, name), 1)
-        check_number("char_vocab_size", self.char_vocab_size, 0)
+        check_sizes(self, "num_labels", "char_dim", "char_channels")
+        check_sizes(self, "char_vocab_size", low=0)
         if self.tags and len(self.tags) != self.num_labels:
             raise ArgumentError(
                 f"tags has {len(self.tags)} names and num_labels is {self.num_labels}; give a name for each, or none."
@@ -75,7 +75,7 @@ class TokenClassifier(PretrainedModel[TokenClassifierConfig]):
 
     def __init__(self, config: TokenClassifierConfig) -> None:
         super().__init__()
-        self.config = config
+        self.config = instance("config", config, TokenClassifierConfig, "a TokenClassifierConfig")
         self.embedding = TokenEmbedding(config)
         self.characters: CharacterFeatures | None = None
         if config.char_vocab_size:
@@ -107,6 +107,7 @@ class TokenClassifier(PretrainedModel[TokenClassifierConfig]):
         Raises:
             ShapeError, DtypeError, ArgumentError: see each message.
         """
+        check_ids("tokens", tokens, self.config.vocab_size, 2)
         lengths = check_lengths(lengths, tokens)
         x = self.embedding(tokens, more=self._besides(tokens, characters))
         x = self.encoder(x, mask=padding_mask(lengths), need_weights=need_weights)
@@ -149,6 +150,9 @@ class TokenClassifier(PretrainedModel[TokenClassifierConfig]):
         `labels` int64 `(B, L)`; -100 where there is none. With a CRF, labels that have such gaps between them are
         neighbours. Computes in float32.
         """
+        self._check_logits(logits)
+        if tensor("labels", labels).is_floating_point() or labels.is_complex() or labels.dtype == torch.bool:
+            raise DtypeError(f"labels is {labels.dtype}; give int64, -100 where there is no label.")
         if labels.shape != logits.shape[:2]:
             raise ShapeError(f"labels has shape {tuple(labels.shape)}; the rule is (B, L) = {tuple(logits.shape[:2])}.")
         kept = labels != IGNORED
@@ -173,13 +177,25 @@ class TokenClassifier(PretrainedModel[TokenClassifierConfig]):
         With a CRF the best sequence; else the best sequence that IOB2 allows, where the config names the tags; else
         the best label of each token.
         """
-        batch, longest, _ = logits.shape
+        batch, longest, _ = self._check_logits(logits).shape
+        if labelled is not None and (tensor("labelled", labelled).dtype != torch.bool or labelled.ndim != 2):
+            raise DtypeError(f"labelled is {described(labelled)}; the rule is bool (B, L).")
+        if labelled is not None and labelled.shape != (batch, longest):
+            raise ShapeError(f"labelled has shape {tuple(labelled.shape)}; the rule is (B, L) = {(batch, longest)}.")
         kept = torch.ones(batch, longest, dtype=torch.bool, device=logits.device) if labelled is None else labelled
         lengths = check_lengths(lengths, logits)
         if lengths is not None:
             kept = kept & real(lengths, longest)
         best = self._best(logits, kept) if longest else logits.argmax(-1)
         return best.masked_fill(~kept, IGNORED)
+
+    def _check_logits(self, logits: Tensor) -> Tensor:
+        if floating("logits", logits).ndim != 3 or logits.shape[2] != self.config.num_labels:
+            raise ShapeError(
+                f"logits has shape {tuple(logits.shape)}; the rule is (B, L, num_labels) with "
+                f"num_labels={self.config.num_labels}."
+            )
+        return logits
 
     def _best(self, logits: Tensor, kept: Tensor) -> Tensor:
         if self.field is None and not self.config.tags:

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from .._values import described, size
 from ..errors import ArgumentError, ShapeError
 
 __all__ = ["Grid"]
@@ -40,11 +41,8 @@ class Grid:
 
     def __post_init__(self) -> None:
         """Check the numbers, and read the image."""
-        if self.rows < 1 or self.columns < 1 or self.first < 0:
-            raise ArgumentError(
-                f"a grid of {self.rows} × {self.columns} from token {self.first}; rows and columns are at least 1, the "
-                "first token at least 0."
-            )
+        for name, low in (("rows", 1), ("columns", 1), ("first", 0)):
+            object.__setattr__(self, name, size(name, getattr(self, name), low))
         if self.image is not None:
             object.__setattr__(self, "image", _bytes(self.image))
             _kind(self.image)
@@ -72,7 +70,10 @@ def _bytes(image: Any) -> bytes:
             return Path(image).read_bytes()
         except OSError as error:
             raise ArgumentError(f"the image {str(image)!r} cannot be read: {error}.") from error
-    pixels = np.asarray(image)
+    try:
+        pixels = np.asarray(image)
+    except (TypeError, ValueError) as error:
+        raise ArgumentError(f"the image is {described(image)}, which is no array: {error}.") from None
     if pixels.dtype != np.uint8 or pixels.ndim not in (2, 3) or 0 in pixels.shape or pixels.shape[2:] not in ((), (3,)):
         raise ShapeError(
             f"the image is {pixels.dtype} of shape {pixels.shape}; give uint8 (height, width) or (height, width, 3), a "

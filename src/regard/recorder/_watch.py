@@ -15,7 +15,8 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from ..errors import ArgumentError, nearest
+from .._values import described, flag, instance, listed, whole
+from ..errors import ArgumentError, ArgumentTypeError, nearest
 from ..weights import AttentionWeights, StoredWeights, from_dense, summarise
 from ._doors import DOORS, door_of
 from ._growing import Growth, Step
@@ -76,7 +77,11 @@ def watch(
     >>> recording
     1 of 1 attention calls recorded (1 layers x 1 passes); 0 took another path
     """
-    return Watch(model, _Wanted(layers, None if heads is None else tuple(heads), _checked(keep)), compare, folder)
+    instance("model", model, nn.Module, "a torch.nn.Module")
+    chosen = None if heads is None else tuple(whole("heads", head, 0) for head in listed("heads", heads))
+    if folder is not None:
+        instance("folder", folder, (str, os.PathLike), "the path of a folder")
+    return Watch(model, _Wanted(_named(layers), chosen, _checked(keep)), flag("compare", compare), folder)
 
 
 def record(
@@ -96,7 +101,9 @@ def record(
     >>> record({"layers.0": weights, "layers.1": weights}, layers=[1])
     1 of 2 attention calls recorded (1 layers x 1 passes); 0 took another path; 1 not asked for
     """
-    wanted, recording = _Wanted(layers, None, _checked(keep)), Recording()
+    wanted, recording = _Wanted(_named(layers), None, _checked(keep)), Recording()
+    if not isinstance(weights, Mapping) or not all(isinstance(one, AttentionWeights) for one in weights.values()):
+        raise ArgumentTypeError(f"weights is {described(weights)}; it must be a mapping of names to AttentionWeights.")
     for name, one in weights.items():
         if wanted.layer(name):
             recording.add(name, "weights that a module returned", wanted.kept(wanted.part(name, one)))
@@ -105,10 +112,16 @@ def record(
     return recording
 
 
+def _named(layers: Sequence[int | str] | None) -> Sequence[int | str] | None:
+    if layers is None:
+        return None
+    return [one if isinstance(one, str) else whole("layers", one) for one in listed("layers", layers)]
+
+
 def _checked(keep: Keep) -> Keep:
-    if keep not in get_args(Keep):
+    if not isinstance(keep, str) or keep not in get_args(Keep):
         raise ArgumentError(
-            f"keep is {keep!r}; it is 'summary', 'exact' or 'dense'.{nearest(str(keep), get_args(Keep))}"
+            f"keep is {described(keep)}; it is 'summary', 'exact' or 'dense'.{nearest(str(keep), get_args(Keep))}"
         )
     return keep
 

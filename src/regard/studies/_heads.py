@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from .._values import check_sizes
 from ..errors import ArgumentError, DataError
 from ..models import LanguageModel, LanguageModelConfig
 from ._ablation import Ablation, attention_layers, mean_outputs, without_head
@@ -19,7 +20,7 @@ from ._fit import Training
 from ._head_scores import KINDS, head_scores, kind_of, rank_correlation
 from ._head_texts import Texts, code_windows, loss_of, of_folder, padded, trained_model
 from ._heads_picture import draw
-from ._study import Progress, Study, StudySettings, Table, part, silent
+from ._study import Progress, Study, StudySettings, Table, part, settings_for, silent
 
 __all__ = ["HeadsSettings", "draw", "heads", "look"]
 
@@ -52,6 +53,7 @@ class HeadsSettings(StudySettings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        check_sizes(self, "windows", "num_layers", "num_heads", "embed_dim", "steps", "files")
         if self.ablation not in ("mean", "zero"):
             raise ArgumentError(f"ablation is {self.ablation!r}; it is 'mean' or 'zero'.")
         if self.length < 16:
@@ -80,7 +82,7 @@ def heads(settings: HeadsSettings | None = None, *, progress: Progress = silent)
     Source: Olsson et al. 2022, arXiv:2209.11895; Michel et al. 2019, arXiv:1905.10650, for taking heads out; Jain and
     Wallace 2019, arXiv:1902.10186, for why a picture alone proves little.
     """
-    settings = settings or HeadsSettings()
+    settings = settings_for(settings, HeadsSettings, progress)
     model, texts = _model(settings, part(progress, 0.0, 0.7))
     count = settings.windows or settings.pick(64, 256)
     test = sorted(texts.test[:: max(1, len(texts.test) // count)][:count], key=len, reverse=True)

@@ -11,12 +11,13 @@ import numpy as np
 import torch
 
 from .._attention import attention
+from .._values import check_sizes
 from ..errors import ArgumentError
 from ..linear import linear_attention
 from ._drawing import FAINT, INK, PALETTE, doubling, key, panels, tidy
 from ._linear_cost import CALLS, PAIRS, chosen_backend, costs, crossover
 from ._recall import Recall, RecallModel, draw_batch, train_recall
-from ._study import Progress, Study, StudySettings, Table, mean, part, silent
+from ._study import Progress, Study, StudySettings, Table, mean, part, settings_for, silent
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -47,6 +48,7 @@ class LinearSettings(StudySettings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        check_sizes(self, "head_dim", "embed_dim", "steps", "runs")
         if self.shortest < 16 or (self.longest is not None and self.longest < 2 * self.shortest):
             raise ArgumentError(
                 f"shortest is {self.shortest} and longest {self.longest}; give 16 tokens or more, and at least twice "
@@ -70,7 +72,7 @@ def linear(settings: LinearSettings | None = None, *, progress: Progress = silen
     Source: Katharopoulos et al. 2020, arXiv:2006.16236; Schlag et al. 2021, arXiv:2102.11174, section 4.1, for why a
     sum of keys and values holds about as many pairs as there are features.
     """
-    settings = settings or LinearSettings()
+    settings = settings_for(settings, LinearSettings, progress)
     longest = settings.longest or settings.pick(16_384, 65_536)
     sizes = [settings.shortest]
     while 2 * sizes[-1] <= longest:

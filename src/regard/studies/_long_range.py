@@ -15,13 +15,14 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from .. import corpora
+from .._values import check_sizes
 from ..corpora import LabelledText
 from ..errors import ArgumentError
 from ..models import SequenceClassifier, SequenceClassifierConfig
 from ._drawing import PALETTE, key, panels, tidy
 from ._fit import Course, Examples, Training, fit
 from ._linear_heads import attend_linearly
-from ._study import Progress, Study, StudySettings, Table, part, silent
+from ._study import Progress, Study, StudySettings, Table, part, settings_for, silent
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -68,6 +69,7 @@ class LongRangeSettings(StudySettings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        check_sizes(self, "examples", "steps", "embed_dim", "num_layers", "num_heads", "tokens")
         allowed = set(get_args(Positions))
         if not self.positions or not set(self.positions) <= allowed:
             raise ArgumentError(f"positions is {self.positions}; give some of {', '.join(sorted(allowed))}.")
@@ -117,7 +119,7 @@ def long_range(settings: LongRangeSettings | None = None, *, progress: Progress 
     Source: Nangia and Bowman 2018, arXiv:1804.06028; Tay et al. 2020, arXiv:2011.04006, for lengths and the figure of
     the plain Transformer.
     """
-    settings = settings or LongRangeSettings()
+    settings = settings_for(settings, LongRangeSettings, progress)
     lengths = settings.lengths or settings.pick((20, 100), PUBLISHED_LENGTHS)
     count = settings.examples or settings.pick(6_000, 20_000)
     progress(0.0, f"drawing {count} lists")

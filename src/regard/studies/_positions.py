@@ -13,13 +13,14 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from .. import biases, corpora
+from .._values import check_sizes
 from ..errors import ArgumentError
 from ..layers import LearnedEncoding, RelativeBias
 from ..models import LanguageModel, LanguageModelConfig
 from ..positions import rotary, sinusoidal
 from ._fit import Examples, Training, fit
 from ._positions_picture import draw
-from ._study import Cell, Progress, Study, StudySettings, Table, mean, part, silent
+from ._study import Cell, Progress, Study, StudySettings, Table, mean, part, settings_for, silent
 
 __all__ = ["KINDS", "PositionsSettings", "draw", "positions"]
 
@@ -46,6 +47,7 @@ class PositionsSettings(StudySettings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        check_sizes(self, "steps", "runs", "embed_dim", "files")
         if self.length is not None and self.length < 4:
             raise ArgumentError(f"length is {self.length}; give 4 tokens or more.")
 
@@ -68,7 +70,7 @@ def positions(settings: PositionsSettings | None = None, *, progress: Progress =
     Source: Vaswani et al. 2017, section 3.5; Su et al. 2021, arXiv:2104.09864; Press et al. 2022, arXiv:2108.12409,
     for ALiBi and for the experiment; Raffel et al. 2020, arXiv:1910.10683, for the relative bias.
     """
-    settings = settings or PositionsSettings()
+    settings = settings_for(settings, PositionsSettings, progress)
     length = settings.length or settings.pick(32, 64)
     split = corpora.code_text(limit=settings.files or settings.pick(32, 120))
     train, test = (_bytes([document.text for document in part]) for part in (split.train, split.test))

@@ -11,12 +11,13 @@ import torch
 from torch import Tensor, nn
 
 from .. import masks
+from .._values import check_sizes
 from ..errors import ArgumentError
 from ..layers import Encoder, EncoderLayer, Projection, Rotary, Weights
 from ._code import CodeNames, attends, code_names, names_judge, names_loss
 from ._drawing import FAINT, PALETTE, dotted, key, panels, smooth, tidy
 from ._fit import Examples, Training, fit
-from ._study import Progress, Study, StudySettings, Table, deviation, mean, part, silent
+from ._study import Progress, Study, StudySettings, Table, deviation, mean, part, settings_for, silent
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -47,6 +48,7 @@ class RegularizationSettings(StudySettings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        check_sizes(self, "runs", "steps", "embed_dim", "num_layers", "files")
         if self.rates is not None and (not self.rates or any(not 0 <= rate < 1 for rate in self.rates)):
             raise ArgumentError(f"rates is {self.rates}; give at least one probability in [0, 1).")
 
@@ -85,7 +87,7 @@ def regularization(settings: RegularizationSettings | None = None, *, progress: 
     Source: Srivastava et al. 2014 for dropout; Ba et al. 2016, arXiv:1607.06450, for the norm; Xiong et al. 2020,
     arXiv:2002.04745, for its place.
     """
-    settings = settings or RegularizationSettings()
+    settings = settings_for(settings, RegularizationSettings, progress)
     data = code_names(settings.files or settings.pick(24, 48), 64)
     runs = settings.runs or settings.pick(2, 3)
     rates = settings.rates or settings.pick((0.0, 0.2), (0.0, 0.1, 0.3))

@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from .._attention import attention
+from .._values import check_sizes
 from ..errors import ArgumentError
 from ..layers import MultiHeadAttention
 from ..models import TokenClassifier, TokenClassifierConfig
 from ._code import CodeNames, attends, code_names, names_judge, names_loss
 from ._drawing import PALETTE, dotted, doubling, key, panels, smooth, tidy
 from ._fit import Examples, Training, fit
-from ._study import Progress, Study, StudySettings, Table, mean, part, silent
+from ._study import Progress, Study, StudySettings, Table, mean, part, settings_for, silent
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -50,6 +51,7 @@ class ScalingSettings(StudySettings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        check_sizes(self, "calls", "steps", "runs", "embed_dim", "files")
         if len(self.widths) < 2 or any(width < 1 for width in self.widths):
             raise ArgumentError(f"widths is {self.widths}; give at least two widths of 1 or more.")
         if self.keys < 2:
@@ -71,7 +73,7 @@ def scaling(settings: ScalingSettings | None = None, *, progress: Progress = sil
 
     Source: Vaswani et al. 2017, arXiv:1706.03762, section 3.2.1, footnote 4.
     """
-    settings = settings or ScalingSettings()
+    settings = settings_for(settings, ScalingSettings, progress)
     measured = _measured(settings, part(progress, 0.0, 0.15))
     trained, about = _trained(settings, part(progress, 0.15, 1.0))
     data = {"keys": settings.keys, "measured": measured, "trained": trained, **about}

@@ -8,9 +8,10 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
-from ..errors import ArgumentError
+from .._values import check_fields, described, instance, whole
+from ..errors import ArgumentError, ArgumentTypeError
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -27,6 +28,7 @@ __all__ = [
     "mean",
     "number",
     "part",
+    "settings_for",
     "silent",
 ]
 
@@ -63,14 +65,24 @@ class StudySettings:
     """`quick` ends within a minute on two cores; `full` takes more seeds, sizes and steps."""
 
     def __post_init__(self) -> None:
-        if self.size not in ("quick", "full"):
-            raise ArgumentError(f"size is {self.size!r}; it is 'quick' or 'full'.")
-        if not 0 <= self.seed < 2**63:
-            raise ArgumentError(f"seed is {self.seed!r}; it must be 0 or more, and below 2**63.")
+        check_fields(self)
+        whole("seed", self.seed, 0, 2**63 - 1)
 
     def pick(self, quick: Any, full: Any) -> Any:
         """Return the one of two values that belongs to the size."""
         return quick if self.size == "quick" else full
+
+
+SettingsT = TypeVar("SettingsT", bound=StudySettings)
+
+
+def settings_for(given: SettingsT | None, kind: type[SettingsT], progress: Progress) -> SettingsT:
+    """Begin a study: return what it was given, checked, and its own settings where nothing was."""
+    if not callable(progress):
+        raise ArgumentTypeError(f"progress is {described(progress)}; it must be a function of a share and a text.")
+    settings = kind() if given is None else instance("settings", given, kind, f"{kind.__name__}(...)")
+    progress(0.0, "begins")
+    return settings
 
 
 @dataclass(frozen=True)
@@ -91,9 +103,10 @@ class Table:
     """As many cells in each as there are columns; None where there is nothing to say."""
 
     def __post_init__(self) -> None:
+        check_fields(self)
         for row in self.rows:
             if len(row) != len(self.columns):
-                raise ArgumentError(f"The row {row} has {len(row)} cells; the table has {len(self.columns)} columns.")
+                raise ArgumentError(f"rows holds {row} of {len(row)} cells; the table has {len(self.columns)} columns.")
 
     def lines(self) -> list[list[str]]:
         """Return the cells as a person reads them, the names of the columns first."""

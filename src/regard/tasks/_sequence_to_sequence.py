@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from .._values import check_shares, check_sizes, number
 from ..corpora import TextPair
 from ..errors import ArgumentError
 from ..models import Hypothesis, SequenceToSequence, SequenceToSequenceConfig
@@ -65,6 +66,13 @@ class PairSettings(TaskSettings):
         )
     )
     """How to train."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_sizes(self, "embed_dim", "num_heads", "num_layers", "vocab_size", "max_source", "max_target", "beams")
+        check_sizes(self, "no_repeat_ngram_size", "dev_limit", low=0)
+        check_shares(self, "dropout", "label_smoothing")
+        number("length_penalty", self.length_penalty, -100, 100)
 
 
 class PairTask(AnsweringTask[Sequence[TextPair], str]):

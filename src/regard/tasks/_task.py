@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from .._values import check_fields, check_shares, described
 from ..errors import ArgumentError, nearest
 from ..training import Listener, TrainingResult, TrainingSettings, train
 from ..weights import AttentionWeights
@@ -74,6 +75,10 @@ class TaskSettings:
     training: TrainingSettings = dataclasses.field(default_factory=TrainingSettings)
     """How to train."""
 
+    def __post_init__(self) -> None:
+        check_fields(self)
+        check_shares(self, "dev_share")
+
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Self:
         """Build settings from what `dataclasses.asdict` returned."""
@@ -109,7 +114,8 @@ class Task(ABC, Generic[Examples, Answer]):
         self.settings = self.Settings() if settings is None else settings
         if not isinstance(self.settings, self.Settings):
             raise ArgumentError(
-                f"{type(self).__name__} was given {type(settings).__name__}; it takes {self.Settings.__name__}."
+                f"{type(self).__name__} was given settings that are {described(settings)}; it takes "
+                f"{self.Settings.__name__}."
             )
         self._train: Examples | None = None
         judge = self.settings.training.evaluation

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from .._values import check_shares, check_sizes
 from ..corpora import Images
 from ..errors import ArgumentError, ShapeError
 from ..models import ImageClassifier, ImageClassifierConfig
@@ -57,6 +58,12 @@ class ImageClassificationSettings(TaskSettings):
         )
     )
     """How to train."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_sizes(self, "embed_dim", "num_heads", "patch_size")
+        check_sizes(self, "num_layers", "shift", low=0)
+        check_shares(self, "dropout", "label_smoothing")
 
 
 class ImageClassification(AnsweringTask[Images, Verdict]):

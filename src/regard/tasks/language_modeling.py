@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from .._values import check_shares, check_sizes, number
 from ..corpora import Document
 from ..errors import ArgumentError
 from ..models import LanguageModel, LanguageModelConfig
@@ -73,6 +74,15 @@ class LanguageModelingSettings(TaskSettings):
         )
     )
     """How to train."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_sizes(self, "embed_dim", "num_heads", "vocab_size", "context", "top_k")
+        check_sizes(self, "num_layers", "max_new_tokens", low=0)
+        check_shares(self, "dropout")
+        number("temperature", self.temperature, 0)
+        if self.top_p is not None:
+            number("top_p", self.top_p, 0, 1, open_low=True)
 
 
 class LanguageModeling(Task[Sequence[Document], str]):

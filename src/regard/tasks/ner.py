@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from .._values import check_shares, check_sizes
 from ..corpora import TaggedWords
 from ..errors import ArgumentError
 from ..models import TokenClassifier, TokenClassifierConfig
@@ -71,6 +72,13 @@ class NamedEntitySettings(TaskSettings):
         )
     )
     """How to train."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_sizes(self, "embed_dim", "num_heads", "min_count", "max_characters")
+        check_sizes(self, "num_layers", low=0)
+        check_shares(self, "dropout")
+        check_shares(self, "hide_words", "swap_entities", whole=True)
 
 
 @dataclass(frozen=True)

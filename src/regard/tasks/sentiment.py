@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from .._values import check_shares, check_sizes
 from ..corpora import LabelledText
 from ..errors import ArgumentError
 from ..models import SequenceClassifier, SequenceClassifierConfig
@@ -69,6 +70,12 @@ class SentimentSettings(TaskSettings):
         )
     )
     """How to train."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_sizes(self, "embed_dim", "num_heads", "vocab_size", "max_length")
+        check_sizes(self, "num_layers", low=0)
+        check_shares(self, "dropout", "hide_tokens", "label_smoothing")
 
 
 @dataclass(frozen=True)

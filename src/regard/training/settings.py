@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from .._values import check_fields
 from ..errors import ArgumentError
 
 __all__ = ["Batches", "Budget", "Checkpoints", "Evaluation", "Machine", "Optimizer", "TrainingSettings"]
@@ -39,6 +40,7 @@ class Optimizer:
     """Largest norm of all gradients together; 0 leaves them as they are."""
 
     def __post_init__(self) -> None:
+        check_fields(self)
         _check("lr", self.lr, 0 < self.lr < math.inf, "greater than 0, and finite")
         _check("warmup", self.warmup, 0 <= self.warmup < 1, "a share, 0 <= warmup < 1")
         _check("final_lr", self.final_lr, 0 <= self.final_lr <= 1, "a share of lr, 0 to 1")
@@ -62,6 +64,7 @@ class Batches:
     """Seed of the order of the examples, of dropout and of any other random number."""
 
     def __post_init__(self) -> None:
+        check_fields(self)
         _check("tokens_per_step", self.tokens_per_step, self.tokens_per_step >= 1, "1 or more")
         _check("tokens_at_once", self.tokens_at_once, self.tokens_at_once >= 1, "1 or more")
         _check("seed", self.seed, 0 <= self.seed < 2**63, "0 <= seed < 2**63")
@@ -80,6 +83,7 @@ class Budget:
     that is met, the learning rate follows the clock, and two runs are no longer alike to the bit."""
 
     def __post_init__(self) -> None:
+        check_fields(self)
         given = {"epochs": self.epochs, "steps": self.steps, "minutes": self.minutes}
         for name, value in given.items():
             _check(name, value, value is None or 0 < value < math.inf, "greater than 0, and finite")
@@ -103,9 +107,9 @@ class Evaluation:
     of the budget; None never does."""
 
     def __post_init__(self) -> None:
+        check_fields(self)
         every, patience = self.evaluate_every, self.patience
         _check("evaluate_every", every, every is None or every >= 1, "1 or more, or None")
-        _check("goal", self.goal, self.goal in ("min", "max", None), "'min' or 'max'")
         _check("patience", patience, patience is None or patience >= 1, "1 or more, or None")
 
 
@@ -121,6 +125,7 @@ class Checkpoints:
     """How many of the newest checkpoints stay; the best one stays besides."""
 
     def __post_init__(self) -> None:
+        check_fields(self)
         every, minutes = self.save_every, self.save_minutes
         _check("save_every", every, every is None or every >= 1, "1 or more, or None")
         _check("save_minutes", minutes, minutes is None or minutes > 0, "greater than 0, or None")
@@ -141,8 +146,7 @@ class Machine:
     """Share weights and optimizer out over the processes (FSDP2) instead of copying them (DDP)."""
 
     def __post_init__(self) -> None:
-        _check("device", self.device, self.device in ("auto", "cpu", "cuda"), "'auto', 'cpu' or 'cuda'")
-        _check("precision", self.precision, self.precision in ("fp32", "bf16"), "'fp32' or 'bf16'")
+        check_fields(self)
 
 
 @dataclass(frozen=True)
@@ -166,6 +170,9 @@ class TrainingSettings:
     """When the run is saved."""
     machine: Machine = field(default_factory=Machine)
     """What it is computed on."""
+
+    def __post_init__(self) -> None:
+        check_fields(self)
 
     def to_dict(self) -> dict[str, dict[str, Any]]:
         """Return plain values, fit for JSON."""

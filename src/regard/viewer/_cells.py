@@ -10,10 +10,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ..errors import ArgumentError, ShapeError
+from .._values import described, whole
+from ..errors import ArgumentError, ArgumentTypeError, DtypeError, ShapeError
 from ..weights import AttentionWeights, StoredWeights
 
-__all__ = ["MASKED", "NOT_RECORDED", "Cells", "Matrix", "cells_of", "heads_of", "pick"]
+__all__ = ["MASKED", "NOT_RECORDED", "Cells", "Matrix", "cells_of", "checked_matrix", "heads_of", "pick"]
 
 # Every quantity drawn is nonnegative, so these are states and never numbers.
 MASKED = -1.0
@@ -42,13 +43,27 @@ class Cells:
         return float(real.max()) if real.size else 0.0
 
 
+def checked_matrix(name: str, given: Any) -> Matrix:
+    """Return weights, or an array of numbers that may be some. Raises `ArgumentTypeError`, `DtypeError`."""
+    if isinstance(given, AttentionWeights):
+        return given
+    if not isinstance(given, Tensor | np.ndarray):
+        raise ArgumentTypeError(
+            f"{name} is {described(given)}; give AttentionWeights (need_weights=True), or a tensor or array of weights."
+        )
+    numbers = given.dtype.kind in "fiub" if isinstance(given, np.ndarray) else not given.is_complex()
+    if not numbers or (isinstance(given, Tensor) and given.is_meta):
+        raise DtypeError(f"{name} is {described(given)}, which holds no real numbers to draw.")
+    return given
+
+
 def heads_of(matrix: Matrix) -> tuple[int, int]:
     """Return how many inputs and heads a matrix of 2 to 4 dimensions holds; raises `ShapeError`."""
-    shape = tuple(matrix.shape)
+    shape = tuple(checked_matrix("weights", matrix).shape)
     if not 2 <= len(shape) <= 4:
-        raise ShapeError(f"the weights have shape {shape}; give (L, S), (heads, L, S) or (batch, heads, L, S).")
-    if 0 in shape[-2:]:
-        raise ShapeError(f"the weights have shape {shape}; there is nothing to draw without queries and keys.")
+        raise ShapeError(f"weights has shape {shape}; give (L, S), (heads, L, S) or (batch, heads, L, S).")
+    if 0 in shape:
+        raise ShapeError(f"weights has shape {shape}; there is nothing to draw.")
     inputs, heads = (1, 1, *shape[:-2])[-2:]
     return inputs, heads
 
@@ -57,9 +72,9 @@ def pick(matrix: Matrix, batch: int, head: int) -> Matrix:
     """Return the matrix `(L, S)` of one input and head; raises `ArgumentError` outside."""
     inputs, heads = heads_of(matrix)
     for name, given, size in (("batch", batch, inputs), ("head", head, heads)):
-        if not isinstance(given, int) or not -size <= given < size:
-            raise ArgumentError(f"{name} is {given!r}; the weights have {size}, counted from 0.")
-    index = (batch % inputs, head % heads)[4 - matrix.ndim :]
+        if not -size <= whole(name, given) < size:
+            raise ArgumentError(f"{name} is {given}; the weights have {size}, counted from 0.")
+    index = (whole("batch", batch) % inputs, whole("head", head) % heads)[4 - matrix.ndim :]
     if isinstance(matrix, AttentionWeights):
         return matrix.head(*index)
     return matrix[index]
@@ -86,7 +101,7 @@ def cells_of(matrix: Matrix, most: int = 512) -> Cells:
 
 def _pooled_array(dense: NDArray[np.float64], cell: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     if (dense < 0).any():
-        raise ArgumentError("the weights hold negative numbers; attention weights are 0 or more (NaN = not recorded).")
+        raise ArgumentError("weights holds negative numbers; attention weights are 0 or more (NaN = not recorded).")
     if cell > 1:
         edges = [np.arange(0, size, cell) for size in dense.shape]
         counts = np.diff([*edges[0], dense.shape[0]])[:, None]

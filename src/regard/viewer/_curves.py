@@ -10,10 +10,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from .._values import described, instance, listed, whole
 from ..errors import ArgumentError, ShapeError
 from ..weights import AttentionWeights
-from ._cells import heads_of
-from ._paper import FAINT, INK, PALETTE, colorbar, note, sheet
+from ._cells import checked_matrix, heads_of
+from ._paper import FAINT, INK, PALETTE, check_words, colorbar, note, sheet
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -41,10 +42,16 @@ def distance_profile(
     a bin shows its share of all attention divided by its width, so heights can be compared. Returns a matplotlib
     `Figure`. Raises `ArgumentError`, `MissingExtraError`. Cost of `AttentionWeights.distance_profile`.
     """
-    count = heads_of(weights)[1]
-    chosen = list(range(min(count, len(PALETTE)))) if heads is None else list(heads)
+    check_words(title, caption)
+    instance("weights", weights, AttentionWeights, "AttentionWeights, from need_weights=True")
+    inputs, count = heads_of(weights)
+    batch = whole("batch", batch, 0, inputs - 1)
+    every = range(min(count, len(PALETTE))) if heads is None else listed("heads", heads)
+    chosen = [whole("heads", head) for head in every]
     if not chosen or len(chosen) > len(PALETTE) or any(not 0 <= head < count for head in chosen):
-        raise ArgumentError(f"heads is {heads!r}; name 1 to {len(PALETTE)} of the {count} heads, counted from 0.")
+        raise ArgumentError(
+            f"heads is {described(heads)}; name 1 to {len(PALETTE)} of the {count} heads, counted from 0."
+        )
     profile = weights.detach().distance_profile()
     mass = profile.mass.double().cpu().numpy().reshape(-1, count, profile.mass.shape[-1])[batch]
     start, stop = profile.start.cpu().numpy(), profile.stop.cpu().numpy()
@@ -89,11 +96,10 @@ def positional_encoding(table: Tensor | NDArray[Any], *, title: str | None = Non
     Left the numbers, on a range that is symmetric around 0; right the cosine between each two positions. Returns a
     matplotlib `Figure`. Raises `ShapeError`, `MissingExtraError`. O(positions² · dimensions).
     """
-    numbers = np.asarray(torch.as_tensor(table).detach().double().cpu())
+    check_words(title, caption)
+    numbers = np.asarray(torch.as_tensor(checked_matrix("table", table)).detach().double().cpu())
     if numbers.ndim != 2 or 0 in numbers.shape:
-        raise ShapeError(
-            f"the table has shape {numbers.shape}; the rule is (positions, dimensions), neither of them 0."
-        )
+        raise ShapeError(f"table has shape {numbers.shape}; the rule is (positions, dimensions), neither of them 0.")
     lengths = np.linalg.norm(numbers, axis=1, keepdims=True)
     unit = numbers / np.where(lengths > 0, lengths, 1.0)
     figure = sheet(8.2, 4.0)

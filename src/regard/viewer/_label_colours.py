@@ -5,6 +5,9 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable
 
+from .._values import described, instance
+from ..errors import ArgumentTypeError
+
 __all__ = ["label_colours"]
 
 # Okabe and Ito's colours, told apart by colour-blind readers, and two more; each is seen on white and on dark.
@@ -23,7 +26,10 @@ def label_colours(names: Iterable[str]) -> dict[str, str]:
     True
     """
     found: dict[str, str] = {}
-    for name in sorted(set(names)):
+    if isinstance(names, str | bytes) or not isinstance(names, Iterable) or getattr(names, "ndim", 1) == 0:
+        raise ArgumentTypeError(f"names is {described(names)}; give the labels, a string each.")
+    every = {instance("names", name, str, "strings, a label each") for name in names}
+    for name in sorted(every):
         first = _place(name)
         places = [(first + step) % len(_COLOURS) for step in range(len(_COLOURS))]
         free = [_COLOURS[place] for place in places if _COLOURS[place] not in found.values()]

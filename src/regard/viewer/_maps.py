@@ -11,9 +11,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ..errors import ArgumentError, ShapeError
+from .._values import described
+from ..errors import ArgumentError
 from ..recorder import Recording
 from ..weights import AttentionWeights, StoredWeights, from_dense
+from ._cells import checked_matrix, heads_of
 from ._sides import Axes, Sides
 from ._tokens import Axis
 
@@ -83,9 +85,9 @@ def shown_of(weights: Weights, sides: Sides, title: str | None) -> Shown:
         seen: dict[str, int] = {}
         recorded = layers.calls if isinstance(layers, Recording) else []
         for layer, (name, given) in enumerate(layers.items()):
+            known_as = "weights" if name == "attention" else f"weights[{name!r}]"
+            heads_of(checked_matrix(known_as, given))
             one = given if isinstance(given, AttentionWeights) else from_dense(torch.as_tensor(given))
-            if 0 in one.shape:
-                raise ShapeError(f"the weights of {name!r} have shape {one.shape}; there is nothing to look at.")
             number = seen[name] = seen.get(name, -1) + 1
             inputs = one.shape[0] if one.ndim == 4 else 1
             if inputs > 1:
@@ -101,7 +103,7 @@ def shown_of(weights: Weights, sides: Sides, title: str | None) -> Shown:
                                     heads_of_model=known.heads)  # fmt: skip
                 maps.append(found)
     if not maps:
-        raise ArgumentError("there are no attention weights to look at: the mapping is empty.")
+        raise ArgumentError("weights holds none to look at: the mapping is empty.")
     axes.check_all_used()
     return Shown(tuple(maps), tuple(axes.made), title or _title(maps))
 
@@ -120,8 +122,8 @@ def _models(weights: Weights) -> dict[str, Mapping[str, Call]]:
         return {"": {"attention": weights}}
     if not isinstance(weights, Mapping):
         raise ArgumentError(
-            f"a {type(weights).__name__} cannot be viewed; give AttentionWeights (need_weights=True), a mapping of "
-            "names to them, or a recording. A tensor or array of weights does as well."
+            f"weights is {described(weights)}, which cannot be viewed; give AttentionWeights (need_weights=True), a "
+            "mapping of names to them, or a recording. A tensor or array of weights does as well."
         )
     models: dict[str, Mapping[str, Call]] = {}
     plain: dict[str, Call] = {}
@@ -133,6 +135,6 @@ def _models(weights: Weights) -> dict[str, Mapping[str, Call]]:
             models[str(name)] = _models(one)[""] if len(one) else {}
         else:
             raise ArgumentError(
-                f"{name!r} holds a {type(one).__name__}; it must be AttentionWeights, or a mapping of them."
+                f"weights[{name!r}] is {described(one)}; it must be AttentionWeights, or a mapping of them."
             )
     return models

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from .._values import described, flag, instance
 from ..errors import ArgumentError, MissingExtraError, install_line
 from ._cells import MASKED, NOT_RECORDED
 
@@ -17,13 +18,20 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from matplotlib.image import AxesImage
 
-__all__ = ["PALETTE", "colorbar", "draw_cells", "note", "number_text", "sheet", "states_key"]
+__all__ = ["PALETTE", "check_words", "colorbar", "draw_cells", "note", "number_text", "sheet", "states_key"]
 
 # Okabe and Ito's colours, told apart by colour-blind readers; first those that stand out most on white.
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#8C6D1F", "#555555")
 INK, FAINT = "#1a1a1a", "#666666"
 _MASKED_COLOUR = "#e4e4e4"
 _MISSING_COLOUR = "#ffffff"
+
+
+def check_words(title: str | None, caption: bool) -> None:
+    """Raise `ArgumentTypeError` unless a title is a string and `caption` True or False."""
+    if title is not None:
+        instance("title", title, str, "a string")
+    flag("caption", caption)
 
 
 def sheet(width: float, height: float) -> Figure:
@@ -42,8 +50,10 @@ def draw_cells(
     from matplotlib import colormaps
     from matplotlib.colors import LogNorm, Normalize
 
-    if cmap not in colormaps:
-        raise ArgumentError(f"cmap is {cmap!r}, which matplotlib does not have; try 'cividis', 'viridis', 'Greys'.")
+    if not isinstance(cmap, str) or cmap not in colormaps:
+        raise ArgumentError(
+            f"cmap is {described(cmap)}, which matplotlib does not have; try 'cividis', 'viridis', 'Greys'."
+        )
     low, high = limits
     norm = LogNorm(low, high, clip=True) if log else Normalize(low, high)
     real = np.ma.masked_where(~np.isfinite(numbers) | (numbers < 0), numbers)

@@ -3,14 +3,46 @@
 from __future__ import annotations
 
 import io
+import warnings
+from typing import Any
 
+from matplotlib import rc_context, rcParams, rcParamsDefault
 from matplotlib.figure import Figure
+
+from ._fonts import choose_fonts, say_missing, say_unshaped
 
 __all__ = ["Sheet"]
 
+# Text stays text: it can be searched, copied and set in another font.
+_AS_TEXT: dict[Any, object] = {"svg.fonttype": "none", "pdf.fonttype": 42, "ps.fonttype": 42, "svg.hashsalt": "regard"}
+
 
 class Sheet(Figure):
-    """A figure that a notebook shows by itself, without `pyplot` and whichever backend is set."""
+    """A figure that a notebook shows by itself, without `pyplot` and whichever backend is set.
+
+    Its texts find a font for every character that some installed font has; of others it says once what to install.
+    """
+
+    _said: str | None = None
+
+    def draw(self, renderer: Any) -> None:
+        """Draw everything, in fonts that have the characters."""
+        missing = choose_fonts(self)
+        of_svg = type(getattr(renderer, "_renderer", renderer)).__name__ == "RendererSVG"
+        if missing != self._said and not (of_svg and rcParams["svg.fonttype"] == "none"):
+            self._said = missing
+            say_unshaped(self)
+            if missing:
+                say_missing(missing)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", r"Glyph \d+ .* missing from", UserWarning)
+            super().draw(renderer)
+
+    def savefig(self, *args: Any, **options: Any) -> None:
+        """Write the picture, as `Figure.savefig` does; SVG and PDF keep text as text unless matplotlib is told not."""
+        kept = {name: value for name, value in _AS_TEXT.items() if rcParams[name] == rcParamsDefault[name]}
+        with rc_context(kept):
+            super().savefig(*args, **options)
 
     def _repr_png_(self) -> bytes:
         with io.BytesIO() as file:

@@ -6,7 +6,9 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from ..errors import ArgumentError, ShapeError
+from .._values import instance, listed
+from ..errors import ShapeError
+from ..recorder import Grid
 from ._tokens import Axis, axis
 
 __all__ = ["Axes", "Sides"]
@@ -27,6 +29,20 @@ class Sides(NamedTuple):
     grid: Any = None
     key_grid: Any = None
 
+    @classmethod
+    def of(
+        cls, tokens: Any, key_tokens: Any, labels: Any, key_labels: Any, words: Any, grid: Any, key_grid: Any
+    ) -> Sides:
+        """Check what the caller gave, one by one."""
+        for name, given in (("grid", grid), ("key_grid", key_grid)):
+            if given is not None:
+                instance(name, given, Grid, "a regard.viewer.Grid")
+        lists = {"tokens": tokens, "key_tokens": key_tokens, "words": words}
+        tokens, key_tokens, words = (None if one is None else listed(name, one) for name, one in lists.items())
+        return cls(
+            tokens, key_tokens, _labels("labels", labels), _labels("key_labels", key_labels), words, grid, key_grid
+        )
+
     def text(self) -> _Given:
         """Return what was said about the text that looks."""
         return _Given("tokens", self.tokens, self.labels, self.words, self.grid)
@@ -34,6 +50,12 @@ class Sides(NamedTuple):
     def other(self) -> _Given:
         """Return what was said about the text that is looked at."""
         return _Given("key_tokens", self.key_tokens, self.key_labels, None, self.key_grid)
+
+
+def _labels(name: str, given: Any) -> Any:
+    if isinstance(given, Mapping):
+        return {key: listed(f"{name} {key!r}", one) for key, one in given.items()} or None
+    return None if given is None else listed(name, given)
 
 
 class _Given(NamedTuple):
@@ -139,8 +161,6 @@ class Axes:
 
 def _is_nested(given: Any) -> bool:
     # One list of tokens a row of the batch.
-    if isinstance(given, str | bytes):
-        raise ArgumentError("tokens or labels are one string; give a list with one entry a token.")
     first = given[0] if given is not None and len(given) else None
     return isinstance(first, Sequence) and not isinstance(first, str | bytes)
 

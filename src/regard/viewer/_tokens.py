@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import ArgumentError, ShapeError
+from .._values import LARGEST, described, instance, listed, whole
+from ..errors import ArgumentError, ArgumentTypeError, ShapeError
 from ..recorder import Grid
 
 __all__ = ["Axis", "Labelling", "axis", "shown"]
@@ -21,6 +22,8 @@ Labels = Sequence[str | None]
 
 _OUTSIDE = ("", "O", None)
 _PREFIXES = ("B-", "I-", "E-", "S-", "L-", "U-")
+# They shape what stands beside them, as in emoji of several persons and in Persian and Hindi words.
+_JOINERS = "\N{ZERO WIDTH JOINER}\N{ZERO WIDTH NON-JOINER}"
 _VISIBLE = {"\n": "↵", "\r": "␍", "\t": "⇥", " ": "␣"}
 
 
@@ -69,23 +72,23 @@ def axis(
     grid: Grid | None = None,
 ) -> Axis:
     """Check what was given for one side of a matrix and bring it to one form; raises `ShapeError`."""
-    for what, given in (("tokens", tokens), ("words", words)):
-        if given is not None:
-            _check(what, name, given, size)
-    held = None if tokens is None else tuple(_bytes(token) for token in tokens)
+    side = "key_" if name == "keys" else ""
+    held = None if tokens is None else tuple(_bytes(side, one) for one in _one_each(f"{side}tokens", tokens, size))
     named = {} if labels is None else labels if isinstance(labels, Mapping) else {"labels": labels}
-    for key, every in named.items():
-        _check(f"labels {key!r}", name, every, size)
+    named = {str(key): _one_each(f"{side}labels {key!r}", every, size) for key, every in named.items()}
     if grid is not None:
-        grid.check(size)
-    numbers = None if words is None else np.array([-1 if w is None else int(w) for w in words], np.int32)
+        instance(f"{side}grid", grid, Grid, "a regard.viewer.Grid").check(size)
+    numbers = None if words is None else np.array([_word(word) for word in _one_each("words", words, size)], np.int32)
     return Axis(name, size, held, numbers, tuple(_labelling(key, every) for key, every in named.items()), grid)
 
 
 def shown(text: str, most: int = 24) -> str:
     """Return a token as it can be printed: blanks and control characters made visible, long ones shortened."""
     inner = text if text and text == text.strip(" ") else text.replace(" ", "␣")
-    drawn = "".join(_VISIBLE[c] if c in _VISIBLE and c != " " else _printable(c) for c in inner)
+    joined = inner.strip(_JOINERS) != ""
+    drawn = "".join(
+        _VISIBLE[c] if c in _VISIBLE and c != " " else c if joined and c in _JOINERS else _printable(c) for c in inner
+    )
     return drawn if len(drawn) <= most else drawn[: most - 1] + "…"
 
 
@@ -96,21 +99,26 @@ def _printable(character: str) -> str:
     )
 
 
-def _check(what: str, name: str, given: Any, size: int) -> None:
-    if isinstance(given, str | bytes):
-        raise ArgumentError(f"{what} of the {name} is one string; give a list with one entry a token.")
-    if len(given) != size:
+def _one_each(name: str, given: Any, size: int) -> list[Any]:
+    every = listed(name, given)
+    if len(every) != size:
         raise ShapeError(
-            f"{what} of the {name} has {len(given)} entries, the matrix has {size}; give one for each token, special "
-            "tokens included."
+            f"{name} has {len(every)} entries, the matrix has {size}; give one for each token, special tokens included."
         )
+    return every
 
 
-def _bytes(token: str | bytes) -> bytes:
+def _word(given: Any) -> int:
+    return -1 if given is None else whole("words", given, -1, LARGEST)
+
+
+def _bytes(side: str, token: str | bytes) -> bytes:
     if isinstance(token, bytes):
         return token
     if not isinstance(token, str):
-        raise ArgumentError(f"a token is {token!r}; tokens are text or bytes. Decode ids with your tokenizer first.")
+        raise ArgumentTypeError(
+            f"{side}tokens holds {described(token)}; tokens are text or bytes. Decode ids with your tokenizer first."
+        )
     return token.encode("utf-8", "replace")
 
 

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from .._values import instance
 from ..errors import ArgumentError
 from ..recorder import Grid, Recording
 from . import static
@@ -66,7 +67,9 @@ def view(
     >>> regard.view(weights, tokens=["a", "b", "c"])
     View(1 map, 2 heads, 3 × 3 tokens)  # .save("view.html"), .serve(), .figure()
     """
-    sides = Sides(tokens, key_tokens, labels, key_labels, words, grid, key_grid)
+    if title is not None:
+        instance("title", title, str, "a string")
+    sides = Sides.of(tokens, key_tokens, labels, key_labels, words, grid, key_grid)
     if isinstance(weights, Recording):
         known = weights.texts
         recorded = Sides(known.tokens, known.key_tokens, known.labels, known.key_labels, known.words, known.grid,
@@ -211,10 +214,7 @@ class View:
 
 
 def _picture(figure: Figure, kind: str) -> bytes:
-    from matplotlib import rc_context
-
-    # Text stays text: it can be searched, copied and set in another font.
-    with rc_context({"svg.fonttype": "none", "pdf.fonttype": 42, "svg.hashsalt": "regard"}), io.BytesIO() as file:
+    with io.BytesIO() as file:
         figure.savefig(file, format=kind, dpi=150)
         return file.getvalue()
 

@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from .._values import choice, flag, number
 from ..errors import ArgumentError, ShapeError
 from ..weights import AttentionWeights
 from ._cells import Cells, Matrix, cells_of, heads_of, pick
 from ._curves import distance_profile, positional_encoding
 from ._edges import class_key, label_edges
-from ._paper import FAINT, INK, colorbar, draw_cells, note, number_text, sheet, states_key
+from ._paper import FAINT, INK, check_words, colorbar, draw_cells, note, number_text, sheet, states_key
 from ._tokens import Axis, Labels, Tokens, axis
 
 if TYPE_CHECKING:
@@ -77,6 +78,9 @@ def heatmap(
     >>> len(figure.axes) >= 2
     True
     """
+    check_words(title, caption)
+    average = flag("average", average)
+    numbers = None if numbers is None else flag("numbers", numbers)
     cells, quantity = _chosen(weights, batch, head, average)
     queries, keys = _sides(cells.shape, tokens, key_tokens, labels, key_labels)
     count = max(cells.numbers.shape)
@@ -132,6 +136,7 @@ def heads_grid(
     Returns a matplotlib `Figure`. Raises `ArgumentError`, `ShapeError`, `MissingExtraError`. Maps have at most 64
     cells a side. Cost of `pooled` for each.
     """
+    check_words(title, caption)
     rows = _grid_rows(weights, batch)
     given = (tokens, key_tokens, labels, key_labels)
     if any(one is not None for one in given):
@@ -222,7 +227,7 @@ def _chosen(weights: Matrix, batch: int, head: int | None, average: bool) -> tup
                 f"the weights have {heads} heads and none was named; give head=0 … {heads - 1}, or average=True for "
                 "their mean, or draw them all with heads_grid()."
             )
-        return cells_of(pick(weights, batch, head or 0)), quantity_of(weights)
+        return cells_of(pick(weights, batch, 0 if head is None else head)), quantity_of(weights)
     every = [cells_of(pick(weights, batch, number)) for number in range(heads)]
     mean = np.mean([cells.numbers for cells in every], 0)
     states = np.stack([cells.numbers < 0 for cells in every])
@@ -242,7 +247,7 @@ def quantity_of(weights: Matrix) -> str:
 def _grid_rows(weights: Matrix | Mapping[str, AttentionWeights], batch: int) -> list[Row]:
     layers: Mapping[str, Matrix] = weights if isinstance(weights, Mapping) else {"": weights}
     if not layers:
-        raise ArgumentError("the mapping holds no layers; there is nothing to draw.")
+        raise ArgumentError("weights holds no layers; there is nothing to draw.")
     rows = [
         Row(name, {f"head {n}": cells_of(pick(layer, batch, n), _SMALL) for n in range(heads_of(layer)[1])})
         for name, layer in layers.items()
@@ -259,10 +264,8 @@ def _grid_rows(weights: Matrix | Mapping[str, AttentionWeights], batch: int) -> 
 
 
 def _limits(scale: str, highest: float) -> tuple[tuple[float, float], bool]:
-    if scale not in ("linear", "log"):
-        raise ArgumentError(f"scale is {scale!r}; it is 'linear' or 'log'.")
-    if not highest >= 0:
-        raise ArgumentError(f"highest is {highest!r}; the colour range begins at 0, so give a number above it.")
+    choice("scale", scale, ("linear", "log"))
+    highest = number("highest", highest, 0)
     top = highest if highest > 0 else 1.0
     # Four decades: below it a weight is no more than rounding in a picture.
     return ((top * 1e-4, top), True) if scale == "log" else ((0.0, top), False)

@@ -1,0 +1,31 @@
+"""The one check of what goes into a layer: tokens of the right width, in the dtype of its weights."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from .._values import tensor
+from ..errors import DtypeError, ShapeError
+
+__all__ = ["check_tokens"]
+
+
+def check_tokens(owner: object, name: str, x: Tensor, width: dict[str, int], weight: Tensor | None = None) -> None:
+    """Raise `ShapeError` unless `x` is `(..., tokens, width)`, `DtypeError` unless it has the dtype of the weight.
+
+    `width` is the size by the name that the caller knows, such as `{"embed_dim": 32}`; empty where any will do.
+    """
+    kind = type(owner).__name__
+    argument, size = next(iter(width.items()), ("head_dim", None))
+    if tensor(name, x).ndim < 2 or (size is not None and x.shape[-1] != size):
+        known = "" if size is None else f" with {argument}={size}, batch first"
+        raise ShapeError(
+            f"{kind} was given {name} of shape {tuple(x.shape)}; the rule is (..., tokens, {argument}){known}."
+        )
+    cast = not x.is_meta and torch.is_autocast_enabled(x.device.type)
+    if weight is not None and x.dtype != weight.dtype and not cast:
+        raise DtypeError(
+            f"{kind} was given {name} as {x.dtype} and its weights are {weight.dtype}; convert one, or run under "
+            "torch.autocast."
+        )
