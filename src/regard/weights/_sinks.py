@@ -16,8 +16,9 @@ __all__ = ["with_sinks"]
 def with_sinks(weights: AttentionWeights, scores: Tensor) -> AttentionWeights:
     """Return the weights beside one more key per head that holds no value and has this score in every row.
 
-    Shapes: `scores` `(H,)`, or `(B, H, L)` where each row has a score of its own. Each row then sums to less than 1, the rest goes to that key; `lse` counts it in, and
-    `entropy` is that of the other keys' share alone. Differentiable in the scores too. Raises `ShapeError`.
+    Shapes: `scores` `(H,)`, or `(B, H, L)` where each row has a score of its own. Each row then sums to less than 1,
+    the rest goes to that key; `lse` counts it in, and `entropy` is that of the other keys' share alone.
+    Differentiable in the scores too. Raises `ShapeError`.
 
     Cost: that of `lse`.
 

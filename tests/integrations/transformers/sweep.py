@@ -60,13 +60,20 @@ _SMALL: dict[str, Any] = {
     "num_conv_pos_embedding_groups": 2, "image_token_id": 59, "image_token_index": 59, "forced_eos_token_id": None,
     "forced_bos_token_id": None, "final_logit_softcap": None,
 }  # fmt: skip
-# What a family may not want to be told; each line is tried in turn.
-_DROPS: tuple[tuple[str, ...], ...] = (
-    (), ("head_dim",), ("num_key_value_heads",), ("head_dim", "num_key_value_heads"), ("rope_scaling",),
-    ("sliding_window",), ("num_experts", "num_local_experts", "n_routed_experts"),
-    ("final_logit_softcapping", "attn_logit_softcapping"), ("image_size", "patch_size"),
-    ("embed_dim", "depth", "window_size"), ("num_hidden_layers", "num_layers", "depth"),
-    ("conv_dim", "conv_stride", "conv_kernel"),
+# What a family may want otherwise, each tried in turn; None leaves the setting as the family has it.
+_VARIANTS: tuple[dict[str, Any], ...] = (
+    {},
+    {"num_key_value_heads": 4},
+    *(
+        dict.fromkeys(names)
+        for names in (
+            ("head_dim",), ("num_key_value_heads",), ("head_dim", "num_key_value_heads"), ("rope_scaling",),
+            ("sliding_window",), ("num_experts", "num_local_experts", "n_routed_experts"),
+            ("final_logit_softcapping", "attn_logit_softcapping"), ("image_size", "patch_size"),
+            ("embed_dim", "depth", "window_size"), ("num_hidden_layers", "num_layers", "depth"),
+            ("conv_dim", "conv_stride", "conv_kernel"),
+        )
+    ),
 )  # fmt: skip
 
 
@@ -115,8 +122,9 @@ def smalls(kind: Any) -> Iterator[Any]:
             part: next(smalls(type(getattr(whole, part)))) for part in kind.sub_configs if getattr(whole, part, None)
         }
     last: Exception | None = None
-    for drop in _DROPS:
-        settings = {name: value for name, value in _SMALL.items() if name in names and name not in drop}
+    for variant in _VARIANTS:
+        settings = {name: value for name, value in {**_SMALL, **variant}.items() if name in names}
+        settings = {name: value for name, value in settings.items() if value is not None or name not in variant}
         try:
             made = kind(**settings, **parts)
         except Exception as error:  # noqa: BLE001 - any refusal means: try the next
