@@ -64,6 +64,7 @@ _SMALL: dict[str, Any] = {
 _VARIANTS: tuple[dict[str, Any], ...] = (
     {},
     {"num_key_value_heads": 4},
+    {"rope_parameters": {"rope_type": "default", "rope_theta": 1e4, "mrope_section": [1, 1, 2]}},
     *(
         dict.fromkeys(names)
         for names in (
@@ -264,7 +265,8 @@ def _gradients(example: Example, *, again: bool = False) -> Tensor:
         model.gradient_checkpointing_enable()
     try:
         found = example.rows(states(model(**example.inputs())))
-        found.float().pow(2).mean().backward()
+        # A sum of squares has no gradient behind a normalisation.
+        (found.float() * torch.randn(found.shape, generator=torch.Generator().manual_seed(5))).mean().backward()
         return torch.cat([p.grad.flatten() for p in model.parameters() if p.grad is not None])
     finally:
         model.gradient_checkpointing_disable()
@@ -347,6 +349,11 @@ SITUATIONS: dict[str, Situation] = {
     "checkpointed": lambda e: _gradients(e.hide(0, slice(LENGTH - 2, None)) if e.text else e, again=True),
     "half": _half,
 }
+# Where a model differs and is meant to.
+KNOWN: dict[tuple[str, str], str] = {
+    ("attentions", name): "its own are those before the sink takes its share; ours are what multiplies the values"
+    for name in ("GraniteSWAForCausalLM", "GraniteMoeSWAForCausalLM")
+}
 _OF_ALL = {"plain", "inferred", "gradients", "checkpointed", "half"}
 
 
@@ -365,8 +372,10 @@ def compared(example: Example, situations: dict[str, Situation] = SITUATIONS) ->
 
     interface = transformers.AttentionInterface._global_mapping
     for name, situation in situations.items():
-        if not example.text and name not in _OF_ALL:
+        if (not example.text and name not in _OF_ALL) or (name, type(model).__name__) in KNOWN:
             continue
+        if name == "half" and "index_topk" in vars(model.config.get_text_config()):
+            continue  # which keys are chosen turns on the last digit
 
         def on(implementation: str, situation: Situation = situation) -> Tensor:
             model.set_attn_implementation(implementation)
