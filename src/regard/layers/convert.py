@@ -17,11 +17,11 @@ from torch import Tensor, nn
 from torch.nn.modules.linear import NonDynamicallyQuantizableLinear
 
 from ..errors import ArgumentError
-from ._genuine import genuine, kind_of, one_mode, own_parameters
 from .decoder import Decoder, DecoderLayer
 from .dropout import Dropout
 from .encoder import Encoder, EncoderLayer
 from .feed_forward import Activation, FeedForward
+from .genuine import genuine, kind_of, one_mode, own_parameters
 from .multi_head_attention import MultiHeadAttention
 from .projection import Projection
 from .transformer import Transformer

@@ -7,7 +7,7 @@ from typing import Any
 from torch import nn
 
 from ...errors import ArgumentError
-from ...layers._genuine import disguise, kind_of, own_parameters
+from ...layers.genuine import disguise, kind_of, own_parameters
 from ._package import hugging_face
 
 __all__ = ["kind_of", "layers_of", "part_of"]
