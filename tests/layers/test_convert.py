@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import functools
+import warnings
+
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.utils import parametrizations, prune
 
 from regard.errors import ArgumentError, DtypeError, ShapeError
+from regard.integrations import use_fast_attention
 from regard.layers import (
     ALiBi,
     DecoderLayer,
@@ -32,6 +37,14 @@ def close(ours: Tensor, theirs: Tensor) -> None:
     torch.testing.assert_close(ours, theirs, atol=2e-5, rtol=1e-4)
 
 
+def _converted(theirs: nn.MultiheadAttention) -> MultiHeadAttention:
+    """Convert, with the warning that belongs to another layout than ours."""
+    if theirs.batch_first:
+        return from_torch(theirs)
+    with pytest.warns(UserWarning, match=r"takes \(L, B, D\).*transpose"):
+        return from_torch(theirs)
+
+
 def same_parameters(one: nn.Module, other: nn.Module) -> None:
     """Hold the same numbers under the same names."""
     first, second = dict(one.state_dict()), dict(other.state_dict())
@@ -50,7 +63,7 @@ LOWER = torch.zeros(6, 6).masked_fill(HIDDEN, -torch.inf)
 def test_attention(batch_first: bool, bias: bool, widths: dict) -> None:
     """Outputs and weights agree in every layout, with widths of their own, and come back bit by bit."""
     theirs = noisy(nn.MultiheadAttention(16, 4, dropout=0.3, bias=bias, batch_first=batch_first, **widths))
-    ours = from_torch(theirs)
+    ours = _converted(theirs)
     assert isinstance(ours, MultiHeadAttention)
     assert (ours.dropout, ours.training) == (0.3, False)
     query = torch.randn(2, 6, 16)
@@ -177,11 +190,55 @@ class Own(nn.MultiheadAttention):
     """A subclass may compute something else."""
 
 
+class LowRank(nn.Module):
+    """A linear map beside another, as LoRA wraps it: it has all the attributes of the map inside."""
+
+    def __init__(self, inner: nn.Linear) -> None:
+        super().__init__()
+        self.inner, self.side = inner, nn.Linear(inner.in_features, inner.out_features)
+        self.in_features, self.out_features = inner.in_features, inner.out_features
+        self.weight, self.bias = inner.weight, inner.bias
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.inner(x) + self.side(x)
+
+
+class Louder(nn.Linear):
+    """A linear map that inherits and computes something else."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return 2 * super().forward(x)
+
+
+class Stacked(nn.Module):
+    """A wrapper, as `nn.DataParallel` is one."""
+
+    def __init__(self, module: nn.Module) -> None:
+        super().__init__()
+        self.module = module
+
+
+def _layer(kind: type = nn.TransformerEncoderLayer, **settings: object) -> nn.Module:
+    return noisy(kind(16, 4, 24, batch_first=True, **settings))
+
+
+def _with(change: object, kind: type = nn.TransformerEncoderLayer) -> nn.Module:
+    layer = _layer(kind)
+    change(layer)
+    return layer
+
+
+def _louder(module: nn.Module, args: tuple, output: Tensor) -> Tensor:
+    return 2 * output
+
+
 REFUSED = {
     "bias-kv": (lambda: from_torch(nn.MultiheadAttention(16, 4, add_bias_kv=True)), "add_bias_kv"),
     "zero": (lambda: from_torch(nn.MultiheadAttention(16, 4, add_zero_attn=True)), "add_zero_attn"),
     "subclass": (lambda: from_torch(Own(16, 4)), "was given a Own"),
     "linear": (lambda: from_torch(nn.Linear(2, 2)), "it takes exactly one of MultiheadAttention"),
+    "nothing": (lambda: from_torch(None), "was given a NoneType"),
+    "wrapper": (lambda: from_torch(Stacked(_layer())), "It holds one at .module"),
     "activation": (lambda: from_torch(nn.TransformerEncoderLayer(16, 4, activation=F.silu)), "ReLU and GELU"),
     "groups": (lambda: to_torch(MultiHeadAttention(16, 4, num_kv_heads=2)), "num_kv_heads below num_heads"),
     "position": (lambda: to_torch(MultiHeadAttention(16, 4, position=ALiBi(4))), "with position"),
@@ -197,3 +254,144 @@ def test_what_cannot_be_said_is_refused(mistake: tuple) -> None:
     act, words = mistake
     with pytest.raises(ArgumentError, match=words):
         act()
+
+
+CHANGES = {
+    "inner subclass": (lambda t: setattr(t, "self_attn", Own(16, 4, batch_first=True)), "self_attn .* is a Own"),
+    "lora": (lambda t: setattr(t, "linear1", LowRank(t.linear1)), "linear1 .* is a LowRank"),
+    "lora of the output": (lambda t: setattr(t.self_attn, "out_proj", LowRank(t.self_attn.out_proj)), "is a LowRank"),
+    "louder": (lambda t: setattr(t, "linear2", Louder(24, 16)), "linear2 .* is a Louder"),
+    "own dropout": (lambda t: setattr(t, "dropout1", nn.AlphaDropout(0.1)), "is a AlphaDropout"),
+    "hook": (lambda t: t.linear1.register_forward_hook(_louder), r"has a hook \(_louder\)"),
+    "hook before": (lambda t: t.register_forward_pre_hook(lambda m, a: (2 * a[0],)), "has a hook"),
+    "hook of gradients": (lambda t: t.self_attn.register_full_backward_hook(lambda m, i, o: None), "has a hook"),
+    "forward": (lambda t: setattr(t, "forward", lambda x: x), "forward was replaced on the object"),
+    "half": (lambda t: setattr(t, "_ff_block", lambda x: x), "_ff_block was replaced on the object"),
+    "inner forward": (lambda t: setattr(t.linear1, "forward", lambda x: x), "forward was replaced on the object"),
+    "activation": (lambda t: setattr(t, "activation", F.gelu), "fast path still uses"),
+    "hooked activation": (
+        lambda t: setattr(t, "activation", nn.Sequential(nn.ReLU())), "activation is Sequential"),
+    "integers": (
+        lambda t: setattr(t.linear1, "weight", nn.Parameter(torch.ones(24, 16).char(), requires_grad=False)),
+        "Parameter of torch.int8"),
+    "one dropout in training": (lambda t: t.dropout2.train(), "in training mode and others are not"),
+    "shared": (lambda t: setattr(t.linear2, "bias", t.self_attn.out_proj.bias), "are one parameter"),
+    "two rates": (lambda t: setattr(t.dropout2, "p", 0.5), r"residual dropouts are \[0.1, 0.5\]"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
+@pytest.mark.parametrize("whole", [False, True])
+def test_a_module_that_is_not_what_it_seems_is_refused(change: tuple, whole: bool) -> None:
+    """What was put in, over or around a part is found, in a layer and in a stack of layers."""
+    act, words = change
+    layer = _with(act)
+    if whole:
+        stack = nn.TransformerEncoder(_layer(), 2, enable_nested_tensor=False).eval()
+        stack.layers[1] = layer
+        layer = stack
+    with pytest.raises(ArgumentError, match=words):
+        from_torch(layer)
+
+
+def test_a_class_whose_method_was_replaced_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A patch of a class of PyTorch counts for every object of it; its name may be copied, its origin not."""
+    original = nn.TransformerEncoderLayer._ff_block
+
+    @functools.wraps(original)
+    def other(self: nn.Module, x: Tensor) -> Tensor:
+        return 2 * original(self, x)
+
+    monkeypatch.setattr(nn.TransformerEncoderLayer, "_ff_block", other)
+    with pytest.raises(ArgumentError, match=r"TransformerEncoderLayer\._ff_block was replaced"):
+        from_torch(_layer())
+
+
+def test_quantised_layers_are_refused() -> None:
+    """`quantize_dynamic` puts modules of other classes in place of the linear maps."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        layer = torch.ao.quantization.quantize_dynamic(_layer(), {nn.Linear}, dtype=torch.qint8)
+    with pytest.raises(ArgumentError, match="not exactly a Linear"):
+        from_torch(layer)
+
+
+@pytest.mark.parametrize("reach", ["self_attn.out_proj", "linear1"])
+@pytest.mark.parametrize("how", ["weight_norm", "spectral_norm", "old weight_norm", "pruned"])
+def test_computed_parameters_are_taken_as_they_are(how: str, reach: str) -> None:
+    """A parametrised or pruned weight is copied with its value, and trains; in training mode it is refused."""
+    layer = _layer()
+    part = layer.get_submodule(reach)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        {
+            "weight_norm": parametrizations.weight_norm, "spectral_norm": parametrizations.spectral_norm,
+            "old weight_norm": nn.utils.weight_norm, "pruned": lambda m: prune.l1_unstructured(m, "weight", 0.5),
+        }[how](part)  # fmt: skip
+        if how == "old weight_norm":
+            with torch.no_grad():
+                part.weight_g.mul_(1.5)  # what the weight is computed from, and the weight not yet
+    layer.eval()
+    x = torch.randn(2, 6, 16)
+    ours = from_torch(layer)
+    close(ours(x), layer(x))
+    assert all(parameter.requires_grad for parameter in ours.parameters())
+    with pytest.raises(ArgumentError, match="eval"):
+        from_torch(layer.train())
+
+
+def test_a_dropout_that_was_switched_off() -> None:
+    """`nn.Identity` in place of a dropout is a rate of 0."""
+    layer = _with(lambda t: [setattr(t, name, nn.Identity()) for name in ("dropout", "dropout1", "dropout2")]).train()
+    layer.self_attn.dropout = 0.0
+    ours, x = from_torch(layer), torch.randn(2, 6, 16)
+    close(ours(x), layer(x))
+
+
+def test_hooks_of_ours_do_not_stand_in_the_way() -> None:
+    """A model that runs on the native kernel can be converted."""
+    layer = _layer()
+    fast = use_fast_attention(layer)
+    x = torch.randn(2, 6, 16)
+    close(from_torch(layer)(x), layer(x))
+    fast.remove()
+
+
+def test_layouts_that_do_not_agree_are_refused() -> None:
+    """A stack of which one layer takes another layout."""
+    stack = nn.TransformerEncoder(_layer(), 2, enable_nested_tensor=False).eval()
+    stack.layers[1].self_attn.batch_first = False
+    with pytest.raises(ArgumentError, match="with one layout"):
+        from_torch(stack)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda t: setattr(t.self_attention, "query_key_value", LowRank(t.self_attention.query_key_value)), "LowRank"),
+        (lambda t: setattr(t.feed_forward, "up", LowRank(t.feed_forward.up)), "is a LowRank, not exactly a Projection"),
+        (lambda t: setattr(t, "feed_forward", nn.Identity()), "is a Identity, not exactly a FeedForward"),
+        (lambda t: t.self_attention.register_forward_hook(_louder), "has a hook"),
+        (lambda t: setattr(t.feed_forward, "forward", lambda x: x), "forward was replaced on the object"),
+    ],
+)
+def test_ours_that_are_not_what_they_seem_are_refused(change: object, words: str) -> None:
+    """The way back looks as closely: what PEFT wraps is not dropped."""
+    layer = EncoderLayer(16, 4)
+    change(layer)
+    with pytest.raises(ArgumentError, match=words):
+        to_torch(layer)
+
+
+@pytest.mark.parametrize(
+    ("call", "words"),
+    [
+        (lambda: masks_from_torch(torch.zeros(8, 6, 6), num_heads=0), "num_heads is 0"),
+        (lambda: masks_from_torch(torch.zeros(8, 6, 6), num_heads=4.0), "num_heads is 4.0"),
+        (lambda: masks_from_torch([[True]]), "attn_mask is a list"),
+    ],
+)
+def test_masks_of_wrong_kinds(call: object, words: str) -> None:
+    """What was given, and what to give."""
+    with pytest.raises(ArgumentError, match=words):
+        call()

@@ -27,7 +27,8 @@ def sink_attention(
 ) -> tuple[Tensor, AttentionWeights]:
     """Compute attention in which each row may spend a part on nothing.
 
-    Shapes: those of `regard.attention`; `sinks` `(H,)`, the score of the key without a value in every row. Returns
+    Shapes: those of `regard.attention`; `sinks` `(H,)`, the score of the key without a value in every row, or
+    `(B, H, L)`, one for each row. Returns
     the output in the query's dtype and the weights of the real keys, whose rows sum to less than 1. A row that sees
     nothing gives 0. Cost: that of `regard.attention`, and O(B·H·L·Ev).
 
@@ -45,5 +46,6 @@ def sink_attention(
     output, weights = attention(
         query, key, value, mask=mask, bias=bias, scale=scale, softcap=softcap, dropout=dropout, need_weights=True
     )
-    share = torch.sigmoid(weights.lse - sinks.to(weights.dtype)[:, None])  # of the row that is left to real keys
+    scores = sinks.to(weights.dtype)
+    share = torch.sigmoid(weights.lse - (scores if scores.ndim == 3 else scores[:, None]))  # left to real keys
     return (output * share[..., None]).to(query.dtype), with_sinks(weights, sinks)

@@ -4,7 +4,7 @@
 """
 
 from .cache import KeyValueCache, LayerCache, StackCache
-from .convert import TorchMasks, from_torch, masks_from_torch, to_torch
+from .convert import from_torch, to_torch
 from .decoder import Decoder, DecoderLayer
 from .dropout import Dropout
 from .embeddings import ALiBi, LearnedEncoding, PatchEmbedding, RelativeBias, Rotary, SinusoidalEncoding
@@ -13,6 +13,7 @@ from .feed_forward import FeedForward
 from .multi_head_attention import MultiHeadAttention
 from .projection import Projection, linear
 from .stack import Weights
+from .torch_masks import TorchMasks, masks_from_torch
 from .transformer import Transformer
 
 __all__ = [

@@ -7,25 +7,27 @@ boolean masks are True where a key is hidden, ours where it may be looked at: `m
 from __future__ import annotations
 
 import copy
+import warnings
 from collections.abc import Callable
-from typing import Any, NamedTuple, cast
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.modules.linear import NonDynamicallyQuantizableLinear
 
-from .. import masks
-from .._values import flag, instance, size
-from ..errors import ArgumentError, DtypeError, ShapeError
-from ..masks import Mask
+from .._values import flag, instance
+from ..errors import ArgumentError
 from .decoder import Decoder, DecoderLayer
+from .dropout import Dropout
 from .encoder import Encoder, EncoderLayer
 from .feed_forward import Activation, FeedForward
+from .genuine import genuine, kind_of, one_mode, own_parameters
 from .multi_head_attention import MultiHeadAttention
 from .projection import Projection
 from .transformer import Transformer
 
-__all__ = ["TorchMasks", "from_torch", "masks_from_torch", "to_torch"]
+__all__ = ["from_torch", "to_torch"]
 
 
 def from_torch(module: nn.Module) -> nn.Module:
@@ -40,8 +42,12 @@ def from_torch(module: nn.Module) -> nn.Module:
         mode (training or not), dtypes and device, with the same dropout.
 
     Raises:
-        ArgumentError: another class, or a setting that ours cannot express (`add_bias_kv`, `add_zero_attn`, an
-            activation other than ReLU or GELU).
+        ArgumentError: another class, a subclass of one, or a setting that ours cannot express (`add_bias_kv`,
+            `add_zero_attn`, an activation other than ReLU or GELU); a part that is not what its class says (wrapped,
+            quantised, with a hook or a replaced forward), or that shares a parameter with another.
+
+    Ours are batch first: a module with `batch_first=False` is converted with a warning that says so. Parametrised
+    and pruned parameters are copied as they are, in eval mode alone.
 
     Outputs agree to rounding, with three exceptions: a query that may look at no key gives 0 in place of NaN; padded
     positions, which PyTorch's encoder sets to 0 on its fast path, are computed like others; and our decoders are
@@ -52,7 +58,20 @@ def from_torch(module: nn.Module) -> nn.Module:
     >>> bool(torch.allclose(ours(x), theirs(x, x, x)[0], atol=1e-6))
     True
     """
-    return _converted(instance("module", module, nn.Module, "a layer of torch.nn"), _FROM_TORCH, "from_torch")
+    ours = _converted(instance("module", module, nn.Module, "a layer of torch.nn"), _FROM_TORCH, "from_torch")
+    layouts = {part.batch_first for part in module.modules() if isinstance(part, nn.MultiheadAttention)}
+    if len(layouts) > 1:
+        raise ArgumentError(
+            f"Some attention of the {type(module).__name__} is batch_first and some is not; build it with one layout."
+        )
+    if False in layouts:
+        warnings.warn(
+            f"The {type(module).__name__} has batch_first=False and takes (L, B, D); the {type(ours).__name__} made of "
+            "it takes and returns (B, L, D): transpose what goes in and comes out.",
+            UserWarning,
+            stacklevel=2,
+        )
+    return ours
 
 
 def to_torch(module: nn.Module, *, batch_first: bool = True) -> nn.Module:
@@ -64,7 +83,8 @@ def to_torch(module: nn.Module, *, batch_first: bool = True) -> nn.Module:
 
     Raises:
         ArgumentError: another class, or a setting that PyTorch's class does not have (grouped heads, a free
-            `head_dim`, `qk_norm`, `scale`, `softcap`, positions, "swiglu", RMSNorm).
+            `head_dim`, `qk_norm`, `scale`, `softcap`, positions, "swiglu", RMSNorm); a part that is not what its
+            class says, as in `from_torch`.
 
     >>> ours = MultiHeadAttention(8, 2)
     >>> x = torch.randn(1, 3, 8)
@@ -80,83 +100,45 @@ def to_torch(module: nn.Module, *, batch_first: bool = True) -> nn.Module:
     return theirs
 
 
-class TorchMasks(NamedTuple):
-    """What `attn_mask` and `key_padding_mask` say, as the arguments `mask` and `bias` of our layers."""
-
-    mask: Mask | None
-    bias: Tensor | None
-
-
-def masks_from_torch(
-    attn_mask: Tensor | None = None, key_padding_mask: Tensor | None = None, *, num_heads: int = 1
-) -> TorchMasks:
-    """Turn PyTorch's masks, True (or -inf) where a key is hidden, into ours, True where a query may look.
-
-    Shapes: `attn_mask` `(L, S)` or `(B · num_heads, L, S)`, `key_padding_mask` `(B, S)` or `(S,)`; bool, or floating
-    to be added to the scores. A floating mask of 0 and -inf alone becomes a mask, any other a bias; one that records
-    gradients, or is met while compiling, stays a bias.
-
-    Raises `ShapeError` and `DtypeError`. Cost: reads each mask once.
-
-    >>> hidden = torch.ones(3, 3, dtype=torch.bool).triu(1)
-    >>> masks_from_torch(hidden).mask.to_dense(3, 3).int()[0, 0]
-    tensor([[1, 0, 0],
-            [1, 1, 0],
-            [1, 1, 1]], dtype=torch.int32)
-    """
-    mask: Mask | None = None
-    bias: Tensor | None = None
-    num_heads = size("num_heads", num_heads)
-    for name, tensor in (("attn_mask", attn_mask), ("key_padding_mask", key_padding_mask)):
-        if tensor is None:
-            continue
-        instance(name, tensor, Tensor, "a tensor, or None")
-        if tensor.dtype != torch.bool and not tensor.is_floating_point():
-            raise DtypeError(f"{name} is {tensor.dtype}; give a bool tensor, True = hidden, or a floating one.")
-        tensor = _four_dimensions(name, tensor, num_heads)
-        part = _as_mask(tensor)
-        if part is None:
-            bias = tensor if bias is None else bias + tensor
-        else:
-            mask = part if mask is None else mask & part
-    return TorchMasks(mask, bias)
-
-
-def _four_dimensions(name: str, tensor: Tensor, num_heads: int) -> Tensor:
-    if name == "key_padding_mask" and tensor.ndim in (1, 2):
-        return tensor[..., None, None, :] if tensor.ndim == 2 else tensor[None, None, None]
-    if name == "attn_mask" and tensor.ndim == 2:
-        return tensor[None, None]
-    if name == "attn_mask" and tensor.ndim == 3 and tensor.shape[0] % num_heads == 0:
-        return tensor.reshape(tensor.shape[0] // num_heads, num_heads, *tensor.shape[1:])
-    rule = "(L, S) or (B * num_heads, L, S)" if name == "attn_mask" else "(B, S) or (S,)"
-    raise ShapeError(f"{name} has shape {tuple(tensor.shape)}; the rule is {rule}, with num_heads={num_heads}.")
-
-
-def _as_mask(tensor: Tensor) -> Mask | None:
-    """Return the mask that a 4-D tensor stands for, or None if it is a bias."""
-    if tensor.dtype == torch.bool:
-        # Looking for spans would make an accelerator wait, as in the call itself.
-        return masks.recognise(~tensor) if tensor.device.type == "cpu" else masks.dense(~tensor)
-    if tensor.requires_grad or torch.compiler.is_compiling():
-        return None
-    hidden = tensor == -torch.inf
-    return _as_mask(hidden) if bool((hidden | (tensor == 0)).all()) else None
-
-
 def _converted(module: nn.Module, table: dict[type, Callable[[Any], nn.Module]], name: str) -> nn.Module:
     # A subclass may compute something else, so only the classes themselves are taken.
-    convert = table.get(type(module))
+    convert = table.get(kind_of(module))
     if convert is None:
         known = ", ".join(kind.__name__ for kind in table)
-        raise ArgumentError(f"{name} was given a {type(module).__name__}; it takes exactly one of {known}.")
+        raise ArgumentError(
+            f"{name} was given a {type(module).__name__}; it takes exactly one of {known}.{_held(module, table)}"
+        )
+    genuine(module, f"The {type(module).__name__}", table)
+    one_mode(
+        part
+        for part in module.modules()
+        if (isinstance(part, nn.Dropout) and part.p)
+        or (isinstance(part, nn.MultiheadAttention | MultiHeadAttention) and part.dropout)
+    )
     with torch.no_grad():
         result = convert(module)
+    own_parameters(module)
     return result.train(module.training)
 
 
+def _held(module: object, table: dict[type, Callable[[Any], nn.Module]]) -> str:
+    """Return a sentence about the first part that could be converted, in place of what holds it."""
+    parts = module.named_modules() if isinstance(module, nn.Module) else ()
+    found = next((path for path, part in parts if type(part) in table), "")
+    return f" It holds one at .{found}, which can be converted alone." if found else ""
+
+
+def _part(owner: Any, name: str, *kinds: type) -> Any:
+    """Return a part of a module, which must be exactly of one of these classes."""
+    part = getattr(owner, name)
+    genuine(part, f"{name} of the {type(owner).__name__}", kinds)
+    return part
+
+
 def _copied(tensor: Tensor, like: Tensor) -> nn.Parameter:
-    return nn.Parameter(tensor.detach().clone(), requires_grad=like.requires_grad)
+    # What is no parameter is computed from one (parametrised, pruned), and trains once it is copied.
+    trains = like.requires_grad or not isinstance(like, nn.Parameter)
+    return nn.Parameter(tensor.detach().clone(), requires_grad=trains)
 
 
 def _linear(kind: type[nn.Linear], weight: Tensor, bias: Tensor | None) -> Any:
@@ -192,48 +174,64 @@ def _attention(theirs: nn.MultiheadAttention) -> MultiHeadAttention:
         biases = (None,) * 3 if joint_bias is None else [_copied(part, joint_bias) for part in joint_bias.chunk(3)]
         weights = (theirs.q_proj_weight, theirs.k_proj_weight, theirs.v_proj_weight)
         ours.query, ours.key, ours.value = (_linear(Projection, w, b) for w, b in zip(weights, biases, strict=True))
-    ours.output = _linear(Projection, theirs.out_proj.weight, theirs.out_proj.bias)
+    output = _part(theirs, "out_proj", NonDynamicallyQuantizableLinear, nn.Linear)
+    ours.output = _linear(Projection, output.weight, output.bias)
     return ours.train(theirs.training)
 
 
 def _feed_forward(theirs: nn.TransformerEncoderLayer | nn.TransformerDecoderLayer) -> FeedForward:
+    up, down = (_part(theirs, name, nn.Linear) for name in ("linear1", "linear2"))
     with torch.device("meta"):
         ours = FeedForward(
-            theirs.linear1.in_features, theirs.linear1.out_features, activation=_activation(theirs),
-            dropout=theirs.dropout.p,
-        )  # fmt: skip
-    ours.up = _linear(Projection, theirs.linear1.weight, theirs.linear1.bias)
-    ours.down = _linear(Projection, theirs.linear2.weight, theirs.linear2.bias)
+            up.in_features, up.out_features, activation=_activation(theirs), dropout=_dropout(theirs, "dropout")
+        )
+    ours.up = _linear(Projection, up.weight, up.bias)
+    ours.down = _linear(Projection, down.weight, down.bias)
     return ours
 
 
 def _activation(theirs: nn.TransformerEncoderLayer | nn.TransformerDecoderLayer) -> Activation:
     function: Any = theirs.activation
+    if isinstance(function, nn.ReLU | nn.GELU):
+        _part(theirs, "activation", nn.ReLU, nn.GELU)
+    found: Activation | None = None
     if function in (F.relu, torch.relu) or isinstance(function, nn.ReLU):
-        return "relu"
-    if function is F.gelu or isinstance(function, nn.GELU):
-        return "gelu" if getattr(function, "approximate", "none") == "none" else "gelu_tanh"
-    raise ArgumentError(
-        f"The layer's activation is {function!r}; ReLU and GELU can be converted, given as torch's function or module."
-    )
-
-
-def _residual_dropout(*dropouts: nn.Dropout) -> float:
-    if len({dropout.p for dropout in dropouts}) > 1:
+        found = "relu"
+    elif function is F.gelu or isinstance(function, nn.GELU):
+        found = "gelu" if getattr(function, "approximate", "none") == "none" else "gelu_tanh"
+    if found is None:
         raise ArgumentError(
-            f"The layer's residual dropouts are {[dropout.p for dropout in dropouts]}; ours has one for all. Set them "
-            "to one value before converting."
+            f"The layer's activation is {function!r}; ReLU and GELU can be converted, given as torch's function or "
+            "module."
         )
-    return dropouts[0].p
+    fast = {1: "relu", 2: "gelu"}.get(getattr(theirs, "activation_relu_or_gelu", 0))
+    if fast is not None and not found.startswith(fast):
+        raise ArgumentError(
+            f"The layer's activation was set to {function!r} after it was made, and PyTorch's own fast path still uses "
+            "the other: build the layer with the activation that you mean."
+        )
+    return found
+
+
+def _dropout(theirs: nn.Module, *names: str) -> float:
+    """Return the rate of the dropouts of a layer that ours has one for; `nn.Identity` is a way to switch one off."""
+    parts = [_part(theirs, name, nn.Dropout, nn.Identity) for name in names]
+    rates = [part.p if isinstance(part, nn.Dropout) else 0.0 for part in parts]
+    if len(set(rates)) > 1:
+        raise ArgumentError(
+            f"The layer's residual dropouts are {rates}; ours has one for all. Set them to one value before converting."
+        )
+    return rates[0]
 
 
 def _encoder_layer(theirs: nn.TransformerEncoderLayer) -> EncoderLayer:
+    attention = _part(theirs, "self_attn", nn.MultiheadAttention)
     with torch.device("meta"):
         ours = EncoderLayer(
-            theirs.self_attn.embed_dim, theirs.self_attn.num_heads, norm_first=theirs.norm_first,
-            dropout=_residual_dropout(theirs.dropout1, theirs.dropout2), attention_dropout=theirs.self_attn.dropout,
+            attention.embed_dim, attention.num_heads, norm_first=theirs.norm_first,
+            dropout=_dropout(theirs, "dropout1", "dropout2"), attention_dropout=attention.dropout,
         )  # fmt: skip
-    ours.self_attention = _attention(theirs.self_attn)
+    ours.self_attention = _attention(attention)
     ours.feed_forward = _feed_forward(theirs)
     ours.self_attention_norm = copy.deepcopy(theirs.norm1)
     ours.feed_forward_norm = copy.deepcopy(theirs.norm2)
@@ -241,14 +239,14 @@ def _encoder_layer(theirs: nn.TransformerEncoderLayer) -> EncoderLayer:
 
 
 def _decoder_layer(theirs: nn.TransformerDecoderLayer) -> DecoderLayer:
+    attention = _part(theirs, "self_attn", nn.MultiheadAttention)
     with torch.device("meta"):
         ours = DecoderLayer(
-            theirs.self_attn.embed_dim, theirs.self_attn.num_heads, norm_first=theirs.norm_first,
-            dropout=_residual_dropout(theirs.dropout1, theirs.dropout2, theirs.dropout3),
-            attention_dropout=theirs.self_attn.dropout,
+            attention.embed_dim, attention.num_heads, norm_first=theirs.norm_first,
+            dropout=_dropout(theirs, "dropout1", "dropout2", "dropout3"), attention_dropout=attention.dropout,
         )  # fmt: skip
-    ours.self_attention = _attention(theirs.self_attn)
-    ours.cross_attention = _attention(theirs.multihead_attn)
+    ours.self_attention = _attention(attention)
+    ours.cross_attention = _attention(_part(theirs, "multihead_attn", nn.MultiheadAttention))
     ours.feed_forward = _feed_forward(theirs)
     ours.self_attention_norm = copy.deepcopy(theirs.norm1)
     ours.cross_attention_norm = copy.deepcopy(theirs.norm2)
@@ -257,17 +255,18 @@ def _decoder_layer(theirs: nn.TransformerDecoderLayer) -> DecoderLayer:
 
 
 def _encoder(theirs: nn.TransformerEncoder) -> Encoder:
-    layers = [cast(EncoderLayer, from_torch(layer)) for layer in theirs.layers]
-    return Encoder.of_layers(layers, copy.deepcopy(theirs.norm))
+    layers = [_converted(layer, _FROM_TORCH, "from_torch") for layer in _part(theirs, "layers", nn.ModuleList)]
+    return Encoder.of_layers(cast(list[EncoderLayer], layers), copy.deepcopy(theirs.norm))
 
 
 def _decoder(theirs: nn.TransformerDecoder) -> Decoder:
-    layers = [cast(DecoderLayer, from_torch(layer)) for layer in theirs.layers]
-    return Decoder.of_layers(layers, copy.deepcopy(theirs.norm))
+    layers = [_converted(layer, _FROM_TORCH, "from_torch") for layer in _part(theirs, "layers", nn.ModuleList)]
+    return Decoder.of_layers(cast(list[DecoderLayer], layers), copy.deepcopy(theirs.norm))
 
 
 def _transformer(theirs: nn.Transformer) -> Transformer:
-    return Transformer.of_stacks(cast(Encoder, from_torch(theirs.encoder)), cast(Decoder, from_torch(theirs.decoder)))
+    encoder, decoder = (_converted(part, _FROM_TORCH, "from_torch") for part in (theirs.encoder, theirs.decoder))
+    return Transformer.of_stacks(cast(Encoder, encoder), cast(Decoder, decoder))
 
 
 _FROM_TORCH: dict[type, Callable[[Any], nn.Module]] = {
@@ -284,6 +283,9 @@ _FROM_TORCH: dict[type, Callable[[Any], nn.Module]] = {
 
 
 def _torch_attention(ours: MultiHeadAttention) -> nn.MultiheadAttention:
+    names = ("query_key_value", "output") if ours.joint else ("query", "key", "value", "output")
+    for name in names:
+        _part(ours, name, Projection)
     _refuse(
         "MultiHeadAttention",
         {
@@ -317,6 +319,9 @@ def _torch_attention(ours: MultiHeadAttention) -> nn.MultiheadAttention:
 
 
 def _torch_settings(ours: EncoderLayer | DecoderLayer) -> dict[str, Any]:
+    _part(ours, "self_attention", MultiHeadAttention)
+    _part(ours, "feed_forward", FeedForward)
+    _part(ours, "dropout", Dropout)
     norms = [norm for name, norm in ours.named_children() if name.endswith("_norm")]
     kind, activation = type(ours).__name__, ours.feed_forward.activation
     _refuse(kind, {"an RMSNorm, or none,": not all(type(norm) is nn.LayerNorm for norm in norms)})
@@ -334,9 +339,10 @@ def _torch_settings(ours: EncoderLayer | DecoderLayer) -> dict[str, Any]:
 
 
 def _fill_feed_forward(theirs: nn.TransformerEncoderLayer | nn.TransformerDecoderLayer, ours: FeedForward) -> None:
-    theirs.linear1 = _linear(nn.Linear, ours.up.weight, ours.up.bias)
-    theirs.linear2 = _linear(nn.Linear, ours.down.weight, ours.down.bias)
-    theirs.dropout.p = ours.dropout.p
+    up, down = (_part(ours, name, Projection) for name in ("up", "down"))
+    theirs.linear1 = _linear(nn.Linear, up.weight, up.bias)
+    theirs.linear2 = _linear(nn.Linear, down.weight, down.bias)
+    theirs.dropout.p = _part(ours, "dropout", Dropout).p
 
 
 def _torch_encoder_layer(ours: EncoderLayer) -> nn.TransformerEncoderLayer:
@@ -349,6 +355,7 @@ def _torch_encoder_layer(ours: EncoderLayer) -> nn.TransformerEncoderLayer:
 
 
 def _torch_decoder_layer(ours: DecoderLayer) -> nn.TransformerDecoderLayer:
+    _part(ours, "cross_attention", MultiHeadAttention)
     _refuse("DecoderLayer", {"memory_dim other than embed_dim": not ours.cross_attention.joint})
     theirs = nn.TransformerDecoderLayer(**_torch_settings(ours))
     theirs.self_attn = _torch_attention(ours.self_attention)

@@ -16,8 +16,9 @@ __all__ = ["with_sinks"]
 def with_sinks(weights: AttentionWeights, scores: Tensor) -> AttentionWeights:
     """Return the weights beside one more key per head that holds no value and has this score in every row.
 
-    Shapes: `scores` `(H,)`. Each row then sums to less than 1, the rest goes to that key; `lse` counts it in, and
-    `entropy` is that of the other keys' share alone. Differentiable in the scores too. Raises `ShapeError`.
+    Shapes: `scores` `(H,)`, or `(B, H, L)` where each row has a score of its own. Each row then sums to less than 1,
+    the rest goes to that key; `lse` counts it in, and `entropy` is that of the other keys' share alone.
+    Differentiable in the scores too. Raises `ShapeError`.
 
     Cost: that of `lse`.
 
@@ -29,9 +30,13 @@ def with_sinks(weights: AttentionWeights, scores: Tensor) -> AttentionWeights:
     tensor([0.2500, 0.2500, 0.2500])
     """
     source = weights._source
-    heads = source.shape[1]
-    if scores.shape != (heads,):
-        raise ShapeError(f"sinks have shape {tuple(scores.shape)}; the rule is one score per head, ({heads},).")
-    lse = torch.logaddexp(weights.lse.reshape(source.shape[:3]), scores.to(source.dtype)[:, None])
+    rows = source.shape[:3]
+    if scores.shape not in ((rows[1],), rows):
+        raise ShapeError(
+            f"sinks have shape {tuple(scores.shape)}; the rule is one score per head, ({rows[1]},), or per row, "
+            f"{tuple(rows)}."
+        )
+    scores = scores.to(source.dtype)
+    lse = torch.logaddexp(weights.lse.reshape(rows), scores if scores.ndim == 3 else scores[:, None])
     joined = replace(source, lse=lse, lse_has_gradient=lse.requires_grad, map=None, map_cell=0, summary=None)
     return AttentionWeights(joined, weights.ndim)

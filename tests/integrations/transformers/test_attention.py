@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from regard import AttentionWeights
+from regard import AttentionWeights, masks
 from regard.errors import ArgumentError, MissingExtraError
 from regard.integrations.transformers import SpanMask, attention_forward, register, use_fast_attention
 from tests.integrations.transformers.families import FAMILIES, tensors
@@ -152,6 +152,85 @@ def test_packed_documents_reach_the_model(monkeypatch: pytest.MonkeyPatch) -> No
     assert torch.allclose(together, apart, atol=1e-5)
     assert isinstance(seen[0], SpanMask)
     assert seen[0].mask.resolve(9, 9).dense is None
+
+
+def test_a_module_that_says_nothing_sees_everything() -> None:
+    """Without a mask, and without `is_causal` anywhere, nothing is hidden: "eager" hides nothing either."""
+    q = _heads()
+    out, _ = attention_forward(nn.Module(), q, q, q, None)
+    assert torch.allclose(out.transpose(1, 2), F.scaled_dot_product_attention(q, q, q), atol=1e-6)
+
+
+def test_a_batch_of_one_stands_for_any() -> None:
+    """Eager attention multiplies a batch of 1 with any other, and so does this one, masks included."""
+    q, k = _heads(), _heads(9)[:1]
+    out, _ = attention_forward(nn.Module(), q, k, k, None)
+    assert torch.allclose(out, attention_forward(nn.Module(), q, k.repeat(2, 1, 1, 1), k.repeat(2, 1, 1, 1), None)[0])
+    back, _ = attention_forward(nn.Module(), q[:1], _heads(9), _heads(9), None)
+    assert back.shape == (2, 6, 4, 8)
+
+
+def test_dropout_counts_in_training_alone() -> None:
+    """A family may pass its rate always and leave the rest to `module.training`, as eager attention looks at it."""
+    q = _heads()
+    module = nn.Module().eval()
+    out, _ = attention_forward(module, q, q, q, None, dropout=0.5)
+    assert torch.equal(out, attention_forward(module, q, q, q, None)[0])
+    torch.manual_seed(0)
+    assert not torch.allclose(out, attention_forward(module.train(), q, q, q, None, dropout=0.5)[0])
+
+
+def test_keys_that_an_indexer_chose() -> None:
+    """`indices` names keys and `block_indices` blocks of them for each group of heads; -1 names nothing."""
+    q = _heads()
+    causal = torch.ones(6, 6).tril().bool()
+    mask = SpanMask(masks.causal(), (2, 1, 6, 6))
+    keys = torch.tensor([[0, -1], [1, 0], [1, 2], [3, 0], [4, 2], [0, 5]]).expand(2, 6, 2).int()
+    chosen = torch.zeros(6, 6, dtype=torch.bool)
+    for row, named in enumerate(keys[0].tolist()):
+        chosen[row, [key for key in named if key >= 0]] = True
+    out, _ = attention_forward(nn.Module(), q, q, q, mask, indices=keys)
+    plain = F.scaled_dot_product_attention(q, q, q, attn_mask=causal & chosen)
+    assert torch.allclose(out.transpose(1, 2), plain, atol=1e-6)
+
+    module: Any = nn.Module()
+    module.indexer = nn.Module()
+    module.indexer.block_size = 4
+    blocks = torch.tensor([[[[0], [0], [0], [0], [1], [1]], [[0], [0], [0], [0], [0], [0]]]]).expand(2, 2, 6, 1)
+    seen = torch.zeros(4, 6, 6, dtype=torch.bool)
+    seen[:2, :4, :4], seen[:2, 4:, 4:], seen[2:, :, :4] = True, True, True
+    out, _ = attention_forward(module, q, q, q, mask, block_indices=blocks)
+    plain = F.scaled_dot_product_attention(q, q, q, attn_mask=causal & seen)
+    assert torch.allclose(out.transpose(1, 2), plain, atol=1e-6)
+    with pytest.raises(ArgumentError, match=r"no module\.indexer\.block_size"):
+        attention_forward(nn.Module(), q, q, q, mask, block_indices=blocks)
+
+
+def test_a_tensor_that_nobody_knows_is_refused_where_the_module_hands_it_over() -> None:
+    """What the code of a module gives may change the result; what a user adds to the call of a model is left out."""
+
+    class Newer(nn.Module):
+        def forward(self, q: torch.Tensor, **settings: Any) -> Any:
+            return attention_forward(self, q, q, q, None, gates=q.mean(), **settings)
+
+    class Plain(nn.Module):
+        def forward(self, q: torch.Tensor, **settings: Any) -> Any:
+            return attention_forward(self, q, q, q, None, **settings)
+
+    q = _heads()
+    with pytest.raises(ArgumentError, match=r'Newer hands gates to its attention.*Use "eager"'):
+        Newer()(q)
+    assert torch.equal(Plain()(q, gates=q.mean(), position_ids=q)[0], Plain()(q)[0])
+
+
+def test_a_sink_for_each_row() -> None:
+    """Inkling-2 computes the score of its sinks from each token."""
+    q, sinks = _heads(), torch.randn(2, 4, 6, 1)
+    out, weights = attention_forward(nn.Module(), q, q, q, None, sinks=sinks, output_attentions=True)
+    expected = torch.cat([q @ q.transpose(-2, -1) / 8**0.5, sinks], -1).softmax(-1)[..., :-1]
+    assert weights is not None
+    assert torch.allclose(weights.dense(), expected, atol=1e-6)
+    assert torch.allclose(out.transpose(1, 2), expected @ q, atol=1e-5)
 
 
 def test_a_paged_cache_is_refused() -> None:

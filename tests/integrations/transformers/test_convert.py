@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 import torch
+import transformers
 from torch import Tensor, nn
 
 from regard import masks
@@ -103,6 +104,86 @@ def test_what_our_layers_lack_is_refused(family: str, settings: dict[str, Any], 
     model = Family(plain.model, {**plain.settings, **settings}, plain.inputs).build("eager")
     with pytest.raises(ArgumentError, match=word):
         to_regard(model)
+
+
+class _LowRank(nn.Linear):
+    """A linear map beside another, as LoRA wraps it."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x) + x.mean()
+
+
+def _own_bert() -> type:
+    class OwnBert(transformers.BertModel):  # type: ignore[misc]
+        """A model whose forward is somebody's own."""
+
+        def forward(self, *args: Any, **settings: Any) -> Any:
+            return super().forward(*args, **settings)
+
+    return OwnBert
+
+
+CHANGES: dict[str, tuple[str, Any, str]] = {
+    "lora": ("BERT", lambda m: setattr(m.encoder.layer[1].output, "dense", _LowRank(48, 32)), "_LowRank of tests"),
+    "lora in a head's model": ("Llama", lambda m: setattr(m.model.layers[0].self_attn, "q_proj", _LowRank(32, 32)),
+                               "layers.0.self_attn.q_proj"),
+    "hook": ("BERT", lambda m: m.encoder.layer[0].register_forward_hook(lambda *a: None), "has a hook"),
+    "hook of the whole": ("ViT", lambda m: m.register_forward_pre_hook(lambda *a: None), "has a hook"),
+    "forward": ("GPT-2", lambda m: setattr(m.transformer.h[0].mlp, "forward", lambda x: x), "forward was replaced"),
+    "norm": ("ViT", lambda m: setattr(m, "layernorm", nn.BatchNorm1d(32)), "met a BatchNorm1d"),
+    "another layer": ("BERT", lambda m: m.encoder.layer.append(transformers.ViTModel(transformers.ViTConfig(
+        hidden_size=32, num_hidden_layers=1, num_attention_heads=4, intermediate_size=48, image_size=16,
+        patch_size=4)).layers[0]), "which the family does not have there"),
+    "dropout": ("BERT", lambda m: setattr(m.encoder.layer[0].output.dropout, "p", 0.7), "drops with 0.7"),
+    "activation": ("BART", lambda m: setattr(m.model.encoder.layers[0], "activation_fn", nn.ReLU()), "is ReLU"),
+    "epsilon": ("BERT", lambda m: setattr(m.encoder.layer[0].output.LayerNorm, "eps", 0.1), "adds 0.1"),
+    "one layer twice": ("BERT", lambda m: m.encoder.layer.append(m.encoder.layer[0]), "are one parameter"),
+    "partly frozen": ("BERT", lambda m: m.encoder.layer[0].attention.self.query.requires_grad_(False), "are frozen"),
+    "two dtypes": ("T5", lambda m: m.encoder.block[0].half(), "torch.float16 on cpu, torch.float32 on cpu"),
+    "nothing loaded": ("BERT", lambda m: m.to("meta"), "on meta"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", CHANGES)
+def test_a_model_that_is_not_what_it_seems_is_refused(name: str) -> None:
+    """What was put in, over or around a part of a model is named, never dropped."""
+    family, change, words = CHANGES[name]
+    model = FAMILIES[family].build("eager")
+    change(model)
+    with pytest.raises(ArgumentError, match=words):
+        to_regard(model)
+
+
+def test_a_subclass_is_refused() -> None:
+    """A class of somebody's own may compute something else."""
+    kind = _own_bert()
+    config = FAMILIES["BERT"].build("eager").config
+    with pytest.raises(ArgumentError, match=r"OwnBert of tests\..*Give it that class"):
+        to_regard(kind(config))
+
+
+def test_layer_drop_in_training_is_refused() -> None:
+    """BART can leave whole layers out while it trains; ours cannot."""
+    plain = FAMILIES["BART"]
+    model = Family(plain.model, {**plain.settings, "encoder_layerdrop": 0.1}, plain.inputs).build("eager")
+    assert isinstance(to_regard(model), Transformer)
+    with pytest.raises(ArgumentError, match="encoder_layerdrop, in training"):
+        to_regard(model.train())
+
+
+@torch.no_grad()
+def test_what_does_not_change_the_result_is_no_obstacle() -> None:
+    """Frozen parameters stay frozen, fewer layers are fewer, and a model that gave its attentions can be converted."""
+    for name in ("BERT", "GPT-2"):
+        model = FAMILIES[name].build("eager")
+        inputs, _ = FAMILIES[name].example()
+        model(**inputs, output_attentions=True)
+        model.requires_grad_(False)
+        layers = model.encoder.layer if name == "BERT" else model.transformer.h
+        del layers[1:]
+        stack = to_regard(model)
+        assert len(stack.layers) == 1
+        assert not any(parameter.requires_grad for parameter in stack.parameters())
 
 
 def test_other_models_are_refused() -> None:

@@ -1,15 +1,18 @@
-"""transformers' mask functions as spans: equal to its own dense masks, and dense where they are not known."""
+"""transformers' mask functions as spans: equal to its masks for "eager", and dense where they are not known."""
 
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 from transformers import masking_utils as theirs
 
 from regard import masks
+from regard.errors import DtypeError, ShapeError
 from regard.integrations.transformers import SpanMask, regard_mask
+from regard.integrations.transformers._span_mask import read_mask
 
 _LENGTHS = {"q_length": 7, "kv_length": 7}
 _DECODE = {"q_length": 1, "kv_length": 9, "q_offset": 8}
@@ -44,10 +47,10 @@ def test_known_functions_become_spans(name: str, sizes: dict[str, Any], padding:
         hidden = {"left": slice(0, 2), "right": slice(-2, None), "holes": slice(1, -1, 3)}[padding]
         real[0, hidden] = False
     call = {**sizes, "batch_size": 2, "mask_function": FUNCTIONS[name](), "attention_mask": real}
-    expected = theirs.sdpa_mask(**call, allow_is_causal_skip=False)
+    expected = theirs.eager_mask(**call)
     found = regard_mask(**call)
     assert isinstance(found, SpanMask)
-    assert found.shape == expected.shape
+    assert (found.shape, found.dtype) == (expected.shape, expected.dtype)
     if padding != "holes":
         assert found.mask.resolve(*found.shape[-2:]).dense is None
     _assert_equal(found, expected)
@@ -61,10 +64,10 @@ def test_packed_documents_become_spans(inner: str) -> None:
     found = regard_mask(**call)
     assert isinstance(found, SpanMask)
     assert found.mask.resolve(7, 7).dense is None
-    _assert_equal(found, theirs.sdpa_mask(**call, allow_is_causal_skip=False))
+    _assert_equal(found, theirs.eager_mask(**call))
 
 
-def test_unknown_functions_stay_dense() -> None:
+def test_unknown_functions_are_evaluated() -> None:
     """A function of someone's own, and a union, are evaluated."""
     blocks = theirs.blockwise_overlay(torch.tensor([[0, 0, -1, 1, 1, 1, -1]] * 2))
     for function in (
@@ -74,11 +77,11 @@ def test_unknown_functions_stay_dense() -> None:
     ):
         call = {**_LENGTHS, "batch_size": 2, "mask_function": function}
         found = regard_mask(**call)
-        assert not isinstance(found, SpanMask)
-        _assert_equal(found, theirs.sdpa_mask(**call, allow_is_causal_skip=False))
+        assert isinstance(found, SpanMask)
+        _assert_equal(found, theirs.eager_mask(**call))
 
 
-def test_a_function_that_changed_its_meaning_stays_dense() -> None:
+def test_a_function_that_changed_its_meaning_is_evaluated() -> None:
     """A function that looks like a known one and says something else is caught at the ends of its spans."""
     known = theirs.sliding_window_overlay(3)
 
@@ -89,8 +92,8 @@ def test_a_function_that_changed_its_meaning_stays_dense() -> None:
     other.__module__, other.__qualname__ = known.__module__, known.__qualname__
     call = {**_LENGTHS, "batch_size": 1, "mask_function": theirs.and_masks(other, theirs.causal_mask_function)}
     found = regard_mask(**call)
-    assert not isinstance(found, SpanMask)
-    _assert_equal(found, theirs.sdpa_mask(**call, allow_is_causal_skip=False))
+    assert isinstance(found, SpanMask)
+    _assert_equal(found, theirs.eager_mask(**call))
 
 
 def test_nothing_hidden_is_no_mask_where_allowed() -> None:
@@ -100,15 +103,72 @@ def test_nothing_hidden_is_no_mask_where_allowed() -> None:
     assert isinstance(regard_mask(**call), SpanMask)
 
 
-def test_a_span_mask_is_a_tensor_to_others() -> None:
-    """What models do with a mask gives what a plain tensor gives; a slice of everything keeps the spans."""
-    mask = SpanMask(masks.causal(), (2, 1, 4, 4))
-    plain = torch.ones(4, 4, dtype=torch.bool).tril().expand(2, 1, 4, 4)
-    assert (mask.shape, mask.dtype, mask.ndim) == (plain.shape, torch.bool, 4)
+def test_a_window_both_ways_is_not_skipped_where_it_hides() -> None:
+    """The right to give no mask holds only where the window reaches over all keys."""
+    call = {
+        **_LENGTHS, "batch_size": 1, "mask_function": FUNCTIONS["sliding both ways"](), "local_size": 2,
+        "allow_is_bidirectional_skip": True,
+    }  # fmt: skip
+    _assert_equal(regard_mask(**call), theirs.eager_mask(**call))
+    _assert_equal(regard_mask(**call, use_vmap=True), theirs.eager_mask(**call))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+def test_a_span_mask_is_the_mask_of_eager_to_others(dtype: torch.dtype) -> None:
+    """What models compute with a mask gives what eager's gives; a slice of everything keeps the spans."""
+    mask = SpanMask(masks.causal(), (2, 1, 4, 4), dtype)
+    plain = theirs.eager_mask(batch_size=2, q_length=4, kv_length=4, dtype=dtype)
+    assert (mask.shape, mask.dtype, mask.ndim) == (plain.shape, dtype, 4)
     assert isinstance(mask[:, :, :, :4], SpanMask)
-    assert torch.equal(mask[:, :, :, :3], plain[:, :, :, :3])
-    assert torch.equal(mask[1:], plain[1:])
-    assert torch.equal(~mask, ~plain)
-    assert torch.equal(torch.where(mask, 0.0, -1.0), torch.where(plain, 0.0, -1.0))
-    assert torch.equal(torch.cat([mask, mask], -1), torch.cat([plain, plain], -1))
+    assert isinstance(mask[:, :, -4:, :], SpanMask)
+    assert isinstance(mask.detach(), SpanMask)
+    scores = torch.randn(2, 3, 4, 4).to(dtype)
+    for act in (
+        lambda m: m[:, :, :, :3], lambda m: m[1:], lambda m: scores + m, lambda m: m == 0, lambda m: ~m.bool(),
+        lambda m: torch.cat([m, torch.zeros_like(m)], -1), lambda m: F.pad(m, (0, 2), value=0.0),
+        lambda m: torch.where(m < 0, 1.0, 0.0), lambda m: m.masked_fill(m == 0, 5.0), lambda m: m.expand(2, 3, 4, 4),
+        lambda m: m.to(torch.float64), lambda m: F.scaled_dot_product_attention(scores, scores, scores, attn_mask=m),
+    ):  # fmt: skip
+        assert torch.equal(act(mask), act(plain))
     assert "causal()" in repr(mask)
+
+
+def test_what_a_model_writes_into_a_mask_counts() -> None:
+    """Written in place, directly, through a slice or through an alias, a mask says what stands there now."""
+    for write in (
+        lambda m: m.masked_fill_(torch.eye(4, dtype=torch.bool), -1e30),
+        lambda m: m.__setitem__((..., 0), -1e30),
+        lambda m: m[:, :, 1:].fill_(-1e30),
+        lambda m: m.detach().add_(1.0),
+    ):
+        mask, plain = SpanMask(masks.causal(), (1, 1, 4, 4)), theirs.eager_mask(1, 4, 4)
+        write(mask)
+        write(plain)
+        read, bias = read_mask(mask)
+        assert read is None
+        assert bias is not None
+        assert torch.equal(bias, plain)
+    with torch.inference_mode():  # tensors that count no writes: the entries are read again
+        mask = SpanMask(masks.causal(), (1, 1, 4, 4))
+        mask[..., 0].fill_(torch.finfo(torch.float32).min)
+        read, _ = read_mask(mask)
+        assert read is not None
+        assert not read.to_dense(4, 4)[..., 0].any()
+    read, _ = read_mask(SpanMask(masks.causal(), (1, 1, 4, 4)) + 0)
+    assert read is not None
+    assert torch.equal(read.to_dense(4, 4)[0, 0], torch.ones(4, 4, dtype=torch.bool).tril())
+
+
+def test_reading_a_mask_does_not_make_its_entries() -> None:
+    """A mask that is only passed on, and looked at, never becomes a matrix."""
+    mask = SpanMask(masks.causal(), (1, 1, 1 << 20, 1 << 20))
+    read, _ = read_mask(mask[:, :, :, : 1 << 20].detach())
+    assert read is mask.mask
+
+
+def test_what_cannot_be_a_mask_is_refused() -> None:
+    """Sizes and dtypes that no mask has."""
+    with pytest.raises(ShapeError, match=r"the rule is \(B, 1, L, S\)"):
+        SpanMask(masks.causal(), (4, 4))
+    with pytest.raises(DtypeError, match="give a floating dtype"):
+        SpanMask(masks.causal(), (1, 1, 4, 4), torch.bool)

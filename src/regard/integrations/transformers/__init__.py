@@ -6,15 +6,19 @@ is imported when a function needs it.
 """
 
 from .._fast_attention import FastAttention, use_fast_attention
-from ._attention import NAME, attention_forward, register, why_not
+from ._attention import attention_forward, register
 from ._convert import to_regard
-from ._masks import SpanMask, regard_mask
+from ._masks import regard_mask
+from ._reach import NAME, Reach, reach, why_not
+from ._span_mask import SpanMask
 
 __all__ = [
     "NAME",
     "FastAttention",
+    "Reach",
     "SpanMask",
     "attention_forward",
+    "reach",
     "regard_mask",
     "register",
     "to_regard",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from typing import Any
 
 import torch
@@ -14,12 +13,13 @@ from ...errors import ArgumentError
 from ...masks import Mask
 from ...weights import AttentionWeights
 from .._sink_attention import sink_attention
-from ._masks import read_mask, regard_mask
+from ._masks import regard_mask
 from ._package import hugging_face
+from ._reach import NAME, why_not
+from ._settings import chosen_keys, refuse_unknown
+from ._span_mask import read_mask
 
-__all__ = ["NAME", "attention_forward", "register", "why_not"]
-
-NAME = "regard"
+__all__ = ["attention_forward", "register"]
 
 
 def register(model: nn.Module | None = None) -> None:
@@ -49,30 +49,6 @@ def register(model: nn.Module | None = None) -> None:
     model.set_attn_implementation(NAME)  # type: ignore[operator]
 
 
-def why_not(model: nn.Module) -> str | None:
-    """Say why `attn_implementation="regard"` would have no effect on a model, or None if it has.
-
-    transformers accepts any registered name for every model, also where the model's code never asks for it (DeBERTa,
-    Longformer): such a model runs its own attention without a word.
-    """
-    kind = hugging_face("modeling_utils").PreTrainedModel
-    if not isinstance(model, kind):
-        return "it is not a PreTrainedModel of transformers"
-    parts = [part for part in model.modules() if isinstance(part, kind)]
-    if not any(_asks(type(part), kind) for part in parts):
-        return (
-            "its code computes attention itself, without transformers' AttentionInterface; "
-            "output_attentions=True works there as it is"
-        )
-    return None
-
-
-def _asks(model: type, base: type) -> bool:
-    # A file that never looks an implementation up takes the setting and ignores it. A user's class may inherit.
-    files = [sys.modules.get(kind.__module__) for kind in model.__mro__ if issubclass(kind, base) and kind is not base]
-    return any(hasattr(file, "ALL_ATTENTION_FUNCTIONS") for file in files)
-
-
 def attention_forward(
     module: nn.Module,
     query: Tensor,
@@ -85,57 +61,71 @@ def attention_forward(
     position_bias: Tensor | None = None,
     softcap: float | None = None,
     s_aux: Tensor | None = None,
+    sinks: Tensor | None = None,
     cache: Any = None,
     **settings: Any,
 ) -> tuple[Tensor, AttentionWeights | None]:
     """Compute attention as transformers asks for it.
 
-    Shapes: `query` `(B, H, L, E)`, `key` and `value` `(B, G, S, E)`; the output is `(B, L, H, Ev)`.
+    Shapes: `query` `(B, H, L, E)`, `key` and `value` `(B, G, S, E)`; the output is `(B, L, H, Ev)`. A batch of 1
+    stands for any.
 
     Args:
-        module: the attention module that calls; its `is_causal` counts where the argument is None.
-        attention_mask: a `SpanMask`, a bool tensor (True = may look) or a floating one that is added.
+        module: the attention module that calls; its `is_causal` counts where the argument is None, and its `training`
+            says whether `dropout` does.
+        attention_mask: a `SpanMask`, a floating tensor that is added, or a bool one (True = may look).
         dropout, scaling, softcap: as in `regard.attention`.
-        is_causal: whether a call without a mask sees the past only, counted from the first key, as SDPA counts.
+        is_causal: whether a call without a mask sees the past only, counted from the first key, as SDPA counts. A
+            module that says nothing sees everything, as under "eager".
         position_bias: added to the scores.
         s_aux: `(H,)`, the score of one more key per head that holds no value (the sinks of GPT-OSS).
+        sinks: `(B, H, L, 1)`, the same with a score for each row.
         cache: a paged cache, which is refused.
-        settings: what other implementations take. `output_attentions` counts here too; a sliding window is already in
-            the mask.
+        settings: what other implementations take. `output_attentions` counts here too, and the keys that a model's
+            indexer chose (`indices`, `block_indices`); a sliding window is already in the mask.
 
     Returns:
         The output and, where the caller collects attentions, the lazy weights, else None.
 
     Raises:
-        ArgumentError: a paged cache.
+        ArgumentError: a paged cache, or a tensor that the module's own code hands over and regard does not know.
     """
     if cache is not None and type(cache).__name__.startswith("Paged"):
         raise ArgumentError(
             'attn_implementation="regard" was given a paged cache of continuous batching, which holds keys in pages. '
             'Use "sdpa" or a flash implementation for continuous batching.'
         )
+    refuse_unknown(module, settings)
+    query, key, value = _one_batch(query, key, value)
     mask, bias = _mask_and_bias(module, query, key, attention_mask, is_causal)
+    chosen = chosen_keys(module, query, key, settings)
+    if chosen is not None:
+        mask = chosen if mask is None else mask & chosen
     if position_bias is not None:
         bias = position_bias if bias is None else bias + position_bias
     if bias is not None and bias.dtype not in (query.dtype, torch.float32):
         bias = bias.to(query.dtype)
     wanted = _collects(module, settings)
-    if mask is None:
-        mask = Mask()
+    call: dict[str, Any] = {
+        "mask": Mask() if mask is None else mask, "bias": bias, "scale": scaling, "softcap": softcap,
+        "dropout": dropout if module.training else 0.0,
+    }  # fmt: skip
+    empty = s_aux if sinks is None else sinks.squeeze(-1)
     result = (
-        attention(
-            query, key, value, mask=mask, bias=bias, scale=scaling, softcap=softcap, dropout=dropout,
-            need_weights=wanted,
-        )
-        if s_aux is None
-        else sink_attention(
-            query, key, value, s_aux, mask=mask, bias=bias, scale=scaling, softcap=softcap, dropout=dropout
-        )
-    )  # fmt: skip
+        attention(query, key, value, **call, need_weights=wanted)
+        if empty is None
+        else sink_attention(query, key, value, empty, **call)
+    )
     if not isinstance(result, tuple):
         return result.transpose(1, 2).contiguous(), None
     output, weights = result
     return output.transpose(1, 2).contiguous(), weights if wanted else None
+
+
+def _one_batch(*tensors: Tensor) -> tuple[Tensor, ...]:
+    """Return tensors of one batch size: eager attention multiplies a batch of 1 with any other."""
+    batch = max(len(tensor) for tensor in tensors)
+    return tuple(tensor.expand(batch, -1, -1, -1) if len(tensor) == 1 != batch else tensor for tensor in tensors)
 
 
 def _mask_and_bias(
@@ -143,7 +133,7 @@ def _mask_and_bias(
 ) -> tuple[Mask | None, Tensor | None]:
     if given is not None:
         return read_mask(given)
-    past = getattr(module, "is_causal", True) if is_causal is None else is_causal
+    past = getattr(module, "is_causal", False) if is_causal is None else is_causal
     if not past or query.shape[2] == 1:
         return None, None
     return masks.causal() if query.shape[2] == key.shape[2] else masks.causal(offset=0), None

@@ -17,14 +17,21 @@ from ...layers import (
     EncoderLayer,
     FeedForward,
     MultiHeadAttention,
+    Projection,
     RelativeBias,
     Rotary,
     Transformer,
 )
+from ._genuine import kind_of, layers_of, part_of
 from ._package import hugging_face
 
 __all__ = ["to_regard"]
 
+_SAME: dict[type, tuple[str, ...]] = {
+    Projection: ("Linear", "Conv1D"),
+    nn.LayerNorm: ("LayerNorm",),
+    nn.RMSNorm: ("LlamaRMSNorm", "T5LayerNorm"),
+}
 _ACTIVATIONS = {
     "relu": "relu", "gelu": "gelu", "gelu_new": "gelu_tanh", "gelu_pytorch_tanh": "gelu_tanh", "silu": "swiglu",
 }  # fmt: skip
@@ -43,7 +50,9 @@ def to_regard(model: nn.Module) -> Encoder | Transformer:
 
     Raises:
         MissingExtraError: transformers is not installed.
-        ArgumentError: another family, or a setting that our layers do not have.
+        ArgumentError: another family, a subclass, a setting that our layers do not have, or a part that is not what
+            the family has there (wrapped, quantised, replaced, with a hook, with another dropout or activation than
+            the configuration says).
 
     States agree to rounding. In training, dropout draws other random numbers. Cost: a copy of the parameters.
 
@@ -60,10 +69,17 @@ def to_regard(model: nn.Module) -> Encoder | Transformer:
             f"to_regard does not know the family {config.model_type!r}. It knows {', '.join(_FAMILIES)}; any "
             'other runs unchanged with attn_implementation="regard".'
         )
-    example = next(model.parameters())
+    base: Any = model.base_model
+    placed = {(parameter.device, parameter.dtype) for parameter in base.parameters()}
+    if len(placed) != 1 or any(device.type == "meta" for device, _ in placed):
+        found = ", ".join(sorted(f"{dtype} on {device}" for device, dtype in placed))
+        raise ArgumentError(
+            f"to_regard was given a {type(model).__name__} with parameters of {found}; load it whole, in one dtype on "
+            "one device (model.float(), model.to(...))."
+        )
     with torch.no_grad():
-        made = convert(model.base_model, config)
-    return made.to(example.device, example.dtype).train(model.training)
+        made = convert(base, config)
+    return made.to(*placed.pop()).train(model.training)
 
 
 @dataclass(frozen=True)
@@ -102,6 +118,9 @@ _LLAMA = _Names(
     "self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj", "self_attn.o_proj", "input_layernorm", "mlp.up_proj",
     "mlp.down_proj", "post_attention_layernorm", gate="mlp.gate_proj",
 )  # fmt: skip
+_GPT2 = _Names(
+    "attn.c_attn", "", "", "attn.c_proj", "ln_1", "mlp.c_fc", "mlp.c_proj", "ln_2",
+)  # fmt: skip
 _BART = _Names(
     "self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj", "self_attn.out_proj", "self_attn_layer_norm", "fc1",
     "fc2", "final_layer_norm", None, "encoder_attn.q_proj", "encoder_attn.k_proj", "encoder_attn.v_proj",
@@ -125,7 +144,7 @@ def _bert(model: Any, config: Any) -> Encoder:
         norm_eps=config.layer_norm_eps, dropout=config.hidden_dropout_prob,
         attention_dropout=config.attention_probs_dropout_prob,
     )  # fmt: skip
-    return _encoder(layer, model.encoder.layer, _BERT, None)
+    return _encoder(layer, layers_of(model, "encoder.layer", layer, config.hidden_act), _BERT, None)
 
 
 def _distilbert(model: Any, config: Any) -> Encoder:
@@ -133,7 +152,7 @@ def _distilbert(model: Any, config: Any) -> Encoder:
         config.dim, config.n_heads, config.hidden_dim, config.activation, norm_eps=1e-12, dropout=config.dropout,
         attention_dropout=config.attention_dropout,
     )  # fmt: skip
-    return _encoder(layer, model.transformer.layer, _DISTILBERT, None)
+    return _encoder(layer, layers_of(model, "transformer.layer", layer, config.activation), _DISTILBERT, None)
 
 
 def _vit(model: Any, config: Any) -> Encoder:
@@ -142,7 +161,7 @@ def _vit(model: Any, config: Any) -> Encoder:
         norm_eps=config.layer_norm_eps, dropout=config.hidden_dropout_prob,
         attention_dropout=config.attention_probs_dropout_prob,
     )  # fmt: skip
-    return _encoder(layer, model.layers, _VIT, model.layernorm)
+    return _encoder(layer, layers_of(model, "layers", layer, config.hidden_act), _VIT, part_of(model, "layernorm"))
 
 
 def _gpt2(model: Any, config: Any) -> Encoder:
@@ -155,17 +174,7 @@ def _gpt2(model: Any, config: Any) -> Encoder:
         config.n_embd, config.n_head, config.n_inner or 4 * config.n_embd, config.activation_function, norm_first=True,
         norm_eps=config.layer_norm_epsilon, dropout=config.resid_pdrop, attention_dropout=config.attn_pdrop,
     )  # fmt: skip
-    stack = Encoder(layer, config.n_layer)
-    for ours, theirs in zip(stack.layers, model.h, strict=True):
-        own: Any = ours
-        _copy(own.self_attention.query_key_value, theirs.attn.c_attn.weight.T, theirs.attn.c_attn.bias)
-        _copy(own.self_attention.output, theirs.attn.c_proj.weight.T, theirs.attn.c_proj.bias)
-        _copy(own.feed_forward.up, theirs.mlp.c_fc.weight.T, theirs.mlp.c_fc.bias)
-        _copy(own.feed_forward.down, theirs.mlp.c_proj.weight.T, theirs.mlp.c_proj.bias)
-        _copy(own.self_attention_norm, theirs.ln_1.weight, theirs.ln_1.bias)
-        _copy(own.feed_forward_norm, theirs.ln_2.weight, theirs.ln_2.bias)
-    _copy(stack.norm, model.ln_f.weight, model.ln_f.bias)
-    return stack
+    return _encoder(layer, layers_of(model, "h", layer, config.activation_function), _GPT2, part_of(model, "ln_f"))
 
 
 def _llama(model: Any, config: Any) -> Encoder:
@@ -180,7 +189,7 @@ def _llama(model: Any, config: Any) -> Encoder:
         norm_eps=config.rms_norm_eps, dropout=0.0, attention_dropout=config.attention_dropout, norm="rms", bias=False,
         num_kv_heads=config.num_key_value_heads, head_dim=config.head_dim, position=Rotary(base=rope["rope_theta"]),
     )  # fmt: skip
-    return _encoder(layer, model.layers, _LLAMA, model.norm)
+    return _encoder(layer, layers_of(model, "layers", layer, config.hidden_act), _LLAMA, part_of(model, "norm"))
 
 
 def _t5(model: Any, config: Any) -> Encoder | Transformer:
@@ -191,14 +200,15 @@ def _t5(model: Any, config: Any) -> Encoder | Transformer:
         "attention_dropout": config.dropout_rate,
     }  # fmt: skip
     sizes = (config.d_model, config.num_heads, config.d_ff, config.dense_act_fn)
-    encoder = _encoder(_pattern(*sizes, **settings), model.encoder.block, _t5_names(1), model.encoder.final_layer_norm)
+    layer = _pattern(*sizes, **settings)
+    theirs = layers_of(model, "encoder.block", layer, config.dense_act_fn)
+    encoder = _encoder(layer, theirs, _t5_names(1), part_of(model, "encoder.final_layer_norm"))
     _t5_attention(encoder, model.encoder, config, bidirectional=True)
     if not hasattr(model, "decoder"):
         return encoder
-    decoder = _decoder(
-        _pattern(*sizes, kind=DecoderLayer, **settings), model.decoder.block, _t5_names(2),
-        model.decoder.final_layer_norm,
-    )  # fmt: skip
+    layer = _pattern(*sizes, kind=DecoderLayer, **settings)
+    theirs = layers_of(model, "decoder.block", layer, config.dense_act_fn)
+    decoder = _decoder(layer, theirs, _t5_names(2), part_of(model, "decoder.final_layer_norm"))
     _t5_attention(decoder, model.decoder, config, bidirectional=False)
     return Transformer.of_stacks(encoder, decoder)
 
@@ -209,7 +219,9 @@ def _t5_attention(stack: Encoder | Decoder, theirs: Any, config: Any, *, bidirec
         config.num_heads, num_buckets=config.relative_attention_num_buckets,
         max_distance=config.relative_attention_max_distance, bidirectional=bidirectional,
     )  # fmt: skip
-    bias.weight.copy_(theirs.block[0].layer[0].SelfAttention.relative_attention_bias.weight)
+    table = theirs.block[0].layer[0].SelfAttention.relative_attention_bias.weight
+    bias.weight.copy_(table)
+    bias.weight.requires_grad_(table.requires_grad)
     for module in stack.modules():
         if isinstance(module, MultiHeadAttention):
             module.scale = 1.0
@@ -226,8 +238,10 @@ def _bart(model: Any, config: Any) -> Transformer:
     stacks: list[Any] = []
     for side, kind, join in (("encoder", EncoderLayer, _encoder), ("decoder", DecoderLayer, _decoder)):
         heads, width = getattr(config, f"{side}_attention_heads"), getattr(config, f"{side}_ffn_dim")
+        _refuse({f"{side}_layerdrop, in training": model.training and getattr(config, f"{side}_layerdrop") > 0})
         layer = _pattern(config.d_model, heads, width, config.activation_function, kind=kind, **settings)
-        stacks.append(join(layer, getattr(model, side).layers, _BART, None))
+        theirs = layers_of(model, f"{side}.layers", layer, config.activation_function)
+        stacks.append(join(layer, theirs, _BART, None))
     return Transformer.of_stacks(*stacks)
 
 
@@ -272,7 +286,7 @@ def _encoder(layer: EncoderLayer, theirs: Any, names: _Names, norm: Any) -> Enco
     for ours, module in zip(stack.layers, theirs, strict=True):
         _fill(ours, module, names)
     if stack.norm is not None:
-        _copy(stack.norm, norm.weight, getattr(norm, "bias", None))
+        _copy(stack.norm, norm)
     return stack
 
 
@@ -283,48 +297,68 @@ def _decoder(layer: DecoderLayer, theirs: Any, names: _Names, norm: Any) -> Deco
         own: Any = ours
         parts = (names.cross_query, names.cross_key, names.cross_value)
         _fill_attention(own.cross_attention, module, parts, names.cross_output)
-        _copy_of(own.cross_attention_norm, module, names.cross_norm)
+        _copy(own.cross_attention_norm, module.get_submodule(names.cross_norm))
     if stack.norm is not None:
-        _copy(stack.norm, norm.weight, getattr(norm, "bias", None))
+        _copy(stack.norm, norm)
     return stack
 
 
 def _fill(ours: Any, theirs: nn.Module, names: _Names) -> None:
     _fill_attention(ours.self_attention, theirs, (names.query, names.key, names.value), names.output)
-    _copy_of(ours.self_attention_norm, theirs, names.attention_norm)
+    _copy(ours.self_attention_norm, theirs.get_submodule(names.attention_norm))
     feed_forward: FeedForward = ours.feed_forward
-    _copy_joint(feed_forward.up, theirs, (names.up,) if names.gate is None else (names.gate, names.up))
-    _copy_of(feed_forward.down, theirs, names.down)
-    _copy_of(ours.feed_forward_norm, theirs, names.feed_forward_norm)
+    up = (names.up,) if names.gate is None else (names.gate, names.up)
+    _copy(feed_forward.up, *(theirs.get_submodule(name) for name in up))
+    _copy(feed_forward.down, theirs.get_submodule(names.down))
+    _copy(ours.feed_forward_norm, theirs.get_submodule(names.feed_forward_norm))
 
 
 def _fill_attention(ours: MultiHeadAttention, theirs: nn.Module, parts: tuple[str, ...], output: str) -> None:
-    _copy_joint(ours.query_key_value, theirs, parts)
-    _copy_of(ours.output, theirs, output)
+    _copy(ours.query_key_value, *(theirs.get_submodule(name) for name in parts if name))
+    _copy(ours.output, theirs.get_submodule(output))
 
 
-def _copy_joint(ours: nn.Module, theirs: nn.Module, names: tuple[str, ...]) -> None:
-    """Fill one map from several, one after the other; where only some have a bias, the others get 0."""
-    parts: list[Any] = [theirs.get_submodule(name) for name in names]
-    biased = any(part.bias is not None for part in parts)
-    bias = [part.weight.new_zeros(len(part.weight)) if part.bias is None else part.bias for part in parts]
-    _copy(ours, torch.cat([part.weight for part in parts]), torch.cat(bias) if biased else None)
-
-
-def _copy_of(ours: nn.Module, theirs: nn.Module, name: str) -> None:
-    part: Any = theirs.get_submodule(name)
-    _copy(ours, part.weight, getattr(part, "bias", None))
-
-
-def _copy(ours: Any, weight: Tensor, bias: Tensor | None) -> None:
-    if ours.weight.shape != weight.shape or (getattr(ours, "bias", None) is None) != (bias is None):
+def _copy(ours: Any, *theirs: Any) -> None:
+    """Fill one part from several, one after the other; where only some have a bias, the others get 0."""
+    for part in theirs:
+        if kind_of(part).__name__ not in _SAME[type(ours)]:
+            raise ArgumentError(
+                f"to_regard met a {type(part).__name__} where the family has a {' or '.join(_SAME[type(ours)])}: it "
+                "may compute something else."
+            )
+    weights = [part.weight.T if type(part).__name__ == "Conv1D" else part.weight for part in theirs]
+    biases = [part.bias for part in theirs if getattr(part, "bias", None) is not None]
+    weight = torch.cat(weights)
+    if ours.weight.shape != weight.shape or (getattr(ours, "bias", None) is None) != (not biases):
         raise ArgumentError(
-            f"to_regard met a weight of shape {tuple(weight.shape)} {'without' if bias is None else 'with'} a bias "
-            f"where our {type(ours).__name__} has {tuple(ours.weight.shape)}; this variant of the family is not known."
+            f"to_regard met a weight of shape {tuple(weight.shape)} {'with' if biases else 'without'} a bias where our "
+            f"{type(ours).__name__} has {tuple(ours.weight.shape)}; this variant of the family is not known."
+        )
+    epsilon = {getattr(part, name) for part in theirs for name in ("eps", "variance_epsilon") if hasattr(part, name)}
+    if epsilon and epsilon != {ours.eps}:
+        raise ArgumentError(
+            f"A {type(theirs[0]).__name__} of the model adds {epsilon.pop()} to the variance, and its configuration "
+            f"says {ours.eps}. Set one to the other before converting."
         )
     ours.weight.copy_(weight)
-    if bias is not None:
-        ours.bias.copy_(bias)
+    ours.weight.requires_grad_(_trains([part.weight for part in theirs]))
+    if biases:
+        ours.bias.copy_(torch.cat([_bias(part, weight) for part, weight in zip(theirs, weights, strict=True)]))
+        ours.bias.requires_grad_(_trains(biases))
+
+
+def _bias(part: Any, weight: Tensor) -> Tensor:
+    return weight.new_zeros(len(weight)) if part.bias is None else part.bias
+
+
+def _trains(parameters: list[Tensor]) -> bool:
+    flags = {parameter.requires_grad or not isinstance(parameter, nn.Parameter) for parameter in parameters}
+    if len(flags) > 1:
+        raise ArgumentError(
+            "Some of query, key and value (or gate and up) are frozen, with requires_grad=False, and some train; in "
+            "our layers they are one parameter. Freeze all of them or none before converting."
+        )
+    return flags.pop()
 
 
 def _refuse(settings: dict[str, bool]) -> None:

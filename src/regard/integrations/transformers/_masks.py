@@ -12,61 +12,16 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
-from torch.utils._pytree import tree_map
 
 from ... import masks
+from ..._mask_parts import traced
 from ...masks import Mask
-from .._mask_reader import MaskReader
 from ._package import hugging_face
+from ._span_mask import SpanMask
 
-__all__ = ["SpanMask", "read_mask", "regard_mask"]
+__all__ = ["regard_mask"]
 
 MaskFunction = Callable[[Any, Any, Any, Any], Any]
-_reader = MaskReader()
-
-
-class SpanMask(Tensor):
-    """A bool tensor `(B, 1, L, S)`, True = may look, that holds a `regard` mask in place of its entries.
-
-    Models pass masks on as tensors, slice and move them; whatever operation comes, this one then becomes a plain bool
-    tensor first. A slice that takes everything stays what it is. Memory O(B·L) until then.
-    """
-
-    mask: Mask
-
-    @staticmethod
-    def __new__(cls, mask: Mask, shape: Sequence[int], device: torch.device | str = "cpu") -> SpanMask:
-        """Stand for `mask` as a tensor of `shape`."""
-        made = Tensor._make_wrapper_subclass(cls, tuple(shape), dtype=torch.bool, device=torch.device(device))
-        made.mask = mask
-        return made
-
-    def to_plain(self) -> Tensor:
-        """Return the entries as a plain bool tensor of the same shape."""
-        return self.mask.to_dense(self.shape[-2], self.shape[-1], self.device).expand(self.shape)
-
-    def __repr__(self, *, tensor_contents: Any = None) -> str:  # type: ignore[override]
-        """Show the mask."""
-        return f"SpanMask({self.mask!r}, shape={tuple(self.shape)})"
-
-    @classmethod
-    def __torch_dispatch__(  # type: ignore[override]
-        cls, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
-    ) -> Any:
-        """Compute with the plain tensor."""
-        if func is torch.ops.aten.slice.Tensor and _takes_all(*args):
-            return SpanMask(args[0].mask, args[0].shape, args[0].device)
-        if func in (torch.ops.aten.detach.default, torch.ops.aten.alias.default):
-            return SpanMask(args[0].mask, args[0].shape, args[0].device)
-        plain_args, plain_kwargs = tree_map(
-            lambda x: x.to_plain() if isinstance(x, SpanMask) else x, (args, kwargs or {})
-        )
-        return func(*plain_args, **plain_kwargs)
-
-
-def _takes_all(mask: Any, dim: int = 0, start: int | None = None, stop: int | None = None, step: int = 1) -> bool:
-    size = mask.shape[dim]
-    return isinstance(mask, SpanMask) and not start and (stop is None or stop >= size) and step == 1
 
 
 def regard_mask(
@@ -77,6 +32,7 @@ def regard_mask(
     kv_offset: int = 0,
     mask_function: MaskFunction | None = None,
     attention_mask: Tensor | None = None,
+    dtype: torch.dtype = torch.float32,
     allow_is_bidirectional_skip: bool = False,
     use_vmap: bool = False,
     device: torch.device | str = "cpu",
@@ -84,35 +40,34 @@ def regard_mask(
 ) -> Tensor | None:
     """Build the mask of a forward pass: what `AttentionMaskInterface` calls for the implementation "regard".
 
-    Returns a `SpanMask` where the mask is known to be spans, a bool tensor where it is not, and None where nothing is
-    hidden and the caller allows that. Inside a compiled graph it is transformers' own mask for SDPA.
+    Returns a `SpanMask`, and None where nothing is hidden and the caller allows that: to the code of a model it is
+    the mask of "eager", the one implementation that every model is written for. Where values cannot be read (a
+    compiled graph, a transform, the device "meta") it is that mask itself.
 
-    `settings` are the arguments that transformers passes for other implementations (`dtype`, `config`, ...).
+    `settings` are the arguments that transformers passes for other implementations (`config`, ...).
     """
     theirs = hugging_face("masking_utils")
     function = theirs.causal_mask_function if mask_function is None else mask_function
-    if torch.compiler.is_compiling() or use_vmap or torch.device(device).type == "meta":
-        found = None
-    else:
-        places = _Places(q_length, kv_length, int(q_offset), kv_offset)
-        found = _known(function, places, attention_mask, theirs, torch.device(device))
+    place = torch.device(device)
+    asked: dict[str, Any] = {
+        "batch_size": batch_size, "q_length": q_length, "kv_length": kv_length, "q_offset": q_offset,
+        "kv_offset": kv_offset, "mask_function": function, "attention_mask": attention_mask,
+        "allow_is_bidirectional_skip": allow_is_bidirectional_skip, "local_size": settings.get("local_size"),
+        "use_vmap": use_vmap, "device": device,
+    }  # fmt: skip
+    if traced() or place.type == "meta":
+        eager: Tensor | None = theirs.eager_mask(**asked, dtype=dtype)
+        return eager
+    places = _Places(q_length, kv_length, int(q_offset), kv_offset)
+    found = None if use_vmap else _known(function, places, attention_mask, theirs, place)
     if found is None:
-        skips = bool(settings.get("allow_is_causal_skip", False)) and torch.compiler.is_compiling()
-        dense: Tensor | None = theirs.sdpa_mask(
-            batch_size=batch_size, q_length=q_length, kv_length=kv_length, q_offset=q_offset, kv_offset=kv_offset,
-            mask_function=function, attention_mask=attention_mask, local_size=settings.get("local_size"),
-            allow_is_causal_skip=skips, allow_is_bidirectional_skip=allow_is_bidirectional_skip, use_vmap=use_vmap,
-            device=device,
-        )  # fmt: skip
-        return dense
-    if not found.parts and allow_is_bidirectional_skip:
+        dense = theirs.sdpa_mask(**asked, allow_is_causal_skip=False)
+        if dense is None:
+            return None
+        found = masks.recognise(dense) if place.type == "cpu" else masks.dense(dense)
+    elif not found.parts and allow_is_bidirectional_skip:
         return None
-    return SpanMask(found, (batch_size, 1, q_length, kv_length), device)
-
-
-def read_mask(tensor: Tensor) -> tuple[Mask | None, Tensor | None]:
-    """Read the mask tensor that a model passes to its attention: what it hides, and what it adds to the scores."""
-    return (tensor.mask, None) if isinstance(tensor, SpanMask) else _reader.read(tensor)
+    return SpanMask(found, (batch_size, 1, q_length, kv_length), dtype, place)
 
 
 class _Places(NamedTuple):
