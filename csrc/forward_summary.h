@@ -27,11 +27,7 @@ template <class T> struct KeptRows : RowsInLanes {
       forward.run_part(number, number_of_group / together, scratch);
     group = &forward.group_at(scratch, number_of_group % together);
     go_to(first, count);
-    for (int64_t i = 0; i < kGroup; ++i)
-      if (is_far(lse[row + smaller(i, rows - 1)])) {
-        most[i] = group->most[i];
-        log_total[i] = log2(splat(group->total[i]))[0];
-      }
+    sum_far_rows(*this);
   }
 
   // Calls f(run, scores) for all keys that the group sees, as Rectangle does.

@@ -145,8 +145,49 @@ private:
   }
 };
 
-// What makes weights of the scores of the rectangle's rows, from all the keys
-// that they see. An item is a group of rows.
+// Finds the norms of a group's far rows from all their scores: first the
+// maximum, then the sum, key by key, whatever runs they come in.
+template <class Scored> void sum_far_rows(Scored &r) {
+  bool far[kGroup], some = false;
+  for (int64_t i = 0; i < kGroup; ++i) {
+    far[i] = is_far(r.lse[r.row + smaller(i, r.rows - 1)]);
+    some |= far[i];
+  }
+  if (!some)
+    return;
+  alignas(64) float most[kGroup], total[kGroup] = {};
+  for (float &x : most)
+    x = -kInfinity;
+  const auto each_vector = [&](const auto &f) {
+    r.each_run(0, r.a.keys, [&](const Run &run, const float *scores) {
+      for (int v = run.quad_begin * kQuadVectors; v < run.quad_end * kQuadVectors; ++v)
+        f(v * kLanes, run.end - run.begin, scores + v * kLanes);
+    });
+  };
+  each_vector([&](int lane, int64_t keys, const float *scores) {
+    Vec highest = load(most + lane);
+    for (int64_t k = 0; k < keys; ++k)
+      highest = largest(load(scores + k * kGroup), highest);
+    store(most + lane, highest);
+  });
+  for (float &x : most)
+    x = x == -kInfinity ? 0.0f : x;
+  each_vector([&](int lane, int64_t keys, const float *scores) {
+    const Vec base = load(most + lane);
+    Vec sum = load(total + lane);
+    for (int64_t k = 0; k < keys; ++k)
+      sum = sum + exp2((load(scores + k * kGroup) - base) * r.factor);
+    store(total + lane, sum);
+  });
+  for (int i = 0; i < kGroup; ++i)
+    if (far[i]) {
+      r.most[i] = most[i];
+      r.log_total[i] = total[i] == 0 ? 0.0f : log2(splat(total[i]))[0];
+    }
+}
+
+// What makes weights of the scores of the rectangle's rows. An item is a group
+// of rows.
 template <class T> struct NormPass {
   using Element = T;
   const regard_args &a;
@@ -159,26 +200,10 @@ template <class T> struct NormPass {
 
   void item(Rectangle<T> &r, int64_t part) const {
     r.start(a.row_start + part * kGroup, smaller<int64_t>(kGroup, a.row_count - part * kGroup));
-    alignas(64) float most[kGroup], total[kGroup] = {};
-    for (float &x : most)
-      x = -kInfinity;
-    r.each_run(0, a.keys, [&](const Run &run, const float *scores) {
-      for (int v = run.quad_begin * kQuadVectors; v < run.quad_end * kQuadVectors; ++v) {
-        const Vec old = load(most + v * kLanes);
-        Vec high = old, sum = Vec{};
-        for (int64_t k = 0; k < run.end - run.begin; ++k)
-          high = largest(load(scores + k * kGroup + v * kLanes), high);
-        const Vec base = select((Int)(high == splat(-kInfinity)), Vec{}, high);
-        for (int64_t k = 0; k < run.end - run.begin; ++k)
-          sum = sum + exp2((load(scores + k * kGroup + v * kLanes) - base) * r.factor);
-        const Vec rescale = exp2((old - base) * r.factor);
-        store(total + v * kLanes, load(total + v * kLanes) * rescale + sum);
-        store(most + v * kLanes, high);
-      }
-    });
+    sum_far_rows(r);
     RowNorm *out = norms + r.number * a.row_count + part * kGroup;
     for (int64_t i = 0; i < r.rows; ++i)
-      out[i] = total[i] == 0 ? RowNorm{0, 0} : RowNorm{most[i], log2(splat(total[i]))[0]};
+      out[i] = {r.most[i], r.log_total[i]};
   }
 };
 

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-from .._inputs import AttentionInputs, AttentionResult
-from ..weights import AttentionWeights, StoredWeights, Summary, from_dense, links_of
+from .._inputs import AttentionInputs
+from ..weights import AttentionWeights, LseOf, SoftmaxSource, StoredWeights, Summary, from_dense, links_of
 from ._growing import Orders, Step, Turn, arranged
 
 __all__ = ["Grown", "GrownDense", "GrownExact", "GrownSummary"]
@@ -167,6 +167,7 @@ class GrownExact:
         self._firsts: list[int] = []
         self._sizes: list[int] = []
         self._keys = 0
+        self._lse_of = first.weights._source.lse_of
         self.add(first)
 
     def add(self, step: Step) -> None:
@@ -175,6 +176,8 @@ class GrownExact:
         x = source.inputs
         new = slice(max(0, self._keys - step.first_key), step.keys)
         lse = step.weights.lse.reshape(source.shape[:3])
+        if source.lse_of != "scores":
+            self._lse_of = source.lse_of
         kept = {"query": x.query, "key": x.key[:, :, new].clone(), "value": x.value[:, :, new].clone(), "lse": lse}
         batch, heads, rows, _ = source.shape
         if x.dense_mask is None and x.bias is None and x.position_bias is None:
@@ -203,14 +206,14 @@ class GrownExact:
         inputs = AttentionInputs(query, key, value, self._settings.scale, softcap=self._settings.softcap)
         if all("start" in step for step in self._steps):
             start, stop = (_joined(every(name)) for name in ("start", "stop"))
-            return _call(replace(inputs, start=start, stop=stop), lse)
+            return _call(replace(inputs, start=start, stop=stop), lse, self._lse_of)
         if any("start" in step for step in self._steps):
             raise ValueError("some steps of one call have a dense mask or bias, others have none")
         rows = [
             pad(bias, (first, self._keys - first - size), value=-torch.inf)
             for bias, first, size in zip(every("bias"), self._firsts, self._sizes, strict=True)
         ]
-        return _call(replace(inputs, bias=torch.cat(rows, 2)), lse)
+        return _call(replace(inputs, bias=torch.cat(rows, 2)), lse, self._lse_of)
 
 
 class GrownDense:
@@ -242,8 +245,8 @@ class GrownDense:
         return torch.cat([pad(r, (first, self._keys - first - r.shape[3]), value=value) for r, first in every], 2)
 
 
-def _call(inputs: AttentionInputs, lse: Tensor) -> AttentionWeights:
-    return AttentionWeights.of_call(inputs, AttentionResult(inputs.value, lse), 4)
+def _call(inputs: AttentionInputs, lse: Tensor, lse_of: LseOf) -> AttentionWeights:
+    return AttentionWeights(SoftmaxSource(inputs, lse, lse_of=lse_of), 4)
 
 
 def _joined(spans: list[Tensor]) -> Tensor:

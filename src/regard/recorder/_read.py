@@ -8,7 +8,6 @@ import weakref
 from collections import OrderedDict
 from collections.abc import Callable
 
-from torch import Tensor
 
 from ..errors import RecordingFileError
 from ..weights import AttentionWeights, RestoredWeights, StoredWeights, WeightSource
@@ -115,7 +114,7 @@ class LoadedCall(RecordedCall):
             return StoredWeights(summary, document.rank)
         return RestoredWeights(
             summary,
-            lambda: recent.source(reader, summary.lse),
+            lambda: recent.source(reader, summary),
             document.rank,
             sums_to_one=document.sums_to_one,
         )
@@ -128,11 +127,11 @@ class _Recent:
         self._sources: OrderedDict[int, WeightSource] = OrderedDict()
         self._lock = threading.Lock()
 
-    def source(self, reader: CallReader, lse: Tensor) -> WeightSource:
+    def source(self, reader: CallReader, summary: Summary) -> WeightSource:
         """Return the matrix of a call."""
         position = reader.document.position
         with self._lock:
-            found = self._sources.pop(position, None) or reader.source(lse)
+            found = self._sources.pop(position, None) or reader.source(summary)
             self._sources[position] = found
             while len(self._sources) > _RECENT:
                 self._sources.popitem(last=False)

@@ -11,7 +11,7 @@ from torch import Tensor
 from .._inputs import AttentionInputs
 from ..errors import ArgumentError
 from ._matrix import AttentionWeights
-from ._source import Index, SoftmaxSource, _key_heads
+from ._source import Index, LseOf, SoftmaxSource, _key_heads
 
 __all__ = ["Parts", "RestoredSource", "parts_of", "source_of"]
 
@@ -70,12 +70,12 @@ def parts_of(weights: AttentionWeights) -> Parts:
     )  # fmt: skip
 
 
-def source_of(parts: Parts, lse: Tensor) -> RestoredSource:
+def source_of(parts: Parts, lse: Tensor, lse_of: LseOf = "scores") -> RestoredSource:
     """Return the matrix of stored parts. NaN in `lse` makes a row NaN, which says "not recorded"."""
     nothing = parts.key.new_zeros(()).expand(*parts.key.shape[:3], 1)
     inputs = AttentionInputs(value=nothing, need_weights=True, **{name: getattr(parts, name) for name in _SHARED})
     return RestoredSource(
-        inputs, lse, log_factor=parts.log_factor, map=parts.kernel_map, map_cell=parts.kernel_map_cell,
+        inputs, lse, lse_of=lse_of, log_factor=parts.log_factor, map=parts.kernel_map, map_cell=parts.kernel_map_cell,
         value_norms=parts.value_norms,
     )  # fmt: skip
 

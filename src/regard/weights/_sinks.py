@@ -33,5 +33,7 @@ def with_sinks(weights: AttentionWeights, scores: Tensor) -> AttentionWeights:
     if scores.shape != (heads,):
         raise ShapeError(f"sinks have shape {tuple(scores.shape)}; the rule is one score per head, ({heads},).")
     lse = torch.logaddexp(weights.lse.reshape(source.shape[:3]), scores.to(source.dtype)[:, None])
-    joined = replace(source, lse=lse, lse_has_gradient=lse.requires_grad, map=None, map_cell=0, summary=None)
+    joined = replace(
+        source, lse=lse, lse_has_gradient=lse.requires_grad, lse_of="more", map=None, map_cell=0, summary=None
+    )
     return AttentionWeights(joined, weights.ndim)
