@@ -62,12 +62,20 @@ def _gradients(call: Call, result: object, answer: oracle.Answer, plain: list[to
             continue
         # The size of the whole gradient counts where one row's own is smaller than what rounding leaves of it.
         allowed = _allowed(call.query.dtype, error(numbers(plain[2 + place]), full, size), BACKWARD, highest)
-        allowed += coarse
+        allowed += coarse + rounding(call)
         small = 8 * torch.finfo(call.query.dtype).eps * size * _reach(call)
         distance = float(np.linalg.norm(numbers(grad) - expected))
         if not (error(numbers(grad), expected, size) <= allowed or distance <= small):
             faults.append(f"gradient of {name} {error(numbers(grad), expected, size):.1e}, allowed {allowed:.1e}")
     return faults
+
+
+def rounding(call: Call) -> float:
+    """Return how far two sums of the terms of one score, taken in different orders, may lie apart."""
+    dtype = torch.float64 if call.query.dtype == torch.float64 else torch.float32
+    problem = call.problem
+    longest = [float(np.linalg.norm(x, axis=-1).max(initial=0.0)) for x in (problem.query, problem.key)]
+    return torch.finfo(dtype).eps * abs(problem.scale) * longest[0] * longest[1]
 
 
 def _reach(call: Call) -> float:
@@ -88,9 +96,9 @@ def _highest(answer: oracle.Answer) -> float:
     return float(np.max(np.abs(answer.lse), initial=0.0, where=np.isfinite(answer.lse)))
 
 
-def check_weights(weights: AttentionWeights, expected: oracle.Answer, sees: Array, close: float) -> list[str]:
+def check_weights(weights: AttentionWeights, call: Call, expected: oracle.Answer, close: float) -> list[str]:
     """Return which question of the weights has an answer that is further than `close` from the reference."""
-    exact = expected.weights
+    exact, sees = expected.weights, seen(call)
     _, _, queries, keys = exact.shape
     shift = keys - queries
     rows = sees.any(-1)
@@ -121,7 +129,10 @@ def check_weights(weights: AttentionWeights, expected: oracle.Answer, sees: Arra
     for name, (ask, answer) in questions.items():
         found = numbers(ask())
         size = {"mean_distance": max(keys, queries), "received": queries, "entropy": 10.0}.get(name, 1.0)
-        size = 1e-5 / close if name == "rows sum to 1" else size  # however large the scores are
+        if name == "product":
+            size = float(keys)
+        if name == "rows sum to 1":  # however large the scores are
+            size = (1e-5 + rounding(call)) / close
         far = float(np.abs(found - answer).max(initial=0.0))
         if found.shape != answer.shape or not far <= close * size:
             faults.append(f"{name} of the weights is {far:.1e} away, allowed {close * size:.1e}")

@@ -22,7 +22,7 @@ from regard.backends import native
 
 from ..conformance.calls import Call, make, numbers, solved, yardstick
 from ..native.library import LIB
-from .checks import check_call, check_weights, plain_weights, seen
+from .checks import check_call, check_weights, plain_weights, rounding
 from .random_cases import random_case
 
 DTYPES = (torch.float32, torch.bfloat16, torch.float16, torch.float64)
@@ -87,13 +87,13 @@ def _weights(call: Call, folder: Path | None) -> list[str]:
     query, key, value = (t.detach() for t in (call.query, call.key, call.value))
     answer = solved(call.case, query.dtype, False)
     least = 1e-10 if query.dtype == torch.float64 else 2e-5
-    close = least + 4 * float(np.abs(plain_weights(call) - answer.weights).max(initial=0.0))
+    close = least + rounding(call) + 4 * float(np.abs(plain_weights(call) - answer.weights).max(initial=0.0))
     arguments = {name: _constant(value) for name, value in call.arguments.items()}
     faults = []
     for kind in (True, "summary"):
         generator = torch.Generator().manual_seed(7)
         _, weights = regard.attention(query, key, value, **arguments, generator=generator, need_weights=kind)
-        faults += [f"{kind}: {fault}" for fault in check_weights(weights, answer, seen(call), close)]
+        faults += [f"{kind}: {fault}" for fault in check_weights(weights, call, answer, close)]
     if folder is not None:
         model = _Calls(call)
         with warnings.catch_warnings(), regard.watch(model, keep="exact") as recording, torch.no_grad():
@@ -102,7 +102,7 @@ def _weights(call: Call, folder: Path | None) -> list[str]:
         path = folder / "call.regard"
         recording.save(path)
         stored = regard.load(path).calls[0].weights
-        faults += [f"file: {fault}" for fault in check_weights(stored, answer, seen(call), close)]
+        faults += [f"file: {fault}" for fault in check_weights(stored, call, answer, close)]
         path.unlink()
     return faults
 

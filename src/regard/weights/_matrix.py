@@ -450,7 +450,8 @@ class AttentionWeights:
         edges = torch.arange(lowest, lowest + sums.shape[-1] + 1, device=source.device)
         if binned:
             edges = edges[_is_edge(edges) | (edges == edges[0]) | (edges == edges[-1])]
-            place = torch.bucketize(torch.arange(lowest, queries, device=source.device), edges, right=True) - 1
+            every = torch.arange(lowest, lowest + sums.shape[-1], device=source.device)
+            place = torch.bucketize(every, edges, right=True) - 1
             bins = sums.new_zeros(*sums.shape[:2], max(0, edges.numel() - 1))
             sums = bins.index_add(2, place, sums)
         return DistanceProfile(edges[:-1], edges[1:], self._trim(sums))
