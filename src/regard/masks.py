@@ -291,9 +291,10 @@ def prefix(lengths: int | Sequence[int] | Tensor) -> Mask:
 
 
 def _tensor(lengths: Sequence[int] | Tensor) -> Tensor:
-    # torch makes an empty list a float tensor.
-    empty = not isinstance(lengths, Tensor) and len(lengths) == 0
-    return torch.as_tensor(lengths, dtype=torch.int64 if empty else None)
+    if isinstance(lengths, Tensor):
+        return lengths
+    # torch makes an empty list a float tensor, and puts a list on its default device.
+    return torch.as_tensor(lengths, dtype=None if len(lengths) else torch.int64, device="cpu")
 
 
 def _holds_integers(tensor: Tensor) -> bool:

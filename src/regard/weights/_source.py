@@ -125,10 +125,8 @@ class WeightSource(ABC):
     def _own_logs(self, rows: Index) -> Tensor:
         # All keys of the rows, in one product: what is then divided by their sum is exactly what was summed.
         whole = slice(0, self.shape[3])
-        score = self.raw_logs(rows, whole) if self.lse_of == "weighted" else self.scores(rows, whole)
-        nothing = (score == -torch.inf).all(-1, keepdim=True)
-        found = torch.log_softmax(score.masked_fill(nothing, 0.0), -1).masked_fill(nothing, -torch.inf)
-        return found if self.lse_of == "weighted" else _with_factor(found, self.log_factor, whole, 1.0)
+        found = _with_factor(_log_softmax(self.scores(rows, whole)), self.log_factor, whole, 1.0)
+        return _log_softmax(found) if self.lse_of == "weighted" else found
 
     def logs(self, rows: Index, columns: Index) -> Tensor:
         """Return the natural logs of the weights of a rectangle, `(B, H, r, c)`; -inf where hidden."""
@@ -302,6 +300,12 @@ class WeightSource(ABC):
             x = replace(x, key=torch.where(seen, x.key, 0.0))
         lse = self.lse if self.lse_has_gradient else None
         return replace(self, inputs=x, lse=lse, map=None, summary=None, tracked=True)
+
+
+def _log_softmax(logs: Tensor) -> Tensor:
+    # A row of which nothing is seen stays as it is.
+    nothing = (logs == -torch.inf).all(-1, keepdim=True)
+    return torch.log_softmax(logs.masked_fill(nothing, 0.0), -1).masked_fill(nothing, -torch.inf)
 
 
 def _in_base_2(logs: Tensor) -> Tensor:
