@@ -116,7 +116,11 @@ def _core(given: dict[str, Tensor], model: nn.Module, folder: Path) -> dict[str,
         model(given["tokens"])
     recording.save(folder / "core.regard")
     loaded = regard.load(folder / "core.regard")
-    found |= {"watched": recording[0].entropy(), "loaded": loaded[0].entropy(), "map": loaded[0].pooled(loaded[0].map_cell)}
+    found |= {
+        "watched": recording[0].entropy(),
+        "loaded": loaded[0].entropy(),
+        "map": loaded[0].pooled(loaded[0].map_cell),
+    }
     return found
 
 

@@ -156,7 +156,11 @@ def test_sinks_and_factors_far_from_zero() -> None:
     near = regard.attention(q, k, v, bias=torch.zeros(40, 40), need_weights=True)[1]
     far = regard.attention(q, k, v, bias=torch.full((40, 40), -128.0), need_weights=True)[1]
     sunk = with_sinks(near, torch.tensor([1.0, 0.0])), with_sinks(far, torch.tensor([-127.0, -128.0]))
-    pairs = [sunk, (near.value_weighted(), far.value_weighted()), tuple(w.value_weighted(normalise=True) for w in (near, far))]
+    pairs = [
+        sunk,
+        (near.value_weighted(), far.value_weighted()),
+        tuple(w.value_weighted(normalise=True) for w in (near, far)),
+    ]
     for one, other in pairs:
         torch.testing.assert_close(other.dense(), one.dense(), atol=1e-4, rtol=1e-4)
         torch.testing.assert_close(other.entropy(), one.entropy(), atol=2e-4, rtol=1e-4)

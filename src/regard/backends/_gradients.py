@@ -2,8 +2,8 @@
 
 With the weights P, D the dropout factor and dP = D ∘ (dO·Vᵀ), the gradient of the scores is
 dS = P ∘ (dP - rowsum(P ∘ dP) + dlse); all others follow from it by one product or sum. The row sum is that of dO ∘ O
-too, but O was rounded, and in rows that are nearly certain the gradient is smaller than that rounding. P is the softmax once more and
-not exp(S - lse): that is faster, and exact where scores are large and `lse` is therefore coarse.
+too, but O was rounded, and in rows that are nearly certain the gradient is smaller than that rounding. P is the
+softmax once more and not exp(S - lse): that is faster, and exact where scores are large and `lse` is therefore coarse.
 """
 
 from __future__ import annotations

@@ -8,9 +8,8 @@ import weakref
 from collections import OrderedDict
 from collections.abc import Callable
 
-
 from ..errors import RecordingFileError
-from ..weights import AttentionWeights, RestoredWeights, StoredWeights, WeightSource
+from ..weights import AttentionWeights, RestoredWeights, StoredWeights, Summary, WeightSource
 from ._archive import Archive, open_archive
 from ._arrays import CallReader
 from ._document import read_call, read_root

@@ -445,7 +445,7 @@ class AttentionWeights:
         """
         source = self._ready(differentiable=True)
         sums = answer(self._question("profile", source))[0] / self._seeing(source)[..., None]
-        _, _, queries, keys = source.shape
+        keys = source.shape[3]
         lowest = 1 - keys  # the last query stands on the last key
         edges = torch.arange(lowest, lowest + sums.shape[-1] + 1, device=source.device)
         if binned:

@@ -112,12 +112,7 @@ class WeightSource(ABC):
         """Return whether some of these rows are to be normalised by their own sum; True where no number can be read."""
         if self.lse_of == "more":  # a row's own sum is not all that it is to be divided by
             return False
-        if (
-            self.device.type == "meta"
-            or torch.compiler.is_compiling()
-            or is_in_torch_dispatch_mode()
-            or transformed()
-        ):
+        if self.device.type == "meta" or torch.compiler.is_compiling() or is_in_torch_dispatch_mode() or transformed():
             return True
         found = self._known_lse().detach()[:, :, rows].abs()
         return bool(((found > FAR) & (found < torch.inf)).any())

@@ -49,9 +49,7 @@ def forward(x: AttentionInputs, cell: int, rest: Tensor | None = None) -> tuple[
     found = None
     if cell:
         found = query.new_empty((batch, heads, -(-queries // cell), -(-keys // cell)), dtype=torch.float32)
-    words = FORWARD.pack(
-        FORWARD.size, *call, *rows(output), address(rest), lse.data_ptr(), address(found), cell, cell
-    )
+    words = FORWARD.pack(FORWARD.size, *call, *rows(output), address(rest), lse.data_ptr(), address(found), cell, cell)
     library().call("forward", words)
     del kept
     return output, lse, found

@@ -89,9 +89,7 @@ def summary(x: AttentionInputs, lse: Tensor, cell: int) -> CallSummary:
     return _summarised("summary", x, _NO_OUTPUT, lse.to(torch.float32).contiguous(), cell)
 
 
-def forward_summary(
-    x: AttentionInputs, cell: int, rest: Tensor | None = None
-) -> tuple[Tensor, Tensor, CallSummary]:
+def forward_summary(x: AttentionInputs, cell: int, rest: Tensor | None = None) -> tuple[Tensor, Tensor, CallSummary]:
     """Return output, `lse` and `summary`: for up to 2,048 keys in one pass over the scores, which saves a third."""
     output = empty_output(x.query, x.value)
     lse = _room(x.query.shape[:3])
