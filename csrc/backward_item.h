@@ -49,8 +49,10 @@ template <class T, class Products> struct BackwardItem {
   const int64_t number, place, b, h; // place: in the chain
   const int64_t row;                 // first query
   const Scoring scoring;
-  const bool rich; // dS is wanted before the scale
+  const bool masks; // something besides the spans may hide keys
+  const bool rich;  // dS is wanted before the scale
   const Block<T> query, key, value, output, grad_output;
+  const Rows<Bfloat16> output_rest;
   Gradient<T> grad_key, grad_value;
   int64_t groups;
   Group group[kMostStripGroups];
@@ -69,12 +71,13 @@ template <class T, class Products> struct BackwardItem {
       : all(backward), a(backward.a), layout(backward.layout), chain(order), number(item),
         place(item / backward.chains), b(order.batch), h(order.head_of(place)),
         row(order.strip_of(place) * layout.strip), scoring(a, b, h),
-        rich(a.grad_bias.data || a.grad_position_bias || a.softcap > 0),
+        masks(scoring.masks()), rich(a.grad_bias.data || a.grad_position_bias || a.softcap > 0),
         query{rows_of<const T>(a.query, b, h), a.queries, a.head_dim},
         key{rows_of<const T>(a.key, b, g), a.keys, a.head_dim},
         value{rows_of<const T>(a.value, b, g), a.keys, a.value_dim},
         output{rows_of<const T>(a.output, b, h), a.queries, a.value_dim},
         grad_output{rows_of<const T>(a.grad_output, b, h), a.queries, a.value_dim},
+        output_rest(output_rest_of(a, b, h)),
         keys_in_place(units_in_place<Products>(key)),
         values_in_place(units_in_place<Products>(value)) {
     queries_known = false;
@@ -174,25 +177,81 @@ private:
       return;
     const Block<T> q = query.from(x.row, kGroup), d = grad_output.from(x.row, kGroup);
     prefetch_rows(query, x.row, kGroup);
-    // Units of log2 as the scores will have them: rounded as their factor is.
-    const double lse_unit = scoring.remaining() / scoring.unit();
     // Straight through the rows first: that is how they come fastest.
     const int64_t at = (b * a.heads + h) * a.queries + x.row;
+    uint64_t far = 0;
     for (int64_t lane = 0; lane < kGroup; ++lane) {
       const bool real = lane < x.count;
-      const double lse = real ? a.lse[at + lane] * lse_unit : kInfinity;
-      const float most = lse == -kInfinity ? 0.0f : float(lse);
-      x.rows.lse[lane] = most;
-      x.rows.lse_rest[lane] = lse == -kInfinity || most == kInfinity ? 0.0f : float(lse - most);
-      x.rows.delta[lane] =
-          real ? row_product(output.data[x.row + lane], grad_output.data[x.row + lane], a.value_dim) -
-                     (a.grad_lse ? a.grad_lse[at + lane] : 0.0f)
-               : 0.0f;
+      const RowNorm norm = scoring.norm(real ? a.lse[at + lane] : kInfinity);
+      x.rows.most[lane] = norm.most;
+      x.rows.rest[lane] = norm.rest;
+      far |= uint64_t(real && is_far(a.lse[at + lane])) << lane;
+      x.rows.delta[lane] = real ? delta(x.row + lane) : 0.0f;
+      if (real && a.grad_lse)
+        x.rows.delta[lane] -= a.grad_lse[at + lane];
     }
     pack_turned<Products>(q, x.query);
     pack_turned<Products>(d, x.grad_output);
     pack_panels<Products>(q, layout.strip / kPer, i * kGroup / kPer, query_panels);
     pack_panels<Products>(d, layout.strip / kPer, i * kGroup / kPer, grad_panels);
+    if (far)
+      weigh_anew(x, far);
+  }
+
+  float delta(int64_t i) const {
+    const T *d = grad_output.data[i];
+    const float rounded = row_product(output.data[i], d, a.value_dim);
+    return output_rest.data ? rounded + row_product(output_rest[i], d, a.value_dim) : rounded;
+  }
+
+  // One more time through the keys for the lanes in `far`.
+  void weigh_anew(Group &x, uint64_t far) {
+    RowSums sums;
+    for (int32_t begin = int32_t(x.visible.begin / layout.block * layout.block);
+         begin < x.visible.end; begin += int32_t(layout.block)) {
+      const int32_t end = int32_t(smaller<int64_t>(begin + layout.block, a.keys));
+      prepare(begin, end);
+      plan(x, begin, end);
+      prepare_keep(x, begin);
+      for (int r = 0; r < x.run_count; ++r) {
+        const Run &run = x.runs[r];
+        Strip strip = strip_of(run);
+        for (int32_t key = run.begin; key < run.end; key += kStrip) {
+          strip.count = int(smaller<int32_t>(kStrip, run.end - key));
+          strip.keep = keep + (key - begin);
+          score_strip(x, run, strip, key, false);
+          add_strip(strip, a.dropout > 0, sums);
+        }
+      }
+    }
+    const int64_t at = (b * a.heads + h) * a.queries + x.row;
+    for (int64_t lane = 0; lane < x.count; ++lane)
+      if (far >> lane & 1) {
+        const float total = sums.total[lane];
+        x.rows.most[lane] = sums.most[lane] == -kInfinity ? 0.0f : sums.most[lane];
+        x.rows.rest[lane] = total == 0 ? 0.0f : log2(splat(total))[0];
+        x.rows.delta[lane] = total == 0 ? 0.0f : sums.products[lane] / total;
+        if (a.grad_lse)
+          x.rows.delta[lane] -= a.grad_lse[at + lane];
+      }
+  }
+
+  void prepare_keep(const Group &x, int32_t block_begin) {
+    if (a.dropout > 0 && x.run_count)
+      keep_bits(all.dropout, x.row, uint32_t(b * a.heads + h), x.runs[0].begin,
+                x.runs[x.run_count - 1].end, block_begin, keep);
+  }
+
+  Strip strip_of(const Run &run) const {
+    Strip strip;
+    strip.begin = run.quad_begin * kQuadVectors;
+    strip.end = run.quad_end * kQuadVectors;
+    strip.factor = scoring.remaining();
+    strip.scale = rich ? 1.0f : float(a.scale);
+    strip.kept = all.dropout.factor;
+    strip.scores = scores;
+    strip.products = products;
+    return strip;
   }
 
   void run_block(int32_t block) {
@@ -221,9 +280,7 @@ private:
     };
     for (int64_t i = 0; i < groups; ++i) {
       const Group &x = group[i];
-      if (a.dropout > 0 && x.run_count)
-        keep_bits(all.dropout, x.row, uint32_t(b * a.heads + h), x.runs[0].begin,
-                  x.runs[x.run_count - 1].end, begin, keep);
+      prepare_keep(x, begin);
       for (int r = 0; r < x.run_count; ++r)
         run_keys(x, int(i), x.runs[r], begin, enter);
     }
@@ -269,7 +326,7 @@ private:
     const int32_t to =
         smaller<int32_t>(end, int32_t(round_up(x.visible.end, kSubBlock)));
     x.run_count = from < to ? x.visible.plan(from, to, x.runs) : 0;
-    bool cut = scoring.masks || scoring.position_bias;
+    bool cut = masks;
     for (int r = 0; r < x.run_count; ++r) {
       cut |= x.runs[r].cut;
       // Quads beyond the last query see what it sees, and need nothing.
@@ -281,19 +338,12 @@ private:
   // Passes 2 and 3 for the keys of one run.
   template <class Enter>
   void run_keys(const Group &x, int i, const Run &run, int32_t block_begin, const Enter &enter) {
-    const bool cut = run.cut || scoring.masks || scoring.position_bias;
+    const bool cut = run.cut || masks;
     const bool careful = cut && !finite;
     const int32_t first = run.begin - block_begin, last = run.end - block_begin;
     if (careful)
       enter();
-    Strip strip;
-    strip.begin = run.quad_begin * kQuadVectors;
-    strip.end = run.quad_end * kQuadVectors;
-    strip.factor = scoring.remaining();
-    strip.scale = rich ? 1.0f : float(a.scale);
-    strip.kept = all.dropout.factor;
-    strip.scores = scores;
-    strip.products = products;
+    Strip strip = strip_of(run);
     for (int32_t at = first; at < last; at += kStrip) {
       strip.count = int(smaller<int32_t>(kStrip, last - at));
       strip.keep = keep + at;
@@ -322,22 +372,27 @@ private:
       shares[s][i] = {run.quad_begin * kQuad / kPer, lanes_end / kPer};
   }
 
-  // Pass 2 for the keys from `begin` on: P and dS.
-  void make_strip(const Group &x, int i, const Run &run, const Strip &strip, int32_t begin, bool cut,
-                  uint64_t *visible) {
+  // The scores and dP of the keys from `begin` on.
+  void score_strip(const Group &x, const Run &run, const Strip &strip, int32_t begin, bool softcap) {
     const int64_t at = begin % layout.block;
     row_products<Products>(keys.units + at * keys.stride, keys.stride, strip.count, x.query,
                            layout.key_units, strip.begin, strip.end, strip.scores);
     row_products<Products>(values.units + at * values.stride, values.stride, strip.count,
                            x.grad_output, layout.value_units, strip.begin, strip.end,
                            strip.products);
-    const bool softcap = scoring.softcap > 0;
     if (softcap)
       slopes_of_strip(strip, scoring.softcap_factor, slopes);
     if (run.cut || !scoring.plain) {
       const Run part{begin, begin + strip.count, run.quad_begin, run.quad_end, run.cut};
       finish_scores(scoring, x.visible, part, x.row, begin, strip.scores);
     }
+  }
+
+  // Pass 2 for the keys from `begin` on: P and dS.
+  void make_strip(const Group &x, int i, const Run &run, const Strip &strip, int32_t begin, bool cut,
+                  uint64_t *visible) {
+    const bool softcap = scoring.softcap > 0;
+    score_strip(x, run, strip, begin, softcap);
     if (visible)
       visible_bits(strip, x.count, visible);
     weights_of<kPair>(cut, a.dropout > 0, strip, x.rows);

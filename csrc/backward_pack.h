@@ -143,7 +143,8 @@ template <class T> void zero_rows(Rows<T> out, int64_t begin, int64_t end, int64
 }
 
 // Sum over the width of the products of two rows.
-template <class T> REGARD_INLINE float row_product(const T *x, const T *y, int64_t width) {
+template <class T, class U>
+REGARD_INLINE float row_product(const T *x, const U *y, int64_t width) {
   Vec sum = Vec{};
   for (int64_t e = 0; e < width; e += kLanes) {
     const int n = int(smaller<int64_t>(kLanes, width - e));

@@ -1,7 +1,7 @@
 // From scores and dP to the weights P and the gradient dS of the scores, for a
 // few keys by the queries of one group:
 //
-//   P  = exp(s - lse)
+//   P  = exp((s - most) - rest), most + rest = lse
 //   dS = P * (kept * dP - delta), delta = rowsum(dO * O) - grad_lse
 //
 // `dS` leaves here times the scale of the call, as the gradient of the plain
@@ -18,10 +18,24 @@ constexpr int kStrip = kTileRows;
 
 // The queries of a group, as every strip of keys needs them.
 struct RowStatistics {
-  // In units of log2; +Inf beyond the last query. What rounding leaves of it is
-  // kept too: with scores near 100 it would be the largest error of a weight.
-  alignas(64) float lse[kGroup], lse_rest[kGroup];
+  // In the units of scores; +Inf beyond the last query. The rest, in units of
+  // log2, is what its rounding left, or the logarithm of the sum above it.
+  alignas(64) float most[kGroup], rest[kGroup];
   alignas(64) float delta[kGroup];
+};
+
+// The same of rows far from zero, whose lse in one float has lost the sum:
+// found anew from the scores of this pass, and with them the sum of P * dP,
+// since the output may come of scores that were rounded otherwise.
+struct RowSums {
+  alignas(64) float most[kGroup], total[kGroup], products[kGroup];
+
+  RowSums() {
+    for (int i = 0; i < kGroup; ++i) {
+      most[i] = -kInfinity;
+      total[i] = products[i] = 0;
+    }
+  }
 };
 
 // Bit i of `bits` for lane i: all bits set or none.
@@ -66,13 +80,13 @@ template <bool kCut, bool kDrop, bool kFast>
 REGARD_INLINE void weights_of_strip(const Strip &strip, const RowStatistics &rows) {
   const Vec factor = splat(strip.factor), scale = splat(strip.scale);
   for (int v = strip.begin; v < strip.end; ++v) {
-    const Vec lse = load(rows.lse + v * kLanes), rest = load(rows.lse_rest + v * kLanes);
+    const Vec most = load(rows.most + v * kLanes), rest = load(rows.rest + v * kLanes);
     const Vec delta = load(rows.delta + v * kLanes) * scale;
     for (int r = 0; r < strip.count; ++r) {
       float *score = strip.scores + r * kGroup + v * kLanes;
       float *product = strip.products + r * kGroup + v * kLanes;
       const Vec s = load(score);
-      const Vec x = (s * factor - lse) - rest;
+      const Vec x = (s - most) * factor - rest;
       Vec p = kFast ? fast_exp2(x) : exp2(x);
       Vec kept = splat(1.0f);
       if constexpr (kDrop)
@@ -89,6 +103,34 @@ REGARD_INLINE void weights_of_strip(const Strip &strip, const RowStatistics &row
       store(score, p);
       store(product, ds);
     }
+  }
+}
+
+// Adds a strip whose scores and dP are made to the sums of its rows.
+inline void add_strip(const Strip &strip, bool drop, RowSums &sums) {
+  const Vec factor = splat(strip.factor);
+  for (int v = strip.begin; v < strip.end; ++v) {
+    const Vec old = load(sums.most + v * kLanes);
+    Vec most = old;
+    for (int r = 0; r < strip.count; ++r)
+      most = largest(load(strip.scores + r * kGroup + v * kLanes), most);
+    const Vec base = select((Int)(most == splat(-kInfinity)), Vec{}, most);
+    const Vec rescale = exp2((old - base) * factor);
+    Vec total = load(sums.total + v * kLanes) * rescale;
+    Vec products = load(sums.products + v * kLanes) * rescale;
+    for (int r = 0; r < strip.count; ++r) {
+      const Vec s = load(strip.scores + r * kGroup + v * kLanes);
+      const Vec p = exp2((s - base) * factor);
+      Vec product = p * load(strip.products + r * kGroup + v * kLanes);
+      if (drop)
+        product = select(lanes_of_bits(uint32_t(strip.keep[r] >> (v * kLanes))),
+                         product * splat(strip.kept), Vec{});
+      total = total + p;
+      products = products + select((Int)(s == splat(-kInfinity)), Vec{}, product);
+    }
+    store(sums.most + v * kLanes, most);
+    store(sums.total + v * kLanes, total);
+    store(sums.products + v * kLanes, products);
   }
 }
 

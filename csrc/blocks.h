@@ -17,6 +17,7 @@ template <class T, class Products> struct Head {
 
   Rows<const T> query, key, value;
   Rows<T> output;
+  Rows<Bfloat16> rest; // of the output; data null: not wanted
   int64_t width, value_width, keys;
 
   Head(const regard_args &a, int64_t b, int64_t h) {
@@ -25,11 +26,19 @@ template <class T, class Products> struct Head {
     key = rows_of<const T>(a.key, b, g);
     value = rows_of<const T>(a.value, b, g);
     output = rows_of<T>(a.output, b, h);
+    rest = output_rest_of(a, b, h);
     width = a.head_dim;
     value_width = a.value_dim;
     keys = a.keys;
   }
   int64_t units() const { return ceil_div(width, Products::kPerUnit); }
+
+  // n elements of a row of the output, and what their rounding left.
+  void write(int64_t row, int64_t e, Vec x, int n) const {
+    store_elements(output[row] + e, x, n);
+    if (rest.data)
+      store_elements(rest[row] + e, x - load_elements(output[row] + e, n), n);
+  }
 };
 
 // Products are taken directly from keys [begin, begin + count) at

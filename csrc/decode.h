@@ -57,22 +57,23 @@ REGARD_INLINE Vec load_along(const regard_matrix &x, bool bytes, int64_t row, in
   return load(lanes);
 }
 
-// Scores in log2 units of one query and n keys from their products.
+// Scores in natural units of one query and n keys from their products.
 inline Vec finish_row(const Scoring &s, int32_t start, int32_t stop, int64_t row, int64_t key, int n,
                       Vec x) {
   const Vec nothing = splat(-kInfinity);
   const Int column = iota() + int32_t(key);
   Int seen = (Int)(column >= start) & (Int)(column < smaller<int32_t>(stop, int32_t(key) + n));
-  x = s.softcap > 0 ? tanh(x * splat(s.softcap_factor)) * splat(s.softcap) : x * splat(s.factor);
+  x = s.softcap > 0 ? tanh(x * splat(s.softcap_factor)) * splat(s.softcap)
+                    : x * splat(float(s.scale));
   if (s.position_bias) {
     const Vec added = load_elements(s.position_bias + key - row, n);
     seen &= ~(Int)(added == nothing);
-    x = x + added * splat(kLog2E);
+    x = add_bias(x, added);
   }
   if (s.bias.data) {
     const Vec added = load_along(s.bias, false, row, key, n);
     seen &= ~(Int)(added == nothing);
-    x = x + added * splat(kLog2E);
+    x = add_bias(x, added);
   }
   if (s.mask.data)
     seen &= (Int)(load_along(s.mask, true, row, key, n) > Vec{});
@@ -208,7 +209,7 @@ private:
     float &most = own[stride], &total = own[stride + 1];
     float *parts = own + stride + 2 + 2 * part;
     if (highest > most) {
-      const Vec rescale = exp2(splat(most) - splat(highest));
+      const Vec rescale = exp2((splat(most) - splat(highest)) * splat(kLog2E));
       for (int64_t e = 0; e < stride; e += kLanes)
         store(own + e, load(own + e) * rescale);
       total *= rescale[0];
@@ -219,7 +220,7 @@ private:
       Vec sum = Vec{};
       for (int64_t k = begin; k < smaller<int64_t>(begin + kPart, count); k += kLanes) {
         const Vec x = load(weights + k);
-        const Vec p = exp2(x - base);
+        const Vec p = exp2((x - base) * splat(kLog2E));
         sum = sum + p;
         store(weights + k, select((Int)(x == splat(-kInfinity)), splat(-0.0f), p));
       }
@@ -281,7 +282,7 @@ private:
       float *sum = share(shared * chunks, r);
       for (int64_t c = 0; c < chunks; ++c) {
         const float *own = share(shared * chunks + c, r);
-        const Vec rescale = exp2(splat(own[stride]) - splat(base));
+        const Vec rescale = exp2((splat(own[stride]) - splat(base)) * splat(kLog2E));
         total += own[stride + 1] * rescale[0];
         for (int64_t e = 0; e < stride; e += kLanes)
           store(sum + e, multiply_add(load(own + e), rescale, c ? load(sum + e) : Vec{}));
@@ -289,13 +290,14 @@ private:
       const Head<T, Products> head(a, b, h);
       const Vec inverse = splat(total == 0 ? 0.0f : 1.0f / total);
       for (int64_t e = 0; e < head.value_width; e += kLanes)
-        store_elements(head.output[i] + e, load(sum + e) * inverse,
-                       int(smaller<int64_t>(kLanes, head.value_width - e)));
+        head.write(i, e, load(sum + e) * inverse,
+                   int(smaller<int64_t>(kLanes, head.value_width - e)));
       if (a.map)
         add_to_map(shared, r, base, inverse[0]);
       if (a.lse)
         a.lse[(b * a.heads + h) * a.queries + i] =
-            total == 0 ? -kInfinity : ((splat(most) + log2(splat(total))) * splat(kLn2))[0];
+            total == 0 ? -kInfinity
+                       : float(double(most) + log2(splat(total))[0] * kLn2Double);
     }
   }
 
@@ -312,7 +314,7 @@ private:
           share(shared * chunks + part / kParts, r) + stride + 2 + 2 * (part % kParts);
       if (own[0] != 0) // NaN too
         line[part * kPart / a.map_columns] +=
-            own[0] * exp2(splat(own[1] - most))[0] * share_of_row;
+            own[0] * exp2(splat((own[1] - most) * kLog2E))[0] * share_of_row;
     }
   }
 };

@@ -7,6 +7,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <initializer_list>
 
 namespace regard {
 namespace {
@@ -67,18 +68,41 @@ const Table *current() {
   return table;
 }
 
+// Rows and columns are counted in 32 bits, in steps of up to this many.
+constexpr int64_t kMostTokens = INT32_MAX - 65535;
+constexpr int64_t kMostBytes = int64_t(1) << 60; // that any one area can take
+
+// Whether the product of sizes, none negative, stays within bounds.
+bool fits(std::initializer_list<int64_t> sizes) {
+  int64_t product = 1;
+  for (int64_t size : sizes)
+    if (__builtin_mul_overflow(product, size < 1 ? 1 : size, &product) || product > kMostBytes)
+      return false;
+  return true;
+}
+
 int check(const regard_args &a) {
   if (a.dtype < REGARD_FLOAT32 || a.dtype > REGARD_FLOAT16)
     return fail(REGARD_BAD_ARGUMENT, "unknown dtype code %lld", (long long)a.dtype);
   if (a.batch < 0 || a.heads < 0 || a.queries < 0 || a.keys < 0 || a.head_dim < 0 ||
-      a.value_dim < 0 || a.queries > INT32_MAX || a.keys > INT32_MAX)
-    return fail(REGARD_BAD_ARGUMENT, "a size is negative or above 2^31");
+      a.value_dim < 0)
+    return fail(REGARD_BAD_ARGUMENT, "a size is negative");
+  if (a.queries > kMostTokens || a.keys > kMostTokens)
+    return fail(REGARD_BAD_ARGUMENT, "up to %lld queries and keys are covered, given %lld and %lld",
+                (long long)kMostTokens, (long long)a.queries, (long long)a.keys);
   if (a.head_dim > REGARD_MAX_WIDTH || a.value_dim > REGARD_MAX_WIDTH)
     return fail(REGARD_BAD_ARGUMENT, "head widths up to %d are covered, given %lld and %lld",
                 REGARD_MAX_WIDTH, (long long)a.head_dim, (long long)a.value_dim);
   if (a.heads > 0 && (a.kv_heads <= 0 || a.heads % a.kv_heads != 0))
     return fail(REGARD_BAD_ARGUMENT, "%lld heads do not share %lld key/value heads evenly",
                 (long long)a.heads, (long long)a.kv_heads);
+  const int64_t longest = a.queries > a.keys ? a.queries : a.keys;
+  if (!fits({a.batch, a.heads, longest + REGARD_MAX_WIDTH, REGARD_MAX_WIDTH, 16}))
+    return fail(REGARD_BAD_ARGUMENT, "%lld x %lld heads of %lld tokens are too much to count",
+                (long long)a.batch, (long long)a.heads, (long long)longest);
+  const bool rows = a.batch && a.heads && a.queries, columns = a.batch && a.kv_heads && a.keys;
+  if (a.head_dim && ((rows && !a.query.data) || (columns && !a.key.data)))
+    return fail(REGARD_BAD_ARGUMENT, "query and key are needed");
   if ((a.span_start == nullptr) != (a.span_stop == nullptr))
     return fail(REGARD_BAD_ARGUMENT, "span_start and span_stop go together");
   if (a.bias.data && a.bias.dtype != REGARD_FLOAT32 && a.bias.dtype != a.dtype)
@@ -91,8 +115,12 @@ int check(const regard_args &a) {
 }
 
 int check_forward(const regard_args &a) {
+  if (a.batch && a.heads && a.queries && a.value_dim && (!a.output.data || (a.keys && !a.value.data)))
+    return fail(REGARD_BAD_ARGUMENT, "forward needs value and output");
+  if (a.output_rest && a.dtype == REGARD_FLOAT32)
+    return fail(REGARD_BAD_ARGUMENT, "an output in float32 leaves no rest");
   const bool rows_fit = a.map_rows == 16 || a.map_rows == 32 || a.map_rows % 64 == 0;
-  if (a.map && (a.map_rows <= 0 || !rows_fit || a.map_columns <= 0 || a.map_columns % 64 != 0))
+  if (a.map && (a.map_rows <= 0 || a.map_rows > kMostTokens || a.map_columns > kMostTokens || !rows_fit || a.map_columns <= 0 || a.map_columns % 64 != 0))
     return fail(REGARD_BAD_ARGUMENT,
                 "cells of %lld x %lld: rows are 16, 32 or a multiple of 64, columns a multiple "
                 "of 64",
@@ -101,7 +129,11 @@ int check_forward(const regard_args &a) {
 }
 
 int check_backward(const regard_args &a) {
-  const int64_t rows = a.batch * a.heads * a.queries, key_rows = a.batch * a.kv_heads * a.keys;
+  const bool rows = a.batch && a.heads && a.queries, key_rows = a.batch && a.kv_heads && a.keys;
+  if (key_rows && a.value_dim && !a.value.data)
+    return fail(REGARD_BAD_ARGUMENT, "backward needs value");
+  if (a.output_rest && a.dtype == REGARD_FLOAT32)
+    return fail(REGARD_BAD_ARGUMENT, "an output in float32 leaves no rest");
   if (rows && (!a.lse || (a.value_dim && (!a.output.data || !a.grad_output.data))))
     return fail(REGARD_BAD_ARGUMENT, "backward needs output, lse and grad_output");
   if ((rows && a.head_dim && !a.grad_query.data) || (key_rows && a.head_dim && !a.grad_key.data) ||
@@ -115,14 +147,15 @@ int check_backward(const regard_args &a) {
 int check_inspection(const regard_args &a) {
   if (!a.lse || !a.values)
     return fail(REGARD_BAD_ARGUMENT, "inspection needs lse and values");
-  if (a.row_start < 0 || a.row_count < 0 || a.row_start + a.row_count > a.queries ||
-      a.column_start < 0 || a.column_count < 0 || a.column_start + a.column_count > a.keys)
+  if (a.row_start < 0 || a.row_count < 0 || a.row_start > a.queries - a.row_count ||
+      a.column_start < 0 || a.column_count < 0 || a.column_start > a.keys - a.column_count)
     return fail(REGARD_BAD_ARGUMENT, "the rectangle leaves the matrix");
   return REGARD_OK;
 }
 
 int check_pooled(const regard_args &a) {
-  if (a.cell_rows < 1 || a.cell_columns < 1)
+  if (a.cell_rows < 1 || a.cell_columns < 1 || a.cell_rows > INT32_MAX ||
+      a.cell_columns > INT32_MAX)
     return fail(REGARD_BAD_ARGUMENT, "cells of %lld x %lld", (long long)a.cell_rows,
                 (long long)a.cell_columns);
   return check_inspection(a);
@@ -147,7 +180,7 @@ int check_summary(const regard_args &a) {
   if (a.row_start || a.column_start || a.row_count != a.queries || a.column_count != a.keys)
     return fail(REGARD_BAD_ARGUMENT, "a summary is of the whole matrix");
   if (a.cell_rows < 1 || (64 % a.cell_rows && a.cell_rows % 64) || a.part_rows < 64 ||
-      a.part_rows % 64 || a.part_rows % a.cell_rows)
+      a.part_rows % 64 || a.part_rows % a.cell_rows || a.part_rows > kMostBytes)
     return fail(REGARD_BAD_ARGUMENT, "a summary of cells of %lld rows in parts of %lld",
                 (long long)a.cell_rows, (long long)a.part_rows);
   return check_pooled(a);

@@ -59,6 +59,14 @@ template <class T> REGARD_INLINE Rows<T> rows_of(const regard_rows &x, int64_t b
   return {static_cast<T *>(x.data) + b * x.batch + h * x.head, x.row};
 }
 
+// What the rounding of the output left lies as the output does; data null: not
+// kept.
+inline Rows<Bfloat16> output_rest_of(const regard_args &a, int64_t b, int64_t h) {
+  regard_rows rest = a.output;
+  rest.data = a.output_rest;
+  return a.output_rest ? rows_of<Bfloat16>(rest, b, h) : Rows<Bfloat16>{nullptr, 0};
+}
+
 // Calls f(T{}) with the element type of a dtype code.
 template <class F> REGARD_INLINE int with_element(int64_t dtype, F f) {
   if (dtype == REGARD_FLOAT32)

@@ -198,7 +198,7 @@ void write_group(const regard_args &a, const Head<T, Products> &head, const Grou
         x[i] = load(group.output + (e + i) * kGroup + v * kLanes) * scale;
       transpose(x);
       for (int i = 0; i < some; ++i)
-        store_elements(head.output[group.row + v * kLanes + i] + e, x[i], n);
+        head.write(group.row + v * kLanes + i, e, x[i], n);
     }
     if (!lse)
       continue;
@@ -209,7 +209,7 @@ void write_group(const regard_args &a, const Head<T, Products> &head, const Grou
       const int lane = v * kLanes + i;
       lse[group.row + lane] = group.total[lane] == 0
                                   ? -kInfinity
-                                  : float(group.most[lane] * unit + powers[i] * 0.69314718055994530942);
+                                  : float(group.most[lane] * unit + powers[i] * kLn2Double);
     }
   }
 }
@@ -265,6 +265,7 @@ template <class T, class Products> struct Forward {
     const int64_t b = head_number / a.heads, h = head_number % a.heads;
     const Head<T, Products> head(a, b, h);
     const Scoring scoring(a, b, h);
+    const bool masks = scoring.masks();
     const Vec factor = splat(scoring.remaining());
 
     float *weights = reinterpret_cast<float *>(scratch);
@@ -294,8 +295,8 @@ template <class T, class Products> struct Forward {
         if (!prepared)
           blocks.prepare(block, block_end);
         prepared = true;
-        run_block(group, head, blocks, scoring, factor, block, block_end, uint32_t(head_number),
-                  weights);
+        run_block(group, head, blocks, scoring, masks, factor, block, block_end,
+                  uint32_t(head_number), weights);
       }
     }
     float *map = a.map ? a.map + head_number * ceil_div(a.queries, a.map_rows) *
@@ -382,8 +383,8 @@ private:
   }
 
   void run_block(Group &group, const Head<T, Products> &head, Blocks<T, Products> &blocks,
-                 const Scoring &scoring, Vec factor, int32_t block, int32_t block_end,
-                 uint32_t head_number, float *weights) const {
+                 const Scoring &scoring, bool masks, Vec factor, int32_t block,
+                 int32_t block_end, uint32_t head_number, float *weights) const {
     float *scores = group.kept ? group.kept + int64_t(block) * kGroup : weights;
     Run runs[kBlock / kSubBlock];
     const int count = group.visible.plan(block, block_end, runs);
@@ -411,7 +412,7 @@ private:
     move_reference(group, factor, layout.value_width);
     for (int i = 0; i < count; ++i) {
       const Run &run = runs[i];
-      const bool cut = run.cut || scoring.masks;
+      const bool cut = run.cut || masks;
       sum_run(group, run, factor, block, cut, scores, weights);
       if (a.dropout > 0)
         drop_run(group, run, block, head_number, weights);

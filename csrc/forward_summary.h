@@ -27,6 +27,7 @@ template <class T> struct KeptRows : RowsInLanes {
       forward.run_part(number, number_of_group / together, scratch);
     group = &forward.group_at(scratch, number_of_group % together);
     go_to(first, count);
+    sum_far_rows(*this);
   }
 
   // Calls f(run, scores) for all keys that the group sees, as Rectangle does.

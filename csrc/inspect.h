@@ -4,8 +4,9 @@
 //
 // As in the forward pass a group of 64 queries is the vector dimension, scores
 // are [key][64], and blocks of keys that nobody in the group sees are skipped.
-// A weight is exp2(score - lse), so there is no running maximum and no second
-// look at a block. Every sum is taken in one order, whatever the threads.
+// A weight is exp(score - lse), so there is no running maximum and no second
+// look at a block, but for rows far from zero (is_far): their maximum and sum
+// are found anew first. Every sum is taken in one order, whatever the threads.
 #pragma once
 
 #include "forward.h"
@@ -27,28 +28,39 @@ struct RowsInLanes {
   const float *lse;
   unsigned char *rest = nullptr; // of the scratch area, for the pass
 
+  const RowNorm *anew; // of the rectangle's rows, where some are far
   int64_t row = 0, rows = 0; // of the current group
-  alignas(64) float norm[kGroup];
+  alignas(64) float most[kGroup], log_total[kGroup];
 
-  RowsInLanes(const regard_args &args, int64_t head_number)
+  RowsInLanes(const regard_args &args, int64_t head_number, const RowNorm *norms = nullptr)
       : a(args), number(head_number), b(head_number / args.heads), h(head_number % args.heads),
         scoring(args, b, h), factor(splat(scoring.remaining())),
-        lse(args.lse + head_number * args.queries) {}
+        lse(args.lse + head_number * args.queries),
+        anew(norms ? norms + head_number * args.row_count : nullptr) {}
 
   // The lanes beyond the last row hold something that must not be read.
   void go_to(int64_t first, int64_t count) {
     row = first;
     rows = count;
     for (int64_t i = 0; i < kGroup; ++i) {
-      const float value = lse[row + smaller(i, rows - 1)];
-      norm[i] = value == -kInfinity ? 0.0f : value * kLog2E;
+      const int64_t at = row + smaller(i, rows - 1);
+      const RowNorm found = anew ? anew[at - a.row_start] : scoring.norm(lse[at]);
+      most[i] = found.most;
+      log_total[i] = found.rest;
     }
   }
-  REGARD_INLINE Vec log2_weight(Vec score, Vec norm_of_lanes) const {
-    return multiply_add(score, factor, -norm_of_lanes);
+  struct Norm {
+    Vec most, rest;
+  };
+  REGARD_INLINE Norm norm(int v) const {
+    return {load(most + v * kLanes), load(log_total + v * kLanes)};
   }
-  REGARD_INLINE Vec weight(Vec score, Vec norm_of_lanes) const {
-    return exp2(log2_weight(score, norm_of_lanes));
+  REGARD_INLINE Norm norm_of_lane(int64_t i) const { return {splat(most[i]), splat(log_total[i])}; }
+  REGARD_INLINE Vec log2_weight(Vec score, const Norm &norm) const {
+    return (score - norm.most) * factor - norm.rest;
+  }
+  REGARD_INLINE Vec weight(Vec score, const Norm &norm) const {
+    return exp2(log2_weight(score, norm));
   }
   // All bits set in the lanes of vector v that hold a row.
   REGARD_INLINE Int real(int v) const {
@@ -76,8 +88,9 @@ template <class T> struct Rectangle : RowsInLanes {
     return size_t(kBlock) * kGroup * 4 + query_bytes(a) + key_bytes(a);
   }
 
-  Rectangle(const regard_args &args, int64_t head_number, unsigned char *scratch)
-      : RowsInLanes(args, head_number), head(args, b, h),
+  Rectangle(const regard_args &args, int64_t head_number, const RowNorm *norms,
+            unsigned char *scratch)
+      : RowsInLanes(args, head_number, norms), head(args, b, h),
         scores(reinterpret_cast<float *>(scratch)) {
     scratch += size_t(kBlock) * kGroup * 4;
     queries = reinterpret_cast<Unit *>(scratch);
@@ -132,23 +145,118 @@ private:
   }
 };
 
+// Finds the norms of a group's far rows from all their scores: first the
+// maximum, then the sum, key by key, whatever runs they come in.
+template <class Scored> void sum_far_rows(Scored &r) {
+  bool far[kGroup], some = false;
+  for (int64_t i = 0; i < kGroup; ++i) {
+    far[i] = is_far(r.lse[r.row + smaller(i, r.rows - 1)]);
+    some |= far[i];
+  }
+  if (!some)
+    return;
+  alignas(64) float most[kGroup], total[kGroup] = {};
+  for (float &x : most)
+    x = -kInfinity;
+  const auto each_vector = [&](const auto &f) {
+    r.each_run(0, r.a.keys, [&](const Run &run, const float *scores) {
+      for (int v = run.quad_begin * kQuadVectors; v < run.quad_end * kQuadVectors; ++v)
+        f(v * kLanes, run.end - run.begin, scores + v * kLanes);
+    });
+  };
+  each_vector([&](int lane, int64_t keys, const float *scores) {
+    Vec highest = load(most + lane);
+    for (int64_t k = 0; k < keys; ++k)
+      highest = largest(load(scores + k * kGroup), highest);
+    store(most + lane, highest);
+  });
+  for (float &x : most)
+    x = x == -kInfinity ? 0.0f : x;
+  each_vector([&](int lane, int64_t keys, const float *scores) {
+    const Vec base = load(most + lane);
+    Vec sum = load(total + lane);
+    for (int64_t k = 0; k < keys; ++k)
+      sum = sum + exp2((load(scores + k * kGroup) - base) * r.factor);
+    store(total + lane, sum);
+  });
+  for (int i = 0; i < kGroup; ++i)
+    if (far[i]) {
+      r.most[i] = most[i];
+      r.log_total[i] = total[i] == 0 ? 0.0f : log2(splat(total[i]))[0];
+    }
+}
+
+// What makes weights of the scores of the rectangle's rows. An item is a group
+// of rows.
+template <class T> struct NormPass {
+  using Element = T;
+  const regard_args &a;
+  RowNorm *norms; // [B][H][row_count]
+  int64_t per_head;
+  size_t bytes = 0;
+
+  NormPass(const regard_args &args, RowNorm *results)
+      : a(args), norms(results), per_head(ceil_div(args.row_count, kGroup)) {}
+
+  void item(Rectangle<T> &r, int64_t part) const {
+    r.start(a.row_start + part * kGroup, smaller<int64_t>(kGroup, a.row_count - part * kGroup));
+    sum_far_rows(r);
+    RowNorm *out = norms + r.number * a.row_count + part * kGroup;
+    for (int64_t i = 0; i < r.rows; ++i)
+      out[i] = {r.most[i], r.log_total[i]};
+  }
+};
+
+inline bool any_far(const regard_args &a) {
+  for (int64_t head = 0; head < a.batch * a.heads; ++head)
+    for (int64_t i = 0; i < a.row_count; ++i)
+      if (is_far(a.lse[head * a.queries + a.row_start + i]))
+        return true;
+  return false;
+}
+
+// A pass and the norms of its rows; null: they come from the lse.
+template <class Pass> struct PassOver {
+  const Pass &pass;
+  const RowNorm *norms;
+
+  int run() const {
+    const regard_args &a = pass.a;
+    const int64_t heads = a.batch * a.heads;
+    const double cost = double(heads) * double(a.row_count) * double(a.column_count) *
+                        (2.0 * double(a.head_dim) + 20.0);
+    return regard::for_each_item(
+        heads * pass.per_head, cost, Rectangle<typename Pass::Element>::bytes(a) + pass.bytes,
+        [](int64_t number, unsigned char *scratch, const void *context) {
+          const PassOver &own = *static_cast<const PassOver *>(context);
+          const Pass &pass = own.pass;
+          Rectangle<typename Pass::Element> rectangle(pass.a, number / pass.per_head, own.norms,
+                                                      scratch);
+          // Causal rows grow, so the last items come first.
+          pass.item(rectangle, pass.per_head - 1 - number % pass.per_head);
+        },
+        this);
+  }
+};
+
 // Runs a pass: Pass<T>(args) says how many items a head has and what scratch
-// they need, and does one. Causal rows grow, so the last items come first.
+// they need, and does one.
 template <class Pass> int run_pass(const regard_args &a) {
   const Pass pass(a);
   if (a.row_count == 0 || a.column_count == 0)
     return pass.nothing();
-  const int64_t heads = a.batch * a.heads;
-  const double cost = double(heads) * double(a.row_count) * double(a.column_count) *
-                      (2.0 * double(a.head_dim) + 20.0);
-  return regard::for_each_item(
-      heads * pass.per_head, cost, Rectangle<typename Pass::Element>::bytes(a) + pass.bytes,
-      [](int64_t number, unsigned char *scratch, const void *context) {
-        const Pass &own = *static_cast<const Pass *>(context);
-        Rectangle<typename Pass::Element> rectangle(own.a, number / own.per_head, scratch);
-        own.item(rectangle, own.per_head - 1 - number % own.per_head);
-      },
-      &pass);
+  if (!any_far(a))
+    return PassOver<Pass>{pass, nullptr}.run();
+  const size_t bytes = size_t(a.batch * a.heads * a.row_count) * sizeof(RowNorm);
+  RowNorm *norms = static_cast<RowNorm *>(regard::allocate(bytes));
+  if (!norms)
+    return regard::fail(REGARD_OUT_OF_MEMORY, "no memory for %zu bytes", bytes);
+  const NormPass<typename Pass::Element> first(a, norms);
+  int code = PassOver<NormPass<typename Pass::Element>>{first, nullptr}.run();
+  if (code == REGARD_OK)
+    code = PassOver<Pass>{pass, norms}.run();
+  regard::release(norms);
+  return code;
 }
 
 template <template <class> class Pass> int inspect(const regard_args &a) {

@@ -24,7 +24,7 @@ template <class T> struct TilePass {
     __builtin_memset(out, 0, size_t(r.rows * width) * sizeof(float));
     r.each_run(a.column_start, a.column_start + width, [&](const Run &run, const float *scores) {
       for (int v = run.quad_begin * kQuadVectors; v < run.quad_end * kQuadVectors; ++v) {
-        const Vec norm = load(r.norm + v * kLanes);
+        const auto norm = r.norm(v);
         const int64_t some = smaller<int64_t>(kLanes, r.rows - v * kLanes);
         for (int32_t key = run.begin; key < run.end; key += kLanes) {
           const int n = int(smaller<int32_t>(kLanes, run.end - key));
@@ -102,7 +102,7 @@ private:
     const int first = run.quad_begin * kQuad;
     const int last = int(smaller<int64_t>(run.quad_end * kQuad, r.rows));
     for (int v = run.quad_begin * kQuadVectors; v < run.quad_end * kQuadVectors; ++v) {
-      const Vec norm = load(r.norm + v * kLanes);
+      const auto norm = r.norm(v);
       Vec sum = Vec{}, highest = Vec{};
       for (int64_t k = 0; k < count; ++k) {
         const Vec p = r.weight(load(scores + k * kGroup + v * kLanes), norm);
@@ -178,7 +178,8 @@ template <class T> struct ReceivedPass {
         share[i] = given && i < r.rows ? given[i] : 1.0f;
       r.each_run(first, first + count, [&](const Run &run, const float *scores) {
         for (int v = run.quad_begin * kQuadVectors; v < run.quad_end * kQuadVectors; ++v) {
-          const Vec norm = load(r.norm + v * kLanes), times = load(share + v * kLanes);
+          const auto norm = r.norm(v);
+          const Vec times = load(share + v * kLanes);
           const Int real = r.real(v);
           for (int32_t key = run.begin; key < run.end; ++key) {
             const Vec p =

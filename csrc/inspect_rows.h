@@ -45,7 +45,7 @@ template <class T> struct EntropyPass : RowPass<T> {
     r.each_run(this->a.column_start, this->a.column_start + this->a.column_count,
                [&](const Run &run, const float *scores) {
                  for (int v = run.quad_begin * kQuadVectors; v < run.quad_end * kQuadVectors; ++v) {
-                   const Vec norm = load(r.norm + v * kLanes);
+                   const auto norm = r.norm(v);
                    Vec sum = Vec{};
                    for (int64_t k = 0; k < run.end - run.begin; ++k) {
                      const Vec x = r.log2_weight(load(scores + k * kGroup + v * kLanes), norm);
@@ -61,7 +61,7 @@ template <class T> struct EntropyPass : RowPass<T> {
                });
     float *out = this->place(this->a.values, r);
     for (int64_t i = 0; i < r.rows; ++i)
-      out[i] = total[i] == 0 ? 0.0f : -kLn2 * total[i];
+      out[i] = total[i] >= 0 ? 0.0f : -kLn2 * total[i]; // a weight may round above 1
   }
 };
 
@@ -94,7 +94,7 @@ template <class T> struct PeakPass : RowPass<T> {
                  }
                });
     for (int v = 0; v < kGroup / kLanes; ++v)
-      store(best + v * kLanes, r.weight(load(best + v * kLanes), load(r.norm + v * kLanes)));
+      store(best + v * kLanes, r.weight(load(best + v * kLanes), r.norm(v)));
     float *values = this->place(this->a.values, r);
     int64_t *indices = this->place(this->a.indices, r);
     for (int64_t i = 0; i < r.rows; ++i) {
@@ -144,7 +144,7 @@ template <class T> struct TopPass : RowPass<T> {
     for (int64_t i = 0; i < r.rows; ++i)
       for (int64_t k = 0; k < top; ++k) {
         const int32_t key = index[i * top + k];
-        const Vec x = r.weight(splat(best[i * top + k]), splat(r.norm[i]));
+        const Vec x = r.weight(splat(best[i * top + k]), r.norm_of_lane(i));
         values[i * top + k] = key < 0 ? 0.0f : x[0];
         indices[i * top + k] = key;
       }

@@ -148,7 +148,7 @@ private:
            const Sums &sums) const {
     float *keys = sums.keys + (whole ? int64_t(run.begin) * kLanes : 0);
     for (int v = run.quad_begin * kQuadVectors; v < run.quad_end * kQuadVectors; ++v) {
-      const Vec norm = load(r.norm + v * kLanes);
+      const auto norm = r.norm(v);
       const Int real = r.real(v);
       Links links(rows, v);
       Vec surprise = Vec{}, far = Vec{}, apart = splat(float(run.begin)) - places(r, v);
@@ -223,7 +223,7 @@ private:
 
   void write(const RowsInLanes &r, Rows &rows, double *near) const {
     for (int v = 0; v < kGroup / kLanes; ++v) {
-      const Vec norm = load(r.norm + v * kLanes);
+      const auto norm = r.norm(v);
       for (float *best : rows.best)
         store(best + v * kLanes, r.weight(load(best + v * kLanes), norm));
       for (int side = 0; side < kNear; ++side)
@@ -231,7 +231,7 @@ private:
     }
     const int64_t at = r.number * a.queries + r.row;
     for (int64_t i = 0; i < r.rows; ++i) {
-      a.entropy[at + i] = rows.entropy[i] == 0 ? 0.0f : -kLn2 * rows.entropy[i];
+      a.entropy[at + i] = rows.entropy[i] >= 0 ? 0.0f : -kLn2 * rows.entropy[i];
       a.distance[at + i] = rows.distance[i];
       for (int link = 0; link < kLinks; ++link) {
         const int32_t key = rows.index[link][i];

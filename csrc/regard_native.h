@@ -22,7 +22,7 @@
 extern "C" {
 #endif
 
-#define REGARD_ABI_VERSION 4
+#define REGARD_ABI_VERSION 5
 #define REGARD_MAX_WIDTH 256 /* of E and of Ev */
 #define REGARD_MAX_TOP 64
 #define REGARD_LINKS 4 /* of each row, in a summary */
@@ -84,6 +84,10 @@ typedef struct {
    * read it. Natural logarithm, (B, H, L) contiguous, -inf where a row sees
    * nothing. */
   regard_rows output;
+  /* What rounding the output left, bfloat16, with the strides of the output;
+   * or NULL. Backward of half precision reads it where it is given: without
+   * it gradients of nearly certain rows lose what the output lost. */
+  void *output_rest;
   float *lse;
   /* Mean over the rows of a cell of the sum over its keys of the weights
    * before dropout: (B, H, ceil(L/map_rows), ceil(S/map_columns)) contiguous.

@@ -29,8 +29,11 @@ REGARD_INLINE int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 REGARD_INLINE int64_t round_up(int64_t a, int64_t b) { return ceil_div(a, b) * b; }
 
 constexpr float kInfinity = __builtin_inff();
-constexpr float kLog2E = 1.44269504088896340736f;
-constexpr float kLn2 = 0.69314718055994530942f;
+constexpr float kLowest = -__FLT_MAX__;
+constexpr double kLog2EDouble = 1.44269504088896340736;
+constexpr float kLog2E = float(kLog2EDouble);
+constexpr double kLn2Double = 0.69314718055994530942;
+constexpr float kLn2 = float(kLn2Double);
 
 REGARD_INLINE Vec splat(float x) { return x - Vec{}; }
 REGARD_INLINE Int splat_int(int32_t x) { return x - Int{}; }

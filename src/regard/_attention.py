@@ -253,6 +253,7 @@ def _prepare(
     if isinstance(bias, PositionBias):
         position_bias = bias.vector(queries, keys, query.device)
         _check_position_bias(position_bias, heads, max(queries + keys - 1, 0))
+        position_bias = _as_scores(position_bias, query.dtype)
     elif bias is not None:
         dense_bias = _dense_bias(bias, query, (batch, heads, queries, keys))
     if scale is None:
@@ -283,6 +284,14 @@ def _check_position_bias(vector: Tensor, heads: int, distances: int) -> None:
         )
     if not vector.is_floating_point():
         raise DtypeError(f"The position bias is {vector.dtype}; its vector must be floating.")
+
+
+def _as_scores(vector: Tensor, dtype: torch.dtype) -> Tensor:
+    """Return a float64 vector as the scores hold it: what is finite stays finite, and hides nothing."""
+    if vector.dtype != torch.float64 or dtype == torch.float64:
+        return vector
+    limits = torch.finfo(torch.float32)
+    return torch.where(vector.isinf(), vector, vector.clamp(limits.min, limits.max)).to(torch.float32)
 
 
 def _dense_bias(bias: Tensor, query: Tensor, shape: tuple[int, int, int, int]) -> Tensor:

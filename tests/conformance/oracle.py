@@ -74,8 +74,9 @@ def _solve_row(
         score, slope = problem.softcap * bent, 1 - bent**2
     score = score + problem.bias[place][seen]
     top = score.max()
-    lse = top + np.log(np.exp(score - top).sum())
-    weights = np.exp(score - lse)
+    weights = np.exp(score - top)
+    lse = top + np.log(weights.sum())
+    weights = weights / weights.sum()  # not exp(score - lse), which far from zero has lost the sum
     factor = np.ones_like(weights) if problem.factor is None else problem.factor[place][seen]
     answer.output[place], answer.lse[place] = (weights * factor) @ v, lse
     answer.weights[place][seen] = weights

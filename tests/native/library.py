@@ -50,7 +50,7 @@ class Args(Structure):
         ("dropout", c_double),
         ("seed", c_uint64),
         ("output", Rows),
-        *[(n, c_void_p) for n in ("lse", "map")],
+        *[(n, c_void_p) for n in ("output_rest", "lse", "map")],
         *[(n, c_int64) for n in ("map_rows", "map_columns")],
         ("grad_output", Rows),
         ("grad_lse", c_void_p),

@@ -11,7 +11,7 @@ from .._values import instance
 from ..errors import BackendError, nearest
 from ._contract import Backend, refusal
 from ._scores import accumulate_dtype, scores, visible
-from ._values import all_finite, readable
+from ._values import all_finite, readable, transformed
 from .fused import Fused
 from .math import Math
 from .native import Native
@@ -27,6 +27,7 @@ __all__ = [
     "readable",
     "refusals",
     "scores",
+    "transformed",
     "use_backend",
     "visible",
 ]

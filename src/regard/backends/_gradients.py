@@ -1,8 +1,9 @@
 """The backward pass of `math`: all gradients from q, k, v again, in operations that are differentiable again.
 
 With the weights P, D the dropout factor and dP = D ∘ (dO·Vᵀ), the gradient of the scores is
-dS = P ∘ (dP - rowsum(dO ∘ O) + dlse); all others follow from it by one product or sum. P is the softmax once more and
-not exp(S - lse): that is faster, and exact where scores are large and `lse` is therefore coarse.
+dS = P ∘ (dP - rowsum(P ∘ dP) + dlse); all others follow from it by one product or sum. The row sum is that of dO ∘ O
+too, but O was rounded, and in rows that are nearly certain the gradient is smaller than that rounding. P is the
+softmax once more and not exp(S - lse): that is faster, and exact where scores are large and `lse` is therefore coarse.
 """
 
 from __future__ import annotations
@@ -23,7 +24,6 @@ __all__ = ["gradients"]
 
 def gradients(
     inputs: AttentionInputs,
-    output: Tensor,
     lse: Tensor,
     grad_output: Tensor,
     grad_lse: Tensor | None,
@@ -33,10 +33,7 @@ def gradients(
 
     All in the accumulation dtype, in which `inputs` are given too.
     """
-    shift = -(grad_output * output).sum(-1, keepdim=True)
-    if grad_lse is not None:
-        shift = shift + grad_lse[..., None]
-    sums = _Sums(inputs, needed, lse, grad_output, shift)
+    sums = _Sums(inputs, needed, lse, grad_output, grad_lse)
     for rows, columns in blocks(inputs):
         sums.add(rows, columns)
     return sums.result()
@@ -46,9 +43,10 @@ class _Sums:
     """What the blocks have added up so far."""
 
     def __init__(
-        self, inputs: AttentionInputs, needed: tuple[bool, ...], lse: Tensor, grad_output: Tensor, shift: Tensor
-    ) -> None:
-        self.inputs, self.grad_output, self.shift = inputs, grad_output, shift
+        self, inputs: AttentionInputs, needed: tuple[bool, ...], lse: Tensor, grad_output: Tensor,
+        grad_lse: Tensor | None,
+    ) -> None:  # fmt: skip
+        self.inputs, self.grad_output, self.grad_lse = inputs, grad_output, grad_lse
         self.nothing = _empty_rows(inputs, lse)
         self.needed = dict(zip(("query", "key", "value", "position", "bias"), needed, strict=True))
         read = (inputs.query, inputs.key, inputs.value, grad_output, lse.nan_to_num(torch.nan, torch.inf, 0.0))
@@ -76,7 +74,9 @@ class _Sums:
         factor = drop_factor(self.inputs, rows, columns)
         if factor is not None:
             grad_weights = grad_weights * factor
-        shift = self.shift[:, :, rows]
+        shift = -(weights * grad_weights).sum(-1, keepdim=True)
+        if self.grad_lse is not None:
+            shift = shift + self.grad_lse[:, :, rows, None]
         grad_scores = weights * (grad_weights + shift) if self.recorded else grad_weights.add_(shift).mul_(weights)
         grad_scores = _where(seen, grad_scores)
         if self.needed["value"]:

@@ -79,9 +79,7 @@ class _Attend(torch.autograd.Function):
         if grad_output is None:
             grad_output = torch.zeros_like(output)
         with _as_given(output.device.type):
-            found = gradients(
-                inputs, output.to(lse.dtype), lse, grad_output.to(lse.dtype), grad_lse, ctx.needs_input_grad[:5]
-            )
+            found = gradients(inputs, lse, grad_output.to(lse.dtype), grad_lse, ctx.needs_input_grad[:5])
         cast = (g if g is None else g.to(t.dtype) for g, t in zip(found, tensors, strict=False))
         return (*cast, *(None,) * 7)
 

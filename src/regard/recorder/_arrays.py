@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..weights import Parts, Summary, WeightSource, source_of
+from ..weights import LseOf, Parts, Summary, WeightSource, source_of
 from ._archive import Archive
 from ._call import cells_of_maps
 from ._document import CallDocument
@@ -19,6 +19,9 @@ from ._format import MISSING, call_path
 from ._pieces import PieceReader
 
 __all__ = ["CallReader"]
+
+# Less than rounding would miss, more than it would ever take.
+_PART_OF_A_SINK = 1e-3
 
 
 class CallReader:
@@ -38,12 +41,19 @@ class CallReader:
             self._refuse("lse", f"is {found.lse.dtype}, the call {self.document.dtype}")
         return _without_unknown(found)
 
-    def source(self, lse: Tensor) -> WeightSource:
-        """Read query, key and masks."""
+    def source(self, summary: Summary) -> WeightSource:
+        """Read query, key and masks, beside the summaries of the call."""
         names = {f"exact/{name}": name for name in RULES if f"exact/{name}" in self.document.arrays}
         parts = self._fields(Parts, names, self.document.exact or {})
-        self._check(parts, lse)
-        return source_of(*self._without_unknown_masks(parts, lse))
+        self._check(parts, summary.lse)
+        return source_of(*self._without_unknown_masks(parts, summary.lse), self._lse_of(parts, summary))
+
+    def _lse_of(self, parts: Parts, summary: Summary) -> LseOf:
+        if parts.log_factor is not None:
+            return "weighted" if self.document.sums_to_one else "scores"
+        # A row of which a sink takes a part gives less than 1.
+        given, rows = summary.received.sum(-1), (summary.lse != -torch.inf).sum(-1)
+        return "more" if bool((given < (1 - _PART_OF_A_SINK) * rows).any()) else "scores"
 
     def _fields(self, kind: type[Any], names: dict[str, str], numbers: dict[str, float | int]) -> Any:
         tensors = {name: self._tensor(path, RULES[name]) for path, name in names.items() if name in RULES}
@@ -59,10 +69,8 @@ class CallReader:
             self._refuse(
                 "exact", f"has a query of {parts.query.dtype}, a key of {parts.key.dtype}, an lse of {lse.dtype}"
             )
-        for name in ("position_bias", "bias"):
-            given = getattr(parts, name)
-            if given is not None and given.dtype not in (parts.query.dtype, torch.float32):
-                self._refuse(name, f"is {given.dtype}, beside {parts.query.dtype}")
+        if parts.bias is not None and parts.bias.dtype not in (parts.query.dtype, torch.float32):
+            self._refuse("bias", f"is {parts.bias.dtype}, beside {parts.query.dtype}")
         for name in ("value_norms", "log_factor"):
             given = getattr(parts, name)
             if given is not None and given.dtype != dtype:

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from .._inputs import AttentionInputs
-from ..weights import AttentionWeights, SoftmaxSource, StoredWeights, Summary, from_dense, kept, links_of
+from ..weights import AttentionWeights, LseOf, SoftmaxSource, StoredWeights, Summary, from_dense, kept, links_of
 from ._growing import Orders, Step, Turn, arranged
 
 __all__ = ["Grown", "GrownDense", "GrownExact", "GrownSummary"]
@@ -168,6 +168,7 @@ class GrownExact:
         self._firsts: list[int] = []
         self._sizes: list[int] = []
         self._keys = 0
+        self._lse_of = first.weights._source.lse_of
         self.add(first)
 
     def add(self, step: Step) -> None:
@@ -176,6 +177,8 @@ class GrownExact:
         x = source.inputs
         new = slice(max(0, self._keys - step.first_key), step.keys)
         lse = step.weights.lse.reshape(source.shape[:3])
+        if source.lse_of != "scores":
+            self._lse_of = source.lse_of
         held = {
             "query": x.query.clone(),
             "key": x.key[:, :, new].clone(),
@@ -209,14 +212,14 @@ class GrownExact:
         inputs = AttentionInputs(query, key, value, self._settings.scale, softcap=self._settings.softcap)
         if all("start" in step for step in self._steps):
             start, stop = (_joined(every(name)) for name in ("start", "stop"))
-            return _call(replace(inputs, start=start, stop=stop), lse)
+            return _call(replace(inputs, start=start, stop=stop), lse, self._lse_of)
         if any("start" in step for step in self._steps):
             raise ValueError("some steps of one call have a dense mask or bias, others have none")
         rows = [
             pad(bias, (first, self._keys - first - size), value=-torch.inf)
             for bias, first, size in zip(every("bias"), self._firsts, self._sizes, strict=True)
         ]
-        return _call(replace(inputs, bias=torch.cat(rows, 2)), lse)
+        return _call(replace(inputs, bias=torch.cat(rows, 2)), lse, self._lse_of)
 
 
 class GrownDense:
@@ -248,8 +251,8 @@ class GrownDense:
         return torch.cat([pad(r, (first, self._keys - first - r.shape[3]), value=value) for r, first in every], 2)
 
 
-def _call(inputs: AttentionInputs, lse: Tensor) -> AttentionWeights:
-    return AttentionWeights(SoftmaxSource(inputs, lse), 4)
+def _call(inputs: AttentionInputs, lse: Tensor, lse_of: LseOf) -> AttentionWeights:
+    return AttentionWeights(SoftmaxSource(inputs, lse, lse_of=lse_of), 4)
 
 
 def _joined(spans: list[Tensor]) -> Tensor:

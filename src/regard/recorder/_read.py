@@ -8,10 +8,8 @@ import weakref
 from collections import OrderedDict
 from collections.abc import Callable
 
-from torch import Tensor
-
 from ..errors import RecordingFileError
-from ..weights import AttentionWeights, RestoredWeights, StoredWeights, WeightSource
+from ..weights import AttentionWeights, RestoredWeights, StoredWeights, Summary, WeightSource
 from ._archive import Archive, open_archive
 from ._arrays import CallReader
 from ._document import read_call, read_root
@@ -115,7 +113,7 @@ class LoadedCall(RecordedCall):
             return StoredWeights(summary, document.rank)
         return RestoredWeights(
             summary,
-            lambda: recent.source(reader, summary.lse),
+            lambda: recent.source(reader, summary),
             document.rank,
             sums_to_one=document.sums_to_one,
         )
@@ -128,11 +126,11 @@ class _Recent:
         self._sources: OrderedDict[int, WeightSource] = OrderedDict()
         self._lock = threading.Lock()
 
-    def source(self, reader: CallReader, lse: Tensor) -> WeightSource:
+    def source(self, reader: CallReader, summary: Summary) -> WeightSource:
         """Return the matrix of a call."""
         position = reader.document.position
         with self._lock:
-            found = self._sources.pop(position, None) or reader.source(lse)
+            found = self._sources.pop(position, None) or reader.source(summary)
             self._sources[position] = found
             while len(self._sources) > _RECENT:
                 self._sources.popitem(last=False)

@@ -8,7 +8,7 @@ from ._one_look import LINKS, links_of
 from ._parts import Parts, parts_of, source_of
 from ._restored import RestoredWeights
 from ._sinks import with_sinks
-from ._source import SoftmaxSource, WeightSource, pair_products
+from ._source import LseOf, SoftmaxSource, WeightSource, pair_products
 from ._stored import StoredWeights, Summary
 from ._summarise import summarise, summary_cell
 
@@ -16,6 +16,7 @@ __all__ = [
     "LINKS",
     "AttentionWeights",
     "DistanceProfile",
+    "LseOf",
     "Parts",
     "Peak",
     "RestoredWeights",

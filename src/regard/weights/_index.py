@@ -112,7 +112,7 @@ def _one(part: Any, size: int, dim: int) -> tuple[Index, Any]:
             raise ValueError("slice step must be positive.")
         if step == 1:
             return slice(start, max(start, stop)), slice(None)
-        return torch.arange(start, max(start, stop), step), slice(None)
+        return torch.arange(start, max(start, stop), step, device="cpu"), slice(None)
     if isinstance(part, _Masked):
         if part.size != size:
             raise IndexError(f"a boolean index has size {part.size} in dimension {dim}, the weights have {size}.")

@@ -91,8 +91,9 @@ def _scores_only(source: WeightSource) -> WeightSource:
         softcap=None,
     )
     return NormsSource(
-        inputs, source.lse, log_factor=source.log_factor, map=source.map, map_cell=source.map_cell,
-        summary=source.summary, value_norms=x.value.detach().to(source.dtype).norm(dim=-1), witness=Witness(()),
+        inputs, source.lse, lse_of=source.lse_of, log_factor=source.log_factor, map=source.map,
+        map_cell=source.map_cell, summary=source.summary, witness=Witness(()),
+        value_norms=x.value.detach().to(source.dtype).norm(dim=-1),
     )  # fmt: skip
 
 

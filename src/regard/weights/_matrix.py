@@ -319,7 +319,7 @@ class AttentionWeights(TensorLike):
         """
         source = self._ready(differentiable=True)
         if not self._sums_to_one:
-            source = replace(source, lse=None)
+            source = replace(source, lse=None, lse_of="weighted")
             source = replace(source, lse=answer(self._question("lse", source))[0])
         return self._trim(answer(self._question("entropy", source))[0])
 
@@ -460,7 +460,7 @@ class AttentionWeights(TensorLike):
         factor = self._source.fresh(READ_BY_NORMS).norms(per_head).log()
         source = replace(self._source, log_factor=factor, map=None, summary=None)
         if normalise:
-            source = replace(source, lse=None, lse_has_gradient=False)
+            source = replace(source, lse=None, lse_has_gradient=False, lse_of="weighted")
         elif source.lse is None:
             source = replace(source, lse=self._ready(differentiable=False).lse)
         return AttentionWeights(source, self._rank, sums_to_one=normalise)

@@ -39,6 +39,7 @@ def one_look(source: WeightSource, cell: int) -> CallSummary:
         down, across = (slice(side.start // cell, -(-side.stop // cell)) for side in (block.rows, block.columns))
         cells[block.batch, block.heads, down, across] += folded(weights, (cell, cell), lambda t, dim: t.sum(dim))
         entropy[rows] += weights.mul_(bits.clamp_(min=BITS_OF_NOTHING)).sum(-1).mul_(-math.log(2.0))
+    entropy.clamp_(min=0.0)  # a weight may round above 1
     rows_of = torch.arange(queries, device=source.device)
     sides = []
     for side in (-1, 0, 1):

@@ -10,7 +10,7 @@ from .._inputs import AttentionInputs
 from ..errors import ArgumentError
 from ._matrix import AttentionWeights
 from ._norms_source import NormsSource
-from ._source import SoftmaxSource
+from ._source import LseOf, SoftmaxSource
 from ._witness import EVERYTHING
 
 __all__ = ["Parts", "parts_of", "source_of"]
@@ -70,11 +70,11 @@ def parts_of(weights: AttentionWeights) -> Parts:
     )  # fmt: skip
 
 
-def source_of(parts: Parts, lse: Tensor) -> NormsSource:
+def source_of(parts: Parts, lse: Tensor, lse_of: LseOf = "scores") -> NormsSource:
     """Return the matrix of stored parts. NaN in `lse` makes a row NaN, which says "not recorded"."""
     nothing = parts.key.new_zeros(()).expand(*parts.key.shape[:3], 1)
     inputs = AttentionInputs(value=nothing, need_weights=True, **{name: getattr(parts, name) for name in _SHARED})
     return NormsSource(
-        inputs, lse, log_factor=parts.log_factor, map=parts.kernel_map, map_cell=parts.kernel_map_cell,
+        inputs, lse, lse_of=lse_of, log_factor=parts.log_factor, map=parts.kernel_map, map_cell=parts.kernel_map_cell,
         value_norms=parts.value_norms,
     )  # fmt: skip

@@ -10,10 +10,10 @@ import torch
 from torch import Tensor
 
 from ..backends.native import MOST_TOP, PASSES, cannot_inspect, inspect, with_factor
-from ._source import SoftmaxSource, WeightSource
+from ._source import FAR, SoftmaxSource, WeightSource
 from ._stream import Stream
 
-__all__ = ["MACHINES", "Kernel", "KernelMap", "Machine", "Question", "answer", "full_precision"]
+__all__ = ["MACHINES", "Kernel", "KernelMap", "Machine", "Question", "answer", "full_precision", "sums_rows"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +118,8 @@ class Kernel:
             return f"keeps at most the {MOST_TOP} largest"
         if source.log_factor is not None and source.inputs.bias is not None:
             return "takes no factor beside a dense bias"
+        if not sums_rows(source):
+            return "sums rows far from zero by their scores alone"
         return cannot_inspect(source.inputs)
 
     def run(self, question: Question) -> tuple[Tensor, ...]:
@@ -127,6 +129,13 @@ class Kernel:
         return inspect(
             question.name, inputs, source.lse, question.rows, question.columns, question.cell, question.count
         )
+
+
+def sums_rows(source: WeightSource) -> bool:
+    """Return whether the kernel finds weights from `lse`, or from a row's own sum where that is far from zero."""
+    if source.lse is None or (source.log_factor is None and source.lse_of == "scores"):
+        return True
+    return bool((source.lse.abs().nan_to_num(0.0, 0.0) <= FAR).all())
 
 
 # Fastest first; `Stream` answers everything.

@@ -38,5 +38,7 @@ def with_sinks(weights: AttentionWeights, scores: Tensor) -> AttentionWeights:
         )
     scores = scores.to(source.dtype)
     lse = torch.logaddexp(weights.lse.reshape(rows), scores if scores.ndim == 3 else scores[:, None])
-    joined = replace(source, lse=lse, lse_has_gradient=lse.requires_grad, map=None, map_cell=0, summary=None)
+    joined = replace(
+        source, lse=lse, lse_has_gradient=lse.requires_grad, lse_of="more", map=None, map_cell=0, summary=None
+    )
     return AttentionWeights(joined, weights.ndim)

@@ -1,7 +1,9 @@
 """What a lazy matrix is computed from: the call, its `lse`, and how to get the scores of any rectangle.
 
-Every weight is `exp(score - lse)`. Softmax and linear attention differ only in what the score is, so they share
-selection, spans, masks and every summary. Two ways lead to a rectangle: `logs`, in which gradients flow, and `bits`,
+Every weight is `exp(score - lse)`, but in rows far from zero: there one number cannot hold both the largest score and
+the sum, and a score that is computed anew may round otherwise, so the whole row is normalised by its own sum whenever
+a part of it is looked at. Softmax and linear attention differ only in what the score is, so they share selection,
+spans, masks and every summary. Two ways lead to a rectangle: `logs`, in which gradients flow, and `bits`,
 base 2 and without a graph, which is what the summaries stream over. Base 2, because `torch.exp2` took a quarter of
 the time of `torch.exp` where it was measured.
 """
@@ -12,19 +14,24 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
-from typing import Self
+from typing import Literal, Self
 
 import torch
 from torch import Tensor
+from torch.utils._python_dispatch import is_in_torch_dispatch_mode
 
 from .._inputs import AttentionInputs, CallSummary
-from ..backends import accumulate_dtype, all_finite, readable, scores, visible
+from ..backends import accumulate_dtype, all_finite, readable, scores, transformed, visible
 from ._witness import EVERYTHING, READ_BY_WEIGHTS, Witness
 
-__all__ = ["LOG2E", "Index", "SoftmaxSource", "WeightSource"]
+__all__ = ["FAR", "LOG2E", "Index", "LseOf", "SoftmaxSource", "WeightSource"]
 
 LOG2E = 1.0 / math.log(2.0)
 Index = slice | Tensor
+LseOf = Literal["scores", "weighted", "more"]
+FAR = 64.0
+"""An `lse` beyond it, above or below zero, is too coarse in float32: half of its last place shows in every weight. The
+kernel has the same bound (`is_far` in csrc/scores.h)."""
 # Entries of the temporaries of one step of `pairs`, times the head width.
 _PAIR_ENTRIES = 1 << 22
 
@@ -37,6 +44,8 @@ class WeightSource(ABC):
     lse: Tensor | None = None
     """`(B, H, L)`, -inf where a row sees nothing; None until somebody computes it."""
     lse_has_gradient: bool = False
+    lse_of: LseOf = "scores"
+    """What `lse` is the sum of: each row's scores, the scores with `log_factor`, or something else besides."""
     tracked: bool = False
     """Gradients are wanted: tiles are made in operations that autograd can follow."""
     log_factor: Tensor | None = None
@@ -98,7 +107,7 @@ class WeightSource(ABC):
 
     def fresh_scores(self, rows: Index, columns: Index) -> Tensor:
         """Return `scores` in base 2, without a graph, in a tensor that may be written to."""
-        return self.scores(rows, columns) * LOG2E
+        return _in_base_2(self.scores(rows, columns).clone())
 
     def raw_logs(self, rows: Index, columns: Index) -> Tensor:
         """Return the scores with the factor of each key: what `lse` is taken over."""
@@ -108,12 +117,31 @@ class WeightSource(ABC):
         """Return `raw_logs` in base 2, without a graph, in a tensor that may be written to."""
         return _with_factor(self.fresh_scores(rows, columns), self.log_factor, columns, LOG2E)
 
+    def far(self, rows: Index) -> bool:
+        """Return whether some of these rows are to be normalised by their own sum; True where no number can be read."""
+        if self.lse_of == "more":  # a row's own sum is not all that it is to be divided by
+            return False
+        if self.device.type == "meta" or torch.compiler.is_compiling() or is_in_torch_dispatch_mode() or transformed():
+            return True
+        found = self._known_lse().detach()[:, :, rows].abs()
+        return bool(((found > FAR) & (found < torch.inf)).any())
+
+    def _own_logs(self, rows: Index) -> Tensor:
+        # All keys of the rows, in one product: what is then divided by their sum is exactly what was summed.
+        whole = slice(0, self.shape[3])
+        found = _with_factor(_log_softmax(self.scores(rows, whole)), self.log_factor, whole, 1.0)
+        return _log_softmax(found) if self.lse_of == "weighted" else found
+
     def logs(self, rows: Index, columns: Index) -> Tensor:
         """Return the natural logs of the weights of a rectangle, `(B, H, r, c)`; -inf where hidden."""
+        if self.far(rows):
+            return self._own_logs(rows)[..., columns]
         return self.raw_logs(rows, columns) - self._norm(rows)
 
     def bits(self, rows: Index, columns: Index) -> Tensor:
         """Return `logs` in base 2, without a graph, in a tensor that may be written to."""
+        if self.far(rows):
+            return _in_base_2(self._own_logs(rows)[..., columns].clone())
         return self.raw_bits(rows, columns).sub_(self._norm(rows), alpha=LOG2E)
 
     def tile(self, rows: Index, columns: Index) -> Tensor:
@@ -123,11 +151,14 @@ class WeightSource(ABC):
     def pairs(self, rows: Tensor, columns: Tensor) -> Tensor:
         """Return the weights `(B, H, n)` of single entries, in O(B·H·n)."""
         batch, heads, _, _ = self.shape
-        step = max(1, _PAIR_ENTRIES // max(1, batch * heads * self.inputs.query.shape[3]))
+        width = self.shape[3] if self.far(slice(None)) else self.inputs.query.shape[3]
+        step = max(1, _PAIR_ENTRIES // max(1, batch * heads * width))
         parts = [self._pairs(r, c) for r, c in zip(rows.split(step), columns.split(step), strict=True)]
         return torch.cat(parts, -1) if parts else self.inputs.query.new_zeros(batch, heads, 0, dtype=self.dtype)
 
     def _pairs(self, rows: Tensor, columns: Tensor) -> Tensor:
+        if self.far(rows):
+            return self._own_logs(rows)[:, :, torch.arange(rows.shape[0], device=rows.device), columns].exp()
         x = self.inputs
         score = self.pair_scores(rows, columns)
         if self.log_factor is not None:
@@ -138,10 +169,13 @@ class WeightSource(ABC):
             score = score.masked_fill(~entries(x.dense_mask, rows, columns), -torch.inf)
         return (score - self._norm(rows)[..., 0]).exp()
 
-    def _norm(self, rows: Index) -> Tensor:
+    def _known_lse(self) -> Tensor:
         if self.lse is None:
             raise ValueError("the lse of these weights is not computed yet")
-        norm = self.lse[:, :, rows, None]
+        return self.lse
+
+    def _norm(self, rows: Index) -> Tensor:
+        norm = self._known_lse()[:, :, rows, None]
         return torch.where(norm == -torch.inf, 0.0, norm)
 
     def counts(self) -> Tensor:
@@ -274,6 +308,18 @@ class WeightSource(ABC):
         return replace(self, inputs=x, lse=lse, map=None, summary=None, tracked=True)
 
 
+def _log_softmax(logs: Tensor) -> Tensor:
+    # A row of which nothing is seen stays as it is.
+    nothing = (logs == -torch.inf).all(-1, keepdim=True)
+    return torch.log_softmax(logs.masked_fill(nothing, 0.0), -1).masked_fill(nothing, -torch.inf)
+
+
+def _in_base_2(logs: Tensor) -> Tensor:
+    # In place. The lowest finite biases would become -inf, which means hidden.
+    hidden = logs == -torch.inf
+    return logs.mul_(LOG2E).clamp_(min=torch.finfo(logs.dtype).min).masked_fill_(hidden, -torch.inf)
+
+
 def _with_factor(score: Tensor, factor: Tensor | None, columns: Index, unit: float) -> Tensor:
     # Hidden stays hidden, whatever the norm of a value that nobody sees.
     if factor is None:
@@ -322,9 +368,9 @@ class SoftmaxSource(WeightSource):
         """Return the scores in base 2; only blocks that the mask cuts are masked."""
         x = self.inputs
         if not isinstance(rows, slice) or not isinstance(columns, slice):
-            return self.scores(rows, columns).mul_(LOG2E)
+            return _in_base_2(self.scores(rows, columns))
         if x.position_bias is not None or x.bias is not None:
-            return self.scores(rows, columns).mul_(LOG2E)
+            return _in_base_2(self.scores(rows, columns))
         groups = x.key.shape[1]
         factor = x.scale if x.softcap is not None else x.scale * LOG2E
         query = x.query[:, :, rows].to(self.dtype) * factor

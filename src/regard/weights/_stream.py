@@ -179,12 +179,12 @@ def _lse(question: Question) -> Tensor:
     total = torch.zeros_like(top)
     for block in blocks(question):
         where = (block.batch, block.heads, block.rows)
-        x = block.source.raw_bits(block.rows, block.columns)
+        x = block.source.raw_logs(block.rows, block.columns)
         high = torch.maximum(top[where], x.amax(-1))
         safe = torch.where(high == -torch.inf, 0.0, high)
-        total[where] = total[where] * torch.exp2(top[where] - safe) + x.sub_(safe[..., None]).exp2_().sum(-1)
+        total[where] = total[where] * torch.exp(top[where] - safe) + (x - safe[..., None]).exp_().sum(-1)
         top[where] = high
-    return torch.log(total) + torch.where(top == -torch.inf, 0.0, top) * math.log(2.0)
+    return torch.log(total) + torch.where(top == -torch.inf, 0.0, top)
 
 
 def _log_sum(block: Block) -> Tensor:
@@ -244,11 +244,13 @@ def _surprise(block: Block) -> Tensor:
         x = block.source.logs(block.rows, block.columns)
         hidden = x == -torch.inf
         x = torch.where(hidden, 0.0, x)
-        return -torch.where(hidden, 0.0, x.exp() * x).sum(-1)
+        found = -torch.where(hidden, 0.0, x.exp() * x).sum(-1)
+        return found - found.detach().clamp(max=0.0)
     x = block.source.bits(block.rows, block.columns)
     weights = torch.exp2(x)
     # 0 · -inf is NaN; 2 to the power of the bound is 0 as well.
-    return weights.mul_(x.clamp_(min=BITS_OF_NOTHING)).sum(-1).mul_(-math.log(2.0))
+    # A weight that rounds above 1 would make it negative.
+    return weights.mul_(x.clamp_(min=BITS_OF_NOTHING)).sum(-1).mul_(-math.log(2.0)).clamp_(min=0.0)
 
 
 def _distance(block: Block) -> Tensor:

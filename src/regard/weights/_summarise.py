@@ -12,7 +12,7 @@ from torch.utils.weak import WeakIdKeyDictionary
 from ..backends.native import cannot_inspect, summary, summary_cell
 from ._matrix import AttentionWeights
 from ._one_look import one_look
-from ._questions import full_precision
+from ._questions import full_precision, sums_rows
 from ._source import SoftmaxSource, WeightSource
 from ._stored import Summary
 
@@ -35,7 +35,7 @@ def summarise(weights: AttentionWeights) -> Summary:
         cell = summary_cell(max(source.shape[2:]))
         seen = _seen(weights._source, whole, cell)
         lse = source.lse if source.lse is not None else whole.lse
-        native = isinstance(source, SoftmaxSource) and source.log_factor is None
+        native = isinstance(source, SoftmaxSource) and source.log_factor is None and sums_rows(source)
         if source.summary is not None:
             found = source.summary
         elif native and cannot_inspect(source.inputs) is None:

@@ -77,7 +77,7 @@ class Native:
                 run, x, cell, x.query, x.key, x.value, x.position_bias, x.bias
             )
         else:
-            output, lse, found = run(x, cell)
+            output, lse, found = run(x, cell, None)
         if isinstance(found, CallSummary):
             return AttentionResult(output, lse, True, found.map, cell, found)
         return AttentionResult(output, lse, lse_has_gradient=True, map=found, map_cell=cell)

@@ -7,9 +7,9 @@ from torch import Tensor
 
 from ..._inputs import AttentionInputs
 from ._library import library
-from ._words import BACKWARD, FORWARD, call_words, matrix, plain_rows, rows
+from ._words import BACKWARD, FORWARD, address, call_words, matrix, plain_rows, rows
 
-__all__ = ["backward", "empty_output", "forward", "map_cell"]
+__all__ = ["backward", "empty_output", "forward", "map_cell", "output_rest"]
 
 # A map of the weights has at most this many cells a side: 16 MiB a head at most, whatever the length. A viewer's
 # coarse tiles come from it, so finer cells than needed for one picture pay.
@@ -32,8 +32,15 @@ def empty_output(query: Tensor, value: Tensor) -> Tensor:
     return query.new_empty_strided((batch, heads, queries, width), strides)
 
 
-def forward(x: AttentionInputs, cell: int) -> tuple[Tensor, Tensor, Tensor | None]:
-    """Return output, `lse`, and the map with cells of `cell` tokens, or None if that is 0."""
+def output_rest(x: AttentionInputs) -> Tensor | None:
+    """Return room for what rounding leaves of an output in half precision, for its backward pass; else None."""
+    if x.query.dtype == torch.float32:
+        return None
+    return torch.empty_like(empty_output(x.query, x.value), dtype=torch.bfloat16)
+
+
+def forward(x: AttentionInputs, cell: int, rest: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor | None]:
+    """Return output, `lse`, and the map with cells of `cell` tokens, or None if that is 0; fills `rest`."""
     call, kept = call_words(x)
     query = x.query
     batch, heads, queries, keys = x.shape
@@ -42,9 +49,7 @@ def forward(x: AttentionInputs, cell: int) -> tuple[Tensor, Tensor, Tensor | Non
     found = None
     if cell:
         found = query.new_empty((batch, heads, -(-queries // cell), -(-keys // cell)), dtype=torch.float32)
-    words = FORWARD.pack(
-        FORWARD.size, *call, *rows(output), lse.data_ptr(), 0 if found is None else found.data_ptr(), cell, cell
-    )
+    words = FORWARD.pack(FORWARD.size, *call, *rows(output), address(rest), lse.data_ptr(), address(found), cell, cell)
     library().call("forward", words)
     del kept
     return output, lse, found
@@ -57,10 +62,16 @@ def backward(
     grad_output: Tensor,
     grad_lse: Tensor | None,
     needed: tuple[bool, bool],
+    rest: Tensor | None = None,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor | None, Tensor | None]:
-    """Return the gradients of query, key, value, and of position bias and bias where `needed`."""
+    """Return the gradients of query, key, value, and of position bias and bias where `needed`.
+
+    `rest` is that of the forward pass; it lies as the output does.
+    """
     call, kept = call_words(x)
     output, grad_output, lse = plain_rows(output), plain_rows(grad_output), lse.contiguous()
+    if rest is not None and rest.stride() != output.stride():
+        rest = torch.empty_strided(output.shape, output.stride(), dtype=rest.dtype, device="cpu").copy_(rest)
     of_inputs = tuple(torch.empty_like(t) for t in kept[:3])
     if grad_lse is not None:
         grad_lse = grad_lse.contiguous()
@@ -68,14 +79,14 @@ def backward(
     position_words: tuple[int, ...] = (0, 0)
     bias_words: tuple[int, ...] = (0,) * 6
     if needed[0] and x.position_bias is not None:
-        of_position = torch.empty(x.position_bias.shape, dtype=torch.float32)
+        of_position = torch.empty(x.position_bias.shape, dtype=torch.float32, device="cpu")
         position_words = (of_position.data_ptr(), of_position.stride(0) if of_position.shape[0] > 1 else 0)
     if needed[1] and x.bias is not None:
-        of_bias = torch.empty(x.shape, dtype=torch.float32)
+        of_bias = torch.empty(x.shape, dtype=torch.float32, device="cpu")
         bias_words = matrix(of_bias)
     words = BACKWARD.pack(
-        BACKWARD.size, *call, *rows(output), lse.data_ptr(), 0, 0, 0,
-        *rows(grad_output), 0 if grad_lse is None else grad_lse.data_ptr(),
+        BACKWARD.size, *call, *rows(output), address(rest), lse.data_ptr(), 0, 0, 0,
+        *rows(grad_output), address(grad_lse),
         *(word for gradient in of_inputs for word in rows(gradient)), *position_words, *bias_words,
     )  # fmt: skip
     library().call("backward", words)

@@ -10,25 +10,31 @@ from torch import Tensor
 
 from ..._inputs import AttentionInputs
 from ..math import Math
-from ._calls import backward
+from ._calls import backward, output_rest
 
 __all__ = ["Attend", "again_in_math", "joined"]
 
-Run = Callable[[AttentionInputs, int], tuple[Tensor, Tensor, Any]]
-"""Of a call and the tokens a side of a cell: output, `lse`, and what of the weights was kept on the way."""
+Run = Callable[[AttentionInputs, int, Tensor | None], tuple[Tensor, Tensor, Any]]
+"""Of a call, the tokens a side of a cell, and room for the rest of the output: output, `lse`, and what of the weights
+was kept on the way."""
 Gradients = tuple[Tensor | None, Tensor | None, Tensor | None, Tensor | None, Tensor | None]
 
 
 class Attend(torch.autograd.Function):
-    """Keeps query, key, value, output and `lse`: the backward pass computes the weights again."""
+    """Keeps query, key, value, output and `lse`: the backward pass computes the weights again.
+
+    In half precision also what rounding left of the output: what a row's gradients have in common is the product of
+    the output with its gradient, and where a row is nearly certain the rest of them is smaller than that rounding.
+    """
 
     @staticmethod
     def forward(
         ctx: Any, run: Run, x: AttentionInputs, cell: int, *tensors: Tensor | None
     ) -> tuple[Tensor, Tensor, Any]:
         """Run the kernel. `tensors` are those of `x` that gradients may flow into, once more, for autograd to see."""
-        output, lse, found = run(x, cell)
-        ctx.save_for_backward(*tensors, x.start, x.stop, x.dense_mask, x.seed, output, lse)
+        rest = output_rest(x)
+        output, lse, found = run(x, cell, rest)
+        ctx.save_for_backward(*tensors, x.start, x.stop, x.dense_mask, x.seed, output, lse, rest)
         ctx.settings = (x.scale, x.softcap, x.dropout)
         ctx.set_materialize_grads(False)
         if isinstance(found, Tensor):
@@ -38,14 +44,14 @@ class Attend(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, grad_output: Tensor | None, grad_lse: Tensor | None, _: None) -> tuple[Tensor | None, ...]:
         """Run the kernel, or `math` if a second derivative is wanted."""
-        *tensors, output, lse = ctx.saved_tensors
+        *tensors, output, lse, rest = ctx.saved_tensors
         x = joined(*tensors, *ctx.settings)
         if grad_output is None:
             grad_output = torch.zeros_like(output)
         needed = ctx.needs_input_grad[3:]
         if torch.is_grad_enabled():
             return (None, None, None, *again_in_math(x, grad_output, grad_lse, needed))
-        return (None, None, None, *backward(x, output, lse, grad_output, grad_lse, needed[3:]))
+        return (None, None, None, *backward(x, output, lse, grad_output, grad_lse, needed[3:], rest))
 
 
 def joined(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import replace
 
 import torch
@@ -11,7 +12,7 @@ from torch import Tensor
 from ..._inputs import AttentionInputs, CallSummary
 from ._calls import empty_output, forward
 from ._library import library
-from ._words import INSPECTION, call_words
+from ._words import INSPECTION, address, call_words
 from ._words import rows as row_words
 
 __all__ = [
@@ -23,6 +24,8 @@ PASSES = ("lse", "tile", "pooled", "highest", "received", "entropy", "peak", "to
 MOST_TOP = 64
 LINKS = 4
 """Largest weights of each row that a summary keeps."""
+# Of the output and its rest.
+_NO_OUTPUT = (0, 0, 0, 0, 0)
 # Words between `lse` and the rectangle, which no pass here reads: the map and the gradients.
 _UNREAD = (0,) * 28
 # Stretches of rows of a head that the sums over rows are taken in: how many threads can share a head.
@@ -53,6 +56,7 @@ def inspect(
         return (forward(x, 0)[1],)
     call, kept = call_words(x)
     height, width = rows.stop - rows.start, columns.stop - columns.start
+    cell = min(cell[0], height), min(cell[1], width)
     down, across = -(-height // cell[0]), -(-width // cell[1])
     sides = {
         "tile": (height, width), "pooled": (down, across), "highest": (down, across), "received": (width,),
@@ -60,14 +64,13 @@ def inspect(
     }  # fmt: skip
     shape = (*x.shape[:2], *sides.get(name, (height,)))
     lse = lse.to(torch.float32).contiguous()
-    values = torch.empty(shape, dtype=torch.float32)
-    indices = torch.empty(shape, dtype=torch.int64) if name in ("peak", "top") else None
-    peaks = torch.empty(shape, dtype=torch.float32) if name == "highest" else None
+    values = _room(shape)
+    indices = _room(shape, torch.int64) if name in ("peak", "top") else None
+    peaks = _room(shape) if name == "highest" else None
     words = INSPECTION.pack(
-        INSPECTION.size, *call, 0, 0, 0, 0, lse.data_ptr(), *_UNREAD,
+        INSPECTION.size, *call, *_NO_OUTPUT, lse.data_ptr(), *_UNREAD,
         rows.start, height, columns.start, width, *cell, top, 0,
-        values.data_ptr(), 0 if peaks is None else peaks.data_ptr(), 0 if indices is None else indices.data_ptr(),
-        0, 0, 0, 0, 0, 0,
+        values.data_ptr(), address(peaks), address(indices), 0, 0, 0, 0, 0, 0,
     )  # fmt: skip
     library().call("pooled" if name == "highest" else name, words)
     del kept
@@ -83,14 +86,14 @@ def summary_cell(length: int) -> int:
 
 def summary(x: AttentionInputs, lse: Tensor, cell: int) -> CallSummary:
     """Look once at every weight of a call; `cell` divides 64 or is a multiple of it. No gradient, O(n) memory."""
-    return _summarised("summary", x, (0, 0, 0, 0), lse.to(torch.float32).contiguous(), cell)
+    return _summarised("summary", x, _NO_OUTPUT, lse.to(torch.float32).contiguous(), cell)
 
 
-def forward_summary(x: AttentionInputs, cell: int) -> tuple[Tensor, Tensor, CallSummary]:
+def forward_summary(x: AttentionInputs, cell: int, rest: Tensor | None = None) -> tuple[Tensor, Tensor, CallSummary]:
     """Return output, `lse` and `summary`: for up to 2,048 keys in one pass over the scores, which saves a third."""
     output = empty_output(x.query, x.value)
-    lse = torch.empty(x.query.shape[:3])
-    return output, lse, _summarised("forward_summary", x, row_words(output), lse, cell)
+    lse = _room(x.query.shape[:3])
+    return output, lse, _summarised("forward_summary", x, (*row_words(output), address(rest)), lse, cell)
 
 
 def _summarised(operation: str, x: AttentionInputs, output: tuple[int, ...], lse: Tensor, cell: int) -> CallSummary:
@@ -98,13 +101,13 @@ def _summarised(operation: str, x: AttentionInputs, output: tuple[int, ...], lse
     batch, heads, queries, keys = x.shape
     stretch = math.lcm(_STRETCH, cell)
     part = -(-max(_LEAST_ROWS, -(-queries // _MOST_PARTS)) // stretch) * stretch
-    entropy, distance = torch.empty(2, batch, heads, queries)
-    links = torch.empty(batch, heads, queries, LINKS)
-    link_keys = torch.empty(batch, heads, queries, LINKS, dtype=torch.int32)
-    cells = torch.empty(batch, heads, -(-queries // cell), -(-keys // cell))
+    entropy, distance = _room((2, batch, heads, queries))
+    links = _room((batch, heads, queries, LINKS))
+    link_keys = _room((batch, heads, queries, LINKS), torch.int32)
+    cells = _room((batch, heads, -(-queries // cell), -(-keys // cell)))
     parts = -(-queries // part)
-    received = torch.empty(batch, heads, parts, keys, dtype=torch.float64)
-    near = torch.empty(batch, heads, parts, 3, dtype=torch.float64)
+    received = _room((batch, heads, parts, keys), torch.float64)
+    near = _room((batch, heads, parts, 3), torch.float64)
     words = INSPECTION.pack(
         INSPECTION.size, *call, *output, lse.data_ptr(), *_UNREAD,
         0, queries, 0, keys, cell, cell, 0, 0,
@@ -115,6 +118,11 @@ def _summarised(operation: str, x: AttentionInputs, output: tuple[int, ...], lse
     del kept
     sums = (t[:, :, 0] if parts == 1 else t.sum(2) for t in (received, near))
     return CallSummary(cells, entropy, distance, links, link_keys, *(t.to(torch.float32) for t in sums))
+
+
+def _room(shape: Sequence[int], dtype: torch.dtype = torch.float32) -> Tensor:
+    # What the library writes to is what it expects, whatever torch's defaults are.
+    return torch.empty(tuple(shape), dtype=dtype, device="cpu")
 
 
 def with_factor(x: AttentionInputs, log_factor: Tensor | None) -> AttentionInputs:

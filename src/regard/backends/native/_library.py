@@ -17,7 +17,7 @@ from ._words import INSPECTION
 
 __all__ = ["ABI_VERSION", "Library", "LibraryInfo", "available", "library", "library_info", "load", "problem"]
 
-ABI_VERSION = 4
+ABI_VERSION = 5
 OPERATIONS = (
     "forward", "backward", "tile", "pooled", "received", "entropy", "peak", "top", "summary", "forward_summary",
 )  # fmt: skip

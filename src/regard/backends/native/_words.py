@@ -14,7 +14,8 @@ from torch import Tensor
 from ..._inputs import AttentionInputs
 
 __all__ = [
-    "BACKWARD", "DTYPES", "FORWARD", "INSPECTION", "NOTHING", "Word", "call_words", "matrix", "plain_rows", "rows",
+    "BACKWARD", "DTYPES", "FORWARD", "INSPECTION", "NOTHING", "Word", "address", "call_words", "matrix", "plain_rows",
+    "rows",
 ]  # fmt: skip
 
 Word = int | float
@@ -24,8 +25,8 @@ NOTHING = 0
 
 # dtype and sizes | query key value | scale softcap | spans | mask | position bias | bias | dropout seed
 _CALL = "8q 12q 2d 4q 6q 2q 6q dQ"
-# output | lse | map and its cells
-_RESULTS = "4q q 3q"
+# output | output_rest | lse | map and its cells
+_RESULTS = "4q q q 3q"
 # grad_output grad_lse | gradients of query key value | of the position bias | of the bias
 _GRADIENTS = "5q 12q 2q 6q"
 # rectangle | cells | top | row_weight values peaks indices | part_rows entropy distance received near link_keys
@@ -41,6 +42,11 @@ _NO_MATRIX = (0, 0, 0, 0, 0, 0)
 def plain_rows(tensor: Tensor) -> Tensor:
     """Return the tensor, copied only if its last dimension is not contiguous: the others may have any strides."""
     return tensor if tensor.stride(-1) == 1 or tensor.shape[-1] == 1 else tensor.contiguous()
+
+
+def address(tensor: Tensor | None) -> int:
+    """Return where a tensor lies; a null pointer for None."""
+    return NOTHING if tensor is None else tensor.data_ptr()
 
 
 def rows(tensor: Tensor) -> tuple[int, int, int, int]:
