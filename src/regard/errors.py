@@ -15,6 +15,7 @@ __all__ = [
     "DataError",
     "DeviceError",
     "DtypeError",
+    "KernelError",
     "MissingExtraError",
     "ModelFileError",
     "RecordingFileError",
@@ -55,6 +56,10 @@ class DataError(RegardError, ValueError):
 
 class BackendError(RegardError, RuntimeError):
     """The backend that was asked for by name refuses the call, or is unknown."""
+
+
+class KernelError(BackendError):
+    """A kernel that had accepted a call failed while it ran."""
 
 
 class TooLargeError(RegardError, MemoryError):
