@@ -157,7 +157,7 @@ class FastAttention:
             elif attn_mask is not None:
                 mask, bias = self._reader.read(attn_mask)
             call: dict[str, Any] = {"mask": mask, "bias": bias, "scale": scale, "dropout": float(dropout_p)}
-        except Exception as error:  # what is wrong with the call PyTorch says; what is wrong here costs the call nothing
+        except Exception as error:  # noqa: BLE001 (PyTorch tells what is wrong with a call)
             return f"{type(error).__name__}: {error}", None
         try:
             if dropout_p:  # a refusal after the seed is drawn would shift the caller's random numbers

@@ -17,6 +17,7 @@ __all__ = ["ASIDE", "FAST_PATHS", "Mode", "has_nested"]
 FAST_PATHS: tuple[type[nn.Module], ...] = (nn.MultiheadAttention, nn.TransformerEncoderLayer, nn.TransformerEncoder)
 """Modules of PyTorch that compute nested tensors in one operation, and only where no mode is entered."""
 
+
 class Mode(TorchFunctionMode):
     """A mode that can be left in any order, and from another thread, where it does nothing from then on.
 

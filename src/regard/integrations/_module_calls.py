@@ -103,7 +103,7 @@ class _Patch:
 
 
 def _call_of(patch: _Patch, before: Any) -> Callable[..., Any]:
-    kind = patch.kind
+    kind: Any = patch.kind
 
     @functools.wraps(kind.__call__)
     def __call__(self: nn.Module, /, *args: Any, **settings: Any) -> Any:
