@@ -177,7 +177,7 @@ def _why_not(
     query: Tensor, key: Tensor, value: Tensor, attn_mask: Tensor | None, is_causal: bool, enable_gqa: bool
 ) -> str | None:
     """Return why a call stays with PyTorch, before anything is computed for it."""
-    if traced():
+    if traced() or torch._C._get_tracing_state() is not None:
         return "compiled or transformed code keeps PyTorch's own"
     if any(type(tensor) not in _PLAIN for tensor in (query, key, value)):
         return "a tensor subclass"

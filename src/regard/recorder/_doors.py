@@ -85,6 +85,8 @@ def untouched(tensors: Iterable[Any]) -> str | None:
     ):
         return "traced or transformed code"
     for tensor in tensors:
+        if isinstance(tensor, torch.fx.Proxy):
+            return "traced or transformed code"
         if not isinstance(tensor, Tensor):
             continue
         if tensor.is_nested or tensor.layout != torch.strided:

@@ -205,7 +205,7 @@ class Watch:
             else:
                 with _Mode(self) as running.mode:
                     output = self._called(frame, call, args, settings)
-            if (frame.softmaxes or not (frame.seen or output is None)) and self.sees and not untouched(()):
+            if (frame.softmaxes or not (frame.seen or output is None)) and self.sees:
                 self._look_at(frame, output)
             return output
         finally:
@@ -229,6 +229,11 @@ class Watch:
         return output
 
     def _look_at(self, frame: _Frame, output: Any) -> None:
+        reason = untouched((output,))
+        if reason is not None:
+            if not frame.seen and computes_attention(frame.module):
+                self.miss(f"{frame.name} ({type(frame.module).__name__}): {reason}")
+            return
         weights: AttentionWeights | None
         for scores, given in frame.softmaxes or ():
             weights = None
