@@ -297,7 +297,7 @@ class Softmax:
         """Run it as it is; the keeper decides when the module returns."""
         weights = function(*args, **settings)
         dim = args[1] if len(args) > 1 else settings.get("dim")
-        if weights.ndim == 4 and dim in (-1, 3) and untouched((weights,)) is None:
+        if weights.ndim in (3, 4) and dim in (-1, weights.ndim - 1) and untouched((weights,)) is None:
             keeper.softmax(args[0] if args else settings["input"], weights)
         return weights
 

@@ -12,8 +12,9 @@ __all__ = ["padded"]
 
 def padded(module: nn.Module, args: tuple[Any, ...], settings: dict[str, Any]) -> tuple[list[Any], dict[str, Any]]:
     """Return what one of PyTorch's layers was given, with padding that a mask hides in place of nesting."""
-    lengths = next(_lengths(given) for given in (*args, *settings.values()) if _is_nested(given))
-    hidden = torch.arange(max(lengths)) >= torch.tensor(lengths)[:, None]
+    nested = next(given for given in (*args, *settings.values()) if _is_nested(given))
+    lengths = torch.tensor([len(one) for one in nested.unbind()], device=nested.device)
+    hidden = torch.arange(int(lengths.max()), device=nested.device) >= lengths[:, None]
     name = "key_padding_mask" if isinstance(module, nn.MultiheadAttention) else "src_key_padding_mask"
     with_mask = {key: _padded(given) for key, given in settings.items()} | {name: hidden}
     return [_padded(given) for given in args], with_mask
@@ -21,10 +22,6 @@ def padded(module: nn.Module, args: tuple[Any, ...], settings: dict[str, Any]) -
 
 def _is_nested(given: object) -> bool:
     return isinstance(given, Tensor) and given.is_nested
-
-
-def _lengths(nested: Tensor) -> list[int]:
-    return [len(one) for one in nested.unbind()]
 
 
 def _padded(given: Any) -> Any:

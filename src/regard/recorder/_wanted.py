@@ -70,7 +70,7 @@ class Wanted:
         """Return the heads that are wanted."""
         if self.heads is None:
             return weights.detach()
-        source = weights._source.detached().select(slice(None), torch.tensor(self.heads))
+        source = weights._source.detached().select(slice(None), torch.tensor(self.heads, device=weights.device))
         return AttentionWeights(source, max(3, weights.ndim))
 
     def kept(self, weights: AttentionWeights) -> AttentionWeights:

@@ -375,4 +375,6 @@ def _unlike(frame: _Frame, output: Any) -> str:
     if not frame.softmaxes or out is None:
         return ""
     shape = tuple(frame.softmaxes[-1][1].shape)
+    if len(shape) == 3:
+        return f": softmax gave {shape}, heads and sequences in one; run one sequence at a time"
     return f": softmax gave {shape}, not (batch, heads, queries, keys) of an output {tuple(out.shape)}"
