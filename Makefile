@@ -1,5 +1,6 @@
-# Every target works as the first command after a clone: it sets up .venv by itself, once.
+# Every target works as the first command after a clone: it sets up .venv by itself, once, with what it needs.
 # `make test FROM=wheel` tests the built wheel in place of the source tree; CI does.
+# `make test TORCH=2.14.1` tests with another PyTorch, in an environment of its own.
 
 PYTHON ?= python3
 WORKERS ?= 2
@@ -8,92 +9,100 @@ TASK ?= ner
 DATA ?=
 TUTORIALS ?= small
 FROM = source
+TORCH ?=
 
-VENV := .venv
+VENV := .venv$(if $(TORCH),-torch-$(TORCH))
 BIN := $(VENV)/bin
 RUN := OMP_NUM_THREADS=1 $(BIN)/python
-PIP := $(BIN)/python -m pip --disable-pip-version-check install -q -c constraints.txt
+PIP := $(BIN)/python -m pip --disable-pip-version-check install -q --no-deps
 
 # What `make docs` puts into the pages of the tutorials. Outputs are kept until a tutorial or the package changes.
 ifeq ($(filter small full off,$(TUTORIALS)),)
 $(error TUTORIALS=$(TUTORIALS): it is `small` (outputs of a short training, some three minutes), `full` or `off`)
 endif
 
-# What has been done to .venv, as files: its packages; which regard it holds; the library in src/.
-SETUP := $(VENV)/.setup
+# What has been done, as files: the packages of each floor in .venv; which regard it holds; the library in src/.
+TO_RUN := $(VENV)/.run
+TO_DEVELOP := $(VENV)/.develop
+TO_RELEASE := $(VENV)/.release
 SOURCE := $(VENV)/.source
 WHEEL := $(VENV)/.wheel
-NATIVE := $(VENV)/.native
+NATIVE := build/native/.made
 
 LIBRARY := $(wildcard CMakeLists.txt) $(shell find csrc -type f 2>/dev/null)
 PACKAGE := $(shell find src -type f -not -name '*.pyc' -not -name '*.so' -not -name '*.dylib')
 
 ifeq ($(FROM),wheel)
-READY := $(WHEEL)
+REGARD := $(WHEEL)
 else ifeq ($(FROM),source)
-READY := $(SOURCE) $(NATIVE)
+REGARD := $(SOURCE) $(NATIVE)
 else
 $(error FROM=$(FROM): it is `source` (the tree, as you edit it) or `wheel` (built and installed))
 endif
 
-.PHONY: help setup demo test check bench docs clean
+.NOTPARALLEL:
+.PHONY: help setup demo test check bench docs oracles wheels clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
 
-setup: $(READY) ## set up .venv with everything that the tests need, and nothing else
+setup: $(TO_DEVELOP) $(REGARD) ## set up .venv with everything that the tests need
 
-demo: $(READY) ## train on code of this machine (or DATA=file.conll), and show what it attends to
+demo: $(TO_RUN) $(REGARD) ## train on code of this machine (or DATA=file.conll), and show what it attends to
 	$(BIN)/regard demo $(TASK) $(if $(DATA),--data $(DATA)) $(ARGS)
 
-test: $(READY) ## run all tests (ARGS="-k masks" for some)
+test: $(TO_DEVELOP) $(REGARD) ## run all tests (ARGS="-k masks" for some; TORCH=2.14.1 with that PyTorch)
 	$(RUN) -m pytest -n $(WORKERS) $(ARGS)
 
-check: $(READY) ## ruff, mypy --strict, and the rules of the house
+check: $(TO_DEVELOP) $(REGARD) ## ruff, mypy --strict, and the rules of the house
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	$(RUN) -m pytest tests/architecture
 
-bench: $(READY) ## measure speed and memory against PyTorch's own attention
+bench: $(TO_RUN) $(REGARD) ## measure speed and memory against PyTorch's own attention
 	$(BIN)/python -m benchmarks $(ARGS)
 
-docs: $(READY) ## build build/docs/index.html, run its examples, follow its links (TUTORIALS=full|off)
+docs: $(TO_DEVELOP) $(REGARD) ## build build/docs/index.html, run its examples, follow its links (TUTORIALS=full|off)
 	@rm -rf build/docs
 	@echo "Building the pages; tutorials: $(TUTORIALS) (small runs them in some three minutes, off leaves outputs out)."
 	REGARD_DOCS_TUTORIALS=$(TUTORIALS) REGARD_TUTORIAL_BUDGET=$(TUTORIALS) \
 	  $(RUN) -m sphinx -q -W --keep-going docs build/docs
 	REGARD_SITE=build/docs $(RUN) -m pytest tests/docs $(ARGS)
 
+oracles: ## write anew what packages that exist only as source answer (tests/oracles/*.json)
+	tests/oracles/make $(PYTHON)
+
+wheels: $(TO_RELEASE) ## write dist/: the source and the wheels for x86-64 and 64-bit Arm, checked
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python tools/wheels.py
+	@echo "tools/try_wheels installs each into an empty environment and runs it, the Arm one emulated."
+
 clean: ## remove .venv and everything built
-	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-torch-* build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find src -name '*.so' -o -name '*.dylib' | xargs rm -f
 
-$(SETUP): pyproject.toml constraints.txt
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
-	  || { echo "regard needs Python 3.11 or newer; name one: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 1; }
-	@echo "Setting up $(VENV): PyTorch and the tools, minutes the first time."
-	$(PYTHON) -m venv $(VENV)
-	$(PIP) torch scikit-build-core
-	$(PIP) --no-build-isolation -e '.[dev]'
-	@rm -f $(SOURCE) $(WHEEL)
+# The first two also put the source tree into .venv, and what develops also runs.
+$(TO_RUN) $(TO_DEVELOP) $(TO_RELEASE): pyproject.toml constraints.txt tools/environment.py
+	@command -v $(PYTHON) >/dev/null || { echo "There is no $(PYTHON): install Python 3.11 or newer." >&2; exit 1; }
+	@$(PYTHON) tools/environment.py $(VENV) $(patsubst .%,%,$(@F)) $(if $(TORCH),--torch $(TORCH))
+	@$(if $(filter $(TO_RELEASE),$@),,rm -f $(WHEEL) && touch $(SOURCE) $(TO_RUN))
 	@touch $@
 
-$(SOURCE): $(SETUP)
-	$(PIP) --no-build-isolation --no-deps -e .
+$(SOURCE): | $(TO_RUN)
+	$(PIP) --no-build-isolation -e .
 	@rm -f $(WHEEL)
 	@touch $@
 
-$(WHEEL): $(SETUP) $(PACKAGE) $(LIBRARY)
-	@rm -rf dist
+$(WHEEL): $(PACKAGE) $(LIBRARY) | $(TO_RUN)
+	@rm -rf build/wheel
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pip --disable-pip-version-check wheel -q \
-	  --no-build-isolation --no-deps -w dist .
-	$(PIP) --no-deps --force-reinstall dist/regard-*.whl
+	  --no-build-isolation --no-deps -w build/wheel .
+	$(PIP) --force-reinstall build/wheel/regard-*.whl
 	@rm -f $(SOURCE)
 	@touch $@
 
 # Without a compiler the work goes on and the next call tries again; an error in csrc/ stops it.
-$(NATIVE): $(SETUP) $(LIBRARY)
+$(NATIVE): $(LIBRARY) | $(TO_RUN)
 	@rm -f src/regard/backends/native/libregard_native.*
 	@if PATH="$(CURDIR)/$(BIN):$$PATH" cmake -S . -B build/native -G Ninja -DCMAKE_BUILD_TYPE=Release; then \
 	  $(BIN)/cmake --build build/native && $(BIN)/cmake --install build/native --prefix src && touch $@; \

@@ -6,6 +6,15 @@
 #include <cstdlib>
 #include <thread>
 
+#if defined(REGARD_PORTABLE)
+// The runtime's own does just this where the C library is glibc, and asks for a
+// newer one than we need.
+extern "C" int __cxa_thread_atexit_impl(void (*)(void *), void *, void *);
+extern "C" int __cxa_thread_atexit(void (*end)(void *), void *object, void *library) {
+  return __cxa_thread_atexit_impl(end, object, library);
+}
+#endif
+
 namespace regard {
 namespace {
 

@@ -65,7 +65,7 @@ def said(page: Any, words: str) -> str:
 
 def until(page: Any, condition: str) -> None:
     """Wait until an expression holds in the page, whose policy lets nothing be evaluated from inside it."""
-    end = time.monotonic() + 15
+    end = time.monotonic() + 300
     while not page.evaluate(condition):
         assert time.monotonic() < end, f"{condition} does not come true at {page.url}"
         page.wait_for_timeout(20)
@@ -73,7 +73,7 @@ def until(page: Any, condition: str) -> None:
 
 def within(page: Any, condition: Callable[[], bool]) -> None:
     """Wait until something that the test itself has counted comes true; the page's events come in meanwhile."""
-    end = time.monotonic() + 15
+    end = time.monotonic() + 300
     while not condition():
         assert time.monotonic() < end, f"still not so at {page.url}"
         page.wait_for_timeout(20)

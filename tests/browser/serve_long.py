@@ -3,21 +3,15 @@
 from __future__ import annotations
 
 import sys
-from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
 import regard
+from tests.processes import peak_memory
 
 TOKENS = 100_000
 WIDTH = 64
-
-
-def memory(process: int | str = "self") -> float:
-    """Return the most memory that a process has held, in MiB."""
-    status = Path(f"/proc/{process}/status").read_text("ascii")
-    return int(status.split("VmHWM:")[1].split()[0]) / 1024
 
 
 def inputs() -> tuple[Tensor, Tensor]:
@@ -43,7 +37,7 @@ def main() -> None:
         model(*inputs())
     made = regard.view(recording, [f"t{n}" for n in range(TOKENS)])
     with made.serve(open_browser=False) as served:
-        print(served.url, memory(), flush=True)
+        print(served.url, peak_memory(), flush=True)
         sys.stdin.read()
 
 

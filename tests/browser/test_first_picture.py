@@ -84,7 +84,7 @@ def test_all_heads_are_seen_while_the_rest_is_on_its_way(slow: Slow, browser: An
     """The overview is drawn from the first part; a head asked for meanwhile is drawn when its numbers have come."""
     context = browser.new_context()
     page = context.new_page()
-    page.set_default_timeout(10_000)
+    page.set_default_timeout(60_000)
     page.goto(slow.url, wait_until="commit")
     page.locator("button.thumb canvas").nth(7).wait_for()
     page.locator(".thumb span", has_text="mixed").first.wait_for()  # the measures are there too
@@ -159,7 +159,7 @@ def test_what_has_come_is_drawn_without_a_frame(browser: Any, tmp_path: Path) ->
     context = browser.new_context(viewport={"width": 1280, "height": 900})
     context.add_init_script(NO_FRAMES)
     page = context.new_page()
-    page.set_default_timeout(10_000)
+    page.set_default_timeout(60_000)
     page.goto(saved(sentence_view(), tmp_path))
     until(page, f"({HAS_TRACKS})()")
     page.wait_for_timeout(300)
@@ -188,5 +188,5 @@ def _photograph(address: str, to: Path, milliseconds: int) -> NDArray[np.uint8]:
         found, *FLAGS, "--headless", "--window-size=1200,800", f"--virtual-time-budget={milliseconds}",
         f"--screenshot={to}", f"--user-data-dir={to.parent / 'profile'}", address,
     ]  # fmt: skip
-    subprocess.run(command, check=True, capture_output=True, timeout=60)
+    subprocess.run(command, check=True, capture_output=True, timeout=300)
     return np.asarray(Image.open(io.BytesIO(to.read_bytes())).convert("RGB"))

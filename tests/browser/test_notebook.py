@@ -52,7 +52,7 @@ def test_notebook_runs_in_a_real_kernel() -> None:
     except ModuleNotFoundError:
         missing("nbclient is not installed")
     book = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(CELL)])
-    NotebookClient(book, timeout=120, kernel_name="python3").execute()
+    NotebookClient(book, timeout=300, kernel_name="python3").execute()
     bundles = [output.data for output in book.cells[0].outputs if output.output_type == "execute_result"]
     assert len(bundles) == 1
     assert base64.b64decode(bundles[0]["image/png"]).startswith(b"\x89PNG")

@@ -333,7 +333,7 @@ def test_stopped(tmp_path: Path, number: signal.Signals) -> None:
     out = tmp_path / "run"
     command = [sys.executable, "-m", "regard", "train", "ner", "--train", str(data), "--out", str(out), *SMALL]
     process = subprocess.Popen([*command, "--epochs", "400"], stderr=subprocess.PIPE, text=True, env=os.environ)
-    deadline = time.monotonic() + 100
+    deadline = time.monotonic() + 300
     while not list(out.glob("checkpoints/step-*")) and time.monotonic() < deadline:
         time.sleep(0.05)
     process.send_signal(number)

@@ -116,22 +116,39 @@ def test_attention_as_vision_models_write_it(fused: bool, training: bool) -> Non
     torch.testing.assert_close(recording[0].dense(), (q @ k.transpose(-2, -1) / 8**0.5).softmax(-1))
 
 
-@pytest.mark.skipif(not _TIMM, reason="timm needs torchvision, and one of them is not installed")
-def test_vision_transformer_of_timm() -> None:
-    """A ViT of timm is recorded in every block, with fused attention and without."""
+# Models of timm, small, with the calls of one pass and what of the weights is known: shape of the first.
+SMALL = {"img_size": 28, "embed_dim": 32, "depth": 2, "num_heads": 4}
+OF_TIMM = {
+    "vit_tiny_patch16_224": ({"img_size": 64, "depth": 2}, 2, (1, 3, 17, 17)),
+    "vit_small_patch14_reg4_dinov2": (SMALL, 2, (1, 4, 9, 9)),
+    "swin_tiny_patch4_window7_224": (
+        {"img_size": 56, "embed_dim": 16, "depths": (2, 2), "num_heads": (2, 4)}, 4, (4, 2, 49, 49),
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.skipif(not _TIMM, reason="timm needs torchvision; `make test TORCH=2.14.1` installs both")
+@pytest.mark.parametrize("fused", [True, False])
+@pytest.mark.parametrize("name", OF_TIMM)
+def test_models_of_timm(name: str, fused: bool) -> None:
+    """ViT, DINOv2 with registers and Swin are recorded whole, with fused attention and without."""
     import timm
 
-    model = timm.create_model("vit_tiny_patch16_224", pretrained=False, img_size=64, depth=2).eval()
-    image = torch.randn(1, 3, 64, 64)
-    for fused in (True, False):
-        for block in model.blocks:
-            block.attn.fused_attn = fused
-        with torch.no_grad():
-            expected = model(image)
-            with watch(model) as recording:
-                torch.testing.assert_close(model(image), expected, rtol=1e-4, atol=1e-4)
-        assert list(recording) == ["blocks.0.attn", "blocks.1.attn"]
-        assert recording[0].shape == (1, 3, 17, 17)
+    settings, calls, shape = OF_TIMM[name]
+    model = timm.create_model(name, pretrained=False, **settings).eval()
+    side = settings["img_size"]
+    image = torch.randn(1, 3, side, side)
+    for module in model.modules():
+        if hasattr(module, "fused_attn"):
+            module.fused_attn = fused
+    with torch.no_grad():
+        expected = model(image)
+        with watch(model) as recording:
+            torch.testing.assert_close(model(image), expected, rtol=1e-4, atol=1e-4)
+    assert len(recording) == calls
+    assert not recording.missed
+    assert recording[0].shape == shape
+    torch.testing.assert_close(recording[0].pooled(1).sum(-1), torch.ones(shape[:3]), rtol=0, atol=1e-4)
 
 
 def test_inner_and_outer_modules_that_return_the_same_count_once() -> None:

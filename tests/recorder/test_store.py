@@ -261,7 +261,7 @@ def test_a_run_that_is_killed_leaves_a_readable_recording(tmp_path: Path) -> Non
     folder = tmp_path / "run"
     run = subprocess.Popen([sys.executable, "-c", KILLED, str(folder)])
     try:
-        deadline = time.monotonic() + 120
+        deadline = time.monotonic() + 300
         while not (folder / "calls/000010").exists() and time.monotonic() < deadline:
             time.sleep(0.01)
     finally:

@@ -114,7 +114,7 @@ def test_minutes() -> None:
     events: list[Event] = []
     told = replace(settings(), budget=Budget(epochs=None, minutes=0.01))
     result = train(reader(), Copying(), told, listeners=[events.append])
-    assert 0.6 <= result.seconds < 5
+    assert result.stopped_by == "budget"
     steps = [event for event in events if isinstance(event, Stepped)]
     assert steps[-1].lr < 0.1 * max(step.lr for step in steps)
 

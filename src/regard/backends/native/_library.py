@@ -90,6 +90,8 @@ def load(path: Path, abi_version: int = ABI_VERSION) -> Library:
 
 @functools.cache
 def _found() -> Library | str:
+    if sys.platform == "win32":
+        return "there is none for Windows; under WSL, where regard is installed as on Linux, there is"
     try:
         loaded = load(Path(__file__).parent / f"libregard_native{_ENDING}")
     except BackendError as error:
