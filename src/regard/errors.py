@@ -16,6 +16,7 @@ __all__ = [
     "DataError",
     "DeviceError",
     "DtypeError",
+    "KernelError",
     "MissingExtraError",
     "ModelFileError",
     "RecordingFileError",
@@ -61,6 +62,10 @@ class DataError(RegardError, ValueError):
 
 class BackendError(RegardError, RuntimeError):
     """The backend that was asked for by name refuses the call, or is unknown."""
+
+
+class KernelError(BackendError):
+    """A kernel that had accepted a call failed while it ran."""
 
 
 class TooLargeError(RegardError, MemoryError):

@@ -234,3 +234,30 @@ def test_without_our_kernel_nothing_is_computed_twice(hides: str) -> None:
     assert counted.calls["_scaled_dot_product_flash_attention_for_cpu.default"] == 1
     for one, other in zip(plain, watched, strict=True):
         assert torch.equal(one, other)
+
+
+@pytest.mark.parametrize("first", [False, True])
+def test_heads_in_the_batch(first: bool) -> None:
+    """Older code folds heads into the batch: one sequence or one head is recorded, of others it is said why not."""
+
+    class FoldedAttention(nn.Module):
+        def __init__(self, heads: int) -> None:
+            super().__init__()
+            self.heads, self.weights = heads, Tensor()
+
+        def forward(self, x: Tensor) -> Tensor:
+            x = x.transpose(0, 1) if first else x
+            batch, length, width = x.shape
+            q = x.view(batch, length, self.heads, -1).transpose(1, 2).reshape(batch * self.heads, length, -1)
+            self.weights = torch.softmax(q @ q.mT, -1)
+            out = (self.weights @ q).view(batch, self.heads, length, -1).transpose(1, 2).reshape(batch, length, width)
+            return out.transpose(0, 1) if first else out
+
+    for batch, heads in ((1, 4), (3, 1)):
+        model, x = FoldedAttention(heads), torch.randn(batch, 6, 8)
+        with watch(model, keep="dense") as recording:
+            model(x.transpose(0, 1) if first else x)
+        torch.testing.assert_close(recording[0].dense(), model.weights.view(batch, heads, 6, 6))
+    model, x = FoldedAttention(4), torch.randn(3, 6, 8)
+    with pytest.raises(EmptyRecordingError, match=r"softmax gave \(12, 6, 6\)"), watch(model):
+        model(x.transpose(0, 1) if first else x)

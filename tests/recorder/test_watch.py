@@ -241,7 +241,7 @@ def test_nothing_recorded_is_an_error() -> None:
 
     class HandMadeAttention(nn.Module):
         def forward(self, x: Tensor) -> Tensor:
-            return weights_of(x, x) @ x
+            return weights_of(x, x).mean(0) @ x[0]
 
     for model, found in ((nn.Linear(4, 4), "no module of it"), (HandMadeAttention(), "HandMadeAttention")):
         with pytest.raises(EmptyRecordingError, match=found), watch(model):

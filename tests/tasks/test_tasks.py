@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import dataclasses
 import json
 from pathlib import Path
@@ -349,3 +350,24 @@ def test_entities_are_swapped() -> None:
     people = {task.words_[one.words[1]] for one in case.train}
     assert set(words[:, 1].tolist()) <= people
     assert 0.5 < float((words[:, 1] != before[:, 1]).float().mean()) < 1
+
+
+@EVERY
+def test_attention_asks_the_model_where_it_is(fitted: dict[str, Task[Any, Any]], name: str) -> None:
+    """What a model is looked at with lies on its device; "meta" stands for one here."""
+    task = copy.copy(fitted[name])
+    task.model_ = copy.deepcopy(task.model_).to("meta")
+    seen: list[str] = []
+
+    def look(*given: Any, **more: Any) -> Any:
+        every = [one for one in (*given, *more.values()) for one in (one if isinstance(one, tuple) else (one,))]
+        seen.extend(one.device.type for one in every if isinstance(one, torch.Tensor))
+        raise StopIteration
+
+    task.model_.register_forward_pre_hook(lambda _, args, settings: look(*args, **settings), with_kwargs=True)
+    if hasattr(task, "_search"):  # looks for the best text first
+        task._search = look
+    with pytest.raises(StopIteration):
+        task.attention(CASES[name].inputs[0])
+    assert seen
+    assert set(seen) == {"meta"}

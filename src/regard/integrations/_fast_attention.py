@@ -2,25 +2,27 @@
 
 from __future__ import annotations
 
+import functools
 import types
 from collections import Counter
 from collections.abc import Callable
-from threading import local
+from threading import get_ident
 from typing import Any, Self
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.overrides import TorchFunctionMode
-from torch.utils.hooks import RemovableHandle
 
 from .. import masks
 from .._attention import attention, explain
 from .._mask_parts import traced
 from .._values import instance
-from ..errors import BackendError, RegardError
+from ..errors import BackendError, KernelError, RegardError
 from ..masks import Mask
+from ._checkpointing import in_backward, join
 from ._mask_reader import MaskReader
+from ._modes import ASIDE, FAST_PATHS, Mode
+from ._module_calls import Standing, StandingEverywhere
 
 __all__ = ["FastAttention", "use_fast_attention"]
 
@@ -36,7 +38,8 @@ def use_fast_attention(model: nn.Module | None = None) -> FastAttention:
 
     Args:
         model: a module whose forward passes are to run that way from now on, until `.remove()`; without it the result
-            is a context manager for any code inside the block.
+            is a context manager for any code inside the block. Copies of the module, and what is read from a file of
+            it, run as before.
 
     Returns:
         A `FastAttention` that counts the calls it took over, and those it left to PyTorch with the reason.
@@ -44,7 +47,8 @@ def use_fast_attention(model: nn.Module | None = None) -> FastAttention:
     What the kernel does not serve (other devices, compiled code, tensor subclasses, shapes that SDPA broadcasts) runs
     as before. What it does serve agrees with PyTorch to rounding, with three exceptions: a query that may look at no
     key gives 0; a NaN in a visible input comes out as NaN; and dropout draws other random numbers.
-    `nn.MultiheadAttention` is served too, where it computes no weights.
+    `nn.MultiheadAttention` is served too, where it computes no weights. What gradient
+    checkpointing runs a second time takes the way of the first, also after the block, and is not counted.
 
     Cost: about a microsecond for every PyTorch function that is called inside, seen or not.
 
@@ -70,8 +74,8 @@ class FastAttention:
         self.taken = 0
         self.left: Counter[str] = Counter()
         self._reader = MaskReader()
-        self._entered = _Entered()
-        self._hooks: list[RemovableHandle] = []
+        self._blocks: list[tuple[int, _Mode, StandingEverywhere]] = []
+        self._standing: list[Standing | StandingEverywhere] = []
 
     @property
     def calls(self) -> int:
@@ -84,40 +88,55 @@ class FastAttention:
         return "\n".join([first, *(f"   {count} left to PyTorch: {why}" for why, count in self.left.most_common())])
 
     def __enter__(self) -> Self:
-        """Begin."""
-        mode: Any = _Mode(self)
-        mode.__enter__()
-        self._entered.modes.append(mode)
+        """Begin; nothing where the block itself is being compiled."""
+        if torch.compiler.is_compiling():
+            return self
+        aside = StandingEverywhere(ASIDE, FAST_PATHS)
+        self._blocks.append((get_ident(), _Mode(self).__enter__(), aside))
         return self
 
     def __exit__(self, *error: object) -> None:
-        """End."""
-        self._entered.modes.pop().__exit__(None, None, None)
+        """End; a generator that holds the block may be closed on another thread."""
+        if torch.compiler.is_compiling() or not self._blocks:
+            return
+        here = [place for place, (thread, _, _) in enumerate(self._blocks) if thread == get_ident()]
+        _, mode, aside = self._blocks.pop(here[-1] if here else -1)
+        mode.__exit__()
+        aside.remove()
 
     def attach(self, model: nn.Module) -> Self:
         """Begin and end with each forward pass of a module."""
         instance("model", model, nn.Module, "a torch.nn.Module, or None for the calls of a block")
-        begin = model.register_forward_pre_hook(lambda module, args: self.__enter__() and None)
-        end = model.register_forward_hook(lambda module, args, output: self.__exit__(), always_call=True)
-        self._hooks += [begin, end]
+        self._standing += [Standing(self, [model]), StandingEverywhere(ASIDE, FAST_PATHS)]
         return self
 
-    def remove(self) -> None:
-        """Take the hooks off the modules again."""
-        while self._hooks:
-            self._hooks.pop().remove()
+    def around(self, module: nn.Module, call: Callable[..., Any], /, *args: Any, **settings: Any) -> Any:
+        """Call a module that this is attached to."""
+        with _Mode(self):
+            return call(*args, **settings)
 
-    def run(self, *args: Any, **settings: Any) -> Tensor:
-        """Compute one call of `scaled_dot_product_attention`, whose arguments these are."""
-        reason, output = self._tried(*args, **settings)
+    def remove(self) -> None:
+        """Let the modules run as before."""
+        while self._standing:
+            self._standing.pop().remove()
+
+    def run(self, mode: Mode, /, *args: Any, **settings: Any) -> Tensor:
+        """Compute one call of `scaled_dot_product_attention`, whose arguments these are, under a mode."""
+        reason, output = self._tried(mode, *args, **settings)
+        counts = not in_backward()
         if output is not None:
-            self.taken += 1
+            self.taken += counts
             return output
-        self.left[reason] += 1
+        self.left[reason] += counts
         return F.scaled_dot_product_attention(*args, **settings)
+
+    def again(self) -> Mode:
+        """Return what is entered where gradient checkpointing runs something a second time."""
+        return _Mode(self)
 
     def _tried(
         self,
+        mode: Mode,
         query: Tensor,
         key: Tensor,
         value: Tensor,
@@ -127,22 +146,29 @@ class FastAttention:
         scale: float | None = None,
         enable_gqa: bool = False,
     ) -> tuple[str, Tensor | None]:
-        reason = _why_not(query, key, value, attn_mask, is_causal, enable_gqa) or _why_slower(query, key, dropout_p)
-        if reason is not None:
-            return reason, None
-        mask: Mask | None = None
-        bias: Tensor | None = None
-        if is_causal:
-            mask = masks.causal() if query.shape[-2] == key.shape[-2] else masks.causal(offset=0)
-        elif attn_mask is not None:
-            mask, bias = self._reader.read(attn_mask)
-        call: dict[str, Any] = {"mask": mask, "bias": bias, "scale": scale, "dropout": float(dropout_p)}
+        try:
+            reason = _why_not(query, key, value, attn_mask, is_causal, enable_gqa) or _why_slower(query, key, dropout_p)
+            if reason is None and not mode.alone() and not join(self):
+                reason = "run again, or to be run again, by code that is not known here"
+            if reason is not None:
+                return reason, None
+            mask: Mask | None = None
+            bias: Tensor | None = None
+            if is_causal:
+                mask = masks.causal() if query.shape[-2] == key.shape[-2] else masks.causal(offset=0)
+            elif attn_mask is not None:
+                mask, bias = self._reader.read(attn_mask)
+            call: dict[str, Any] = {"mask": mask, "bias": bias, "scale": scale, "dropout": float(dropout_p)}
+        except Exception as error:  # noqa: BLE001 (PyTorch tells what is wrong with a call)
+            return f"{type(error).__name__}: {error}", None
         try:
             if dropout_p:  # a refusal after the seed is drawn would shift the caller's random numbers
                 chosen = dict(explain(query, key, value, **call).rows)[_BACKEND]
                 if chosen is not None:
                     return chosen, None
             return "", attention(query, key, value, **call, backend=_BACKEND)
+        except KernelError:
+            raise
         except BackendError as error:
             return str(error).split("but it ")[-1].split(". ")[0], None
         except RegardError as error:
@@ -153,10 +179,12 @@ def _why_not(
     query: Tensor, key: Tensor, value: Tensor, attn_mask: Tensor | None, is_causal: bool, enable_gqa: bool
 ) -> str | None:
     """Return why a call stays with PyTorch, before anything is computed for it."""
-    if traced():
+    if traced() or torch._C._get_tracing_state() is not None:
         return "compiled or transformed code keeps PyTorch's own"
     if any(type(tensor) not in _PLAIN for tensor in (query, key, value)):
         return "a tensor subclass"
+    if any(tensor.is_nested or tensor.layout != torch.strided for tensor in (query, key, value)):
+        return "nested or sparse tensors"
     if query.device.type != "cpu":
         return f"tensors on {query.device.type}"
     if is_causal and attn_mask is not None:
@@ -178,14 +206,7 @@ def _why_slower(query: Tensor, key: Tensor, dropout: float) -> str | None:
     return "so small that PyTorch is faster" if products < _FEW and not dropout else None
 
 
-class _Entered(local):
-    """The modes that a thread has entered and not left."""
-
-    def __init__(self) -> None:
-        self.modes: list[TorchFunctionMode] = []
-
-
-class _Mode(TorchFunctionMode):
+class _Mode(Mode):
     def __init__(self, owner: FastAttention) -> None:
         super().__init__()
         self.owner = owner
@@ -193,10 +214,10 @@ class _Mode(TorchFunctionMode):
     def __torch_function__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
-        if func is F.scaled_dot_product_attention:
-            return self.owner.run(*args, **(kwargs or {}))
-        if func is F.multi_head_attention_forward:
-            return _multi_head(self.owner.run)(*args, **(kwargs or {}))
+        if func is F.scaled_dot_product_attention and not self.over:
+            return self.owner.run(self, *args, **(kwargs or {}))
+        if func is F.multi_head_attention_forward and not self.over:
+            return _multi_head(functools.partial(self.owner.run, self))(*args, **(kwargs or {}))
         return func(*args, **(kwargs or {}))
 
 

@@ -4,29 +4,30 @@ from __future__ import annotations
 
 import functools
 import types
-from collections.abc import Callable
-from contextlib import suppress
-from typing import Any, Literal, Protocol
+from collections.abc import Callable, Iterable
+from typing import Any, Literal, NamedTuple, Protocol
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils._python_dispatch import is_traceable_wrapper_subclass
 
 from .. import masks
 from .._attention import attention
 from ..backends import asked_for
-from ..errors import BackendError, RegardError
+from ..errors import BackendError, KernelError, RegardError, TooLargeError
 from ..integrations import sink_attention
 from ..weights import AttentionWeights, consumed_at_once, kept
 from ._call_mask import CallMasks
 from ._grouped import grouped
 from ._returned import weights_of_softmax
 
-__all__ = ["DOORS", "Door", "Keeper", "door_of"]
+__all__ = ["DOORS", "Door", "Keeper", "door_of", "untouched"]
 
 _masks = CallMasks()
 # Ours, and PyTorch's own kernel, which hands out `lse` with the output, so that nothing is computed twice.
 _SERVE = ("native", "fused")
+_PLAIN = (Tensor, nn.Parameter)
 
 
 class Keeper(Protocol):
@@ -51,6 +52,10 @@ class Keeper(Protocol):
         """Count a call that cannot be recorded."""
         ...
 
+    def aside(self) -> bool:
+        """Say whether the output must be PyTorch's own, because it may be computed again where nothing is watched."""
+        ...
+
     def softmax(self, scores: Tensor, weights: Tensor) -> None:
         """Note what the running module gave to softmax, until it is seen what the module returns."""
         ...
@@ -70,6 +75,29 @@ class Door(Protocol):
         ...
 
 
+def untouched(tensors: Iterable[Any]) -> str | None:
+    """Say why the numbers of a call cannot be looked at, None if they can; it then runs as it is."""
+    if (
+        torch.compiler.is_compiling()
+        or torch._C._are_functorch_transforms_active()
+        or torch._C._get_tracing_state() is not None
+        or torch._C._get_dispatch_mode(torch._C._TorchDispatchModeKey.PROXY) is not None
+    ):
+        return "traced or transformed code"
+    for tensor in tensors:
+        if isinstance(tensor, torch.fx.Proxy):
+            return "traced or transformed code"
+        if not isinstance(tensor, Tensor):
+            continue
+        if tensor.is_nested or tensor.layout != torch.strided:
+            return "nested or sparse tensors"
+        if tensor.is_meta:
+            return "tensors without numbers"
+        if is_traceable_wrapper_subclass(tensor) or type(tensor).__torch_dispatch__ is not Tensor.__torch_dispatch__:
+            return f"{type(tensor).__name__}, which computes in its own way"
+    return None
+
+
 class ScaledDotProduct:
     """`F.scaled_dot_product_attention`: on the native kernel where that serves the call, else on PyTorch's own."""
 
@@ -81,7 +109,37 @@ class ScaledDotProduct:
 
     def run(self, function: Any, keeper: Keeper, args: tuple[Any, ...], settings: dict[str, Any]) -> Any:
         """Run the call."""
-        return _scaled_dot_product(keeper, *args, **settings)
+
+        def own() -> Any:
+            return F.scaled_dot_product_attention(*args, **settings)
+
+        found: _Attended | None = None
+        reason = untouched((*args, *settings.values()))
+        if reason is None:
+            try:
+                found = _scaled_dot_product(keeper, *args, **settings)
+            except (KernelError, TooLargeError):
+                raise
+            except RegardError as error:  # shapes that PyTorch broadcasts
+                reason = str(error)
+        if found is None:
+            output = own()
+            keeper.miss(f"{self.name}: {reason}")
+        elif found.output is None:
+            output = own()
+            keeper.keep(self.name, found.weights)
+        else:
+            output = found.output
+            keeper.keep(self.name, found.weights, _difference(output, own) if keeper.compares else None)
+        return output
+
+
+class _Attended(NamedTuple):
+    """What our own attention gave."""
+
+    output: Tensor | None
+    """In place of PyTorch's own; None where that is to run."""
+    weights: AttentionWeights
 
 
 def _scaled_dot_product(
@@ -94,41 +152,36 @@ def _scaled_dot_product(
     is_causal: bool = False,
     scale: float | None = None,
     enable_gqa: bool = False,
-) -> Tensor:
-    def own() -> Tensor:
-        return F.scaled_dot_product_attention(
-            query, key, value, attn_mask, dropout_p, is_causal, scale=scale, enable_gqa=enable_gqa
-        )
-
-    try:
-        heads = grouped(keeper.module(), query, key, value, attn_mask)
-        parts = heads.query, heads.key, heads.value
-        call, same = _call(heads.query, heads.mask, is_causal, scale)
-        call["need_weights"] = keeper.needs()
-        with consumed_at_once():
-            served, result = _attend(parts, call, same and not dropout_p)
-    except RegardError as error:  # shapes that PyTorch broadcasts: the model runs on, the call counts as missed
-        reason = f"{ScaledDotProduct.name}: {error}"
-        output = own()
-        keeper.miss(reason)
-        return output
+) -> _Attended:
+    shape = *query.shape[:3], value.shape[-1]
+    tensors = (query, key, value, attn_mask)
+    plain = all(tensor is None or type(tensor) in _PLAIN for tensor in tensors)
+    if not plain:
+        query, key, value = (one.as_subclass(Tensor) for one in (query, key, value))
+        attn_mask = None if attn_mask is None else attn_mask.as_subclass(Tensor)
+    heads = grouped(keeper.module(), query, key, value, attn_mask)
+    call, same = _call(heads.query, heads.mask, is_causal, scale)
+    call["need_weights"] = keeper.needs()
+    serves = plain and same and not dropout_p and not keeper.aside()
+    with consumed_at_once():
+        served, (output, weights) = _attend((heads.query, heads.key, heads.value), call, serves)
     if not served:
-        output = own()
-        keeper.keep(ScaledDotProduct.name, result[1])
-        return output
-    output = result[0].reshape(*query.shape[:3], value.shape[-1]) if heads.packed else result[0]
-    keeper.keep(ScaledDotProduct.name, result[1], _difference(output, own) if keeper.compares else None)
-    return output
+        return _Attended(None, weights)
+    return _Attended(output.reshape(shape) if heads.packed else output, weights)
 
 
 def _attend(
-    parts: tuple[Tensor, ...], call: dict[str, Any], same: bool
+    parts: tuple[Tensor, ...], call: dict[str, Any], serves: bool
 ) -> tuple[bool, tuple[Tensor, AttentionWeights]]:
     """Return whether the output may take the place of PyTorch's own; output and weights, else without gradient."""
-    for name in _SERVE if same else ():
+    for name in _SERVE if serves else ():
         if asked_for() in (None, name):
-            with suppress(BackendError):  # cheaper than asking every backend first
+            try:  # cheaper than asking every backend first
                 return True, attention(*parts, **call, backend=name)
+            except KernelError:
+                raise
+            except BackendError:
+                continue
     with torch.no_grad():
         return False, attention(*parts, **call)
 
@@ -165,9 +218,14 @@ class MultiHead:
 
     def run(self, function: Any, keeper: Keeper, args: tuple[Any, ...], settings: dict[str, Any]) -> Any:
         """Run PyTorch's own function with another attention inside; the original stays as it is."""
+        reason = untouched((*args, *settings.values()))
+        if reason is not None:
+            output = function(*args, **settings)
+            keeper.miss(f"{self.name}: {reason}")
+            return output
 
-        def inner(*given: Any, **options: Any) -> Tensor:
-            return _scaled_dot_product(keeper, *given, **options)
+        def inner(*given: Any, **options: Any) -> Any:
+            return DOORS[0].run(F.scaled_dot_product_attention, keeper, given, options)
 
         found: list[tuple[Tensor, Tensor]] = []
 
@@ -205,6 +263,11 @@ class Own:
 
     def run(self, function: Any, keeper: Keeper, args: tuple[Any, ...], settings: dict[str, Any]) -> Any:
         """Run the call with its weights, which changes no bit of the output."""
+        reason = untouched((*args, *settings.values()))
+        if reason is not None:
+            result = function(*args, **settings)
+            keeper.miss(f"{self.name}: {reason}")
+            return result
         if function is sink_attention:
             with consumed_at_once():
                 output, weights = sink_attention(*args, **settings)
@@ -213,7 +276,12 @@ class Own:
         wanted = settings.pop("need_weights", False)
         asked = wanted if wanted == "summary" else keeper.needs()
         with consumed_at_once():
-            output, weights = attention(*args, **settings, need_weights=asked)
+            if not wanted and keeper.aside():
+                output = attention(*args, **settings)
+                with torch.no_grad():
+                    weights = attention(*args, **{**settings, "dropout": 0.0, "need_weights": asked})[1]
+            else:
+                output, weights = attention(*args, **settings, need_weights=asked)
         keeper.keep(self.name, weights)
         return (output, kept(weights)) if wanted else output
 
@@ -232,7 +300,7 @@ class Softmax:
         """Run it as it is; the keeper decides when the module returns."""
         weights = function(*args, **settings)
         dim = args[1] if len(args) > 1 else settings.get("dim")
-        if weights.ndim == 4 and dim in (-1, 3):
+        if weights.ndim in (3, 4) and dim in (-1, weights.ndim - 1) and untouched((weights,)) is None:
             keeper.softmax(args[0] if args else settings["input"], weights)
         return weights
 

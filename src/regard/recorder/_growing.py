@@ -122,7 +122,9 @@ class Orders:
         allowed = None if turn is None else self._allowed.get(turn)
         if allowed is None or bool(allowed.diagonal().all()):
             return None
-        return torch.where(allowed.diagonal(), torch.arange(len(allowed)), allowed.to(torch.uint8).argmax(1))
+        return torch.where(
+            allowed.diagonal(), torch.arange(len(allowed), device=allowed.device), allowed.to(torch.uint8).argmax(1)
+        )
 
 
 class Growth:

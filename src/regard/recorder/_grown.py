@@ -39,7 +39,7 @@ class GrownSummary:
         self._orders = orders
         batch, heads, queries = first.entropy.shape
         self._cell = first.cell
-        rows = _cells_of(queries, first.cell).to(first.map)
+        rows = _cells_of(queries, first.cell, first.map.device).to(first.map)
         columns = -(-filled // first.cell)
         self._sums = first.map[..., :columns].double() * rows[:, None]
         self._hidden = first.masked.expand(first.map.shape)[..., :columns]
@@ -73,14 +73,14 @@ class GrownSummary:
         self._keys = max(self._keys, step.total)
         self._grow(self._queries + step.rows)
         height = max(1, _ENTRIES // max(1, step.keys * step.weights._source.shape[0] * step.weights._source.shape[1]))
-        columns = torch.arange(step.first_key, step.total)
+        columns = torch.arange(step.first_key, step.total, device=self._sums.device)
         for a in range(0, step.rows, height):
             part = _Rows(step, slice(a, min(a + height, step.rows)))
             seen = ~part.hidden
             self._received[..., step.first_key : step.total] += part.weights.sum(2)
             self._counts[..., step.first_key : step.total] += seen.sum(2)
             self._near = self._near + part.near()
-            rows = torch.arange(part.weights.shape[2]) + self._queries + a
+            rows = torch.arange(part.weights.shape[2], device=columns.device) + self._queries + a
             self._fold(part.weights.double(), seen, rows // self._cell, columns // self._cell)
         self._queries += step.rows
 
@@ -110,7 +110,7 @@ class GrownSummary:
         self._settle()
         columns = [arranged(each, self._turns, self._orders) for each in zip(*self._rows, strict=True)]
         entropy, distance, links, link_keys, lse, seeing = (torch.cat(each, 2) for each in columns)
-        rows = _cells_of(self._queries, self._cell)
+        rows = _cells_of(self._queries, self._cell, self._sums.device)
         return StoredWeights(
             Summary(
                 self._cell, (self._sums / rows[:, None]).to(entropy), self._hidden, entropy, distance,
@@ -129,12 +129,14 @@ class _Rows:
         self.hidden = whole.masked(rows=rows, columns=slice(0, step.keys))
         self._lse = whole.lse[:, :, rows]
         # Where the rows stand among the keys of the call: the last on the last key.
-        self._places = torch.arange(rows.start, rows.stop) + step.keys - step.rows
+        device = self.weights.device
+        self._places = torch.arange(rows.start, rows.stop, device=device) + step.keys - step.rows
 
     def each(self) -> tuple[Tensor, ...]:
         """Return entropy, distance, largest weights, their keys, lse and visible keys of each row."""
         links, link_keys = links_of(self.weights.masked_fill(self.hidden, -torch.inf))
-        apart = (torch.arange(self._step.keys) - self._places[:, None]).abs().to(self.weights)
+        keys = torch.arange(self._step.keys, device=self.weights.device)
+        apart = (keys - self._places[:, None]).abs().to(self.weights)
         return (
             torch.special.entr(self.weights).sum(-1),
             (self.weights * apart).sum(-1) if self._step.own else torch.full_like(self._lse, torch.nan),
@@ -187,12 +189,14 @@ class GrownExact:
         }
         batch, heads, rows, _ = source.shape
         if x.dense_mask is None and x.bias is None and x.position_bias is None:
-            zero = torch.zeros(1, 1, rows, dtype=torch.int32)
+            zero = torch.zeros(1, 1, rows, dtype=torch.int32, device=x.query.device)
             held["start"] = (zero if x.start is None else x.start) + step.first_key
             held["stop"] = (zero + step.keys if x.stop is None else x.stop.clamp(max=step.keys)) + step.first_key
         else:
-            part, _, _ = source.rectangle(torch.arange(rows), torch.arange(step.keys))
-            bias = torch.zeros(batch, heads, rows, step.keys) if part.bias is None else part.bias.float().clone()
+            every = (torch.arange(count, device=x.query.device) for count in (rows, step.keys))
+            part, _, _ = source.rectangle(*every)
+            none = torch.zeros(batch, heads, rows, step.keys, dtype=torch.float32, device=x.query.device)
+            bias = none if part.bias is None else part.bias.float().clone()
             if part.dense_mask is not None:
                 bias = bias.masked_fill(~part.dense_mask, -torch.inf)
             held["bias"] = bias.expand(batch, heads, rows, step.keys)
@@ -260,8 +264,8 @@ def _joined(spans: list[Tensor]) -> Tensor:
     return torch.cat([span.expand(batch, heads, -1) for span in spans], 2).contiguous()
 
 
-def _cells_of(length: int, cell: int) -> Tensor:
-    edges = torch.arange(0, length + cell, cell).clamp(max=length)
+def _cells_of(length: int, cell: int, device: torch.device) -> Tensor:
+    edges = torch.arange(0, length + cell, cell, device=device).clamp(max=length)
     return edges.diff()[: -(-length // cell)]
 
 

@@ -24,7 +24,7 @@ _CRC = 4
 
 
 class NotRecordedWarning(UserWarning):
-    """Parts of what was read are not in the recording; they are NaN (-2 in integers), never zero."""
+    """A call could not be recorded; or parts of what was read are missing: NaN (-2 in integers), never zero."""
 
 
 class PieceReader:

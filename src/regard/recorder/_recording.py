@@ -98,7 +98,13 @@ class Recording(Mapping[str, AttentionWeights]):
     def last_of(self, module: str) -> RecordedCall | None:
         """Return the last call of a module, None if it made none."""
         number = self._numbers[module] - 1
-        return None if number < 0 else self._keys[f"{module}#{number}" if number else module]
+        return None if number < 0 else self._keys.get(f"{module}#{number}" if number else module)
+
+    def drop(self, call: RecordedCall) -> None:
+        """Take a call out again whose numbers cannot be trusted; its passes count as missed."""
+        self.calls.remove(call)
+        del self._keys[call.key]
+        self.missed[f"{call.module}: a growing matrix that a fault has broken"] += call.passes
 
     def describe(self, texts: Texts) -> Recording:
         """Say what the tokens are, which pictures of this recording then show; returns the recording.

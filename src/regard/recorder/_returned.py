@@ -45,9 +45,16 @@ def weights_of_softmax(scores: Tensor, weights: Tensor) -> AttentionWeights:
 def softmax_of_module(scores: Tensor, weights: Tensor, output: object) -> AttentionWeights | None:
     """Return what softmax gave as the weights `(B, H, L, S)` of a module with this output, None if it is no such.
 
-    Where the module returns fewer keys than went into softmax, the last one was a sink.
+    Where the module returns fewer keys than went into softmax, the last one was a sink. Weights `(N, L, S)` have their
+    heads in the batch; which is which is known where there is one head, or one sequence.
     """
     out = first_tensor(output)
+    if out is not None and weights.ndim == 3:
+        shapes = [(batch, len(weights) // batch, *weights.shape[1:]) for batch in (1, len(weights))]
+        known = [shape for shape in shapes if _fits(shape, out.shape)]
+        if not known:
+            return None
+        scores, weights = (one.reshape(known[0]) for one in (scores, weights))
     if out is None or not _fits(weights.shape, out.shape):
         return None
     keys = min((other.shape[3] for other in _candidates(output, weights.shape)), default=weights.shape[3])

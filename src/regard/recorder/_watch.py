@@ -2,38 +2,46 @@
 
 from __future__ import annotations
 
-import fnmatch
 import os
-import sys
 import threading
-from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
-from typing import Any, Literal, get_args
+import warnings
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
-from torch.overrides import TorchFunctionMode
 
-from .._values import described, flag, instance, listed, whole
-from ..errors import ArgumentError, ArgumentTypeError, nearest
-from ..weights import AttentionWeights, StoredWeights, from_dense, summarise
-from ._doors import DOORS, door_of
+from .._values import described, flag, instance
+from ..errors import ArgumentError, ArgumentTypeError, KernelError, RegardError, TooLargeError
+from ..integrations import (
+    ASIDE,
+    FAST_PATHS,
+    Mode,
+    Standing,
+    StandingEverywhere,
+    has_nested,
+    in_backward,
+    runs_again,
+)
+from ..weights import AttentionWeights
+from ._doors import DOORS, door_of, untouched
 from ._growing import Growth, Step
-from ._grown import Grown, GrownDense, GrownExact, GrownSummary
-from ._recording import EmptyRecordingError, RecordedCall, Recording, layer_of
+from ._nested import padded
+from ._pieces import NotRecordedWarning
+from ._recording import EmptyRecordingError, RecordedCall, Recording
 from ._returned import computes_attention, first_tensor, softmax_of_module, weights_of_output
+from ._uncompiled import Uncompiled
+from ._wanted import Keep, Wanted
 from ._writer import FolderWriter
 
 __all__ = ["Watch", "record", "watch"]
 
-Keep = Literal["summary", "exact", "dense"]
-
 
 def watch(
     model: nn.Module,
-    layers: Sequence[int | str] | None = None,
-    heads: Sequence[int] | None = None,
+    layers: Collection[int | str] | None = None,
+    heads: Collection[int] | None = None,
     keep: Keep = "summary",
     *,
     compare: bool = False,
@@ -78,14 +86,13 @@ def watch(
     1 of 1 attention calls recorded (1 layers x 1 passes); 0 took another path
     """
     instance("model", model, nn.Module, "a torch.nn.Module")
-    chosen = None if heads is None else tuple(whole("heads", head, 0) for head in listed("heads", heads))
     if folder is not None:
         instance("folder", folder, (str, os.PathLike), "the path of a folder")
-    return Watch(model, _Wanted(_named(layers), chosen, _checked(keep)), flag("compare", compare), folder)
+    return Watch(model, Wanted.checked(layers, heads, keep), flag("compare", compare), folder)
 
 
 def record(
-    weights: Mapping[str, AttentionWeights], layers: Sequence[int | str] | None = None, keep: Keep = "summary"
+    weights: Mapping[str, AttentionWeights], layers: Collection[int | str] | None = None, keep: Keep = "summary"
 ) -> Recording:
     """Make a recording of weights that a model gave by itself, with `need_weights=True`.
 
@@ -101,71 +108,15 @@ def record(
     >>> record({"layers.0": weights, "layers.1": weights}, layers=[1])
     1 of 2 attention calls recorded (1 layers x 1 passes); 0 took another path; 1 not asked for
     """
-    wanted, recording = _Wanted(_named(layers), None, _checked(keep)), Recording()
     if not isinstance(weights, Mapping) or not all(isinstance(one, AttentionWeights) for one in weights.values()):
         raise ArgumentTypeError(f"weights is {described(weights)}; it must be a mapping of names to AttentionWeights.")
+    wanted, recording = Wanted.checked(layers, None, keep), Recording()
     for name, one in weights.items():
         if wanted.layer(name):
-            recording.add(name, "weights that a module returned", wanted.kept(wanted.part(name, one)))
+            recording.add(name, "weights that a module returned", wanted.kept(wanted.part(one)))
         else:
             recording.left_out += 1
     return recording
-
-
-def _named(layers: Sequence[int | str] | None) -> Sequence[int | str] | None:
-    if layers is None:
-        return None
-    return [one if isinstance(one, str) else whole("layers", one) for one in listed("layers", layers)]
-
-
-def _checked(keep: Keep) -> Keep:
-    if not isinstance(keep, str) or keep not in get_args(Keep):
-        raise ArgumentError(
-            f"keep is {described(keep)}; it is 'summary', 'exact' or 'dense'.{nearest(str(keep), get_args(Keep))}"
-        )
-    return keep
-
-
-@dataclass(frozen=True)
-class _Wanted:
-    """What is kept, and of which calls."""
-
-    layers: Sequence[int | str] | None
-    heads: tuple[int, ...] | None
-    keep: Keep
-
-    def layer(self, name: str) -> bool:
-        if self.layers is None:
-            return True
-        number = layer_of(name)
-        return any(
-            number == layer if isinstance(layer, int) else fnmatch.fnmatchcase(name, layer) for layer in self.layers
-        )
-
-    def part(self, name: str, weights: AttentionWeights) -> AttentionWeights:
-        """Return the heads that are wanted."""
-        if self.heads is None:
-            return weights.detach()
-        source = weights._source
-        every = source.shape[1]
-        if not all(0 <= head < every for head in self.heads):
-            raise ArgumentError(f"heads is {list(self.heads)}; {name} has {every} heads, counted from 0.")
-        return AttentionWeights(source.detached().select(slice(None), torch.tensor(self.heads)), max(3, weights.ndim))
-
-    def kept(self, weights: AttentionWeights) -> AttentionWeights:
-        """Return what stays of the weights of one call."""
-        if self.keep == "exact":
-            return weights.clone()
-        if self.keep == "dense":
-            return from_dense(weights.dense(), ~weights.masked())
-        return StoredWeights(summarise(weights), weights.ndim)
-
-    def growing(self, first: AttentionWeights, step: Step, growth: Growth) -> Grown:
-        """Return what grows out of the first call, which the given step continues."""
-        if isinstance(first, StoredWeights):
-            return GrownSummary(first.summary, step.before, growth.orders)
-        begin = Step(first, first._source.shape[2], step.before, 0, None, True)
-        return (GrownExact if self.keep == "exact" else GrownDense)(begin, growth.orders)
 
 
 class _Frame:
@@ -185,15 +136,19 @@ class _Running(threading.local):
 
     def __init__(self) -> None:
         self.frames: list[_Frame] = []
-        self.mode: Any = None
+        self.mode: _Mode | None = None
 
 
 class Watch:
-    """Sees every module of one model begin and end, and every function that runs in between."""
+    """Stands around every module of one model, and sees every function that runs in between."""
 
     def __init__(
-        self, model: nn.Module, wanted: _Wanted, compare: bool, folder: str | os.PathLike[str] | None = None
+        self, model: nn.Module, wanted: Wanted, compare: bool, folder: str | os.PathLike[str] | None = None
     ) -> None:
+        if not isinstance(model, nn.Module):
+            raise ArgumentError(f"model is a {type(model).__name__}; watch takes a torch.nn.Module.")
+        if folder is not None and not isinstance(folder, str | os.PathLike):
+            raise ArgumentError(f"folder is {folder!r}; it is the name of a new folder.")
         self._modules: list[nn.Module] = []
         self._names: dict[int, str] = {}
         for name, module in model.named_modules():
@@ -207,28 +162,26 @@ class Watch:
         self._recording = Recording()
         self._folder = folder
         self._writer: FolderWriter | None = None
-        self._hooks: list[Any] = []
-        self._stance: AbstractContextManager[Any] = nullcontext()
+        self._entered: ExitStack | None = None
 
     def __enter__(self) -> Recording:
         """Begin."""
-        if self._folder is not None:
+        if self._entered is not None:
+            raise ArgumentError("This watch is entered already; make another one for a block inside its block.")
+        if self._folder is not None and self._writer is None:
             self._writer = FolderWriter(self._folder)
-        if "torch._dynamo" in sys.modules:  # without it nothing is compiled
-            self._stance = torch.compiler.set_stance("force_eager")
-        self._stance.__enter__()
-        for module in self._modules:
-            self._hooks += [
-                module.register_forward_pre_hook(self._begin),
-                module.register_forward_hook(self._end, always_call=True),
-            ]
+        with ExitStack() as entered:
+            entered.enter_context(Uncompiled())
+            entered.callback(StandingEverywhere(ASIDE, FAST_PATHS).remove)
+            entered.callback(Standing(self, self._modules).remove)
+            self._entered = entered.pop_all()
         return self._recording
 
     def __exit__(self, kind: type[BaseException] | None, *error: object) -> None:
         """End; an empty recording is an error, unless one is under way."""
-        while self._hooks:
-            self._hooks.pop().remove()
-        self._stance.__exit__(None, None, None)
+        entered, self._entered = self._entered, None
+        if entered is not None:
+            entered.close()
         if kind is None and not self._recording.calls and not self._recording.left_out:
             looked = ", ".join(door.name for door in DOORS)
             missed = "; ".join(self._recording.missed) or "no module of it ran an attention that is known"
@@ -240,44 +193,69 @@ class Watch:
         if self._writer is not None and (kind is None or self._writer.failure is None):
             self._writer.close(self._recording, ended=kind is None)
 
-    def _begin(self, module: nn.Module, args: Any) -> None:
-        name = self._names.get(id(module))
-        if name is None:
-            return
-        running = self._running
-        if not running.frames:
-            running.mode = _Mode(self)
-            running.mode.__enter__()
-        running.frames.append(_Frame(name, module))
+    @property
+    def sees(self) -> bool:
+        """Whether the block lasts, and what runs is no second time in a backward pass."""
+        return self._entered is not None and not in_backward()
 
-    def _end(self, module: nn.Module, args: Any, output: Any) -> None:
-        frames = self._running.frames
-        if not frames or frames[-1].module is not module:
-            return
-        frame = frames[-1]
-        if frame.softmaxes or not (frame.seen or output is None):
-            self._look_at(frame, output)
-        frames.pop()
-        if frames:
-            frames[-1].seen += frame.seen
-        else:
-            self._running.mode.__exit__(None, None, None)
+    def around(self, module: nn.Module, call: Callable[..., Any], /, *args: Any, **settings: Any) -> Any:
+        """Call a module of the model; what it computes is recorded under its name."""
+        if not self.sees:
+            return call(*args, **settings)
+        running, frame = self._running, _Frame(self._names[id(module)], module)
+        frames, depth = running.frames, len(running.frames)
+        frames.append(frame)
+        try:
+            if depth:
+                output = self._called(frame, call, args, settings)
+            else:
+                with _Mode(self) as running.mode:
+                    output = self._called(frame, call, args, settings)
+            if (frame.softmaxes or not (frame.seen or output is None)) and self.sees:
+                self._look_at(frame, output)
+            return output
+        finally:
+            del frames[depth:]
+            if depth:
+                frames[-1].seen += frame.seen
+            else:
+                running.mode = None
+
+    def _called(self, frame: _Frame, call: Callable[..., Any], args: Any, settings: Any) -> Any:
+        output = call(*args, **settings)
+        if isinstance(frame.module, FAST_PATHS) and not frame.seen and has_nested(args, settings):
+            try:
+                with torch.no_grad():
+                    args, settings = padded(frame.module, args, settings)
+                    call(*args, **settings)
+            except Exception as error:
+                if self.is_told(error):
+                    raise
+                self.lose("nested tensors", error)
+        return output
 
     def _look_at(self, frame: _Frame, output: Any) -> None:
+        reason = untouched((output,))
+        if reason is not None:
+            if not frame.seen and computes_attention(frame.module):
+                self.miss(f"{frame.name} ({type(frame.module).__name__}): {reason}")
+            return
+        weights: AttentionWeights | None
         for scores, given in frame.softmaxes or ():
-            with torch.no_grad():
+            weights = None
+            with self.guarded("softmax"), torch.no_grad():
                 weights = softmax_of_module(scores, given, output)
             if weights is not None:
                 self.keep("softmax", weights)
         if frame.seen or output is None:
             return
-        weights = None if isinstance(output, Tensor) else weights_of_output(output)
+        weights = None
+        with self.guarded("what a module returned"):
+            weights = None if isinstance(output, Tensor) else weights_of_output(output)
         if weights is not None:
             self.keep("weights that a module returned", weights)
-        elif computes_attention(frame.module):
-            frame.seen = 1
-            with self._lock:
-                self._recording.missed[f"{frame.name} ({type(frame.module).__name__}){_unlike(frame, output)}"] += 1
+        elif not frame.seen and computes_attention(frame.module):
+            self.miss(f"{frame.name} ({type(frame.module).__name__}){_unlike(frame, output)}")
 
     def softmax(self, scores: Tensor, weights: Tensor) -> None:
         """Note what the running module gave to softmax, if it is an attention."""
@@ -293,27 +271,60 @@ class Watch:
             with self._lock:
                 self._recording.left_out += 1
             return
-        with torch.no_grad():
-            part = self._wanted.part(frame.name, weights)
-            with self._lock:
-                known = self._recording.last_of(frame.name)
-                step, continues = self._growth.step(frame.name, 0 if known is None else known.number, part)
-                if known is not None and continues:
-                    self._append(known, step)
-                else:
-                    self._recording.add(frame.name, door, self._wanted.kept(part), self._wanted.heads)
-                    if self._writer is not None:
-                        self._writer.write(self._recording.calls[-1], self._recording)
-                if difference is not None:
-                    self._recording.difference = max(self._recording.difference or 0.0, difference)
+        self._wanted.check(frame.name, weights)
+        with self.guarded(door), torch.no_grad(), self._lock:
+            part = self._wanted.part(weights)
+            known = self._recording.last_of(frame.name)
+            step, continues = self._growth.step(frame.name, 0 if known is None else known.number, part)
+            if known is not None and continues:
+                self._append(known, step)
+            else:
+                self._recording.add(frame.name, door, self._wanted.kept(part), self._wanted.heads)
+                if self._writer is not None:
+                    self._writer.write(self._recording.calls[-1], self._recording)
+            if difference is not None:
+                self._recording.difference = max(self._recording.difference or 0.0, difference)
 
     def _append(self, call: RecordedCall, step: Step) -> None:
-        if self._writer is not None:  # before this step: the order of the batch in the last one is now known
-            self._writer.write(call, self._recording)
-        if call.grown is None:
-            call.grown = self._wanted.growing(call.kept, step, self._growth)
-        call.grown.add(step)
-        call.passes += 1
+        try:
+            if self._writer is not None:  # before this step: the order of the batch in the last one is now known
+                self._writer.write(call, self._recording)
+            if call.grown is None:
+                call.grown = self._wanted.growing(call.kept, step, self._growth)
+            call.grown.add(step)
+            call.passes += 1
+        except BaseException:  # half of a step may be in it
+            self._recording.drop(call)
+            raise
+
+    @contextmanager
+    def guarded(self, what: str) -> Iterator[None]:
+        """Let a fault of ours cost the recording of the call, and not the pass of the model."""
+        try:
+            yield
+        except KernelError:
+            raise
+        except Exception as error:
+            if isinstance(error, TooLargeError) and self.is_told(error):
+                raise
+            self.lose(what, error)
+
+    def is_told(self, error: Exception) -> bool:
+        """Say whether an error is one for the user: a kernel that fails, an argument, weights that do not fit."""
+        return isinstance(error, RegardError) and not (
+            isinstance(error, TooLargeError) and self._wanted.keep != "dense"
+        )
+
+    def lose(self, what: str, error: Exception) -> None:
+        """Count a call that our own fault cost the recording, and say so."""
+        name = self._running.frames[-1].name
+        self.miss(f"{name}: {what}: {type(error).__name__}: {error}")
+        warnings.warn(
+            f"A call of {what} in {name} was not recorded: {type(error).__name__}: {error}. The model runs on. "
+            "This is a fault of regard; please report it.",
+            NotRecordedWarning,
+            stacklevel=2,
+        )
 
     def module(self) -> nn.Module:
         """Return the module that is running."""
@@ -324,6 +335,11 @@ class Watch:
         wanted = self._wanted
         return "summary" if wanted.keep == "summary" and wanted.layer(self._running.frames[-1].name) else True
 
+    def aside(self) -> bool:
+        """Say whether the output must be PyTorch's own: gradient checkpointing may run it again after the block."""
+        mode = self._running.mode
+        return (mode is None or not mode.alone()) and runs_again()
+
     def miss(self, what: str) -> None:
         """Count a call that cannot be recorded."""
         self._running.frames[-1].seen += 1
@@ -331,7 +347,7 @@ class Watch:
             self._recording.missed[what] += 1
 
 
-class _Mode(TorchFunctionMode):
+class _Mode(Mode):
     def __init__(self, owner: Watch) -> None:
         super().__init__()
         self.owner = owner
@@ -340,9 +356,18 @@ class _Mode(TorchFunctionMode):
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         door = door_of(func)
-        if door is None:
+        if door is None or self.over or not self.owner.sees:
             return func(*args, **(kwargs or {}))
-        return door.run(func, self.owner, args, dict(kwargs or {}))
+        settings = kwargs or {}
+        try:
+            return door.run(func, self.owner, args, dict(settings))
+        except Exception as error:
+            fault = error
+            if self.owner.is_told(error):
+                raise
+        result = func(*args, **settings)  # what is wrong with the call itself is wrong here too
+        self.owner.lose(door.name, fault)
+        return result
 
 
 def _is_leaf_of_torch(module: nn.Module) -> bool:
@@ -356,4 +381,6 @@ def _unlike(frame: _Frame, output: Any) -> str:
     if not frame.softmaxes or out is None:
         return ""
     shape = tuple(frame.softmaxes[-1][1].shape)
+    if len(shape) == 3:
+        return f": softmax gave {shape}, heads and sequences in one; run one sequence at a time"
     return f": softmax gave {shape}, not (batch, heads, queries, keys) of an output {tuple(out.shape)}"

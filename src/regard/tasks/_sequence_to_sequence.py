@@ -162,9 +162,10 @@ class PairTask(AnsweringTask[Sequence[TextPair], str]):
 
     def _attention(self, model: nn.Module, one: Any) -> Attention:
         source = self._source(one)
-        rows, lengths = padded([source], PAD)
+        device = next(model.parameters()).device
+        rows, lengths = (tensor.to(device) for tensor in padded([source], PAD))
         best = self._search(model, rows, lengths)[0]
-        target = torch.tensor([[BOS, *best.tokens]])
+        target = torch.tensor([[BOS, *best.tokens]], device=device)
         _, weights = model(rows, target, lengths, None, need_weights=True)
         return Attention(weights, self._pieces([BOS, *best.tokens]), self._pieces(source))
 

@@ -191,7 +191,8 @@ class ImageClassification(AnsweringTask[Images, Verdict]):
         return answers
 
     def _attention(self, model: nn.Module, one: Any) -> Attention:
-        _, weights = model(self._scaled(self._pixels(one[None])), need_weights=True)
+        pixels = self._scaled(self._pixels(one[None])).to(next(model.parameters()).device)
+        _, weights = model(pixels, need_weights=True)
         rows, columns = model.grid  # type: ignore[misc]
         places = [f"{row},{column}" for row in range(rows) for column in range(columns)]
         return Attention(weights, tuple(places), grid=(rows, columns))

@@ -189,7 +189,8 @@ class LanguageModeling(Task[Sequence[Document], str]):
 
     def _attention(self, model: nn.Module, one: Any) -> Attention:
         numbers = (self.tokenizer_.encode(one) or [EOS])[-self.settings.context :]
-        _, weights = model(torch.tensor([numbers]), need_weights=True)
+        tokens = torch.tensor([numbers], device=next(model.parameters()).device)
+        _, weights = model(tokens, need_weights=True)
         return Attention(weights, tuple(self.tokenizer_.decode([number]) or "<end>" for number in numbers))
 
     @torch.no_grad()

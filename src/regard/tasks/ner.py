@@ -199,7 +199,8 @@ class NamedEntities(AnsweringTask[Sequence[TaggedWords], Sentence]):
         return found
 
     def _attention(self, model: nn.Module, one: Any) -> Attention:
-        words, characters, lengths = self._stack([self._numbers(one)])
+        device = next(model.parameters()).device
+        words, characters, lengths = (x.to(device) for x in self._stack([self._numbers(one)]))
         scores, weights = model(words, lengths, characters=characters, need_weights=True)
         tags = model.decode(scores, lengths)[0].tolist()  # type: ignore[operator]
         return Attention(weights, tuple(one), labels=tuple(self.tags_[tag] for tag in tags))

@@ -216,8 +216,11 @@ class Sentiment(AnsweringTask[Sequence[LabelledText], Verdict]):
     def _attention(self, model: nn.Module, one: Any) -> Attention:
         numbers = self._numbers([one])
         pieces = [one[start:stop] for start, stop in self.tokenizer_.pieces(one)][: len(numbers[0])]
-        tokens, lengths = padded(numbers)
-        _, weights = model(tokens, lengths, evidence=self._evidence(numbers), need_weights=True)
+        device = next(model.parameters()).device
+        tokens, lengths = (tensor.to(device) for tensor in padded(numbers))
+        evidence = self._evidence(numbers)
+        evidence = None if evidence is None else evidence.to(device)
+        _, weights = model(tokens, lengths, evidence=evidence, need_weights=True)
         front = ["[class]"] if self.settings.pooling == "class" else []
         return Attention(weights, tuple(front + (pieces or ["?"])))
 

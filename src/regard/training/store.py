@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-import fcntl
 import math
+import sys
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import torch
 from torch import Tensor, nn
@@ -84,7 +84,7 @@ class Store:
         except OSError as error:
             raise CheckpointError(f"The folder {folder} cannot be written: {error}. Give another.") from error
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            _lock_file(file)
         except OSError:
             raise CheckpointError(f"Another process trains in {folder}; wait for it, or take another.") from None
 
@@ -231,3 +231,15 @@ class Store:
     def _skip(self, path: Path, reason: str) -> None:
         warnings.warn(f"A checkpoint is passed over: {reason}", stacklevel=2)
         self._tell(SkippedCheckpoint(path, reason))
+
+
+def _lock_file(file: IO[str]) -> None:
+    """Keep other processes out until the file is closed; raises `OSError` where one has done so."""
+    if sys.platform == "win32":
+        import msvcrt
+
+        msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
+    else:
+        import fcntl
+
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import torch
 
-from ...errors import BackendError, TooLargeError
+from ...errors import BackendError, KernelError, TooLargeError
 from ._words import INSPECTION
 
 __all__ = ["ABI_VERSION", "Library", "LibraryInfo", "available", "library", "library_info", "load", "problem"]
@@ -49,11 +49,11 @@ class Library:
         self.uses_torch_threads = _share_threads(handle)
 
     def call(self, name: str, words: bytes) -> None:
-        """Run an operation on a packed struct; raises `BackendError` or `TooLargeError` with the library's words."""
+        """Run an operation on a packed struct; raises `KernelError` or `TooLargeError` with the library's words."""
         code = self.operations[name](words)
         if code:
             text = self._last_error().decode()
-            error = TooLargeError if code == _OUT_OF_MEMORY else BackendError
+            error = TooLargeError if code == _OUT_OF_MEMORY else KernelError
             raise error(f"The native kernel failed in {name}: {text}.")
 
 

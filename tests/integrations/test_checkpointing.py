@@ -1,0 +1,224 @@
+"""Gradient checkpointing of served and watched models: the gradients are those of the forward pass that ran."""
+
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint, checkpoint_sequential
+
+import regard
+from regard.integrations import use_fast_attention
+
+
+class Block(nn.Module):
+    """One layer of attention with dropout."""
+
+    def __init__(self, dropout: float) -> None:
+        super().__init__()
+        self.maps, self.dropout = nn.Linear(32, 96), dropout
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Attend."""
+        q, k, v = self.maps(x).unflatten(-1, (3, 4, 8)).permute(2, 0, 3, 1, 4)
+        return x + F.scaled_dot_product_attention(q, k, v, dropout_p=self.dropout).transpose(1, 2).flatten(2)
+
+
+class Model(nn.Module):
+    """Two blocks, each of which runs again in the backward pass if asked."""
+
+    def __init__(self, dropout: float, how: str) -> None:
+        super().__init__()
+        self.blocks = nn.Sequential(Block(dropout), Block(dropout))
+        self.how = how
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Run the blocks."""
+        if self.how == "sequential":
+            out: Tensor = checkpoint_sequential(self.blocks, 2, x, use_reentrant=False)
+            return out
+        for block in self.blocks:
+            if self.how == "none":
+                x = block(x)
+            elif self.how == "inside another":
+                x = checkpoint(lambda y, b=block: checkpoint(b, y, use_reentrant=False), x, use_reentrant=False)
+            elif self.how == "another's":
+                x = Again.apply(block, x)  # type: ignore[no-untyped-call]
+            else:
+                x = checkpoint(block, x, use_reentrant=self.how == "reentrant")
+        return x
+
+
+class Again(torch.autograd.Function):
+    """Checkpointing as other libraries write it themselves."""
+
+    @staticmethod
+    def forward(ctx: Any, block: nn.Module, x: Tensor) -> Tensor:
+        """Run without a graph."""
+        ctx.block, ctx.state = block, torch.get_rng_state()
+        ctx.save_for_backward(x)
+        out: Tensor = block(x)
+        return out
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> Any:
+        """Run again with one."""
+        (x,) = ctx.saved_tensors
+        x = x.detach().requires_grad_()
+        now = torch.get_rng_state()
+        torch.set_rng_state(ctx.state)
+        with torch.enable_grad():
+            ctx.block(x).backward(grad)
+        torch.set_rng_state(now)
+        return None, x.grad
+
+
+WAYS = ("reentrant", "not reentrant", "sequential", "inside another")
+Run = Callable[[nn.Module, Tensor], tuple[Tensor, Callable[[], None]]]
+
+
+def _plain(model: nn.Module, x: Tensor) -> tuple[Tensor, Callable[[], None]]:
+    return model(x), lambda: None
+
+
+def _attached(model: nn.Module, x: Tensor) -> tuple[Tensor, Callable[[], None]]:
+    fast = use_fast_attention(model)
+    out = model(x)
+    taken = fast.taken
+    assert fast.calls == 2, fast
+
+    def end() -> None:
+        assert (fast.taken, fast.calls) == (taken, 2), fast  # what runs again is not counted
+        fast.remove()
+
+    return out, end
+
+
+def _removed(model: nn.Module, x: Tensor) -> tuple[Tensor, Callable[[], None]]:
+    fast = use_fast_attention(model)
+    out = model(x)
+    fast.remove()
+    return out, lambda: None
+
+
+def _block(model: nn.Module, x: Tensor) -> tuple[Tensor, Callable[[], None]]:
+    with use_fast_attention():
+        return model(x), lambda: None
+
+
+def _watched(model: nn.Module, x: Tensor) -> tuple[Tensor, Callable[[], None]]:
+    with regard.watch(model) as recording:
+        out = model(x)
+    assert len(recording) == 2
+    return out, lambda: None
+
+
+def _watched_through(model: nn.Module, x: Tensor) -> tuple[Tensor, Callable[[], None]]:
+    watching = regard.watch(model)
+    recording = watching.__enter__()
+    out = model(x)
+
+    def end() -> None:
+        watching.__exit__(None)
+        assert repr(recording) == "2 of 2 attention calls recorded (2 layers x 1 passes); 0 took another path"
+
+    return out, end
+
+
+def _gradients(run: Run, dropout: float, how: str) -> Tensor:
+    torch.manual_seed(0)
+    model, x = Model(dropout, how).train(), torch.randn(2, 64, 32, requires_grad=True)
+    torch.manual_seed(1)
+    out, end = run(model, x)
+    out.pow(2).sum().backward()
+    end()
+    return torch.cat([p.grad.flatten() for p in (x, *model.parameters()) if p.grad is not None])
+
+
+@pytest.mark.parametrize("run", [_plain, _attached, _removed, _block, _watched, _watched_through])
+@pytest.mark.parametrize("dropout", [0.0, 0.3])
+def test_gradients_are_those_of_the_forward_pass(run: Run, dropout: float) -> None:
+    """Whatever is over by the time of the backward pass: the same gradients with checkpoints as without."""
+    expected = _gradients(run, dropout, "none")
+    for how in WAYS:
+        found = _gradients(run, dropout, how)
+        assert float((found - expected).norm() / expected.norm()) < 1e-5, how
+
+
+@pytest.mark.parametrize("run", [_removed, _block, _watched])
+def test_checkpoints_of_other_libraries_keep_the_way_of_pytorch(run: Run) -> None:
+    """Code that runs a function again in its own way is left alone, both times."""
+    for dropout in (0.0, 0.3):
+        expected, found = _gradients(_plain, dropout, "another's"), _gradients(run, dropout, "another's")
+        assert torch.equal(found, expected)
+
+
+def test_a_model_inside_what_runs_again() -> None:
+    """A served model that is only a part of the checkpointed function; and one served after the forward pass."""
+    block, x = Block(0.3), torch.randn(2, 64, 32)
+
+    def gradient(reentrant: bool, late: bool) -> Tensor:
+        y = x.clone().requires_grad_()
+        torch.manual_seed(2)
+        fast = None if late else use_fast_attention(block)
+        out = checkpoint(lambda z: block(z) * 2, y, use_reentrant=reentrant)
+        fast = fast or use_fast_attention(block)
+        out.sin().sum().backward()
+        fast.remove()
+        assert y.grad is not None
+        return y.grad
+
+    def expected(late: bool) -> Tensor:
+        y = x.clone().requires_grad_()
+        torch.manual_seed(2)
+        fast = use_fast_attention(block)
+        if late:
+            fast.remove()
+        (block(y) * 2).sin().sum().backward()
+        fast.remove()
+        assert y.grad is not None
+        return y.grad
+
+    for reentrant in (True, False):
+        for late in (True, False):
+            torch.testing.assert_close(gradient(reentrant, late), expected(late))
+
+
+@pytest.mark.parametrize("reentrant", [True, False])
+def test_a_model_of_transformers(reentrant: bool) -> None:
+    """`gradient_checkpointing_enable` of a served and of a watched model."""
+    transformers = pytest.importorskip("transformers")
+    config = transformers.LlamaConfig(
+        vocab_size=61, hidden_size=32, num_hidden_layers=2, num_attention_heads=4, intermediate_size=48
+    )
+    torch.manual_seed(0)
+    model = transformers.LlamaForCausalLM._from_config(config, attn_implementation="sdpa").train()
+    ids = torch.randint(4, 60, (2, 64))
+
+    def gradients(run: Run) -> Tensor:
+        model.zero_grad()
+        out, end = run(lambda x: model(x, labels=x, use_cache=False).loss, ids)  # type: ignore[arg-type]
+        out.backward()
+        end()
+        return torch.cat([p.grad.flatten() for p in model.parameters() if p.grad is not None])
+
+    def served(call: Any, x: Tensor) -> tuple[Tensor, Callable[[], None]]:
+        fast = use_fast_attention(model)
+        out = call(x)
+        assert fast.taken == 2, fast
+        return out, fast.remove
+
+    def watched(call: Any, x: Tensor) -> tuple[Tensor, Callable[[], None]]:
+        with regard.watch(model) as recording:
+            out = call(x)
+        assert len(recording) == 2
+        return out, lambda: None
+
+    expected = gradients(_plain)
+    with warnings.catch_warnings(action="ignore"):  # an older name, which what people wrote goes on using
+        model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": reentrant})
+    for run in (_plain, served, watched):
+        torch.testing.assert_close(gradients(run), expected, atol=1e-5, rtol=1e-4)

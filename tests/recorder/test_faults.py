@@ -1,0 +1,264 @@
+"""What goes wrong inside `watch`: a fault of ours costs a recording, a mistake of the caller's leaves nothing."""
+
+import warnings
+from collections.abc import Callable
+from contextlib import nullcontext
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+import regard
+from regard.errors import ArgumentError, KernelError, TooLargeError
+from regard.integrations import use_fast_attention
+from regard.recorder import EmptyRecordingError, NotRecordedWarning
+from regard.recorder import _doors as doors
+from regard.recorder import _wanted as wanted
+
+X = torch.randn(2, 2, 60, 8)
+
+
+class Plain(nn.Module):
+    """Two calls of SDPA."""
+
+    def forward(self, q: Tensor) -> Tensor:
+        """Attend twice."""
+        return F.scaled_dot_product_attention(F.scaled_dot_product_attention(q, q, q), q, q)
+
+
+class HandMadeAttention(nn.Module):
+    """Attention of its own, which also returns its weights."""
+
+    def forward(self, q: Tensor) -> tuple[Tensor, Tensor]:
+        """Attend."""
+        weights = (q @ q.mT).softmax(-1)
+        return weights @ q, weights
+
+
+class OwnCall(nn.Module):
+    """A call of ours."""
+
+    def forward(self, q: Tensor) -> Tensor:
+        """Attend."""
+        return regard.attention(q, q, q)
+
+
+class OfTorch(nn.Module):
+    """A layer of PyTorch."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner = nn.MultiheadAttention(8, 2, batch_first=True)
+
+    def forward(self, q: Tensor) -> Tensor:
+        """Attend."""
+        out: Tensor = self.inner(q[0], q[0], q[0])[0]
+        return out
+
+
+def _fails(error: Exception, times: list[int]) -> Callable[..., Any]:
+    def fail(*args: Any, **settings: Any) -> Any:
+        times.append(1)
+        raise error
+
+    return fail
+
+
+PLACES = {
+    "reading the mask or the heads": (doors, "grouped", (Plain,)),
+    "our own attention": (doors, "_attend", (Plain,)),
+    "a summary": (wanted, "summarise", (Plain, HandMadeAttention, OwnCall, OfTorch)),
+    "the weights of a softmax": (doors, "weights_of_softmax", (OfTorch,)),
+}
+FAULTS = [
+    RuntimeError("a shape that nobody thought of"),
+    MemoryError(),
+    IndexError("no such place"),
+    TooLargeError("no room for a summary"),
+]
+
+
+@pytest.mark.parametrize("place", PLACES)
+@pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: type(fault).__name__)
+def test_a_fault_of_ours_costs_the_recording(place: str, fault: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The output is the model's own, the call counts as missed, a warning names it, and the next one is recorded."""
+    module, name, models = PLACES[place]
+    for kind in models:
+        model, times = kind().eval(), list[int]()
+        expected = model(X)
+        with regard.watch(model) as recording:
+            with monkeypatch.context() as patched:
+                patched.setattr(module, name, _fails(fault, times))
+                with pytest.warns(NotRecordedWarning, match=type(fault).__name__):
+                    found = model(X)
+            torch.testing.assert_close(found, expected)
+            assert times
+            assert len(recording) == 0
+            assert recording.missed.total() == len(times)
+            assert type(fault).__name__ in repr(recording)
+            model(X)
+        assert len(recording) == len(times)
+
+
+def test_a_growing_matrix_that_breaks_is_taken_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Numbers that half of a step may have changed are no recording; what comes after begins anew."""
+    keys = torch.randn(1, 2, 12, 8)
+
+    class Steps(nn.Module):
+        def forward(self, last: int) -> Tensor:
+            first = 0 if last == 8 else last - 1
+            return F.scaled_dot_product_attention(
+                keys[:, :, first:last], keys[:, :, :last], keys[:, :, :last], is_causal=last == 8
+            )
+
+    model = Steps()
+    with torch.no_grad(), regard.watch(model) as recording:
+        model(8)
+        model(9)
+        assert recording.calls[0].passes == 2
+        with monkeypatch.context() as patched:
+            patched.setattr("regard.recorder._grown.links_of", _fails(RuntimeError("odd"), []))
+            with pytest.warns(NotRecordedWarning):
+                model(10)
+        assert len(recording) == 0
+        model(11)
+        model(12)
+    assert recording.missed.total() == 3
+    assert recording[0].shape[2:] == (2, 12)
+
+
+def test_a_kernel_that_fails_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It reaches the user, and is not counted as another path."""
+    fail = _fails(KernelError("The native kernel failed."), [])
+    for where, run in (
+        ("regard.recorder._doors.attention", regard.watch(Plain())),
+        ("regard.integrations._fast_attention.attention", use_fast_attention()),
+    ):
+        model = Plain()
+        with monkeypatch.context() as patched:
+            patched.setattr(where, fail)
+            with pytest.raises(KernelError), regard.watch(model) if "recorder" in where else run as found:
+                model(X)
+        assert sum(getattr(found, "missed", getattr(found, "left", {})).values()) == 0
+
+
+WRONG: dict[str, dict[str, Any]] = {
+    "heads that no layer has": {"heads": [7]},
+    "heads below 0": {"heads": [-1]},
+    "no heads": {"heads": []},
+    "one head that is no list": {"heads": 1},
+    "heads by name": {"heads": ["first"]},
+    "a layer that is no list": {"layers": 3},
+    "a pattern that is no list": {"layers": "encoder.*"},
+    "layers that are no numbers": {"layers": [1.5]},
+    "a keep that is not there": {"keep": "everything"},
+    "a folder that is a number": {"folder": 3},
+}
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_mistakes_leave_nothing(name: str) -> None:
+    """One error, which says what was given; afterwards attention runs, and the same model can be watched."""
+    model = Plain()
+    ((argument, given),) = WRONG[name].items()
+    with pytest.raises(ArgumentError, match=f"{argument} is") as found, regard.watch(model, **WRONG[name]):
+        model(X)
+    assert str(given) in str(found.value)
+    F.scaled_dot_product_attention(X, X, X)
+    with regard.watch(model) as recording:
+        model(X)
+    assert len(recording) == 2
+
+
+def test_what_cannot_be_watched(tmp_path: Any) -> None:
+    """No module, a folder that is there, a block inside its own block."""
+    with pytest.raises(ArgumentError, match="model is a function"):
+        regard.watch(lambda x: x)  # type: ignore[arg-type]
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "of").touch()
+    model = Plain()
+    with pytest.raises(ArgumentError, match="there already"), regard.watch(model, folder=tmp_path / "full"):
+        pass
+    assert "__call__" not in Plain.__dict__
+    watching = regard.watch(model)
+    with watching as recording:
+        with pytest.raises(ArgumentError, match="entered already"), watching:
+            pass
+        model(X)
+    assert len(recording) == 2
+
+
+def test_the_compiler_is_given_back() -> None:
+    """Blocks that overlap in any order leave the stance that the first one found."""
+    from torch._dynamo.eval_frame import _stance
+
+    before, model = _stance.stance, Plain()
+    first, second = regard.watch(model), regard.watch(model)
+    first.__enter__(), second.__enter__()
+    model(X)
+    first.__exit__(None)
+    assert torch._dynamo.eval_frame._stance.stance == "force_eager"
+    second.__exit__(None)
+    assert torch._dynamo.eval_frame._stance.stance == before
+
+
+def _transformed(model: nn.Module) -> Tensor:
+    out: Tensor = torch.func.vmap(lambda x: model(x[None])[0])(X)
+    return out
+
+
+RUNS: dict[str, Callable[[nn.Module], Any]] = {
+    "torch.func": _transformed,
+    "torch.jit.trace": lambda model: torch.jit.trace(model, X, check_trace=False)(X + 1),  # type: ignore[no-untyped-call]
+    "fx": lambda model: torch.fx.symbolic_trace(model)(X),
+    "meta": lambda model: model(X.to("meta")).shape,
+    "inference mode": torch.inference_mode()(lambda model: model(X).clone()),
+    "export": lambda model: torch.export.export(model, (X,)).module()(X),
+    "subclass": lambda model: model(X.as_subclass(_Marked)).as_subclass(Tensor),
+}
+
+
+class _Marked(Tensor):
+    pass
+
+
+@pytest.mark.parametrize("name", RUNS)
+def test_what_runs_alone_runs_inside(name: str) -> None:
+    """Tools that trace, transform or wrap get what they get without us; no warning, and what was missed is said."""
+    model = Plain().eval()
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", category=DeprecationWarning)
+        warnings.filterwarnings("ignore", message="There is a performance drop")
+        expected = RUNS[name](model)
+        recorded = name in ("inference mode", "subclass")
+        empty = pytest.raises(EmptyRecordingError, match=r"traced or transformed|without numbers|no module of it")
+        with nullcontext() if recorded else empty, regard.watch(model) as recording:
+            torch.testing.assert_close(RUNS[name](model), expected)
+        assert len(recording) == 2 * recorded
+        with use_fast_attention():
+            torch.testing.assert_close(RUNS[name](model), expected)
+
+
+@pytest.mark.parametrize("keep", ["exact", "dense"])
+def test_steps_are_put_together_on_the_device_of_the_call(keep: Any) -> None:
+    """Nothing is made on the default device, which is another one here."""
+    keys = torch.randn(2, 2, 12, 8, dtype=torch.float64)
+
+    class Steps(nn.Module):
+        def forward(self, last: int, bias: Tensor | None) -> Tensor:
+            first = 0 if last == 8 else last - 1
+            part = keys[:, :, :last]
+            bias = None if bias is None else bias[..., first:last, :last]
+            return F.scaled_dot_product_attention(part[:, :, first:], part, part, bias, is_causal=last == 8)
+
+    model = Steps()
+    for bias in (None, torch.randn(1, 2, 12, 12, dtype=torch.float64)):
+        found = []
+        for device in ("cpu", "meta"):
+            with torch.no_grad(), regard.watch(model, keep=keep) as recording, torch.device(device):
+                for last in (8, 9, 10) if bias is None else (9, 10, 11):
+                    model(last, bias)
+            found.append(recording[0].dense())
+        torch.testing.assert_close(found[0], found[1])
