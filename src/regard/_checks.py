@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from . import masks
+from ._tracing import jit_traced, traced
 from .errors import ArgumentError, DeviceError, DtypeError, ShapeError
 from .masks import Mask
 
@@ -78,7 +79,7 @@ def joined_mask(
     """Return what `mask`, `causal` and `window` say together, or None; a tensor mask is looked through for spans."""
     if window is not None and not (isinstance(window, tuple | list) and len(window) == 2):
         raise ArgumentError(f"window is {window!r}; give a pair (left, right), with None for an open side.")
-    if queries == 1:  # a single query is the last one and sees every key
+    if not jit_traced() and queries == 1:  # a single query is the last one and sees every key
         causal = False
     if mask is None:
         if not causal and window is None:
@@ -88,7 +89,7 @@ def joined_mask(
         given = masks.dense(mask)
         given.resolve(queries, keys, mask.device)  # a wrong shape is named as it was given
         # Looking for spans reads the mask once: too much for a tiny call, and an accelerator's host would wait.
-        mask = masks.recognise(mask) if mask.device.type == "cpu" and queries * keys > _TINY else given
+        mask = masks.recognise(mask) if not traced() and mask.device.type == "cpu" and queries * keys > _TINY else given
     elif not isinstance(mask, Mask):
         raise DtypeError(f"mask is a {type(mask).__name__}; give a regard.masks mask or a bool tensor.")
     if not causal and window is None:

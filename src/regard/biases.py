@@ -15,6 +15,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ._tracing import quiet, sizes
 from .errors import ArgumentError, DtypeError, ShapeError
 
 __all__ = ["ALiBi", "PositionBias", "RelativeBias", "T5Bias", "alibi_slopes", "distances"]
@@ -78,7 +79,8 @@ def alibi_slopes(num_heads: int) -> Tensor:
     power = 2 ** int(math.log2(num_heads))
     slopes = [2.0 ** (-8 * (h + 1) / power) for h in range(power)]
     slopes += [2.0 ** (-4 * (2 * h + 1) / power) for h in range(num_heads - power)]
-    return torch.tensor(slopes)
+    with quiet():
+        return torch.tensor(slopes)
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,7 +97,8 @@ class ALiBi(PositionBias):
 
     def __post_init__(self) -> None:
         """Check the slopes, or make them from a head count."""
-        slopes = alibi_slopes(self.slopes) if isinstance(self.slopes, int) else torch.as_tensor(self.slopes)
+        with quiet():
+            slopes = alibi_slopes(self.slopes) if isinstance(self.slopes, int) else torch.as_tensor(self.slopes)
         if not slopes.is_floating_point():
             raise DtypeError(f"ALiBi's slopes are {slopes.dtype}; give floating numbers, or a head count.")
         if slopes.ndim != 1:
@@ -126,13 +129,13 @@ class T5Bias(PositionBias):
             raise ShapeError(
                 f"T5Bias was given a weight of shape {tuple(self.weight.shape)}; the rule is (num_buckets, H)."
             )
-        least = 4 if self.bidirectional else 2
-        if self.weight.shape[0] < least:
+        least, buckets = 4 if self.bidirectional else 2, sizes(self.weight)[0]
+        if buckets < least:
             raise ArgumentError(
-                f"T5Bias was given {self.weight.shape[0]} buckets; with bidirectional={self.bidirectional} it needs at "
+                f"T5Bias was given {buckets} buckets; with bidirectional={self.bidirectional} it needs at "
                 f"least {least}."
             )
-        exact = self.weight.shape[0] // least
+        exact = buckets // least
         if self.max_distance <= exact:
             raise ArgumentError(
                 f"max_distance is {self.max_distance}; nearer distances than {exact} have buckets of their own, so it "
@@ -146,7 +149,7 @@ class T5Bias(PositionBias):
 
     def bucket(self, distance: Tensor) -> Tensor:
         """Return the bucket of each key-minus-query distance: int64, same shape."""
-        buckets = self.weight.shape[0]
+        buckets = sizes(self.weight)[0]
         first = torch.zeros_like(distance)
         if self.bidirectional:
             buckets //= 2

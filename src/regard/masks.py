@@ -32,8 +32,8 @@ from ._mask_parts import (
     Scattered,
     Spans,
     readable,
-    traced,
 )
+from ._tracing import quiet, traced
 from .errors import ArgumentError, DtypeError, ShapeError
 
 __all__ = ["Mask", "causal", "dense", "documents", "padding", "prefix", "recognise", "spans", "window"]
@@ -249,7 +249,7 @@ def documents(lengths: Sequence[int] | Tensor | None = None, *, ids: Tensor | No
         _check_not_negative("masks.documents was given a length of", sizes)
         total = None if sizes.device.type != "cpu" or traced() else int(sizes.sum())
         return Mask((Packed(sizes.clone(), total),))
-    tokens = torch.as_tensor(ids)
+    tokens = _tensor([] if ids is None else ids)
     if tokens.ndim not in (1, 2) or tokens.is_floating_point() or tokens.is_complex():
         raise ShapeError(
             f"document ids are {tokens.dtype} of shape {tuple(tokens.shape)}; the rule is integers of shape (S,) or "
@@ -283,17 +283,20 @@ def prefix(lengths: int | Sequence[int] | Tensor) -> Mask:
             [1, 1, 0],
             [1, 1, 1]], dtype=torch.int32)
     """
-    sizes = torch.as_tensor(lengths)
+    sizes = _tensor(lengths)
     if sizes.ndim > 1 or not _holds_integers(sizes):
         raise ArgumentError(f"prefix lengths are {lengths!r}; they must be integers >= 0, one or one per batch row.")
     _check_not_negative("masks.prefix was given a length of", sizes)
     return Mask((Prefix(sizes.reshape(-1).clone()),))
 
 
-def _tensor(lengths: Sequence[int] | Tensor) -> Tensor:
+def _tensor(lengths: int | Sequence[int] | Tensor) -> Tensor:
+    if isinstance(lengths, Tensor):
+        return lengths
     # torch makes an empty list a float tensor.
-    empty = not isinstance(lengths, Tensor) and len(lengths) == 0
-    return torch.as_tensor(lengths, dtype=torch.int64 if empty else None)
+    empty = isinstance(lengths, Sequence) and len(lengths) == 0
+    with quiet():
+        return torch.as_tensor(lengths, dtype=torch.int64 if empty else None)
 
 
 def _holds_integers(tensor: Tensor) -> bool:
@@ -316,7 +319,7 @@ def spans(start: Tensor, stop: Tensor) -> Mask:
     """
     arrays = []
     for name, given in (("start", start), ("stop", stop)):
-        array = torch.as_tensor(given)
+        array = _tensor(given)
         if not _holds_integers(array) or not 1 <= array.ndim <= 3:
             raise ShapeError(
                 f"masks.spans {name} is {array.dtype} of shape {tuple(array.shape)}; the rule is integers of shape "
@@ -340,7 +343,7 @@ def dense(visible: Tensor) -> Mask:
     >>> torch.equal(dense(strided).to_dense(3, 3)[0, 0], strided)
     True
     """
-    visible = torch.as_tensor(visible)
+    visible = _tensor(visible)
     if visible.dtype != torch.bool:
         raise DtypeError(
             f"mask has dtype {visible.dtype}; the rule is bool, True where the query may look. Use mask.bool() for a "

@@ -9,8 +9,8 @@ import functools
 
 import torch
 from torch import Tensor
-from torch.utils._python_dispatch import is_in_torch_dispatch_mode
 
+from ._tracing import sizes, traced
 from .errors import ArgumentError, ShapeError
 
 __all__ = ["rotary", "rotate", "sinusoidal"]
@@ -104,10 +104,10 @@ def rotate(x: Tensor, cos: Tensor, sin: Tensor, *, interleaved: bool) -> Tensor:
     >>> bool(torch.allclose(turned.norm(dim=-1), x.norm(dim=-1)))
     True
     """
-    width = 2 * cos.shape[-1]
-    if x.shape[-1] < width:
+    width, features = 2 * sizes(cos)[-1], sizes(x)[-1]
+    if features < width:
         raise ShapeError(
-            f"rotate was given x with {x.shape[-1]} features and angles for {width}. "
+            f"rotate was given x with {features} features and angles for {width}. "
             "Build the angles with rotary(positions, dim) for dim <= the features of x."
         )
     turned = x[..., :width].to(torch.promote_types(x.dtype, cos.dtype))
@@ -118,7 +118,7 @@ def rotate(x: Tensor, cos: Tensor, sin: Tensor, *, interleaved: bool) -> Tensor:
         first, second = turned.chunk(2, -1)
         turned = torch.cat((first * cos - second * sin, second * cos + first * sin), -1)
     turned = turned.to(x.dtype)
-    return turned if width == x.shape[-1] else torch.cat((turned, x[..., width:]), -1)
+    return turned if width == features else torch.cat((turned, x[..., width:]), -1)
 
 
 def sinusoidal_table(start: int, x: Tensor, dim: int, base: float) -> Tensor:
@@ -127,7 +127,7 @@ def sinusoidal_table(start: int, x: Tensor, dim: int, base: float) -> Tensor:
     float64 for a float64 `x`, else float32; remembered between calls.
     """
     length, exact = x.shape[-2], x.dtype == torch.float64
-    if not _may_remember():
+    if traced():
         return sinusoidal(_range(start, length, x.device, exact), dim, base=base)
     return _sinusoidal_rows(_capacity(start + length), dim, base, x.device, exact)[start : start + length]
 
@@ -138,7 +138,7 @@ def rotary_table(start: int, x: Tensor, dim: int, base: float) -> tuple[Tensor, 
     float64 for a float64 `x`, else float32; remembered between calls.
     """
     length, exact = x.shape[-2], x.dtype == torch.float64
-    if not _may_remember():
+    if traced():
         return rotary(_range(start, length, x.device, exact), dim, base=base)
     cos, sin = _rotary_rows(_capacity(start + length), dim, base, x.device, exact)
     return cos[start : start + length], sin[start : start + length]
@@ -161,13 +161,6 @@ def _result_dtype(positions: Tensor) -> torch.dtype:
 
 def _range(start: int, length: int, device: torch.device, exact: bool) -> Tensor:
     return torch.arange(start, start + length, device=device, dtype=torch.float64 if exact else torch.int64)
-
-
-def _may_remember() -> bool:
-    # What is made while tracing or under a transform of `torch.func` is no real tensor.
-    return not (
-        torch.compiler.is_compiling() or is_in_torch_dispatch_mode() or torch._C._are_functorch_transforms_active()
-    )
 
 
 def _capacity(length: int) -> int:

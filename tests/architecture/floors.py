@@ -21,7 +21,7 @@ backends
 _inputs
 masks | biases
 _mask_parts
-errors
+_tracing · errors
 """
 
 # The package's own table of contents, and the file behind `python -m regard`.

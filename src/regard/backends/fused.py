@@ -27,9 +27,10 @@ from torch import Tensor
 from torch.nn.functional import pad, scaled_dot_product_attention
 
 from .._inputs import AttentionInputs, AttentionResult
+from .._tracing import forward_mode, transformed
 from ._blocks import finite_part, hides
 from ._scores import accumulate_dtype, biases, visible
-from ._values import all_finite, readable, transformed
+from ._values import all_finite, readable
 from .math import Math
 
 __all__ = ["Fused"]
@@ -54,8 +55,8 @@ class Fused:
         """Refuse empty tensors, a bias that needs a gradient, a mask that would be large, and `torch.func`."""
         if 0 in inputs.query.shape or 0 in inputs.key.shape:
             return "takes no empty tensor"
-        if transformed():
-            return "cannot be transformed by torch.func"
+        if transformed() or forward_mode():
+            return "cannot be transformed by torch.func, and has no forward-mode derivative"
         if _needs_no_mask(inputs):
             return None
         for bias in (inputs.position_bias, inputs.bias):

@@ -16,7 +16,7 @@ from torch.utils.hooks import RemovableHandle
 
 from .. import masks
 from .._attention import attention, explain
-from .._mask_parts import traced
+from .._tracing import traced
 from ..errors import BackendError, RegardError
 from ..masks import Mask
 from ._mask_reader import MaskReader

@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .. import masks
+from .._tracing import traced
 from ..errors import ArgumentError, DtypeError, ShapeError
 from ..masks import Mask
 from .decoder import Decoder, DecoderLayer
@@ -134,7 +135,7 @@ def _as_mask(tensor: Tensor) -> Mask | None:
     if tensor.dtype == torch.bool:
         # Looking for spans would make an accelerator wait, as in the call itself.
         return masks.recognise(~tensor) if tensor.device.type == "cpu" else masks.dense(~tensor)
-    if tensor.requires_grad or torch.compiler.is_compiling():
+    if tensor.requires_grad or traced():
         return None
     hidden = tensor == -torch.inf
     return _as_mask(hidden) if bool((hidden | (tensor == 0)).all()) else None

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
-from torch.utils._python_dispatch import is_in_torch_dispatch_mode
+
+from .._tracing import plain
 
 __all__ = ["Dropout"]
 
@@ -41,10 +42,8 @@ class Dropout(nn.Dropout):
 
 def _plain(input: Tensor) -> bool:
     return (
-        not torch.compiler.is_compiling()
+        plain()
         and input.device.type == "cpu"
         and input.is_floating_point()
         and type(input) in (Tensor, nn.Parameter)
-        and not is_in_torch_dispatch_mode()
-        and not torch._C._are_functorch_transforms_active()
     )

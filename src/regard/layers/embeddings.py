@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from .. import biases, positions
+from .._tracing import sizes
 from ..errors import ArgumentError, ShapeError
 from .dropout import Dropout
 
@@ -64,9 +65,9 @@ class LearnedEncoding(nn.Module):
 
     def forward(self, x: Tensor, offset: int = 0) -> Tensor:
         """Return `dropout(x + weight[offset : offset + L])`."""
-        max_length, embed_dim = self.weight.shape
+        max_length, embed_dim = sizes(self.weight)
         _check("LearnedEncoding", x, embed_dim, offset)
-        if offset + x.shape[-2] > max_length:
+        if offset + sizes(x)[-2] > max_length:
             raise ShapeError(
                 f"LearnedEncoding knows max_length={max_length} positions and was given x of shape {tuple(x.shape)} "
                 f"from position {offset}. Cut the sequence, or build it with a larger max_length."
@@ -110,7 +111,7 @@ class Rotary(nn.Module):
 
     def forward(self, x: Tensor, offset: int = 0) -> Tensor:
         """Turn `x` by the angles of the positions `offset … offset + L - 1`."""
-        dim = x.shape[-1] if self.dim is None else self.dim
+        dim = sizes(x)[-1] if self.dim is None else self.dim
         cos, sin = positions.rotary_table(offset, x, dim, self.base)
         return positions.rotate(x, cos, sin, interleaved=self.interleaved)
 
@@ -209,7 +210,7 @@ class PatchEmbedding(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         """Return the patches as tokens."""
         channels = self.projection.in_channels
-        if images.ndim != 4 or images.shape[1] != channels or any(s % self.patch_size for s in images.shape[2:]):
+        if images.ndim != 4 or sizes(images)[1] != channels or any(s % self.patch_size for s in sizes(images)[2:]):
             raise ShapeError(
                 f"PatchEmbedding was given images of shape {tuple(images.shape)}; the rule is (B, in_channels, height, "
                 f"width) with in_channels={channels} and sides that are multiples of patch_size={self.patch_size}. "
@@ -222,7 +223,7 @@ class PatchEmbedding(nn.Module):
 def _check(name: str, x: Tensor, embed_dim: int, offset: int) -> None:
     if offset < 0:
         raise ArgumentError(f"{name} was given offset={offset}; it is the position of the first token, counted from 0.")
-    if x.ndim < 2 or x.shape[-1] != embed_dim:
+    if x.ndim < 2 or sizes(x)[-1] != embed_dim:
         raise ShapeError(
             f"{name} was given x of shape {tuple(x.shape)}; the rule is (..., L, embed_dim) with embed_dim={embed_dim}."
         )

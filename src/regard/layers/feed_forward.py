@@ -9,6 +9,7 @@ from typing import Literal
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .._tracing import sizes
 from ..errors import ArgumentError, ShapeError, nearest
 from .dropout import Dropout
 from .projection import Projection
@@ -75,7 +76,7 @@ class FeedForward(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the transformed tokens."""
-        if x.shape[-1] != self.embed_dim:
+        if sizes(x)[-1] != self.embed_dim:
             raise ShapeError(
                 f"FeedForward was given x of shape {tuple(x.shape)}; the rule is (..., embed_dim) with "
                 f"embed_dim={self.embed_dim}."

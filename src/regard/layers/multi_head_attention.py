@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from .._attention import attention
+from .._tracing import sizes
 from ..biases import PositionBias
 from ..errors import ArgumentError, DtypeError, ShapeError
 from ..masks import Mask
@@ -181,8 +182,8 @@ class MultiHeadAttention(nn.Module):
             )
         self._check("key", key, self.kdim)
         self._check("value", key if value is None else value, self.vdim)
-        lengths = {"query": query.shape[:-2], "key": key.shape[:-2]}
-        if lengths["query"] != lengths["key"] or (value is not None and value.shape[:-1] != key.shape[:-1]):
+        told = sizes(key)
+        if sizes(query)[:-2] != told[:-2] or (value is not None and sizes(value)[:-1] != told[:-1]):
             raise ShapeError(
                 f"MultiHeadAttention was given query {tuple(query.shape)}, key {tuple(key.shape)} and value "
                 f"{tuple((key if value is None else value).shape)}; the rule is one batch for all, and one length for "
@@ -194,7 +195,7 @@ class MultiHeadAttention(nn.Module):
             return (projected, *self._key_value(key, value))
         if len(cache) == 0:
             return (projected, *cache.append(*self._key_value(key, value)))
-        if len(cache) != key.shape[-2]:
+        if len(cache) != sizes(key)[-2]:
             raise ShapeError(
                 f"MultiHeadAttention was given a key of {key.shape[-2]} tokens and a cache that holds {len(cache)}; in "
                 "cross-attention the cache keeps the first key. Call cache.reset() for another."
@@ -223,7 +224,7 @@ class MultiHeadAttention(nn.Module):
         return joined
 
     def _check(self, name: str, x: Tensor, width: int) -> None:
-        if x.ndim not in (2, 3) or x.shape[-1] != width:
+        if x.ndim not in (2, 3) or sizes(x)[-1] != width:
             argument = {"query": "embed_dim", "key": "kdim", "value": "vdim"}[name]
             raise ShapeError(
                 f"MultiHeadAttention was given {name} of shape {tuple(x.shape)}; the rule is (B, tokens, {argument}) "

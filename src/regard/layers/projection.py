@@ -12,7 +12,8 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.utils._python_dispatch import is_in_torch_dispatch_mode
+
+from .._tracing import plain
 
 __all__ = ["Projection", "linear"]
 
@@ -66,7 +67,7 @@ def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
 
 
 def _onednn_serves(input: Tensor, weight: Tensor, bias: Tensor | None) -> bool:
-    if torch.compiler.is_compiling():  # before any size is looked at: it would become a condition of the graph
+    if not plain():  # before any size is looked at: it would become a condition of the graph
         return False
     return (
         input.dtype == weight.dtype == torch.float32
@@ -80,8 +81,6 @@ def _onednn_serves(input: Tensor, weight: Tensor, bias: Tensor | None) -> bool:
         and type(weight) in _PLAIN
         and torch.backends.mkldnn.is_available()
         and not torch.is_autocast_enabled("cpu")
-        and not is_in_torch_dispatch_mode()
-        and not torch._C._are_functorch_transforms_active()
     )
 
 
