@@ -14,8 +14,8 @@ and dealt with here, but for the fourth:
 
 On the CPU the result is looked at, which costs one or two sums; if something is not finite, the call runs again in
 `math`. Where nothing can be read (a compiled graph, an accelerator), keys and values are cleaned first and the rows
-that see something not finite are set to NaN. There is no second derivative and no gradient through `lse`; a NaN in the
-gradient that comes in spreads to the keys hidden from its row.
+that see something not finite are set to NaN. Second derivatives, and those of `lse`, are made in
+PyTorch's operations (`_again`); a NaN in the gradient that comes in spreads to the keys hidden from its row.
 """
 
 from __future__ import annotations
@@ -27,7 +27,8 @@ from torch import Tensor
 from torch.nn.functional import pad, scaled_dot_product_attention
 
 from .._inputs import AttentionInputs, AttentionResult
-from .._tracing import forward_mode, transformed
+from .._tracing import forward_mode, traced, transformed
+from ._again import differentiable
 from ._blocks import finite_part, hides
 from ._scores import accumulate_dtype, biases, visible
 from ._values import all_finite, readable
@@ -71,7 +72,10 @@ class Fused:
 
     def run(self, inputs: AttentionInputs) -> AttentionResult:
         """Run torch's kernel and put right what it gets wrong."""
-        return _looked_at(inputs) if readable(inputs.query) else _unseen(inputs)
+        result = _looked_at(inputs) if readable(inputs.query) else _unseen(inputs)
+        if result.lse_has_gradient or traced() or not (torch.is_grad_enabled() and _trains(inputs)):
+            return result
+        return differentiable(inputs, result)
 
 
 def _looked_at(inputs: AttentionInputs) -> AttentionResult:

@@ -12,7 +12,6 @@ hidden entries never meet a value.
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
@@ -20,10 +19,10 @@ from torch import Tensor
 
 from .._inputs import AttentionInputs, AttentionResult
 from .._tracing import recorded
+from ._again import again, joined
 from ._blocks import LEAST_ROWS, Rows, blocks, drop_factor, hides, mix, needs_care, seen_entries
 from ._contract import FEATURES
-from ._formula import accumulating, formula
-from ._gradients import gradients
+from ._formula import accumulating, as_given, formula
 from ._scores import per_key_head, scores
 from ._values import readable
 
@@ -43,7 +42,7 @@ class Math:
     def run(self, inputs: AttentionInputs) -> AttentionResult:
         """Compute output and `lse` block by block; both carry gradients."""
         x = inputs
-        with _as_given(x.query.device.type):
+        with as_given(x.query.device.type):
             if recorded():
                 output, lse = formula(accumulating(x))
                 return AttentionResult(output.to(x.query.dtype), lse, lse_has_gradient=True)
@@ -65,9 +64,7 @@ class _Attend(torch.autograd.Function):
         dense_mask: Any, seed: Any, scale: float, softcap: float | None, dropout: float,
     ) -> tuple[Tensor, Tensor]:  # fmt: skip
         # Named one by one: torch.compile counts them to see that none is a context, where nothing needs a gradient.
-        inputs = _inputs(
-            (query, key, value, position_bias, bias, start, stop, dense_mask, seed, scale, softcap, dropout)
-        )
+        inputs = joined(query, key, value, position_bias, bias, start, stop, dense_mask, seed, scale, softcap, dropout)
         output, lse = _forward(accumulating(inputs))
         return output.to(inputs.query.dtype), lse
 
@@ -80,29 +77,10 @@ class _Attend(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, grad_output: Tensor | None, grad_lse: Tensor | None) -> tuple[Tensor | None, ...]:
         *tensors, output, lse = ctx.saved_tensors
-        inputs = accumulating(_inputs((*tensors, *ctx.settings)))
         if grad_output is None:
             grad_output = torch.zeros_like(output)
-        with _as_given(output.device.type):
-            found = gradients(
-                inputs, output.to(lse.dtype), lse, grad_output.to(lse.dtype), grad_lse, ctx.needs_input_grad[:5]
-            )
-        cast = (g if g is None else g.to(t.dtype) for g, t in zip(found, tensors, strict=False))
-        return (*cast, *(None,) * 7)
-
-
-def _inputs(arguments: tuple[Any, ...]) -> AttentionInputs:
-    query, key, value, position_bias, bias, start, stop, dense_mask, seed, scale, softcap, dropout = arguments
-    return AttentionInputs(
-        query, key, value, scale, start, stop, dense_mask, position_bias, bias, softcap, dropout, seed
-    )
-
-
-def _as_given(device: str) -> AbstractContextManager[object]:
-    # The call has already cast what autocast casts; the products inside stay in the accumulation dtype.
-    if device == "meta" or not torch.is_autocast_enabled(device):
-        return nullcontext()
-    return torch.autocast(device, enabled=False)
+        x = joined(*tensors, *ctx.settings)
+        return (*again(x, output, lse, grad_output, grad_lse, ctx.needs_input_grad[:5]), *(None,) * 7)
 
 
 def _forward(inputs: AttentionInputs) -> tuple[Tensor, Tensor]:

@@ -42,8 +42,5 @@ class Dropout(nn.Dropout):
 
 def _plain(input: Tensor) -> bool:
     return (
-        plain()
-        and input.device.type == "cpu"
-        and input.is_floating_point()
-        and type(input) in (Tensor, nn.Parameter)
+        plain() and input.device.type == "cpu" and input.is_floating_point() and type(input) in (Tensor, nn.Parameter)
     )

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from ..._inputs import AttentionInputs
+from .._again import again, joined
 from ._calls import backward, empty_output, forward
-from ._graph import again_in_math, joined
 
 __all__ = ["attend"]
 
@@ -96,7 +96,7 @@ def _differentiate(ctx: Any, grad_output: Tensor | None, grad_lse: Tensor | None
         grad_output = torch.zeros_like(output)
     needed = ctx.needs_input_grad[:5]
     if torch.is_grad_enabled():
-        found = again_in_math(joined(*tensors, *ctx.settings), grad_output, grad_lse, needed)
+        found = again(joined(*tensors, *ctx.settings), output, lse, grad_output, grad_lse, needed)
         return (*found, *(None,) * 8)
     gradients = torch.ops.regard.attention_backward(
         grad_output, grad_lse, output, lse, *tensors, *ctx.settings, *needed[3:]

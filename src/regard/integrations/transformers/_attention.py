@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from ... import masks
 from ..._attention import attention
+from ..._tracing import sizes
 from ...errors import ArgumentError
 from ...masks import Mask
 from ...weights import AttentionWeights
@@ -144,9 +145,9 @@ def _mask_and_bias(
     if given is not None:
         return read_mask(given)
     past = getattr(module, "is_causal", True) if is_causal is None else is_causal
-    if not past or query.shape[2] == 1:
+    if not past or sizes(query)[2] == 1:
         return None, None
-    return masks.causal() if query.shape[2] == key.shape[2] else masks.causal(offset=0), None
+    return masks.causal() if sizes(query)[2] == sizes(key)[2] else masks.causal(offset=0), None
 
 
 def _collects(module: nn.Module, settings: dict[str, Any]) -> bool:

@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.utils._pytree import tree_map
 
 from ... import masks
+from ..._tracing import traced
 from ...masks import Mask
 from .._mask_reader import MaskReader
 from ._package import hugging_face
@@ -85,13 +86,13 @@ def regard_mask(
     """Build the mask of a forward pass: what `AttentionMaskInterface` calls for the implementation "regard".
 
     Returns a `SpanMask` where the mask is known to be spans, a bool tensor where it is not, and None where nothing is
-    hidden and the caller allows that. Inside a compiled graph it is transformers' own mask for SDPA.
+    hidden and the caller allows that. In code that is compiled or traced it is transformers' own mask for SDPA.
 
     `settings` are the arguments that transformers passes for other implementations (`dtype`, `config`, ...).
     """
     theirs = hugging_face("masking_utils")
     function = theirs.causal_mask_function if mask_function is None else mask_function
-    if torch.compiler.is_compiling() or use_vmap or torch.device(device).type == "meta":
+    if traced() or use_vmap or torch.device(device).type == "meta":
         found = None
     else:
         places = _Places(q_length, kv_length, int(q_offset), kv_offset)
