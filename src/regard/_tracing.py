@@ -8,6 +8,7 @@ from contextlib import AbstractContextManager, nullcontext
 import torch
 from torch import Tensor
 from torch.autograd import forward_ad
+from torch.jit._trace import TracerWarning
 from torch.utils._python_dispatch import is_in_torch_dispatch_mode
 
 __all__ = ["forward_mode", "jit_traced", "plain", "quiet", "recorded", "sizes", "traced", "transformed"]
@@ -63,4 +64,4 @@ def quiet() -> AbstractContextManager[object]:
     """Let checks of sizes pass without the warning that they hold for the traced sizes only: that is what they do."""
     if not jit_traced():
         return nullcontext()
-    return warnings.catch_warnings(action="ignore", category=torch.jit.TracerWarning)
+    return warnings.catch_warnings(record=False, action="ignore", category=TracerWarning)

@@ -13,6 +13,7 @@ from ..masks import Mask
 from ..weights import AttentionWeights
 from .cache import KeyValueCache
 from .embeddings import ALiBi, RelativeBias, Rotary
+from .norms import RMSNorm
 from .projection import Projection
 
 __all__ = ["MultiHeadAttention"]
@@ -95,8 +96,8 @@ class MultiHeadAttention(nn.Module):
                 "An encoding that is added to the tokens is applied before the layer."
             )
         self.position = position
-        self.query_norm = nn.RMSNorm(self.head_dim, eps=1e-6) if qk_norm else None
-        self.key_norm = nn.RMSNorm(self.head_dim, eps=1e-6) if qk_norm else None
+        self.query_norm = RMSNorm(self.head_dim, eps=1e-6) if qk_norm else None
+        self.key_norm = RMSNorm(self.head_dim, eps=1e-6) if qk_norm else None
         self._query_width = num_heads * self.head_dim
         self._key_width = self.num_kv_heads * self.head_dim
         self.joint = self.kdim == self.vdim == embed_dim

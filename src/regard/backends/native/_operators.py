@@ -12,6 +12,7 @@ from torch import Tensor
 
 from ..._inputs import AttentionInputs
 from .._again import again, joined
+from .._formula import accumulating, formula
 from ._calls import backward, empty_output, forward
 
 __all__ = ["attend"]
@@ -104,8 +105,17 @@ def _differentiate(ctx: Any, grad_output: Tensor | None, grad_lse: Tensor | None
     return (*(g if need else None for g, need in zip(gradients, needed, strict=True)), *(None,) * 8)
 
 
+def _decomposed(*arguments: Any) -> tuple[Tensor, Tensor, Tensor]:
+    # The ONNX exporter asks for this where it is given a program that torch.export has made.
+    *call, _ = arguments
+    x = joined(*call)
+    output, lse = formula(accumulating(x))
+    return output.to(x.query.dtype), lse, lse.new_empty(0)
+
+
 _LIBRARY.impl("attention_forward", _forward, "CPU")
 _LIBRARY.impl("attention_backward", _backward, "CPU")
 torch.library.register_fake("regard::attention_forward", _forward_fake, lib=_LIBRARY)
 torch.library.register_fake("regard::attention_backward", _backward_fake, lib=_LIBRARY)
 torch.library.register_autograd("regard::attention_forward", _differentiate, setup_context=_save, lib=_LIBRARY)
+torch._decomp.register_decomposition(torch.ops.regard.attention_forward.default)(_decomposed)
