@@ -53,11 +53,11 @@ def sizes(tensor: Tensor) -> tuple[int, ...]:
     state = torch._C._get_tracing_state()
     if state is None:
         return tensor.shape
-    torch._C._set_tracing_state(None)
+    torch._C._set_tracing_state(None)  # type: ignore[attr-defined]
     try:
         return tuple(tensor.shape)
     finally:
-        torch._C._set_tracing_state(state)
+        torch._C._set_tracing_state(state)  # type: ignore[attr-defined]
 
 
 def quiet() -> AbstractContextManager[object]:

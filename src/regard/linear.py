@@ -20,7 +20,7 @@ from . import masks
 from ._checks import checked_tensors, joined_mask
 from ._inputs import AttentionInputs
 from ._mask_parts import ResolvedMask
-from ._tracing import quiet, recorded, traced
+from ._tracing import quiet, recorded, traced, transformed
 from .backends import accumulate_dtype, scores
 from .errors import ArgumentError, ShapeError, nearest, unknown_argument
 from .masks import Mask
@@ -144,7 +144,7 @@ def linear_attention(
         with _as_given(query.device.type):
             phi_q = _apply(features, query.to(dtype))
             key, value = key.to(dtype), value.to(dtype)
-            if recorded() or (torch.compiler.is_compiling() and mask is not None):
+            if recorded() or (mask is not None and traced() and not transformed()):
                 phi_k, v = _apply(features, key), value
                 dense = None if visible is None else visible.to_dense(queries, keys, query.device)
                 both = _whole(phi_q, phi_k, v, dense)
@@ -286,7 +286,7 @@ def _attend(query: Tensor, key: Tensor, value: Tensor, seen: _Seen, chunk: int) 
     """Return `φ(q) Σ φ(k) [v, 1]`, `(B, H, L, Ev + 1)`: the last column is the sum of the weights."""
     batch, heads, queries, width = query.shape
     groups = key.shape[1]
-    careful = not torch.compiler.is_compiling() and not (bool(key.isfinite().all()) and bool(value.isfinite().all()))
+    careful = not traced() and not (bool(key.isfinite().all()) and bool(value.isfinite().all()))
     carried = None
     if careful:
         # A zero weight does not keep a NaN out of a product. So the sums run over finite numbers, and what is not

@@ -13,7 +13,7 @@ from torch.func import hessian, jacfwd, jacrev, jvp, vmap
 import regard
 from regard import biases, masks
 
-pytestmark = pytest.mark.filterwarnings("ignore:.*(batching rule|Anomaly|vmap)", "ignore::UserWarning")
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning")
 
 HALF = torch.rand(4, 4, generator=torch.Generator().manual_seed(2)) < 0.6
 HALF[1] = False
