@@ -32,7 +32,7 @@ def older(module: nn.Module, given: tuple[Tensor, ...], free: list[dict[int, str
 
 def newer(module: nn.Module, given: tuple[Tensor, ...], free: list[dict[int, str]]) -> onnx.ModelProto:
     """By the exporter that rests on `torch.export`."""
-    shapes = tuple({axis: torch.export.Dim.DYNAMIC for axis in axes} for axes in free)
+    shapes = tuple(dict.fromkeys(axes, torch.export.Dim.DYNAMIC) for axes in free)
     program = torch.onnx.export(
         Positional(module), given, dynamo=True, verbose=False, dynamic_shapes=(shapes,)
     )  # fmt: skip
