@@ -109,10 +109,12 @@ CALLS: dict[str, tuple[Callable[..., Tensor], Inputs]] = {
     "alibi": (lambda q, k, v: regard.attention(q, k, v, bias=biases.ALiBi(4), causal=True), heads(more=1)),
     "t5": (lambda q, k, v: regard.attention(q, k, v, bias=biases.T5Bias(TABLE)), heads()),
     "bias": (
-        lambda q, k, v: regard.attention(q, k, v, bias=(q @ k.mT).masked_fill(q @ k.mT > 3, -torch.inf)),
+        lambda q, k, v: regard.attention(
+            q, k, v, bias=(q @ k.transpose(-2, -1)).masked_fill(q @ k.transpose(-2, -1) > 3, -torch.inf)
+        ),
         heads(),
     ),
-    "mask": (lambda q, k, v: regard.attention(q, k, v, mask=(q @ k.mT) > 0), heads()),
+    "mask": (lambda q, k, v: regard.attention(q, k, v, mask=(q @ k.transpose(-2, -1)) > 0), heads()),
     "linear": (linear_attention, heads()),
     "linear causal": (lambda q, k, v: linear_attention(q, k, v, causal=True, feature_map="softmax"), heads(2)),
 }

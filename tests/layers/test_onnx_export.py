@@ -22,7 +22,7 @@ Exporter = Callable[[nn.Module, tuple[Tensor, ...], list[dict[int, str]]], onnx.
 def older(module: nn.Module, given: tuple[Tensor, ...], free: list[dict[int, str]]) -> onnx.ModelProto:
     """By the exporter that rests on `torch.jit.trace`."""
     names = [f"input{i}" for i in range(len(given))]
-    wrapped = Positional(module)  # it hands over every default by position, which keyword-only arguments refuse
+    wrapped = Positional(module).eval()  # it hands over every default by position, which keyword-only arguments refuse
     file = io.BytesIO()
     torch.onnx.export(
         wrapped, given, file, dynamo=False, input_names=names, dynamic_axes=dict(zip(names, free, strict=True))
@@ -34,7 +34,7 @@ def newer(module: nn.Module, given: tuple[Tensor, ...], free: list[dict[int, str
     """By the exporter that rests on `torch.export`."""
     shapes = tuple(dict.fromkeys(axes, torch.export.Dim.DYNAMIC) for axes in free)
     program = torch.onnx.export(
-        Positional(module), given, dynamo=True, verbose=False, dynamic_shapes=(shapes,)
+        Positional(module).eval(), given, dynamo=True, verbose=False, dynamic_shapes=(shapes,)
     )  # fmt: skip
     return program.model_proto
 
