@@ -12,6 +12,7 @@ from torch.overrides import handle_torch_function, has_torch_function
 
 from ._checks import checked_tensors, joined_mask
 from ._inputs import AttentionInputs, NeedWeights
+from ._tracing import jit_traced, quiet
 from ._values import described, flag, instance, number, probability
 from .backends import asked_for, choose, refusals
 from .biases import PositionBias
@@ -148,15 +149,16 @@ def attention(
             backend=backend,
         )  # fmt: skip
         return watched
-    inputs, rank = _prepare(
-        query, key, value, mask=mask, causal=causal, window=window, bias=bias, scale=scale, softcap=softcap,
-        dropout=dropout, generator=generator, need_weights=need_weights,
-    )  # fmt: skip
-    result = choose(inputs, backend).run(inputs)
-    output = result.output
-    if rank != 4:
-        output = output.reshape(output.shape[4 - rank :])
-    return (output, AttentionWeights.of_call(inputs, result, rank)) if need_weights else output
+    with quiet():
+        inputs, rank = _prepare(
+            query, key, value, mask=mask, causal=causal, window=window, bias=bias, scale=scale, softcap=softcap,
+            dropout=dropout, generator=generator, need_weights=need_weights,
+        )  # fmt: skip
+        result = choose(inputs, backend).run(inputs)
+        output = result.output
+        if rank != 4:
+            output = output.reshape(output.shape[4 - rank :])
+        return (output, AttentionWeights.of_call(inputs, result, rank)) if need_weights else output
 
 
 @dataclass(frozen=True)
@@ -272,7 +274,9 @@ def _prepare(
         seed = torch.randint(2**63 - 1, (), generator=generator, device=device)
     return AttentionInputs(
         query, key, value, float(scale), start, stop, dense_mask, position_bias, dense_bias,
-        softcap, float(dropout), seed, need_weights, visible is not None and visible.is_causal(queries, keys),
+        softcap, float(dropout), seed, need_weights,
+        # What is traced may run again with more keys than queries.
+        visible is not None and not jit_traced() and visible.is_causal(queries, keys),
     ), rank  # fmt: skip
 
 

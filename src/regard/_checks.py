@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from . import masks
+from ._tracing import jit_traced, traced
 from ._values import described, flag, tensor, whole
 from .errors import ArgumentError, DeviceError, DtypeError, ShapeError
 from .masks import Mask
@@ -95,7 +96,7 @@ def joined_mask(
             None if right is None else whole("window right", right),
         )
     causal = flag("causal", causal)
-    if queries == 1:  # a single query is the last one and sees every key
+    if not jit_traced() and queries == 1:  # a single query is the last one and sees every key
         causal = False
     if mask is None:
         if not causal and window is None:
@@ -106,7 +107,7 @@ def joined_mask(
         given = masks.dense(mask)
         given.resolve(queries, keys, mask.device)  # a wrong shape is named as it was given
         # Looking for spans reads the mask once: too much for a tiny call, and an accelerator's host would wait.
-        mask = masks.recognise(mask) if mask.device.type == "cpu" and queries * keys > _TINY else given
+        mask = masks.recognise(mask) if not traced() and mask.device.type == "cpu" and queries * keys > _TINY else given
     else:
         check_mask("mask", mask)
     if not causal and window is None:

@@ -7,8 +7,8 @@ from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor
-from torch.utils._python_dispatch import is_in_torch_dispatch_mode
 
+from ._tracing import traced
 from .errors import ShapeError
 
 __all__ = [
@@ -23,7 +23,6 @@ __all__ = [
     "Scattered",
     "Spans",
     "readable",
-    "traced",
 ]
 
 
@@ -43,14 +42,9 @@ class Part(Protocol):
         ...
 
 
-def traced() -> bool:
-    """Say whether tensors may be symbols or wrappers here: nothing can be read from them, nothing remembered."""
-    return torch.compiler.is_compiling() or is_in_torch_dispatch_mode() or torch._C._are_functorch_transforms_active()
-
-
 def readable(tensor: Tensor) -> bool:
     """Say whether values can be checked. Reading one makes an accelerator wait; there the caller is trusted."""
-    return tensor.numel() > 0 and tensor.device.type == "cpu" and not traced()
+    return not traced() and tensor.numel() > 0 and tensor.device.type == "cpu"
 
 
 # Beyond any length, and still far from where 64 bits end.

@@ -19,6 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ._tracing import quiet
 from .errors import ArgumentError, ArgumentTypeError, DeviceError, DtypeError, ShapeError, nearest
 
 __all__ = [
@@ -230,9 +231,10 @@ def _integer_tensor(name: str, given: Any, rule: str, wide: bool) -> Tensor:
     if isinstance(given, str | bytes | bool | None | dict | set):
         raise ArgumentTypeError(f"{name} is {described(given)}; the rule is {rule}.")
     if isinstance(given, Sequence) and not given:  # torch makes an empty list a float tensor
-        return torch.empty(0, dtype=torch.int64)
+        return torch.empty(0, dtype=torch.int64, device="cpu")
     try:
-        return torch.as_tensor(given)
+        with quiet():
+            return torch.as_tensor(given, device="cpu")
     except (TypeError, ValueError, RuntimeError, OverflowError):
         numbers = _numpy_integers(given, wide)
         if numbers is None:

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ._tracing import quiet, sizes
 from ._values import described, device_of, flag, floating, integers, size
 from .errors import ArgumentError, DtypeError, ShapeError
 
@@ -82,7 +83,8 @@ def alibi_slopes(num_heads: int) -> Tensor:
     power = 2 ** int(math.log2(num_heads))
     slopes = [2.0 ** (-8 * (h + 1) / power) for h in range(power)]
     slopes += [2.0 ** (-4 * (2 * h + 1) / power) for h in range(num_heads - power)]
-    return torch.tensor(slopes, dtype=torch.float32, device="cpu")
+    with quiet():
+        return torch.tensor(slopes, dtype=torch.float32, device="cpu")
 
 
 @dataclass(frozen=True, eq=False)
@@ -99,7 +101,8 @@ class ALiBi(PositionBias):
 
     def __post_init__(self) -> None:
         """Check the slopes, or make them from a head count."""
-        slopes = _slopes(self.slopes)
+        with quiet():
+            slopes = _slopes(self.slopes)
         if slopes.ndim != 1:
             raise ShapeError(f"slopes has shape {tuple(slopes.shape)}; ALiBi takes one per head, (H,).")
         object.__setattr__(self, "slopes", slopes)
@@ -141,13 +144,12 @@ class T5Bias(PositionBias):
         object.__setattr__(self, "max_distance", size("max_distance", self.max_distance))
         if self.weight.ndim != 2:
             raise ShapeError(f"weight has shape {tuple(self.weight.shape)}; the rule of T5Bias is (num_buckets, H).")
-        least = 4 if self.bidirectional else 2
-        if self.weight.shape[0] < least:
+        least, buckets = 4 if self.bidirectional else 2, sizes(self.weight)[0]
+        if buckets < least:
             raise ArgumentError(
-                f"weight has {self.weight.shape[0]} buckets; with bidirectional={self.bidirectional} it needs at "
-                f"least {least}."
+                f"weight has {buckets} buckets; with bidirectional={self.bidirectional} it needs at least {least}."
             )
-        exact = self.weight.shape[0] // least
+        exact = buckets // least
         if self.max_distance <= exact:
             raise ArgumentError(
                 f"max_distance is {self.max_distance}; nearer distances than {exact} have buckets of their own, so it "
@@ -162,7 +164,7 @@ class T5Bias(PositionBias):
     def bucket(self, distance: Tensor) -> Tensor:
         """Return the bucket of each key-minus-query distance: int64, same shape."""
         distance = integers("distance", distance, range(8), "integers, such as distances(L, S)")
-        buckets = self.weight.shape[0]
+        buckets = sizes(self.weight)[0]
         first = torch.zeros_like(distance)
         if self.bidirectional:
             buckets //= 2

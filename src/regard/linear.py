@@ -20,6 +20,7 @@ from . import masks
 from ._checks import checked_tensors, joined_mask
 from ._inputs import AttentionInputs
 from ._mask_parts import ResolvedMask
+from ._tracing import quiet, recorded, traced, transformed
 from ._values import described, flag, size, tensor
 from .backends import accumulate_dtype, scores
 from .errors import ArgumentError, ShapeError, nearest, unknown_argument
@@ -132,27 +133,30 @@ def linear_attention(
         raise unknown_argument("linear_attention", unknown, _ARGUMENTS)
     chunk_size, need_weights = size("chunk_size", chunk_size), flag("need_weights", need_weights)
     features = _named(feature_map)
-    query, key, value, rank = checked_tensors(query, key, value)
-    queries, keys = query.shape[2], key.shape[2]
-    if isinstance(mask, Tensor) and mask.dtype == torch.bool and mask.device.type == "cpu":
-        mask = masks.recognise(mask)  # sums need spans where there are any, however small the call
-    visible = joined_mask(mask, causal, None, queries, keys)
-    resolved = ResolvedMask(None, None, None) if visible is None else visible.resolve(queries, keys, query.device)
-    if mask is None:
-        stops = [min(max(i + keys - queries + 1, 0), keys) for i in range(queries)] if causal else None
-        seen = _Seen(None, stops, None)
-    else:
-        seen = _seen(resolved, keys)
-    dtype = accumulate_dtype(query.dtype)
-    with _as_given(query.device.type):
-        phi_q = _apply(features, query.to(dtype))
-        phi_k, v = _sources(features, key.to(dtype), value.to(dtype), seen.keys, query.shape[1])
-        both = _attend(phi_q, phi_k, v, seen, chunk_size)
-        total = both[..., -1]
-        output = both[..., :-1] / torch.where(total == 0, 1.0, total)[..., None]
-    output = output.to(query.dtype)
-    if rank != 4:
-        output = output.reshape(output.shape[4 - rank :])
+    with quiet():
+        query, key, value, rank = checked_tensors(query, key, value)
+        queries, keys = query.shape[2], key.shape[2]
+        if isinstance(mask, Tensor) and mask.dtype == torch.bool and mask.device.type == "cpu":
+            mask = masks.recognise(mask)  # sums need spans where there are any, however small the call
+        visible = joined_mask(mask, causal, None, queries, keys)
+        resolved = ResolvedMask(None, None, None) if visible is None else visible.resolve(queries, keys, query.device)
+        dtype = accumulate_dtype(query.dtype)
+        with _as_given(query.device.type):
+            phi_q = _apply(features, query.to(dtype))
+            key, value = key.to(dtype), value.to(dtype)
+            if recorded() or (mask is not None and traced() and not transformed()):
+                phi_k, v = _apply(features, key), value
+                dense = None if visible is None else visible.to_dense(queries, keys, query.device)
+                both = _whole(phi_q, phi_k, v, dense)
+            else:
+                seen = _seen(resolved, keys) if mask is not None else _Seen(None, _stops(queries, keys, causal), None)
+                phi_k, v = _sources(features, key, value, seen.keys, query.shape[1])
+                both = _attend(phi_q, phi_k, v, seen, chunk_size)
+            total = both[..., -1]
+            output = both[..., :-1] / torch.where(total == 0, 1.0, total)[..., None]
+        output = output.to(query.dtype)
+        if rank != 4:
+            output = output.reshape(output.shape[4 - rank :])
     if not need_weights:
         return output
     inputs = AttentionInputs(phi_q, phi_k, v, 1.0, *resolved, need_weights=True)
@@ -233,12 +237,38 @@ def _apply(features: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
             f"feature_map made {phi.dtype} of shape {tuple(phi.shape)} from {tuple(x.shape)}; it may change the last "
             "size only and must stay floating."
         )
-    if features not in _MAPS.values() and not torch.compiler.is_compiling() and bool((phi < 0).any()):
+    if features not in _MAPS.values() and not traced() and bool((phi < 0).any()):
         raise ArgumentError(
             "feature_map made negative features. Weights are φ(q)·φ(k) divided by their sum, so features must be >= 0: "
             "end the map with elu + 1, relu, exp or softmax."
         )
     return phi.to(x.dtype)
+
+
+def _stops(queries: int, keys: int, causal: bool) -> list[int] | None:
+    return [min(max(i + keys - queries + 1, 0), keys) for i in range(queries)] if causal else None
+
+
+def _whole(query: Tensor, key: Tensor, value: Tensor, seen: Tensor | None) -> Tensor:
+    """Return what `_attend` does, through the whole matrix: no number is read, and sizes may change. O(L·S)."""
+    batch, heads, queries, width = query.shape
+    groups, keys = key.shape[1:3]
+    lost = None
+    if seen is not None:
+        bad = ~(key.isfinite().all(-1) & value.isfinite().all(-1))
+        bad = bad[:, :, None].expand(batch, groups, heads // groups, keys).reshape(batch, heads, 1, keys)
+        lost = (seen & bad).any(-1, keepdim=True)
+        key, value = (torch.where(t.isfinite(), t, 0.0) for t in (key, value))
+    stacked = query.reshape(batch, groups, heads // groups, queries, width)
+    weights = (stacked @ key[:, :, None].transpose(-2, -1)).reshape(batch, heads, queries, keys)
+    if seen is not None:
+        weights = torch.where(seen, weights, 0.0)
+    found = (
+        weights.reshape(batch, groups, heads // groups, queries, keys)
+        @ functional.pad(value, (0, 1), value=1.0)[:, :, None]
+    )
+    found = found.reshape(batch, heads, queries, value.shape[3] + 1)
+    return found if lost is None else found.masked_fill(lost, torch.nan)
 
 
 def _sources(
@@ -258,7 +288,7 @@ def _attend(query: Tensor, key: Tensor, value: Tensor, seen: _Seen, chunk: int) 
     """Return `φ(q) Σ φ(k) [v, 1]`, `(B, H, L, Ev + 1)`: the last column is the sum of the weights."""
     batch, heads, queries, width = query.shape
     groups = key.shape[1]
-    careful = not torch.compiler.is_compiling() and not (bool(key.isfinite().all()) and bool(value.isfinite().all()))
+    careful = not traced() and not (bool(key.isfinite().all()) and bool(value.isfinite().all()))
     carried = None
     if careful:
         # A zero weight does not keep a NaN out of a product. So the sums run over finite numbers, and what is not
@@ -268,7 +298,7 @@ def _attend(query: Tensor, key: Tensor, value: Tensor, seen: _Seen, chunk: int) 
     value = functional.pad(value, (0, 1), value=1.0)
     stacked = query.reshape(batch, groups, heads // max(groups, 1), queries, width)
     if seen.stops is None:
-        found = stacked @ (key.mT @ value)[:, :, None]
+        found = stacked @ (key.transpose(-2, -1) @ value)[:, :, None]
     else:
         found = torch.cat([*_chunks(stacked, key, value, seen.stops, chunk)], 3)
     found = found.reshape(batch, heads, queries, value.shape[3])
@@ -287,12 +317,12 @@ def _chunks(query: Tensor, key: Tensor, value: Tensor, stops: list[int], chunk: 
         rows = slice(top, min(top + chunk, queries))
         first, last = (stops[rows.start], stops[rows.stop - 1]) if queries else (0, 0)
         if first > done:
-            state = state + key[:, :, done:first].mT @ value[:, :, done:first]
+            state = state + key[:, :, done:first].transpose(-2, -1) @ value[:, :, done:first]
             done = first
         part = query[:, :, :, rows]
         total = part @ state[:, :, None]
         if last > first:
-            weight = part @ key[:, :, None, first:last].mT
+            weight = part @ key[:, :, None, first:last].transpose(-2, -1)
             ahead = torch.arange(first, last, device=query.device) >= limit[rows, None]
             total = total + weight.masked_fill(ahead, 0.0) @ value[:, :, None, first:last]
         yield total
@@ -359,7 +389,7 @@ class LinearState:
         _, key, value, _ = checked_tensors(key, key, value)
         dtype = accumulate_dtype(key.dtype)
         phi = _apply(self._features, key.to(dtype))
-        added = phi.mT @ functional.pad(value.to(dtype), (0, 1), value=1.0)
+        added = phi.transpose(-2, -1) @ functional.pad(value.to(dtype), (0, 1), value=1.0)
         if self.sums is not None and self.sums.shape != added.shape:
             raise ShapeError(
                 f"The state holds sums of shape {tuple(self.sums.shape)} (B, G, F, Ev + 1); these keys and values make "

@@ -32,8 +32,8 @@ from ._mask_parts import (
     Scattered,
     Spans,
     readable,
-    traced,
 )
+from ._tracing import traced
 from ._values import LARGEST, choice, described, device_of, integers, size, tensor, whole
 from .errors import ArgumentError, ArgumentTypeError, DtypeError, ShapeError
 

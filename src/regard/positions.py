@@ -12,8 +12,8 @@ from typing import Any
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.utils._python_dispatch import is_in_torch_dispatch_mode
 
+from ._tracing import sizes, traced
 from ._values import described, flag, floating, number, size
 from .errors import ArgumentError, DeviceError, DtypeError, ShapeError
 
@@ -121,15 +121,15 @@ def rotate(x: Tensor, cos: Tensor, sin: Tensor, *, interleaved: bool) -> Tensor:
     interleaved = flag("interleaved", interleaved)
     if not x.device == cos.device == sin.device:
         raise DeviceError(f"x, cos and sin lie on {x.device}, {cos.device}, {sin.device}. Move them to one device.")
-    width = 2 * cos.shape[-1]
-    if cos.shape != sin.shape:
+    width, features = 2 * sizes(cos)[-1], sizes(x)[-1]
+    if sizes(cos) != sizes(sin):
         raise ShapeError(f"cos has shape {tuple(cos.shape)} and sin {tuple(sin.shape)}; give both as rotary made them.")
-    if x.shape[-1] < width:
+    if features < width:
         raise ShapeError(
-            f"rotate was given x with {x.shape[-1]} features and cos and sin for {width}. "
+            f"rotate was given x with {features} features and cos and sin for {width}. "
             "Build the angles with rotary(positions, dim) for dim <= the features of x."
         )
-    before, angles = x.shape[:-1], cos.shape[:-1]
+    before, angles = sizes(x)[:-1], sizes(cos)[:-1]
     if any(a != b and 1 not in (a, b) for a, b in zip(reversed(before), reversed(angles), strict=False)):
         raise ShapeError(
             f"x has shape {tuple(x.shape)}, cos and sin {tuple(cos.shape)}; all but the last size must broadcast: one "
@@ -143,7 +143,7 @@ def rotate(x: Tensor, cos: Tensor, sin: Tensor, *, interleaved: bool) -> Tensor:
         first, second = turned.chunk(2, -1)
         turned = torch.cat((first * cos - second * sin, second * cos + first * sin), -1)
     turned = turned.to(x.dtype)
-    return turned if width == x.shape[-1] else torch.cat((turned, x[..., width:]), -1)
+    return turned if width == features else torch.cat((turned, x[..., width:]), -1)
 
 
 def sinusoidal_table(start: int, x: Tensor, dim: int, base: float) -> Tensor:
@@ -201,12 +201,7 @@ def _range(start: int, length: int, device: torch.device, exact: bool) -> Tensor
 
 def _may_remember(length: int) -> bool:
     # What is made while tracing or under a transform of `torch.func` is no real tensor.
-    return not (
-        length > _REMEMBERED
-        or torch.compiler.is_compiling()
-        or is_in_torch_dispatch_mode()
-        or torch._C._are_functorch_transforms_active()
-    )
+    return not traced() and length <= _REMEMBERED
 
 
 def _capacity(length: int) -> int:

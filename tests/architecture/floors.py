@@ -22,7 +22,7 @@ _inputs
 masks | biases
 _mask_parts
 _values
-errors
+_tracing · errors
 """
 
 # The package's own table of contents, and the file behind `python -m regard`.

@@ -92,3 +92,19 @@ def test_float32_bias_in_half_precision() -> None:
     output = regard.attention(q, k, v, bias=bias, backend="fused").float()
     expected = regard.attention(q.float(), k.float(), v.float(), bias=bias, backend="math")
     torch.testing.assert_close(output, expected, rtol=2e-2, atol=2e-2)
+
+
+@pytest.mark.parametrize("scale", [-1.0, -0.05, 0.0])
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("length", [5, 16, 64])
+def test_causal_with_a_scale_that_is_not_positive(length: int, dtype: torch.dtype, scale: float) -> None:
+    """Hidden keys stay hidden where the kernel would scale -inf to +inf or NaN, seen and unseen."""
+    q, k, v = (torch.randn(1, 2, length, 16, dtype=dtype) for _ in range(3))
+    wide = [t.double() for t in (q, k, v)]
+    expected = regard.attention(*wide, causal=True, scale=scale, backend="math")
+    found = regard.attention(q, k, v, causal=True, scale=scale, backend="fused")
+    inputs = _prepare(q, k, v, mask=None, causal=True, window=None, bias=None, scale=scale, softcap=None, dropout=0.0,
+                      generator=None, need_weights=False)[0]  # fmt: skip
+    limit = 1e-2 if dtype in (torch.bfloat16, torch.float16) else 1e-5
+    for output in (found, fused._unseen(fused._as_the_kernel_hides(inputs)).output):
+        assert float((output.double() - expected).norm() / expected.norm()) < limit

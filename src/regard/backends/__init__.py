@@ -7,11 +7,12 @@ from contextlib import contextmanager
 from threading import local
 
 from .._inputs import AttentionInputs
+from .._tracing import recorded
 from .._values import instance
 from ..errors import BackendError, nearest
 from ._contract import Backend, refusal
 from ._scores import accumulate_dtype, scores, visible
-from ._values import all_finite, readable, transformed
+from ._values import all_finite, readable
 from .fused import Fused
 from .math import Math
 from .native import Native
@@ -27,13 +28,14 @@ __all__ = [
     "readable",
     "refusals",
     "scores",
-    "transformed",
     "use_backend",
     "visible",
 ]
 
 # Fastest first; `math` accepts everything, so what stands behind it runs only when asked for by name.
 BACKENDS: tuple[Backend, ...] = (Native(), Fused(), Math(), Reference())
+# Where a tool needs operators that it knows, `math` comes first.
+_RECORDED: tuple[Backend, ...] = (BACKENDS[2], *BACKENDS[:2], *BACKENDS[3:])
 
 
 class _Chosen(local):
@@ -102,7 +104,7 @@ def choose(inputs: AttentionInputs, name: str | None = None) -> Backend:
             f"Backend {name!r} was asked for, but it {reason}. Leave out backend= to let regard choose"
             + (f", or use one of: {', '.join(able)}." if able else ".")
         )
-    for backend in BACKENDS:
+    for backend in _in_order():
         if refusal(backend, inputs) is None:
             return backend
     raise BackendError("No backend accepts this call: " + "; ".join(f"{n} {r}" for n, r in refusals(inputs)) + ".")
@@ -110,4 +112,8 @@ def choose(inputs: AttentionInputs, name: str | None = None) -> Backend:
 
 def refusals(inputs: AttentionInputs) -> list[tuple[str, str | None]]:
     """Return each backend's name with why it refuses the call, None if it accepts, in the order asked."""
-    return [(backend.name, refusal(backend, inputs)) for backend in BACKENDS]
+    return [(backend.name, refusal(backend, inputs)) for backend in _in_order()]
+
+
+def _in_order() -> tuple[Backend, ...]:
+    return _RECORDED if recorded() else BACKENDS

@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from .._inputs import AttentionInputs
+from .._tracing import plain
 from ._blocks import LEAST_ROWS, Rows, blocks, drop_factor, finite_part, hides, mix, needs_care, seen_entries
 from ._scores import capped_products, per_key_head, scores
 from ._values import readable
@@ -56,7 +57,8 @@ class _Sums:
         if self.careful:
             query, key, value = (finite_part(tensor) for tensor in (inputs.query, inputs.key, inputs.value))
             self.clean = replace(inputs, query=query, key=key, value=value)
-        self.recorded = torch.is_grad_enabled()  # someone wants a second derivative
+        # Someone wants a second derivative, or gradients that are batched or carry tangents.
+        self.recorded = torch.is_grad_enabled() or not plain()
         self.in_place = readable(inputs.query) and not self.recorded
         ahead = self.in_place and inputs.query.shape[2] > LEAST_ROWS
         self.query = Rows(torch.empty_like(inputs.query) if ahead else None)

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from .._inputs import AttentionInputs
+from .._tracing import recorded, sizes
 from ._values import all_finite, readable
 
 __all__ = ["accumulate_dtype", "biases", "capped_products", "cut", "per_key_head", "scores", "visible"]
@@ -79,14 +80,17 @@ def per_key_head(tensor: Tensor, groups: int) -> Tensor:
 
 def cut(matrix: Tensor, rows: slice, columns: slice) -> Tensor:
     """Return a rectangle of a tensor whose last two sizes may be 1 for "the same everywhere"."""
-    if matrix.shape[2] > 1:
+    if sizes(matrix)[2] > 1:
         matrix = matrix[:, :, rows]
-    return matrix[..., columns] if matrix.shape[3] > 1 else matrix
+    return matrix[..., columns] if sizes(matrix)[3] > 1 else matrix
 
 
 def _along_diagonals(inputs: AttentionInputs, vector: Tensor, rows: slice, columns: slice) -> Tensor:
-    # Row i reads the entries from first column - i + L - 1 on: overlapping windows of one vector, last row first.
     _, _, queries, keys = inputs.shape
+    if recorded():  # a window of no fixed size is known to few tools, an index to all
+        column, row = (torch.arange(size, device=vector.device) for size in (keys, queries))
+        return vector[:, (column - row[:, None] + (queries - 1))[rows, columns]]
+    # Row i reads the entries from first column - i + L - 1 on: overlapping windows of one vector, last row first.
     top, left = rows.start or 0, columns.start or 0
     bottom = queries if rows.stop is None else min(rows.stop, queries)
     right = keys if columns.stop is None else min(columns.stop, keys)

@@ -6,9 +6,10 @@ import math
 
 import torch
 from torch import Tensor
-from torch.utils._python_dispatch import is_in_torch_dispatch_mode
 
-__all__ = ["all_finite", "readable", "transformed"]
+from .._tracing import plain
+
+__all__ = ["all_finite", "readable"]
 
 _PLAIN = (Tensor, torch.nn.Parameter)
 
@@ -19,18 +20,7 @@ def readable(tensor: Tensor) -> bool:
     On an accelerator the host would have to wait; in a graph, under `torch.func` or with fake tensors there is no
     number to read. There, code must give the same result without looking.
     """
-    return (
-        type(tensor) in _PLAIN
-        and tensor.device.type == "cpu"
-        and not torch.compiler.is_compiling()
-        and not is_in_torch_dispatch_mode()
-        and not transformed()
-    )
-
-
-def transformed() -> bool:
-    """Return whether a transform of `torch.func` (vmap, grad, ...) is under way."""
-    return bool(torch._C._are_functorch_transforms_active())
+    return type(tensor) in _PLAIN and tensor.device.type == "cpu" and plain()
 
 
 def all_finite(*tensors: Tensor) -> bool:

@@ -2,12 +2,13 @@
 
 On the CPU the operation behind `scaled_dot_product_attention` is called directly, always in the same way, since it
 also returns `lse`; elsewhere the public function, without `lse`. Found by experiment with torch 2.13 (CPU, AVX-512)
-and dealt with here, but for the fourth:
+and dealt with here, but for the fifth:
 
 - A row that sees nothing reports `lse = 0`: it is set to -inf.
 - A NaN in a key that a causal row does not see leaks into its gradient, one in a value even into its output. A row
   whose visible scores are all NaN, with few keys, comes out as 0 with `lse = 0`, as if it saw nothing.
 - An empty key tensor ends the process; a head whose last stride is not 1 is read wrongly.
+- With `is_causal` and a scale that is not positive, hidden keys are seen: such a call gets a mask.
 - With lengths that are no multiple of 16, some outputs change by a rounding with the number of threads (MKL looks at
   the alignment of each thread's buffer). This one is not put right: `backend="math"` has the same bits for any number.
 - The gradient of rows whose scores are far from zero is off by the rounding of `lse`, without bound; in half precision
@@ -17,22 +18,25 @@ and dealt with here, but for the fourth:
 
 On the CPU the result is looked at, which costs one or two sums; if something is not finite, the call runs again in
 `math`. Where nothing can be read (a compiled graph, an accelerator), keys and values are cleaned first and the rows
-that see something not finite are set to NaN. There is no second derivative and no gradient through `lse`; a NaN in the
-gradient that comes in spreads to the keys hidden from its row.
+that see something not finite are set to NaN. Second derivatives, and those of `lse`, are made in
+PyTorch's operations (`_again`); a NaN in the gradient that comes in spreads to the keys hidden from its row.
 """
 
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import torch
 from torch import Tensor
 from torch.nn.functional import pad, scaled_dot_product_attention
 
 from .._inputs import AttentionInputs, AttentionResult
+from .._tracing import forward_mode, traced, transformed
+from ._again import differentiable
 from ._blocks import finite_part, hides
 from ._scores import accumulate_dtype, biases, visible
-from ._values import all_finite, readable, transformed
+from ._values import all_finite, readable
 from .math import Math
 
 __all__ = ["Fused"]
@@ -59,8 +63,9 @@ class Fused:
         """Refuse empty tensors, a bias that needs a gradient, a mask that would be large, and `torch.func`."""
         if 0 in inputs.query.shape or 0 in inputs.key.shape:
             return "takes no empty tensor"
-        if transformed():
-            return "cannot be transformed by torch.func"
+        if transformed() or forward_mode():
+            return "cannot be transformed by torch.func, and has no forward-mode derivative"
+        inputs = _as_the_kernel_hides(inputs)
         if _needs_no_mask(inputs):
             return None
         for bias in (inputs.position_bias, inputs.bias):
@@ -75,7 +80,16 @@ class Fused:
 
     def run(self, inputs: AttentionInputs) -> AttentionResult:
         """Run torch's kernel and put right what it gets wrong."""
-        return _looked_at(inputs) if readable(inputs.query) else _unseen(inputs)
+        inputs = _as_the_kernel_hides(inputs)
+        result = _looked_at(inputs) if readable(inputs.query) else _unseen(inputs)
+        if result.lse_has_gradient or traced() or not (torch.is_grad_enabled() and _trains(inputs)):
+            return result
+        return differentiable(inputs, result)
+
+
+def _as_the_kernel_hides(inputs: AttentionInputs) -> AttentionInputs:
+    # The kernel scales what it has hidden already: -inf becomes +inf or NaN where the scale is not positive.
+    return replace(inputs, causal=False) if inputs.causal and inputs.scale <= 0 else inputs
 
 
 def _looked_at(inputs: AttentionInputs) -> AttentionResult:

@@ -2,7 +2,8 @@
 
 It works through blocks of query rows, forward and backward, so memory grows with the sequence and not with its
 square; keys outside the spans of a block are skipped. The backward pass recomputes the weights and is made
-of differentiable operations itself (a second derivative then does store matrices).
+of differentiable operations itself (a second derivative then does store matrices). Under a tool that records
+operators or differentiates forwards it is one expression instead, `_formula`.
 
 Zero times NaN is NaN, so a weight of zero alone does not keep a hidden NaN out. On the CPU the numbers are looked at:
 if all are finite nothing needs care. Else, and wherever looking is not possible, the careful form runs, in which
@@ -11,18 +12,18 @@ hidden entries never meet a value.
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager, nullcontext
-from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from .._inputs import AttentionInputs, AttentionResult
+from .._tracing import recorded
+from ._again import again, joined
 from ._blocks import LEAST_ROWS, Rows, blocks, drop_factor, hides, mix, needs_care, seen_entries
 from ._contract import FEATURES
-from ._gradients import gradients
-from ._scores import accumulate_dtype, per_key_head, scores
+from ._formula import accumulating, as_given, formula
+from ._scores import per_key_head, scores
 from ._values import readable
 
 __all__ = ["Math"]
@@ -41,7 +42,10 @@ class Math:
     def run(self, inputs: AttentionInputs) -> AttentionResult:
         """Compute output and `lse` block by block; both carry gradients."""
         x = inputs
-        with _as_given(x.query.device.type):
+        with as_given(x.query.device.type):
+            if recorded():
+                output, lse = formula(accumulating(x))
+                return AttentionResult(output.to(x.query.dtype), lse, lse_has_gradient=True)
             output, lse = _Attend.apply(  # type: ignore[no-untyped-call]
                 x.query, x.key, x.value, x.position_bias, x.bias, x.start, x.stop, x.dense_mask, x.seed,
                 x.scale, x.softcap, x.dropout,
@@ -60,10 +64,8 @@ class _Attend(torch.autograd.Function):
         dense_mask: Any, seed: Any, scale: float, softcap: float | None, dropout: float,
     ) -> tuple[Tensor, Tensor]:  # fmt: skip
         # Named one by one: torch.compile counts them to see that none is a context, where nothing needs a gradient.
-        inputs = _inputs(
-            (query, key, value, position_bias, bias, start, stop, dense_mask, seed, scale, softcap, dropout)
-        )
-        output, lse = _forward(_accumulating(inputs))
+        inputs = joined(query, key, value, position_bias, bias, start, stop, dense_mask, seed, scale, softcap, dropout)
+        output, lse = _forward(accumulating(inputs))
         return output.to(inputs.query.dtype), lse
 
     @staticmethod
@@ -75,34 +77,10 @@ class _Attend(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, grad_output: Tensor | None, grad_lse: Tensor | None) -> tuple[Tensor | None, ...]:
         *tensors, output, lse = ctx.saved_tensors
-        inputs = _accumulating(_inputs((*tensors, *ctx.settings)))
         if grad_output is None:
             grad_output = torch.zeros_like(output)
-        with _as_given(output.device.type):
-            found = gradients(inputs, lse, grad_output.to(lse.dtype), grad_lse, ctx.needs_input_grad[:5])
-        cast = (g if g is None else g.to(t.dtype) for g, t in zip(found, tensors, strict=False))
-        return (*cast, *(None,) * 7)
-
-
-def _inputs(arguments: tuple[Any, ...]) -> AttentionInputs:
-    query, key, value, position_bias, bias, start, stop, dense_mask, seed, scale, softcap, dropout = arguments
-    return AttentionInputs(
-        query, key, value, scale, start, stop, dense_mask, position_bias, bias, softcap, dropout, seed
-    )
-
-
-def _accumulating(inputs: AttentionInputs) -> AttentionInputs:
-    dtype = accumulate_dtype(inputs.query.dtype)
-    if inputs.query.dtype == dtype:
-        return inputs
-    return replace(inputs, query=inputs.query.to(dtype), key=inputs.key.to(dtype), value=inputs.value.to(dtype))
-
-
-def _as_given(device: str) -> AbstractContextManager[object]:
-    # The call has already cast what autocast casts; the products inside stay in the accumulation dtype.
-    if device == "meta" or not torch.is_autocast_enabled(device):
-        return nullcontext()
-    return torch.autocast(device, enabled=False)
+        x = joined(*tensors, *ctx.settings)
+        return (*again(x, lse, grad_output, grad_lse, ctx.needs_input_grad[:5]), *(None,) * 7)
 
 
 def _forward(inputs: AttentionInputs) -> tuple[Tensor, Tensor]:

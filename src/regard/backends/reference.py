@@ -14,11 +14,10 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-import torch.autograd.forward_ad as forward_ad
 from numpy.typing import ArrayLike, NDArray
-from torch.utils._python_dispatch import is_in_torch_dispatch_mode
 
 from .._inputs import AttentionInputs, AttentionResult
+from .._tracing import forward_mode, traced, transformed
 from ._contract import FEATURES
 
 __all__ = [
@@ -427,10 +426,10 @@ class Reference:
 
     def why_not(self, inputs: AttentionInputs) -> str | None:
         """Refuse where tensors hold no plain numbers, but symbols, batches or tangents."""
-        if torch.compiler.is_compiling() or is_in_torch_dispatch_mode():
-            return "computes in NumPy, which cannot be traced"
-        if torch._C._are_functorch_transforms_active() or forward_ad._current_level >= 0:
+        if transformed() or forward_mode():
             return "computes in NumPy, which torch.func and forward-mode gradients cannot look into"
+        if traced():
+            return "computes in NumPy, which cannot be traced"
         return None
 
     def run(self, inputs: AttentionInputs) -> AttentionResult:

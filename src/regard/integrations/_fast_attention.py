@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from .. import masks
 from .._attention import attention, explain
-from .._mask_parts import traced
+from .._tracing import traced
 from .._values import instance
 from ..errors import BackendError, KernelError, RegardError
 from ..masks import Mask

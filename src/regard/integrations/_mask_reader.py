@@ -7,7 +7,7 @@ import weakref
 from torch import Tensor
 
 from .. import masks
-from .._mask_parts import traced
+from .._tracing import traced
 from ..errors import ArgumentError
 from ..masks import Mask
 

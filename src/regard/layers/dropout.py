@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
-from torch.utils._python_dispatch import is_in_torch_dispatch_mode
 
+from .._tracing import plain
 from .._values import flag, floating, number
 
 __all__ = ["Dropout"]
@@ -47,10 +47,5 @@ class Dropout(nn.Dropout):
 
 def _plain(input: Tensor) -> bool:
     return (
-        not torch.compiler.is_compiling()
-        and input.device.type == "cpu"
-        and input.is_floating_point()
-        and type(input) in (Tensor, nn.Parameter)
-        and not is_in_torch_dispatch_mode()
-        and not torch._C._are_functorch_transforms_active()
+        plain() and input.device.type == "cpu" and input.is_floating_point() and type(input) in (Tensor, nn.Parameter)
     )

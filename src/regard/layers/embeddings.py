@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from .. import biases, positions
+from .._tracing import sizes
 from .._values import flag, floating, number, probability, size
 from ..errors import ArgumentError, ShapeError
 from .dropout import Dropout
@@ -67,10 +68,10 @@ class LearnedEncoding(nn.Module):
 
     def forward(self, x: Tensor, offset: int = 0) -> Tensor:
         """Return `dropout(x + weight[offset : offset + L])`."""
-        max_length, embed_dim = self.weight.shape
+        max_length, embed_dim = sizes(self.weight)
         check_tokens(self, "x", x, {"embed_dim": embed_dim})
         offset = size("offset", offset, 0)
-        if offset + x.shape[-2] > max_length:
+        if offset + sizes(x)[-2] > max_length:
             raise ShapeError(
                 f"LearnedEncoding knows max_length={max_length} positions and was given x of shape {tuple(x.shape)} "
                 f"from offset {offset}. Cut the sequence, or build it with a larger max_length."
@@ -116,9 +117,10 @@ class Rotary(nn.Module):
         """Turn `x` by the angles of the positions `offset … offset + L - 1`."""
         check_tokens(self, "x", x, {})
         offset = size("offset", offset, 0)
-        dim = x.shape[-1] if self.dim is None else self.dim
-        if dim % 2 or dim > x.shape[-1] or dim == 0:
-            raise ShapeError(f"x has {x.shape[-1]} features, and {dim} of them cannot be turned in pairs; see dim.")
+        features = sizes(x)[-1]
+        dim = features if self.dim is None else self.dim
+        if dim % 2 or dim > features or dim == 0:
+            raise ShapeError(f"x has {features} features, and {dim} of them cannot be turned in pairs; see dim.")
         cos, sin = positions.rotary_table(offset, x, dim, self.base)
         return positions.rotate(x, cos, sin, interleaved=self.interleaved)
 
@@ -224,8 +226,8 @@ class PatchEmbedding(nn.Module):
         channels = self.projection.in_channels
         if (
             floating("images", images).ndim != 4
-            or images.shape[1] != channels
-            or any(s % self.patch_size for s in images.shape[2:])
+            or sizes(images)[1] != channels
+            or any(side % self.patch_size for side in sizes(images)[2:])
         ):
             raise ShapeError(
                 f"PatchEmbedding was given images of shape {tuple(images.shape)}; the rule is (B, in_channels, height, "

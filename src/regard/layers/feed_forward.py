@@ -9,6 +9,7 @@ from typing import Literal
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .._tracing import sizes
 from .._values import choice, flag, probability, size, tensor
 from ..errors import ShapeError
 from .dropout import Dropout
@@ -76,7 +77,7 @@ class FeedForward(nn.Module):
         """Return the transformed tokens."""
         if tensor("x", x).ndim != 1:  # a token alone is one, too
             check_tokens(self, "x", x, {"embed_dim": self.embed_dim}, self.up.weight)
-        elif x.shape != (self.embed_dim,):
+        elif sizes(x) != (self.embed_dim,):
             raise ShapeError(f"FeedForward was given x of shape {tuple(x.shape)}; embed_dim is {self.embed_dim}.")
         inside = self.up(x)
         function = _FUNCTIONS[self.activation]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from .._attention import attention
+from .._tracing import sizes
 from .._values import described, flag, instance, number, probability, size
 from ..biases import PositionBias
 from ..errors import ArgumentError, ShapeError
@@ -12,6 +13,7 @@ from ..masks import Mask
 from ..weights import AttentionWeights
 from .cache import KeyValueCache
 from .embeddings import ALiBi, RelativeBias, Rotary
+from .norms import RMSNorm
 from .projection import Projection
 from .tokens import check_tokens
 
@@ -95,8 +97,8 @@ class MultiHeadAttention(nn.Module):
                 "An encoding that is added to the tokens is applied before the layer."
             )
         self.position = position
-        self.query_norm = nn.RMSNorm(self.head_dim, eps=1e-6) if qk_norm else None
-        self.key_norm = nn.RMSNorm(self.head_dim, eps=1e-6) if qk_norm else None
+        self.query_norm = RMSNorm(self.head_dim, eps=1e-6) if qk_norm else None
+        self.key_norm = RMSNorm(self.head_dim, eps=1e-6) if qk_norm else None
         self._query_width = num_heads * self.head_dim
         self._key_width = self.num_kv_heads * self.head_dim
         self.joint = self.kdim == self.vdim == embed_dim
@@ -184,8 +186,8 @@ class MultiHeadAttention(nn.Module):
             )
         self._check("key", key, self.kdim)
         self._check("value", key if value is None else value, self.vdim)
-        lengths = {"query": query.shape[:-2], "key": key.shape[:-2]}
-        if lengths["query"] != lengths["key"] or (value is not None and value.shape[:-1] != key.shape[:-1]):
+        told = sizes(key)
+        if sizes(query)[:-2] != told[:-2] or (value is not None and sizes(value)[:-1] != told[:-1]):
             raise ShapeError(
                 f"MultiHeadAttention was given query {tuple(query.shape)}, key {tuple(key.shape)} and value "
                 f"{tuple((key if value is None else value).shape)}; the rule is one batch for all, and one length for "
@@ -197,7 +199,7 @@ class MultiHeadAttention(nn.Module):
             return (projected, *self._key_value(key, value))
         if len(cache) == 0:
             return (projected, *cache.append(*self._key_value(key, value)))
-        if len(cache) != key.shape[-2]:
+        if len(cache) != sizes(key)[-2]:
             raise ShapeError(
                 f"MultiHeadAttention was given a key of {key.shape[-2]} tokens and a cache that holds {len(cache)}; in "
                 "cross-attention the cache keeps the first key. Call cache.reset() for another."

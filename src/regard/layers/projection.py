@@ -12,8 +12,8 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.utils._python_dispatch import is_in_torch_dispatch_mode
 
+from .._tracing import plain, sizes
 from .._values import flag, floating, size
 from ..errors import DeviceError, DtypeError, ShapeError
 
@@ -84,10 +84,11 @@ def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
 def _check(input: Tensor, weight: Tensor, bias: Tensor | None) -> None:
     if floating("weight", weight).ndim != 2:
         raise ShapeError(f"weight has shape {tuple(weight.shape)}; the rule is (out, in).")
-    if floating("input", input).ndim == 0 or input.shape[-1] != weight.shape[1]:
-        raise ShapeError(f"input has shape {tuple(input.shape)}; the rule is (..., in) with in={weight.shape[1]}.")
-    if bias is not None and floating("bias", bias).shape != weight.shape[:1]:
-        raise ShapeError(f"bias has shape {tuple(bias.shape)}; the rule is (out,) with out={weight.shape[0]}.")
+    features_out, features_in = sizes(weight)
+    if floating("input", input).ndim == 0 or sizes(input)[-1] != features_in:
+        raise ShapeError(f"input has shape {tuple(input.shape)}; the rule is (..., in) with in={features_in}.")
+    if bias is not None and sizes(floating("bias", bias)) != (features_out,):
+        raise ShapeError(f"bias has shape {tuple(bias.shape)}; the rule is (out,) with out={features_out}.")
     if input.dtype != weight.dtype and (input.is_meta or not torch.is_autocast_enabled(input.device.type)):
         raise DtypeError(f"input is {input.dtype} and weight {weight.dtype}; convert one, or run under torch.autocast.")
     if input.device != weight.device:
@@ -95,7 +96,7 @@ def _check(input: Tensor, weight: Tensor, bias: Tensor | None) -> None:
 
 
 def _onednn_serves(input: Tensor, weight: Tensor, bias: Tensor | None) -> bool:
-    if torch.compiler.is_compiling():
+    if not plain():  # before any size is looked at: it would become a condition of the graph
         return False
     return (
         input.dtype == weight.dtype == torch.float32
@@ -109,8 +110,6 @@ def _onednn_serves(input: Tensor, weight: Tensor, bias: Tensor | None) -> bool:
         and type(weight) in _PLAIN
         and torch.backends.mkldnn.is_available()
         and not torch.is_autocast_enabled("cpu")
-        and not is_in_torch_dispatch_mode()
-        and not torch._C._are_functorch_transforms_active()
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from .._tracing import sizes
 from .._values import tensor
 from ..errors import DtypeError, ShapeError
 
@@ -18,7 +19,7 @@ def check_tokens(owner: object, name: str, x: Tensor, width: dict[str, int], wei
     """
     kind = type(owner).__name__
     argument, size = next(iter(width.items()), ("head_dim", None))
-    if tensor(name, x).ndim < 2 or (size is not None and x.shape[-1] != size):
+    if tensor(name, x).ndim < 2 or (size is not None and sizes(x)[-1] != size):
         known = "" if size is None else f" with {argument}={size}, batch first"
         raise ShapeError(
             f"{kind} was given {name} of shape {tuple(x.shape)}; the rule is (..., tokens, {argument}){known}."

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from .. import masks
-from .._mask_parts import traced
+from .._tracing import traced
 from .._values import instance, size
 from ..errors import DtypeError, ShapeError
 from ..masks import Mask

@@ -14,6 +14,7 @@ from torch.utils._python_dispatch import is_traceable_wrapper_subclass
 
 from .. import masks
 from .._attention import attention
+from .._tracing import jit_traced, transformed
 from ..backends import asked_for
 from ..errors import BackendError, KernelError, RegardError, TooLargeError
 from ..integrations import sink_attention
@@ -77,12 +78,8 @@ class Door(Protocol):
 
 def untouched(tensors: Iterable[Any]) -> str | None:
     """Say why the numbers of a call cannot be looked at, None if they can; it then runs as it is."""
-    if (
-        torch.compiler.is_compiling()
-        or torch._C._are_functorch_transforms_active()
-        or torch._C._get_tracing_state() is not None
-        or torch._C._get_dispatch_mode(torch._C._TorchDispatchModeKey.PROXY) is not None
-    ):
+    proxies = torch._C._get_dispatch_mode(torch._C._TorchDispatchModeKey.PROXY) is not None
+    if torch.compiler.is_compiling() or transformed() or jit_traced() or proxies:
         return "traced or transformed code"
     for tensor in tensors:
         if isinstance(tensor, torch.fx.Proxy):

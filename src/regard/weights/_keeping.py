@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from .._inputs import AttentionInputs
+from .._tracing import traced
 from ._norms_source import NormsSource
 from ._questions import full_precision
 from ._source import WeightSource
@@ -44,7 +45,7 @@ def keeping(source: WeightSource, *, copy_all: bool = False) -> WeightSource:
     both are copied. Of what is larger than query, key and value only tensors of inference mode are. Where the matrix
     is smaller than its keys (a step of decoding) the scores are kept in their place. `copy_all` witnesses nothing.
     """
-    if torch.compiler.is_compiling():  # a graph cannot ask how often a tensor was written
+    if traced():  # a graph cannot ask how often a tensor was written
         return _with_copies(source, {name for name, _ in tensors_of_call(source.inputs)})
     if _at_once.get():
         return source

@@ -18,10 +18,10 @@ from typing import Literal, Self
 
 import torch
 from torch import Tensor
-from torch.utils._python_dispatch import is_in_torch_dispatch_mode
 
 from .._inputs import AttentionInputs, CallSummary
-from ..backends import accumulate_dtype, all_finite, readable, scores, transformed, visible
+from .._tracing import traced
+from ..backends import accumulate_dtype, all_finite, readable, scores, visible
 from ._witness import EVERYTHING, READ_BY_WEIGHTS, Witness
 
 __all__ = ["FAR", "LOG2E", "Index", "LseOf", "SoftmaxSource", "WeightSource"]
@@ -121,7 +121,7 @@ class WeightSource(ABC):
         """Return whether some of these rows are to be normalised by their own sum; True where no number can be read."""
         if self.lse_of == "more":  # a row's own sum is not all that it is to be divided by
             return False
-        if self.device.type == "meta" or torch.compiler.is_compiling() or is_in_torch_dispatch_mode() or transformed():
+        if self.device.type == "meta" or traced():
             return True
         found = self._known_lse().detach()[:, :, rows].abs()
         return bool(((found > FAR) & (found < torch.inf)).any())

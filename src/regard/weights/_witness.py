@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn import Parameter
 
 from .._inputs import AttentionInputs
-from .._mask_parts import traced
+from .._tracing import traced
 from ..errors import StaleWeightsError
 
 __all__ = [

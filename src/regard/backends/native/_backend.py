@@ -7,8 +7,9 @@ import math
 import torch
 
 from ..._inputs import AttentionInputs, AttentionResult, CallSummary
+from ..._tracing import forward_mode, jit_traced, transformed
 from .._contract import FEATURES
-from .._values import readable, transformed
+from .._values import readable
 from ._calls import forward, map_cell
 from ._graph import Attend, Run
 from ._inspection import forward_summary, summary_cell
@@ -27,6 +28,10 @@ _GRADIENT_BYTES = 1 << 30
 
 
 def _uncovered(x: AttentionInputs) -> str | None:
+    if jit_traced():
+        return "is no operator that torch.jit.trace can write down"
+    if transformed() or forward_mode():
+        return "cannot be transformed by torch.func, and has no forward-mode derivative"
     batch, heads, queries, keys = x.shape
     width, value_width = x.query.shape[3], x.value.shape[3]
     if width > _WIDEST or value_width > _WIDEST:
@@ -35,8 +40,6 @@ def _uncovered(x: AttentionInputs) -> str | None:
         return "takes no empty tensor"
     if queries > _LONGEST or keys > _LONGEST:
         return "counts rows and columns in 32 bits"
-    if transformed():
-        return "cannot be transformed by torch.func"
     return problem()
 
 

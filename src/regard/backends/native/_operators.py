@@ -11,8 +11,9 @@ import torch
 from torch import Tensor
 
 from ..._inputs import AttentionInputs
+from .._again import again, joined
+from .._formula import accumulating, formula
 from ._calls import backward, empty_output, forward
-from ._graph import again_in_math, joined
 
 __all__ = ["attend"]
 
@@ -96,7 +97,7 @@ def _differentiate(ctx: Any, grad_output: Tensor | None, grad_lse: Tensor | None
         grad_output = torch.zeros_like(output)
     needed = ctx.needs_input_grad[:5]
     if torch.is_grad_enabled():
-        found = again_in_math(joined(*tensors, *ctx.settings), grad_output, grad_lse, needed)
+        found = again(joined(*tensors, *ctx.settings), lse, grad_output, grad_lse, needed)
         return (*found, *(None,) * 8)
     gradients = torch.ops.regard.attention_backward(
         grad_output, grad_lse, output, lse, *tensors, *ctx.settings, *needed[3:]
@@ -104,8 +105,17 @@ def _differentiate(ctx: Any, grad_output: Tensor | None, grad_lse: Tensor | None
     return (*(g if need else None for g, need in zip(gradients, needed, strict=True)), *(None,) * 8)
 
 
+def _decomposed(*arguments: Any) -> tuple[Tensor, Tensor, Tensor]:
+    # The ONNX exporter asks for this where it is given a program that torch.export has made.
+    *call, _ = arguments
+    x = joined(*call)
+    output, lse = formula(accumulating(x))
+    return output.to(x.query.dtype), lse, lse.new_empty(0)
+
+
 _LIBRARY.impl("attention_forward", _forward, "CPU")
 _LIBRARY.impl("attention_backward", _backward, "CPU")
 torch.library.register_fake("regard::attention_forward", _forward_fake, lib=_LIBRARY)
 torch.library.register_fake("regard::attention_backward", _backward_fake, lib=_LIBRARY)
 torch.library.register_autograd("regard::attention_forward", _differentiate, setup_context=_save, lib=_LIBRARY)
+torch._decomp.register_decomposition(torch.ops.regard.attention_forward.default)(_decomposed)

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from ... import masks
 from ..._attention import attention
+from ..._tracing import sizes
 from ...errors import ArgumentError
 from ...masks import Mask
 from ...weights import AttentionWeights
@@ -124,8 +125,11 @@ def attention_forward(
 
 def _one_batch(*tensors: Tensor) -> tuple[Tensor, ...]:
     """Return tensors of one batch size: eager attention multiplies a batch of 1 with any other."""
-    batch = max(len(tensor) for tensor in tensors)
-    return tuple(tensor.expand(batch, -1, -1, -1) if len(tensor) == 1 != batch else tensor for tensor in tensors)
+    given = [sizes(tensor)[0] for tensor in tensors]
+    batch = max(given)
+    return tuple(
+        t.expand(batch, -1, -1, -1) if size == 1 != batch else t for t, size in zip(tensors, given, strict=True)
+    )
 
 
 def _mask_and_bias(
@@ -134,9 +138,9 @@ def _mask_and_bias(
     if given is not None:
         return read_mask(given)
     past = getattr(module, "is_causal", False) if is_causal is None else is_causal
-    if not past or query.shape[2] == 1:
+    if not past or sizes(query)[2] == 1:
         return None, None
-    return masks.causal() if query.shape[2] == key.shape[2] else masks.causal(offset=0), None
+    return masks.causal() if sizes(query)[2] == sizes(key)[2] else masks.causal(offset=0), None
 
 
 def _collects(module: nn.Module, settings: dict[str, Any]) -> bool:

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from ... import masks
-from ..._mask_parts import traced
+from ..._tracing import traced
 from ...masks import Mask
 from ._package import hugging_face
 from ._span_mask import SpanMask

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from ... import masks
-from ..._mask_parts import traced
+from ..._tracing import traced
 from ...errors import ArgumentError
 from ...masks import Mask
 from ._reach import spoken

@@ -1,0 +1,125 @@
+"""What a kernel's backward cannot do itself, made in PyTorch's operations: second derivatives, and gradients that are
+batched or carry tangents.
+
+Which of these will be asked for is known in the backward pass alone, when the kernel has run already.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from .._inputs import AttentionInputs, AttentionResult
+from .._tracing import plain
+from ._formula import accumulating, as_given, formula
+from ._gradients import gradients
+
+__all__ = ["again", "beyond_kernels", "differentiable", "joined"]
+
+
+def beyond_kernels(*grads: Tensor | None) -> bool:
+    """Return whether a backward pass that was given these wants more of its gradients than numbers."""
+    return torch.is_grad_enabled() or not plain() or _batched(*grads)
+
+
+def _batched(*grads: Tensor | None) -> bool:
+    # What `torch.autograd.grad(is_grads_batched=True)` hands in; `vectorize=True` of torch.autograd.functional does.
+    return plain() and any(grad is not None and torch._C._functorch.is_legacy_batchedtensor(grad) for grad in grads)
+
+
+def joined(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    position_bias: Tensor | None,
+    bias: Tensor | None,
+    start: Tensor | None,
+    stop: Tensor | None,
+    dense_mask: Tensor | None,
+    seed: Tensor | None,
+    scale: float,
+    softcap: float | None,
+    dropout: float,
+) -> AttentionInputs:
+    """Return the call that the parts of a graph node describe."""
+    return AttentionInputs(
+        query, key, value, scale, start, stop, dense_mask, position_bias, bias, softcap, dropout, seed
+    )
+
+
+def again(
+    x: AttentionInputs,
+    lse: Tensor,
+    grad_output: Tensor,
+    grad_lse: Tensor | None,
+    needed: tuple[bool, ...],
+) -> tuple[Tensor | None, ...]:
+    """Return the gradients of query, key, value, position bias and bias, None where not `needed`.
+
+    `lse` is a result of the node; which rows see nothing is read from it.
+    """
+    if _batched(grad_output, grad_lse):
+        return _each(x, lse, grad_output, grad_lse, needed)
+    wide = accumulating(x)
+    with as_given(x.query.device.type):
+        found = gradients(wide, lse, grad_output.to(wide.query.dtype), grad_lse, needed)
+    tensors = (x.query, x.key, x.value, x.position_bias, x.bias)
+    return tuple(g if g is None or t is None else g.to(t.dtype) for g, t in zip(found, tensors, strict=True))
+
+
+def _each(
+    x: AttentionInputs,
+    lse: Tensor,
+    grad_output: Tensor,
+    grad_lse: Tensor | None,
+    needed: tuple[bool, ...],
+) -> tuple[Tensor | None, ...]:
+    # Those batches come from an older vmap, which knows few operators: the newer one works inside them.
+    level = torch._C._vmapmode_increment_nesting() - 1
+    torch._C._vmapmode_decrement_nesting()
+    given = [grad for grad in (grad_output, grad_lse) if grad is not None]
+    size = max(torch._remove_batch_dim(grad, level, 1, 0).shape[0] for grad in given)
+    inner = [torch._remove_batch_dim(grad, level, size, 0) for grad in given]
+
+    def one(*grads: Tensor) -> tuple[Tensor, ...]:
+        found = again(x, lse, grads[0], None if grad_lse is None else grads[1], needed)
+        return tuple(gradient for gradient in found if gradient is not None)
+
+    found = iter(torch.vmap(one)(*inner))
+    return tuple(torch._add_batch_dim(next(found), 0, level) if need else None for need in needed)
+
+
+def differentiable(x: AttentionInputs, result: AttentionResult) -> AttentionResult:
+    """Give the result of a kernel that knows only the first derivative of its output the others, and those of `lse`."""
+    output, lse = _Beyond.apply(  # type: ignore[no-untyped-call]
+        result.output, result.lse, x.query, x.key, x.value, x.position_bias, x.bias, x.start, x.stop, x.dense_mask,
+        x.seed, x.scale, x.softcap, x.dropout,
+    )  # fmt: skip
+    return result._replace(output=output, lse=lse, lse_has_gradient=lse is not None)
+
+
+class _Beyond(torch.autograd.Function):
+    """Hands the results on; backward, the kernel's own graph or the gradients made again."""
+
+    @staticmethod
+    def forward(ctx: Any, output: Tensor, lse: Tensor | None, *call: Any) -> tuple[Tensor, Tensor | None]:
+        output, lse = output.view_as(output), None if lse is None else lse.view_as(lse)
+        ctx.save_for_backward(*call[:9], lse)
+        ctx.settings = call[9:]
+        ctx.set_materialize_grads(False)
+        return output, lse
+
+    @staticmethod
+    def backward(ctx: Any, grad_output: Tensor | None, grad_lse: Tensor | None) -> tuple[Tensor | None, ...]:
+        if grad_lse is None and not beyond_kernels(grad_output):
+            return (grad_output, *(None,) * 13)
+        *tensors, lse = ctx.saved_tensors
+        x = joined(*tensors, *ctx.settings)
+        if lse is None:
+            with torch.no_grad():
+                lse = formula(accumulating(x))[1]
+        if grad_output is None:
+            grad_output = x.query.new_zeros(*x.query.shape[:3], x.value.shape[3])
+        return (None, None, *again(x, lse, grad_output, grad_lse, ctx.needs_input_grad[2:7]), *(None,) * 7)
