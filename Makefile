@@ -10,6 +10,7 @@ DATA ?=
 TUTORIALS ?= small
 FROM = source
 TORCH ?=
+MINUTES ?= 10
 
 VENV := .venv$(if $(TORCH),-torch-$(TORCH))
 BIN := $(VENV)/bin
@@ -41,7 +42,7 @@ $(error FROM=$(FROM): it is `source` (the tree, as you edit it) or `wheel` (buil
 endif
 
 .NOTPARALLEL:
-.PHONY: help setup demo test check bench docs oracles wheels clean
+.PHONY: help setup demo test fuzz check bench docs oracles wheels clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
@@ -53,6 +54,9 @@ demo: $(TO_RUN) $(REGARD) ## train on code of this machine (or DATA=file.conll),
 
 test: $(TO_DEVELOP) $(REGARD) ## run all tests (ARGS="-k masks" for some; TORCH=2.14.1 with that PyTorch)
 	$(RUN) -m pytest -n $(WORKERS) $(ARGS)
+
+fuzz: $(TO_DEVELOP) $(REGARD) ## compare random calls with float64 for MINUTES (10 unless given)
+	REGARD_FUZZ_MINUTES=$(MINUTES) $(RUN) -m pytest -q tests/fuzz $(ARGS)
 
 check: $(TO_DEVELOP) $(REGARD) ## ruff, mypy --strict, and the rules of the house
 	$(BIN)/ruff check
