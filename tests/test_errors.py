@@ -101,6 +101,7 @@ BUILTINS: dict[type[Exception], type[Exception]] = {
     errors.RecordingFileError: ValueError,
     errors.BackendError: RuntimeError,
     errors.KernelError: RuntimeError,
+    errors.StaleWeightsError: RuntimeError,
     errors.TooLargeError: MemoryError,
     errors.MissingExtraError: ImportError,
 }

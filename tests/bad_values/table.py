@@ -394,6 +394,8 @@ RESULTS = frozenset({
 ELSEWHERE = frozenset({
     "regard.load", "regard.tasks.load", "regard.studies.load", "regard.studies.redraw", "regard.training.CsvLog",
     "regard.training.CurvePicture", "regard.training.TensorBoardLog", "regard.training.draw_curves",
-    "regard.training.train", "regard.integrations.sink_attention",
+    "regard.training.train", "regard.integrations.sink_attention", "regard.integrations.Mode",
+    "regard.integrations.Standing", "regard.integrations.StandingEverywhere", "regard.integrations.has_nested",
+    "regard.integrations.in_backward", "regard.integrations.runs_again",
 })  # fmt: skip
-"""What reads or writes files, trains, or is called by other libraries: the tests of its room try it."""
+"""What reads or writes files, trains, or is called by other libraries or the recorder: the tests of its room try it."""

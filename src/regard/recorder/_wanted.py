@@ -5,12 +5,12 @@ from __future__ import annotations
 import fnmatch
 from collections.abc import Collection
 from dataclasses import dataclass
-from numbers import Integral
 from typing import Literal, get_args
 
 import torch
 
-from ..errors import ArgumentError, nearest
+from .._values import choice, listed, whole
+from ..errors import ArgumentError
 from ..weights import AttentionWeights, StoredWeights, from_dense, summarise
 from ._growing import Growth, Step
 from ._grown import Grown, GrownDense, GrownExact, GrownSummary
@@ -32,24 +32,14 @@ class Wanted:
     @classmethod
     def checked(cls, layers: Collection[int | str] | None, heads: Collection[int] | None, keep: Keep) -> Wanted:
         """Return what was asked for; raises `ArgumentError` for what cannot be, before anything runs."""
-        if keep not in get_args(Keep):
-            raise ArgumentError(
-                f"keep is {keep!r}; it is 'summary', 'exact' or 'dense'.{nearest(str(keep), get_args(Keep))}"
-            )
-        if layers is not None and not _all(layers, Integral, str):
-            raise ArgumentError(
-                f"layers is {layers!r}; it is a list of numbers of layers, and names or patterns of modules, such as "
-                "[0, 1] or ['encoder.*']."
-            )
-        if heads is not None and (not _all(heads, Integral) or not len(heads) or min(heads) < 0):
-            raise ArgumentError(
-                f"heads is {heads!r}; it is a list of numbers of heads, counted from 0, such as [0, 3]."
-            )
-        return cls(
-            None if layers is None else tuple(one if isinstance(one, str) else int(one) for one in layers),
-            None if heads is None else tuple(int(head) for head in heads),
-            keep,
-        )
+        keep = choice("keep", keep, get_args(Keep))
+        if layers is not None:
+            layers = tuple(one if isinstance(one, str) else whole("layers", one) for one in listed("layers", layers))
+        if heads is not None:
+            heads = tuple(whole("heads", head, 0) for head in listed("heads", heads))
+            if not heads:
+                raise ArgumentError("heads is []; give numbers of heads, counted from 0, such as [0, 3], or None.")
+        return cls(layers, heads, keep)
 
     def layer(self, name: str) -> bool:
         """Say whether a module is asked for."""
@@ -87,12 +77,3 @@ class Wanted:
             return GrownSummary(first.summary, step.before, growth.orders)
         begin = Step(first, first._source.shape[2], step.before, 0, None, True)
         return (GrownExact if self.keep == "exact" else GrownDense)(begin, growth.orders)
-
-
-def _all(given: object, *kinds: type) -> bool:
-    """Say whether something holds things of these kinds alone, in any order that a list or a set has."""
-    return (
-        isinstance(given, Collection)
-        and not isinstance(given, str | bytes)
-        and all(isinstance(one, kinds) and not isinstance(one, bool) for one in given)
-    )
