@@ -7,9 +7,13 @@ from __future__ import annotations
 
 import copy
 import io
+import pickle
+import warnings
 from collections.abc import Callable
+from contextlib import nullcontext
 from typing import Any
 
+import onnxruntime
 import pytest
 import torch
 import transformers
@@ -38,9 +42,11 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning"),
     pytest.mark.filterwarnings("ignore:.*torch.jit.*deprecated"),
     pytest.mark.filterwarnings("ignore:.*:torch.jit.TracerWarning:transformers"),
+    pytest.mark.filterwarnings("ignore:There is a performance drop"),  # vmap of PyTorch's own attention
 ]
 
 Inputs = Callable[[int, int], tuple[Tensor, ...]]
+Tool = Callable[[nn.Module, tuple[Tensor, ...]], Callable[..., Tensor]]
 
 
 class Call(nn.Module):
@@ -84,15 +90,16 @@ def ids(b: int, n: int) -> tuple[Tensor, ...]:
     return (torch.randint(4, 60, (b, n)),)
 
 
-def hugging_face() -> nn.Module:
-    """A small model of transformers on regard."""
+def hugging_face(embedded: bool = False) -> nn.Module:
+    """A small model of transformers on regard, that takes token numbers or vectors."""
     register()
     config = transformers.LlamaConfig(
         vocab_size=61, hidden_size=32, num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=2,
         intermediate_size=48, attn_implementation="regard",
     )  # fmt: skip
     model = transformers.LlamaModel(config).eval()
-    return Call(lambda m, x: m(x, use_cache=False, return_dict=False)[0], model)
+    name = "inputs_embeds" if embedded else "input_ids"
+    return Call(lambda m, x: m(**{name: x}, use_cache=False, return_dict=False)[0], model)
 
 
 TABLE = torch.randn(8, 4, generator=torch.Generator().manual_seed(1))
@@ -106,6 +113,12 @@ CALLS: dict[str, tuple[Callable[..., Tensor], Inputs]] = {
         lambda b, n: heads()(2, max(n, 4)),
     ),
     "prefix": (lambda q, k, v: regard.attention(q, k, v, mask=masks.prefix(2)), heads()),
+    "documents": (
+        lambda q, k, v: regard.attention(q, k, v, mask=masks.documents([2, 0, 4])),
+        lambda b, n: heads()(b, 6),
+    ),
+    "weights": (lambda q, k, v: regard.attention(q, k, v, causal=True, need_weights=True)[1].dense() @ v, heads()),
+    "entropy": (lambda q, k, v: regard.attention(q, k, v, window=(1, 1), need_weights=True)[1].entropy(), heads()),
     "alibi": (lambda q, k, v: regard.attention(q, k, v, bias=biases.ALiBi(4), causal=True), heads(more=1)),
     "t5": (lambda q, k, v: regard.attention(q, k, v, bias=biases.T5Bias(TABLE)), heads()),
     "bias": (
@@ -160,22 +173,76 @@ def recorded(module: nn.Module, example: tuple[Tensor, ...]) -> Callable[..., Te
     return make_fx(module)(*example)
 
 
-def checkpointed(module: nn.Module, example: tuple[Tensor, ...]) -> Callable[..., Tensor]:
-    """Through gradient checkpointing."""
-    return lambda *tensors: checkpoint(module, *tensors, use_reentrant=False)
+def saved(module: nn.Module, example: tuple[Tensor, ...]) -> Callable[..., Tensor]:
+    """Through `torch.save` and `torch.load`."""
+    file = io.BytesIO()
+    torch.save(module, file)
+    file.seek(0)
+    return torch.load(file, weights_only=False)
 
 
-def copied(module: nn.Module, example: tuple[Tensor, ...]) -> Callable[..., Tensor]:
-    """As a copy."""
-    return copy.deepcopy(module)
+def compiled(module: nn.Module, example: tuple[Tensor, ...]) -> Callable[..., Tensor]:
+    """Through `torch.compile`, as one graph."""
+    torch.compiler.reset()
+    return torch.compile(module, fullgraph=True, backend="aot_eager", dynamic=False)
 
 
-TOOLS = {"jit.trace": traced, "export": exported, "make_fx": recorded, "checkpoint": checkpointed, "deepcopy": copied}
-SIZES = {"jit.trace": ((2, 6), (3, 9), (1, 4)), "checkpoint": ((2, 6), (3, 9)), "deepcopy": ((2, 6), (3, 9))}
+def mapped(module: nn.Module, example: tuple[Tensor, ...]) -> Callable[..., Tensor]:
+    """Through `torch.func.vmap` over three batches."""
+    every = torch.func.vmap(module, randomness="different")
+    return lambda *tensors: every(*(torch.stack([t, t.flip(0), t]) for t in tensors))[0]
 
 
-# transformers itself reads numbers under make_fx.
-PAIRS = [(tool, name) for tool in TOOLS for name in SUBJECTS if (tool, name) != ("make_fx", "layer, hugging face")]
+def functional(module: nn.Module, example: tuple[Tensor, ...]) -> Callable[..., Tensor]:
+    """Through `torch.func.functional_call`, with the parameters of a copy."""
+    parameters = dict(copy.deepcopy(module).named_parameters())
+    return lambda *tensors: torch.func.functional_call(module, parameters, tensors)
+
+
+def quantised(module: nn.Module, example: tuple[Tensor, ...]) -> Callable[..., Tensor]:
+    """Through `quantize_dynamic`, which takes no linear map of ours and says so."""
+    with warnings.catch_warnings(action="ignore", category=UserWarning):
+        return torch.ao.quantization.quantize_dynamic(module, {nn.LSTM, nn.GRU})
+
+
+def onnx(module: nn.Module, example: tuple[Tensor, ...]) -> Callable[..., Tensor]:
+    """Through the older ONNX exporter, run by onnxruntime."""
+    file = io.BytesIO()
+    torch.onnx.export(Call(lambda m, *tensors: m(*tensors), module).eval(), example, file, dynamo=False)
+    session = onnxruntime.InferenceSession(file.getvalue())
+    names = [one.name for one in session.get_inputs()]
+    return lambda *tensors: torch.from_numpy(
+        session.run(None, {name: tensor.numpy() for name, tensor in zip(names, tensors, strict=True)})[0]
+    )
+
+
+TOOLS: dict[str, Tool] = {
+    "jit.trace": traced,
+    "export": exported,
+    "make_fx": recorded,
+    "deepcopy": lambda module, example: copy.deepcopy(module),
+    "pickle": lambda module, example: pickle.loads(pickle.dumps(module)),
+    "save": saved,
+    "compile": compiled,
+    "vmap": mapped,
+    "functional_call": functional,
+    "quantize_dynamic": quantised,
+    "onnx": onnx,
+}
+SIZES = dict.fromkeys(("deepcopy", "pickle", "save", "vmap", "functional_call"), ((2, 6), (3, 9)))
+SIZES["jit.trace"] = ((2, 6), (3, 9), (1, 4))
+EVERYTHING = ("jit.trace", "export", "make_fx", "deepcopy")
+# Of the other tools a cell for each kind of subject. What a test defines in a line has no name to be pickled by.
+NAMED = ("layer, alibi", "layer, encoder")
+FEW = ("call, causal", "call, lengths", "call, documents", "call, weights", "layer, hugging face", *NAMED)
+# transformers itself reads numbers under make_fx; the older exporter does not know an operator of its masks.
+THEIRS = {("make_fx", "layer, hugging face"), ("onnx", "layer, hugging face")}
+PAIRS = [
+    (tool, name)
+    for tool in TOOLS
+    for name in (SUBJECTS if tool in EVERYTHING else NAMED if tool in ("pickle", "save") else FEW)
+    if (tool, name) not in THEIRS
+]
 
 
 @pytest.mark.parametrize(("tool", "subject"), PAIRS)
@@ -188,6 +255,133 @@ def test_tool_computes_the_same(tool: str, subject: str) -> None:
         for batch, length in SIZES.get(tool, ((2, 6),)):
             given = make(batch, length)
             torch.testing.assert_close(made(*given), module(*given), atol=2e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("subject", ["lengths", "weights", "entropy"])
+def test_exported_for_any_length(subject: str) -> None:
+    """Masks and questions of the weights fix no length, nor does a bound of memory."""
+    call, length = Call(CALLS[subject][0]), torch.export.Dim("length", min=4, max=900)
+    with torch.no_grad():
+        graph = torch.export.export(call, heads()(2, 600), dynamic_shapes=(({2: length},) * 3,)).module()
+        for tokens in (5, 700):
+            given = heads()(2, tokens)
+            torch.testing.assert_close(graph(*given), call(*given), atol=2e-5, rtol=1e-4)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_documents_through_the_newer_exporter() -> None:
+    """A packed mask is standard operators there too."""
+    file, call, example = io.BytesIO(), Call(CALLS["documents"][0]), heads()(2, 6)
+    torch.onnx.export(call, example, file, dynamo=True, verbose=False)
+    session, given = onnxruntime.InferenceSession(file.getvalue()), heads()(2, 6)
+    names = [one.name for one in session.get_inputs()]
+    (found,) = session.run(None, {name: tensor.numpy() for name, tensor in zip(names, given, strict=True)})
+    torch.testing.assert_close(torch.from_numpy(found), call(*given), atol=2e-5, rtol=1e-4)
+
+
+class Sdpa(nn.Module):
+    """A model of others, whose attention is PyTorch's."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.maps = nn.Linear(32, 96)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Attend."""
+        q, k, v = (part.view(*part.shape[:-1], 4, 8).transpose(-3, -2) for part in self.maps(x).chunk(3, -1))
+        return nn.functional.scaled_dot_product_attention(q, k, v).transpose(-3, -2).flatten(-2)
+
+
+@pytest.mark.parametrize("around", ["use_fast_attention", "served", "watch"])
+@pytest.mark.parametrize("tool", TOOLS)
+def test_tool_inside_what_takes_calls_over(tool: str, around: str) -> None:
+    """Made and run inside a block, and run after it, what the tool made computes what the model does."""
+    module = Sdpa().eval()
+    with torch.no_grad():
+        given = tokens(2, 64)
+        expected = module(*given)
+        if around == "served":
+            fast: Any = use_fast_attention(module)
+            made = TOOLS[tool](module, tokens(2, 64))
+            torch.testing.assert_close(made(*given), expected, atol=2e-5, rtol=1e-4)
+            fast.remove()
+        else:
+            with use_fast_attention() if around == "use_fast_attention" else regard.watch(module):
+                module(*given)
+                made = TOOLS[tool](module, tokens(2, 64))
+                torch.testing.assert_close(made(*given), expected, atol=2e-5, rtol=1e-4)
+        torch.testing.assert_close(made(*given), expected, atol=2e-5, rtol=1e-4)
+
+
+def replayed(reentrant: bool) -> Callable[[nn.Module, Tensor], Tensor]:
+    """Gradients of the first input through gradient checkpointing."""
+
+    def gradient(module: nn.Module, x: Tensor) -> Tensor:
+        x = x.clone().requires_grad_()
+        checkpoint(module, x, use_reentrant=reentrant).square().sum().backward()
+        assert x.grad is not None
+        return x.grad
+
+    return gradient
+
+
+def tangent(module: nn.Module, x: Tensor) -> Tensor:
+    """The derivative along `x`, which is the product of the gradients with it."""
+    return torch.func.jvp(lambda y: module(y).square().sum(), (x,), (x,))[1]
+
+
+def recompiled(module: nn.Module, x: Tensor) -> Tensor:
+    """Gradients through `torch.compile`."""
+    return replayed(False)(compiled(module, (x,)), x)  # type: ignore[arg-type]
+
+
+GRADIENTS: dict[str, Callable[[nn.Module, Tensor], Tensor]] = {
+    "checkpoint, reentrant": replayed(True),
+    "checkpoint": replayed(False),
+    "grad": lambda module, x: torch.func.grad(lambda y: module(y).square().sum())(x),
+    "jvp": tangent,
+    "jacrev": lambda module, x: torch.func.jacrev(lambda y: module(y).square().sum())(x),
+    "compile": recompiled,
+}
+TRAINED: dict[str, Callable[[], nn.Module]] = {
+    "call": lambda: Call(lambda x: regard.attention(x, x, x, causal=True)),
+    "attention": lambda: Call(lambda m, x: m(x, causal=True), MultiHeadAttention(32, 4, position=ALiBi(4))),
+    "encoder": lambda: Encoder(EncoderLayer(32, 4), 1),
+    "hugging face": lambda: hugging_face(embedded=True),
+    "served": Sdpa,
+    "watch": Sdpa,
+}
+
+
+@pytest.mark.parametrize("tool", GRADIENTS)
+@pytest.mark.parametrize("subject", TRAINED)
+def test_gradients_through_a_tool(tool: str, subject: str) -> None:
+    """They are those of the plain backward pass."""
+    if tool in ("jvp", "jacrev") and subject in ("served", "watch"):
+        return  # PyTorch's own attention has neither
+    torch.manual_seed(0)
+    module, (x,) = TRAINED[subject]().eval(), tokens(2, 64)
+    leaf = x.clone().requires_grad_()
+    (expected,) = torch.autograd.grad(module(leaf).square().sum(), leaf)
+    around: Any = {"served": use_fast_attention, "watch": lambda: regard.watch(module)}.get(subject, nullcontext)
+    with around():
+        module(x)
+        found = GRADIENTS[tool](module, x)
+    torch.testing.assert_close(found, (expected * x).sum() if tool == "jvp" else expected, atol=1e-3, rtol=1e-3)
+
+
+def test_quantize_dynamic_says_what_it_passes_over() -> None:
+    """One warning for a model, none where no linear map was meant; the model computes what it did."""
+    quantise = torch.ao.quantization.quantize_dynamic
+    model, x = nn.Sequential(Encoder(EncoderLayer(32, 4), 2), nn.Linear(32, 3)).eval(), torch.randn(2, 5, 32)
+    with warnings.catch_warnings(record=True, action="always") as told:
+        small = quantise(model)
+        quantise(model, {nn.Linear})
+    ours = [one for one in told if "every Projection of regard in this model stays" in str(one.message)]
+    assert [one.filename for one in ours] == [__file__, __file__]
+    torch.testing.assert_close(small[0](x), model[0](x), rtol=0, atol=0)
+    with warnings.catch_warnings(action="error", category=UserWarning):
+        quantise(model, {nn.LSTM})
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])

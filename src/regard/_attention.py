@@ -12,11 +12,11 @@ from torch.overrides import handle_torch_function, has_torch_function
 
 from ._checks import checked_tensors, joined_mask
 from ._inputs import AttentionInputs, NeedWeights
-from ._tracing import jit_traced, quiet
+from ._tracing import in_backward, jit_traced, quiet
 from ._values import described, flag, instance, number, probability
 from .backends import asked_for, choose, refusals
 from .biases import PositionBias
-from .errors import DeviceError, DtypeError, ShapeError, unknown_argument
+from .errors import ArgumentError, DeviceError, DtypeError, ShapeError, unknown_argument
 from .masks import Mask
 from .weights import AttentionWeights
 
@@ -115,7 +115,7 @@ def attention(
         softcap: `c` in `c · tanh(score / c)`, applied before the bias; None = none.
         dropout: probability in [0, 1) to drop a weight; kept ones are scaled by `1 / (1 - dropout)`.
         generator: source of the dropout's seed; torch's default generator unless given (a compiled graph takes
-            only that one).
+            only that one, and gradient checkpointing restores only that one: in a backward pass another is refused).
         need_weights: also return the weights, as a lazy matrix; the output does not change by a bit. "summary": for a
             recording of summaries, which the native kernel makes with the output in less time than afterwards.
         backend: a backend by name, which then obeys or refuses; the first that accepts unless given.
@@ -154,6 +154,8 @@ def attention(
             query, key, value, mask=mask, causal=causal, window=window, bias=bias, scale=scale, softcap=softcap,
             dropout=dropout, generator=generator, need_weights=need_weights,
         )  # fmt: skip
+        if inputs.seed is not None and generator is not None and in_backward():
+            _refuse_another_seed(generator)
         result = choose(inputs, backend).run(inputs)
         output = result.output
         if rank != 4:
@@ -278,6 +280,16 @@ def _prepare(
         # What is traced may run again with more keys than queries.
         visible is not None and not jit_traced() and visible.is_causal(queries, keys),
     ), rank  # fmt: skip
+
+
+def _refuse_another_seed(generator: torch.Generator) -> None:
+    if any(generator is kept for kept in (torch.default_generator, *torch.cuda.default_generators)):
+        return
+    raise ArgumentError(
+        "attention runs in a backward pass with dropout and a generator of its own; run again there by gradient "
+        "checkpointing, it would draw another seed and drop other weights than the output was made with. Leave out "
+        "generator=: torch.utils.checkpoint restores PyTorch's default one (torch.manual_seed seeds it)."
+    )
 
 
 def _check_position_bias(vector: Tensor, heads: int, distances: int) -> None:

@@ -8,7 +8,7 @@ from typing import NamedTuple, Protocol
 import torch
 from torch import Tensor
 
-from ._tracing import traced
+from ._tracing import recorded, traced
 from .errors import ShapeError
 
 __all__ = [
@@ -125,7 +125,12 @@ class Packed:
         _check_one_per_key(keys if self.total is None else self.total, queries, keys)
         sizes = self.lengths.to(device)
         stop = sizes.cumsum(0)
-        edges = torch.stack((stop - sizes, stop)).repeat_interleave(sizes, dim=1, output_size=keys)
+        edges = torch.stack((stop - sizes, stop))
+        if recorded():
+            document = (torch.arange(keys, device=device)[:, None] >= stop).sum(1)
+            edges = edges[:, document]
+        else:
+            edges = edges.repeat_interleave(sizes, dim=1, output_size=keys)
         start, stop = edges[:, None, None, keys - queries :]
         return _clamped(start, stop, keys)
 

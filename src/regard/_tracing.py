@@ -11,7 +11,7 @@ from torch.autograd import forward_ad
 from torch.jit._trace import TracerWarning
 from torch.utils._python_dispatch import is_in_torch_dispatch_mode
 
-__all__ = ["forward_mode", "jit_traced", "plain", "quiet", "recorded", "sizes", "traced", "transformed"]
+__all__ = ["forward_mode", "in_backward", "jit_traced", "plain", "quiet", "recorded", "sizes", "traced", "transformed"]
 
 
 def jit_traced() -> bool:
@@ -27,6 +27,11 @@ def transformed() -> bool:
 def forward_mode() -> bool:
     """Return whether tensors may carry tangents: `torch.func.jvp` and `torch.autograd.forward_ad`."""
     return forward_ad._current_level >= 0
+
+
+def in_backward() -> bool:
+    """Return whether a backward pass runs on this thread: what runs in it ran before, or is a derivative."""
+    return not torch.compiler.is_compiling() and torch._C._current_graph_task_id() != -1
 
 
 def traced() -> bool:

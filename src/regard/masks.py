@@ -301,6 +301,9 @@ def _boolean(given: object) -> Tensor | None:
     """Return what was given as a bool tensor if that is what it holds."""
     if isinstance(given, Tensor):
         return given if given.dtype == torch.bool else None
+    if torch.compiler.is_compiling() and isinstance(given, list | tuple):  # the compiler knows NumPy in part
+        given = torch.tensor(given)
+        return given if given.dtype == torch.bool else None
     try:
         found = np.asarray(given)
     except ValueError:  # rows of different lengths

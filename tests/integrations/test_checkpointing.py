@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint, checkpoint_sequential
 
 import regard
+from regard.errors import ArgumentError
 from regard.integrations import use_fast_attention
 
 
@@ -222,3 +223,28 @@ def test_a_model_of_transformers(reentrant: bool) -> None:
         model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": reentrant})
     for run in (_plain, served, watched):
         torch.testing.assert_close(gradients(run), expected, atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("reentrant", [True, False])
+def test_dropout_with_a_generator_of_its_own(reentrant: bool) -> None:
+    """Run again, it would draw another seed: refused. PyTorch's default one is restored, given by name or not."""
+    x = torch.randn(1, 2, 16, 8, requires_grad=True)
+
+    def gradient(generator: torch.Generator | None, again: bool, dropout: float = 0.5) -> Tensor:
+        torch.manual_seed(3)
+
+        def call(y: Tensor) -> Tensor:
+            return regard.attention(y, y, y, dropout=dropout, generator=generator)
+
+        out = checkpoint(call, x, use_reentrant=reentrant) if again else call(x)
+        x.grad = None
+        out.square().sum().backward()
+        assert x.grad is not None
+        return x.grad
+
+    for generator in (None, torch.default_generator):
+        torch.testing.assert_close(gradient(generator, True), gradient(generator, False))
+    own = torch.Generator()
+    torch.testing.assert_close(gradient(own, True, 0.0), gradient(own, False, 0.0))
+    with pytest.raises(ArgumentError, match=r"dropout and a generator of its own.* Leave out generator="):
+        gradient(own, True)

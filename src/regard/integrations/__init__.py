@@ -1,7 +1,7 @@
 """Other people's models on regard's attention: `regard.integrations.transformers` for Hugging Face."""
 
 from . import transformers
-from ._checkpointing import in_backward, runs_again
+from ._checkpointing import runs_again
 from ._fast_attention import FastAttention, use_fast_attention
 from ._mask_reader import MaskReader
 from ._modes import ASIDE, FAST_PATHS, Mode, has_nested
@@ -17,7 +17,6 @@ __all__ = [
     "Standing",
     "StandingEverywhere",
     "has_nested",
-    "in_backward",
     "runs_again",
     "sink_attention",
     "transformers",

@@ -16,7 +16,7 @@ from typing import Any, Protocol
 import torch
 import torch.utils.checkpoint as checkpointing
 
-__all__ = ["Replayed", "in_backward", "join", "runs_again"]
+__all__ = ["Replayed", "join", "runs_again"]
 
 _CHECKPOINT, _AUTOGRAD = checkpointing.__file__, torch.autograd.function.__file__
 _REENTRANT: Any = checkpointing.CheckpointFunction
@@ -28,11 +28,6 @@ class Replayed(Protocol):
     def again(self) -> AbstractContextManager[Any]:
         """Return what is to be entered when a function runs again."""
         ...
-
-
-def in_backward() -> bool:
-    """Say whether a backward pass runs on this thread: what runs in it was counted the first time."""
-    return not torch.compiler.is_compiling() and torch._C._current_graph_task_id() != -1
 
 
 def runs_again() -> bool:

@@ -15,11 +15,11 @@ from torch import Tensor, nn
 
 from .. import masks
 from .._attention import attention, explain
-from .._tracing import traced
+from .._tracing import in_backward, traced
 from .._values import instance
 from ..errors import BackendError, KernelError, RegardError
 from ..masks import Mask
-from ._checkpointing import in_backward, join
+from ._checkpointing import join
 from ._mask_reader import MaskReader
 from ._modes import ASIDE, FAST_PATHS, Mode
 from ._module_calls import Standing, StandingEverywhere

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from .._tracing import plain, sizes
 from .._values import flag, floating, size
 from ..errors import DeviceError, DtypeError, ShapeError
+from .quantization import tell_if_passed_over
 
 __all__ = ["Projection", "linear"]
 
@@ -55,6 +56,12 @@ class Projection(nn.Linear):
     def forward(self, input: Tensor) -> Tensor:
         """Return `input · weightᵀ + bias`."""
         return linear(input, self.weight, self.bias)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        """Set it; `qconfig` is where torch.ao tells a module how it is to be quantised."""
+        if name == "qconfig":
+            tell_if_passed_over(self, value)
+        super().__setattr__(name, value)
 
     def rows(self, input: Tensor, start: int, stop: int | None = None) -> Tensor:
         """Return the output features `start … stop - 1` alone."""

@@ -12,6 +12,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from .._tracing import in_backward
 from .._values import described, flag, instance
 from ..errors import ArgumentError, ArgumentTypeError, KernelError, RegardError, TooLargeError
 from ..integrations import (
@@ -21,7 +22,6 @@ from ..integrations import (
     Standing,
     StandingEverywhere,
     has_nested,
-    in_backward,
     runs_again,
 )
 from ..weights import AttentionWeights

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from .._inputs import AttentionInputs, AttentionResult
+from .._tracing import jit_traced, transformed
 from ..errors import ArgumentError, ShapeError, TooLargeError, nearest
 from ._answers import DistanceProfile, Peak, Top, first_column, profile_of
 from ._index import bounds, plan, sides
@@ -468,7 +469,8 @@ class AttentionWeights(TensorLike):
     def _ready(self, *, differentiable: bool) -> WeightSource:
         """Return the source with its `lse`: one that gradients flow through where they are wanted and possible."""
         self._source.fresh()
-        if differentiable and torch.is_grad_enabled() and self._source.requires_grad:
+        trains = torch.is_grad_enabled() and self._source.requires_grad
+        if differentiable and (trains or transformed()):  # a transform does not know sums in place
             tracked = self._source.tracking()
             if tracked.lse is None:
                 bare = tracked if self._sums_to_one else replace(tracked, log_factor=None)
@@ -506,6 +508,8 @@ class AttentionWeights(TensorLike):
     def _check_fits(self, sizes: tuple[int, ...], most: int | None) -> None:
         needed = self._bytes(sizes)
         if most is None:
+            if jit_traced() or torch.compiler.is_compiling():  # a graph for any sizes knows no bound
+                return
             if needed <= 1 << 20:
                 return
             most = free_bytes(self.device) // 2

@@ -10,7 +10,7 @@ from torch.nn.functional import pad
 
 from ..backends.native import LINKS, CallSummary
 from ._questions import Question
-from ._source import WeightSource
+from ._source import WeightSource, exp2
 from ._stream import BITS_OF_NOTHING, blocks, folded, largest
 
 __all__ = ["LINKS", "links_of", "one_look"]
@@ -31,7 +31,7 @@ def one_look(source: WeightSource, cell: int) -> CallSummary:
         bits = block.source.bits(block.rows, block.columns)
         found = _merged(best[rows], at[rows], *largest(bits, min(LINKS, bits.shape[3])), block.columns.start)
         best[rows], at[rows] = found
-        weights = torch.exp2(bits)
+        weights = exp2(bits)
         places = torch.arange(block.rows.start, block.rows.stop, device=source.device) + source.shift
         there = torch.arange(block.columns.start, block.columns.stop, device=source.device)
         distance[rows] += (weights * (there - places[:, None]).abs_().to(weights.dtype)).sum(-1)

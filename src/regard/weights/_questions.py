@@ -9,6 +9,7 @@ from typing import Literal, Protocol
 import torch
 from torch import Tensor
 
+from .._tracing import quiet, traced
 from ..backends.native import MOST_TOP, PASSES, cannot_inspect, inspect, with_factor
 from ._source import FAR, SoftmaxSource, WeightSource
 from ._stream import Stream
@@ -110,6 +111,8 @@ class Kernel:
         source = question.source
         if source.tracked:
             return "has no gradient"
+        if traced():
+            return "cannot be written down"
         if question.name not in PASSES or not isinstance(source, SoftmaxSource):
             return f"has no pass for {question.name} of a {type(source).__name__}"
         if question.rows.start >= question.rows.stop or question.columns.start >= question.columns.stop:
@@ -144,8 +147,8 @@ MACHINES: tuple[Machine, ...] = (KernelMap(), Kernel(), Stream())
 
 def answer(question: Question) -> tuple[Tensor, ...]:
     """Ask the first machine that can answer."""
-    machine = next(m for m in MACHINES if m.why_not(question) is None)
-    with full_precision(question.source.device.type):
+    with quiet(), full_precision(question.source.device.type):
+        machine = next(m for m in MACHINES if m.why_not(question) is None)
         return machine.run(question)
 
 

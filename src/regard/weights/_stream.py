@@ -15,7 +15,8 @@ from torch import Tensor
 from torch.nn.functional import pad
 from torch.utils.checkpoint import checkpoint
 
-from ._source import WeightSource
+from .._tracing import jit_traced
+from ._source import WeightSource, exp2
 
 if TYPE_CHECKING:
     from ._questions import Question
@@ -45,6 +46,9 @@ class Block(NamedTuple):
 def blocks(question: Question) -> Iterator[Block]:
     """Cut what is asked for into blocks that do not straddle cells, without those that the spans hide."""
     source, rows, columns, cell = question.source, question.rows, question.columns, question.cell
+    if cell == (1, 1) and (jit_traced() or torch.compiler.is_compiling()):  # cuts would hold for these sizes alone
+        yield Block(source, slice(0, source.shape[0]), slice(0, source.shape[1]), rows, columns)
+        return
     limit = _STRIPE_ENTRIES if source.tracked else _ENTRIES.get(source.device.type, _ENTRIES_ELSEWHERE)
     height, width = rows.stop - rows.start, columns.stop - columns.start
     for batch, heads in _matrices(source, limit // max(1, height * width)):
@@ -247,7 +251,7 @@ def _surprise(block: Block) -> Tensor:
         found = -torch.where(hidden, 0.0, x.exp() * x).sum(-1)
         return found - found.detach().clamp(max=0.0)
     x = block.source.bits(block.rows, block.columns)
-    weights = torch.exp2(x)
+    weights = exp2(x)
     # 0 · -inf is NaN; 2 to the power of the bound is 0 as well.
     # A weight that rounds above 1 would make it negative.
     return weights.mul_(x.clamp_(min=BITS_OF_NOTHING)).sum(-1).mul_(-math.log(2.0)).clamp_(min=0.0)
@@ -312,7 +316,7 @@ def _top(question: Question, count: int) -> tuple[Tensor, Tensor]:
         order = value.sort(dim=-1, descending=True, stable=True).indices[..., :count]
         best[where], index[where] = value.gather(-1, order), at.gather(-1, order)
     index.masked_fill_(best == -torch.inf, -1)
-    return best.exp2_(), index
+    return exp2(best), index
 
 
 def largest(rows: Tensor, count: int) -> tuple[Tensor, Tensor]:
