@@ -12,7 +12,7 @@ from .._values import instance
 from ..errors import BackendError, nearest
 from ._contract import Backend, refusal
 from ._scores import accumulate_dtype, scores, visible
-from ._values import all_finite, readable
+from ._values import all_finite, readable, steady_sum
 from .fused import Fused
 from .math import Math
 from .native import Native
@@ -28,6 +28,7 @@ __all__ = [
     "readable",
     "refusals",
     "scores",
+    "steady_sum",
     "use_backend",
     "visible",
 ]
