@@ -345,8 +345,8 @@ class _LinearSource(WeightSource):
         return _log(scores(*self.rectangle(rows, columns)))
 
     def fresh_scores(self, rows: slice | Tensor, columns: slice | Tensor) -> Tensor:
-        """Return the same without a graph."""
-        return scores(*self.rectangle(rows, columns)).clamp_(min=0.0).log_()
+        """Return the same in base 2, without a graph."""
+        return scores(*self.rectangle(rows, columns)).clamp_(min=0.0).log2_()
 
     def pair_scores(self, rows: Tensor, columns: Tensor) -> Tensor:
         """Return `log(φ(q)·φ(k))` of single entries."""

@@ -18,7 +18,8 @@ from .._inputs import AttentionInputs
 from .._tracing import plain
 from ._blocks import LEAST_ROWS, Rows, blocks, drop_factor, finite_part, hides, mix, needs_care, seen_entries
 from ._scores import capped_products, per_key_head, scores
-from ._values import readable, steady_sum
+from ._steady import steady_sum
+from ._values import readable
 
 __all__ = ["gradients"]
 

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-from ..backends import steady_sum
+from ..backends import steady_exp2_, steady_sum
 from ..backends.native import LINKS, CallSummary
 from ._questions import Question
 from ._source import WeightSource
-from ._stream import LOG_OF_NOTHING, blocks, folded, largest
+from ._stream import BITS_OF_NOTHING, blocks, folded, largest
 
 __all__ = ["LINKS", "links_of", "one_look"]
 
@@ -27,17 +29,17 @@ def one_look(source: WeightSource, cell: int) -> CallSummary:
     at = torch.full(best.shape, -1, dtype=torch.int32, device=source.device)
     for block in blocks(everything):
         rows = block.batch, block.heads, block.rows
-        logs = block.source.fresh_logs(block.rows, block.columns)
-        found = _merged(best[rows], at[rows], *largest(logs, min(LINKS, logs.shape[3])), block.columns.start)
+        bits = block.source.bits(block.rows, block.columns)
+        found = _merged(best[rows], at[rows], *largest(bits, min(LINKS, bits.shape[3])), block.columns.start)
         best[rows], at[rows] = found
-        weights = torch.exp(logs)
+        weights = steady_exp2_(bits.clone())
         places = torch.arange(block.rows.start, block.rows.stop, device=source.device) + source.shift
         there = torch.arange(block.columns.start, block.columns.stop, device=source.device)
         distance[rows] += steady_sum(weights * (there - places[:, None]).abs_().to(weights.dtype), -1)
         received[block.batch, block.heads, block.columns] += steady_sum(weights, 2)
         down, across = (slice(side.start // cell, -(-side.stop // cell)) for side in (block.rows, block.columns))
         cells[block.batch, block.heads, down, across] += folded(weights, (cell, cell), steady_sum)
-        entropy[rows] -= steady_sum(weights.mul_(logs.clamp_(min=LOG_OF_NOTHING)), -1)
+        entropy[rows] += steady_sum(weights.mul_(bits.clamp_(min=BITS_OF_NOTHING)), -1).mul_(-math.log(2.0))
     entropy.clamp_(min=0.0)  # a weight may round above 1
     rows_of = torch.arange(queries, device=source.device)
     sides = []
@@ -47,7 +49,7 @@ def one_look(source: WeightSource, cell: int) -> CallSummary:
         sides.append(steady_sum(source.pairs(rows_of[inside], columns[inside]), -1))
     edges = torch.arange(0, queries + cell, cell, device=source.device).clamp(max=queries)[: cells.shape[2] + 1]
     cells = cells / edges.diff().to(source.dtype)[:, None]
-    return CallSummary(cells, entropy, distance, best.exp_(), at, received, torch.stack(sides, -1))
+    return CallSummary(cells, entropy, distance, steady_exp2_(best), at, received, torch.stack(sides, -1))
 
 
 def links_of(weights: Tensor) -> tuple[Tensor, Tensor]:

@@ -6,6 +6,7 @@ rows, recomputed in the backward pass, so memory stays linear there too. Blocks 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -14,13 +15,13 @@ from torch import Tensor
 from torch.nn.functional import pad
 from torch.utils.checkpoint import checkpoint
 
-from ..backends import steady_sum
+from ..backends import steady_exp2_, steady_sum
 from ._source import WeightSource
 
 if TYPE_CHECKING:
     from ._questions import Question
 
-__all__ = ["LOG_OF_NOTHING", "Stream", "blocks", "folded", "largest"]
+__all__ = ["BITS_OF_NOTHING", "Stream", "blocks", "folded", "largest"]
 
 # Entries of a block. On the CPU 4 MiB of float32 were fastest (1 to 4 MiB within a third); an accelerator wants few
 # large blocks.
@@ -28,8 +29,8 @@ _ENTRIES = {"cpu": 1 << 20}
 _ENTRIES_ELSEWHERE = 1 << 26
 _STRIPE_ENTRIES = 1 << 22
 _COLUMNS = 4096
-LOG_OF_NOTHING = -16384.0
-"""exp of it is 0, and times 0 it is 0 as well."""
+BITS_OF_NOTHING = -16384.0
+"""2 to the power of it is 0, and times 0 it is 0 as well."""
 
 
 class Block(NamedTuple):
@@ -246,11 +247,11 @@ def _surprise(block: Block) -> Tensor:
         x = torch.where(hidden, 0.0, x)
         found = -steady_sum(torch.where(hidden, 0.0, x.exp() * x), -1)
         return found - found.detach().clamp(max=0.0)
-    x = block.source.fresh_logs(block.rows, block.columns)
-    weights = torch.exp(x)
-    # 0 · -inf is NaN; exp of the bound is 0 as well.
+    x = block.source.bits(block.rows, block.columns)
+    weights = steady_exp2_(x.clone())
+    # 0 · -inf is NaN; 2 to the power of the bound is 0 as well.
     # A weight that rounds above 1 would make it negative.
-    return steady_sum(weights.mul_(x.clamp_(min=LOG_OF_NOTHING)), -1).neg_().clamp_(min=0.0)
+    return steady_sum(weights.mul_(x.clamp_(min=BITS_OF_NOTHING)), -1).mul_(-math.log(2.0)).clamp_(min=0.0)
 
 
 def _distance(block: Block) -> Tensor:
@@ -305,14 +306,14 @@ def _top(question: Question, count: int) -> tuple[Tensor, Tensor]:
     index = torch.full(shape, -1, dtype=torch.long, device=source.device)
     for block in blocks(question):
         where = (block.batch, block.heads, block.rows)
-        logs = block.source.fresh_logs(block.rows, block.columns)
-        value, at = largest(logs, min(count, logs.shape[-1]))
+        bits = block.source.bits(block.rows, block.columns)
+        value, at = largest(bits, min(count, bits.shape[-1]))
         value = torch.cat([best[where], value], -1)
         at = torch.cat([index[where], at + block.columns.start], -1)
         order = value.sort(dim=-1, descending=True, stable=True).indices[..., :count]
         best[where], index[where] = value.gather(-1, order), at.gather(-1, order)
     index.masked_fill_(best == -torch.inf, -1)
-    return best.exp_(), index
+    return steady_exp2_(best), index
 
 
 def largest(rows: Tensor, count: int) -> tuple[Tensor, Tensor]:
