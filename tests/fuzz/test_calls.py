@@ -23,7 +23,7 @@ from regard.backends import native
 from ..conformance.calls import Call, make, numbers, solved, yardstick
 from ..native.library import LIB
 from .checks import check_call, check_summary, check_weights, plain_weights, rounding
-from .random_cases import random_case
+from .random_cases import bare_case, random_case
 
 DTYPES = (torch.float32, torch.bfloat16, torch.float16, torch.float64)
 _PARTS = 8
@@ -66,6 +66,15 @@ def test_random_calls(part: int, tmp_path: Path) -> None:
         faults += [f"seed {seed}, {dtype}, {isa}: {fault}" for fault in found]
         for remembered in (make, solved, yardstick):
             remembered.cache_clear()
+    assert not faults, "\n".join(faults)
+
+
+def test_random_bare_calls() -> None:
+    """A causal call with any scale, which the draw of everything seldom leaves bare: each backend, each dtype."""
+    faults = []
+    for seed in range(24):
+        dtype = DTYPES[seed % len(DTYPES)]
+        faults += [f"seed {seed}, {dtype}: {fault}" for fault in check_call(bare_case(seed), dtype)]
     assert not faults, "\n".join(faults)
 
 
