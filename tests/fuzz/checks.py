@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from regard import AttentionWeights
 from regard.backends import BACKENDS
@@ -33,6 +34,8 @@ def check_call(case: Case, dtype: torch.dtype) -> list[str]:
         answer, plain = solved(case, dtype, through_lse), yardstick(case, dtype, through_lse)
         highest = _highest(answer)
         allowed = _allowed(dtype, error(numbers(plain[0]), answer.output), FORWARD, highest)
+        # Where scores are large, what rounding leaves of one score is a change of the weights.
+        allowed += rounding(call) if highest > 64 else 0.0
         found = error(numbers(result.output), answer.output)
         if not found <= allowed:
             faults.append(f"{backend.name}: output {found:.1e}, allowed {allowed:.1e}")
@@ -63,7 +66,7 @@ def _gradients(call: Call, result: object, answer: oracle.Answer, plain: list[to
         # The size of the whole gradient counts where one row's own is smaller than what rounding leaves of it.
         allowed = _allowed(call.query.dtype, error(numbers(plain[2 + place]), full, size), BACKWARD, highest)
         allowed += coarse + rounding(call)
-        small = 8 * torch.finfo(call.query.dtype).eps * size * _reach(call)
+        small = 8 * torch.finfo(call.query.dtype).eps * size * _reach(call, name)
         distance = float(np.linalg.norm(numbers(grad) - expected))
         if not (error(numbers(grad), expected, size) <= allowed or distance <= small):
             faults.append(f"gradient of {name} {error(numbers(grad), expected, size):.1e}, allowed {allowed:.1e}")
@@ -78,9 +81,11 @@ def rounding(call: Call) -> float:
     return torch.finfo(dtype).eps * abs(problem.scale) * longest[0] * longest[1]
 
 
-def _reach(call: Call) -> float:
-    """Return how much a gradient of the output can grow on its way to a query."""
+def _reach(call: Call, name: str) -> float:
+    """Return how much a gradient of the output can grow on its way to a bias, or else through it to query and key."""
     problem = call.problem
+    if "bias" in name:
+        return float(np.abs(problem.value).max(initial=1e-30))
     return float(abs(problem.scale) * max(np.abs(problem.query).max(), np.abs(problem.key).max(), 1e-30)) or 1e-30
 
 
@@ -112,6 +117,10 @@ def check_weights(weights: AttentionWeights, call: Call, expected: oracle.Answer
     own = np.diagonal(exact, shift, 2, 3).sum(-1) / np.maximum(rows.sum(-1), 1)
     values = np.cos(np.arange(keys * 3)).reshape(1, 1, keys, 3) * np.ones((*exact.shape[:2], 1, 1))
     product = torch.from_numpy(values).to(weights.dtype)
+    rows = np.broadcast_to(rows, exact.shape[:3]).copy()
+    heads = exact.shape[1]
+    norms = np.linalg.norm(call.problem.value, axis=-1)
+    norms = norms.repeat(heads // norms.shape[1], 1)[:, :, None]
     questions: dict[str, tuple[Callable[[], torch.Tensor], Array]] = {
         "dense": (weights.dense, exact),
         "rows sum to 1": (lambda: weights.dense().sum(-1), rows.astype(float)),
@@ -126,13 +135,24 @@ def check_weights(weights: AttentionWeights, call: Call, expected: oracle.Answer
         "visible_keys": (weights.visible_keys, np.broadcast_to(sees, exact.shape).sum(-1)),
         "share": (lambda: weights.share(0), own),
         "product": (lambda: weights @ product, exact @ values),
+        "effective_keys": (weights.effective_keys, np.where(rows, np.exp(-(exact * logs).sum(-1)), 0.0)),
+        "distance_profile": (lambda: weights.distance_profile(binned=False).mass, _profile(exact, rows)),
+        "masked": (lambda: weights.masked(cell), 1.0 - _pooled(np.broadcast_to(sees, exact.shape), cell, peak=True)),
+        "rows": (lambda: weights[..., torch.arange(queries).flip(0), :], exact[..., ::-1, :]),
+        "value_weighted": (lambda: weights.value_weighted().dense(), exact * norms),
+        "lse": (lambda: weights.lse.masked_fill(~torch.from_numpy(rows), 0.0), np.where(rows, expected.lse, 0.0)),
+        "peak's keys": (lambda: torch.from_numpy(_at(exact, weights.peak().indices[..., None])[..., 0]), order[..., 0]),
+        "top's keys": (lambda: torch.from_numpy(_at(exact, weights.top(count).indices)), order[..., :count]),
     }  # fmt: skip
+    highest = max(1.0, _highest(expected))
     faults = []
     for name, (ask, answer) in questions.items():
         found = numbers(ask())
-        size = {"mean_distance": max(keys, queries), "received": queries, "entropy": 10.0}.get(name, 1.0)
-        if name == "product":
-            size = float(keys)
+        sizes = {
+            "mean_distance": max(keys, queries), "received": queries, "entropy": 10.0, "effective_keys": 10.0 * keys,
+            "product": keys, "value_weighted": norms.max(initial=1.0), "lse": highest,
+        }  # fmt: skip
+        size = float(sizes.get(name, 1.0))
         if name == "rows sum to 1":  # however large the scores are
             size = (1e-5 + rounding(call)) / close
         far = float(np.abs(found - answer).max(initial=0.0))
@@ -141,6 +161,34 @@ def check_weights(weights: AttentionWeights, call: Call, expected: oracle.Answer
         if name == "entropy" and found.size and found.min() < 0:
             faults.append(f"entropy is {found.min():.1e}")
     return faults
+
+
+def check_summary(stored: AttentionWeights, call: Call, expected: oracle.Answer, close: float) -> list[str]:
+    """Return which answer of a recording of summaries is further than `close` from the reference."""
+    exact = expected.weights
+    _, _, queries, keys = exact.shape
+    apart = np.abs(np.arange(keys) - (np.arange(queries) + keys - queries)[:, None])
+    answers: dict[str, tuple[Tensor, Array, float]] = {
+        "entropy": (stored.entropy(), -(exact * np.log(np.where(exact > 0, exact, 1.0))).sum(-1), 10.0),
+        "received": (stored.received(), exact.sum(2), queries),
+        "mean_distance": (stored.mean_distance(), (exact * apart).sum(-1), max(queries, keys)),
+        "peak": (stored.peak().values, exact.max(-1), 1.0),
+        "visible_keys": (stored.visible_keys(), np.broadcast_to(seen(call), exact.shape).sum(-1), 1.0),
+    }
+    far = {name: float(np.abs(numbers(found) - exact).max(initial=0.0)) for name, (found, exact, _) in answers.items()}
+    return [f"{name} is {far[name]:.1e} away" for name, (*_, size) in answers.items() if not far[name] <= close * size]
+
+
+def _profile(exact: Array, rows: Array) -> Array:
+    sums = np.stack([oracle.diagonal_sums(matrices) for matrices in exact])
+    profile: Array = sums / np.maximum(rows.sum(-1), 1)[..., None]
+    return profile
+
+
+def _at(exact: Array, keys: Tensor) -> Array:
+    """Return the weights at these keys, 0 at -1."""
+    found = np.take_along_axis(exact, keys.clamp(min=0).numpy(), -1)
+    return np.where(keys.numpy() < 0, 0.0, found)
 
 
 def _pooled(exact: Array, cell: tuple[int, int], *, peak: bool = False) -> Array:

@@ -136,3 +136,16 @@ def _layout(draw: np.random.Generator) -> Callable[[Tensor], Tensor]:
         sliced,
     ]
     return layouts[int(draw.integers(len(layouts)))]
+
+
+def bare_case(seed: int) -> Case:
+    """Return a causal call with a scale and nothing else: kernels of others have paths of their own for it."""
+    draw = np.random.default_rng([seed, 5])
+    length, width = int(draw.choice([2, 16, 17, 32, 64, 65])), int(draw.choice([8, 16, 64]))
+    scale = float(draw.choice([-3.0, -0.7, -1e-3, 0.0, 0.2]))
+
+    def arguments(s: Sizes, generator: torch.Generator, dtype: torch.dtype) -> dict[str, Any]:
+        return {"causal": True, "scale": scale}
+
+    sizes = Sizes(2, 2, 2, length, length, width, width)
+    return Case("bare", str(seed), sizes, arguments, lambda s, b, h, i, j: j <= i, lambda tensor: tensor, 1.0)

@@ -22,8 +22,8 @@ from regard.backends import native
 
 from ..conformance.calls import Call, make, numbers, solved, yardstick
 from ..native.library import LIB
-from .checks import check_call, check_weights, plain_weights, rounding
-from .random_cases import random_case
+from .checks import check_call, check_summary, check_weights, plain_weights, rounding
+from .random_cases import bare_case, random_case
 
 DTYPES = (torch.float32, torch.bfloat16, torch.float16, torch.float64)
 _PARTS = 8
@@ -69,6 +69,15 @@ def test_random_calls(part: int, tmp_path: Path) -> None:
     assert not faults, "\n".join(faults)
 
 
+def test_random_bare_calls() -> None:
+    """A causal call with any scale, which the draw of everything seldom leaves bare: each backend, each dtype."""
+    faults = []
+    for seed in range(24):
+        dtype = DTYPES[seed % len(DTYPES)]
+        faults += [f"seed {seed}, {dtype}: {fault}" for fault in check_call(bare_case(seed), dtype)]
+    assert not faults, "\n".join(faults)
+
+
 class _Calls(nn.Module):
     def __init__(self, call: Call) -> None:
         super().__init__()
@@ -103,6 +112,13 @@ def _weights(call: Call, folder: Path | None) -> list[str]:
         recording.save(path)
         stored = regard.load(path).calls[0].weights
         faults += [f"file: {fault}" for fault in check_weights(stored, call, answer, close)]
+        with warnings.catch_warnings(), regard.watch(model) as recording, torch.no_grad():
+            warnings.simplefilter("ignore")
+            model(query, key, value)
+        recording.save(path)
+        kept = regard.load(path).calls[0].weights
+        # A file of summaries keeps most of them in half precision.
+        faults += [f"summary in a file: {fault}" for fault in check_summary(kept, call, answer, close + 1e-3)]
         path.unlink()
     return faults
 
@@ -114,16 +130,66 @@ def test_random_layers() -> None:
         heads = int(draw.integers(1, 4))
         position = [None, regard.layers.Rotary(), regard.layers.ALiBi(heads)][int(draw.integers(3))]
         torch.manual_seed(seed)
-        layer = regard.layers.MultiHeadAttention(8 * heads, heads, position=position)
-        exact = regard.layers.MultiHeadAttention(8 * heads, heads, position=position).double()
+        settings = {
+            "position": position,
+            "num_kv_heads": int(draw.choice([n for n in range(1, heads + 1) if heads % n == 0])),
+            "qk_norm": bool(draw.random() < 0.3),
+            "softcap": 5.0 if draw.random() < 0.3 else None,
+        }
+        layer = regard.layers.MultiHeadAttention(8 * heads, heads, **settings)
+        exact = regard.layers.MultiHeadAttention(8 * heads, heads, **settings).double()
         exact.load_state_dict(layer.state_dict())
         x = torch.randn(2, int(draw.integers(1, 40)), 8 * heads)
         causal = bool(draw.random() < 0.5)
+        mask = regard.masks.padding(draw.integers(0, x.shape[1] + 1, 2).tolist()) if draw.random() < 0.5 else None
+        window = (int(draw.integers(0, 9)), 0) if draw.random() < 0.3 else None
         outputs = []
         for module, given in ((layer, x), (exact, x.double())):
             given = given.clone().requires_grad_()
-            out = module(given, causal=causal)
+            out = module(given, causal=causal, mask=mask, window=window)
             (gradient,) = torch.autograd.grad(out.square().sum(), given)
             outputs.append((numbers(out), numbers(gradient)))
         for found, expected in zip(*outputs, strict=True):
             assert np.linalg.norm(found - expected) <= 1e-5 * max(np.linalg.norm(expected), 1.0), f"seed {seed}"
+
+
+def test_random_steps_with_a_cache() -> None:
+    """A sequence fed to a layer in random pieces, with its cache, gives what the whole sequence gives at once."""
+    for seed in range(12):
+        draw = np.random.default_rng([seed, 3])
+        torch.manual_seed(seed)
+        position = [None, regard.layers.Rotary(), regard.layers.ALiBi(2)][seed % 3]
+        layer = regard.layers.MultiHeadAttention(16, 2, num_kv_heads=1, position=position)
+        length = int(draw.integers(2, 50))
+        x = torch.randn(2, length, 16)
+        cuts = np.sort(draw.integers(1, length, 3)).tolist()
+        window = (int(draw.integers(0, 9)), 0) if draw.random() < 0.5 else None
+        cache = regard.layers.KeyValueCache(length if draw.random() < 0.5 else None)
+        with torch.no_grad():
+            whole = layer(x, causal=True, window=window)
+            pieces = [part for part in x.tensor_split(cuts, 1) if part.shape[1]]
+            stepped = torch.cat([layer(part, causal=True, window=window, cache=cache) for part in pieces], 1)
+        torch.testing.assert_close(stepped, whole, rtol=1e-5, atol=1e-5, msg=f"seed {seed}")
+
+
+def test_random_linear_attention() -> None:
+    """Linear attention in float32: output and weights lie within rounding of the whole matrix in float64."""
+    for seed in range(24):
+        draw = np.random.default_rng([seed, 4])
+        generator = torch.Generator().manual_seed(seed)
+        queries, groups, times = (int(n) for n in draw.integers([1, 1, 1], [130, 3, 3]))
+        keys = queries if draw.random() < 0.5 else int(draw.integers(1, 130))
+        query = torch.randn(2, groups * times, queries, 8, generator=generator)
+        key, value = torch.randn(2, 2, groups, keys, 8, generator=generator)
+        causal, lengths = bool(draw.random() < 0.5), draw.integers(0, keys + 1, 2)
+        mask = regard.masks.padding(lengths.tolist()) if draw.random() < 0.5 else None
+        out, weights = regard.linear_attention(query, key, value, causal=causal, mask=mask, need_weights=True)
+        phi_q, phi_k = (np.where(x > 0, x + 1, np.exp(x)) for x in (numbers(query), numbers(key).repeat(times, 1)))
+        b, _, i, j = np.ogrid[:2, :1, :queries, :keys]
+        sees = (j <= i + keys - queries) | (not causal)
+        sees = sees & ((j < lengths[b]) | (mask is None))
+        exact = phi_q @ phi_k.swapaxes(-2, -1) * sees
+        total = exact.sum(-1, keepdims=True)
+        exact = exact / np.where(total == 0, 1.0, total)
+        np.testing.assert_allclose(numbers(weights.dense()), exact, atol=1e-5, err_msg=f"seed {seed}")
+        np.testing.assert_allclose(numbers(out), exact @ numbers(value).repeat(times, 1), atol=1e-5)

@@ -12,6 +12,7 @@ from .._values import instance
 from ..errors import BackendError, nearest
 from ._contract import Backend, refusal
 from ._scores import accumulate_dtype, scores, visible
+from ._steady import steady_exp2_, steady_sum
 from ._values import all_finite, readable
 from .fused import Fused
 from .math import Math
@@ -28,6 +29,8 @@ __all__ = [
     "readable",
     "refusals",
     "scores",
+    "steady_exp2_",
+    "steady_sum",
     "use_backend",
     "visible",
 ]

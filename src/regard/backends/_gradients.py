@@ -18,6 +18,7 @@ from .._inputs import AttentionInputs
 from .._tracing import plain
 from ._blocks import LEAST_ROWS, Rows, blocks, drop_factor, finite_part, hides, mix, needs_care, seen_entries
 from ._scores import capped_products, per_key_head, scores
+from ._steady import steady_sum
 from ._values import readable
 
 __all__ = ["gradients"]
@@ -76,7 +77,7 @@ class _Sums:
         factor = drop_factor(self.inputs, rows, columns)
         if factor is not None:
             grad_weights = grad_weights * factor
-        shift = -(weights * grad_weights).sum(-1, keepdim=True)
+        shift = -steady_sum(weights * grad_weights, -1, keepdim=True)
         if self.grad_lse is not None:
             shift = shift + self.grad_lse[:, :, rows, None]
         grad_scores = weights * (grad_weights + shift) if self.recorded else grad_weights.add_(shift).mul_(weights)
@@ -135,7 +136,7 @@ class _Sums:
             return
         sizes = self.inputs.bias.shape
         summed = [axis for axis in range(4) if sizes[axis] == 1]
-        part = grad_scores.sum(summed, keepdim=True) if summed else grad_scores
+        part = steady_sum(grad_scores, *summed, keepdim=True)
         self.bias.append(pad(part, (columns.start, sizes[3] - columns.stop)) if sizes[3] > 1 else part)
 
     def result(self) -> list[Tensor | None]:

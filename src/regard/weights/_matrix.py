@@ -10,6 +10,7 @@ from torch import Tensor
 
 from .._inputs import AttentionInputs, AttentionResult
 from .._tracing import jit_traced, transformed
+from ..backends import steady_sum
 from ..errors import ArgumentError, ShapeError, TooLargeError, nearest
 from ._answers import DistanceProfile, Peak, Top, first_column, profile_of
 from ._index import bounds, plan, sides
@@ -405,7 +406,7 @@ class AttentionWeights(TensorLike):
             found = source.pairs(rows[inside], columns[inside])
         else:
             raise ArgumentError(f"offset is {offset!r}; give key minus query position (0, -1, 1 ...), or 'first'.")
-        return self._trim(found.sum(-1) / self._seeing(source))
+        return self._trim(steady_sum(found, -1) / self._seeing(source))
 
     def mean_distance(self) -> Tensor:
         """Return how far each query looks on average: `Σ weight · |key - query|`, in tokens, `(B, H, L)`.

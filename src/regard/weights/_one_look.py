@@ -8,9 +8,10 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
+from ..backends import steady_exp2_, steady_sum
 from ..backends.native import LINKS, CallSummary
 from ._questions import Question
-from ._source import WeightSource, exp2
+from ._source import WeightSource
 from ._stream import BITS_OF_NOTHING, blocks, folded, largest
 
 __all__ = ["LINKS", "links_of", "one_look"]
@@ -31,24 +32,24 @@ def one_look(source: WeightSource, cell: int) -> CallSummary:
         bits = block.source.bits(block.rows, block.columns)
         found = _merged(best[rows], at[rows], *largest(bits, min(LINKS, bits.shape[3])), block.columns.start)
         best[rows], at[rows] = found
-        weights = exp2(bits)
+        weights = steady_exp2_(bits.clone())
         places = torch.arange(block.rows.start, block.rows.stop, device=source.device) + source.shift
         there = torch.arange(block.columns.start, block.columns.stop, device=source.device)
-        distance[rows] += (weights * (there - places[:, None]).abs_().to(weights.dtype)).sum(-1)
-        received[block.batch, block.heads, block.columns] += weights.sum(2)
+        distance[rows] += steady_sum(weights * (there - places[:, None]).abs_().to(weights.dtype), -1)
+        received[block.batch, block.heads, block.columns] += steady_sum(weights, 2)
         down, across = (slice(side.start // cell, -(-side.stop // cell)) for side in (block.rows, block.columns))
-        cells[block.batch, block.heads, down, across] += folded(weights, (cell, cell), lambda t, dim: t.sum(dim))
-        entropy[rows] += weights.mul_(bits.clamp_(min=BITS_OF_NOTHING)).sum(-1).mul_(-math.log(2.0))
+        cells[block.batch, block.heads, down, across] += folded(weights, (cell, cell), steady_sum)
+        entropy[rows] += steady_sum(weights.mul_(bits.clamp_(min=BITS_OF_NOTHING)), -1).mul_(-math.log(2.0))
     entropy.clamp_(min=0.0)  # a weight may round above 1
     rows_of = torch.arange(queries, device=source.device)
     sides = []
     for side in (-1, 0, 1):
         columns = rows_of + source.shift + side
         inside = (columns >= 0) & (columns < keys)
-        sides.append(source.pairs(rows_of[inside], columns[inside]).sum(-1))
+        sides.append(steady_sum(source.pairs(rows_of[inside], columns[inside]), -1))
     edges = torch.arange(0, queries + cell, cell, device=source.device).clamp(max=queries)[: cells.shape[2] + 1]
     cells = cells / edges.diff().to(source.dtype)[:, None]
-    return CallSummary(cells, entropy, distance, best.exp2_(), at, received, torch.stack(sides, -1))
+    return CallSummary(cells, entropy, distance, steady_exp2_(best), at, received, torch.stack(sides, -1))
 
 
 def links_of(weights: Tensor) -> tuple[Tensor, Tensor]:

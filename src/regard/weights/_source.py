@@ -20,11 +20,11 @@ import torch
 from torch import Tensor
 
 from .._inputs import AttentionInputs, CallSummary
-from .._tracing import jit_traced, traced
-from ..backends import accumulate_dtype, all_finite, readable, scores, visible
+from .._tracing import traced
+from ..backends import accumulate_dtype, all_finite, readable, scores, steady_exp2_, visible
 from ._witness import EVERYTHING, READ_BY_WEIGHTS, Witness
 
-__all__ = ["FAR", "LOG2E", "Index", "LseOf", "SoftmaxSource", "WeightSource", "exp2"]
+__all__ = ["FAR", "LOG2E", "Index", "LseOf", "SoftmaxSource", "WeightSource"]
 
 LOG2E = 1.0 / math.log(2.0)
 Index = slice | Tensor
@@ -142,14 +142,12 @@ class WeightSource(ABC):
         """Return `logs` in base 2, without a graph, in a tensor that may be written to."""
         if self.far(rows):
             return _in_base_2(self._own_logs(rows)[..., columns].clone())
-        return self.raw_bits(rows, columns).sub_(self._norm(rows), alpha=LOG2E)
+        # Not by `alpha`: whether its product is rounded depends on where threads cut the tensor.
+        return self.raw_bits(rows, columns).sub_(self._norm(rows) * LOG2E)
 
     def tile(self, rows: Index, columns: Index) -> Tensor:
         """Return the weights of a rectangle, `(B, H, r, c)`; exactly 0 where hidden."""
-        if self.tracked:
-            return self.logs(rows, columns).exp()
-        bits = self.bits(rows, columns)
-        return exp2(bits) if jit_traced() else bits.exp2_()
+        return self.logs(rows, columns).exp() if self.tracked else steady_exp2_(self.bits(rows, columns))
 
     def pairs(self, rows: Tensor, columns: Tensor) -> Tensor:
         """Return the weights `(B, H, n)` of single entries, in O(B·H·n)."""
@@ -315,11 +313,6 @@ def _log_softmax(logs: Tensor) -> Tensor:
     # A row of which nothing is seen stays as it is.
     nothing = (logs == -torch.inf).all(-1, keepdim=True)
     return torch.log_softmax(logs.masked_fill(nothing, 0.0), -1).masked_fill(nothing, -torch.inf)
-
-
-def exp2(bits: Tensor) -> Tensor:
-    """Return 2 to the power of it; `torch.exp2`, which the older exporter to ONNX does not know."""
-    return (bits * math.log(2.0)).exp() if jit_traced() else bits.exp2()
 
 
 def _in_base_2(logs: Tensor) -> Tensor:

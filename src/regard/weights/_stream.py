@@ -16,7 +16,8 @@ from torch.nn.functional import pad
 from torch.utils.checkpoint import checkpoint
 
 from .._tracing import jit_traced
-from ._source import WeightSource, exp2
+from ..backends import steady_exp2_, steady_sum
+from ._source import WeightSource
 
 if TYPE_CHECKING:
     from ._questions import Question
@@ -186,7 +187,7 @@ def _lse(question: Question) -> Tensor:
         x = block.source.raw_logs(block.rows, block.columns)
         high = torch.maximum(top[where], x.amax(-1))
         safe = torch.where(high == -torch.inf, 0.0, high)
-        total[where] = total[where] * torch.exp(top[where] - safe) + (x - safe[..., None]).exp_().sum(-1)
+        total[where] = total[where] * torch.exp(top[where] - safe) + steady_sum((x - safe[..., None]).exp_(), -1)
         top[where] = high
     return torch.log(total) + torch.where(top == -torch.inf, 0.0, top)
 
@@ -225,7 +226,7 @@ def folded(tile: Tensor, cell: tuple[int, int], reduce: Callable[[Tensor, int], 
 
 def _pooled(question: Question) -> Tensor:
     def step(block: Block) -> Tensor:
-        return folded(_weights(block), question.cell, lambda tile, dim: tile.sum(dim))
+        return folded(_weights(block), question.cell, steady_sum)
 
     found = _total(question, step, *_cells(question))
     height, cell = question.rows.stop - question.rows.start, question.cell[0]
@@ -248,20 +249,20 @@ def _surprise(block: Block) -> Tensor:
         x = block.source.logs(block.rows, block.columns)
         hidden = x == -torch.inf
         x = torch.where(hidden, 0.0, x)
-        found = -torch.where(hidden, 0.0, x.exp() * x).sum(-1)
+        found = -steady_sum(torch.where(hidden, 0.0, x.exp() * x), -1)
         return found - found.detach().clamp(max=0.0)
     x = block.source.bits(block.rows, block.columns)
-    weights = exp2(x)
+    weights = steady_exp2_(x.clone())
     # 0 · -inf is NaN; 2 to the power of the bound is 0 as well.
     # A weight that rounds above 1 would make it negative.
-    return weights.mul_(x.clamp_(min=BITS_OF_NOTHING)).sum(-1).mul_(-math.log(2.0)).clamp_(min=0.0)
+    return steady_sum(weights.mul_(x.clamp_(min=BITS_OF_NOTHING)), -1).mul_(-math.log(2.0)).clamp_(min=0.0)
 
 
 def _distance(block: Block) -> Tensor:
     weights, shift = _weights(block), block.source.shift
     query = torch.arange(block.rows.start + shift, block.rows.stop + shift, device=weights.device).to(weights.dtype)
     key = torch.arange(block.columns.start, block.columns.stop, device=weights.device).to(weights.dtype)
-    return (weights * (key - query[:, None]).abs_()).sum(-1)
+    return steady_sum(weights * (key - query[:, None]).abs_(), -1)
 
 
 def _diagonal_sums(block: Block) -> Tensor:
@@ -316,7 +317,7 @@ def _top(question: Question, count: int) -> tuple[Tensor, Tensor]:
         order = value.sort(dim=-1, descending=True, stable=True).indices[..., :count]
         best[where], index[where] = value.gather(-1, order), at.gather(-1, order)
     index.masked_fill_(best == -torch.inf, -1)
-    return exp2(best), index
+    return steady_exp2_(best), index
 
 
 def largest(rows: Tensor, count: int) -> tuple[Tensor, Tensor]:
@@ -338,7 +339,7 @@ _ANSWERS: dict[str, Callable[[Question], Tensor]] = {
     "pooled": _pooled,
     "highest": _highest,
     "entropy": lambda q: _total(q, _surprise, *_rows(q)),
-    "received": lambda q: _total(q, lambda b: _weights(b).sum(2), *_columns(q)),
+    "received": lambda q: _total(q, lambda b: steady_sum(_weights(b), 2), *_columns(q)),
     "distances": lambda q: _total(q, _distance, *_rows(q)),
     "product": _mixed,
     "profile": _profile,
