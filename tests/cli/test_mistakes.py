@@ -39,7 +39,7 @@ TRAIN = ["train", "ner", "--train", "x.conll", "--out", "x"]
         ([*TRAIN, "--positions", "rotory"], "--positions is 'rotory'. Did you mean 'rotary'?"),
         ([*TRAIN, "--crf", "no"], "--crf takes no value, 'no' was given; there are --crf and --no-crf."),
         (TRAIN[:4], "`regard train ner` needs --out."),
-        ([*TRAIN, "--test"], "There is no file x.conll"),
+        ([*TRAIN, "--test"], "There is no file or folder x.conll"),
         ([*TRAIN, "--seed"], "--seed is there without a value; it takes a whole number."),
         (["doctor", "--shape", "1", "2"], "--shape takes 4 values, each a whole number."),
         (["watch"], "`regard watch` needs MODEL."),

@@ -292,7 +292,7 @@ def test_what_helps_where_the_baseline_is_better() -> None:
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["train", "ner", "--train", "nowhere.conll", "--out", "x"], "There is no file nowhere.conll"),
+        (["train", "ner", "--train", "nowhere.conll", "--out", "x"], "There is no file or folder nowhere.conll"),
         (["predict", "nowhere", "text"], "task.json is missing"),
         (["evaluate", "nowhere", "x"], "task.json is missing"),
         (["trian"], "Did you mean 'train'?"),
@@ -317,7 +317,7 @@ def test_bad_rows(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert f"{path}, line 2: this is no JSON" in capsys.readouterr().err
     assert not (tmp_path / "run").exists()
     assert main([*command, "--skip-bad-rows"]) == 0
-    assert "1 rows were left out" in capsys.readouterr().err
+    assert "1 row left out" in capsys.readouterr().err
 
 
 def test_help(capsys: pytest.CaptureFixture[str]) -> None:

@@ -86,7 +86,7 @@ def _said(event: Event, headline: str) -> str:
         share = f", {event.processes} processes" if event.processes > 1 else ""
         return (
             f"Training {begun}: {event.examples:,} examples, {event.parameters:,} weights, "
-            f"{event.steps_per_epoch:,} steps an epoch{share}"
+            f"{event.steps_per_epoch:,} step{'' if event.steps_per_epoch == 1 else 's'} an epoch{share}"
         )
     if isinstance(event, Evaluated):
         best = "  (best)" if event.best else ""

@@ -42,7 +42,7 @@ def write_report(task: Task[Any, Any], test: Any, evaluation: Evaluation, folder
     curves = '<h2>Training</h2><img src="curves.png" alt="Loss and development figure over the steps">'
     page = (
         f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{_text(task.name)}</title><style>{STYLE}</style>'
-        f"<h1>{_text(task.name)}</h1><p>On {evaluation.count:,} {_text(evaluation.data)} examples:</p>"
+        f"<h1>{_text(task.name)}</h1><p>{_text(str(evaluation).splitlines()[0])}</p>"
         f"<table>{''.join(rows)}</table><h2>Some answers</h2>{shown_answers(task, test)}"
         f"{curves if (folder / 'curves.png').exists() else ''}"
         f"<h2>What it attends to</h2><p><a href='{PAGE}'>Every layer, head and token of one example</a>: "

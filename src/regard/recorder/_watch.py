@@ -184,7 +184,7 @@ class Watch:
             entered.close()
         if kind is None and not self._recording.calls and not self._recording.left_out:
             looked = ", ".join(door.name for door in DOORS)
-            missed = "; ".join(self._recording.missed) or "no module of it ran an attention that is known"
+            missed = "; ".join(self._recording.missed).rstrip(".") or "no module of it ran an attention that is known"
             raise EmptyRecordingError(
                 f"Nothing of {type(self._model).__name__} was recorded. Looked for: {looked}, and modules that return "
                 f"(output, 4-D weights). Found: {missed}. Run the model inside the block; a model that computes "

@@ -38,7 +38,8 @@ class Evaluation:
     def __str__(self) -> str:
         """Two lines: the model, the baseline."""
         part = f" ({self.data})" if self.data else ""
-        lines = [f"{self.task} on {self.count:,} examples{part}", f"  model     {_line(self.figures)}"]
+        examples = f"{self.count:,} example{'' if self.count == 1 else 's'}"
+        lines = [f"{self.task} on {examples}{part}", f"  model     {_line(self.figures)}"]
         if self.baseline:
             lines.append(f"  baseline  {_line(self.baseline)}  ({self.baseline_name})")
         else:

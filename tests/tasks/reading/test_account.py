@@ -38,8 +38,8 @@ def test_many_labels_and_rows_are_cut() -> None:
     """The most frequent labels are shown, the others counted; so are rows that were left out."""
     examples = [LabelledText(f"t{n}", (f"label{n // 2:02}",)) for n in range(60)]
     text = "\n".join(account(Read(examples, tuple(LeftOut("f", n, "no.") for n in range(7))), ["f"]).lines())
-    assert "label23 2 and 6 more with 2 to 2 each" in text
-    assert "7 rows were left out:\n    f: no." in text
+    assert "label23: 2 and 6 more with 2 to 2 each" in text
+    assert "7 rows left out:\n    f: no." in text
     assert "and 2 more" in text
 
 
@@ -81,7 +81,7 @@ def test_command_says_what_was_read(tmp_path: Path, capsys: pytest.CaptureFixtur
     before = printed.err.split("Training begins")[0]
     assert f"Read for training: {data}\n  read as      columns split by tabs" in before
     assert "one of them  Anna/B-PER geht/O" in before
-    assert "labels       PER 1, LOC 1" in before
+    assert "labels       PER: 1, LOC: 1" in before
     assert "Note: 2 of 2 development examples are in the training data too" in before
     assert json.loads(printed.out)["task"] == "ner"
     kept = json.loads((tmp_path / "run" / "read.json").read_text())

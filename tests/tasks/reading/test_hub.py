@@ -60,7 +60,7 @@ def test_name_and_split(hub: list[tuple[str, str]]) -> None:
 @pytest.mark.usefixtures("hub")
 def test_no_network() -> None:
     """A data set that cannot be had is an error of one line that says what to do."""
-    with pytest.raises(DataError, match=r"'no/such' .*ConnectionError: cannot reach the hub Check name"):
+    with pytest.raises(DataError, match=r"'no/such' .*ConnectionError: cannot reach the hub\. Check path, name"):
         read_labelled("no/such")
 
 

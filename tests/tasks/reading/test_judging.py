@@ -29,6 +29,11 @@ DOUBTFUL: dict[str, tuple[str, str, str]] = {
         "text,label\n" + "".join(f"the film {n} was it,name {n}\n" for n in range(20)),
         "there are 20 labels for 20 texts",
     ),
+    "several labels in a cell": (
+        "a.tsv",
+        "text\tlabel\na film\t3\nb film\t12\nc film\t3,12\nd film\t3\n",
+        "labels such as '3,12' are made of others, with ',' between.*--label-separator ','",
+    ),
     "exchanged": (
         "a.csv",
         "text,label\npos,this is a good film\nneg,this is a bad film\npos,I liked every minute\n",
@@ -73,6 +78,7 @@ def test_what_is_fine_is_left_alone(tmp_path: Path) -> None:
         "text,label\nfine,good\npoor,bad\ngreat,good\nawful,bad\n",
         "text,label\n1984,novel\nDune,novel\n2001,film\nAlien,film\n",
         "text,label\na,x\nb,y\nc,z\n",
+        'text,label\na,Korea\nb,"Korea, South"\nc,"Washington, D.C."\n',
     ):
         (tmp_path / "a.csv").write_text(contents)
         assert len(read_labelled(tmp_path / "a.csv").examples) == contents.count("\n") - 1

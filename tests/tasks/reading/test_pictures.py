@@ -86,6 +86,16 @@ def test_idx(tmp_path: Path, packed: bool, shape: tuple[int, ...]) -> None:
     assert found.labels == ("2", "0", "1")
 
 
+def test_what_is_no_folder_of_pictures(tmp_path: Path) -> None:
+    """A path that is not there is named as such; a folder of IDX files, with the two that would be given."""
+    with pytest.raises(DataError, match=r"There is no file or folder .*flowers\. It cannot be read as labelled"):
+        read_images(tmp_path / "flowers")
+    for name in ("t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte.gz"):
+        (tmp_path / name).write_bytes(b"")
+    with pytest.raises(DataError, match=r"Name them both, as in: \S*/t10k-images-idx3-ubyte \S*/t10k-labels-idx1"):
+        read_images(tmp_path)
+
+
 @pytest.mark.parametrize(
     ("contents", "rule"),
     [

@@ -54,8 +54,8 @@ def test_rejected_and_unseen_texts_are_left_out_and_counted(tmp_path: Path) -> N
         {"text": "Bert", "answer": "ignore"}, {"text": "no name", "spans": [], "answer": "accept"}, EXPORTS["prodigy"],
     ])  # fmt: skip
     assert [one.words[0] for one in found.examples] == ["no", "Anna"]
-    assert "1 texts were left out: the answer is 'reject'." in found.remarks
-    assert "1 texts were left out: the answer is 'ignore'." in found.remarks
+    assert "1 text was left out: the answer is 'reject'." in found.remarks
+    assert "1 text was left out: the answer is 'ignore'." in found.remarks
     unseen = {"id": 2, "data": {"text": "Bert"}, "annotations": []}
     cancelled = {"id": 3, "data": {"text": "Carl"}, "annotations": [{"was_cancelled": True, "result": []}]}
     found = read(tmp_path, [EXPORTS["label studio"], unseen, cancelled], whole=True)

@@ -111,7 +111,7 @@ def test_empty_file(tmp_path: Path, text: str) -> None:
 
 def test_nothing_but_bad_rows(tmp_path: Path) -> None:
     """When everything was left out the error says so, with the first reason."""
-    with pytest.raises(DataError, match=r"1 rows were left out of it, first .*line 2: there are 3 columns"):
+    with pytest.raises(DataError, match=r"Rows left out of it: 1, first .*line 2: there are 3 columns"):
         read(tmp_path, "a\tO\nb\tx\tO\n", skip_bad_rows=True)
 
 

@@ -200,8 +200,25 @@ def test_bad_pairs(tmp_path: Path) -> None:
     (tmp_path / "a.de").write_text("Geh.\n")
     with pytest.raises(DataError, match=r"3 lines and .* 1"):
         read_pairs(both)
-    with pytest.raises(DataError, match="There is no file"):
+    with pytest.raises(DataError, match=r"There is no file or folder .*a\.fr\. Did you mean 'a\.\w\w'\?"):
         read_pairs([tmp_path / "a.en", tmp_path / "a.fr"])
+
+
+def test_a_column_of_another_name(tmp_path: Path) -> None:
+    """A column that is not there is named with those that are, and with the option that names another."""
+    (tmp_path / "a.jsonl").write_text('{"abstract": "a long text", "title": "a text"}\n')
+    with pytest.raises(DataError, match=r"no column 'source'; there are abstract, title\. .*--source NAME"):
+        read_pairs(tmp_path / "a.jsonl")
+    assert read_pairs(tmp_path / "a.jsonl", PairOptions("abstract", "title")).examples[0].target == "a text"
+    with pytest.raises(DataError, match=r"no column 'abstrct'; there are abstract, title\. Did you mean 'abstract'"):
+        read_pairs(tmp_path / "a.jsonl", PairOptions("abstrct", "title"))
+
+
+def test_a_path_that_is_not_there(tmp_path: Path) -> None:
+    """A path that does not exist is named as such, with what stands beside it."""
+    (tmp_path / "train.tsv.gz").write_bytes(b"")
+    with pytest.raises(DataError, match=r"There is no file or folder .*train\.tsv\. Did you mean 'train\.tsv\.gz'"):
+        read_labelled(tmp_path / "train.tsv")
 
 
 def test_documents(tmp_path: Path) -> None:

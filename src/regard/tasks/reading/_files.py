@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Generic, TypeVar
 
-from ...errors import DataError
+from ...errors import DataError, nearest
 
 __all__ = [
     "LeftOut",
@@ -85,7 +85,7 @@ class Notes:
     def nothing(self, source: Path, rule: str) -> DataError:
         """Build the error for a source without a single example."""
         if self.left_out:
-            rule += f" {len(self.left_out)} rows were left out of it, first {self.left_out[0]}"
+            rule += f" Rows left out of it: {len(self.left_out):,}, first {self.left_out[0]}"
         return DataError(f"{source} {rule}")
 
 
@@ -259,14 +259,19 @@ def first_accepting(
     Raises:
         DataError: none can; the message has the reason of each.
     """
-    missing = next((path for path in source if path.suffix[1:2].isalpha() and not path.exists()), None)
-    if missing is not None:
-        raise DataError(f"There is no file {missing}. Give the path of {what}.")
+    missing = [path for path in source if not path.exists()]
+    if any(path.suffix[1:2].isalpha() for path in missing):  # no name of the hub
+        raise DataError(f"{_not_there(missing[0])} Give the path of {what}.")
     reasons = []
     for name, why_not, run in readers:
         reason = why_not(source)
         if reason is None:
             return run
         reasons.append(f"  {name}: {reason}")
-    named = ", ".join(os.fspath(path) for path in source)
+    named = f"{_not_there(missing[0])} It" if missing else ", ".join(os.fspath(path) for path in source)
     raise DataError(f"{named} cannot be read as {what}:\n" + "\n".join(reasons))
+
+
+def _not_there(path: Path) -> str:
+    beside = [entry.name for entry in path.parent.iterdir()] if path.parent.is_dir() else []
+    return f"There is no file or folder {path}.{nearest(path.name, beside)}"

@@ -41,9 +41,10 @@ def hub_rows(source: tuple[Path, ...]) -> Iterator[Row]:
     try:
         found = datasets.load_dataset(name, split=split)
     except Exception as error:
+        why = (str(error) or "-").splitlines()[0].rstrip(".")
         raise DataError(
-            f"The data set {name!r} (split {split!r}) could not be read from the hub: {type(error).__name__}: "
-            f"{(str(error) or '-').splitlines()[0]} Check name and network, or give a file."
+            f"There is no file or folder {source[0]} here, and the data set {name!r} (split {split!r}) could not be "
+            f"read from the hub: {type(error).__name__}: {why}. Check path, name and network."
         ) from error
     for number, values in enumerate(found, start=1):
         yield source[0], number, {key: named(found.features[key], value) for key, value in values.items()}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -17,10 +18,15 @@ __all__ = ["judge_documents", "judge_labelled", "judge_pairs"]
 FEW = 10
 MOST = 0.9
 
+# What people put between several labels of a text.
+JOINING = (",", ";", "|")
+
 NAMES = "Name the text's column with --text, the label's with --label"
 
 
-def judge_labelled(source: Path, examples: Sequence[LabelledText], empty_lines: int = 0) -> None:
+def judge_labelled(
+    source: Path, examples: Sequence[LabelledText], empty_lines: int = 0, separator: str | None = None
+) -> None:
     """Refuse texts with labels that are something else.
 
     Raises:
@@ -54,6 +60,12 @@ def judge_labelled(source: Path, examples: Sequence[LabelledText], empty_lines: 
             f"the labels are longer than the texts, and more of them differ, {_shown(labels)}",
             "If these are the texts, exchange --text and --label",
         )
+    if separator is None and (joined := _joined(labels)) is not None:
+        raise _doubt(
+            source,
+            f"labels such as {joined[0]!r} are made of others, with {joined[1]!r} between",
+            f"If they are several labels of a text: --label-separator {joined[1]!r}",
+        )
     if count >= FEW and len(kinds) > MOST * count:
         raise _doubt(
             source,
@@ -66,6 +78,17 @@ def judge_labelled(source: Path, examples: Sequence[LabelledText], empty_lines: 
             f"the labels are {', '.join(sorted(kinds))}: parts of the data by their names",
             NAMES,
         )
+
+
+def _joined(labels: Sequence[str]) -> tuple[str, str] | None:
+    """Return a label that is made of others, and what stands between; None where most that look so are names."""
+    alone = set(labels)
+    for sign in JOINING:
+        seen = Counter(label for label in labels if sign in label)
+        made = [label for label in seen if alone.issuperset(part.strip() for part in label.split(sign))]
+        if made and 2 * sum(seen[label] for label in made) > seen.total():
+            return made[0], sign
+    return None
 
 
 def judge_pairs(source: Path, examples: Sequence[TextPair]) -> None:

@@ -261,7 +261,7 @@ class SpanTexts:
     def remarks(self) -> Iterator[str]:
         """Yield what was lost, a sentence each."""
         for why, count in self.dropped.items():
-            yield f"{count:,} texts were left out: {why}."
+            yield f"{count:,} {'text was' if count == 1 else 'texts were'} left out: {why}."
         if self.overlapping:
             yield f"{self.overlapping:,} of {self.spans:,} spans overlap a longer one, which was kept in their place."
         if self.cut:

@@ -73,6 +73,9 @@ def rows(path: Path, names: tuple[str, ...], columns: Columns, notes: Notes) -> 
 MISSING = frozenset(("nan", "NaN", "<NA>", "#N/A"))
 """What other programs write into an empty cell."""
 
+OPTIONS = frozenset(("text", "label", "source", "target"))
+"""Columns that have the name of the option that gives them another."""
+
 KINDS = {".parquet": "Parquet", ".json": "JSON", ".jsonl": "JSON lines", ".ndjson": "JSON lines"}
 
 
@@ -89,6 +92,7 @@ def value(row: Row, name: str, notes: Notes) -> Any:
         rule = f"column {name!r} is empty."
         if name not in values:
             rule = f"there is no column {name!r}; there are {', '.join(_there(values))}."
+            rule += f" Name the one that is meant: --{name} NAME." if name in OPTIONS else ""
         notes.bad(path, number, rule + nearest(name, [key for key in values if key != name]))
     return found
 

@@ -48,7 +48,7 @@ class Account:
             rows.append(("labels", _counts(self.labels)))
         shown = [f"  {name:12} {text}" for name, text in rows]
         if self.left_out:
-            shown.append(f"  {len(self.left_out)} rows were left out:")
+            shown.append(f"  {_many(len(self.left_out), 'row')} left out:")
             shown += [f"    {row}" for row in self.left_out[:ROWS]]
             shown += [f"    and {len(self.left_out) - ROWS} more"] if len(self.left_out) > ROWS else []
         return shown + [f"Note: {remark}" for remark in self.remarks]
@@ -189,7 +189,7 @@ def _short(text: str) -> str:
 
 
 def _counts(counted: Mapping[str, int]) -> str:
-    shown = [f"{label} {count:,}" for label, count in list(counted.items())[:LABELS]]
+    shown = [f"{label}: {count:,}" for label, count in list(counted.items())[:LABELS]]
     rest = list(counted.values())[LABELS:]
     more = f" and {len(rest):,} more with {rest[-1]:,} to {rest[0]:,} each" if rest else ""
     return ", ".join(shown) + more

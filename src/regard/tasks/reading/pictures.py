@@ -184,9 +184,17 @@ def _remarks(seen: Sequence[Look], size: tuple[int, int]) -> list[str]:
 
 def _why_no_idx(source: tuple[Path, ...]) -> str | None:
     if len(source) != 2:
-        return f"it is two IDX files, pictures and labels; {len(source)} was given"
+        return f"it is two IDX files, pictures and labels; {len(source)} was given{_idx_in(source)}"
     missing = [str(path) for path in source if not path.is_file()]
     return f"there is no file {missing[0]}" if missing else None
+
+
+def _idx_in(source: tuple[Path, ...]) -> str:
+    """Return two IDX files of a folder, as they would be given; in MNIST's names training comes last."""
+    found = [path for folder in source if folder.is_dir() for path in sorted(folder.glob("*idx[13]-ubyte*"))[::-1]]
+    pictures = next((path for path in found if "idx3" in path.name), None)
+    labels = next((path for path in found if "idx1" in path.name), None)
+    return f". Name them both, as in: {pictures} {labels}" if pictures and labels else ""
 
 
 def _idx(source: tuple[Path, ...], options: PictureOptions, notes: Notes) -> Images:

@@ -196,7 +196,7 @@ def _from_sheet(sheet: Sheet, options: TaggedOptions, notes: Notes) -> Taken:
     if roles.ranges is not None:
         sheet.blocks, count = blocks_without_ranges(sheet, roles.ranges)
         taken.remarks.append(
-            f"{count:,} rows number a range of words (1-2) or an empty node (8.1); they were left out."
+            f"rows that number a range of words (1-2) or an empty node (8.1) were left out: {count:,}."
         )
     for block in sheet.blocks:
         rule = _why_bad_block(sheet, block, roles.words, roles.tags)

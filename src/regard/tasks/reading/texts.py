@@ -114,7 +114,7 @@ def read_labelled(source: Source, options: LabelledOptions | None = None) -> Rea
     if rejected:
         notes.remarks.append(f"rows that their annotator rejected or ignored (answer) were left out: {rejected:,}.")
     if not options.as_told:
-        judge_labelled(paths[0], found, notes.empty_lines)
+        judge_labelled(paths[0], found, notes.empty_lines, options.label_separator)
     notes.remarks += _alike(found)
     return Read(found, tuple(notes.left_out), tuple(notes.remarks), notes.reading)
 
