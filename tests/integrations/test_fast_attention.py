@@ -222,3 +222,18 @@ def test_a_mask_is_read_again_after_writing() -> None:
         second = F.scaled_dot_product_attention(**call, attn_mask=hidden)
     assert not torch.allclose(first, second)
     assert torch.allclose(second, F.scaled_dot_product_attention(**call), atol=1e-5)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+def test_the_lowest_number_along_a_row_hides_nothing(dtype: torch.dtype) -> None:
+    """Padding on the left as older models write it: such a row is what PyTorch makes of it, not 0."""
+    query = torch.randn(1, 2, 70, 16, dtype=dtype)
+    mask = torch.zeros(1, 1, 70, 70, dtype=dtype).masked_fill(
+        torch.ones(70, 70).triu(1).bool() | (torch.arange(70) < 9), torch.finfo(dtype).min
+    )
+    expected = F.scaled_dot_product_attention(query, query, query, mask)
+    with use_fast_attention() as fast:
+        found = F.scaled_dot_product_attention(query, query, query, mask)
+    assert fast.taken == 1
+    assert float(expected[:, :, :9].abs().mean()) > 0.01
+    torch.testing.assert_close(found, expected, rtol=1e-2, atol=1e-2 if dtype != torch.float32 else 1e-5)

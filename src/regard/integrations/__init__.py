@@ -3,7 +3,7 @@
 from . import transformers
 from ._checkpointing import runs_again
 from ._fast_attention import FastAttention, use_fast_attention
-from ._mask_reader import MaskReader
+from ._mask_reader import LOW, MaskReader, spreads
 from ._modes import ASIDE, FAST_PATHS, Mode, has_nested
 from ._module_calls import Standing, StandingEverywhere
 from ._sink_attention import sink_attention
@@ -11,6 +11,7 @@ from ._sink_attention import sink_attention
 __all__ = [
     "ASIDE",
     "FAST_PATHS",
+    "LOW",
     "FastAttention",
     "MaskReader",
     "Mode",
@@ -19,6 +20,7 @@ __all__ = [
     "has_nested",
     "runs_again",
     "sink_attention",
+    "spreads",
     "transformers",
     "use_fast_attention",
 ]

@@ -73,7 +73,7 @@ class FastAttention:
     def __init__(self) -> None:
         self.taken = 0
         self.left: Counter[str] = Counter()
-        self._reader = MaskReader()
+        self._reader = MaskReader(exact=True)
         self._blocks: list[tuple[int, _Mode, StandingEverywhere]] = []
         self._standing: list[Standing | StandingEverywhere] = []
 

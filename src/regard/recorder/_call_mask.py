@@ -9,13 +9,10 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ..integrations import MaskReader
+from ..integrations import LOW, MaskReader, spreads
 from ..masks import Mask
 
 __all__ = ["CallMask", "CallMasks"]
-
-# Lower than any score: what is added to hide a key, and where a whole row holds it, absorbs the scores.
-_LOW = -1e38
 
 
 class CallMask(NamedTuple):
@@ -47,14 +44,7 @@ class CallMasks(threading.local):
         return found._replace(bias=tensor) if found.mask is None and found.bias is None else found
 
     def _read(self, tensor: Tensor) -> CallMask:
-        if not tensor.is_floating_point() or not _spreads(tensor):
+        if not tensor.is_floating_point() or not spreads(tensor):
             return CallMask(*self._reader.read(tensor), False)
-        hidden = tensor.detach().masked_fill(tensor < _LOW, -torch.inf)
+        hidden = tensor.detach().masked_fill(tensor < LOW, -torch.inf)
         return CallMask(*self._reader.read(hidden), True)
-
-
-def _spreads(tensor: Tensor) -> bool:
-    if not tensor.numel():
-        return False
-    highest = tensor.detach().amax(-1)
-    return bool(((highest < _LOW) & (highest != -torch.inf)).any())
