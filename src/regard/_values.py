@@ -201,11 +201,14 @@ def floating(name: str, given: Any) -> Tensor:
 def device_of(name: str, given: Any) -> torch.device:
     """Return a device by what names it. Raises `DeviceError`."""
     try:
-        return torch.device(given)
+        device = torch.device(given)
     except (RuntimeError, TypeError, ValueError):
         raise DeviceError(
             f"{name} is {described(given)}, which is no device; give 'cpu', 'cuda:0', or a torch.device."
         ) from None
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise DeviceError(f"{name} is {str(device)!r}; PyTorch finds {torch.cuda.device_count()} GPUs here.")
+    return device
 
 
 def integers(name: str, given: Any, ranks: Collection[int], rule: str, *, wide: bool = True) -> Tensor:

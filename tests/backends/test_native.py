@@ -146,6 +146,7 @@ def _operator_arguments(*, bias: bool) -> tuple[object, ...]:
     return (q, k, v, *parts, 0.3, 2.0, 0.25, 64)
 
 
+@pytest.mark.filterwarnings("ignore:The .grad attribute:UserWarning")  # opcheck of PyTorch 2.14 reads it
 @pytest.mark.parametrize("bias", [False, True])
 def test_operator_is_registered_well(bias: bool) -> None:
     """`torch.library.opcheck`: schema, fake tensors, autograd and tracing agree with what the operator does."""

@@ -320,11 +320,12 @@ def _fill_attention(ours: MultiHeadAttention, theirs: nn.Module, parts: tuple[st
 
 def _copy(ours: Any, *theirs: Any) -> None:
     """Fill one part from several, one after the other; where only some have a bias, the others get 0."""
+    same = next(names for kind, names in _SAME.items() if isinstance(ours, kind))
     for part in theirs:
-        if kind_of(part).__name__ not in _SAME[type(ours)]:
+        if kind_of(part).__name__ not in same:
             raise ArgumentError(
-                f"to_regard met a {type(part).__name__} where the family has a {' or '.join(_SAME[type(ours)])}: it "
-                "may compute something else."
+                f"to_regard met a {type(part).__name__} where the family has a {' or '.join(same)}: it may compute "
+                "something else."
             )
     weights = [part.weight.T if type(part).__name__ == "Conv1D" else part.weight for part in theirs]
     biases = [part.bias for part in theirs if getattr(part, "bias", None) is not None]
