@@ -396,7 +396,7 @@ ELSEWHERE = frozenset({
     "regard.training.CurvePicture", "regard.training.TensorBoardLog", "regard.training.draw_curves",
     "regard.training.train", "regard.integrations.sink_attention", "regard.integrations.Mode",
     "regard.integrations.Standing", "regard.integrations.StandingEverywhere", "regard.integrations.has_nested",
-    "regard.integrations.in_backward", "regard.integrations.runs_again",
+    "regard.integrations.runs_again",
     "regard.integrations.spreads",
 })  # fmt: skip
 """What reads or writes files, trains, or is called by other libraries or the recorder: the tests of its room try it."""
