@@ -173,7 +173,7 @@ def _positions(given: Positions) -> Tensor:
     if getattr(given, "ndim", 0) == 0 and hasattr(given, "__index__") and not isinstance(given, Tensor):
         return torch.arange(size("positions", given, 0))
     try:
-        positions = torch.as_tensor(given)
+        positions = given if isinstance(given, Tensor) else torch.as_tensor(given)
     except (TypeError, ValueError, RuntimeError):
         raise DtypeError(
             f"positions is {described(given)}; give a tensor of positions, or how many there are."

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 from collections.abc import Callable
 
 import onnx
@@ -64,7 +65,8 @@ def check(export: Exporter, name: str) -> None:
     assert {node.domain for node in proto.graph.node} <= {"", "ai.onnx"}
     session = onnxruntime.InferenceSession(proto.SerializeToString(), providers=["CPUExecutionProvider"])
     for tensors in (other, make(1, 4), make(2, 13)):
-        fed = {i.name: t.numpy() for i, t in zip(session.get_inputs(), tensors, strict=True)}
+        # By the number in their names: an input that a result does not depend on (the value, of an entropy) is left out.
+        fed = {one.name: tensors[int(re.findall(r"\d+", one.name)[-1])].numpy() for one in session.get_inputs()}
         with torch.no_grad():
             expected = module(*tensors)
         torch.testing.assert_close(torch.from_numpy(session.run(None, fed)[0]), expected, atol=5e-5, rtol=1e-3)

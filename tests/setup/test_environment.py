@@ -44,8 +44,10 @@ def python_that(folder: Path, does: str) -> Path:
 def make(clone: Path, *arguments: str, **environment: str) -> tuple[int, str, list[str]]:
     """Run make; return its status, its last words and what lies in the folder that was not there before."""
     before = set(clone.iterdir())
+    # Not as a part of the make that runs the tests.
+    own = {name: value for name, value in os.environ.items() if name not in ("MAKEFLAGS", "MAKELEVEL", "MFLAGS")}
     done = subprocess.run(
-        ["make", *arguments], cwd=clone, env={**os.environ, **environment}, capture_output=True, text=True, timeout=300,
+        ["make", *arguments], cwd=clone, env={**own, **environment}, capture_output=True, text=True, timeout=300,
         check=False,
     )  # fmt: skip
     said = [line for line in done.stderr.splitlines() if not line.startswith(("make: ***", "WARNING: "))]
