@@ -65,7 +65,7 @@ def check(export: Exporter, name: str) -> None:
     assert {node.domain for node in proto.graph.node} <= {"", "ai.onnx"}
     session = onnxruntime.InferenceSession(proto.SerializeToString(), providers=["CPUExecutionProvider"])
     for tensors in (other, make(1, 4), make(2, 13)):
-        # By the number in their names: an input that a result does not depend on (the value, of an entropy) is left out.
+        # By the number in their names: what a result does not depend on (the value, of an entropy) is no input.
         fed = {one.name: tensors[int(re.findall(r"\d+", one.name)[-1])].numpy() for one in session.get_inputs()}
         with torch.no_grad():
             expected = module(*tensors)
