@@ -46,8 +46,10 @@ class Model(nn.Module):
                 x = block(x)
             elif self.how == "inside another":
                 x = checkpoint(lambda y, b=block: checkpoint(b, y, use_reentrant=False), x, use_reentrant=False)
-            elif self.how == "another's":
-                x = Again.apply(block, x)  # type: ignore[no-untyped-call]
+            elif self.how == "decorated":
+                x = checkpoint(use_reentrant=False)(block)(x)  # type: ignore[call-arg,operator]
+            elif self.how in OTHERS:
+                x = OTHERS[self.how](block, x)
             else:
                 x = checkpoint(block, x, use_reentrant=self.how == "reentrant")
         return x
@@ -77,7 +79,62 @@ class Again(torch.autograd.Function):
         return None, x.grad
 
 
-WAYS = ("reentrant", "not reentrant", "sequential", "inside another")
+class _Parts(torch.autograd.Function):
+    """The same with its context set up apart, so that `forward` is not given it."""
+
+    @staticmethod
+    def forward(block: nn.Module, x: Tensor) -> Tensor:
+        """Run without a graph."""
+        out: Tensor = block(x)
+        return out
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[nn.Module, Tensor], output: Tensor) -> None:
+        """Keep what is to run again."""
+        ctx.block, x = inputs
+        ctx.state = STATES.pop()
+        ctx.save_for_backward(x)
+
+    backward = staticmethod(Again.backward)
+
+
+def _in_parts(block: nn.Module, x: Tensor) -> Any:
+    STATES.append(torch.get_rng_state())
+    return _Parts.apply(block, x)  # type: ignore[no-untyped-call]
+
+
+class Around(nn.Module):
+    """A block in PyTorch's own checkpoint, to be put into one of another library."""
+
+    def __init__(self, block: nn.Module) -> None:
+        super().__init__()
+        self.block = block
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Run the block."""
+        with torch.enable_grad():  # some do, to see what requires a gradient
+            out: Tensor = checkpoint(self.block, x, use_reentrant=True)
+        return out.detach() if not torch.is_grad_enabled() else out
+
+
+class Decorated(torch.autograd.Function):
+    """The same under a decorator, as mixed precision puts one."""
+
+    forward = staticmethod(torch.amp.custom_fwd(Again.forward, device_type="cpu"))
+    backward = staticmethod(torch.amp.custom_bwd(Again.backward, device_type="cpu"))
+
+
+STATES: list[Tensor] = []
+OTHERS: dict[str, Callable[[nn.Module, Tensor], Any]] = {
+    "another's": lambda block, x: Again.apply(block, x),  # type: ignore[no-untyped-call]
+    "another's in parts": _in_parts,
+    "another's decorated": lambda block, x: Decorated.apply(block, x),  # type: ignore[no-untyped-call]
+    "another's around PyTorch's": lambda block, x: Again.apply(Around(block), x),  # type: ignore[no-untyped-call]
+    "another's in parts around PyTorch's": lambda block, x: _in_parts(Around(block), x),
+}
+WAYS = ["reentrant", "not reentrant", "sequential", "inside another"]
+if hasattr(torch.utils.checkpoint, "_CheckpointedFunction"):  # PyTorch 2.14
+    WAYS.append("decorated")
 Run = Callable[[nn.Module, Tensor], tuple[Tensor, Callable[[], None]]]
 
 
@@ -149,11 +206,12 @@ def test_gradients_are_those_of_the_forward_pass(run: Run, dropout: float) -> No
         assert float((found - expected).norm() / expected.norm()) < 1e-5, how
 
 
+@pytest.mark.parametrize("how", OTHERS)
 @pytest.mark.parametrize("run", [_removed, _block, _watched])
-def test_checkpoints_of_other_libraries_keep_the_way_of_pytorch(run: Run) -> None:
+def test_checkpoints_of_other_libraries_keep_the_way_of_pytorch(run: Run, how: str) -> None:
     """Code that runs a function again in its own way is left alone, both times."""
     for dropout in (0.0, 0.3):
-        expected, found = _gradients(_plain, dropout, "another's"), _gradients(run, dropout, "another's")
+        expected, found = _gradients(_plain, dropout, how), _gradients(run, dropout, how)
         assert torch.equal(found, expected)
 
 

@@ -74,15 +74,23 @@ class _Marked(Tensor):
     pass
 
 
+def _outcome(call: dict[str, Any]) -> Tensor | str:
+    """Return what PyTorch gives, or what it says: from 2.14 on it refuses a mask beside is_causal."""
+    try:
+        return F.scaled_dot_product_attention(**call)
+    except RuntimeError as error:
+        return str(error)
+
+
 @pytest.mark.parametrize("name", LEFT)
 def test_left_calls_are_counted(name: str) -> None:
     """What the kernel does not serve is PyTorch's own, bit for bit, and counted with the reason."""
     make, word = LEFT[name]
     call = make()
-    expected = F.scaled_dot_product_attention(**call)
+    expected = _outcome(call)
     with use_fast_attention() as fast:
-        found = F.scaled_dot_product_attention(**call)
-    assert torch.equal(found, expected)
+        found = _outcome(call)
+    assert torch.equal(found, expected) if isinstance(expected, Tensor) else found == expected
     assert fast.taken == 0
     assert [word in reason for reason in fast.left] == [True], fast
     assert word in repr(fast)

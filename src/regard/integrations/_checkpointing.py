@@ -19,7 +19,8 @@ import torch.utils.checkpoint as checkpointing
 __all__ = ["Replayed", "join", "runs_again"]
 
 _CHECKPOINT, _AUTOGRAD = checkpointing.__file__, torch.autograd.function.__file__
-_REENTRANT: Any = checkpointing.CheckpointFunction
+# Frames of PyTorch that lead from a call of `checkpoint` to the function, in any of its versions.
+_ON_THE_WAY = ("checkpoint", "_checkpoint_impl", "_CheckpointedFunction.")
 
 
 class Replayed(Protocol):
@@ -32,7 +33,7 @@ class Replayed(Protocol):
 
 def runs_again() -> bool:
     """Say whether what runs now runs twice, now or later. Cost: looks at each frame of the thread, microseconds."""
-    return _hook() is not None or any(True for _ in _frames())
+    return _hook() is not None or _in_function() or any(True for _ in _frames())
 
 
 def join(owner: Replayed) -> bool:
@@ -55,14 +56,16 @@ def join(owner: Replayed) -> bool:
             if owner not in known["self"].owners:
                 return False
             break  # what lies further out led to this backward pass
-        if name.startswith("checkpoint"):
+        if name == "CheckpointFunction.forward":
+            found.append((known["ctx"], "run_function"))
+        elif name.startswith(_ON_THE_WAY):
             planned = known["gen"].gi_frame.f_locals.get("new_frame") if "gen" in known else None
             if planned is not None:
                 found.append((planned, "recompute_fn"))
-        elif name == "CheckpointFunction.forward":
-            found.append((known["ctx"], "run_function"))
-        elif not name.endswith(".recompute_fn") and known.get("cls") is not _REENTRANT:
+        elif name != "Function.apply" and not name.endswith(".recompute_fn"):
             return False
+    if _in_function() and not _in_known_function():
+        return False
     for place, name in found:
         _replayed(place, name).add(owner)
     return True
@@ -104,6 +107,30 @@ def _frames() -> Iterator[FrameType]:
         if code.co_filename in (_CHECKPOINT, _AUTOGRAD) or code is _Replay.__call__.__code__:
             yield frame
         frame = frame.f_back
+
+
+def _in_function() -> bool:
+    """Say whether an `autograd.Function` runs forward, which turns both ways of differentiation off around it."""
+    return not (torch._C._is_fwd_grad_enabled() or torch.is_inference_mode_enabled())
+
+
+def _in_known_function() -> bool:
+    """Say whether each `autograd.Function` that runs forward is the one of reentrant checkpointing.
+
+    Nothing but the code of its `forward` is sure to be among the frames. Cost: looks at each such class.
+    """
+    codes, kinds = set[int](), [torch.autograd.Function]
+    while kinds:
+        kind = kinds.pop()
+        kinds += kind.__subclasses__()
+        codes.add(id(getattr(inspect.unwrap(kind.forward), "__code__", None)))
+    known, seen = checkpointing.CheckpointFunction.forward.__code__, set[Any]()
+    frame: FrameType | None = sys._getframe(1)
+    while frame is not None and frame.f_code is not _Replay.__call__.__code__:
+        if id(frame.f_code) in codes:
+            seen.add(frame.f_code)
+        frame = frame.f_back
+    return seen == {known}
 
 
 def _hook() -> Any:
