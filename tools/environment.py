@@ -25,7 +25,7 @@ COMPANIONS = ("torchvision", "timm")
 
 
 class Floor(NamedTuple):
-    """What one kind of target needs; the figures are measured (docs/why.md, "Setting up")."""
+    """What one kind of target needs; the figures are measured (docs/why/set_up.md)."""
 
     packages: int
     gigabytes: float
