@@ -7,7 +7,7 @@
 | `code_summaries` | `TextPair` | its functions and the first line of their docstring |
 | `digits` | `Images` | 1,797 handwritten digits |
 | `dates` | `TextPair` | dates in many languages, and as "2026-11-20" |
-| `opinions` | `LabelledText` | a small grammar of opinions: synthetic |
+| `opinions` | `LabelledText` | opinions from a small grammar: synthetic |
 | `nested_operations` | `LabelledText` | ListOps, nested lists under operators: synthetic |
 
 Each returns a `Split` into train, dev and test, the same at each call.

@@ -1,4 +1,4 @@
-"""The standard library's own source: which files are read, and which packages are held out.
+"""The source of the standard library: which files are read, and which packages are held out.
 
 Only what every installation of Python has is read, so that figures compare between machines: `tkinter`,
 `idlelib`, `turtle`, `turtledemo`, `lib2to3`, `distutils` and `test` are separate packages of some systems or gone
@@ -18,7 +18,7 @@ from ..errors import ArgumentError, DataError
 
 __all__ = ["Library", "SourceFile", "library"]
 
-# Packages of different kinds and hands: networking, files, text, mathematics, tools.
+# Packages of different topics and authors: networking, files, text, mathematics, tools.
 TEST = frozenset("json logging urllib statistics shlex textwrap zipfile sched cmd csv fractions".split())
 DEV = frozenset("http configparser calendar wsgiref heapq plistlib tomllib getopt fileinput pprint".split())
 LEFT_OUT = frozenset(
@@ -35,7 +35,7 @@ class SourceFile:
     name: str
     """Its path below the library's folder, with slashes."""
     text: str
-    """Its source, decoded as it declares."""
+    """Its source, decoded by its declared encoding."""
 
     @property
     def package(self) -> str:
@@ -48,16 +48,16 @@ class Library:
     """The files of each part; whole packages lie in one part."""
 
     train: tuple[SourceFile, ...]
-    """What is learnt from."""
+    """The training files."""
     dev: tuple[SourceFile, ...]
-    """What settings are chosen on."""
+    """The development files, on which settings are chosen."""
     test: tuple[SourceFile, ...]
-    """What is reported on."""
+    """The test files, on which figures are reported."""
     near: tuple[str, ...]
     """Names of training files left out because they repeat a held-out file."""
 
     def describe(self) -> str:
-        """Say which files there are, for the description of a split."""
+        """Describe the files, for the description of a split."""
         return (
             f"{len(self.train)} / {len(self.dev)} / {len(self.test)} files of Python's standard library (PSF licence); "
             f"packages held out for dev: {', '.join(sorted({file.package for file in self.dev}))}; "

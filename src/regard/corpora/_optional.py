@@ -1,4 +1,4 @@
-"""Packages that only some corpora need, imported when one is asked for."""
+"""Packages that only some corpora need, imported on use."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ __all__ = ["optional"]
 
 
 def optional(module: str, package: str, purpose: str) -> Any:
-    """Import `module`, or say which `pip install` brings it; `purpose` begins that sentence."""
+    """Import `module`, or raise an error with the `pip install` that provides it; `purpose` begins the message."""
     try:
         return importlib.import_module(module)
     except ImportError:

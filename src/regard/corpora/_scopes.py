@@ -1,9 +1,9 @@
-"""What each name of a Python file is: by Python's own scopes, read from the syntax tree.
+"""The kind of each name in a Python file, by Python's own scoping rules, from the syntax tree.
 
 A name is what its binding makes it. Where two bindings of one scope differ (`try: import x`, `except: x = None`)
 the first of `argument class function module variable` holds. A builtin is a class or a function, whichever it is;
-what `from m import x` brings is a module if the library has such a file. What is left is told by how it is
-written: `LikeThis` is a class, what the file calls is a function, the rest are variables.
+what `from m import x` imports is a module if the library has such a file. The rest is decided by spelling and
+use: `LikeThis` is a class, a name that the file calls is a function, all others are variables.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _BUILTINS = {
 
 @dataclass(frozen=True, slots=True)
 class Names:
-    """What the names of a file are."""
+    """The kinds of the names of a file."""
 
     places: dict[Place, str]
     """The kind of the name that starts at a line (from 1) and a column (in bytes, from 0)."""
@@ -38,7 +38,7 @@ class Names:
 
 
 def names_of(tree: ast.Module, is_module: Callable[[str, int, str], bool]) -> Names:
-    """Return what each name of a file is. `is_module(m, dots, x)` says whether `from m import x` brings a module."""
+    """Return the kind of each name. `is_module(m, dots, x)` tells whether `from m import x` imports a module."""
     reader = _Reader(is_module)
     reader.walk(tree, reader.top)
     places = {place: reader.told(name, scope) for place, name, scope in reader.uses} | reader.kinds
@@ -67,7 +67,7 @@ class _Scope:
 
 
 class _Reader:
-    """Binds names while it walks, and remembers each use to be looked up when all bindings are known."""
+    """Records bindings on its walk, and each use, which is resolved when all bindings are known."""
 
     def __init__(self, is_module: Callable[[str, int, str], bool]) -> None:
         self.top = _Scope(None)
@@ -79,7 +79,7 @@ class _Reader:
 
     def walk(self, node: ast.AST, scope: _Scope) -> None:
         if isinstance(node, ast.JoinedStr):
-            return  # the words of a string are no names of the window
+            return  # names inside a string annotation are not words of the window
         if isinstance(node, _FUNCTIONS):
             self._function(node, scope)
         elif isinstance(node, ast.ClassDef):

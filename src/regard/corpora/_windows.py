@@ -1,4 +1,4 @@
-"""A Python file as words with tags, cut into windows at the ends of statements."""
+"""Splitting a Python file into words with tags, and into windows that end at ends of statements."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _SKIPPED = (tokenize.COMMENT, tokenize.NL, tokenize.ENCODING, tokenize.ENDMARKER
 
 @dataclass(slots=True)
 class _Statement:
-    """One logical line: a simple statement, or the head of a compound one."""
+    """One logical line: a simple statement, or the header of a compound one."""
 
     words: list[str] = field(default_factory=list)
     tags: list[str] = field(default_factory=list)
@@ -34,19 +34,19 @@ class _Statement:
     in_path: bool = False
 
     def indented(self, deeper: bool) -> _Statement:
-        """Return the statement as one that opens a window, or that follows the head which `deeper` tells of."""
+        """Return the statement, indented for the start of a window or for a place after a function's header."""
         start = next(place for place, word in enumerate(self.words) if word not in (INDENT, DEDENT))
         words = [INDENT] * deeper + self.words[start:]
         return replace(self, words=words, tags=["O"] * deeper + self.tags[start:])
 
     def add(self, word: str, tag: str, line: int) -> None:
-        """Append a word of the statement's own, that is, neither its end nor an indentation."""
+        """Append a word that is neither the statement's end nor indentation."""
         if not self.first:
             self.first, self.line = word, line
             self.in_path = word in ("import", "from")
         elif self.first == "from" and word == "import":
             self.in_path = False
-        if word in (";", ":"):  # what follows may be a statement of its own, on the same line
+        if word in (";", ":"):  # another statement may follow on the same line
             self.first, self.in_path = "", False
         self.words.append(word)
         self.tags.append(tag)
@@ -94,7 +94,7 @@ def _joined(statements: list[_Statement]) -> TaggedWords:
 
 
 def _block(statements: list[_Statement], index: int, limit: int) -> int:
-    """Count the words from a definition (or its first decorator) to its end, as far as `limit` matters."""
+    """Count the words from a definition (or its first decorator) to its end; stop counting beyond `limit`."""
     depth, inside, count = statements[index].depth, False, 0
     for statement in statements[index:]:
         if inside and statement.depth <= depth:
@@ -107,7 +107,7 @@ def _block(statements: list[_Statement], index: int, limit: int) -> int:
 
 
 def _heads(statements: list[_Statement], index: int, room: int) -> list[_Statement]:
-    """Return the heads of the functions that a window begins inside of, so that their arguments can be seen."""
+    """Return the headers of the functions inside which a window begins, so that it contains their arguments."""
     depth, heads = statements[index].depth, list[_Statement]()
     for statement in reversed(statements[:index]):
         if statement.depth < depth:

@@ -37,22 +37,22 @@ def code_text(*, limit: int | None = None) -> Split[Sequence[Document]]:
 
 
 def code_entities(*, limit: int | None = 240, words: int = 160) -> Split[Sequence[TaggedWords]]:
-    """Return code with the kinds of its names as entities: the tags are exact, as Python itself scopes names.
+    """Return code with the kinds of its names as entities; the tags are exact, by Python's own scoping rules.
 
     `limit`: as in `code_text`; all files take 11 s, the default 7 to 8. `words`: the length of a window at most.
 
     Types, in IOB2: `module` (also as `B I I` over `os . path` in an import), `class`, `function`, `argument` (where it
     is declared, wherever it is used, and the name before `=` in a call), `attribute` (after a dot), `variable`.
-    Keywords, soft keywords, numbers, strings and signs are `O`. A method is a `function` where it is defined and an
-    `attribute` where it is taken from an object. `_scopes` says what decides between bindings; names from
-    another module, whose binding is not in the file, are told by how they are written. Names inside formatted strings
-    are not looked at.
+    Keywords, soft keywords, numbers, strings and punctuation are `O`. A method is a `function` where it is defined and
+    an `attribute` where it is accessed on an object. `_scopes` describes how bindings are resolved; names from another
+    module, whose binding is not in the file, are classified by their spelling. Names inside formatted strings are not
+    looked at.
 
-    A window ends where a statement ends, and before a function that would be cut but fits into the next.
-    One that begins inside a function begins with the head of that function, so that it shows what an argument
-    is. Words are Python's tokens, with `⏎` for a line's end, `→` and `←` for indentation; comments are left out, long
-    strings shortened to their quotes and `…`. A statement longer than a window is left out, and so is a training
-    window that stands in dev or test word by word; the description counts both. Licence and split: `code_text`.
+    A window ends at the end of a statement, and before a function that would be cut but fits into the next
+    window. A window that starts inside a function begins with that function's header, so that arguments can be
+    recognised. Words are Python's tokens, with `⏎` for a line's end, `→` and `←` for indentation; comments are left
+    out, long strings shortened to their quotes and `…`. A statement longer than a window is left out, and so is a
+    training window that is also in dev or test; the description counts both. Licence and split: `code_text`.
 
     >>> split = code_entities(limit=8)
     >>> max(len(example.words) for example in split.train) <= 160
@@ -91,7 +91,7 @@ def _unseen(windows: Iterable[TaggedWords], seen: set[tuple[str, ...]]) -> tuple
 
 
 class _Modules:
-    """Says whether `from m import x` brings a module: whether the library has a file or a folder of that name."""
+    """Decides whether `from m import x` imports a module: whether the library has a file or folder of that name."""
 
     def __init__(self) -> None:
         root = Path(sysconfig.get_path("stdlib"))
@@ -117,10 +117,10 @@ def code_summaries(*, limit: int | None = None, characters: int = 1500) -> Split
 
     `limit`: as in `code_text`. `characters`: a function longer than this is left out.
 
-    The source is the function, its head and comments included, outdented. The target is the first line of the
-    docstring, of at least three words. A pair whose source (spaces aside) or whose target stands in another part or
-    earlier
-    in its own is left out, in the order test, dev, train; the description counts them. Licence and split: `code_text`.
+    The source is the function, with header and comments, dedented. The target is the first line of the
+    docstring, of at least three words. A pair whose source (ignoring spaces) or target also occurs in another part, or
+    earlier in its own, is left out, in the order test, dev, train; the description counts them. Licence and split:
+    `code_text`.
 
     >>> pair = code_summaries(limit=8).train[0]
     >>> pair.source.lstrip("async ").startswith(("def", "@")), '"' * 3 + pair.target in pair.source
@@ -150,7 +150,7 @@ def code_summaries(*, limit: int | None = None, characters: int = 1500) -> Split
 
 
 def _summaries(file: SourceFile, characters: int) -> Iterable[TextPair]:
-    lines = file.text.split("\n")  # as ast counts them: a form feed ends none
+    lines = file.text.split("\n")  # as ast counts lines: a form feed does not end one
     for node in ast.walk(ast.parse(file.text)):
         if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) or len(node.body) < 2:
             continue

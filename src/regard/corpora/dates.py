@@ -1,4 +1,4 @@
-"""Dates as people write them, in many languages, and as machines do."""
+"""Dates as people write them, in many languages, and in ISO 8601."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from .examples import Split, TextPair
 __all__ = ["LANGUAGES", "dates"]
 
 LANGUAGES = tuple("cs da de el en en_GB es fi fr hu id it ja ko nb nl pl pt ro ru sv tr uk vi zh".split())
-"""The languages that are written unless others are asked for."""
+"""The default languages."""
 FIRST, LAST = datetime.date(1900, 1, 1), datetime.date(2099, 12, 31)
-HELD_OUT = 10  # one day in so many for each of dev and test
+HELD_OUT = 10  # one day in this many for each of dev and test
 
 
 def dates(*, size: int = 20_000, languages: Sequence[str] = LANGUAGES, seed: int = 0) -> Split[Sequence[TextPair]]:
@@ -27,9 +27,9 @@ def dates(*, size: int = 20_000, languages: Sequence[str] = LANGUAGES, seed: int
     `size`: the number of pairs to train on (at most 50,000); dev and test have a tenth of it each. `languages`: names
     of locales as Babel knows them ("de", "pt_BR"). `seed`: draws days, languages and formats.
 
-    The formats are the full, long and medium one of a language and the medium one with its weekday. One that writes
-    the month as a bare number is left out, as nobody could tell 3/4 from 4/3. Days are of 1900 to 2099; each
-    occurs once, so that no day of dev or test is in train. The same for each call with one version of Babel. Takes
+    The formats are the full, long and medium one of a language and the medium one with its weekday. Formats that
+    write the month as a bare number are left out, since 3/4 and 4/3 would be ambiguous. Days are from 1900 to 2099;
+    each occurs once, so that no day of dev or test is in train. The same for each call with one version of Babel. Takes
     about 1 s. Licence of the locale data: Unicode-3.0.
 
     Raises `MissingExtraError` without Babel, `ArgumentError` for a size or a language that cannot be.
@@ -86,7 +86,7 @@ def _pattern(form: Any) -> str:
 
 
 def _is_plain(pattern: str) -> bool:
-    """Return whether one can tell day, month and year apart: the month has a name, or signs such as 年 月 日."""
+    """Return whether day, month and year are unambiguous: the month has a name, or there are signs such as 年 月 日."""
     literal = re.sub(r"'[^']*'", lambda match: match.group()[1:-1], pattern)
     fields = set(re.findall(r"[A-Za-z]+", re.sub(r"'[^']*'", "", pattern)))
     named = re.search(r"MMM|LLL", pattern) is not None

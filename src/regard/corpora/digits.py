@@ -1,4 +1,4 @@
-"""Handwritten digits: 1,797 real images that scikit-learn brings."""
+"""Handwritten digits: 1,797 real images, included in scikit-learn."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ def digits(*, size: int | None = None) -> Split[Images]:
 
     `size`: at most this many images to train on, the first ones; None for all 1,257.
 
-    The parts are runs of the data set, 1,257 / 270 / 270 in its own order: neighbours are of one writer, so that a
-    shuffled split would test on hands that were trained on (one writer may stand on either side of a border). The
-    17 levels of grey are spread over 0 to 255. No image stands in two parts. Takes 0.1 s, after the import.
+    The parts are consecutive, 1,257 / 270 / 270 in the order of the data set: neighbours are by the same writer, so a
+    shuffled split would test on writers that were trained on (one writer may be on both sides of a border). The
+    17 levels of grey are scaled to 0 to 255. No image is in two parts. Takes 0.1 s, after the import.
 
     Source: E. Alpaydin, C. Kaynak: Optical Recognition of Handwritten Digits, UCI, 1998 (CC BY 4.0); as shipped
     by scikit-learn. Raises `MissingExtraError` without it.

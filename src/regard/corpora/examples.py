@@ -1,4 +1,4 @@
-"""The forms of examples: what a corpus holds, what a reader makes of a file, what a task learns from."""
+"""The classes of examples, which corpora contain, readers return and tasks learn from."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class TaggedWords:
 
 @dataclass(frozen=True, slots=True)
 class LabelledText:
-    """A text and what it is: usually one label, several where classes are not exclusive, none where none holds."""
+    """A text with its labels: usually one; several or none if classes are not exclusive."""
 
     text: str
     """The text as it was read."""
@@ -47,27 +47,27 @@ class LabelledText:
 
 @dataclass(frozen=True, slots=True)
 class TextPair:
-    """A text and the text to be made of it: its translation, its summary, its date."""
+    """A source text and its target text: a translation, a summary, a date."""
 
     source: str
-    """What is read."""
+    """The source."""
     target: str
-    """What is written."""
+    """The target."""
 
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """A running text with the name it is known by."""
+    """A text with a name."""
 
     name: str
-    """Where the text comes from, such as a path below its folder."""
+    """Where the text comes from, such as a relative path."""
     text: str
     """The text as it was read."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Images:
-    """A stack of images of one size, and a label for each."""
+    """Images of one size in one array, and a label for each."""
 
     pixels: NDArray[np.uint8]
     """The pixels `(N, H, W, C)`, uint8, 0 to 255."""
@@ -90,16 +90,16 @@ class Images:
 
 @dataclass(frozen=True, slots=True)
 class Split(Generic[Examples]):
-    """Examples for training, for choosing, and for the figure that is reported.
+    """Examples for training, for model selection, and for the reported figures.
 
     `Examples` is a sequence of one form (`Sequence[TaggedWords]`), or `Images`.
     """
 
     train: Examples
-    """What the model learns from."""
+    """Training examples."""
     dev: Examples
-    """What chooses the checkpoint and the settings."""
+    """Development examples, which select checkpoint and settings."""
     test: Examples
-    """What is looked at once, for the figure that is reported."""
+    """Test examples, used once, for the reported figure."""
     description: str
     """What the examples are, how many, and how they were split."""

@@ -1,4 +1,4 @@
-"""Nested lists of digits under operators, as long as wanted: synthetic, labelled by what they come to."""
+"""Nested lists of digits under operators (ListOps), of any length: synthetic, labelled by their value."""
 
 from __future__ import annotations
 
@@ -12,28 +12,28 @@ __all__ = ["OPERATORS", "apply_operator", "nested_operations"]
 
 OPERATORS = ("MIN", "MAX", "MED", "SM")
 NESTED = 0.25
-# Draws for each list that is kept, before the rules are said to be at odds.
+# Most draws for each list; if more are needed, length and depth are reported as incompatible.
 TRIES = 500
 
 
 def nested_operations(
     *, size: int = 2_000, lengths: tuple[int, int] = (20, 100), depth: int = 10, arguments: int = 10, seed: int = 0
 ) -> Split[Sequence[LabelledText]]:
-    """Return ListOps, our own draw of it: "[MAX 2 9 [MIN 4 7 ] 0 ]" is labelled "9".
+    """Return newly generated ListOps examples: "[MAX 2 9 [MIN 4 7 ] 0 ]" is labelled "9".
 
     The rules. A list is an operator, two to `arguments` arguments (each number equally likely), and "]". An argument
     is another list with probability 1/4, at most `depth` lists deep, else a digit; the outermost is always a list.
     Operators and digits are equally likely. MIN and MAX are the smallest and largest argument, MED the median (of an
     even number the mean of the two in the middle, rounded down), SM the sum modulo 10. So the answer is a digit, ten
-    classes, and no part of a list may be left out to find it. "[MAX" is one token, "]" one and a digit one: 15 in all.
+    classes, and every part of a list matters for it. "[MAX" is one token, "]" one and a digit one: 15 in all.
 
     `size`: the number to train on (at most 100,000); dev and test have a tenth of it each, at least 50. `lengths`:
     fewest and most tokens; lists outside are drawn anew, so the operators of short and long ones differ a little.
     `depth`, `arguments`: as above. `seed`: of the draws. No list occurs twice.
 
     The published size is `lengths=(500, 2000)` with depth and arguments 10, and 96,000 / 2,000 / 2,000 lists; the
-    files of that benchmark are not read, so figures compare in kind, not list by list. Takes about 1 ms a list at the
-    small size, 10 ms at the published one.
+    files of that benchmark are not read, so figures are comparable, but not on the same lists. Takes about 1 ms a list
+    at the small size, 10 ms at the published one.
 
     Source: Nangia and Bowman 2018, arXiv:1804.06028; lengths: Tay et al. 2020, arXiv:2011.04006, section 2.2.1.
 
@@ -78,7 +78,7 @@ def nested_operations(
 
 
 def apply_operator(operator: str, values: Sequence[int]) -> int:
-    """Return what an operator makes of the digits after it.
+    """Apply an operator to digits.
 
     >>> [apply_operator(name, [3, 9, 4, 6]) for name in OPERATORS]
     [3, 9, 5, 2]
@@ -92,7 +92,7 @@ def apply_operator(operator: str, values: Sequence[int]) -> int:
 
 
 def _draw(random: _random.Random, depth: int, arguments: int, longest: int, tokens: list[str]) -> int:
-    """Append one list to the tokens and return its value; stops early, with any value, once it is too long."""
+    """Append one list to the tokens and return its value; stops early, at any value, if it gets too long."""
     operator = OPERATORS[int(4 * random.random())]
     tokens.append(f"[{operator}")
     values = []
@@ -109,7 +109,7 @@ def _draw(random: _random.Random, depth: int, arguments: int, longest: int, toke
 
 
 def _most(depth: int, arguments: int) -> int:
-    """Return the tokens of the longest list there can be."""
+    """Return the number of tokens of the longest possible list."""
     length = 1
     for _ in range(depth):
         length = 2 + arguments * length

@@ -1,4 +1,4 @@
-"""Opinions from a small grammar: synthetic, labelled by how they are made."""
+"""Opinions from a small grammar: synthetic, labelled by construction."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ DEGREES = ["", "very ", "really ", "rather ", "quite "]
 
 @dataclass(frozen=True, slots=True)
 class _Clause:
-    """A clause about a thing, and whether it says of it what its adjective says."""
+    """A clause about a thing, and whether it affirms its adjective or negates it."""
 
     text: str
     agrees: bool
@@ -28,7 +28,7 @@ class _Clause:
 
 @dataclass(frozen=True, slots=True)
 class _Frame:
-    """A sentence of one or two clauses: which one decides, and whether the other says the opposite."""
+    """A sentence frame of one or two clauses: which one decides, and whether the other has the opposite sentiment."""
 
     text: str
     decides: int
@@ -68,8 +68,8 @@ def opinions(*, size: int = 8_000, seed: int = 0) -> Split[Sequence[LabelledText
     templates and words.
 
     No person wrote these: a grammar of 10 frames ("although … , …") and 9 clauses ("the plot is anything but dull")
-    makes them, and the label follows from how a sentence was made: the clause that the contrast stresses decides,
-    and a negation turns it round. So counting good and bad words does not solve it, and a high figure here says
+    generates them, and the label follows from the construction: the clause that the contrast stresses decides,
+    and a negation inverts it. So counting good and bad words does not solve it, and a high figure here says
     nothing about real opinions.
 
     A template is a frame with its clauses. Those of dev and test are in no other part; each frame and each clause
@@ -104,7 +104,7 @@ def _templates(random: np.random.Generator) -> tuple[list[Template], list[Templa
             single += [(frame, (clause,)) for clause in CLAUSES]
     double = [double[place] for place in random.permutation(len(double))]
     held = len(double) // 7
-    # Those of one clause are all trained on, so that each clause is known by itself.
+    # All templates of one clause are in train, so that each clause is learnt by itself.
     return single + double[2 * held :], double[:held], double[held : 2 * held]
 
 

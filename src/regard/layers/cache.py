@@ -17,7 +17,7 @@ class KeyValueCache:
 
     Self-attention appends to it at each call; cross-attention fills it at its first call and reads it after.
     `max_length` reserves room at the first call and forbids more; without it the room doubles when it is full.
-    While gradients are recorded nothing is overwritten: each step then copies what is there.
+    While gradients are recorded nothing is overwritten: each step then copies the cache.
 
     >>> cache = KeyValueCache()
     >>> token = torch.ones(1, 2, 1, 4)
@@ -65,7 +65,7 @@ class KeyValueCache:
                 f"The cache was made for max_length={self.max_length} tokens and would hold {total}. "
                 "Call reset() for a new sequence, or make it longer."
             )
-        # Both fit, or nothing is kept.
+        # Check both before either is changed.
         held = self._extended(self._key, key, total), self._extended(self._value, value, total)
         self._key, self._value = held
         self._length = total

@@ -1,7 +1,7 @@
 """PyTorch's own transformer layers into ours and back: the same function, the same parameters.
 
-Two things differ and are the caller's to map. Ours are batch first, whatever `batch_first` says; and PyTorch's
-boolean masks are True where a key is hidden, ours where it may be looked at: `masks_from_torch` turns them.
+Two conventions differ, and the caller has to convert the inputs. Our layers are batch first, whatever `batch_first`
+says; and PyTorch's boolean masks are True where a key is hidden, ours where it is visible: `masks_from_torch` converts.
 """
 
 from __future__ import annotations
@@ -101,7 +101,7 @@ def to_torch(module: nn.Module, *, batch_first: bool = True) -> nn.Module:
 
 
 def _converted(module: nn.Module, table: dict[type, Callable[[Any], nn.Module]], name: str) -> nn.Module:
-    # A subclass may compute something else, so only the classes themselves are taken.
+    # A subclass may compute something else, so only exact classes are accepted.
     convert = table.get(kind_of(module))
     if convert is None:
         known = ", ".join(kind.__name__ for kind in table)
@@ -122,7 +122,7 @@ def _converted(module: nn.Module, table: dict[type, Callable[[Any], nn.Module]],
 
 
 def _held(module: object, table: dict[type, Callable[[Any], nn.Module]]) -> str:
-    """Return a sentence about the first part that could be converted, in place of what holds it."""
+    """Return a hint: the first submodule that could be converted instead of the module that was given."""
     parts = module.named_modules() if isinstance(module, nn.Module) else ()
     found = next((path for path, part in parts if type(part) in table), "")
     return f" It holds one at .{found}, which can be converted alone." if found else ""
@@ -136,7 +136,7 @@ def _part(owner: Any, name: str, *kinds: type) -> Any:
 
 
 def _copied(tensor: Tensor, like: Tensor) -> nn.Parameter:
-    # What is no parameter is computed from one (parametrised, pruned), and trains once it is copied.
+    # A tensor that is not a parameter is computed from one (parametrised, pruned); its copy is trainable.
     trains = like.requires_grad or not isinstance(like, nn.Parameter)
     return nn.Parameter(tensor.detach().clone(), requires_grad=trains)
 
@@ -214,7 +214,7 @@ def _activation(theirs: nn.TransformerEncoderLayer | nn.TransformerDecoderLayer)
 
 
 def _dropout(theirs: nn.Module, *names: str) -> float:
-    """Return the rate of the dropouts of a layer that ours has one for; `nn.Identity` is a way to switch one off."""
+    """Return the one dropout rate of a layer's dropouts, which must agree; `nn.Identity` counts as rate 0."""
     parts = [_part(theirs, name, nn.Dropout, nn.Identity) for name in names]
     rates = [part.p if isinstance(part, nn.Dropout) else 0.0 for part in parts]
     if len(set(rates)) > 1:
@@ -388,7 +388,7 @@ def _torch_transformer(ours: Transformer) -> nn.Transformer:
     attention = cast(DecoderLayer, ours.decoder.layers[0]).self_attention if len(ours.decoder.layers) else None
     if attention is None:
         raise ArgumentError("A Transformer without decoder layers has no width that nn.Transformer could be told.")
-    # The constructor draws the parameters of the stacks it is given anew, so it gets none, and ours come after.
+    # The constructor of nn.Transformer re-initialises the stacks it is given, so ours are assigned afterwards.
     theirs = nn.Transformer(attention.embed_dim, attention.num_heads, 0, 0, device="meta")
     theirs.encoder, theirs.decoder = cast(nn.TransformerEncoder, encoder), cast(nn.TransformerDecoder, decoder)
     return theirs

@@ -1,7 +1,7 @@
-"""Dropout of features, with random numbers that cost less.
+"""Dropout of features, with cheaper random numbers.
 
 PyTorch draws a Bernoulli number for each feature on the CPU, 4.7 ns each: a quarter to a third of a training step of a
-small model. Here one draw of 64 bits decides for four features.
+small model. Here each random number of 64 bits decides for four features.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class Dropout(nn.Dropout):
             return super().forward(input)
         words = torch.empty(-(-input.numel() // 4), dtype=torch.int64).random_(-(2**63), None)
         draws = words.view(torch.int16)[: input.numel()].view(input.shape)  # uniform over -32768 … 32767
-        # Compared straight into the dtype: a bool tensor that is converted costs three times as much.
+        # Compare straight into the dtype: converting a bool tensor takes three times as long.
         kept = torch.ge(draws, dropped - _STEPS // 2, out=torch.empty(input.shape, dtype=input.dtype))
         return input * kept.mul_(_STEPS / (_STEPS - dropped))
 

@@ -1,4 +1,4 @@
-"""What tells a layer where a token stands, and patches of an image as tokens."""
+"""Positional encodings, and patches of an image as tokens."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class SinusoidalEncoding(nn.Module):
     """Add the sinusoidal table to embeddings, then dropout (Vaswani et al. 2017, section 3.5). Nothing is learnt.
 
     Shapes: `x` `(..., L, embed_dim)` to the same. `offset` is the position of the first token, for decoding step by
-    step (`len(cache)`). No longest length.
+    step (`len(cache)`). The length is not limited.
 
     >>> x = torch.zeros(1, 4, 6)
     >>> encode = SinusoidalEncoding(6)

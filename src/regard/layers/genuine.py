@@ -1,4 +1,4 @@
-"""Whether a module is what its class says: a converter reads parameters and trusts the class with the rest."""
+"""Checks before a conversion: only parameters are read, so a module must compute exactly what its class does."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ..errors import ArgumentError
 
 __all__ = ["disguise", "genuine", "kind_of", "one_mode", "own_parameters"]
 
-# Hooks that only set a parameter to what it is computed from, before each call.
+# Hooks that only recompute a parameter before each call (pruning, weight and spectral norm).
 _RECOMPUTED = (prune.BasePruningMethod, WeightNorm, SpectralNorm)
 _HOOKS = ("_forward_pre_hooks", "_forward_hooks", "_backward_pre_hooks", "_backward_hooks")
 _PLAIN = (nn.Parameter, Tensor)
@@ -23,15 +23,15 @@ _HELPERS = ("torch", "regard", "contextlib", "functools", "abc", "typing", "typi
 
 
 def genuine(part: Any, name: str, kinds: Iterable[type]) -> None:
-    """Raise `ArgumentError` unless a part is of one of these classes, computes what the class does, and holds numbers.
+    """Raise `ArgumentError` unless a module is exactly of one of these classes, unmodified, and holds real numbers.
 
     Args:
-        part: what stands where such a module is expected.
-        name: how the error calls it.
-        kinds: classes themselves; what inherits from them may compute something else.
+        part: the submodule to check.
+        name: its name in the error.
+        kinds: exact classes; a subclass may compute something else.
 
-    A parameter that is parametrised, normalised or pruned counts with the value that it has; in training mode it is
-    refused, since a copy would train on without.
+    A parameter that is parametrised, normalised or pruned counts with its current value; in training mode it is
+    refused, since the copy would go on training without the reparametrisation.
     """
     kind = kind_of(part)
     if kind not in kinds:
@@ -46,7 +46,7 @@ def genuine(part: Any, name: str, kinds: Iterable[type]) -> None:
 
 
 def disguise(part: nn.Module) -> str | None:
-    """Return what makes a module compute something else than its class and its parameters say, or None."""
+    """Return what makes a module compute something else than its class and parameters imply, or None."""
     kind, name = kind_of(part), type(part).__name__
     replaced = _replaced(kind)
     if replaced is not None:
@@ -73,13 +73,13 @@ def disguise(part: nn.Module) -> str | None:
 
 
 def kind_of(part: Any) -> type:
-    """Return the class of a module as it was before `torch.nn.utils.parametrize` gave it one of its own."""
+    """Return the original class of a module, which `torch.nn.utils.parametrize` replaces by a subclass."""
     kind = type(part)
     return kind.__mro__[1] if isinstance(part, nn.Module) and parametrize.is_parametrized(part) else kind
 
 
 def own_parameters(module: nn.Module) -> None:
-    """Raise `ArgumentError` where one parameter stands in two places: each would get a copy of its own."""
+    """Raise `ArgumentError` if two modules share a parameter: each would get its own copy."""
     seen: dict[int, str] = {}
     for name, parameter in module.named_parameters(remove_duplicate=False):
         other = seen.setdefault(id(parameter), name)
@@ -91,7 +91,7 @@ def own_parameters(module: nn.Module) -> None:
 
 
 def one_mode(modules: Iterable[nn.Module]) -> None:
-    """Raise `ArgumentError` where some modules that drop are in training mode and others are not."""
+    """Raise `ArgumentError` if some modules with dropout are in training mode and others are not."""
     if len({module.training for module in modules}) > 1:
         raise ArgumentError(
             "Some parts with dropout are in training mode and others are not, which the converted layer could not "
@@ -100,9 +100,9 @@ def one_mode(modules: Iterable[nn.Module]) -> None:
 
 
 def _replaced(kind: type) -> str | None:
-    """Return the name of a method that comes from elsewhere than its class, or None.
+    """Return the name of a method that was replaced by one from outside its class, or None.
 
-    What a function sees as its module cannot be copied onto it, as its name can.
+    Decided by the function's globals: a patch can copy a function's name, but not its globals.
     """
     for base in kind.__mro__[: kind.__mro__.index(nn.Module)]:
         homes = {base.__module__.split(".")[0], *_HELPERS}
@@ -113,7 +113,7 @@ def _replaced(kind: type) -> str | None:
 
 
 def _foreign_hooks(part: nn.Module) -> Iterator[Callable[..., Any]]:
-    """Yield the hooks of a module without those of regard and of transformers, which only look."""
+    """Yield the hooks of a module except those of regard and transformers, which change nothing."""
     for store in _HOOKS:
         for hook in getattr(part, store).values():
             if str(getattr(hook, "__module__", "")).split(".")[0] not in ("regard", "transformers"):

@@ -219,7 +219,7 @@ class MultiHeadAttention(nn.Module):
 
     def _heads(self, x: Tensor, heads: int, norm: nn.Module | None) -> Tensor:  # (B, heads, L, E)
         x = x.view(*x.shape[:-1], heads, self.head_dim)
-        if norm is not None:  # under autocast x is narrower than the weight of the norm
+        if norm is not None:  # under autocast x has lower precision than the weight of the norm
             x = norm(x.to(self.output.weight.dtype)).to(x.dtype)
         return x.transpose(-3, -2)
 

@@ -1,4 +1,4 @@
-"""The two normalisations of the literature, and none, by name."""
+"""LayerNorm, RMSNorm or no normalisation, by name."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Norm = Literal["layer", "rms", "none"]
 
 
 class RMSNorm(nn.RMSNorm):
-    """`nn.RMSNorm`, written out where `torch.jit.trace` is at work: the older ONNX exporter knows no such operator.
+    """`nn.RMSNorm`, written as plain operators under `torch.jit.trace`: the older ONNX exporter lacks the operator.
 
     >>> norm = RMSNorm(4, eps=1e-6)
     >>> bool(norm(torch.ones(2, 4)).allclose(torch.ones(2, 4)))

@@ -1,8 +1,8 @@
-"""The one linear map that every layer uses, so that a faster product has one place to come in.
+"""The linear map that every layer uses, with a faster product on the CPU.
 
 PyTorch gives float32 products on the CPU to MKL, which on AMD machines reaches less than half of the multiply-add
-peak; oneDNN, which PyTorch carries too, computes the same product in the same precision at nine tenths of it. So
-large float32 products go there, forward and backward. Compiled, traced and transformed code keeps PyTorch's own.
+peak; oneDNN, which is part of PyTorch too, computes the same product in the same precision at nine tenths of it. So
+large float32 products go to oneDNN, forward and backward. Compiled, traced and transformed code keeps PyTorch's own.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from .quantization import tell_if_passed_over
 
 __all__ = ["Projection", "linear"]
 
-# Below so many multiply-adds the call costs more than it saves (measured: even at 1.5 million).
+# Below this many multiply-adds the call costs more than it saves (break-even was measured at 1.5 million).
 _SMALL = 2**21
 _PLAIN = (Tensor, nn.Parameter)
 
@@ -29,7 +29,7 @@ class Projection(nn.Linear):
     """`nn.Linear` that starts as Xavier uniform with a bias of 0, and can compute only some of its outputs.
 
     Several maps of the same input may share one `Projection` (query, key and value do): one product in place of
-    three, and still each can be had alone.
+    three, and each can still be computed alone (`rows`).
 
     >>> layer = Projection(4, 6)
     >>> bool((layer.bias == 0).all()), layer(torch.zeros(2, 4)).shape
@@ -58,7 +58,7 @@ class Projection(nn.Linear):
         return linear(input, self.weight, self.bias)
 
     def __setattr__(self, name: str, value: Any) -> None:
-        """Set it; `qconfig` is where torch.ao tells a module how it is to be quantised."""
+        """Set an attribute; warn if it is `qconfig`, by which torch.ao prepares a module for quantisation."""
         if name == "qconfig":
             tell_if_passed_over(self, value)
         super().__setattr__(name, value)
@@ -76,7 +76,7 @@ def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     >>> bool(torch.allclose(linear(x, weight), x @ weight.T, atol=1e-5))
     True
     """
-    if not torch.compiler.is_compiling():  # a size that is looked at becomes a condition of the graph
+    if not torch.compiler.is_compiling():  # a size that is read becomes a guard of the graph
         _check(input, weight, bias)
     if not _onednn_serves(input, weight, bias):
         return F.linear(input, weight, bias)
@@ -103,7 +103,7 @@ def _check(input: Tensor, weight: Tensor, bias: Tensor | None) -> None:
 
 
 def _onednn_serves(input: Tensor, weight: Tensor, bias: Tensor | None) -> bool:
-    if not plain():  # before any size is looked at: it would become a condition of the graph
+    if not plain():  # before any size is read: it would become a guard of the graph
         return False
     return (
         input.dtype == weight.dtype == torch.float32
@@ -126,7 +126,7 @@ def _product(input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
 
 
 class _Product(torch.autograd.Function):
-    """The product and its gradients, which are products of the same kind, and so on."""
+    """The product; its gradients are products of the same kind, so it can be differentiated repeatedly."""
 
     @staticmethod
     def forward(ctx: Any, input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:

@@ -1,4 +1,4 @@
-"""What `torch.ao.quantization` passes over without a word: it exchanges modules of exactly the classes it knows."""
+"""A warning for `torch.ao.quantization`, which silently skips subclasses of the modules that it replaces."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ _THEIRS = ("torch.", "typing_extensions")
 
 
 def tell_if_passed_over(part: nn.Module, configuration: object) -> None:
-    """Warn that modules of the class of `part`, which torch.ao gives a `qconfig`, stay as they are.
+    """Warn that modules of the class of `part`, to which torch.ao assigns a `qconfig`, will not be quantised.
 
-    Once for all of a model: for the first. `quantize_dynamic`, `prepare` and `prepare_qat` all lead here.
+    Warns once a model, for its first such module. `quantize_dynamic`, `prepare` and `prepare_qat` all lead here.
     """
     frame: FrameType | None = sys._getframe(1)
     level, meant = 2, configuration is not None

@@ -1,4 +1,4 @@
-"""What every stack of layers shares: copies of one layer, the residual, the caches and the names of the weights."""
+"""The base of every stack of layers: copies of one layer, residuals, caches, and the names of the weights."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from .cache import LayerCache, StackCache
 __all__ = ["LayerStack", "Weights", "enter", "leave", "put"]
 
 Weights = dict[str, AttentionWeights]
-"""The weights of each attention module, by its name inside the module that returned them."""
+"""The weights of each attention module, by its name relative to the module that returned them."""
 
 
 class _Layer(Protocol):
@@ -27,12 +27,12 @@ class _Layer(Protocol):
 
 
 def enter(layer: _Layer, x: Tensor, norm: nn.Module) -> Tensor:
-    """Return what goes into one half of a layer: normalised where the layer is pre-norm."""
+    """Return the input of one half of a layer: normalised if the layer is pre-norm."""
     return norm(x) if layer.norm_first else x
 
 
 def leave(layer: _Layer, x: Tensor, result: Tensor, norm: nn.Module) -> Tensor:
-    """Return what comes out of one half of a layer: dropout, residual, normalised where it is post-norm."""
+    """Return the output of one half of a layer: dropout, residual, then normalised if the layer is post-norm."""
     x = x + layer.dropout(result)
     return x if layer.norm_first else norm(x)
 
@@ -41,7 +41,7 @@ LayerT = TypeVar("LayerT", bound=nn.Module)
 
 
 class LayerStack(nn.Module, Generic[LayerT]):
-    """Copies of one layer, one after the other, and perhaps a final normalisation."""
+    """A sequence of copies of one layer, with an optional final normalisation."""
 
     layers: nn.ModuleList
     norm: nn.Module | None
@@ -57,7 +57,7 @@ class LayerStack(nn.Module, Generic[LayerT]):
 
     @classmethod
     def of_layers(cls, layers: Iterable[LayerT], norm: nn.Module | None = None) -> Self:
-        """Join layers that may differ, as they are, parameters included; `norm` normalises the result."""
+        """Build a stack of existing layers, which may differ, without copying them; `norm` normalises the result."""
         stack = cls.__new__(cls)
         nn.Module.__init__(stack)
         stack.layers = nn.ModuleList(layers)
@@ -65,7 +65,7 @@ class LayerStack(nn.Module, Generic[LayerT]):
         return stack
 
     def reset_parameters(self) -> None:
-        """Draw every parameter anew, as each module's own `reset_parameters` says."""
+        """Re-initialise every parameter by its module's own `reset_parameters`."""
         for module in self.modules():
             reset = getattr(module, "reset_parameters", None)
             if reset is not None and module is not self:
@@ -88,5 +88,5 @@ class LayerStack(nn.Module, Generic[LayerT]):
 
 
 def put(weights: Weights, prefix: str, part: Weights) -> None:
-    """Add the weights of a part of a module, their names prefixed by the name of that part."""
+    """Add the weights of a submodule, their names prefixed by its name."""
     weights.update({f"{prefix}.{name}": matrix for name, matrix in part.items()})

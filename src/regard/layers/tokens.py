@@ -1,4 +1,4 @@
-"""The one check of what goes into a layer: tokens of the right width, in the dtype of its weights."""
+"""The check of a layer's input: tokens of the right width, in the dtype of the layer's weights."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ["check_tokens"]
 def check_tokens(owner: object, name: str, x: Tensor, width: dict[str, int], weight: Tensor | None = None) -> None:
     """Raise `ShapeError` unless `x` is `(..., tokens, width)`, `DtypeError` unless it has the dtype of the weight.
 
-    `width` is the size by the name that the caller knows, such as `{"embed_dim": 32}`; empty where any will do.
+    `width` is the expected size, with the name of the caller's argument: `{"embed_dim": 32}`; empty accepts any.
     """
     kind = type(owner).__name__
     argument, size = next(iter(width.items()), ("head_dim", None))

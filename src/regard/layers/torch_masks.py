@@ -17,7 +17,7 @@ __all__ = ["TorchMasks", "masks_from_torch"]
 
 
 class TorchMasks(NamedTuple):
-    """What `attn_mask` and `key_padding_mask` say, as the arguments `mask` and `bias` of our layers."""
+    """The equivalents of `attn_mask` and `key_padding_mask`: the arguments `mask` and `bias` of our layers."""
 
     mask: Mask | None
     bias: Tensor | None
@@ -29,8 +29,8 @@ def masks_from_torch(
     """Turn PyTorch's masks, True (or -inf) where a key is hidden, into ours, True where a query may look.
 
     Shapes: `attn_mask` `(L, S)` or `(B · num_heads, L, S)`, `key_padding_mask` `(B, S)` or `(S,)`; bool, or floating
-    to be added to the scores. A floating mask of 0 and -inf alone becomes a mask, any other a bias; one that records
-    gradients, or is met while compiling, stays a bias.
+    to be added to the scores. A floating mask of only 0 and -inf becomes a mask, any other a bias; one that requires
+    gradients, or is seen while compiling, stays a bias.
 
     Raises `ShapeError`, `DtypeError` and `ArgumentError`. Cost: reads each mask once.
 
@@ -70,9 +70,9 @@ def _four_dimensions(name: str, tensor: Tensor, num_heads: int) -> Tensor:
 
 
 def _as_mask(tensor: Tensor) -> Mask | None:
-    """Return the mask that a 4-D tensor stands for, or None if it is a bias."""
+    """Return a 4-D tensor as a mask, or None if it is a bias."""
     if tensor.dtype == torch.bool:
-        # Looking for spans would make an accelerator wait, as in the call itself.
+        # On an accelerator, reading the mask for spans would force a synchronisation.
         return masks.recognise(~tensor) if tensor.device.type == "cpu" else masks.dense(~tensor)
     if tensor.requires_grad or traced():
         return None

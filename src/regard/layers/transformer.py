@@ -81,7 +81,7 @@ class Transformer(nn.Module):
 
     @classmethod
     def of_stacks(cls, encoder: Encoder, decoder: Decoder) -> Transformer:
-        """Join two stacks, as they are, parameters included."""
+        """Build a transformer of two existing stacks, without copying them."""
         model = cls.__new__(cls)
         nn.Module.__init__(model)
         model.encoder = encoder

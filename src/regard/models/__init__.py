@@ -1,4 +1,4 @@
-"""Whole models on our layers, each with a frozen config, files that others can read, and weights on request."""
+"""Complete models of our layers, each with a frozen config, files in standard formats, and weights on request."""
 
 from ._beam import Hypothesis
 from ._config import TextConfig, TransformerConfig

@@ -18,7 +18,7 @@ class Hypothesis(NamedTuple):
     tokens: list[int]
     """Its tokens, without the ones that begin and end it."""
     score: float
-    """Log-probability, the end included, over the length penalty; nats, and nearer 0 is better."""
+    """Log-probability in nats, the end included, divided by the length penalty; the nearer to 0, the better."""
 
 
 Step = Callable[[Tensor, Tensor | None], Tensor]
@@ -28,7 +28,7 @@ order); returns log-probabilities, float32 `(rows, V)`."""
 
 @dataclass(frozen=True)
 class Search:
-    """What a search is told."""
+    """Settings of a search."""
 
     bos_id: int
     eos_id: int
@@ -44,9 +44,9 @@ class Search:
         return total / float(((5.0 + length) / 6.0) ** self.length_penalty)
 
     def allowed(self, scores: Tensor, history: Tensor) -> Tensor:
-        """Return the log-probabilities `(rows, V)` without the tokens that would write an n-gram of a row again.
+        """Return the log-probabilities `(rows, V)` with -inf for tokens that would repeat an n-gram of their row.
 
-        `history` is int64 `(rows, T)`. The end is in no history, so it is never forbidden.
+        `history` is int64 `(rows, T)`. The end token is in no history, so it is never forbidden.
         """
         size, length = self.no_repeat_ngram_size, history.shape[1]
         if not 0 < size <= length:
@@ -85,7 +85,7 @@ def greedy_search(step: Step, batch: int, search: Search, device: torch.device) 
 
 @dataclass
 class _Found:
-    """What has been found for one source."""
+    """The finished sequences of one source."""
 
     finished: int = 0
     best: Hypothesis = field(default_factory=lambda: Hypothesis([], -float("inf")))
@@ -100,8 +100,8 @@ class _Found:
 def beam_search(step: Step, batch: int, beams: int, search: Search, device: torch.device) -> list[Hypothesis]:
     """Keep the `beams` likeliest unfinished sequences of each source, and the best finished one by its score.
 
-    A source is done when `beams` sequences of it have finished, or when none that is unfinished could still reach
-    the best finished score. One that is cut at `max_length` competes as it is. Finished sources leave the batch.
+    A source is done when `beams` of its sequences have finished, or when no unfinished one could still reach the best
+    finished score. A sequence cut at `max_length` competes as it is. Finished sources leave the batch.
 
     `step` is called with `alive · beams` rows, the beams of a source side by side.
     """
@@ -111,14 +111,14 @@ def beam_search(step: Step, batch: int, beams: int, search: Search, device: torc
     alive = list(range(batch))
     tokens = torch.full((batch * beams,), search.bos_id, device=device)
     totals = torch.full((batch, beams), -torch.inf, dtype=torch.float64, device=device)
-    totals[:, 0] = 0.0  # all beams begin alike; one of them is enough
+    totals[:, 0] = 0.0  # all beams begin equal, so only the first counts
     history = torch.empty(batch, beams, 0, dtype=torch.int64, device=device)
     rows: Tensor | None = None
     for length in range(1, search.max_length + 1):
         scores = search.allowed(step(tokens, rows).double(), history.flatten(0, 1))
         vocabulary = scores.shape[-1]
         every = (totals[:, :, None] + scores.view(len(alive), beams, -1)).flatten(1)
-        best, place = every.topk(min(2 * beams, every.shape[1]))  # enough: each beam can end only once
+        best, place = every.topk(min(2 * beams, every.shape[1]))  # 2 * beams suffice: each beam can end in one way only
         origin, chosen = place // vocabulary, place % vocabulary
         ends = chosen == search.eos_id
         for row, rank in (ends[:, :beams] & (best[:, :beams] > -torch.inf)).nonzero().tolist():
@@ -143,8 +143,8 @@ def beam_search(step: Step, batch: int, beams: int, search: Search, device: torc
 def _going_on(
     found: list[_Found], alive: list[int], totals: Tensor, beams: int, length: int, search: Search
 ) -> list[int]:
-    """Return which rows of the batch are not done."""
-    # A total only falls; what its divisor can become depends on the sign of the penalty.
+    """Return which sources are not done."""
+    # A total can only fall; the bound of its divisor depends on the sign of the penalty.
     furthest = search.max_length if search.length_penalty > 0 else min(length + 1, search.max_length)
     going = []
     for row, source in enumerate(alive):

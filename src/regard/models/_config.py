@@ -1,4 +1,4 @@
-"""The settings that all models share, checked when they are made, and what is built from them."""
+"""The settings that all models share, validated on construction, and the layers built from them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Norm = Literal["layer", "rms"]
 
 @dataclass(frozen=True, kw_only=True)
 class TransformerConfig:
-    """What every model has: pre-norm transformer layers of one width."""
+    """Settings of every model: pre-norm transformer layers of one width."""
 
     embed_dim: int = 128
     """Width of a token inside the model."""
@@ -37,11 +37,11 @@ class TransformerConfig:
     attention_dropout: float | None = None
     """Probability to drop an attention weight in training; `dropout` unless given."""
     stochastic_depth: float = 0.0
-    """Probability to leave out the last layer for an example in training; earlier layers less, in a straight line."""
+    """Probability to skip the last layer for an example in training; it falls linearly towards the first layer."""
     positions: Positions = "rotary"
-    """What tells a token where it stands; relative kinds (rotary, alibi, relative) learn faster from little data."""
+    """The kind of positional encoding; relative kinds (rotary, alibi, relative) learn faster from little data."""
     max_length: int | None = None
-    """Most tokens of a sequence; needed by learned positions, the others know no limit."""
+    """Most tokens of a sequence; needed by learned positions, the others have no limit."""
 
     def __post_init__(self) -> None:
         check_fields(self)
@@ -68,7 +68,7 @@ class TransformerConfig:
             )
 
     def position(self, *, causal: bool = False) -> Rotary | ALiBi | RelativeBias | None:
-        """Return what the attention layers hold; None where positions are added to the tokens, or there are none."""
+        """Return the position module of the attention layers; None if positions are added to the tokens, or unused."""
         if self.positions == "rotary":
             return Rotary()
         if self.positions == "alibi":
@@ -78,7 +78,7 @@ class TransformerConfig:
         return None
 
     def encoder_layer(self, *, causal: bool = False) -> EncoderLayer:
-        """Return the pattern of the self-attention layers."""
+        """Return a self-attention layer, of which the stack holds copies."""
         return EncoderLayer(
             self.embed_dim, self.num_heads, self.ffn_dim, activation=self.activation, norm=self.norm, norm_first=True,
             dropout=self.dropout, attention_dropout=self.attention_dropout, position=self.position(causal=causal),
@@ -87,12 +87,12 @@ class TransformerConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class TextConfig(TransformerConfig):
-    """What models of tokens have besides."""
+    """Additional settings of models that read tokens."""
 
     vocab_size: int
-    """How many tokens there are; ids are 0 to `vocab_size` - 1."""
+    """Size of the vocabulary; ids are 0 to `vocab_size` - 1."""
     pad_id: int = 0
-    """The token that fills up short sequences, on the right; its value has no influence where lengths are given."""
+    """The token that pads short sequences on the right; if lengths are given, it has no influence."""
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -1,4 +1,4 @@
-"""The Hugging Face hub: names to folders, folders to names. `huggingface_hub` is loaded only when a name is used."""
+"""Download from and upload to the Hugging Face hub. `huggingface_hub` is imported only when a name is used."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _NAME = re.compile(r"[\w-][\w.-]*(/[\w-][\w.-]*)?")
 
 
 def local_folder(folder_or_name: str | os.PathLike[str], files: Sequence[str], revision: str | None) -> Path:
-    """Return the folder itself, or that of a downloaded copy of `files` of a repository (cached by the hub)."""
+    """Return the folder itself, or the hub's cache folder after downloading `files` of a repository."""
     folder = Path(folder_or_name)
     if folder.is_dir():
         return folder
@@ -33,7 +33,7 @@ def local_folder(folder_or_name: str | os.PathLike[str], files: Sequence[str], r
 
 
 def upload(folder: str, name: str, *, private: bool, message: str) -> str:
-    """Upload a folder to the repository `name`, made if need be, and return its address."""
+    """Upload a folder to the repository `name`, created if necessary, and return its address."""
     hub = _library()
     try:
         api = hub.HfApi()

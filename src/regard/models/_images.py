@@ -1,4 +1,4 @@
-"""Images as tokens: the grid they are cut into, and where on it a token stands."""
+"""Images as tokens, and positional encodings on their grid."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ __all__ = ["ConvolutionalStem", "GridRotary", "grid_sinusoidal"]
 
 
 class ConvolutionalStem(nn.Module):
-    """Convolutions of 3 x 3, each followed by ReLU and a maximum that halves the sides; then a token per place.
+    """3 x 3 convolutions, each followed by ReLU and max-pooling that halves the sides; then one token per position.
 
     Shapes: `(B, in_channels, height, width)` to `(B, N, embed_dim)`, row by row from the top left; each of
     `halvings` steps rounds the sides up. Channels double towards `embed_dim`.
@@ -33,16 +33,16 @@ class ConvolutionalStem(nn.Module):
         self.steps = nn.Sequential(*steps)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Return the places of the last map as tokens."""
+        """Return the positions of the last feature map as tokens."""
         tokens: Tensor = self.steps(images).flatten(2).transpose(1, 2)
         return tokens
 
 
 class GridRotary(Rotary):
-    """Rotary encoding on a grid: half of each head's features turn by the row, half by the column.
+    """Rotary encoding on a grid: half of each head's features are rotated by the row, half by the column.
 
-    Tokens beyond the grid stand in front of it (the class token) and are not turned. Source: Su et al. 2021 for the
-    turn; Heo et al. 2024, arXiv:2403.13298, for two axes, with the base of 100 that suits small grids.
+    Extra tokens stand in front of the grid (the class token) and are not rotated. Source: Su et al. 2021 for the
+    rotation; Heo et al. 2024, arXiv:2403.13298, for two axes, with the base of 100 that suits small grids.
     """
 
     def __init__(self, grid: tuple[int, int], *, base: float = 100.0) -> None:
@@ -50,7 +50,7 @@ class GridRotary(Rotary):
         self.grid = grid
 
     def forward(self, x: Tensor, offset: int = 0) -> Tensor:
-        """Turn `x` `(..., tokens, head_dim)` by rows and columns."""
+        """Rotate `x` `(..., tokens, head_dim)` by rows and columns."""
         rows, columns = self.grid
         places = torch.arange(offset, offset + x.shape[-2], device=x.device) - (x.shape[-2] + offset - rows * columns)
         inside = places >= 0
@@ -63,7 +63,7 @@ class GridRotary(Rotary):
 
 
 def grid_sinusoidal(rows: int, columns: int, dim: int) -> Tensor:
-    """Sinusoidal encoding on a grid: half of the features say the row, half the column; `(rows · columns, dim)`."""
+    """Sinusoidal encoding on a grid: half of the features encode the row, half the column; `(rows · columns, dim)`."""
     down, across = torch.meshgrid(torch.arange(rows), torch.arange(columns), indexing="ij")
     half = dim // 2
     tables = (positions.sinusoidal(down.flatten(), dim - half), positions.sinusoidal(across.flatten(), half))

@@ -1,4 +1,4 @@
-"""How long each sequence of a batch is, told as lengths `(B,)`; what follows is padding."""
+"""The lengths `(B,)` of the sequences of a batch; what follows them is padding."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ["check_lengths", "padding_mask", "real"]
 
 
 def check_lengths(lengths: Tensor | None, tokens: Tensor, name: str = "lengths") -> Tensor | None:
-    """Return the lengths on the device of the tokens, or None where nothing is padding."""
+    """Return the lengths on the device of the tokens, or None if there is no padding."""
     if lengths is None:
         return None
     if tensor(name, lengths).ndim == 0 or tensor("tokens", tokens).ndim < 2:

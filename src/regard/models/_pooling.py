@@ -1,4 +1,4 @@
-"""One vector for a whole sequence: the mean, a token of its own, or a learnt weighting."""
+"""One vector for a whole sequence: the mean, a class token, or attention pooling."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ class ClassToken(nn.Module):
         nn.init.normal_(self.weight, std=STD)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return the longer sequences."""
+        """Return the sequences with the class token in front."""
         return torch.cat((self.weight.to(x.dtype).expand(len(x), 1, -1), x), 1)
 
 
 class AttentionPooling(nn.Module):
-    """A mean whose weights are learnt: softmax over tokens of one linear score (Hassani et al. 2021, section 3.2).
+    """A mean with learnt weights: the softmax over tokens of a linear score (Hassani et al. 2021, section 3.2).
 
     Shapes: `(B, L, D)` to `(B, D)`. Starts as the plain mean.
     """

@@ -30,16 +30,16 @@ ConfigT = TypeVar("ConfigT")
 
 
 class PretrainedModel(nn.Module, Generic[ConfigT]):
-    """A module that is built from a frozen config, and the saving and loading of both."""
+    """A module that is built from a frozen config, with saving and loading of both."""
 
     config_class: ClassVar[type]
     config: ConfigT
 
     def save_pretrained(self, folder: str | os.PathLike[str]) -> None:
-        """Write `config.json` and `model.safetensors` into `folder`, which is made if need be.
+        """Write `config.json` and `model.safetensors` into `folder`, which is created if necessary.
 
-        Each file is written beside its place, synced and renamed, so that a reader never sees half of one. Other
-        files of the folder stay. Shared weights exist once.
+        Each file is written under a temporary name, synced and renamed, so that a reader never sees an incomplete file.
+        Other files of the folder are kept. Shared weights are written once.
         """
         place = Path(folder)
         place.mkdir(parents=True, exist_ok=True)
@@ -75,7 +75,7 @@ class PretrainedModel(nn.Module, Generic[ConfigT]):
     def push_to_hub(self, name: str, *, private: bool = False, message: str = "Upload the model") -> str:
         """Upload what `save_pretrained` writes to the repository `name` of the Hugging Face hub; return its address.
 
-        The repository is made if need be. Needs a login (`hf auth login`), and `huggingface_hub`.
+        The repository is created if necessary. Needs a login (`hf auth login`), and `huggingface_hub`.
         """
         with tempfile.TemporaryDirectory() as folder:
             self.save_pretrained(folder)

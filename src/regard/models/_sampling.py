@@ -1,4 +1,4 @@
-"""Which token comes next, given the logits: the likeliest, or one drawn at random."""
+"""Choosing the next token from the logits: the most likely one, or a random one."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ __all__ = ["Sampling"]
 
 @dataclass(frozen=True)
 class Sampling:
-    """How the next token is drawn. `temperature` 0 takes the likeliest; else logits are divided by it.
+    """How the next token is drawn. `temperature` 0 takes the most likely one; else logits are divided by it.
 
     >>> Sampling(temperature=0.0).draw(torch.tensor([[0.0, 2.0, 1.0]]))
     tensor([1])
     """
 
     temperature: float = 1.0
-    """Below 1 makes likely tokens likelier, above 1 evens out; 0 is greedy."""
+    """Below 1 sharpens the distribution, above 1 flattens it; 0 is greedy."""
     top_k: int | None = None
-    """Draw among so many likeliest tokens only."""
+    """Draw among this many most likely tokens only; None: all."""
     top_p: float | None = None
-    """Draw among the fewest likeliest tokens whose probabilities reach this sum."""
+    """Draw among the fewest most likely tokens whose probabilities reach this sum; None: all."""
     generator: torch.Generator | None = None
     """Source of the random numbers; torch's default generator unless given."""
 
@@ -46,7 +46,7 @@ class Sampling:
         return torch.multinomial(self.probabilities(logits), 1, generator=self.generator)[:, 0]
 
     def probabilities(self, logits: Tensor) -> Tensor:
-        """Return what is drawn from: float32 `(B, V)`, rows that sum to 1. Equal logits at an edge all stay.
+        """Return the distribution, float32 `(B, V)`, rows sum to 1. Logits equal to the last one kept are kept too.
 
         Source: Fan et al. 2018, arXiv:1805.04833, for top-k; Holtzman et al. 2020, arXiv:1904.09751, for top-p.
         """

@@ -1,4 +1,4 @@
-"""How models start, and what training leaves out at random: pieces that every model uses once."""
+"""Initialisation, and stochastic depth."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from ..layers import Decoder, Encoder, FeedForward, MultiHeadAttention
 __all__ = ["STD", "StochasticDepth", "start_head", "start_stack"]
 
 STD = 0.02
-"""Deviation of embeddings and heads at the start, as in BERT and GPT-2."""
+"""Initial standard deviation of embeddings and output maps, as in BERT and GPT-2."""
 
 
 class StochasticDepth(nn.Module):
-    """Leave out a residual for whole examples, in training; what stays is scaled so that its mean does not change.
+    """Drop a residual for whole examples, in training; the others are scaled so that the mean does not change.
 
     Shapes: `(B, ...)` to the same. Source: Huang et al. 2016, arXiv:1603.09382.
     """
@@ -36,9 +36,9 @@ class StochasticDepth(nn.Module):
 
 
 def start_stack(stack: Encoder | Decoder, stochastic_depth: float = 0.0) -> None:
-    """Scale the last map of each residual by 1 / sqrt(residuals), so that depth does not widen the sum at the start.
+    """Scale the last map of each residual by 1 / sqrt(residuals): the initial variance does not grow with depth.
 
-    The maps keep their Xavier draw otherwise. Also gives each layer its share of `stochastic_depth`.
+    Otherwise the maps keep their Xavier initialisation. Also sets each layer's share of `stochastic_depth`.
     Source: Radford et al. 2019 (GPT-2), section 2.3, for the scale.
     """
     last = [
@@ -56,7 +56,7 @@ def start_stack(stack: Encoder | Decoder, stochastic_depth: float = 0.0) -> None
 
 
 def start_head(head: nn.Linear) -> None:
-    """Draw the weight of an output map small, so that all labels start about equal; set its bias to 0."""
+    """Initialise an output map with small weights, so that all labels start about equally likely, and bias 0."""
     nn.init.normal_(head.weight, std=STD)
     if head.bias is not None:
         nn.init.zeros_(head.bias)

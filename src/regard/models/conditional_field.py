@@ -1,4 +1,4 @@
-"""A linear-chain conditional random field: tags of a sequence are scored together, with what follows what."""
+"""A linear-chain conditional random field: the tags of a sequence are scored together, by their transitions."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ _NEVER = -1e4
 
 
 def follows(tags: Sequence[str]) -> tuple[Tensor, Tensor]:
-    """Return which IOB2 tags may stand first, bool `(T,)`, and which tag may follow which, bool `(T, T)`.
+    """Return which IOB2 tags may come first, bool `(T,)`, and which may follow which, bool `(T, T)`.
 
-    `I-x` follows `B-x` and `I-x` alone; all else is free. Row: the tag before, column: the tag after.
+    `I-x` may follow only `B-x` and `I-x`; everything else is allowed. Row: the tag before, column: the tag after.
 
     >>> first, after = follows(("O", "B-x", "I-x"))
     >>> first.tolist(), after[:, 2].tolist()
@@ -55,13 +55,13 @@ def viterbi(scores: Tensor, start: Tensor, between: Tensor, end: Tensor, lengths
 
 
 class ConditionalField(nn.Module):
-    """Scores of label sequences: what the model says of each token, plus a learnt score for each pair of neighbours.
+    """Scores of label sequences: the model's score of each token, plus a learnt score for each pair of neighbours.
 
     Args:
         num_labels: T.
-        tags: names of the labels; where given, what IOB2 forbids is never predicted and never likely.
+        tags: names of the labels; if given, transitions that IOB2 forbids are excluded from prediction and loss.
 
-    Transitions start at 0, which is the softmax of each token alone. Computes in float32.
+    Transitions start at 0, which equals a softmax of each token alone. Computes in float32.
 
     Source: Lafferty, McCallum and Pereira 2001.
 
@@ -91,7 +91,7 @@ class ConditionalField(nn.Module):
         self.register_buffer("forbidden_pair", ~after, persistent=False)
 
     def transitions(self) -> tuple[Tensor, Tensor, Tensor]:
-        """Return the scores of a first label, of a pair and of a last label, with what is forbidden far below."""
+        """Return the scores of a first label, of a pair and of a last label; forbidden ones are very low."""
         start = self.start.float().masked_fill(self.forbidden_first, _NEVER)
         return start, self.between.float().masked_fill(self.forbidden_pair, _NEVER), self.end.float()
 
@@ -110,12 +110,12 @@ class ConditionalField(nn.Module):
         ).sum()
 
     def decode(self, scores: Tensor, lengths: Tensor) -> Tensor:
-        """Return the best labels, int64 `(B, L)`; what stands beyond a length says nothing."""
+        """Return the best labels, int64 `(B, L)`; those beyond a length are meaningless."""
         return viterbi(scores.float(), *self.transitions(), lengths.clamp(min=1))
 
     @staticmethod
     def _all(scores: Tensor, start: Tensor, between: Tensor, end: Tensor, lengths: Tensor) -> Tensor:  # (B,)
-        # Sums of exponentials as products of matrices, below the largest, in float64: what is lost lies
+        # Sums of exponentials as products of matrices, relative to the largest, in float64: what underflows lies
         # 690 nats below. (The sum over (B, T, T) in logarithms took two thirds of a training step at T = 72.)
         scores, after = scores.double(), between.double().exp()
         total = start + scores[:, 0]

@@ -1,4 +1,4 @@
-"""Writing a word of the source again: the attention of one head becomes a share of the next token's distribution."""
+"""Copying words of the source: the attention of one head is mixed into the next token's distribution."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ["Copying"]
 
 
 class Copying(nn.Module):
-    """Mixes what a decoder would write with what its attention to the source points at.
+    """Pointer-generator: mixes a decoder's distribution with its attention to the tokens of the source.
 
     `P(token) = gate · softmax(logits) + (1 - gate) · Σ weight` over the places of the source that hold the token; the
     gate is the sigmoid of a linear map of the decoder's state and starts at one half.
@@ -39,7 +39,7 @@ class Copying(nn.Module):
         self.gate = Projection(embed_dim, 1)
 
     def keys(self, memory: Tensor) -> Tensor:
-        """Return what the states are compared with, once for each source."""
+        """Return the keys of a source's memory, to be computed once for each source."""
         keys: Tensor = self.key(memory)
         return keys
 

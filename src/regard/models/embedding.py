@@ -1,4 +1,4 @@
-"""Tokens as vectors: a table, what is added for the position, and what the letters of a word say."""
+"""Tokens as vectors: an embedding table, added positions, and features of a word's letters."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ __all__ = ["CharacterFeatures", "TokenEmbedding", "check_ids"]
 
 
 def check_ids(name: str, ids: Tensor, size: int, ndim: int) -> None:
-    """Raise an error that says what is wrong with token ids; values are looked at on the CPU only."""
+    """Raise an error that explains what is wrong with token ids; values are checked on the CPU only."""
     if tensor(name, ids).dtype not in (torch.int64, torch.int32):
         raise DtypeError(f"{name} is {ids.dtype}; give token ids as int64.")
     if ids.ndim != ndim:
@@ -38,7 +38,7 @@ class TokenEmbedding(nn.Module):
 
     Shapes: int64 `(B, L)` to `(B, L, embed_dim)`.
 
-    Vectors start normal with deviation 0.02. With sinusoidal positions, whose table has deviation 0.7, they start
+    Vectors are initialised with standard deviation 0.02. With sinusoidal positions, whose table has 0.7, they start
     with `1/√embed_dim` and are multiplied by `√embed_dim`, as in Vaswani et al. 2017, section 3.4.
     """
 
@@ -68,8 +68,8 @@ class TokenEmbedding(nn.Module):
 
         Args:
             offset: position of the first token, for decoding step by step.
-            padding: int64 `(B,)`, how many tokens of padding stand before the first real one; positions count from
-                there.
+            padding: int64 `(B,)`, the number of padding tokens before the first real one; positions count from the
+                first real one.
             more: `(B, L, embed_dim)`, added to the vectors of the tokens.
         """
         check_ids("tokens", tokens, self.vocab_size, 2)
@@ -103,7 +103,7 @@ class TokenEmbedding(nn.Module):
 
 
 class CharacterFeatures(nn.Module):
-    """What the letters of a word say: each is embedded, three neighbours at a time are mapped, the largest are kept.
+    """A vector from the letters of a word: embeddings, a convolution over three letters, max-pooling.
 
     Shapes: int64 `(B, L, W)`, letters of each word, 0 = no letter, on the right, to `(B, L, embed_dim)`. A word
     without letters gives the bias of the last map alone.
@@ -131,7 +131,7 @@ class CharacterFeatures(nn.Module):
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
-        """Draw the letters with unit deviation; the result starts about as large as the vectors of tokens."""
+        """Initialise letters with unit deviation; the result starts with about the scale of the token vectors."""
         nn.init.normal_(self.embedding.weight)
         with torch.no_grad():
             self.embedding.weight[0].zero_()
@@ -153,10 +153,10 @@ class CharacterFeatures(nn.Module):
 
 
 def _distinct(rows: Tensor) -> tuple[Tensor, Tensor | None]:
-    """Return the distinct rows, and which of them each row is; all rows and None where that does not pay."""
+    """Return the distinct rows, and the index of each row among them; all rows and None if that saves nothing."""
     if not readable(rows) or len(rows) < 64:
         return rows, None
-    # That equal keys are equal rows is checked here, not hoped.
+    # Two rows could have one key by chance, so rows are compared.
     sums, back = word_keys(rows).unique(return_inverse=True)
     first = torch.empty_like(sums).scatter_(0, back, torch.arange(len(rows)))
     distinct = rows[first]

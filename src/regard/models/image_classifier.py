@@ -1,4 +1,4 @@
-"""One label for an image: a vision transformer that also learns from few images."""
+"""Image classification: a vision transformer that also learns from few images."""
 
 from __future__ import annotations
 
@@ -36,13 +36,13 @@ class ImageClassifierConfig(TransformerConfig):
     in_channels: int = 3
     """Colours of a pixel: 1 for grey, 3 for red, green, blue."""
     patch_size: int = 4
-    """Side of the square of pixels that becomes a token; a power of two for the convolutional stem."""
+    """Side of a patch in pixels; a power of two for the convolutional stem."""
     stem: Stem = "conv"
-    """How pixels become tokens: convolutions, which learn faster from few images, or one map of each patch."""
+    """How pixels become tokens: convolutions, which learn faster from few images, or a linear map of each patch."""
     pooling: ImagePooling = "attention"
-    """How tokens become one vector: a learnt weighting, their mean, or a token of its own in front."""
+    """How tokens become one vector: attention pooling, their mean, or a class token in front."""
     positions: Literal["learned", "sinusoidal", "rotary", "none"] = "learned"
-    """What tells a token where it stands in the image."""
+    """The kind of positional encoding."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -64,7 +64,7 @@ class ImageClassifierConfig(TransformerConfig):
             )
 
     def _check_lengths(self) -> None:
-        """Leave `max_length` alone: the size of the images says how many positions there are."""
+        """Skip the check of `max_length`: the size of the images gives the number of positions."""
 
     @property
     def grid(self) -> tuple[int, int]:
@@ -72,7 +72,7 @@ class ImageClassifierConfig(TransformerConfig):
         return -(-self.height // self.patch_size), -(-self.width // self.patch_size)
 
     def position(self, *, causal: bool = False) -> GridRotary | None:
-        """Return what the attention layers hold; None where positions are added to the tokens, or there are none."""
+        """Return the position module of the attention layers; None if positions are added to the tokens, or unused."""
         return GridRotary(self.grid) if self.positions == "rotary" else None
 
 
@@ -82,7 +82,7 @@ class ImageClassifier(PretrainedModel[ImageClassifierConfig]):
     Shapes: `images` floating `(B, in_channels, height, width)` to logits `(B, num_labels)`.
 
     `grid` says how many rows and columns the tokens make: token `r · columns + c` stands at row `r`, column `c`; with
-    `pooling="class"` there is one more in front of them. What `weights` say of the tokens so becomes a picture.
+    `pooling="class"` there is one more in front of them. So weights of tokens can be drawn over the image.
 
     Source: Dosovitskiy et al. 2021, arXiv:2010.11929; Hassani et al. 2021, arXiv:2104.05704, for the convolutional stem
     and the learnt weighting.

@@ -1,4 +1,4 @@
-"""The next token, from those before: a decoder-only transformer, and what is generated with it."""
+"""A decoder-only transformer that predicts the next token, and generation with it."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class LanguageModelConfig(TextConfig):
     """Settings of a `LanguageModel`."""
 
     tie_embeddings: bool = True
-    """Whether the output map is the table of embeddings (Press and Wolf 2017, arXiv:1608.05859)."""
+    """Whether the output map shares its weight with the embeddings (Press and Wolf 2017, arXiv:1608.05859)."""
 
 
 class LanguageModel(PretrainedModel[LanguageModelConfig]):
@@ -74,9 +74,9 @@ class LanguageModel(PretrainedModel[LanguageModelConfig]):
         """Return the logits; with `need_weights=True` also the weights of every layer by name.
 
         Args:
-            tokens: int64 `(B, L)`, padded on the right; with a cache the new ones alone.
-            lengths: int64 `(B,)`, how many are real; None: all. Logits of padding say nothing.
-            cache: from `new_cache()`; it grows by these tokens, which therefore are all real.
+            tokens: int64 `(B, L)`, padded on the right; with a cache only the new ones.
+            lengths: int64 `(B,)`, how many are real; None: all. Logits of padding are meaningless.
+            cache: from `new_cache()`; it grows by these tokens, so none of them may be padding.
 
         Raises `ShapeError`, `DtypeError`, `ArgumentError`.
         """
@@ -120,10 +120,10 @@ class LanguageModel(PretrainedModel[LanguageModelConfig]):
             stop_id: a token that ends a sequence.
             generator: source of the random numbers; torch's default generator unless given.
             lengths: int64 `(B,)` from 1 on, how many tokens of each prompt are real; None: all.
-            use_cache: keep keys and values, so that a token costs one step; without, each computes all anew.
+            use_cache: keep keys and values, so that each token costs one step; without, every step recomputes all.
 
-        A prompt is continued as it would be alone (up to rounding). Runs in evaluation mode, without gradients.
-        Raises `ArgumentError`, `ShapeError`.
+        Each prompt is continued as if it were alone in the batch (up to rounding). Runs in evaluation mode, without
+        gradients. Raises `ArgumentError`, `ShapeError`.
 
         >>> model = LanguageModel(LanguageModelConfig(vocab_size=9, embed_dim=16))
         >>> [len(new) for new in model.generate(torch.tensor([[1, 2]]), max_new_tokens=4)]
@@ -154,9 +154,9 @@ class LanguageModel(PretrainedModel[LanguageModelConfig]):
         lengths: Tensor | None = None,
         use_cache: bool = True,
     ) -> Iterator[Tensor]:
-        """Yield the tokens that `generate` would return as they come, one of each sequence at a time: int64 `(B,)`.
+        """Yield the tokens that `generate` would return, step by step, one of each sequence: int64 `(B,)`.
 
-        A sequence that has ended goes on yielding `stop_id`; the stream ends when all have.
+        A sequence that has ended keeps yielding `stop_id`; the stream ends when all have ended.
         """
         sampling = Sampling(temperature, top_k, top_p, generator)
         max_new_tokens = size("max_new_tokens", max_new_tokens, 0)
@@ -209,7 +209,7 @@ class LanguageModel(PretrainedModel[LanguageModelConfig]):
 
 
 def _padded_left(tokens: Tensor, lengths: Tensor | None) -> tuple[Tensor, Tensor | None]:
-    """Move padding from the right to the left, where new tokens do not meet it; return how much there is."""
+    """Move padding from the right to the left, so that new tokens can be appended; return how much there is."""
     if lengths is None:
         return tokens, None
     if int(lengths.min()) < 1:

@@ -1,4 +1,4 @@
-"""Which words of a sequence are the same: every mention of a word is marked by the place of its first."""
+"""Features of repeated words: every mention of a word is marked by the position of its first mention."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ __all__ = ["RepeatFeatures", "first_places", "word_keys"]
 
 
 def word_keys(letters: Tensor) -> Tensor:
-    """Return one number for each row of letters, `(..., W)` to int64 `(...)`; zeros at the end change nothing.
+    """Hash each row of letters, `(..., W)` to int64 `(...)`; zeros at the end change nothing.
 
-    Equal rows have equal numbers. Unequal ones have unequal numbers almost surely: the sums are of 64 bits.
+    Equal rows have equal keys. Unequal rows have different keys almost surely: the sums have 64 bits.
     """
     factors = torch.arange(1, 2 * letters.shape[-1], 2, dtype=torch.int64, device=letters.device)
     factors = factors * 0x1E3779B97F4A7C15 + 0x12345678
@@ -23,7 +23,7 @@ def word_keys(letters: Tensor) -> Tensor:
 
 
 def first_places(keys: Tensor) -> Tensor:
-    """Return where each key stands first in its row, int64 `(B, L)`.
+    """Return the position of the first occurrence of each key in its row, int64 `(B, L)`.
 
     Cost: O(B · L · log L) time, O(B · L) memory.
 
@@ -38,16 +38,16 @@ def first_places(keys: Tensor) -> Tensor:
 
 
 class RepeatFeatures(nn.Module):
-    """A learnt vector for each word of a sequence: that of the place where the word stands first.
+    """A learnt vector for each word of a sequence: that of the position where the word occurs first.
 
-    Mentions of one word share a vector and other words have others, so attention finds the other mentions of a word,
-    also of one that the vocabulary lacks, by one product. The first mention is marked besides.
+    All mentions of a word share a vector, and different words have different ones. So attention finds the other
+    mentions by one product, also of a word that is not in the vocabulary. First mentions are marked in addition.
 
     Shapes: `keys` int64 `(B, L)`, equal where words are equal, to `(B, L, embed_dim)`.
 
     Args:
         embed_dim: width of a vector.
-        places: rows of the table; place `p` has row `p % places`.
+        places: rows of the table; position `p` uses row `p % places`.
 
     Cost: O(B · L · (log L + embed_dim)).
 
@@ -64,7 +64,7 @@ class RepeatFeatures(nn.Module):
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
-        """Draw the table anew; first mentions start unmarked."""
+        """Re-initialise the table; the mark of first mentions starts at 0."""
         nn.init.normal_(self.weight, std=STD)
         nn.init.zeros_(self.first)
 

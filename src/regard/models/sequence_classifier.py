@@ -1,4 +1,4 @@
-"""One label for a whole text: sentiment, topic, or several labels at once."""
+"""Text classification: sentiment, topic, or several labels at once."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ class SequenceClassifierConfig(TextConfig):
     num_labels: int
     """How many labels there are."""
     evidence_dim: int = 0
-    """Numbers that are given with each token and mapped into its vector; 0: none."""
+    """Number of extra features of each token, mapped into its vector; 0: none."""
     pooling: Pooling = "mean"
-    """How a text becomes one vector: the mean of its tokens, or a token of its own in front."""
+    """How a text becomes one vector: the mean of its tokens, or a class token in front."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -41,7 +41,7 @@ class SequenceClassifier(PretrainedModel[SequenceClassifierConfig]):
 
     Shapes: `tokens` int64 `(B, L)` to logits `(B, num_labels)`.
 
-    With `pooling="class"` each sequence that attention sees has one token more, the first. Source: Devlin et al. 2019
+    With `pooling="class"` attention sees one more token in each sequence, the first. Source: Devlin et al. 2019
     (BERT) for that token.
 
     >>> import torch
@@ -79,7 +79,7 @@ class SequenceClassifier(PretrainedModel[SequenceClassifierConfig]):
         Args:
             tokens: int64 `(B, L)`, padded on the right.
             lengths: int64 `(B,)`, how many are real; None: all.
-            evidence: floating `(B, L, evidence_dim)`, exactly where `evidence_dim > 0`.
+            evidence: floating `(B, L, evidence_dim)`, required if `evidence_dim > 0`, else not allowed.
 
         Raises `ShapeError`, `DtypeError`, `ArgumentError`.
         """

@@ -23,7 +23,7 @@ from .repeats import RepeatFeatures, word_keys
 __all__ = ["IGNORED", "TokenClassifier", "TokenClassifierConfig"]
 
 IGNORED = -100
-"""The label of a token that has none: padding, or a later part of a word."""
+"""The label of a token without one: padding, or a later subword."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,18 +33,18 @@ class TokenClassifierConfig(TextConfig):
     num_labels: int
     """How many labels there are; ids are 0 to `num_labels` - 1."""
     tags: tuple[str, ...] = ()
-    """Names of the labels in IOB2, in the order of their ids; where given, no forbidden sequence is predicted."""
+    """Names of the labels in IOB2, in the order of their ids; if given, no forbidden sequence is predicted."""
     char_vocab_size: int = 0
-    """How many letters there are, 0 being none of them, for words given letter by letter; 0: words only."""
+    """Size of the alphabet, counting id 0 for "no letter"; 0: words are not given letter by letter."""
     char_dim: int = 32
-    """Width of a letter."""
+    """Width of a letter's embedding."""
     char_channels: int = 96
-    """Patterns of three letters that are looked for."""
+    """Channels of the convolution over three letters."""
     repeats: bool = False
-    """Tell each word where it stands first in its sequence, so that attention finds its other mentions; words are the
-    same whose letters are, or whose ids are in a model of words only."""
+    """Mark each word by the position of its first mention (`RepeatFeatures`), so that attention finds the others; words
+    are equal if their letters are, or their ids in a model without letters."""
     crf: bool = False
-    """Score neighbouring labels together (conditional random field) in place of each label alone."""
+    """Score neighbouring labels together (conditional random field) instead of each label alone."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -57,11 +57,11 @@ class TokenClassifierConfig(TextConfig):
 
 
 class TokenClassifier(PretrainedModel[TokenClassifierConfig]):
-    """A pre-norm encoder with a linear map to labels, over words (with their letters) or parts of words.
+    """A pre-norm encoder with a linear map to labels, over words (with their letters) or subwords.
 
     Shapes: `tokens` int64 `(B, L)` to logits `(B, L, num_labels)`.
 
-    `loss` and `decode` take the logits; both know the CRF, where there is one.
+    `loss` and `decode` take the logits, and apply the CRF if there is one.
 
     Source: Vaswani et al. 2017 for the encoder; Devlin et al. 2019 (BERT), section 4.1, for the linear map.
 
@@ -101,8 +101,8 @@ class TokenClassifier(PretrainedModel[TokenClassifierConfig]):
 
         Args:
             tokens: int64 `(B, L)`, padded on the right.
-            lengths: int64 `(B,)`, how many are real; None: all. Logits of padding say nothing.
-            characters: int64 `(B, L, W)`, the letters of each word, 0 = none; exactly where `char_vocab_size > 0`.
+            lengths: int64 `(B,)`, how many are real; None: all. Logits of padding are meaningless.
+            characters: int64 `(B, L, W)`, the letters of each word, 0 = none; required if `char_vocab_size > 0`.
 
         Raises:
             ShapeError, DtypeError, ArgumentError: see each message.
@@ -119,7 +119,7 @@ class TokenClassifier(PretrainedModel[TokenClassifierConfig]):
         return (logits, weights) if need_weights else logits
 
     def _besides(self, tokens: Tensor, characters: Tensor | None) -> Tensor | None:
-        """Return what is added to the vectors of the words."""
+        """Return the features that are added to the vectors of the words."""
         more = self._of_letters(tokens, characters)
         if self.repeats is None:
             return more
@@ -145,10 +145,10 @@ class TokenClassifier(PretrainedModel[TokenClassifierConfig]):
         return found
 
     def loss(self, logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the sum of the losses and the number of labels that it is of.
+        """Return the sum of the losses and the number of labels.
 
-        `labels` int64 `(B, L)`; -100 where there is none. With a CRF, labels that have such gaps between them are
-        neighbours. Computes in float32.
+        `labels` int64 `(B, L)`; -100 where there is none. The CRF skips these positions: labels on both sides of a gap
+        count as neighbours. Computes in float32.
         """
         self._check_logits(logits)
         if tensor("labels", labels).is_floating_point() or labels.is_complex() or labels.dtype == torch.bool:
@@ -174,7 +174,7 @@ class TokenClassifier(PretrainedModel[TokenClassifierConfig]):
             lengths: as in `forward`.
             labelled: bool `(B, L)`, which tokens carry a label (the first part of each word); all unless given.
 
-        With a CRF the best sequence; else the best sequence that IOB2 allows, where the config names the tags; else
+        With a CRF the best sequence; else, if the config names the tags, the best sequence that IOB2 allows; else
         the best label of each token.
         """
         batch, longest, _ = self._check_logits(logits).shape
@@ -215,7 +215,7 @@ class TokenClassifier(PretrainedModel[TokenClassifierConfig]):
 
 
 def _together(kept: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the order that brings kept tokens to the front of each row, and how many they are."""
+    """Return the order that moves the kept tokens to the front of each row, and their number."""
     return (~kept).to(torch.uint8).argsort(dim=1, stable=True), kept.sum(1)
 
 

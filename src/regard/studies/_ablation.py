@@ -1,4 +1,4 @@
-"""Take one head out of a model and see what that costs."""
+"""Ablation of single heads: removing one and measuring what that costs."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def attention_layers(model: nn.Module) -> list[MultiHeadAttention]:
 
 @contextmanager
 def without_head(layer: MultiHeadAttention, head: int, put: Tensor | None = None) -> Iterator[None]:
-    """Replace what one head hands to the output map by `put` `(E,)`, or by zeros, as long as the block runs."""
+    """Within the block, replace the output of one head, before the output map, by `put` `(E,)`, or by zeros."""
     part = slice(head * layer.head_dim, (head + 1) * layer.head_dim)
 
     def replace(module: nn.Module, inputs: tuple[Any, ...]) -> tuple[Tensor, ...]:
@@ -40,7 +40,7 @@ def without_head(layer: MultiHeadAttention, head: int, put: Tensor | None = None
 
 @torch.no_grad()
 def mean_outputs(model: nn.Module, batches: Sequence[tuple[Tensor, Tensor]]) -> list[Tensor]:
-    """Return the mean over all real tokens of what each head hands on: `(H, E)` for each attention layer."""
+    """Return each head's mean output over all real tokens: `(H, E)` for each attention layer."""
     layers = attention_layers(model)
     sums = [torch.zeros(layer.num_heads * layer.head_dim) for layer in layers]
     real = torch.empty(0)

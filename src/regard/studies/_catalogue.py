@@ -1,4 +1,4 @@
-"""Which studies there are: the one table that the command line and `redraw` read."""
+"""The table of all studies, which the command line and `redraw` use."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ __all__ = ["STUDIES", "Entry", "load", "redraw"]
 
 @dataclass(frozen=True)
 class Entry:
-    """One study: its settings, what runs it, what draws it."""
+    """One study: its settings, the function that runs it, the function that draws it."""
 
     settings: type[StudySettings]
     run: Callable[..., Study]
@@ -28,7 +28,7 @@ class Entry:
     draw: Callable[[Mapping[str, Any]], Figure]
     """Draws a study's `data`."""
     text: str
-    """What it shows, in one line."""
+    """Description in one line."""
 
 
 STUDIES: dict[str, Entry] = {
@@ -70,7 +70,7 @@ STUDIES: dict[str, Entry] = {
 
 
 def load(path: str | Path) -> Study:
-    """Return the study that a JSON file of `Study.save` holds. Raises `DataError`, `ArgumentError`."""
+    """Load a study from a JSON file of `Study.save`. Raises `DataError`, `ArgumentError`."""
     path = Path(path)
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
@@ -84,7 +84,7 @@ def load(path: str | Path) -> Study:
 
 
 def redraw(path: str | Path) -> Figure:
-    """Draw the picture of a study again from its JSON file, a matplotlib `Figure`; nothing is computed anew.
+    """Draw the picture of a study, a matplotlib `Figure`, from its JSON file, without running it.
 
     Raises `DataError`, `ArgumentError`, `MissingExtraError`.
     """

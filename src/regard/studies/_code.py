@@ -1,4 +1,4 @@
-"""Real examples for small models: the names in Python code, as numbers, and what a cheap baseline makes of them."""
+"""Real examples for small models: the names in Python code as ids, and the accuracy of a cheap baseline."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ IGNORED = -100
 
 @dataclass(frozen=True)
 class Windows:
-    """Windows of code: word ids, and the kinds of the names among the words."""
+    """Windows of code: ids of words, and the kinds of the names among them."""
 
     words: tuple[Tensor, ...]
     """int64 `(L,)` of each window."""
     kinds: tuple[Tensor, ...]
-    """int64 `(L,)`; -100 where a word is no name, so that nothing is learnt or judged there."""
+    """int64 `(L,)`; -100 for words that are not names, which training and evaluation skip."""
 
     def padded(self, indices: Sequence[int] | NDArray[np.int64]) -> tuple[Tensor, Tensor, Tensor]:
         """Return words `(B, L)`, lengths `(B,)` and kinds `(B, L)` of some windows."""
@@ -39,31 +39,31 @@ class Windows:
 
     @property
     def lengths(self) -> list[int]:
-        """How many words each has."""
+        """Number of words of each."""
         return [len(each) for each in self.words]
 
 
 @dataclass(frozen=True)
 class CodeNames:
-    """The names in the standard library's own source, and what kind each is."""
+    """The names in the standard library's source, and their kinds."""
 
     train: Windows
     test: Windows
-    """Windows of packages that are not in `train`."""
+    """Windows of packages that have no file in `train`."""
     vocabulary: tuple[str, ...]
     """Words by their id: those that occur at least twice in training; 0 is padding, 1 any other word."""
     kinds: tuple[str, ...]
     """Kinds by their id."""
     baseline: float
-    """Accuracy on test of the most frequent kind of each word in training (of all words for a new one)."""
+    """Test accuracy of giving each word its most frequent kind in training (a new word: the most frequent of all)."""
     description: str
-    """Where it comes from."""
+    """Description of the source."""
 
 
 def code_names(files: int, length: int) -> CodeNames:
-    """Return so many files to train on and a quarter of it to test on, in windows of at most `length` words.
+    """Return this many files to train on and a quarter of that to test on, in windows of at most `length` words.
 
-    Words that occur once in training are unknown to the model, so that what surrounds a name must tell its kind.
+    Words that occur once in training become unknown, so that the model has to use the context of a name.
     """
     split = corpora.code_entities(limit=files, words=length)
     counts = Counter(word for example in split.train for word in example.words)
@@ -108,7 +108,7 @@ def names_loss(model: nn.Module, batch: tuple[Tensor, Tensor, Tensor]) -> tuple[
 
 @torch.no_grad()
 def names_judge(model: nn.Module, data: Windows, size: int = 64) -> dict[str, float]:
-    """Return the mean loss of the names and the share whose kind is right."""
+    """Return the mean loss over names, and the accuracy of their kinds."""
     order = sorted(range(len(data.words)), key=lambda index: len(data.words[index]))
     loss, right, total = 0.0, 0, 0
     for start in range(0, len(order), size):
@@ -122,9 +122,9 @@ def names_judge(model: nn.Module, data: Windows, size: int = 64) -> dict[str, fl
 
 @torch.no_grad()
 def attends(model: nn.Module, data: CodeNames, windows: int = 64) -> tuple[float, float]:
-    """Return how a model attends in some test windows: mean over layers, heads and words.
+    """Return two means over layers, heads and words of some test windows, which describe how a model attends.
 
-    The entropy of a row as a share of that of uniform weights, and the largest weight. The model takes `(words,
+    They are the entropy of a row, relative to uniform weights, and the largest weight. The model takes `(words,
     lengths, need_weights=True)`.
     """
     was = model.training

@@ -1,4 +1,4 @@
-"""What the pictures of studies share: an empty sheet, colours, axes without clutter."""
+"""Shared code of the studies' pictures: empty figures, colours, plain axes."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ if TYPE_CHECKING:
 
 __all__ = ["FAINT", "INK", "PALETTE", "dotted", "doubling", "key", "panels", "sheet", "smooth", "tidy"]
 
-# Okabe and Ito's colours, told apart by colour-blind readers; first those that stand out most on white.
+# Okabe and Ito's palette, distinguishable by colour-blind readers; the colours with most contrast to white first.
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#8C6D1F", "#555555")
 INK, FAINT = "#1a1a1a", "#666666"
 
 
 def sheet(width: float, height: float) -> Figure:
-    """Return an empty figure of so many inches, apart from pyplot's list of open ones."""
+    """Return an empty figure of this size in inches, not registered with pyplot."""
     try:
         from matplotlib.figure import Figure
     except ModuleNotFoundError:
@@ -36,7 +36,7 @@ def panels(rows: int, columns: int, *, width: float = 9.0, height: float = 3.0) 
 
 
 def tidy(axes: Axes, title: str, x: str, y: str) -> None:
-    """Write title and labels, and leave only what helps to read."""
+    """Set title and labels, and remove unnecessary lines."""
     axes.set_title(title, fontsize=9, color=INK, loc="left")
     axes.set_xlabel(x, fontsize=8, color=INK)
     axes.set_ylabel(y, fontsize=8, color=INK)
@@ -49,12 +49,12 @@ def tidy(axes: Axes, title: str, x: str, y: str) -> None:
 
 
 def key(axes: Axes, **places: Any) -> None:
-    """Name the lines of one panel."""
+    """Add the legend of one panel."""
     axes.legend(fontsize=7, frameon=False, labelcolor=INK, **places)
 
 
 def smooth(losses: Sequence[float], points: int = 40) -> tuple[list[float], list[float]]:
-    """Return the losses of a run as means over so many stretches of it, and the middle step of each."""
+    """Return the losses of a run as means over this many segments, and the middle step of each."""
     width = max(1, len(losses) // points)
     starts = range(0, len(losses) - width + 1, width)
     return [start + (width + 1) / 2 for start in starts], [
@@ -63,14 +63,14 @@ def smooth(losses: Sequence[float], points: int = 40) -> tuple[list[float], list
 
 
 def doubling(axes: Axes, values: Sequence[int]) -> None:
-    """Give the horizontal axis steps of 2 and write its numbers plainly."""
+    """Make the horizontal axis logarithmic to base 2, with plain numbers."""
     axes.set_xscale("log", base=2)
     axes.set_xticks(list(values), [f"{value:,}" for value in values])
     axes.minorticks_off()
 
 
 def dotted(axes: Axes, height: float, text: str) -> None:
-    """Draw a level to compare with, and say what it is."""
+    """Draw a labelled horizontal reference line."""
     axes.axhline(height, color=FAINT, linewidth=0.8, linestyle=":")
     axes.annotate(
         text, (0.99, height), xycoords=("axes fraction", "data"), xytext=(0, 2), textcoords="offset points", ha="right",

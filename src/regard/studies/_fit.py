@@ -1,4 +1,4 @@
-"""Small models trained inside a study, by the same loop as everything else."""
+"""Training small models in a study, by `regard.training`."""
 
 from __future__ import annotations
 
@@ -38,41 +38,41 @@ class Training:
     warmup: float = 0.05
     """Share of the run during which the learning rate rises."""
     tokens: int = 2048
-    """Tokens that a step learns from."""
+    """Tokens of a step."""
     evaluate_every: int | None = None
     """Steps between two evaluations; None evaluates once, at the end."""
     weight_decay: float = 0.05
-    """Decay of matrices."""
+    """Weight decay of matrices."""
     minutes: float | None = None
-    """Time on the clock, where that is a limit."""
+    """Minutes of wall-clock time, if limited."""
 
 
 @dataclass(frozen=True)
 class Examples:
-    """What a model learns from: functions in place of a class for each study."""
+    """The objective of a training, as functions, so that a study needs no class for it."""
 
     lengths: Sequence[int]
-    """Tokens of each training example."""
+    """Number of tokens of each training example."""
     batch: Callable[[NDArray[np.int64], np.random.Generator], Any]
     """Returns those examples as tensors; may draw new ones from the generator instead."""
     loss: Callable[[nn.Module, Any], tuple[Tensor, Tensor]]
-    """Returns the sum of the losses of a batch, and of how many tokens or examples."""
+    """Returns the sum of the losses of a batch, and the number of tokens or examples."""
     evaluate: Callable[[nn.Module], Mapping[str, float]]
     """Returns the held-out figures of a model in evaluation mode."""
 
 
 @dataclass
 class Course:
-    """What a training run went through."""
+    """The history of a training run."""
 
     losses: list[float] = field(default_factory=list)
     """Training loss of each step."""
     steps: list[int] = field(default_factory=list)
     """Steps after which the model was evaluated."""
     figures: list[dict[str, float]] = field(default_factory=list)
-    """What the evaluations gave; the last is of the model as it is at the end."""
+    """The figures of the evaluations; the last are those of the final model."""
     seconds: float = 0.0
-    """Seconds on the clock."""
+    """Seconds of wall-clock time."""
 
     @property
     def last(self) -> dict[str, float]:
@@ -80,13 +80,13 @@ class Course:
         return self.figures[-1]
 
 
-# Figures end with a count of the evaluations: the newest is the best, so the model keeps its last weights and no
-# figure of held-out examples chooses among them.
+# A count of the evaluations is added to the figures and used as metric: the newest is always the best, so the model
+# keeps its last weights, and no held-out figure selects a checkpoint.
 _NEWEST = "evaluations"
 
 
 class _Last:
-    """The examples, with the count among the figures."""
+    """The objective, with the count of evaluations added to the figures."""
 
     def __init__(self, examples: Examples) -> None:
         self.lengths, self.batch, self.loss = examples.lengths, examples.batch, examples.loss
@@ -99,9 +99,9 @@ class _Last:
 
 
 def fit(model: nn.Module, examples: Examples, training: Training, seed: int, progress: Progress, text: str) -> Course:
-    """Train a model in place and return what it went through; its weights are those of the last step.
+    """Train a model in place and return its history; its weights are those of the last step.
 
-    `progress` hears `text` with the loss. Ctrl-C raises `KeyboardInterrupt` after the step.
+    `progress` is called with `text` and the loss. Ctrl-C raises `KeyboardInterrupt` after the step.
     """
     course = Course()
 
@@ -122,7 +122,7 @@ def fit(model: nn.Module, examples: Examples, training: Training, seed: int, pro
         Batches(training.tokens, max(training.tokens, *examples.lengths), seed),
         Budget(epochs=None, steps=training.steps, minutes=training.minutes),
         Evaluation(every, _NEWEST, "max"),
-        machine=Machine("cpu"),  # where the examples are; models this small gain nothing elsewhere
+        machine=Machine("cpu"),  # models this small are not faster on a GPU
     )
     ended = train(model, _Last(examples), settings, listeners=[hear])
     if not ended.finished:

@@ -1,4 +1,4 @@
-"""What a head does, as numbers taken from its weights, and what kind of head that makes it."""
+"""Scores of a head's behaviour, computed from its weights, and the kind of head that they imply."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ from ._study import mean
 __all__ = ["KINDS", "head_scores", "kind_of", "rank_correlation"]
 
 KINDS = ("previous", "self", "first", "duplicate", "induction")
-"""Scores that name a kind of head, each the mean share of a row, 0 to 1."""
+"""Scores that define a kind of head, each a mean share of the row's weight, 0 to 1."""
 ENOUGH = 0.3
-"""From which score on a head is called by it."""
+"""Least score from which a head is of that kind."""
 
 
 def head_scores(weights: Tensor, tokens: Tensor, lengths: Tensor, known: Tensor | None = None) -> dict[str, Tensor]:
-    """Return what each head does, `(H,)` each, from causal weights `(B, H, L, L)` and their tokens `(B, L)`.
+    """Return the scores of each head, `(H,)` each, from causal weights `(B, H, L, L)` and their tokens `(B, L)`.
 
-    `lengths` `(B,)` says how many tokens are real; `known` `(B, L)` which of them may count as the same as another
-    (None: all). Rows from the second on are looked at:
+    `lengths` `(B,)` says how many tokens are real; `known` `(B, L)` which of them may match an earlier one (None: all).
+    Rows from the second on count:
 
-    - `previous`, `self`, `first`: the weight of the token before, of the row's own, of the very first (a sink).
-    - `duplicate`: of all earlier tokens that are the same; mean over rows that have one.
-    - `induction`: of all tokens that came right after an earlier one that was the same; over rows that have one.
-    - `entropy`: as a share of that of uniform weights. `largest`: the largest weight. `distance`: tokens back, mean.
+    - `previous`, `self`, `first`: the weight of the previous token, of the token itself, of the first one (a sink).
+    - `duplicate`: the weight of all earlier equal tokens; mean over rows that have one.
+    - `induction`: the weight of all tokens directly after an earlier equal token; mean over rows that have one.
+    - `entropy`: relative to uniform weights. `largest`: the largest weight. `distance`: mean number of tokens back.
 
     Source: Clark et al. 2019, arXiv:1906.04341; Olsson et al. 2022, arXiv:2209.11895, for induction.
     """
@@ -61,9 +61,9 @@ def _mean(values: Tensor, rows: Tensor) -> Tensor:
 
 
 def kind_of(scores: Mapping[str, float]) -> str:
-    """Name a head by its largest score of `KINDS`, where that is 0.3 or more; else "spread" or "mixed".
+    """Return the kind of a head: its largest score of `KINDS`, if that is 0.3 or more; else "spread" or "mixed".
 
-    Spread is a head whose entropy is 0.8 of that of uniform weights, or more.
+    A head is spread if its entropy is at least 0.8 of that of uniform weights.
 
     >>> kind_of({"previous": 0.9, "self": 0.1, "first": 0, "duplicate": 0, "induction": 0, "entropy": 0.1})
     'previous'
@@ -75,7 +75,7 @@ def kind_of(scores: Mapping[str, float]) -> str:
 
 
 def rank_correlation(first: Sequence[float], second: Sequence[float]) -> float | None:
-    """Return Spearman's rank correlation, ties at their mean rank; None where one side does not vary.
+    """Return Spearman's rank correlation, ties at their mean rank; None if one side is constant.
 
     >>> rank_correlation([1, 2, 3, 4], [10, 20, 30, 25])
     0.8

@@ -1,4 +1,4 @@
-"""What the heads of a language model are looked at on: code as numbers, and the model that reads it."""
+"""Data and model of the study of heads: code as token ids, and a language model of it."""
 
 from __future__ import annotations
 
@@ -26,32 +26,32 @@ from ._study import Progress
 __all__ = ["Texts", "code_windows", "loss_of", "of_folder", "padded", "trained_model"]
 
 NAMES = 48
-"""Numbers that stand for rare words, drawn anew in each window."""
+"""Token ids that stand for rare words, assigned at random in each window."""
 
 
 @dataclass(frozen=True)
 class Texts:
-    """Windows of text as numbers."""
+    """Windows of text as token ids."""
 
     train: tuple[Tensor, ...]
-    """int64 `(L,)`; empty where a model was given."""
+    """int64 `(L,)`; empty if a model was given."""
     test: tuple[Tensor, ...]
     """Windows that the model was not trained on."""
     words: tuple[str, ...]
-    """What each number stands for."""
+    """The text of each token id."""
     baseline: float | None
-    """Nats a token of a bigram model on test; None where there is no training text."""
+    """Nats per token of a bigram model on test; None without training text."""
     fresh: range
-    """Numbers to draw at random where only copying should help."""
+    """Token ids for random sequences, in which only copying helps."""
     description: str
-    """Where they come from."""
+    """Description of the source."""
 
 
 def code_windows(files: int, length: int, seed: int) -> Texts:
-    """Return the standard library's own code in windows of at most `length` words.
+    """Return the standard library's code in windows of at most `length` words.
 
-    A word that occurs less than five times in training is written as one of 48 names, another in each window: it can
-    be told only from its other places in the window, so a model gains by looking for them.
+    A word that occurs less than five times in training is replaced by one of 48 names, chosen anew in each window. It
+    can be predicted only from its earlier mentions in the window, so a model gains by attending to them.
     """
     split = corpora.code_entities(limit=files, words=length)
     counts = Counter(word for example in split.train for word in example.words)
@@ -74,7 +74,7 @@ def _numbers(words: Sequence[str], ids: dict[str, int], random: _random.Random) 
 
 
 def _bigram(train: Sequence[Tensor], test: Sequence[Tensor], size: int, weight: float = 5.0) -> float:
-    """Return nats a token: counts of pairs, `weight` of them as single words say, and of those one in all of one."""
+    """Return nats per token of a bigram model, smoothed by `weight` unigram counts, and these by one uniform count."""
     single = torch.cat(list(train)).bincount(minlength=size).double() + 1.0
     single /= single.sum()
     pairs, firsts = Counter[tuple[int, int]](), Counter[int]()
@@ -97,7 +97,7 @@ def padded(windows: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
 
 
 def losses(model: nn.Module, tokens: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the loss of every token but the first, `(B, L - 1)`, and which are real."""
+    """Return the loss of every token except the first, `(B, L - 1)`, and which are real."""
     logits = model(tokens, lengths)[:, :-1]
     loss = nn.functional.cross_entropy(logits.transpose(1, 2), tokens[:, 1:], reduction="none")
     return loss, torch.arange(1, tokens.shape[1]) < lengths[:, None]
@@ -139,7 +139,7 @@ def trained_model(
 
 
 def of_folder(folder: Path, length: int) -> tuple[LanguageModel, Texts]:
-    """Return the model that `regard train language-modeling` left in a folder, and held-out code in its tokens.
+    """Return the model that `regard train language-modeling` wrote to a folder, and held-out code in its tokens.
 
     Raises `DataError`, `ModelFileError`, `MissingExtraError`.
     """

@@ -1,4 +1,4 @@
-"""What the heads of a trained model do, and what the model loses without each."""
+"""What the heads of a trained model do, and how much the loss rises without each."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from ._study import Progress, Study, StudySettings, Table, part, settings_for, s
 __all__ = ["HeadsSettings", "draw", "heads", "look"]
 
 LOOKS = ("sharpness", "largest")
-"""How important a head looks in a picture: one less the entropy's share of uniform, and its largest weight."""
+"""How important a head looks in a picture: 1 - entropy relative to uniform, and its largest weight."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class HeadsSettings(StudySettings):
     length: int = 96
     """Tokens of a window."""
     windows: int | None = None
-    """Held-out windows that heads are measured and judged on; 64 or 256 unless given."""
+    """Number of held-out windows for scores and ablation; 64 or 256 unless given."""
     num_layers: int | None = None
     """Layers of the model trained here; 2 or 3 unless given."""
     num_heads: int | None = None
@@ -61,26 +61,26 @@ class HeadsSettings(StudySettings):
 
 
 def heads(settings: HeadsSettings | None = None, *, progress: Progress = silent) -> Study:
-    """Measure every head of a causal language model, then take each out and see what that costs.
+    """Score every head of a causal language model, then remove each and measure what that costs.
 
     The model is trained here on the standard library's own code, or loaded. Heads are measured on held-out code, and
-    (duplicate, induction) on random tokens that are said twice, where only copying helps. The output of each head is
+    (duplicate, induction) on repeated sequences of random tokens, where only copying helps. The output of each head is
     replaced by its mean, one head at a time, and the loss of held-out code measured again.
 
     Args:
         settings: see `HeadsSettings`.
-        progress: told the share done, and what is being done.
+        progress: called with the share done, and a description.
 
     Returns a `Study`; its table has a row for each head.
 
     Raises:
         DataError, ModelFileError, MissingExtraError: the folder holds no model, or no held-out text is long enough.
 
-    A head that is dear alone may be cheap beside one that does the same, and the other way round: heads are taken out
-    one at a time.
+    Heads are removed one at a time: one whose loss costs little may have a substitute that does the same, so costs do
+    not add up.
 
     Source: Olsson et al. 2022, arXiv:2209.11895; Michel et al. 2019, arXiv:1905.10650, for taking heads out; Jain and
-    Wallace 2019, arXiv:1902.10186, for why a picture alone proves little.
+    Wallace 2019, arXiv:1902.10186, on why a picture alone proves little.
     """
     settings = settings_for(settings, HeadsSettings, progress)
     model, texts = _model(settings, part(progress, 0.0, 0.7))
@@ -119,9 +119,9 @@ def look(
     twice: tuple[Tensor, Tensor],
     progress: Progress = silent,
 ) -> dict[str, Any]:
-    """Return the scores of every head, what it costs to lose it, and the first window's weights.
+    """Return the scores of every head, the cost of losing it, and the first window's weights.
 
-    `twice` are sequences said twice, as tokens and lengths.
+    `twice` are repeated sequences, as tokens and lengths.
     """
     code = padded(test)
     scores, shown = _scores(model, code, twice)
@@ -142,7 +142,7 @@ def look(
 
 
 def _said_twice(texts: Texts, settings: HeadsSettings, count: int = 32) -> tuple[Tensor, Tensor]:
-    """Return sequences of random tokens, each said twice, as tokens and lengths."""
+    """Return repeated sequences of random tokens, as tokens and lengths."""
     generator = torch.Generator().manual_seed(settings.seed)
     once = torch.rand(count, len(texts.fresh), generator=generator).argsort(-1) + texts.fresh.start
     tokens = once[:, : settings.length // 2].repeat(1, 2)

@@ -1,4 +1,4 @@
-"""The picture of the study of heads: what they do, what they cost, and the weights of each."""
+"""The picture of the study of heads: scores, costs, and the weights of each."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ COLOURS = dict(zip((*KINDS, "spread", "mixed"), PALETTE, strict=False))
 
 
 def draw(data: Mapping[str, Any]) -> Figure:
-    """Draw the scores, the cost of each head, the one against the other, and the heads' weights."""
+    """Draw the scores, the cost of each head, scores against costs, and the heads' weights."""
     rows = data["heads"]
     per_row = 8
     lines = -(-len(rows) // per_row)
@@ -50,7 +50,7 @@ def draw(data: Mapping[str, Any]) -> Figure:
 
 
 def _past(matrix: list[list[float]]) -> list[list[float]]:
-    """Return the matrix with the future, which no row may see, as NaN: it is drawn in a colour of its own."""
+    """Return the matrix with its future (hidden by the causal mask) as NaN, which has a separate colour."""
     return [[*row[: place + 1], *[math.nan] * (len(row) - place - 1)] for place, row in enumerate(matrix)]
 
 

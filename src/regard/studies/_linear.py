@@ -1,4 +1,4 @@
-"""Linear against softmax attention: what is saved, from which length on, and what is lost."""
+"""Linear against softmax attention: the cost by length, the crossover, and what is lost."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 __all__ = ["LinearSettings", "draw", "linear"]
 
 MAPS = {"softmax": None, "linear, elu + 1": "elu", "linear, softmax features": "softmax"}
-"""What is trained on recall: the feature map by the name of the attention."""
+"""The models trained on recall: name of the attention to feature map."""
 
 
 @dataclass(frozen=True)
@@ -40,11 +40,11 @@ class LinearSettings(StudySettings):
     head_dim: int = 64
     """Width of the head that is timed."""
     embed_dim: int = 32
-    """Width of the models of the recall task, which have one head of it."""
+    """Width of the models of the recall task, which is also that of their only head."""
     steps: int | None = None
     """Steps of training on recall; 400 or 2,000 unless given."""
     runs: int | None = None
-    """Trainings of each kind, each with its own seed; 1 or 3 unless given."""
+    """Number of trainings of each kind, with different seeds; 1 or 3 unless given."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -59,13 +59,13 @@ class LinearSettings(StudySettings):
 def linear(settings: LinearSettings | None = None, *, progress: Progress = silent) -> Study:
     """Compare linear with softmax attention: time and memory over lengths, the weights, and what can be recalled.
 
-    Three parts. Calls of one head over doubling lengths: seconds of the processor and peak memory. Models of one head
-    trained to recall the value of a key among 4 to 128 pairs, with each kind of attention. The weights that both give
-    from the same queries and keys, those of the model trained with softmax.
+    Three parts. Calls of one head over doubling lengths: CPU seconds and peak memory. Models of one head trained to
+    recall the value of a key among 4 to 128 pairs, with each kind of attention. The weights of both kinds for the same
+    queries and keys, those of the model trained with softmax.
 
     Args:
         settings: see `LinearSettings`.
-        progress: told the share done, and what is being done.
+        progress: called with the share done, and a description.
 
     Returns a `Study` with two tables: cost by length, and recall by the number of pairs.
 
@@ -116,7 +116,7 @@ def _recalled(settings: LinearSettings, progress: Progress) -> tuple[list[dict[s
 
 @torch.no_grad()
 def _weights(models: Mapping[str, RecallModel], seed: int, pairs: int = 24) -> dict[str, Any]:
-    """Return the weights of one sequence whose keys are asked in order: the right place is the diagonal."""
+    """Return the weights of one sequence whose keys are asked in order: right answers are on the diagonal."""
     sequence = draw_batch(Recall(), pairs, 1, np.random.default_rng(seed + 2))
     asked = (sequence.keys, sequence.values, sequence.keys)
     heads = models["softmax"].heads(*asked)
@@ -220,7 +220,7 @@ def draw(data: Mapping[str, Any]) -> Figure:
     for place, cross in enumerate(data["crossover"].values()):
         if cross is not None and cross > data["sizes"][0]:
             axes[0, 0].axvline(cross, color=FAINT, linewidth=0.8, linestyle=":" if place else "--")
-    key(axes[0, 1], loc="upper left")  # the same lines as beside it, where there is room
+    key(axes[0, 1], loc="upper left")  # the same lines as in the panel beside it; here there is room
     _recall_panel(axes[0, 2], data)
     largest = max(max(map(max, one)) for one in data["weights"].values())
     for place, (name, matrix) in zip(axes[1], data["weights"].items(), strict=True):

@@ -1,4 +1,4 @@
-"""What a call costs as sequences grow: seconds and memory of softmax and linear attention, and where they cross."""
+"""The cost of a call by length: seconds and memory of softmax and linear attention, and their crossover."""
 
 from __future__ import annotations
 
@@ -36,11 +36,11 @@ CALLS: dict[str, Call] = {
     "softmax, matrix stored": _stored,
 }
 PAIRS = (("softmax", "linear"), ("softmax, causal", "linear, causal"))
-"""What is compared with what."""
+"""The pairs of calls that are compared."""
 
 
 def chosen_backend(head_dim: int) -> str:
-    """Return the backend that runs a long call of softmax attention on this machine."""
+    """Return the name of the backend that runs a long call of softmax attention here."""
     x = torch.empty(1, 1, 2048, head_dim)
     return explain(x, x, x).chosen or "none"
 
@@ -49,8 +49,8 @@ def chosen_backend(head_dim: int) -> str:
 def costs(sizes: Sequence[int], head_dim: int, seed: int, progress: Progress) -> list[dict[str, Any]]:
     """Return seconds and bytes of each call at each length, one head of one sequence, forward alone.
 
-    Seconds are those of the processor (all threads together), the smallest of several calls; the kinds take turns.
-    Bytes are what the process grew by at most, the output included, None where the system does not tell.
+    Seconds are CPU seconds (all threads together), the least of several alternating calls. Bytes are the largest growth
+    of the process, the output included; None if the system does not report it.
     """
     generator = torch.Generator().manual_seed(seed)
     found = []
@@ -59,7 +59,7 @@ def costs(sizes: Sequence[int], head_dim: int, seed: int, progress: Progress) ->
         query, key, value = (torch.randn(1, 1, size, head_dim, generator=generator) for _ in range(3))
         calls = {name: call for name, call in CALLS.items() if call is not _stored or size <= LONGEST_STORED}
         if done == 0:
-            for call in calls.values():  # what is loaded at a first call is no cost of a length
+            for call in calls.values():  # warm-up: what the first call loads is not part of the cost
                 call(query, key, value)
         seconds: dict[str, float] = dict.fromkeys(calls, math.inf)
         spent = 0.0
@@ -77,7 +77,7 @@ def costs(sizes: Sequence[int], head_dim: int, seed: int, progress: Progress) ->
 
 
 def _seconds(call: Call, query: Tensor, key: Tensor, value: Tensor) -> float:
-    # Short calls are repeated until the clock of the processor can tell them apart.
+    # Short calls are repeated until the CPU clock can resolve them.
     repeats, start = 0, time.process_time()
     while True:
         call(query, key, value)
@@ -88,10 +88,10 @@ def _seconds(call: Call, query: Tensor, key: Tensor, value: Tensor) -> float:
 
 
 def crossover(sizes: Sequence[int], first: Sequence[float], second: Sequence[float]) -> float | None:
-    """Return the length from which on `second` stays below `first`; None if it is not at the last length.
+    """Return the length from which on `second` stays below `first`; None if it is not below at the last length.
 
-    Between two lengths the logarithm of the ratio is taken as straight over the logarithm of the length. Where
-    `second` is below at every length, that is the shortest.
+    Between two lengths the logarithm of the ratio is interpolated linearly over the logarithm of the length. If
+    `second` is below at every length, the shortest is returned.
 
     >>> crossover((100, 400), (1.0, 16.0), (4.0, 4.0))
     200.0

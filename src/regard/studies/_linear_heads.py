@@ -1,4 +1,4 @@
-"""Layers whose heads attend linearly, with the parameters of those that do not."""
+"""Layers with linear attention, built from softmax layers with the same parameters."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ FeatureMap = Literal["elu", "relu", "softmax"] | Callable[[Tensor], Tensor]
 class LinearHeads(MultiHeadAttention):
     """Multi-head attention by `regard.linear_attention`: the same parameters by the same names.
 
-    Rotary positions turn queries and keys before the feature map. Additive positions, windows, softcap and dropout of
-    weights have no meaning here and are refused.
+    Rotary positions are applied to queries and keys before the feature map. Additive positions, windows, softcap and
+    dropout of weights have no meaning here and are refused.
     """
 
     feature_map: FeatureMap = "elu"
 
     @classmethod
     def of(cls, layer: MultiHeadAttention, feature_map: FeatureMap = "elu") -> Self:
-        """Return a copy of a layer that attends linearly. Raises `ArgumentError`."""
+        """Return a copy of a layer with linear attention. Raises `ArgumentError`."""
         if layer.position is not None and not isinstance(layer.position, Rotary):
             raise ArgumentError(
                 f"The layer adds {type(layer.position).__name__} to the scores, and linear attention has no scores to "
@@ -61,7 +61,7 @@ class LinearHeads(MultiHeadAttention):
         backend: str | None = None,
         cache: KeyValueCache | None = None,
     ) -> Tensor | tuple[Tensor, AttentionWeights]:
-        """Attend as `MultiHeadAttention` does, linearly. Raises `ArgumentError`, `ShapeError`, `DtypeError`."""
+        """As `MultiHeadAttention`, with linear attention. Raises `ArgumentError`, `ShapeError`, `DtypeError`."""
         if window is not None or bias is not None or backend is not None:
             raise ArgumentError("LinearHeads was given a window, a bias or a backend; linear attention takes none.")
         heads = self._of_itself(query, cache) if key is None else self._of_another(query, key, value, cache)

@@ -1,4 +1,4 @@
-"""ListOps: what an encoder learns of lists whose every token counts, beside what is cheap."""
+"""ListOps: what an encoder learns on lists in which every token counts, beside cheap baselines."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ PUBLISHED = 0.371
 """Accuracy of the plain Transformer on lists of 500 to 2,000 tokens (Tay et al. 2020, table 1)."""
 PUBLISHED_LENGTHS = (500, 2000)
 WATCHED, TESTED = 300, 2_000
-"""Most lists that are looked at during training, and at the end."""
+"""Most lists of an evaluation during training, and at the end."""
 OPERATORS = ("[MIN", "[MAX", "[MED", "[SM")
 WORDS = ("", *OPERATORS, "]", *map(str, range(10)))
 IDS = {word: place for place, word in enumerate(WORDS)}
@@ -47,13 +47,13 @@ class LongRangeSettings(StudySettings):
     """Settings of the study of long lists."""
 
     lengths: tuple[int, int] | None = None
-    """Fewest and most tokens of a list; 20 to 100, or the published 500 to 2,000, unless given."""
+    """Least and most tokens of a list; 20 to 100, or the published 500 to 2,000, unless given."""
     examples: int | None = None
     """Lists to train on; 6,000 or 20,000 unless given. A tenth of it each for dev and test."""
     steps: int | None = None
     """Steps of each training; 150 unless given; in the full size `minutes` alone decides."""
     minutes: float | None = None
-    """Minutes on the clock for all trainings together, 60 in the full size; figures then depend on the machine."""
+    """Wall-clock minutes for all trainings together, 60 in the full size; figures then depend on the machine."""
     positions: tuple[Positions, ...] = ("rotary", "none")
     """Positions of the models that are compared."""
     attentions: tuple[Attention, ...] = ("softmax", "linear")
@@ -81,22 +81,22 @@ class LongRangeSettings(StudySettings):
 
 @dataclass(frozen=True)
 class Lists:
-    """Lists as numbers."""
+    """Lists as token ids."""
 
     tokens: tuple[Tensor, ...]
     """int64 `(L,)` of each."""
     labels: Tensor
-    """int64, what each comes to."""
+    """int64, the value of each."""
 
     @classmethod
     def of(cls, examples: Sequence[LabelledText]) -> Lists:
-        """Turn texts into numbers."""
+        """Convert texts to token ids."""
         tokens = tuple(torch.tensor([IDS[word] for word in one.text.split()]) for one in examples)
         return cls(tokens, torch.tensor([int(one.labels[0]) for one in examples]))
 
     @property
     def lengths(self) -> list[int]:
-        """Tokens of each."""
+        """Number of tokens of each."""
         return [len(one) for one in self.tokens]
 
     def batch(self, indices: Sequence[int] | NDArray[np.int64]) -> tuple[Tensor, Tensor, Tensor]:
@@ -111,10 +111,10 @@ def long_range(settings: LongRangeSettings | None = None, *, progress: Progress 
 
     Args:
         settings: see `LongRangeSettings`.
-        progress: told the share done, and what is being done.
+        progress: called with the share done, and a description.
 
     Returns a `Study`; its table has a row for each model and each baseline: the most frequent answer, and logistic
-    regression on the counts of the tokens, which sees no order.
+    regression on the counts of the tokens, which ignores order.
 
     Source: Nangia and Bowman 2018, arXiv:1804.06028; Tay et al. 2020, arXiv:2011.04006, for lengths and the figure of
     the plain Transformer.
@@ -238,7 +238,7 @@ def _loss(model: nn.Module, batch: tuple[Tensor, Tensor, Tensor]) -> tuple[Tenso
 
 @torch.no_grad()
 def answers(model: nn.Module, lists: Lists, tokens: int = 32_768) -> Tensor:
-    """Return what a model answers, int64 `(lists,)`; lists of about one length go together, so many tokens at once."""
+    """Return a model's answers, int64 `(lists,)`; batches hold lists of similar length, up to a number of tokens."""
     order = sorted(range(len(lists.tokens)), key=lambda index: len(lists.tokens[index]))
     found = torch.empty_like(lists.labels)
     start = 0
@@ -252,7 +252,7 @@ def answers(model: nn.Module, lists: Lists, tokens: int = 32_768) -> Tensor:
 
 
 def _shares(guess: Tensor, lists: Lists) -> dict[str, Any]:
-    """Return the share of right answers, of all lists and by the outermost operator."""
+    """Return the accuracy, over all lists and by the outermost operator."""
     right = guess == lists.labels
     first = torch.stack([one[0] for one in lists.tokens])
     by = {
@@ -315,7 +315,7 @@ def _reading(data: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 def _compared(data: Mapping[str, Any]) -> list[str]:
-    """Say what positions and the kind of attention change, the other being equal."""
+    """Return sentences about the effect of positions and of the kind of attention, all else equal."""
     said = []
     for what, other in (("positions", "attention"), ("attention", "positions")):
         kinds = list(dict.fromkeys(one[what] for one in data["models"]))

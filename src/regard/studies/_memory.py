@@ -1,4 +1,4 @@
-"""How much memory a call takes at its highest point, as the operating system saw it."""
+"""The peak memory of a call, as the operating system reports it."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ _STATUS, _CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 
 
 def extra_memory(call: Callable[[], object]) -> int | None:
-    """Return the bytes by which the process grows at most while `call` runs; None where the system does not tell.
+    """Return the largest growth of the process in bytes while `call` runs; None if the system does not report it.
 
-    Memory that was freed before is first given back to the system, so that none of it is used again unseen; then the
-    kernel's mark of the highest resident size is reset. Counted are whole pages, of every thread and library; what
-    `call` returns counts too. Linux with glibc only. Below a few hundred KB the figure is noise.
+    Memory that was freed before is first returned to the system, so that its reuse does not go unnoticed; then the
+    kernel's peak of the resident size is reset. Whole pages of every thread and library are counted, and the result of
+    `call` too. Linux with glibc only. Below a few hundred KB the figure is noise.
     """
     try:
         gc.collect()

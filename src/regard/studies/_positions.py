@@ -1,4 +1,4 @@
-"""What tells a token where it stands, compared: pictures, similarity by distance, lengths beyond the trained one."""
+"""Positional encodings compared: pictures, similarity by distance, lengths beyond the trained one."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ __all__ = ["KINDS", "PositionsSettings", "draw", "positions"]
 KINDS = ("sinusoidal", "learned", "rotary", "alibi", "relative", "none")
 HEADS = 4
 TIMES = (1, 2, 4)
-"""Lengths that the models are judged at, as multiples of the trained one."""
+"""Lengths at which models are evaluated, as multiples of the trained one."""
 
 
 @dataclass(frozen=True)
@@ -35,11 +35,11 @@ class PositionsSettings(StudySettings):
     """Settings of the study of positions."""
 
     length: int | None = None
-    """Tokens of the sequences that the models learn from; 32 or 64 unless given."""
+    """Tokens of a training sequence; 32 or 64 unless given."""
     steps: int | None = None
     """Steps of training; 150 or 600 unless given."""
     runs: int | None = None
-    """Trainings for each kind, each with its own seed; 1 or 2 unless given."""
+    """Number of trainings of each kind, with different seeds; 1 or 2 unless given."""
     embed_dim: int = 64
     """Width of the models, which have 4 heads and 2 layers."""
     files: int | None = None
@@ -56,14 +56,14 @@ def positions(settings: PositionsSettings | None = None, *, progress: Progress =
     """Compare sinusoidal, learned, rotary, ALiBi and relative positions, and none.
 
     Small causal language models learn the bytes of Python code (`corpora.code_text`: real code, whole packages held
-    out) in short sequences, one for each kind of positions. Then they predict the same held-out bytes from a context
-    once, twice and four times as long. Besides: a picture of each kind, and how similar two positions are by their
-    distance (the learned ones after training). Tables of learned positions are built long enough for the longest
-    context; their vectors beyond the trained length were never learnt.
+    out) in short sequences, one model for each kind of positions. Then they predict the same held-out bytes from a
+    context once, twice and four times as long. In addition: a picture of each kind, and the similarity of two positions
+    by their distance (for learned ones after training). Tables of learned positions are built for the longest context;
+    their vectors beyond the trained length are never trained.
 
     Args:
         settings: see `PositionsSettings`.
-        progress: told the share done, and what is being done.
+        progress: called with the share done, and a description.
 
     Returns a `Study`; its tables are the loss by length, and the similarity by distance.
 
@@ -97,7 +97,7 @@ def _bytes(texts: list[str]) -> Tensor:
 
 
 def _windows(text: Tensor, starts: NDArray[np.int64], length: int) -> tuple[Tensor, Tensor]:
-    """Return stretches of text, and the next byte of each of their bytes."""
+    """Return windows of text, and the next byte of each of their bytes."""
     rows = torch.from_numpy(starts)[:, None] + torch.arange(length + 1)
     found = text[rows]
     return found[:, :-1], found[:, 1:]
@@ -131,13 +131,13 @@ def _loss(model: nn.Module, batch: tuple[Tensor, Tensor]) -> tuple[Tensor, Tenso
 
 
 def _ends(test: Tensor, length: int, count: int) -> NDArray[np.int64]:
-    """Return where the judged stretches end, evenly over the text, so that the longest context fits before each."""
+    """Return the ends of the judged segments, evenly spaced, each with room for the longest context before it."""
     return np.linspace(TIMES[-1] * length, len(test) - 1, count).astype(np.int64)
 
 
 @torch.no_grad()
 def _judge(model: nn.Module, test: Tensor, length: int, times: int) -> float:
-    """Return the loss of the last half of `length` bytes of each stretch: the same bytes, whatever the context."""
+    """Return the loss of the last half of `length` bytes of each segment: the same bytes for every context."""
     total, count, longer = 0.0, 0, times * length
     for ends in np.array_split(_ends(test, length, 256), 8):
         tokens, following = _windows(test, ends - longer, longer)
@@ -159,7 +159,7 @@ def _attends(model: LanguageModel, test: Tensor, length: int) -> list[float]:
 
 
 def _pictures(models: Mapping[str, LanguageModel], length: int) -> dict[str, list[list[float]]]:
-    """Return a table of numbers for each kind, a row a position (or a head, for biases by distance)."""
+    """Return a table of numbers for each kind, one row a position (for biases by distance, one row a head)."""
     places, width = torch.arange(TIMES[-1] * length), models["sinusoidal"].config.embed_dim
     tables = {
         "sinusoidal": sinusoidal(places, width),
@@ -183,10 +183,10 @@ def _relative(model: LanguageModel) -> biases.PositionBias:
 
 
 def _similarity(models: Mapping[str, LanguageModel], length: int) -> dict[str, list[float]]:
-    """Return, by distance below the trained length, how alike two positions are: 1 at distance 0.
+    """Return the similarity of two positions by distance, up to the trained length: 1 at distance 0.
 
-    The cosine of two rows of a table that is added (mean over the trained positions); the mean product of a vector of
-    length 1 with itself, turned by the distance, for rotary; e to the bias, mean over heads, for biases.
+    For added tables: the cosine of two rows (mean over the trained positions). For rotary: the mean product of a unit
+    vector with itself, rotated by the distance. For biases: e to the bias, mean over heads.
     """
     places = torch.arange(length)
     tables = {

@@ -24,7 +24,7 @@ COLOURS = dict(zip((*NAMES, "none"), PALETTE, strict=False))
 
 
 def draw(data: Mapping[str, Any]) -> Figure:
-    """Draw each kind, similarity and attention by distance, and the loss by length."""
+    """Draw each kind of positions, similarity and attention by distance, and the loss by length."""
     figure = sheet(11.0, 7.2)
     upper, lower = figure.subfigures(2, 1, squeeze=False, height_ratios=(1.2, 1.0))[:, 0]
     for axes, name in zip(upper.subplots(1, len(NAMES)), NAMES, strict=True):
@@ -37,7 +37,7 @@ def draw(data: Mapping[str, Any]) -> Figure:
 
 
 def _picture(figure: FigureBase, axes: Axes, name: str, data: Mapping[str, Any]) -> None:
-    """Draw a table, positions downwards, a line where training ends; biases as a column a head."""
+    """Draw a table, positions downwards, with a line at the trained length; biases with one column a head."""
     numbers = np.array(data["pictures"][name])
     if name in ("alibi", "relative"):
         image = axes.imshow(np.exp(numbers).T, aspect="auto", cmap="cividis", vmin=0.0, interpolation="nearest")

@@ -1,4 +1,4 @@
-"""Associative recall: pairs of a key and a value are given, then a key alone; its value is to be said."""
+"""Associative recall: given pairs of a key and a value, then a key alone, predict its value."""
 
 from __future__ import annotations
 
@@ -22,31 +22,31 @@ ASKED = 16
 
 @dataclass(frozen=True)
 class Recall:
-    """What the task is like."""
+    """Settings of the task."""
 
     pairs: tuple[int, ...] = (4, 8, 16, 32, 64, 128)
-    """How many pairs a sequence may hold; keys of one sequence differ."""
+    """Numbers of pairs in a sequence; the keys of one sequence differ."""
     keys: int = 256
-    """How many keys there are."""
+    """Number of different keys."""
     values: int = 32
-    """How many values there are."""
+    """Number of different values."""
 
 
 class Asked(NamedTuple):
-    """Sequences of pairs, and what is asked about them."""
+    """Sequences of pairs, with questions and answers."""
 
     keys: Tensor
     """int64 `(B, pairs)`."""
     values: Tensor
     """int64 `(B, pairs)`."""
     asked: Tensor
-    """int64 `(B, 16)`: keys of the same sequence."""
+    """int64 `(B, 16)`: the questions, keys of the same sequence."""
     answers: Tensor
-    """int64 `(B, 16)`: the values that they came with."""
+    """int64 `(B, 16)`: the answers, the values of these keys."""
 
 
 def draw_batch(task: Recall, pairs: int, count: int, random: np.random.Generator) -> Asked:
-    """Draw sequences: every key comes once, with any value; asked is any of them."""
+    """Draw sequences of distinct keys with random values, and random questions."""
     order = torch.from_numpy(random.random((count, task.keys))).argsort(-1)[:, :pairs]
     values = torch.from_numpy(random.integers(task.values, size=(count, pairs)))
     place = torch.from_numpy(random.integers(pairs, size=(count, ASKED)))
@@ -54,9 +54,9 @@ def draw_batch(task: Recall, pairs: int, count: int, random: np.random.Generator
 
 
 class RecallModel(nn.Module):
-    """One head that looks from the asked keys into the pairs: a pair is one token, the sum of two vectors.
+    """One head that attends from the asked keys to the pairs: a pair is one token, the sum of two vectors.
 
-    So one layer is enough, and nothing but the attention decides how many pairs can be told apart.
+    So one layer is enough, and only the attention limits how many pairs can be distinguished.
     """
 
     def __init__(self, task: Recall, embed_dim: int, feature_map: FeatureMap | None) -> None:
@@ -85,7 +85,7 @@ class RecallModel(nn.Module):
 def train_recall(
     task: Recall, embed_dim: int, feature_map: FeatureMap | None, steps: int, seed: int, progress: Progress, text: str
 ) -> tuple[RecallModel, Course]:
-    """Train a model on sequences of all numbers of pairs; evaluated on 1,024 questions of each."""
+    """Train a model on sequences of all numbers of pairs; evaluate it on 1,024 questions of each."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = RecallModel(task, embed_dim, feature_map)
@@ -100,7 +100,7 @@ def train_recall(
             for pairs, test in zip(task.pairs, tests, strict=True)
         }
 
-    # A sequence counts as 64 tokens whatever it holds: 64 sequences a step.
+    # Every sequence counts as 64 tokens, so that a step has 64 sequences.
     examples = Examples([64] * 4096, batch, _loss, evaluate)
     course = fit(model, examples, Training(steps, lr=5e-3, tokens=4096, weight_decay=0.0), seed, progress, text)
     return model.eval(), course

@@ -1,4 +1,4 @@
-"""What dropout and layer norm do to a model that learns from few real examples, and to its attention."""
+"""The effect of dropout and layer norm on a model trained on few real examples, and on its attention."""
 
 from __future__ import annotations
 
@@ -33,10 +33,10 @@ class RegularizationSettings(StudySettings):
     """Settings of the study of dropout and layer norm."""
 
     rates: tuple[float, ...] | None = None
-    """Probabilities to drop: attention weights, what each half of a layer adds, and inside the feed-forward; 0 and 0.2,
-    or 0, 0.1 and 0.3, unless given."""
+    """Rates of dropout: of attention weights, of residuals, and inside the feed-forward; 0 and 0.2, or 0, 0.1 and 0.3,
+    unless given."""
     runs: int | None = None
-    """Trainings for each rate and norm, each with its own seed; 2 or 3 unless given."""
+    """Number of trainings of each rate and norm, with different seeds; 2 or 3 unless given."""
     steps: int | None = None
     """Steps of training; 80 or 200 unless given."""
     embed_dim: int = 64
@@ -54,7 +54,7 @@ class RegularizationSettings(StudySettings):
 
 
 class _Model(nn.Module):
-    """Words to kinds of names, with the norm where it is wanted."""
+    """A model from words to kinds of names, with the chosen place of the norm."""
 
     def __init__(self, data: CodeNames, norm: str, rate: float, embed_dim: int, num_layers: int) -> None:
         super().__init__()
@@ -72,7 +72,7 @@ class _Model(nn.Module):
 
 
 def regularization(settings: RegularizationSettings | None = None, *, progress: Progress = silent) -> Study:
-    """Train models without layer norm, with it before and after each half of a layer, at several rates of dropout.
+    """Train models without layer norm, with pre-norm and with post-norm, at several rates of dropout.
 
     They learn the kinds of the names in Python code (`corpora.code_entities`: real code, whole packages held out),
     over several seeds. Compared are the loss while training, the accuracy on held-out files with its spread, and the
@@ -80,9 +80,9 @@ def regularization(settings: RegularizationSettings | None = None, *, progress: 
 
     Args:
         settings: see `RegularizationSettings`.
-        progress: told the share done, and what is being done.
+        progress: called with the share done, and a description.
 
-    Returns a `Study`; its table has a row for each norm and rate. "before" has a last norm behind the layers.
+    Returns a `Study`; its table has a row for each norm and rate. "before" is pre-norm, with a final norm.
 
     Source: Srivastava et al. 2014 for dropout; Ba et al. 2016, arXiv:1607.06450, for the norm; Xiong et al. 2020,
     arXiv:2002.04745, for its place.
@@ -106,7 +106,7 @@ def regularization(settings: RegularizationSettings | None = None, *, progress: 
 def _one(
     norm: str, rate: float, seed: int, data: CodeNames, settings: RegularizationSettings, progress: Progress
 ) -> dict[str, Any]:
-    """Return what one model went through and what it attends to at the end."""
+    """Return the history of one model, and the measures of its attention at the end."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = _Model(data, norm, rate, settings.embed_dim, settings.num_layers)

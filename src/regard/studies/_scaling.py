@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 __all__ = ["ScalingSettings", "draw", "scaling"]
 
 SCALES = {"1": 0.0, "1/√E": -0.5, "1/E": -1.0}
-"""Exponents of the width, by the name of the factor."""
+"""The exponent of the width, by the name of the factor."""
 
 
 @dataclass(frozen=True)
@@ -37,13 +37,13 @@ class ScalingSettings(StudySettings):
     widths: tuple[int, ...] = (4, 8, 16, 32, 64, 128, 256, 512)
     """Widths of a head."""
     keys: int = 128
-    """Keys, and queries, of a call."""
+    """Number of keys and of queries of a call."""
     calls: int | None = None
-    """Calls with random inputs for each width; 8 or 32 unless given."""
+    """Number of calls with random inputs for each width; 8 or 32 unless given."""
     steps: int | None = None
     """Steps of training for each factor; 90 or 180 unless given."""
     runs: int | None = None
-    """Trainings for each factor, each with its own seed; 1 or 3 unless given."""
+    """Number of trainings of each factor, with different seeds; 1 or 3 unless given."""
     embed_dim: int = 256
     """Width of the trained models, which have one head of this width."""
     files: int | None = None
@@ -67,7 +67,7 @@ def scaling(settings: ScalingSettings | None = None, *, progress: Progress = sil
 
     Args:
         settings: see `ScalingSettings`.
-        progress: told the share done, and what is being done.
+        progress: called with the share done, and a description.
 
     Returns a `Study`; its table has a row for each factor and width, then one for each trained model.
 
@@ -84,7 +84,7 @@ def scaling(settings: ScalingSettings | None = None, *, progress: Progress = sil
 
 
 def _measured(settings: ScalingSettings, progress: Progress) -> list[dict[str, Any]]:
-    """Return what random queries and keys show, a row for each factor and width."""
+    """Return the measures on random queries and keys, a row for each factor and width."""
     found = []
     calls = settings.calls or settings.pick(8, 32)
     pairs = [(name, width) for name in SCALES for width in settings.widths]
@@ -95,7 +95,7 @@ def _measured(settings: ScalingSettings, progress: Progress) -> list[dict[str, A
 
 
 def _one_width(width: int, scale: float, calls: int, settings: ScalingSettings) -> dict[str, float]:
-    """Return the spread of the scores, what the weights are like, and the gradients of a random loss."""
+    """Return the spread of the scores, measures of the weights, and the gradients of a random loss."""
     generator = torch.Generator().manual_seed(settings.seed)
     shape = (calls, 1, settings.keys, width)
     query, value, pull = (torch.randn(shape, generator=generator) for _ in range(3))

@@ -1,4 +1,4 @@
-"""What every study takes and returns: settings, a table, a reading, a picture that its JSON can draw again."""
+"""The arguments and the result of every study: settings; tables, sentences, and a picture that can be redrawn."""
 
 from __future__ import annotations
 
@@ -35,15 +35,15 @@ __all__ = [
 Size = Literal["quick", "full"]
 Cell = str | int | float | None
 Progress = Callable[[float, str], None]
-"""Told the share of the study that is done, 0 to 1, and what is being done."""
+"""Called with the share of the study that is done, 0 to 1, and a description of the current part."""
 
 
 def silent(share: float, text: str) -> None:
-    """Tell nobody."""
+    """Do nothing."""
 
 
 def part(progress: Progress, start: float, stop: float) -> Progress:
-    """Return a progress of its own for the part of a study between two shares of it.
+    """Return a progress for a part of a study, mapped to the range between two shares of the whole.
 
     >>> part(lambda share, text: print(share, text), 0.5, 1.0)(0.5, "half of the second half")
     0.75 half of the second half
@@ -57,7 +57,7 @@ def part(progress: Progress, start: float, stop: float) -> Progress:
 
 @dataclass(frozen=True)
 class StudySettings:
-    """What every study takes."""
+    """Settings of every study."""
 
     seed: int = 0
     """Seed of every random number; the same seed gives the same figures on one machine."""
@@ -69,7 +69,7 @@ class StudySettings:
         whole("seed", self.seed, 0, 2**63 - 1)
 
     def pick(self, quick: Any, full: Any) -> Any:
-        """Return the one of two values that belongs to the size."""
+        """Return the first value for the quick size, the second for the full one."""
         return quick if self.size == "quick" else full
 
 
@@ -77,7 +77,7 @@ SettingsT = TypeVar("SettingsT", bound=StudySettings)
 
 
 def settings_for(given: SettingsT | None, kind: type[SettingsT], progress: Progress) -> SettingsT:
-    """Begin a study: return what it was given, checked, and its own settings where nothing was."""
+    """Return the given settings, validated, or the study's defaults."""
     if not callable(progress):
         raise ArgumentTypeError(f"progress is {described(progress)}; it must be a function of a share and a text.")
     settings = kind() if given is None else instance("settings", given, kind, f"{kind.__name__}(...)")
@@ -96,11 +96,11 @@ class Table:
     """
 
     title: str
-    """What it is of, in a few words."""
+    """Title, in a few words."""
     columns: tuple[str, ...]
     """A name for each column."""
     rows: tuple[tuple[Cell, ...], ...]
-    """As many cells in each as there are columns; None where there is nothing to say."""
+    """One cell for each column; None leaves it empty."""
 
     def __post_init__(self) -> None:
         check_fields(self)
@@ -109,7 +109,7 @@ class Table:
                 raise ArgumentError(f"rows holds {row} of {len(row)} cells; the table has {len(self.columns)} columns.")
 
     def lines(self) -> list[list[str]]:
-        """Return the cells as a person reads them, the names of the columns first."""
+        """Return the cells as formatted text, the names of the columns first."""
         return [list(self.columns), *([number(cell) for cell in row] for row in self.rows)]
 
     def markdown(self) -> str:
@@ -118,7 +118,7 @@ class Table:
         return "\n".join([head, "|" + "---|" * len(self.columns), *rows])
 
     def text(self) -> str:
-        """Return the table for a terminal: words to the left, numbers to the right."""
+        """Return the table for a terminal: words left-aligned, numbers right-aligned."""
         lines = self.lines()
         widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
         words = [
@@ -134,7 +134,7 @@ class Table:
 
 
 def number(cell: Cell) -> str:
-    """Write a cell: four digits of a number, whole numbers with their thousands apart, nothing for None.
+    """Format a cell: four significant digits, thousands separators in integers, empty for None.
 
     >>> [number(cell) for cell in (0.0123456, 12.3456, 65536, "words", None)]
     ['0.01235', '12.35', '65,536', 'words', '']
@@ -163,22 +163,22 @@ def deviation(values: Sequence[float]) -> float:
 
 @dataclass(frozen=True)
 class Study:
-    """What a study found. Shown in a notebook it is its picture."""
+    """The result of a study. In a notebook it is shown as its picture."""
 
     name: str
     """The name of the study, as on the command line."""
     question: str
-    """What was asked, in one sentence."""
+    """The question, in one sentence."""
     settings: Mapping[str, Any]
-    """With which settings, as plain values."""
+    """The settings, as plain values."""
     tables: tuple[Table, ...]
-    """The figures, a table or a few."""
+    """The tables of figures."""
     reading: tuple[str, ...]
-    """What was seen, in short sentences made from the figures."""
+    """The findings, in short sentences generated from the figures."""
     data: Mapping[str, Any]
-    """All that the picture is drawn from, as plain values."""
+    """The data of the picture, as plain values."""
     picture: Callable[[Mapping[str, Any]], Figure] = field(repr=False, compare=False)
-    """Draws `data`."""
+    """The function that draws `data`."""
 
     def figure(self) -> Figure:
         """Draw the picture, a matplotlib `Figure`. Raises `MissingExtraError` without matplotlib."""
@@ -200,18 +200,18 @@ class Study:
         return f"# {self.name}\n\n{self.question}\n\n{tables}\n\n{reading}\n\n{picture}\n\nSettings: {options}.\n"
 
     def to_dict(self) -> dict[str, Any]:
-        """Return plain values, fit for JSON, from which the study can be shown again."""
+        """Return JSON values, from which the study can be restored."""
         values = {entry.name: getattr(self, entry.name) for entry in dataclasses.fields(self)}
         del values["picture"]
         return {**values, "tables": [dataclasses.asdict(table) for table in self.tables]}
 
     @property
     def stem(self) -> str:
-        """The name of its files, without an ending."""
+        """The name of its files, without a suffix."""
         return self.name.replace("-", "_")
 
     def save(self, folder: str | Path) -> tuple[Path, ...]:
-        """Write `NAME.json`, `.png`, `.svg` and `.md` into a folder, made if need be; return their paths."""
+        """Write `NAME.json`, `.png`, `.svg` and `.md` into a folder, created if necessary; return their paths."""
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
         text = json.dumps(self.to_dict(), allow_nan=False)
@@ -221,14 +221,14 @@ class Study:
         figure.savefig(paths[1], dpi=160)
         from matplotlib import rc_context
 
-        with rc_context({"svg.hashsalt": self.name}):  # the same names of parts each time
+        with rc_context({"svg.hashsalt": self.name}):  # makes the ids in the SVG reproducible
             figure.savefig(paths[2], metadata={"Date": None})
         paths[3].write_text(self.markdown(), encoding="utf-8")
         return paths
 
 
 def from_dict(values: Mapping[str, Any], picture: Callable[[Mapping[str, Any]], Figure]) -> Study:
-    """Build a study from what `to_dict` returned."""
+    """Restore a study from what `to_dict` returned."""
     tables = tuple(
         Table(one["title"], tuple(one["columns"]), tuple(tuple(row) for row in one["rows"])) for one in values["tables"]
     )

@@ -1,4 +1,4 @@
-"""Tasks on a user's own data: `fit, predict, evaluate, save, load`, honest figures beside a cheap baseline.
+"""Tasks on a user's own data: `fit, predict, evaluate, save, load`; figures always beside those of a cheap baseline.
 
 | name | class | examples |
 |---|---|---|

@@ -1,4 +1,4 @@
-"""Examples of unequal length as one padded tensor, and examples set aside for development."""
+"""Padding examples of unequal length into one tensor, and setting examples aside for development."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Example = TypeVar("Example")
 
 
 def padded(rows: Sequence[Sequence[int]], fill: int = 0) -> tuple[Tensor, Tensor]:
-    """Stack rows of numbers, filled up on the right: (B, L) and their lengths (B,), both int64.
+    """Stack rows of numbers, padded on the right: (B, L) and their lengths (B,), both int64.
 
     >>> padded([[5, 6, 7], [8]])[0].tolist()
     [[5, 6, 7], [8, 0, 0]]
@@ -30,7 +30,7 @@ def padded(rows: Sequence[Sequence[int]], fill: int = 0) -> tuple[Tensor, Tensor
 
 
 def stacked(rows: Sequence[NDArray[np.float32]]) -> Tensor:
-    """Stack rows of vectors, filled up with zeros on the right: (B, L, width)."""
+    """Stack rows of vectors, padded with zeros on the right: (B, L, width)."""
     table = torch.zeros(len(rows), max(len(row) for row in rows), rows[0].shape[1])
     for line, row in zip(table, rows, strict=True):
         line[: len(row)] = torch.from_numpy(row)
@@ -40,8 +40,8 @@ def stacked(rows: Sequence[NDArray[np.float32]]) -> Tensor:
 def which_aside(contents: Sequence[bytes], share: float, part: str) -> list[bool]:
     """Return for each example whether it is set aside for a part (`dev`, `test`), by a digest of its contents.
 
-    Equal examples fall on the same side, and adding data moves none of the old, once there are enough: of few
-    different ones so many as the share comes to are set aside, one at least.
+    Equal examples stay together, and adding data moves none of the old ones. Exception: if the digests of few examples
+    all fall on one side, `share` of the different examples (at least one) is set aside by rank.
     """
     digests = [hashlib.blake2b(one, digest_size=8, key=part.encode()).digest() for one in contents]
     places = [int.from_bytes(digest, "little") for digest in digests]
@@ -58,14 +58,14 @@ def which_aside(contents: Sequence[bytes], share: float, part: str) -> list[bool
 
 
 def set_aside(examples: Sequence[Example], share: float, part: str) -> tuple[list[Example], list[Example]]:
-    """Divide examples into those to train on and those of a part, as `which_aside` says."""
+    """Split examples into those to train on and those of a part, by `which_aside`."""
     aside = which_aside([repr(example).encode("utf-8", errors="backslashreplace") for example in examples], share, part)
     kept = [example for example, is_aside in zip(examples, aside, strict=True) if not is_aside]
     return kept, [example for example, is_aside in zip(examples, aside, strict=True) if is_aside]
 
 
 def by_length(lengths: Sequence[int], at_once: int) -> list[list[int]]:
-    """Group indices of examples of like length, so that no group computes more than `at_once` numbers."""
+    """Group indices of examples of similar length; a padded group has at most `at_once` numbers."""
     groups: list[list[int]] = []
     for index in sorted(range(len(lengths)), key=lambda i: lengths[i]):
         if groups and (len(groups[-1]) + 1) * max(1, lengths[index]) <= at_once:

@@ -1,4 +1,4 @@
-"""What an evaluation found: the model's figures beside those of a cheap baseline, on the same examples."""
+"""The result of an evaluation: the model's figures beside those of a cheap baseline, on the same examples."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ __all__ = ["Evaluation"]
 class Evaluation:
     """The figures of one model on one set of examples.
 
-    `figures` and `baseline` map the same names to numbers; `baseline` is empty where the training
-    data, which a baseline learns from, was not at hand.
+    `figures` and `baseline` map the same names to numbers; `baseline` is empty if the training
+    data, from which a baseline is fitted, was not available.
     """
 
     task: str
@@ -21,7 +21,7 @@ class Evaluation:
     count: int
     """Number of examples."""
     headline: str
-    """Name of the figure that matters most."""
+    """Name of the main figure."""
     goal: str
     """`max` where more is better, `min` where less is."""
     figures: dict[str, float]
@@ -31,7 +31,7 @@ class Evaluation:
     baseline_name: str
     """What the baseline is, in a few words."""
     note: str = ""
-    """What else belongs to the figures: a signature of the metric, what was cut."""
+    """Remarks on the figures: the signature of a metric, how many inputs were truncated."""
     data: str = ""
     """Which part of the data the examples are: `development`, `test`."""
 
@@ -47,7 +47,7 @@ class Evaluation:
         return "\n".join([*lines, *([f"  {self.note}"] if self.note else [])])
 
     def better(self) -> bool | None:
-        """Return whether the model beats the baseline in the headline; None without a baseline."""
+        """Return whether the model beats the baseline in the main figure; None without a baseline."""
         if self.headline not in self.baseline:
             return None
         ours, theirs = self.figures[self.headline], self.baseline[self.headline]

@@ -1,9 +1,9 @@
-"""What a word, and the pair and triple that end with it, say about the labels: naive Bayes, as input of a model.
+"""Naive Bayes evidence as input of a model: how much each word, pair and triple of words speaks for each label.
 
-The evidence of an n-gram for a label is the log-odds of the label among the training texts that hold
-the n-gram, against its log-odds among all, with one text's worth of the prior added. A training text
-would see its own label in it, so its evidence is counted in the other nine of ten parts of the data
-only; new texts have the evidence of all.
+The evidence of an n-gram for a label is the log-odds of the label among the training texts that contain
+the n-gram, minus its log-odds among all texts, smoothed by one text of the prior. The evidence of a
+training text would contain its own label, so it is counted on the other nine tenths of the data
+(cross-fitting); new texts use the counts of all data.
 
 Source: Wang and Manning 2012, "Baselines and bigrams", for log-count ratios as features.
 """
@@ -22,27 +22,27 @@ Integers = NDArray[np.int64]
 
 ORDERS = 3
 FOLDS = 10
-# N-grams of fewer training texts say nothing: in the other parts of the data they hardly occur.
+# N-grams in fewer training texts are left out: in the other parts of the data they hardly occur.
 LEAST = 2
 
 
 class Evidence:
-    """The counts of n-grams, all and by part of the data."""
+    """Counts of n-grams, in total and by part of the data."""
 
     def __init__(self, keys: Integers, texts: Floats, labels: Floats, prior: Floats, vocab_size: int) -> None:
         self._keys, self._texts, self._labels, self._prior = keys, texts, labels, prior
         self._vocab_size = vocab_size
         self.width = ORDERS * len(prior)
-        """Numbers for each token."""
+        """Number of features of each token."""
 
     @classmethod
     def learnt(cls, rows: Sequence[Sequence[int]], targets: Floats, vocab_size: int) -> tuple[Evidence, list[Floats]]:
-        """Count, and return the evidence of the training texts themselves as well.
+        """Count the n-grams; return the counts, and the cross-fitted evidence of the training texts.
 
         Args:
             rows: Tokens of each training text.
             targets: (texts, labels), 1 where a text has a label.
-            vocab_size: How many tokens there are.
+            vocab_size: Size of the vocabulary.
         """
         grams = [np.unique(_grams(row, vocab_size)) for row in rows]
         keys, counts = np.unique(np.concatenate(grams), return_counts=True)
@@ -68,7 +68,7 @@ class Evidence:
         return [self._of(row, odds) for row in rows]
 
     def tensors(self) -> dict[str, Tensor]:
-        """Return the counts for a file."""
+        """Return the counts as tensors, to be saved."""
         named = {"keys": self._keys, "texts": self._texts, "labels": self._labels, "prior": self._prior}
         return {name: torch.from_numpy(np.ascontiguousarray(array)) for name, array in named.items()}
 
@@ -79,7 +79,7 @@ class Evidence:
         return cls(keys, texts, labels, prior, vocab_size)
 
     def _odds(self) -> Floats:
-        """Return the evidence of each n-gram for each label, and a row of zeros for one that is not known."""
+        """Return the evidence of each n-gram for each label, with a last row of zeros for unknown n-grams."""
         share = (self._labels + self._prior) / (self._texts[:, None] + 1)
         share = share.clip(1e-4, 1 - 1e-4)
         odds = np.log(share / (1 - share)) - np.log(self._prior / (1 - self._prior))
@@ -95,7 +95,7 @@ class Evidence:
 
 
 def _grams(row: Sequence[int], vocab_size: int) -> Integers:
-    """Return a number for the word, pair and triple that end at each token: (ORDERS, tokens)."""
+    """Return the ids of the word, pair and triple that end at each token: (ORDERS, tokens)."""
     tokens = np.asarray(row, np.int64) + 1  # 0 stands before the text
     before = np.concatenate([np.zeros(ORDERS - 1, np.int64), tokens])
     size = vocab_size + 1
@@ -107,7 +107,7 @@ def _grams(row: Sequence[int], vocab_size: int) -> Integers:
 
 
 def _places(keys: Integers, grams: Integers) -> Integers:
-    """Return where those n-grams stand that are among the keys."""
+    """Return the indices of n-grams in the sorted keys; the index of the last row for unknown ones."""
     place = np.searchsorted(keys, grams).clip(max=len(keys) - 1)
     found: Integers = place[keys[place] == grams]
     return found

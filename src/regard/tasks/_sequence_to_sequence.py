@@ -25,7 +25,7 @@ from .tokenizers import BOS, EOS, PAD, SPECIAL, Kind, Tokenizer, train_tokenizer
 
 @dataclass(frozen=True)
 class PairSettings(TaskSettings):
-    """Size of the model, how text becomes tokens, and how targets are searched for."""
+    """Size of the model, tokenizer, and search for targets."""
 
     embed_dim: int = 128
     """Width of the model."""
@@ -36,25 +36,25 @@ class PairSettings(TaskSettings):
     dropout: float = 0.1
     """Dropout of the layers, a probability."""
     positions: Positions = "rotary"
-    """How the model knows order."""
+    """The kind of positional encoding."""
     tokenizer: Kind = "bpe"
-    """How text becomes tokens; one vocabulary for source and target."""
+    """The kind of tokenizer; source and target share one vocabulary."""
     vocab_size: int = 8000
-    """Most tokens that the tokenizer may know."""
+    """Largest size of the vocabulary."""
     max_source: int = 512
-    """Tokens of a source that are read; what lies beyond is cut."""
+    """Most tokens of a source; longer ones are truncated."""
     max_target: int = 128
-    """Tokens of a target that are learnt or written."""
+    """Most tokens of a target, in training and when writing."""
     copying: bool = False
-    """Whether words of the source may be written again by pointing at them."""
+    """Whether the decoder may copy words of the source (pointer-generator)."""
     beams: int = 4
-    """Hypotheses that the search keeps; 1 takes the likeliest token each time."""
+    """Beams of the search; 1 is greedy."""
     length_penalty: float = 0.6
-    """Power of the length that a hypothesis's score is divided by; 0 favours short ones."""
+    """Exponent of the length penalty that divides a hypothesis's score; 0 favours short ones."""
     no_repeat_ngram_size: int = 0
-    """No run of so many tokens is written twice in one target; 0 allows it."""
+    """No n-gram of this many tokens is written twice in one target; 0: no restriction."""
     label_smoothing: float = 0.1
-    """Share of the target that is spread over all tokens."""
+    """Label smoothing: the share of the target's probability that is spread over all tokens."""
     dev_limit: int = 200
     """Development examples that each evaluation during training writes targets for; the search is slow."""
     training: TrainingSettings = field(
@@ -76,7 +76,7 @@ class PairSettings(TaskSettings):
 
 
 class PairTask(AnsweringTask[Sequence[TextPair], str]):
-    """An encoder reads the source, a decoder writes the target and looks at the source as it goes."""
+    """An encoder reads the source; a decoder with cross-attention writes the target."""
 
     def _learn(self, examples: Sequence[TextPair]) -> None:
         self.tokenizer_ = train_tokenizer(
@@ -170,7 +170,7 @@ class PairTask(AnsweringTask[Sequence[TextPair], str]):
         return Attention(weights, self._pieces([BOS, *best.tokens]), self._pieces(source))
 
     def _pieces(self, numbers: Sequence[int]) -> tuple[str, ...]:
-        """Return the text of each token; the special ones have names."""
+        """Return the text of each token; special tokens have names."""
         return tuple(
             SPECIAL[number] if number < len(SPECIAL) else self.tokenizer_.decode([number]) for number in numbers
         )

@@ -1,7 +1,7 @@
 """The contract of every task: `fit, predict, evaluate, save, load`.
 
-A task is told its settings when it is made; what it learns from data (vocabulary, labels, model) has
-names that end in an underscore, and exists after `fit` or `load`.
+A task gets its settings in the constructor; attributes learnt from data (vocabulary, labels, model) have
+names that end in an underscore, and exist after `fit` or `load`.
 """
 
 from __future__ import annotations
@@ -34,11 +34,11 @@ Examples = TypeVar("Examples", bound=Sized)
 Answer = TypeVar("Answer")
 
 Goal = Literal["min", "max"]
-# Learned positions need to know the longest text beforehand; a task that does offers them too.
+# Learned positions need a maximal length, so only tasks that have one offer them as well.
 Positions = Literal["rotary", "sinusoidal", "alibi", "relative", "none"]
 MakeBatch = Callable[[NDArray[np.int64], np.random.Generator], Any]
 
-# An epoch has so many steps at least, and a step so many tokens, whatever `tokens_per_step` says.
+# Least steps of an epoch, and least tokens of a step: with small data they override `tokens_per_step`.
 STEPS_AN_EPOCH, SMALLEST_STEP = 20, 256
 
 DESCRIPTION = "task.json"
@@ -51,27 +51,27 @@ class Attention:
     """What a model attends to in one input."""
 
     weights: dict[str, AttentionWeights]
-    """Of every layer, by its name in the model."""
+    """The weights of every layer, by its name in the model."""
     tokens: tuple[str, ...]
-    """What the queries and keys of self-attention are; the target where there are a source and a target."""
+    """The tokens of self-attention; if there are source and target, those of the target."""
     source: tuple[str, ...] = ()
-    """The source's tokens, where there are a source and a target."""
+    """The source's tokens, if there are source and target."""
     labels: tuple[str, ...] = ()
-    """A tag for each token, where the task gives one."""
+    """A tag for each token, if the task assigns tags."""
     grid: tuple[int, int] | None = None
-    """Rows and columns of patches, where the input is a picture."""
+    """Rows and columns of patches, if the input is a picture."""
 
 
 class NotFittedError(ArgumentError):
-    """A task was asked for an answer before it had learnt anything."""
+    """A task was used before `fit` or `load`."""
 
 
 @dataclasses.dataclass(frozen=True)
 class TaskSettings:
-    """What every task is told besides its own settings."""
+    """Settings that all tasks share."""
 
     dev_share: float = 0.1
-    """Share of the training examples that is set aside for development when no others are given."""
+    """Share of the training examples that is set aside for development if no development examples are given."""
     training: TrainingSettings = dataclasses.field(default_factory=TrainingSettings)
     """How to train."""
 
@@ -92,16 +92,16 @@ class TaskSettings:
 class Task(ABC, Generic[Examples, Answer]):
     """One kind of work on a user's own data.
 
-    Subclasses say how examples become numbers (`_learn`, `_encode`), what the model is (`_build`,
-    `_loss`), how its answers are found (`_answers`) and what they are worth (`_judge`, `_baseline`).
+    Subclasses define how examples become numbers (`_learn`, `_encode`), the model (`_build`, `_loss`),
+    its answers (`_answers`) and their evaluation (`_judge`, `_baseline`).
     """
 
     name: ClassVar[str]
     """The task's name on the command line and on disk."""
     headline: ClassVar[str]
-    """The figure that matters most: it decides which checkpoint is best unless the settings name another."""
+    """The main figure: it selects the best checkpoint unless the settings name another."""
     figures: ClassVar[Mapping[str, Goal]]
-    """Every figure of an evaluation, and whether less or more of it is better."""
+    """Every figure of an evaluation, and whether its minimum or maximum is best."""
     Settings: ClassVar[type[TaskSettings]]
     """The class of its settings."""
 
@@ -130,13 +130,13 @@ class Task(ABC, Generic[Examples, Answer]):
 
     @property
     def watched(self) -> str:
-        """The figure that says which checkpoint is best: the settings' metric, or the headline."""
+        """The figure that selects the best checkpoint: the settings' metric, or the main figure."""
         metric: str | None = self.settings.training.evaluation.metric
         return self.headline if metric is None else metric
 
     @property
     def goal(self) -> Goal:
-        """`max` where more of the watched figure is better, else `min`."""
+        """Whether the `min` or the `max` of the watched figure is best."""
         return self.figures[self.watched]
 
     def fit(
@@ -150,12 +150,12 @@ class Task(ABC, Generic[Examples, Answer]):
         """Learn from examples.
 
         Args:
-            train_examples: What to learn from; vocabulary and labels come from these alone.
-            dev_examples: Decide which checkpoint is best and when to stop. Unless given, a share of
+            train_examples: The training examples; vocabulary and labels come from these alone.
+            dev_examples: Used to select the best checkpoint and to stop early. Unless given, a share of
                 the training examples is set aside, by a digest of each.
             folder: Where checkpoints and the finished task go. Called again with the same folder
-                and data, `fit` goes on where it was stopped. Without a folder nothing is written.
-            listeners: Are told how training goes.
+                and data, `fit` resumes. Without a folder nothing is written.
+            listeners: Called with each event of training.
 
         Returns:
             Itself, trained; `training_` says how training ended.
@@ -189,11 +189,11 @@ class Task(ABC, Generic[Examples, Answer]):
         return self._answers(self._fitted(), self._checked(inputs))
 
     def evaluate(self, examples: Examples, train_examples: Examples | None = None) -> Evaluation:
-        """Compare the model's answers, and a cheap baseline's, with the truth.
+        """Compare the model's answers, and a cheap baseline's, with the true answers.
 
         Args:
             examples: With their true answers.
-            train_examples: What the baseline learns from; after `fit` those that were fitted.
+            train_examples: What the baseline is fitted to; after `fit` the training examples by default.
         """
         if not len(examples):
             raise ArgumentError("There are no examples to evaluate on.")
@@ -224,7 +224,7 @@ class Task(ABC, Generic[Examples, Answer]):
 
     @classmethod
     def load(cls, folder: str | os.PathLike[str]) -> Self:
-        """Read what `save` wrote."""
+        """Load a task that `save` wrote."""
         description = read_description(folder)
         if description["task"] != cls.name:
             raise ArgumentError(
@@ -241,7 +241,7 @@ class Task(ABC, Generic[Examples, Answer]):
 
     @torch.no_grad()
     def attention(self, one: Any) -> Attention:
-        """Return what the trained model attends to in one input: the weights of every layer, lazy, by name.
+        """Return the attention of the trained model on one input: the lazy weights of every layer, by name.
 
         >>> task = Task.load("runs/ner")  # doctest: +SKIP
         >>> task.attention("Ada Lovelace wrote").weights  # doctest: +SKIP
@@ -249,9 +249,9 @@ class Task(ABC, Generic[Examples, Answer]):
         return self._attention(self._fitted(), self._checked([one])[0])
 
     def set_aside(self, examples: Any, part: str = "dev") -> tuple[Any, Any]:
-        """Divide examples into those to train on and those to set aside for a part, by a digest of each.
+        """Split examples into those to train on and those set aside for a part, by a digest of each.
 
-        Equal examples fall on the same side, and adding data moves none of the old.
+        Equal examples stay together, and adding data moves none of the old ones.
         """
         return set_aside(examples, self.settings.dev_share, part)
 
@@ -261,9 +261,9 @@ class Task(ABC, Generic[Examples, Answer]):
         return self.model_
 
     def _training_settings(self, lengths: Sequence[int]) -> TrainingSettings:
-        """Return the settings of training with the watched figure as the judge.
+        """Return the training settings, with the watched figure as metric.
 
-        Small data take smaller steps, so that an epoch is more than one or two.
+        Small data sets get smaller steps, so that an epoch has more than one or two.
         """
         settings: TrainingSettings = self.settings.training
         most = max(SMALLEST_STEP, sum(lengths) // STEPS_AN_EPOCH)
@@ -272,16 +272,16 @@ class Task(ABC, Generic[Examples, Answer]):
         return dataclasses.replace(settings, batches=batches, evaluation=judge)
 
     def _checked(self, inputs: Sequence[Any]) -> Sequence[Any]:
-        """Return inputs fit for `_answers`, or say what is wrong with them."""
+        """Return validated inputs for `_answers`; raise if they are wrong."""
         return inputs
 
     def _note(self) -> str:
-        """Return what belongs beside the figures."""
+        """Return a remark on the figures."""
         return ""
 
     @abstractmethod
     def _learn(self, examples: Examples) -> None:
-        """Take vocabulary and labels from the training examples."""
+        """Learn vocabulary and labels from the training examples."""
 
     @abstractmethod
     def _build(self) -> nn.Module:
@@ -293,11 +293,11 @@ class Task(ABC, Generic[Examples, Answer]):
 
     @abstractmethod
     def _encode(self, examples: Examples) -> tuple[list[int], Callable[[NDArray[np.int64], np.random.Generator], Any]]:
-        """Return the length of each example and a function that makes a batch of some of them."""
+        """Return the length of each example, and a function that builds a batch from indices."""
 
     @abstractmethod
     def _loss(self, model: nn.Module, batch: Any) -> tuple[Tensor, Tensor]:
-        """Return the sum of the losses of a batch, and of how many tokens."""
+        """Return the sum of the losses of a batch, and the number of tokens."""
 
     @abstractmethod
     def _answers(self, model: nn.Module, inputs: Sequence[Any]) -> list[Answer]:
@@ -305,11 +305,11 @@ class Task(ABC, Generic[Examples, Answer]):
 
     @abstractmethod
     def _attention(self, model: nn.Module, one: Any) -> Attention:
-        """Return what the model attends to in one input."""
+        """Return the attention of the model on one input."""
 
     @abstractmethod
     def _judge(self, model: nn.Module, examples: Examples) -> dict[str, float]:
-        """Return the model's figures on examples, the headline among them."""
+        """Return the model's figures on examples, including the main one."""
 
     @abstractmethod
     def _baseline(self, train_examples: Examples, examples: Examples) -> tuple[str, dict[str, float]]:
@@ -317,21 +317,21 @@ class Task(ABC, Generic[Examples, Answer]):
 
     @abstractmethod
     def _state(self) -> dict[str, Any]:
-        """Return what was learnt besides the model, as plain values."""
+        """Return the learnt state besides the model, as JSON values."""
 
     @abstractmethod
     def _restore(self, state: dict[str, Any]) -> None:
-        """Take back what `_state` returned."""
+        """Restore what `_state` returned."""
 
     def _tensors(self) -> dict[str, Tensor]:
-        """Return what was learnt besides the model and is too large for JSON."""
+        """Return the learnt state that is too large for JSON, as tensors."""
         return {}
 
     def _restore_tensors(self, tensors: dict[str, Tensor]) -> None:
-        """Take back what `_tensors` returned."""
+        """Restore what `_tensors` returned."""
 
     def _settle(self, dev_examples: Examples) -> None:
-        """Choose, after training, what the development examples decide."""
+        """After training, choose what depends on the development examples (thresholds)."""
 
 
 class AnsweringTask(Task[Examples, Answer]):
@@ -343,14 +343,14 @@ class AnsweringTask(Task[Examples, Answer]):
 
     @abstractmethod
     def _figures(self, examples: Examples, answers: Sequence[Answer]) -> dict[str, float]:
-        """Return what answers are worth, the headline among it."""
+        """Return the figures of answers, including the main one."""
 
     def _judge(self, model: nn.Module, examples: Examples) -> dict[str, float]:
         return self._figures(examples, self._answers(model, self._inputs(examples)))
 
 
 class _Objective:
-    """What training asks of a task, over the examples of one fit."""
+    """The objective of training, over the examples of one `fit`."""
 
     def __init__(self, task: Task[Any, Any], examples: Any, dev: Any) -> None:
         self.lengths: Sequence[int]
@@ -364,9 +364,9 @@ class _Objective:
 
 
 def _with_known_figure(settings: dict[str, Any], figures: Mapping[str, str]) -> dict[str, Any]:
-    """Return stored settings that watch a figure of the task.
+    """Return stored settings whose metric is a figure of the task.
 
-    Before a task looked at them, every file held a metric and a goal that had decided nothing.
+    Older versions stored a metric and a goal that were never used; those are dropped.
     """
     judge = settings["training"]["evaluation"]
     known = judge["metric"] is None or judge["goal"] in (None, figures.get(judge["metric"]))

@@ -9,7 +9,7 @@ PAD, UNKNOWN = 0, 1
 
 
 class Vocabulary:
-    """Things that were seen, numbered by how often; 0 is padding, 1 is whatever was not seen.
+    """Things that occurred in training, numbered by frequency; 0 is padding, 1 is unknown.
 
     >>> vocabulary = Vocabulary.learnt("the cat saw the dog".split())
     >>> vocabulary["the"], vocabulary["bird"], len(vocabulary)
@@ -22,7 +22,7 @@ class Vocabulary:
 
     @classmethod
     def learnt(cls, things: Iterable[str], *, at_least: int = 1) -> Vocabulary:
-        """Number the things that occur `at_least` so many times; ties are ordered by spelling."""
+        """Number the things that occur `at_least` this many times; ties are ordered alphabetically."""
         counts = sorted(Counter(things).items(), key=lambda item: (-item[1], item[0]))
         return cls([thing for thing, count in counts if count >= at_least])
 
@@ -30,5 +30,5 @@ class Vocabulary:
         return self._numbers.get(thing, UNKNOWN)
 
     def __len__(self) -> int:
-        """Return how many numbers there are, padding and unknown included."""
+        """Return the size, padding and unknown included."""
         return len(self.things) + 2

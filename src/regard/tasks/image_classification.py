@@ -1,4 +1,4 @@
-"""Images: which class a picture belongs to."""
+"""Image classification."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ __all__ = ["ImageClassification", "ImageClassificationSettings"]
 
 @dataclass(frozen=True)
 class ImageClassificationSettings(TaskSettings):
-    """Size of the model, and how training changes the pictures."""
+    """Size of the model, and augmentation of the training pictures."""
 
     embed_dim: int = 96
     """Width of the model."""
@@ -40,15 +40,15 @@ class ImageClassificationSettings(TaskSettings):
     dropout: float = 0.1
     """Dropout of the layers, a probability."""
     stem: Literal["conv", "patch"] = "conv"
-    """How a picture becomes patches: `conv` (convolutions, learns from little data) or `patch`."""
+    """How a picture becomes tokens: `conv` (convolutions, learns from little data) or `patch` (a linear map)."""
     patch_size: int = 4
     """Pixels along each side of a patch."""
     shift: int = 2
-    """Training moves pictures by up to so many pixels along each axis."""
+    """Augmentation: pictures are shifted by up to this many pixels along each axis."""
     flip: bool = False
-    """Whether training mirrors half of the pictures left to right; wrong for digits and letters."""
+    """Augmentation: whether half of the pictures are mirrored left to right; wrong for digits and letters."""
     label_smoothing: float = 0.1
-    """Share of the target that is spread over all labels."""
+    """Label smoothing: the share of the target's probability that is spread over all labels."""
     training: TrainingSettings = field(
         default_factory=lambda: TrainingSettings(
             optimizer=Optimizer(lr=2e-3, weight_decay=0.05),
@@ -114,7 +114,7 @@ class ImageClassification(AnsweringTask[Images, Verdict]):
         return torch.from_numpy(np.ascontiguousarray(images.transpose(0, 3, 1, 2)))
 
     def set_aside(self, examples: Images, part: str = "dev") -> tuple[Images, Images]:
-        """Divide pictures by a digest of each: equal ones stay together."""
+        """Split pictures by a digest of each: equal ones stay together."""
         aside = np.array(which_aside([image.tobytes() for image in examples.pixels], self.settings.dev_share, part))
         first, second = (
             Images(examples.pixels[chosen], tuple(np.array(examples.labels)[chosen].tolist()))
@@ -123,7 +123,7 @@ class ImageClassification(AnsweringTask[Images, Verdict]):
         return first, second
 
     def _scaled(self, pixels: Tensor) -> Tensor:
-        """Return pixels with the mean and spread that the training pictures have as 0 and 1."""
+        """Return pixels, standardised by mean and deviation of the training pictures."""
         mean, std = (torch.tensor(x)[:, None, None] for x in (self.mean_, self.std_))
         return (pixels.float() / 255 - mean) / std
 
@@ -141,7 +141,7 @@ class ImageClassification(AnsweringTask[Images, Verdict]):
         return [patches] * len(examples), batch
 
     def _varied(self, pixels: Tensor, random: np.random.Generator) -> Tensor:
-        """Return pictures moved, and mirrored where that is allowed."""
+        """Return augmented pictures: shifted, and mirrored if that is allowed."""
         reach, count = self.settings.shift, len(pixels)
         if self.settings.flip:
             mirrored = torch.from_numpy(random.random(count) < 0.5)
@@ -166,7 +166,7 @@ class ImageClassification(AnsweringTask[Images, Verdict]):
         return examples.pixels
 
     def _checked(self, inputs: Any) -> Any:
-        """Return pictures as one stack; a list of pictures may be given, or grey ones without channels."""
+        """Return pictures as one array; accepts lists of pictures, and grey ones without a channel axis."""
         try:
             stack = np.stack([np.asarray(image) for image in inputs])
         except ValueError as error:

@@ -1,4 +1,4 @@
-"""Language modelling: what token comes next."""
+"""Language modelling: predicting the next token."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ from .tokenizers import EOS, Kind, Tokenizer, train_tokenizer
 
 __all__ = ["LanguageModeling", "LanguageModelingSettings"]
 
-# So many whole documents are set aside, or the end of each.
+# If the share comes to fewer whole documents than this, the end of each document is set aside instead.
 WHOLE = 2
 
 
 def _cut(text: str, share: float) -> int:
-    """Return where a share of a text ends: behind the line end, else the blank, that is nearest before it."""
+    """Return the end of a share of a text, moved back to the nearest line end, else to the nearest space."""
     place = int(share * len(text))
     least = place - len(text) // 20
     return next((at + 1 for at in (text.rfind(end, least, place) for end in "\n ") if at >= 0), place)
@@ -39,7 +39,7 @@ def _cut(text: str, share: float) -> int:
 
 @dataclass(frozen=True)
 class LanguageModelingSettings(TaskSettings):
-    """Size of the model, how text becomes tokens, and how text is continued."""
+    """Size of the model, tokenizer, and sampling."""
 
     embed_dim: int = 192
     """Width of the model."""
@@ -50,21 +50,21 @@ class LanguageModelingSettings(TaskSettings):
     dropout: float = 0.1
     """Dropout of the layers, a probability."""
     positions: Positions | Literal["learned"] = "rotary"
-    """How the model knows order."""
+    """The kind of positional encoding."""
     tokenizer: Kind = "characters"
-    """How text becomes tokens."""
+    """The kind of tokenizer."""
     vocab_size: int = 8000
-    """Most tokens that the tokenizer may know."""
+    """Largest size of the vocabulary."""
     context: int = 256
-    """Tokens that the model sees at once."""
+    """Length of the context in tokens."""
     max_new_tokens: int = 200
     """Tokens that `predict` adds to each prompt."""
     temperature: float = 0.8
-    """How boldly `predict` draws; 0 takes the likeliest token each time."""
+    """Temperature of the sampling in `predict`; 0 is greedy."""
     top_k: int | None = None
-    """`predict` draws among so many of the likeliest tokens."""
+    """Top-k: `predict` draws among this many most likely tokens."""
     top_p: float | None = 0.95
-    """`predict` draws among the likeliest tokens that hold this much probability together."""
+    """Top-p: `predict` draws among the most likely tokens whose probabilities sum to this."""
     training: TrainingSettings = field(
         default_factory=lambda: TrainingSettings(
             optimizer=Optimizer(lr=2e-3, weight_decay=0.1),
@@ -86,11 +86,11 @@ class LanguageModelingSettings(TaskSettings):
 
 
 class LanguageModeling(Task[Sequence[Document], str]):
-    """Learns which token follows; `predict` continues texts.
+    """Learns to predict the next token; `predict` continues texts.
 
-    All documents become one row of tokens with an end mark after each; training reads windows of it
-    that begin elsewhere in every epoch. Where the documents are few (one file, say), the last part of
-    each is set aside for development, else whole documents are.
+    All documents are concatenated, with an end token after each; training reads windows that start at
+    other places in every epoch. With few documents (one file, say) the last part of each is set aside
+    for development, otherwise whole documents are.
     """
 
     name: ClassVar[str] = "language_modeling"
@@ -99,7 +99,7 @@ class LanguageModeling(Task[Sequence[Document], str]):
     Settings = LanguageModelingSettings
 
     def set_aside(self, examples: Sequence[Document], part: str = "dev") -> tuple[list[Document], list[Document]]:
-        """Divide documents by a digest of their text; of few different ones set the end of each aside."""
+        """Split documents by a digest of their text; with few different ones, set aside the end of each."""
         share = self.settings.dev_share
         texts = [one.text.encode("utf-8", errors="backslashreplace") for one in examples]
         if share * len(set(texts)) >= WHOLE:
@@ -142,12 +142,12 @@ class LanguageModeling(Task[Sequence[Document], str]):
         return LanguageModel.from_pretrained(folder)
 
     def _row(self, examples: Sequence[Document]) -> NDArray[np.int64]:
-        """Return the tokens of all documents, an end mark after each."""
+        """Return the tokens of all documents, with an end token after each."""
         return np.concatenate([np.array([*self.tokenizer_.encode(one.text), EOS], np.int64) for one in examples])
 
     def _encode(self, examples: Sequence[Document]) -> tuple[list[int], MakeBatch]:
         row = self._row(examples)
-        # Half of a short text, so that windows can begin elsewhere.
+        # At most half of a short text, so that windows can start at different places.
         context = min(self.settings.context, len(row) // 2)
         windows = max(1, (len(row) - 1) // context)
         last = len(row) - context - 1
@@ -200,9 +200,9 @@ class LanguageModeling(Task[Sequence[Document], str]):
         return likelihood_scores(nats, len(row) - 1, sum(len(one.text.encode()) for one in examples)).figures()
 
     def _windows(self, row: NDArray[np.int64], at_once: int = 16) -> Iterator[tuple[Tensor, int]]:
-        """Cut a row into windows that overlap by half, so that tokens are judged with what stands before them.
+        """Cut a row into windows that overlap by half, so that every judged token has a context.
 
-        Yields batches (B, context + 1) and how many of the last tokens of each window are judged.
+        Yields batches (B, context + 1), and how many of the last tokens of each window are judged.
         """
         context = min(self.settings.context, len(row) - 1)
         step = max(1, context // 2)

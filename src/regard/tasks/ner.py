@@ -1,4 +1,4 @@
-"""Named entities: which words of a sentence name a person, a place, a function, ..."""
+"""Named entity recognition: which words of a sentence name a person, a place, a function, ..."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from .reading import words_of
 
 __all__ = ["Entity", "NamedEntities", "NamedEntitySettings", "Sentence"]
 
-# The most frequent words are seldom names and carry the grammar: so many, and at most this share of the
+# The most frequent words are seldom names and carry the grammar: this many, but at most this share of the
 # vocabulary, are never hidden in training.
 NEVER_HIDDEN, NEVER_HIDDEN_SHARE = 100, 0.05
 Numbers = tuple[list[int], list[list[int]]]
@@ -35,7 +35,7 @@ Numbers = tuple[list[int], list[list[int]]]
 
 @dataclass(frozen=True)
 class NamedEntitySettings(TaskSettings):
-    """Size of the model, and what training hides from it."""
+    """Size of the model, and what training hides at random."""
 
     embed_dim: int = 128
     """Width of the model."""
@@ -46,23 +46,23 @@ class NamedEntitySettings(TaskSettings):
     dropout: float = 0.1
     """Dropout of the layers, a probability."""
     positions: Positions = "rotary"
-    """How the model knows order; `rotary` learns from little data, absolute positions do not."""
+    """The kind of positional encoding; `rotary` learns from little data, absolute positions do not."""
     lowercase: bool = True
     """Whether two words that differ in case share an embedding; characters keep their case."""
     min_count: int = 2
-    """Words rarer than this in training are unknown, known by their characters only."""
+    """Words rarer than this in training have no embedding of their own, only their characters."""
     hide_words: float = 0.3
-    """Share of the rarer words that training replaces by unknown, so that names never seen before
-    are recognised by what stands around them."""
+    """Share of the rarer words that training replaces by "unknown", so that new names are recognised
+    from their context."""
     swap_entities: float = 0.3
-    """Share of the entities that training replaces by another of the same label and number of words."""
+    """Share of the entities that training replaces by others of the same label and number of words."""
     max_characters: int = 16
-    """Characters of a word that the model reads; longer words keep their first and last halves."""
+    """Most characters of a word; of a longer word the first and last ones are read."""
     repeats: bool = False
-    """Whether each word is told where it stands first in its sentence; for long ones, in which a name is known by where
-    it was introduced."""
+    """Whether each word is marked by the position of its first mention; useful in long inputs, where that mention
+    tells what a name is."""
     crf: bool = True
-    """Whether tags are decoded as a chain (conditional random field) or each by itself."""
+    """Whether tags are decoded together (conditional random field) or each by itself."""
     training: TrainingSettings = field(
         default_factory=lambda: TrainingSettings(
             optimizer=Optimizer(lr=2e-3, weight_decay=0.05),
@@ -100,7 +100,7 @@ class Sentence:
 
     @property
     def entities(self) -> list[Entity]:
-        """The entities that the tags name, in order."""
+        """The entities of the tags, in order."""
         return [
             Entity(label, start, stop, " ".join(self.words[start:stop])) for label, start, stop in entities(self.tags)
         ]
@@ -109,8 +109,8 @@ class Sentence:
 class NamedEntities(AnsweringTask[Sequence[TaggedWords], Sentence]):
     """Tags every word with the entity it belongs to (IOB2).
 
-    Words are read by an embedding and by their characters; an encoder of self-attention reads the
-    sentence; a chain of tags is decoded. `predict` takes texts, or lists of words.
+    A word's input is an embedding and its characters; a transformer encoder reads the sentence; tags are
+    decoded as a chain. `predict` takes texts, or lists of words.
     """
 
     name: ClassVar[str] = "ner"
@@ -227,7 +227,7 @@ class NamedEntities(AnsweringTask[Sequence[TaggedWords], Sentence]):
         return word.lower() if self.settings.lowercase else word
 
     def _numbers(self, words: Sequence[str]) -> Numbers:
-        """Return the numbers of words, and of the characters of each."""
+        """Return the ids of words, and of the characters of each."""
         half = self.settings.max_characters // 2
         cut = [word if len(word) <= 2 * half else word[:half] + word[-half:] for word in words]
         return [self.words_[self._fold(word)] for word in words], [
@@ -246,7 +246,7 @@ class NamedEntities(AnsweringTask[Sequence[TaggedWords], Sentence]):
 
 
 class _Swaps:
-    """The entities of the training sentences, to put in each other's place."""
+    """The entities of the training sentences, to be swapped in training."""
 
     def __init__(self, examples: Sequence[TaggedWords], rows: Sequence[Numbers]) -> None:
         self._rows = rows
@@ -257,7 +257,7 @@ class _Swaps:
                 self._alike.setdefault((label, stop - start), []).append((number, start))
 
     def changed(self, number: int, share: float, random: np.random.Generator) -> Numbers:
-        """Return a sentence with some entities in place of others of their label and length."""
+        """Return a sentence with some entities replaced by others of the same label and length."""
         words, characters = self._rows[number]
         spans = [span for span in self._spans[number] if random.random() < share]
         if not spans:

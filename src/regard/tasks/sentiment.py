@@ -32,7 +32,7 @@ UNKNOWN = 1
 
 @dataclass(frozen=True)
 class SentimentSettings(TaskSettings):
-    """Size of the model, how text becomes tokens, and what training hides."""
+    """Size of the model, tokenizer, and what training hides at random."""
 
     embed_dim: int = 128
     """Width of the model."""
@@ -43,29 +43,29 @@ class SentimentSettings(TaskSettings):
     dropout: float = 0.5
     """Dropout of the layers, a probability."""
     positions: Positions = "rotary"
-    """How the model knows order."""
+    """The kind of positional encoding."""
     pooling: Literal["mean", "class"] = "mean"
-    """How a text becomes one vector: `mean` of its tokens, or a `class` token of its own."""
+    """How a text becomes one vector: the `mean` of its tokens, or a `class` token."""
     tokenizer: Kind = "words"
-    """How text becomes tokens."""
+    """The kind of tokenizer."""
     vocab_size: int = 20_000
-    """Most tokens that the tokenizer may know."""
+    """Largest size of the vocabulary."""
     lowercase: bool = True
     """Whether the tokenizer ignores case."""
     max_length: int = 512
-    """Tokens of a text that are read; what lies beyond is cut, and counted in the note of an evaluation."""
+    """Most tokens of a text; longer ones are truncated, and counted in the note of an evaluation."""
     evidence: bool = True
-    """Whether each token also brings what words, pairs and triples say about the labels in the training
-    texts (naive Bayes): two to three points on ten thousand texts."""
+    """Whether each token also has naive Bayes features, of the words, pairs and triples of the training
+    texts: worth two to three points on ten thousand texts."""
     hide_tokens: float = 0.3
-    """Share of the tokens that training replaces by unknown."""
+    """Share of the tokens that training replaces by "unknown"."""
     label_smoothing: float = 0.1
-    """Share of the target that is spread over all labels."""
+    """Label smoothing: the share of the target's probability that is spread over all labels."""
     training: TrainingSettings = field(
         default_factory=lambda: TrainingSettings(
             optimizer=Optimizer(lr=1e-3, weight_decay=0.1),
             batches=Batches(tokens_per_step=2048),
-            budget=Budget(epochs=3),  # small data are learnt by heart after that
+            budget=Budget(epochs=3),  # small data sets overfit after that
             evaluation=Evaluation(patience=4),
         )
     )
@@ -80,18 +80,18 @@ class SentimentSettings(TaskSettings):
 
 @dataclass(frozen=True)
 class Verdict:
-    """What the model says of a text: its labels, and the probability of each label there is."""
+    """The answer for a text: its labels, and the probability of every label."""
 
     labels: tuple[str, ...]
     probabilities: dict[str, float]
 
 
 class Sentiment(AnsweringTask[Sequence[LabelledText], Verdict]):
-    """Gives a text its label, or its labels where training texts have several or none.
+    """Gives a text its label, or its labels if training texts have several or none.
 
-    With one label a text, labels exclude each other (softmax); otherwise each label is decided by
-    itself (sigmoid above a threshold that the development texts choose; the likeliest where none is, and
-    every training text has one). A linear map of naive Bayes evidence is part of the model's input.
+    With exactly one label a text, labels exclude each other (softmax). Otherwise each label is decided by
+    itself: sigmoid above a threshold chosen on the development texts; if no label is above and every
+    training text has one, the most likely. A linear map of naive Bayes evidence is part of the model's input.
     """
 
     name: ClassVar[str] = "sentiment"
@@ -160,7 +160,7 @@ class Sentiment(AnsweringTask[Sequence[LabelledText], Verdict]):
         return [len(row) for row in rows], batch
 
     def _targets(self, examples: Sequence[LabelledText]) -> Tensor:
-        """Return the share of each label in each text: (N, labels)."""
+        """Return the target probability of each label for each text: (N, labels)."""
         number = {label: index for index, label in enumerate(self.labels_)}
         targets = torch.zeros(len(examples), len(self.labels_))
         for row, example in zip(targets, examples, strict=True):
@@ -206,7 +206,7 @@ class Sentiment(AnsweringTask[Sequence[LabelledText], Verdict]):
         return stacked(self.evidence_.of(rows)) if self.settings.evidence else None
 
     def _settle(self, dev_examples: Sequence[LabelledText]) -> None:
-        """Where texts have several labels, choose for each the threshold with the best F1."""
+        """If texts have several labels, choose the threshold with the best F1 for each label."""
         if not self.several_:
             return
         shares = self._shares(self._fitted(), [example.text for example in dev_examples])
@@ -268,7 +268,7 @@ class Sentiment(AnsweringTask[Sequence[LabelledText], Verdict]):
 
 
 def best_threshold(shares: Tensor, true: Tensor) -> float:
-    """Return the threshold, .10 to .70, above which calling a label present has the best F1; the lowest of equals."""
+    """Return the threshold, .10 to .70, with the best F1 of one label; the lowest of equals."""
     grid = torch.arange(0.10, 0.701, 0.02)
     called = shares[None] > grid[:, None]
     right = (called & true).sum(1)

@@ -1,4 +1,4 @@
-"""Summaries: a long text becomes a short one."""
+"""Summarization: a short text from a long one."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ __all__ = ["Summarization", "SummarizationSettings"]
 
 @dataclass(frozen=True)
 class SummarizationSettings(PairSettings):
-    """Size of the model, how text becomes tokens, and how summaries are searched for."""
+    """Size of the model, tokenizer, and search for summaries."""
 
     copying: bool = True
-    """Whether words of the source may be written again by pointing at them."""
+    """Whether the decoder may copy words of the source (pointer-generator)."""
     max_target: int = 48
-    """Tokens of a summary that are learnt or written."""
+    """Most tokens of a summary, in training and when writing."""
     no_repeat_ngram_size: int = 3
-    """No run of so many tokens is written twice in one summary; 0 allows it."""
+    """No n-gram of this many tokens is written twice in one summary; 0: no restriction."""
 
 
 class Summarization(PairTask):

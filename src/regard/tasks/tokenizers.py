@@ -1,6 +1,6 @@
 """Text as numbers: byte-pair encoding learnt from the training text, words, characters, or bytes.
 
-The first four numbers are the same in every tokenizer: padding, unknown, begin, end.
+The first four ids are the same in every tokenizer: padding, unknown, begin, end.
 """
 
 from __future__ import annotations
@@ -26,46 +26,46 @@ KINDS = ("bpe", "words", "characters", "bytes")
 class Tokenizer:
     """Turns text into numbers and back; made by `train_tokenizer` or `from_dict`.
 
-    `bpe` and `bytes` give back every text exactly; `characters` all but characters that training had
-    not; `words` cuts at white space and punctuation and gives words back with spaces between.
+    `bpe` and `bytes` decode to exactly the encoded text; `characters` too, except for characters that did not occur
+    in training; `words` splits at white space and punctuation, and decodes to words with spaces between.
     """
 
     kind: Kind
-    """How text is cut."""
+    """How text is split: `bpe`, `words`, `characters` or `bytes`."""
     definition: str
     """The definition in the format of the package tokenizers, JSON."""
     _inner: Any = field(repr=False)
 
     @property
     def vocab_size(self) -> int:
-        """How many numbers there are, the four special ones included."""
+        """Size of the vocabulary, the four special tokens included."""
         size: int = self._inner.get_vocab_size()
         return size
 
     def encode(self, text: str) -> list[int]:
-        """Return the numbers of a text."""
+        """Return the token ids of a text."""
         numbers: list[int] = self._inner.encode(text, add_special_tokens=False).ids
         return numbers
 
     def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:
-        """Return the numbers of many texts; faster than one by one."""
+        """Return the token ids of many texts; faster than one by one."""
         return [found.ids for found in self._inner.encode_batch(list(texts), add_special_tokens=False)]
 
     def decode(self, numbers: Sequence[int]) -> str:
-        """Return the text of numbers; special ones have none."""
+        """Return the text of token ids; special tokens are left out."""
         text: str = self._inner.decode([int(number) for number in numbers], skip_special_tokens=True)
         return text
 
     def pieces(self, text: str) -> list[tuple[int, int]]:
-        """Return where each token lies in the text: first character, and the one after the last."""
+        """Return the span of each token in the text: first character, and the one after the last."""
         places: list[tuple[int, int]] = self._inner.encode(text, add_special_tokens=False).offsets
         return places
 
     def align(self, words: Sequence[str]) -> tuple[list[int], list[int]]:
-        """Return the numbers of words that are cut already, and the place of each word's first token.
+        """Return the token ids of a list of words, and the index of each word's first token.
 
-        For tags: the first piece of a word carries its tag, the others none. A word that has no
-        token at all is one unknown.
+        For tagging: the first token of a word carries its tag, the others none. A word without any
+        token becomes one unknown token.
         """
         numbers: list[int] = []
         first: list[int] = []
@@ -93,12 +93,12 @@ class Tokenizer:
 def train_tokenizer(
     kind: str, texts: Iterable[str], *, vocab_size: int = 8000, lowercase: bool = False, min_count: int = 1
 ) -> Tokenizer:
-    """Learn a tokenizer from texts; the same texts give the same tokenizer.
+    """Train a tokenizer on texts; the same texts give the same tokenizer.
 
     Args:
         kind: `bpe`, `words`, `characters` or `bytes`.
         texts: What to learn from.
-        vocab_size: Most numbers that it may have; the rarest tokens are left out, and are unknown.
+        vocab_size: Largest size of the vocabulary; the rarest tokens are left out and become unknown.
         lowercase: Whether case is ignored.
         min_count: Words and characters rarer than this are unknown; pairs rarer than this are not merged.
 
@@ -135,7 +135,7 @@ def train_tokenizer(
 
 
 def _model(package: Any, kind: str, texts: Iterable[str], vocab_size: int, lowercase: bool, min_count: int) -> Any:
-    """Return the package's model: for words, characters and bytes a plain list with the special ones first."""
+    """Return the model of the package tokenizers; for words, characters and bytes a list, special tokens first."""
     if kind == "bpe":
         return package.models.BPE(unk_token=None)
     if kind == "bytes":

@@ -1,4 +1,4 @@
-"""Translation: a text becomes its like in another language, or in another form."""
+"""Translation of a text into another language, or into another form."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ __all__ = ["Translation", "TranslationSettings"]
 
 @dataclass(frozen=True)
 class TranslationSettings(PairSettings):
-    """Size of the model, how text becomes tokens, and how translations are searched for."""
+    """Size of the model, tokenizer, and search for translations."""
 
     max_source: int = 128
-    """Tokens of a source that are read; what lies beyond is cut."""
+    """Most tokens of a source; longer ones are truncated."""
 
 
 class Translation(PairTask):

@@ -1,6 +1,6 @@
 """Training in plain PyTorch: one loop for one process or many, exact resume, no pickle.
 
-`train(model, objective, settings, folder=...)` is all of it; `objective` brings the examples, their
+`train(model, objective, settings, folder=...)` is the whole interface; `objective` provides the examples, their
 loss and their evaluation, so this room knows nothing of tasks.
 """
 

@@ -1,9 +1,9 @@
-"""Checkpoints on disk: whole or not there at all, and never trusted unseen.
+"""Checkpoints on disk: complete or absent, and verified before they are used.
 
-A checkpoint is a folder `step-000000123` of safetensors and JSON. It is written under another name,
-every file is flushed to the disk, and it is renamed when nothing is missing. `manifest.json` holds
-the size and SHA-256 of each file; a checkpoint that does not agree with its own manifest is passed
-over for the one before it.
+A checkpoint is a folder `step-000000123` of safetensors and JSON. It is written under a temporary name,
+every file is flushed to the disk, and the folder is renamed when it is complete. `manifest.json` holds
+the size and SHA-256 of each file; a checkpoint that does not match its manifest is skipped, and the
+one before it is used.
 """
 
 from __future__ import annotations
@@ -66,14 +66,14 @@ class Checkpoints:
         return self.folder / f"unfinished-{step:09d}"
 
     def steps(self) -> list[int]:
-        """Return the steps that checkpoints are there of, whole or torn, newest first."""
+        """Return the steps that have a checkpoint, complete or damaged, newest first."""
         if not self.folder.is_dir():
             return []
         found = (NAME.fullmatch(entry.name) for entry in self.folder.iterdir() if entry.is_dir())
         return sorted((int(match[1]) for match in found if match), reverse=True)
 
     def newest(self, skipped: Callable[[Path, str], None]) -> Checkpoint | None:
-        """Return the newest checkpoint that is whole; tell `skipped` of each that is not."""
+        """Return the newest complete checkpoint; call `skipped` with each one that is damaged."""
         for step in self.steps():
             try:
                 return self.read(step)
@@ -85,7 +85,7 @@ class Checkpoints:
         """Return the checkpoint of a step.
 
         Raises:
-            CheckpointError: it is not what its manifest says.
+            CheckpointError: it does not match its manifest.
         """
         path = self.path(step)
         try:
@@ -106,10 +106,10 @@ class Checkpoints:
 
     @contextmanager
     def writing(self, step: int) -> Iterator[Path]:
-        """Give a new folder to write into; when the block ends without error it is the step's checkpoint.
+        """Yield a new folder to write into; if the block ends without error, it becomes the step's checkpoint.
 
         Raises:
-            CheckpointError: the disk refused; checkpoints that were there before are untouched.
+            CheckpointError: the disk cannot be written; earlier checkpoints are untouched.
         """
         unfinished = self.unfinished(step)
         try:
@@ -118,7 +118,7 @@ class Checkpoints:
             unfinished.mkdir()
             yield unfinished
             _write_manifest(unfinished)
-            if self.path(step).exists():  # a torn one of the same step: it was passed over when reading
+            if self.path(step).exists():  # a damaged one of the same step, skipped on resuming
                 shutil.rmtree(self.path(step))
             unfinished.rename(self.path(step))
             _flush(self.folder)
@@ -128,12 +128,12 @@ class Checkpoints:
                 "Older checkpoints are untouched; make room and train again to go on from the newest."
             ) from error
         finally:
-            shutil.rmtree(unfinished, ignore_errors=True)  # not there any more if all went well
+            shutil.rmtree(unfinished, ignore_errors=True)  # already renamed if all went well
 
     def clean(self, keep: int, best: int | None, now: int) -> None:
-        """Remove all but the newest `keep` checkpoints up to step `now` and the best, and what was never finished.
+        """Remove unfinished checkpoints, and all but the best and the newest `keep` up to step `now`.
 
-        Later steps than now are of checkpoints that were passed over as torn: they do not count among those to keep.
+        Checkpoints after step `now` were skipped as damaged: they do not count among those to keep.
         """
         steps = self.steps()
         whole = [step for step in steps if step <= now][:keep]
@@ -145,12 +145,12 @@ class Checkpoints:
 
 
 def write_state(folder: Path, state: Mapping[str, Any]) -> None:
-    """Write what is not a tensor."""
+    """Write the part of the state that is not tensors, as JSON."""
     (folder / STATE).write_text(json.dumps(state, indent=1), encoding="utf-8")
 
 
 def write_tensors(folder: Path, tensors: Mapping[str, Tensor]) -> None:
-    """Write tensors; those that share memory are written one by one."""
+    """Write named tensors as safetensors."""
     save_file({name: tensor.detach().contiguous() for name, tensor in tensors.items()}, folder / TENSORS)
 
 
@@ -187,7 +187,7 @@ def _digest(path: Path) -> str:
 
 
 def _flush(path: Path) -> None:
-    """Make sure that a file, or a folder's list of names, is on the disk."""
+    """Flush a file, or a folder's list of names, to the disk (fsync)."""
     number = os.open(path, os.O_RDONLY)
     try:
         os.fsync(number)

@@ -1,4 +1,4 @@
-"""Several processes that train one model: what torchrun tells each, and what they tell each other."""
+"""Several processes that train one model: joining the group of torchrun, and exchanging values."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from ..errors import ArgumentError, DeviceError, RegardError
 
 Result = TypeVar("Result")
 
-# How long a process waits for another: the first one evaluates alone, which may take hours. A process that is gone is
-# noticed at once by torchrun, which ends the others.
+# Timeout of collectives: the first process evaluates alone while the others wait, which may take hours. torchrun
+# notices at once when a process has died, and ends the others.
 PATIENCE = timedelta(days=1)
 
 
 class FirstProcessError(RegardError, RuntimeError):
-    """The first process met an error in work that it does for all."""
+    """Work that the first process does for all of them failed."""
 
 
 class Group:
@@ -39,11 +39,11 @@ class Group:
 
     @property
     def first(self) -> bool:
-        """Whether this process writes files and tells listeners."""
+        """Whether this is rank 0, which writes files and calls listeners."""
         return self.rank == 0
 
-    def gathered(self, figures: list[float]) -> Tensor:
-        """Return the figures of every process: (size, figures), float64."""
+    def all_gather(self, figures: list[float]) -> Tensor:
+        """All-gather: return the figures of every process, `(size, figures)`, float64."""
         mine = torch.tensor(figures, dtype=torch.float64)
         if self.size == 1:
             return mine[None]
@@ -52,8 +52,8 @@ class Group:
         dist.all_gather(rows, mine)
         return torch.stack(rows).cpu()
 
-    def told(self, thing: Any) -> Any:
-        """Return to every process what the first one has: plain values, paths and dataclasses of them."""
+    def broadcast(self, thing: Any) -> Any:
+        """Broadcast an object from the first process: plain values, paths and dataclasses of them."""
         if self.size == 1:
             return thing
         box = [thing]
@@ -61,10 +61,10 @@ class Group:
         return box[0]
 
     def first_does(self, work: Callable[[], Result]) -> Result:
-        """Do something in the first process alone; return to all what it returned (as for `told`).
+        """Run a function in the first process only; return its result in every process (by `broadcast`).
 
         Raises:
-            FirstProcessError: in the other processes, where the first one raises its own error; so none waits for ever.
+            FirstProcessError: in the other processes, if it fails (the first raises the error itself); so none hangs.
         """
         if self.size == 1:
             return work()
@@ -73,18 +73,18 @@ class Group:
         if self.first:
             try:
                 answer = work()
-            except Exception as error:  # noqa: BLE001 - whatever it is, it is raised again when all know of it
+            except Exception as error:  # noqa: BLE001 - raised again below, once every process knows
                 failure = error
         said = None if failure is None else f"{type(failure).__name__}: {failure}"
-        answer, said = self.told((answer, said))
+        answer, said = self.broadcast((answer, said))
         if failure is not None:
             raise failure
         if said is not None:
             raise FirstProcessError(f"The first process could not go on, so this one ends as well: {said}")
         return answer  # type: ignore[no-any-return]
 
-    def spread(self, tensors: Iterable[Tensor]) -> None:
-        """Give every process the first one's values of some tensors, in place."""
+    def broadcast_tensors(self, tensors: Iterable[Tensor]) -> None:
+        """Broadcast tensors from the first process, in place."""
         if self.size > 1:
             for tensor in tensors:
                 here = tensor.to(self.device)
@@ -93,17 +93,17 @@ class Group:
                     tensor.copy_(here)
 
     def wait(self) -> None:
-        """Return when every process is here."""
+        """Barrier: return when every process has called it."""
         if self.size > 1:
             dist.barrier()
 
 
 @contextmanager
 def group(device: str) -> Iterator[Group]:
-    """Join the processes that torchrun started; alone where it started none.
+    """Join the processes that torchrun started, if any; without torchrun, a group of one.
 
     Raises:
-        DeviceError: a GPU was asked for and there is none.
+        DeviceError: a GPU was requested and there is none.
     """
     local = int(os.environ.get("LOCAL_RANK", "0"))
     if device == "cuda" and not torch.cuda.is_available():
@@ -117,8 +117,8 @@ def group(device: str) -> Iterator[Group]:
         yield Group(place)
         return
     dist.init_process_group("nccl" if on_gpu else "gloo", timeout=PATIENCE)
-    # Processes that part and join again may take each other's old addresses and wait for ever, so they stay together
-    # until the program ends, and it may train again.
+    # The group is kept until the program ends, also for a second training: processes that leave and join again may read
+    # each other's old address and hang.
     atexit.register(_part)
     yield Group(place)
 
@@ -129,7 +129,7 @@ def _part() -> None:
 
 
 class WithLoss(nn.Module):
-    """A model and its loss as one forward pass, as DDP and FSDP ask for."""
+    """A model and its loss as one module, because DDP and FSDP hook into `forward`."""
 
     def __init__(self, model: nn.Module, loss: Callable[[nn.Module, Any], tuple[Tensor, Tensor]]) -> None:
         super().__init__()
@@ -137,12 +137,12 @@ class WithLoss(nn.Module):
         self._loss = loss
 
     def forward(self, batch: Any) -> tuple[Tensor, Tensor]:
-        """Return the sum of the losses of a batch, and of how many tokens."""
+        """Return the sum of the losses of a batch, and the number of tokens."""
         return self._loss(self.model, batch)
 
 
 class Wrapped:
-    """The model as training calls it: alone, copied to each process (DDP), or shared out (FSDP2)."""
+    """The model as training calls it: alone, replicated in each process (DDP), or sharded (FSDP2)."""
 
     def __init__(
         self,
@@ -156,7 +156,7 @@ class Wrapped:
         self.sharded = shard
         if shard and not dist.is_initialized():
             raise ArgumentError("shard=True shares the model out over processes; start them with torchrun.")
-        # Sharding changes a model for good, so a copy is trained and the weights are handed back.
+        # Sharding changes a model irreversibly, so a copy is trained and its weights are copied back.
         self.model = copy.deepcopy(model) if shard else model
         self.model.to(processes.device)
         called: nn.Module = WithLoss(self.model, loss)
@@ -172,7 +172,7 @@ class Wrapped:
         self.call: Callable[[Any], tuple[Tensor, Tensor]] = torch.compile(called) if compiled else called
 
     def gathers(self, last: bool) -> AbstractContextManager[None]:
-        """Return the context of one pass: gradients travel between processes in the last one only."""
+        """Return the context of one pass: gradients are reduced between processes in the last pass of a step only."""
         if isinstance(self._reduces, DistributedDataParallel) and not last:
             return self._reduces.no_sync()
         if isinstance(self._reduces, FSDPModule):
@@ -181,5 +181,5 @@ class Wrapped:
 
 
 def _units(model: nn.Module) -> list[nn.Module]:
-    """Return what FSDP2 gathers at a time: each layer of each stack."""
+    """Return the modules that FSDP2 shards as units: each layer of each stack."""
     return [layer for module in model.modules() if isinstance(module, nn.ModuleList) for layer in module]

@@ -1,4 +1,4 @@
-"""What a training run tells its listeners."""
+"""The events that a training run sends to its listeners."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ StoppedBy = Literal["budget", "patience", "SIGINT", "SIGTERM"]
 
 @dataclass(frozen=True)
 class Started:
-    """Training begins, or goes on after `step` steps."""
+    """Training starts, or resumes after `step` steps."""
 
     step: int
     """Steps that were done before."""
     total_steps: int | None
-    """Steps of the whole run; None where only the clock decides."""
+    """Steps of the whole run; None if only time limits it."""
     steps_per_epoch: int
     """Steps of one pass over the data."""
     examples: int
     """Training examples."""
     parameters: int
-    """Weights that learn."""
+    """Number of trainable weights."""
     processes: int
     """Processes that share the work."""
 
@@ -45,7 +45,7 @@ class Stepped:
     lr: float
     """Learning rate of this step."""
     tokens: int
-    """Tokens that this step learnt from."""
+    """Tokens in this step."""
     seconds: float
     """Seconds of training so far, evaluations included, summed over resumed runs."""
     tokens_per_second: float
@@ -80,7 +80,7 @@ class Saved:
 
 @dataclass(frozen=True)
 class SkippedCheckpoint:
-    """A checkpoint was found that cannot be trusted; an older one is used."""
+    """A damaged checkpoint was found; an older one is used."""
 
     path: Path
     """Its folder."""

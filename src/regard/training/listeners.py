@@ -18,7 +18,7 @@ COLUMNS = ("step", "epoch", "name", "value", "seconds")
 class CsvLog:
     """Appends every step's loss and every evaluation's figures to a file: step, epoch, name, value, seconds.
 
-    A run that goes on from a checkpoint first removes the lines of the steps that it does again.
+    A run that resumes from a checkpoint first removes the lines of the steps that it repeats.
     """
 
     def __init__(self, path: Path) -> None:
@@ -26,7 +26,7 @@ class CsvLog:
         self._seconds = 0.0
 
     def __call__(self, event: Event) -> None:
-        """Write what is worth a line."""
+        """Append a line for each step and each figure of an evaluation."""
         if isinstance(event, Started):
             self._cut(event.step)
         elif isinstance(event, Stepped):
@@ -43,7 +43,7 @@ class CsvLog:
             )
 
     def _cut(self, step: int) -> None:
-        """Leave the header and the lines up to a step."""
+        """Remove all lines after a step; keep the header."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
         kept = [line for line in read_log(self.path) if int(line[0]) <= step]
         with self.path.open("w", newline="") as file:
@@ -63,7 +63,7 @@ class TensorBoardLog:
         self._writer = SummaryWriter(str(folder))
 
     def __call__(self, event: Event) -> None:
-        """Write what TensorBoard draws."""
+        """Write the scalars of an event."""
         if isinstance(event, Stepped):
             values = {"train/loss": event.loss, "train/lr": event.lr, "train/norm": event.norm}
         elif isinstance(event, Evaluated):
@@ -89,7 +89,7 @@ class CurvePicture:
 
 
 def read_log(path: Path) -> list[list[str]]:
-    """Return the whole lines of a CSV log without its header; none where there is no file."""
+    """Return the complete lines of a CSV log without its header; none if there is no file."""
     try:
         with path.open(newline="") as file:
             lines = list(csv.reader(file))[1:]
@@ -134,7 +134,7 @@ def draw_curves(log: Path, picture: Path, figure: str) -> None:
 
 
 def _keep_between_0_and_1(axes: Any, values: list[float]) -> None:
-    """End the axis of a share at 0 and 1, beyond which it cannot go; a tenth at least, so that noise looks small."""
+    """Limit the axis of a share to 0 to 1, but show at least a range of 0.1, so that noise looks small."""
     low, high = axes.get_ylim()
     if values and min(values) >= 0 and max(values) <= 1:
         wider = max(0.0, 0.1 - (high - low)) / 2
@@ -142,7 +142,7 @@ def _keep_between_0_and_1(axes: Any, values: list[float]) -> None:
 
 
 def smoothed(values: list[float], memory: float = 0.95) -> list[float]:
-    """Return running means with a memory of about twenty values, right from the first."""
+    """Return exponential running means over about twenty values, bias-corrected at the start."""
     mean, weight, means = 0.0, 0.0, []
     for value in values:
         if math.isfinite(value):

@@ -1,10 +1,9 @@
 """The one training loop.
 
-What a step learns from, and the random numbers of each forward pass, are pure functions of the seed
-and the step. So a run that was killed and goes on from a checkpoint ends with the same weights, to
-the bit, as one that nothing disturbed; and, where nothing is drawn at random, memory or the number
-of processes change a step's sums by rounding only. Dropout and hidden words are drawn anew for each
-pass and process.
+The examples of a step, and the random numbers of each forward pass, are pure functions of the seed
+and the step. So a run that was killed and resumed from a checkpoint ends with the same weights, to
+the bit, as one without interruption. Without random draws, splitting a step into more passes or more
+processes changes its sums by rounding only; dropout and hidden words are drawn for each pass and process.
 """
 
 from __future__ import annotations
@@ -37,26 +36,26 @@ from .store import Progress, Store
 __all__ = ["DivergedError", "Objective", "TrainingResult", "train"]
 
 
-# Share of the budget before which patience does not end a run: a model may need long to learn anything.
+# Early stopping is off during this share of the budget: a model may take long to learn anything at all.
 EARLIEST = 0.25
 
 
 class DivergedError(RegardError, ArithmeticError):
-    """The loss or the gradients became infinite or no number."""
+    """The loss or the gradients became infinite or NaN."""
 
 
 class Objective(Protocol):
-    """What training asks of a task."""
+    """What training needs from a task: examples, loss and evaluation."""
 
     lengths: Sequence[int]
-    """Tokens of each training example."""
+    """Number of tokens of each training example."""
 
     def batch(self, indices: NDArray[np.int64], random: np.random.Generator) -> Any:
-        """Return some examples as CPU tensors, alone or in tuples, lists, dicts and dataclasses; draw from `random`."""
+        """Return examples as CPU tensors, alone or in tuples, lists, dicts and dataclasses; draw from `random` only."""
         ...
 
     def loss(self, model: nn.Module, batch: Any) -> tuple[Tensor, Tensor]:
-        """Return the sum of the losses of a batch, and the number of tokens (or examples) they are of."""
+        """Return the sum of the losses of a batch, and the number of tokens (or examples) in it."""
         ...
 
     def evaluate(self, model: nn.Module) -> Mapping[str, float]:
@@ -69,9 +68,9 @@ class TrainingResult:
     """How training ended."""
 
     step: int
-    """Steps that were done."""
+    """Number of steps."""
     seconds: float
-    """Seconds that they took, evaluations included, summed over resumed runs."""
+    """Seconds of training, evaluations included, summed over resumed runs."""
     stopped_by: StoppedBy
     """`budget`, `patience`, or the name of a signal."""
     best_step: int | None
@@ -80,13 +79,13 @@ class TrainingResult:
     figures: Mapping[str, float]
     """The figures of that step."""
     epochs: float
-    """Passes over the data that these steps are."""
+    """Passes over the data."""
     writes: bool
-    """Whether this process is the one that writes files."""
+    """Whether this is rank 0, which writes files."""
 
     @property
     def finished(self) -> bool:
-        """Whether training came to its own end, and was not stopped by a signal."""
+        """Whether training ended by its budget or patience, not by a signal."""
         return self.stopped_by in ("budget", "patience")
 
 
@@ -106,19 +105,19 @@ def train(
     return.
 
     Args:
-        model: The model to train; a seed that makes its first weights is the caller's.
-        objective: The examples, their loss, and how to evaluate.
-        settings: All else.
-        folder: Where checkpoints go. If it holds some of this run, training goes on from the newest
-            that is whole. Without a folder nothing is written.
-        listeners: Called with each event, in the first process only.
-        about: What the model was made from, fit for JSON, by name: if the folder's run had another model, the error
-            says which of it has changed.
+        model: The model to train; the caller seeds its initial weights.
+        objective: The examples, their loss and their evaluation.
+        settings: Everything else.
+        folder: Where checkpoints go. If it holds checkpoints of this run, training resumes from the newest
+            complete one. Without a folder nothing is written.
+        listeners: Called with each event, in rank 0 only.
+        about: What the model was built from, JSON values by name: if the folder belongs to another model, the error
+            names the values that differ.
 
     Raises:
-        ArgumentError: there are no examples, one does not fit, or the evaluation lacks the metric.
-        DivergedError: a loss that is not finite; the checkpoints stay.
-        CheckpointError: the folder belongs to another run, or the disk refuses.
+        ArgumentError: there are no examples, one is too long, or the evaluation does not return the metric.
+        DivergedError: the loss is not finite; checkpoints are kept.
+        CheckpointError: the folder belongs to another run, or cannot be written.
 
     >>> from regard.training import Batches, Budget, Optimizer
     >>> class Slope:  # learns that y is 3x
@@ -174,7 +173,7 @@ class _Run:
         self._failure: Exception | None = None
 
     def tell(self, event: Event) -> None:
-        """Tell every listener; what one raises waits for the next moment at which every process can hear of it."""
+        """Call every listener; an error is kept until the next exchange, so that every process ends with it."""
         try:
             for listener in self.listeners:
                 listener(event)
@@ -185,7 +184,7 @@ class _Run:
 
     def whole(self, signals: Signals) -> TrainingResult:
         """Train from the newest checkpoint, or from the start, to the end."""
-        self.optimizer.zero_grad(set_to_none=True)  # whatever the caller's own backward passes have left
+        self.optimizer.zero_grad(set_to_none=True)  # the caller may have left gradients
         self.progress = self.store.resume()
         learning = sum(weight.numel() for weight in self.model.parameters() if weight.requires_grad)
         self.tell(
@@ -219,7 +218,7 @@ class _Run:
         )
 
     def _steps(self, signals: Signals) -> StoppedBy:
-        """Do steps until something ends them."""
+        """Run steps until the budget, patience or a signal ends training."""
         clock = _Clock(self.progress.seconds)
         patience, checkpoints = self.settings.evaluation.patience, self.settings.checkpoints
         saved_at = self.progress.seconds
@@ -231,7 +230,7 @@ class _Run:
                 clock.pause()
                 best = self._evaluate()
                 clock.go_on()
-                self.progress.seconds = self.processes.told(clock.seconds())
+                self.progress.seconds = self.processes.broadcast(clock.seconds())
                 if best or self.store.folder is None:
                     self._keep(best)
                     saved_at = self.progress.seconds
@@ -250,23 +249,23 @@ class _Run:
         return by_clock or (self.total is not None and self.progress.step >= self.total)
 
     def _used(self, step: float) -> float:
-        """Return how much of the budget is used when so many steps are done."""
+        """Return the share of the budget that is used after this many steps."""
         return progress(step, self.total, self.progress.seconds, self.settings.budget.minutes)
 
     def _step(self, clock: _Clock, signals: Signals) -> StoppedBy | None:
-        """Do one step; return the signal that any process was sent."""
+        """Run one step; return the number of a signal that any process received."""
         number, processes = self.progress.step, self.processes
         lr = learning_rate(self._used(number + 0.5), self.settings.optimizer)
         for part in self.optimizer.param_groups:
             part["lr"] = lr
         loss, count = self._passes(number)
         failed = float(self._failure is not None)
-        shared = processes.gathered([loss, count, clock.seconds(), float(signals.received), failed])
+        shared = processes.all_gather([loss, count, clock.seconds(), float(signals.received), failed])
         if shared[0, 4]:
             processes.first_does(self._raise_failure)
         loss, count = float(shared[:, 0].sum()), float(shared[:, 1].sum())
         weights = self.wrapped.model.parameters()
-        # A step whose examples have nothing to learn (single tokens of a language model, say) has gradients of 0.
+        # A step may have no token to predict (a language model on single tokens, say): its gradients are 0.
         norm = average_and_clip(weights, processes.size / max(count, 1.0), self.settings.optimizer.clip)
         if not math.isfinite(loss) or not math.isfinite(norm):
             what = "loss" if not math.isfinite(loss) else "norm of the gradients"
@@ -295,7 +294,7 @@ class _Run:
         return Signals.name(int(shared[:, 3].max()))
 
     def _passes(self, step: int) -> tuple[float, float]:
-        """Do this process's forward and backward passes of a step; return loss and count, summed."""
+        """Run this process's forward and backward passes of a step; return the sums of loss and count."""
         processes, batches = self.processes, self.settings.batches
         window = self.order.examples(step)
         parts = split(window, self.order.lengths, batches.tokens_at_once, processes.size)
@@ -309,7 +308,10 @@ class _Run:
         return loss, count
 
     def _pass(self, step: int, part: int, indices: NDArray[np.int64], spare: NDArray[np.int64]) -> tuple[float, float]:
-        """Do one forward and backward pass; one without examples does another's, for nothing."""
+        """Do one forward and backward pass.
+
+        A rank without examples runs a dummy batch at zero loss, to keep collectives in step.
+        """
         random = np.random.default_rng([self.settings.batches.seed, step, part])
         batch = moved(self.objective.batch(indices if len(indices) else spare[:1], random), self.processes.device)
         start_stream(self.settings.batches.seed, step, part)
@@ -327,8 +329,8 @@ class _Run:
         return self.progress.step % every == 0 or self._over()
 
     def _evaluate(self) -> bool:
-        """Evaluate; return whether the model is the best so far."""
-        self.store.hand_back(self.model)  # a shared-out model is evaluated whole
+        """Evaluate the model; return whether it is the best so far."""
+        self.store.hand_back(self.model)  # a sharded model is evaluated unsharded
         figures = self.processes.first_does(self._figures)
         if self.metric not in figures:
             raise ArgumentError(
@@ -345,7 +347,7 @@ class _Run:
             return {name: float(value) for name, value in self.objective.evaluate(self.model).items()}
 
     def _raise_failure(self) -> None:
-        """Raise what a listener raised."""
+        """Raise the error of a listener, if there was one."""
         if self._failure is not None:
             raise self._failure
 
@@ -360,7 +362,7 @@ class _Run:
 
 
 class _Clock:
-    """Seconds of a run over all its lives, and the speed of its last steps."""
+    """Seconds of a run, summed over resumptions, and the speed of its last steps."""
 
     def __init__(self, before: float) -> None:
         self._start = time.monotonic() - before
@@ -386,7 +388,7 @@ class _Clock:
         return self._speed
 
     def left(self, share: float) -> float:
-        """Return the seconds that are left when a share of the budget is used, by the pace of this life."""
+        """Estimate the seconds that remain after a share of the budget, from the speed since the last resumption."""
         now = time.monotonic()
         if self._share is None or share <= self._share[0]:
             self._share = self._share or (share, now)
@@ -396,7 +398,7 @@ class _Clock:
 
 
 def _watched(judge: Evaluation) -> tuple[str, str]:
-    """Return the figure that decides, and whether `min` or `max` of it is best."""
+    """Return the metric, and whether its `min` or `max` is best."""
     if judge.metric is None:
         return "loss", judge.goal or "min"
     if judge.goal is None:
@@ -413,7 +415,7 @@ def moved(batch: Any, device: torch.device) -> Any:
     if dataclasses.is_dataclass(batch) and not isinstance(batch, type):
         fields = [field.name for field in dataclasses.fields(batch) if field.init]
         return dataclasses.replace(batch, **{name: moved(getattr(batch, name), device) for name in fields})
-    if isinstance(batch, tuple) and hasattr(batch, "_make"):  # a named tuple takes its fields one by one
+    if isinstance(batch, tuple) and hasattr(batch, "_make"):  # a named tuple is built from its fields
         return batch._make(moved(value, device) for value in batch)
     if isinstance(batch, tuple | list):
         return type(batch)(moved(value, device) for value in batch)

@@ -13,9 +13,9 @@ from .settings import Optimizer
 
 
 def make_optimizer(model: nn.Module, settings: Optimizer) -> torch.optim.AdamW:
-    """Build AdamW for the weights that learn; matrices decay, vectors do not.
+    """Build AdamW for the trainable weights; weight decay applies to matrices, not to vectors.
 
-    The fused form does each step in one pass over memory; its figures do not depend on threads.
+    The fused form makes one pass over memory a step; its results do not depend on the number of threads.
     """
     learning = [weight for weight in model.parameters() if weight.requires_grad]
     if not learning:
@@ -36,7 +36,7 @@ def make_optimizer(model: nn.Module, settings: Optimizer) -> torch.optim.AdamW:
 
 
 def average_and_clip(weights: Iterable[Tensor], factor: float, clip: float) -> float:
-    """Multiply all gradients by `factor`, then bring their norm down to `clip` (0: leave it).
+    """Multiply all gradients by `factor`, then clip their norm to `clip` (0: no clipping).
 
     Returns the norm after the factor and before the clipping.
     """

@@ -1,12 +1,12 @@
-"""Which examples each step learns from: a pure function of (seed, step), the same on any machine.
+"""Which examples each step contains: a pure function of (seed, step), the same on any machine.
 
 An epoch shuffles the examples, sorts them by length inside pools, cuts the sorted row into as many
 windows as the epoch has steps, each with the same share of the tokens, and shuffles the windows.
 So a window holds examples of about one length and little padding is computed. The number of steps
-in an epoch is always the same, which makes resuming a jump: no earlier step has to be replayed.
+in an epoch is always the same, so resuming goes straight to a step without replaying earlier ones.
 
-A window is dealt out to processes and forward passes only afterwards (`split`), so neither changes
-what a step learns from.
+A window is divided among processes and forward passes only afterwards (`split`), so neither changes
+the examples of a step.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from numpy.typing import NDArray
 
 from ..errors import ArgumentError
 
-# Windows whose examples are sorted together: more pad less and mix less.
+# Number of windows whose examples are sorted together: more means less padding and less mixing.
 POOL = 32
-# Lengths are stretched by up to this before sorting, so that windows differ from epoch to epoch
+# Lengths are multiplied by up to this factor before sorting, so that windows differ between epochs
 # even when all of the data is one pool.
 STRETCH = 0.1
 
@@ -31,16 +31,16 @@ Indices = NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Place:
-    """Where a step lies: its epoch and its window of that epoch, both from 0."""
+    """The position of a step: its epoch, and its window in that epoch, both from 0."""
 
     epoch: int
     window: int
 
 
 class DataOrder:
-    """The order in which examples are learnt from.
+    """The order of the examples.
 
-    `lengths` are the tokens of each example; `tokens_per_step` is what a step learns from, about.
+    `lengths` are the numbers of tokens of the examples; `tokens_per_step` is the approximate size of a step.
 
     >>> order = DataOrder([3, 5, 2, 4, 6], tokens_per_step=10, seed=0)
     >>> order.steps_per_epoch
@@ -75,18 +75,18 @@ class DataOrder:
         return self._windows[place.window]
 
     def fingerprint(self) -> str:
-        """Return a digest of the lengths: another data set has another one, almost surely."""
+        """Return a digest of the lengths, to recognise another data set."""
         return hashlib.sha256(self.lengths.astype("<i8").tobytes()).hexdigest()
 
     def _plan(self, epoch: int) -> list[Indices]:
-        """Lay out the windows of one epoch."""
+        """Return the windows of one epoch."""
         random = np.random.default_rng([self.seed, epoch])
         row = random.permutation(len(self.lengths))
         keys = self.lengths[row] * random.uniform(1, 1 + STRETCH, len(row))
         pools = max(1, round(self.steps_per_epoch / POOL))
         for number, pool in enumerate(np.array_split(np.arange(len(row)), pools)):
             order = np.argsort(keys[pool], kind="stable")
-            # Up and down by turns, so that a window across two pools is of one length too.
+            # Pools are sorted up and down by turns, so that a window across two pools has similar lengths too.
             row[pool] = row[pool][order if number % 2 == 0 else order[::-1]]
         windows = cut(row, self.lengths, self.steps_per_epoch)
         windows = [window[np.argsort(self.lengths[window], kind="stable")] for window in windows]
@@ -106,10 +106,10 @@ def cut(row: Indices, lengths: Indices, parts: int) -> list[Indices]:
 
 
 def split(window: Indices, lengths: Indices, tokens_at_once: int, processes: int) -> list[Indices]:
-    """Deal a window out into forward passes that each hold at most `tokens_at_once`, padding counted.
+    """Divide a window into forward passes of at most `tokens_at_once` tokens each, padding counted.
 
-    The number of passes is a multiple of `processes`, as every process must take part in each round
-    of communication; where the window has too few examples some passes are empty.
+    The number of passes is a multiple of `processes`, because every process takes part in each collective;
+    with too few examples some passes are empty.
     """
     passes = processes * -(-int(lengths[window].sum()) // (processes * tokens_at_once))
     while True:
@@ -122,7 +122,7 @@ def split(window: Indices, lengths: Indices, tokens_at_once: int, processes: int
 
 
 def padded(part: Indices, lengths: Indices) -> int:
-    """Return the tokens that a batch of these examples computes, padding counted."""
+    """Return the number of tokens of a padded batch of these examples."""
     return int(lengths[part].max()) * len(part) if len(part) else 0
 
 

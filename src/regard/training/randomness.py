@@ -1,7 +1,6 @@
-"""Random numbers of a run: each forward pass starts its own stream, named by (seed, step, part).
+"""Random numbers of a run: each forward pass is seeded by (seed, step, part).
 
-So there is no state of a generator to save: a run that resumes at a step draws there what the
-undisturbed run drew.
+So no generator state has to be saved: a resumed run draws at each step what an uninterrupted run draws.
 """
 
 from __future__ import annotations
@@ -26,7 +25,7 @@ def start_stream(seed: int, step: int, part: int) -> None:
 
 @contextmanager
 def kept() -> Iterator[None]:
-    """Put the generators back, at the end, as they were at the start."""
+    """Restore the state of the generators at the end of the block."""
     devices = range(torch.cuda.device_count()) if torch.cuda.is_initialized() else ()
     numpy_state, python_state = np.random.get_state(), random.getstate()
     with torch.random.fork_rng(devices=list(devices)):

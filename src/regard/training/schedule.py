@@ -1,4 +1,4 @@
-"""How far a run is and which learning rate belongs there: pure functions, so there is no state to save."""
+"""Progress and learning rate of a run: pure functions, so there is no state to save."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from .settings import Budget, Optimizer
 
 
 def total_steps(budget: Budget, steps_per_epoch: int) -> int | None:
-    """Return the number of steps that epochs and steps allow; None when only the clock decides."""
+    """Return the number of steps that epochs and steps allow; None if only time limits the run."""
     limits = []
     if budget.steps is not None:
         limits.append(budget.steps)
@@ -18,16 +18,16 @@ def total_steps(budget: Budget, steps_per_epoch: int) -> int | None:
 
 
 def progress(step: float, total: int | None, seconds: float, minutes: float | None) -> float:
-    """Return how much of the budget is used up, 0 to 1, by whichever limit is nearest."""
+    """Return the share of the budget that is used, 0 to 1, by whichever limit is nearest."""
     by_step = 0.0 if total is None else step / total
     by_clock = 0.0 if minutes is None else seconds / (60 * minutes)
     return min(1.0, max(by_step, by_clock))
 
 
 def learning_rate(done: float, settings: Optimizer) -> float:
-    """Return the learning rate where a share `done` of the budget is used up.
+    """Return the learning rate after a share `done` of the budget.
 
-    A straight line from 0 to `lr` during the warm-up, then half a cosine down to `final_lr * lr`.
+    Linear from 0 to `lr` during the warm-up, then half a cosine down to `final_lr * lr`.
 
     >>> [learning_rate(done, Optimizer(lr=2.0, warmup=0.5)) for done in (0.0, 0.25, 0.5, 0.75, 1.0)]
     [0.0, 1.0, 2.0, 1.0, 0.0]

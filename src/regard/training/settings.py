@@ -1,7 +1,7 @@
-"""What a training run is told, in frozen dataclasses that become JSON and command-line options.
+"""The settings of a training run: frozen dataclasses that become JSON and command-line options.
 
-Nothing here says how many processes there are or how much memory each has, apart from
-`tokens_at_once`: a run means the same on one small machine and on many large ones.
+No setting but `tokens_at_once` depends on the number of processes or their memory: a run means the
+same on one small machine and on many large ones.
 """
 
 from __future__ import annotations
@@ -25,19 +25,19 @@ class Optimizer:
     lr: float = 1e-3
     """Highest learning rate, reached at the end of the warm-up."""
     warmup: float = 0.05
-    """Share of the whole budget during which the learning rate rises in a straight line from 0."""
+    """Share of the whole budget during which the learning rate rises linearly from 0."""
     final_lr: float = 0.0
     """Share of `lr` that the cosine ends at."""
     beta1: float = 0.9
-    """Memory of AdamW's mean of the gradients."""
+    """AdamW's decay rate of the mean of the gradients."""
     beta2: float = 0.98
-    """Memory of AdamW's mean of the squared gradients."""
+    """AdamW's decay rate of the mean of the squared gradients."""
     eps: float = 1e-8
-    """What AdamW adds to the divisor."""
+    """AdamW's epsilon, added to the divisor."""
     weight_decay: float = 0.05
-    """Decay of matrices; vectors (biases, scales of norms) never decay."""
+    """Weight decay of matrices; vectors (biases, scales of norms) never decay."""
     clip: float = 1.0
-    """Largest norm of all gradients together; 0 leaves them as they are."""
+    """Gradients are clipped to this norm, over all of them; 0 does not clip."""
 
     def __post_init__(self) -> None:
         check_fields(self)
@@ -53,13 +53,13 @@ class Optimizer:
 
 @dataclass(frozen=True)
 class Batches:
-    """How examples become steps."""
+    """How examples are grouped into steps."""
 
     tokens_per_step: int = 4096
-    """Tokens that one step of the optimizer learns from, on all processes together, about."""
+    """Approximate number of tokens in one step of the optimizer, over all processes."""
     tokens_at_once: int = 4096
     """Most tokens, padding counted, in one forward pass of one process. Lower it when memory is
-    short: the passes of a step become more, their gradients are summed, the result is the same."""
+    short: a step then takes more passes and sums their gradients; the result is the same."""
     seed: int = 0
     """Seed of the order of the examples, of dropout and of any other random number."""
 
@@ -72,15 +72,15 @@ class Batches:
 
 @dataclass(frozen=True)
 class Budget:
-    """When training ends: at the first of these that is reached. At least one is given."""
+    """When training ends: at the first of these limits. At least one is needed."""
 
     epochs: float | None = 10.0
     """Passes over the data; a fraction is allowed."""
     steps: int | None = None
     """Steps of the optimizer."""
     minutes: float | None = None
-    """Time on the clock, evaluations included, summed over resumed runs. Where this is the limit
-    that is met, the learning rate follows the clock, and two runs are no longer alike to the bit."""
+    """Minutes of wall-clock time, evaluations included, summed over resumed runs. If this limit ends the run,
+    the learning rate follows the time, and two runs are no longer equal to the bit."""
 
     def __post_init__(self) -> None:
         check_fields(self)
@@ -92,19 +92,18 @@ class Budget:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """When the model is evaluated, and what the figures decide."""
+    """When the model is evaluated, and how the figures are used."""
 
     evaluate_every: int | None = None
     """Steps between two evaluations; None evaluates at the end of each epoch."""
     metric: str | None = None
-    """The figure of the evaluation that says which checkpoint is best; None takes the task's own, and `loss` in a
-    training without a task."""
+    """The figure that selects the best checkpoint; None takes the task's headline figure, or `loss` without a task."""
     goal: Literal["min", "max"] | None = None
-    """Whether a smaller or a larger figure is better; a task knows it of each of its figures. A training without a
-    task is told it with the metric."""
+    """Whether the smallest or the largest figure is best. A task knows this itself; without a task it has to be given
+    with the metric."""
     patience: int | None = None
-    """Stop after this many evaluations in a row without a better figure, though not in the first quarter
-    of the budget; None never does."""
+    """Early stopping: end after this many evaluations in a row without a better figure, but not in the first
+    quarter of the budget; None: never."""
 
     def __post_init__(self) -> None:
         check_fields(self)
@@ -115,14 +114,14 @@ class Evaluation:
 
 @dataclass(frozen=True)
 class Checkpoints:
-    """When the run is saved and how much of it is kept. The end and the best are saved always."""
+    """When checkpoints are written and how many are kept. The last and the best are always written."""
 
     save_every: int | None = None
-    """Steps between two checkpoints; None leaves it to `save_minutes`."""
+    """Steps between two checkpoints; None: by `save_minutes` only."""
     save_minutes: float | None = 5.0
-    """Minutes between two checkpoints; None leaves it to `save_every`."""
+    """Minutes between two checkpoints; None: by `save_every` only."""
     keep: int = 2
-    """How many of the newest checkpoints stay; the best one stays besides."""
+    """How many of the newest checkpoints are kept, besides the best."""
 
     def __post_init__(self) -> None:
         check_fields(self)
@@ -134,16 +133,16 @@ class Checkpoints:
 
 @dataclass(frozen=True)
 class Machine:
-    """What the run is computed on, and how."""
+    """The hardware of a run, and how it is used."""
 
     device: Literal["auto", "cpu", "cuda"] = "auto"
-    """Where to compute; auto takes the GPU where there is one."""
+    """The device; auto takes the GPU if there is one."""
     precision: Literal["fp32", "bf16"] = "fp32"
     """Arithmetic of forward and backward. Weights, gradients and the optimizer stay in float32."""
     compile: bool = False
-    """Compile the model with torch.compile: a slow start, then faster steps."""
+    """Compile the model with torch.compile: slower to start, faster afterwards."""
     shard: bool = False
-    """Share weights and optimizer out over the processes (FSDP2) instead of copying them (DDP)."""
+    """Shard weights and optimizer over the processes (FSDP2) instead of replicating them (DDP)."""
 
     def __post_init__(self) -> None:
         check_fields(self)
@@ -151,7 +150,7 @@ class Machine:
 
 @dataclass(frozen=True)
 class TrainingSettings:
-    """All that a training run is told.
+    """All settings of a training run.
 
     >>> settings = TrainingSettings(Optimizer(lr=3e-4), budget=Budget(steps=100, epochs=None))
     >>> TrainingSettings.from_dict(settings.to_dict()) == settings
@@ -161,15 +160,15 @@ class TrainingSettings:
     optimizer: Optimizer = field(default_factory=Optimizer)
     """AdamW, learning rate and clipping."""
     batches: Batches = field(default_factory=Batches)
-    """How examples become steps."""
+    """How examples are grouped into steps."""
     budget: Budget = field(default_factory=Budget)
     """When training ends."""
     evaluation: Evaluation = field(default_factory=Evaluation)
-    """When the model is evaluated, and what that decides."""
+    """When the model is evaluated, and how the figures are used."""
     checkpoints: Checkpoints = field(default_factory=Checkpoints)
     """When the run is saved."""
     machine: Machine = field(default_factory=Machine)
-    """What it is computed on."""
+    """The hardware of the run."""
 
     def __post_init__(self) -> None:
         check_fields(self)
@@ -189,10 +188,9 @@ class TrainingSettings:
 
 
 def differences(old: dict[str, dict[str, Any]], new: dict[str, dict[str, Any]]) -> list[str]:
-    """Say, a line each, which settings differ among those that a run cannot change half-way.
+    """List, a line each, the differing settings that must not change when a run is resumed.
 
-    The optimizer and the batches decide every step; what a longer budget, another metric or more
-    processes change is what whoever changes them wants changed.
+    These are the optimizer and the batches, which decide every step. Budget, metric and hardware may change.
     """
     found = []
     for part, names in {"optimizer": list(new["optimizer"]), "batches": ["tokens_per_step", "seed"]}.items():
@@ -201,7 +199,7 @@ def differences(old: dict[str, dict[str, Any]], new: dict[str, dict[str, Any]]) 
 
 
 def changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
-    """Say, a line each, which of the new values were others before."""
+    """List, a line each, which values have changed."""
     return [
         f"{name} was {old.get(name)!r} and is now {value!r}" for name, value in new.items() if old.get(name) != value
     ]

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM while training: noted, so that the step can be finished and saved."""
+"""Ctrl-C and SIGTERM while training: recorded, so that the step can be finished and saved."""
 
 from __future__ import annotations
 
@@ -13,23 +13,23 @@ NAMES: dict[int, StoppedBy] = {signal.SIGINT: "SIGINT", signal.SIGTERM: "SIGTERM
 
 
 class Signals:
-    """Within it the two signals are noted; a second Ctrl-C interrupts at once, as ever."""
+    """Within the block the two signals are recorded; a second Ctrl-C interrupts at once, as usual."""
 
     def __init__(self) -> None:
         self.received = 0
-        """Number of the signal that came, 0 before."""
+        """Number of the signal that arrived; 0: none."""
         self._before: dict[int, Any] = {}
 
     def __enter__(self) -> Self:
-        """Take over the signals; only the main thread of a program may."""
+        """Install the handlers, if this is the main thread (Python allows it in no other)."""
         if threading.current_thread() is threading.main_thread():
             self._before = {number: signal.signal(number, self._note) for number in NAMES}
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        """Put back what handled them before."""
+        """Restore the previous handlers."""
         for number, handler in self._before.items():
-            if handler is not None:  # None was set by other than Python, which Python cannot put back
+            if handler is not None:  # None: not installed from Python, so it cannot be restored
                 signal.signal(number, handler)
 
     def _note(self, number: int, frame: FrameType | None) -> None:

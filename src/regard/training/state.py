@@ -1,4 +1,4 @@
-"""A run's weights and the optimizer's memory as named tensors, there and back, sharded or not."""
+"""Saving and restoring a run's weights and optimizer state as named tensors, sharded or not."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ MODEL, OPTIMIZER = "model.", "optimizer."
 
 
 def save(folder: Path, model: nn.Module, optimizer: torch.optim.Optimizer, *, sharded: bool, first: bool) -> None:
-    """Write weights and the optimizer's memory; every process of a sharded run takes part.
+    """Write the weights and the optimizer's state; every process of a sharded run takes part.
 
-    A sharded run writes through torch's distributed checkpoints, each process its own share, as
+    A sharded run writes through torch's distributed checkpoints, each process its own shard, as
     safetensors and JSON.
     """
     if sharded:
@@ -35,10 +35,10 @@ def save(folder: Path, model: nn.Module, optimizer: torch.optim.Optimizer, *, sh
 def restore(
     checkpoint: Checkpoint, model: nn.Module, optimizer: torch.optim.Optimizer | None, *, sharded: bool
 ) -> None:
-    """Give a model, and its optimizer if there is one, the state of a checkpoint.
+    """Load the state of a checkpoint into a model, and into its optimizer if there is one.
 
     Raises:
-        CheckpointError: it is of another model, or sharded where this run is not or the other way.
+        CheckpointError: it belongs to another model, or only one of checkpoint and run is sharded.
     """
     if checkpoint.state["sharded"] != sharded:
         was, now = ("sharded", "is not") if checkpoint.state["sharded"] else ("not sharded", "is")
@@ -72,7 +72,7 @@ def weights(model: nn.Module) -> dict[str, Tensor]:
 
 
 def memory(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
-    """Return AdamW's memory of each weight; what it has not begun to remember is begun with zeros."""
+    """Return AdamW's state of each weight; before the first step it is initialised with zeros."""
     named = {}
     for name, weight in model.named_parameters():
         if not weight.requires_grad:
@@ -87,7 +87,7 @@ def memory(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Tens
 
 
 def whole(model: nn.Module) -> dict[str, Tensor]:
-    """Return every weight whole and on the CPU; every process of a sharded run takes part."""
+    """Return every weight, unsharded, on the CPU; every process of a sharded run takes part."""
     tensors = {name.removeprefix(MODEL): tensor for name, tensor in weights(model).items()}
     return {
         name: (tensor.full_tensor() if hasattr(tensor, "full_tensor") else tensor).cpu().clone()
@@ -96,14 +96,14 @@ def whole(model: nn.Module) -> dict[str, Tensor]:
 
 
 def give(model: nn.Module, named: dict[str, Tensor]) -> None:
-    """Give a model the weights that `whole` returned."""
+    """Load the weights that `whole` returned into a model."""
     with torch.no_grad():
         for name, tensor in weights(model).items():
             tensor.copy_(named[name.removeprefix(MODEL)])
 
 
 def _reason(error: CheckpointException) -> str:
-    """Return what the processes met, a short line of each."""
+    """Return the errors of the processes, a short line each."""
     return "; ".join(f"process {rank}: {str(failure[0])[:300]}" for rank, failure in sorted(error.failures.items()))
 
 

@@ -1,4 +1,4 @@
-"""Where a run keeps itself: how far it is, its weights, its optimizer, and the best of them."""
+"""Where a run is stored: its progress, its weights, its optimizer, and the best weights."""
 
 from __future__ import annotations
 
@@ -24,18 +24,18 @@ from .settings import TrainingSettings, changes, differences
 
 @dataclass
 class Progress:
-    """How far a run is."""
+    """The progress of a run."""
 
     step: int = 0
     seconds: float = 0.0
     stale: int = 0
-    """Evaluations in a row that were no better than the best."""
+    """Number of evaluations in a row without a new best."""
     best_step: int | None = None
     best_figures: dict[str, float] = field(default_factory=dict)
     saved_step: int | None = None
 
     def judge(self, figures: Mapping[str, float], metric: str, goal: str) -> bool:
-        """Note an evaluation of this step; return whether it is the best."""
+        """Record an evaluation at this step; return whether it is the best so far."""
         value, best = figures[metric], self.best_figures.get(metric)
         better = not math.isnan(value) and (best is None or (value > best if goal == "max" else value < best))
         if better:
@@ -46,7 +46,7 @@ class Progress:
 
 
 class Store:
-    """A run's folder, or its memory where it has none."""
+    """A run's folder, or its memory if it has none."""
 
     def __init__(
         self,
@@ -68,7 +68,7 @@ class Store:
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Keep any other run out of the folder."""
+        """Lock the folder against other runs."""
         if self.folder is None:
             yield
             return
@@ -89,7 +89,7 @@ class Store:
             raise CheckpointError(f"Another process trains in {folder}; wait for it, or take another.") from None
 
     def resume(self) -> Progress:
-        """Give model and optimizer the newest whole checkpoint's state, and return how far it was."""
+        """Load the newest complete checkpoint into model and optimizer, and return its progress."""
         if self._checkpoints is None:
             return Progress()
         found = self._processes.first_does(self._newest)
@@ -110,7 +110,7 @@ class Store:
         return Progress(**found.state["progress"], saved_step=found.step)
 
     def save(self, progress: Progress) -> None:
-        """Write a checkpoint; the first process alone unless the model is shared out."""
+        """Write a checkpoint; in the first process only, unless the model is sharded."""
         if self._checkpoints is None:
             return
         if self._sharded:
@@ -128,7 +128,7 @@ class Store:
             write_state(folder, self._state(progress))
 
     def _save_together(self, checkpoints: Checkpoints, progress: Progress) -> None:
-        """Write a checkpoint that every process has a share of; the first makes and finishes the folder."""
+        """Write a sharded checkpoint: each process its shard; the first creates and renames the folder."""
         with ExitStack() as writing:
             path = self._processes.first_does(lambda: writing.enter_context(checkpoints.writing(progress.step)))
             state.save(path, self._model, self._optimizer, sharded=True, first=self._processes.first)
@@ -141,14 +141,14 @@ class Store:
         return self._checkpoints
 
     def _newest(self) -> Checkpoint | None:
-        """Return the newest whole checkpoint; one whose best is torn forgets what was best."""
+        """Return the newest complete checkpoint; if the best one is damaged, the record of the best is dropped."""
         checkpoints = self._checkpoints_in_folder()
         found = checkpoints.newest(self._skip)
         if found is None:
             return None
         so_far = found.state["progress"]
         best = so_far["best_step"]
-        # One that is not there has made way for a better one, most often, which this run finds again.
+        # A missing one was most often removed for a better one, which this run will find again.
         if best is None or best == found.step or not checkpoints.path(best).exists():
             return found
         try:
@@ -167,21 +167,21 @@ class Store:
             return None
 
     def _restore(self, checkpoint: Checkpoint, optimizer: torch.optim.Optimizer | None) -> None:
-        """Give every process the state of a checkpoint; only the first one's folder need hold it unless sharded."""
+        """Load a checkpoint in every process; unless sharded, only the first needs access to the folder."""
         if self._sharded:
             state.restore(checkpoint, self._model, optimizer, sharded=True)
             return
         self._processes.first_does(lambda: state.restore(checkpoint, self._model, optimizer, sharded=False))
-        self._processes.spread(state.weights(self._model).values())
+        self._processes.broadcast_tensors(state.weights(self._model).values())
         if optimizer is not None:
-            self._processes.spread(state.memory(self._model, optimizer).values())
+            self._processes.broadcast_tensors(state.memory(self._model, optimizer).values())
 
     def remember(self) -> None:
-        """Keep the weights of this moment, the best so far, in memory."""
+        """Keep the current weights, the best so far, in memory."""
         self._remembered = {name: tensor.clone() for name, tensor in state.weights(self._model).items()}
 
     def take_best(self, progress: Progress) -> None:
-        """Give the model the best weights that were found; where their checkpoint is lost it keeps the last."""
+        """Load the best weights into the model; if their checkpoint is lost, the last ones stay."""
         if progress.best_step is None or progress.best_step == progress.step:
             return
         if self._remembered is not None:
@@ -197,7 +197,7 @@ class Store:
                 self._restore(best, None)
 
     def hand_back(self, model: nn.Module) -> None:
-        """Give the caller's model the weights, where a copy of it was trained."""
+        """Copy the weights into the caller's model, if a copy of it was trained (sharding)."""
         if model is not self._model:
             model.to(self._processes.device)
             state.give(model, state.whole(self._model))
@@ -215,7 +215,7 @@ class Store:
         }
 
     def _check(self, checkpoint: Checkpoint) -> None:
-        """Raise unless a checkpoint is of this run."""
+        """Raise unless a checkpoint belongs to this run."""
         if checkpoint.state["data"] != self._data:
             raise CheckpointError(
                 f"{self.folder} holds a run on other training data; give the data that it was begun with, or another "
@@ -234,7 +234,7 @@ class Store:
 
 
 def _lock_file(file: IO[str]) -> None:
-    """Keep other processes out until the file is closed; raises `OSError` where one has done so."""
+    """Lock the file until it is closed; raises `OSError` if another process has locked it."""
     if sys.platform == "win32":
         import msvcrt
 

@@ -1,4 +1,4 @@
-"""Cheap baselines, learnt and judged on the same examples as the model: a model that loses to one is worth nothing."""
+"""Cheap baselines, fitted to and evaluated on the same examples as the model, which has to beat them."""
 
 from .classes import PixelLogisticRegression, TfidfLogisticRegression
 from .ngrams import WittenBell

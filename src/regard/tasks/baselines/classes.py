@@ -15,7 +15,7 @@ __all__ = ["PixelLogisticRegression", "TfidfLogisticRegression"]
 
 
 class TfidfLogisticRegression:
-    """TF-IDF of words and pairs of words, and a logistic regression; one per label where texts have several."""
+    """TF-IDF of words and pairs of words, and a logistic regression; one per label if texts have several labels."""
 
     name: ClassVar[str] = "TF-IDF of words and pairs, logistic regression"
 
@@ -42,7 +42,7 @@ class TfidfLogisticRegression:
         return cls(vectorizer, model, binarizer)
 
     def predict(self, texts: Sequence[str]) -> list[tuple[str, ...]]:
-        """Return the labels of each text; the likeliest alone where none is likely."""
+        """Return the labels of each text; if none is likely, only the most likely one."""
         rows = self._vectorizer.transform(texts)
         if self._binarizer is None:
             return [(str(label),) for label in self._model.predict(rows)]
@@ -53,7 +53,7 @@ class TfidfLogisticRegression:
 
 
 class PixelLogisticRegression:
-    """A logistic regression over pixels, learnt from at most 10,000 pictures."""
+    """A logistic regression over pixels, fitted to at most 10,000 pictures."""
 
     name: ClassVar[str] = "logistic regression over pixels"
     LIMIT: ClassVar[int] = 10_000

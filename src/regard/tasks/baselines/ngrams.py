@@ -18,7 +18,7 @@ Row = NDArray[np.int64]
 
 
 class WittenBell:
-    """Foretells a token from the few before it; counts are sorted arrays, so nothing is slow in Python."""
+    """Predicts a token from the few before it; counts are sorted arrays, so that NumPy does the work."""
 
     def __init__(self, levels: list[tuple[Row, Row, Row, Row, Row]], vocab_size: int) -> None:
         self._levels, self._vocab_size = levels, vocab_size
@@ -30,7 +30,7 @@ class WittenBell:
 
         Args:
             row: Tokens, 0 to vocab_size - 1.
-            vocab_size: How many tokens there are.
+            vocab_size: Size of the vocabulary.
             order: Tokens of an n-gram; unless given, 5 for small vocabularies and 3 for large ones.
         """
         order = (5 if vocab_size <= 512 else 3) if order is None else order
@@ -44,7 +44,7 @@ class WittenBell:
         return cls(levels, vocab_size)
 
     def nats(self, row: Row) -> float:
-        """Return the loss of every token of a row but the first, summed."""
+        """Return the summed loss of all tokens of a row except the first."""
         chance = np.full(len(row), 1.0 / self._vocab_size)
         for size, (grams, counts, histories, totals, kinds) in enumerate(self._levels, start=1):
             if len(row) < size:
@@ -60,7 +60,7 @@ class WittenBell:
 
 
 def _keys(row: Row, size: int, vocab_size: int) -> Row:
-    """Return each run of `size` tokens as one number, the last token lowest."""
+    """Return each n-gram of `size` tokens as one integer, the last token in the lowest digits."""
     keys = np.zeros(len(row) - size + 1, dtype=np.int64)
     for place in range(size):
         keys = keys * vocab_size + row[place : len(row) - size + 1 + place]
@@ -68,7 +68,7 @@ def _keys(row: Row, size: int, vocab_size: int) -> Row:
 
 
 def _look_up(known: Row, values: Row, keys: Row) -> Row:
-    """Return the value of each key, 0 for one that is not known."""
+    """Return the value of each key, 0 for unknown ones."""
     place = np.minimum(np.searchsorted(known, keys), len(known) - 1)
     found: Row = np.where(known[place] == keys, values[place], 0)
     return found

@@ -14,7 +14,7 @@ __all__ = ["MostFrequentTag"]
 class MostFrequentTag:
     """Gives each word the tag that it had most often in training.
 
-    A word that training had not is looked up in lower case, and else has the commonest tag of all.
+    An unknown word is looked up in lower case, and otherwise gets the most frequent tag of all.
     """
 
     name: ClassVar[str] = "most frequent tag of each word"
@@ -24,7 +24,7 @@ class MostFrequentTag:
 
     @classmethod
     def fit(cls, examples: Sequence[TaggedWords]) -> Self:
-        """Count the tags of every word; of equally frequent ones the one that came first is taken."""
+        """Count the tags of every word; of equally frequent tags the one seen first is taken."""
         counts: defaultdict[str, Counter[str]] = defaultdict(Counter)
         folded: defaultdict[str, Counter[str]] = defaultdict(Counter)
         total: Counter[str] = Counter()

@@ -1,4 +1,4 @@
-"""Baselines that write: the first words of a text; the target of the nearest source."""
+"""Baselines for generated text: the first words of the source; the target of the most similar source."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["FirstWords", "NearestSource"]
 
 
 class FirstWords:
-    """A text's first words, as many as summaries have in the middle and a little more."""
+    """A text's first words, a fifth more than the median length of the summaries."""
 
     def __init__(self, count: int) -> None:
         self.count = count
@@ -21,7 +21,7 @@ class FirstWords:
 
     @classmethod
     def fit(cls, examples: Sequence[TextPair]) -> Self:
-        """Take the length from the training summaries: a fifth above their median, for F1 forgives length."""
+        """Take the length from the training summaries: a fifth above their median, since F1 hardly punishes length."""
         median = statistics.median(len(example.target.split()) for example in examples)
         return cls(max(1, round(1.2 * median)))
 
@@ -31,7 +31,7 @@ class FirstWords:
 
 
 class NearestSource:
-    """The target of the training source whose words are most alike (TF-IDF, cosine)."""
+    """The target of the training source with the most similar words (TF-IDF, cosine)."""
 
     name = "target of the nearest training source"
 

@@ -1,4 +1,4 @@
-"""Figures of merit; each result is a frozen dataclass with `figures()` and one line as text."""
+"""Metrics; each result is a frozen dataclass with `figures()` and a one-line `str`."""
 
 from .classes import ClassScores, classification_scores
 from .entities import EntityScores, Span, entities, entity_scores, strict_entities

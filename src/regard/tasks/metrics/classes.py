@@ -1,4 +1,4 @@
-"""Accuracy and macro F1 of labels; equal to scikit-learn's, which tests hold them to."""
+"""Accuracy and macro F1 of labels; tests compare them with scikit-learn's."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ __all__ = ["ClassScores", "classification_scores"]
 
 @dataclass(frozen=True)
 class ClassScores:
-    """How often the labels of an example are exactly right, and the mean over labels of F1; 0 to 1."""
+    """Share of examples whose labels are exactly right, and the mean of the labels' F1; 0 to 1."""
 
     accuracy: float
     macro_f1: float
@@ -29,7 +29,7 @@ class ClassScores:
 
 
 def classification_scores(true: Sequence[Sequence[str]], found: Sequence[Sequence[str]]) -> ClassScores:
-    """Compare the labels that examples have with those that were found; each has one label or several.
+    """Compare true and predicted labels; each example has one or several.
 
     >>> print(classification_scores([("good",), ("bad",), ("bad",)], [("good",), ("good",), ("bad",)]))
     accuracy 66.7%, macro F1 0.667

@@ -1,7 +1,7 @@
-"""Precision, recall and F1 of named entities: one counts when both its label and its words are right.
+"""Precision, recall and F1 of named entities; an entity is right if both its label and its words are.
 
-The rules for which words form an entity are those of conlleval and seqeval, of which tests hold the
-figures equal; `strict` accepts as entities only what the scheme allows.
+Which tags form an entity is decided as in conlleval and seqeval, with which tests compare the figures;
+`strict` accepts only entities that are correct in the scheme.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ class LabelScore:
     recall: float
     f1: float
     true: int
-    """Entities that there are."""
+    """Number of true entities."""
 
 
 @dataclass(frozen=True)
 class EntityScores:
-    """Figures over all entities (micro), the mean over labels (macro), and each label's own; 0 to 1."""
+    """Figures over all entities (micro), their mean over labels (macro), and by label; 0 to 1."""
 
     precision: float
     recall: float
@@ -56,9 +56,9 @@ class EntityScores:
 
 
 def entities(tags: Sequence[str]) -> list[Span]:
-    """List the entities that tags name: IOB1, IOB2 or BIOES, as conlleval reads them.
+    """List the entities of a tag sequence in IOB1, IOB2 or BIOES, as conlleval reads them.
 
-    An entity starts at `B-` or `S-`, and at an `I-` or `E-` that continues no entity of its label; it
+    An entity starts at `B-` or `S-`, and at an `I-` or `E-` that does not continue one of its label; it
     ends after `E-` or `S-`, before `O`, `B-` or `S-`, and where the label changes.
 
     >>> entities(["B-person", "I-person", "O", "I-place"])
@@ -80,7 +80,7 @@ def entities(tags: Sequence[str]) -> list[Span]:
 
 
 def strict_entities(tags: Sequence[str]) -> list[Span]:
-    """List the entities of IOB2 tags that begin with `B-`; any other `I-` is none, as in seqeval's strict mode.
+    """List the entities of IOB2 tags that begin with `B-`; any other `I-` is ignored, as in seqeval's strict mode.
 
     >>> strict_entities(["B-person", "I-person", "O", "I-place"])
     [('person', 0, 2)]
@@ -100,12 +100,12 @@ def strict_entities(tags: Sequence[str]) -> list[Span]:
 def entity_scores(
     true: Sequence[Sequence[str]], found: Sequence[Sequence[str]], *, strict: bool = False
 ) -> EntityScores:
-    """Compare the tags that sentences have with those that were found.
+    """Compare true and predicted tags.
 
     Args:
         true: Tags of each sentence.
-        found: As many tags for each.
-        strict: Whether an `I-` without its `B-` is no entity.
+        found: Predicted tags of each sentence.
+        strict: Whether an `I-` without its `B-` is ignored.
 
     Raises:
         ArgumentError: the two differ in the number of sentences or of tags.
@@ -139,7 +139,7 @@ def entity_scores(
 
 
 def _parts(tag: str) -> tuple[str, str]:
-    """Divide a tag into its letter and its label; the letter alone is a tag too."""
+    """Split a tag into its letter and its label, which may be empty."""
     kind, _, label = tag.partition("-")
     return kind, label or "_"
 

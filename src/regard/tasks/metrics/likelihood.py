@@ -1,4 +1,4 @@
-"""How well a language model foretells a text."""
+"""How well a language model predicts a text."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ __all__ = ["LikelihoodScores", "likelihood_scores"]
 
 @dataclass(frozen=True)
 class LikelihoodScores:
-    """The mean loss of a token, what it means as a choice, and what it means for a byte of the text."""
+    """Mean loss of a token in nats, its perplexity, and bits per byte of the text."""
 
     nats_per_token: float
     perplexity: float
     bits_per_byte: float
-    """Independent of the tokenizer: figures of models with other tokens may be compared."""
+    """Bits per byte, independent of the tokenizer: models with different tokenizers may be compared."""
 
     def figures(self) -> dict[str, float]:
         """Return the three figures."""
@@ -36,11 +36,11 @@ class LikelihoodScores:
 
 
 def likelihood_scores(nats: float, tokens: int, size: int) -> LikelihoodScores:
-    """Return the figures of a text whose tokens cost `nats` together.
+    """Return the figures of a text whose tokens have the total loss `nats`.
 
     Args:
         nats: Sum of the losses, natural logarithm.
-        tokens: How many tokens were foretold.
+        tokens: Number of predicted tokens.
         size: Bytes of the text in UTF-8.
 
     >>> import math

@@ -1,4 +1,4 @@
-"""ROUGE-1, ROUGE-2 and ROUGE-L (F1), as the package rouge-score counts them, which tests hold it to.
+"""ROUGE-1, ROUGE-2 and ROUGE-L (F1), counted as by the package rouge-score, with which tests compare.
 
 Source: Lin 2004, "ROUGE: A Package for Automatic Evaluation of Summaries".
 """
@@ -76,7 +76,7 @@ def _f1(common: int, true: int, found: int) -> float:
 
 
 def _overlap(true: list[str], found: list[str], size: int) -> float:
-    """Return the F1 of runs of `size` words."""
+    """Return the F1 of n-grams of `size` words."""
     a, b = (Counter(zip(*(words[i:] for i in range(size)), strict=False)) for words in (true, found))
     return _f1((a & b).total(), a.total(), b.total())
 

@@ -10,7 +10,7 @@
 
 Tables are CSV, TSV, JSONL, JSON and Parquet; where a table will do, the name of a data set of the
 Hugging Face hub (`owner/name:split`) will too. Each reader has *name, why_not, run*; the first that
-accepts is taken, and when none does the error has the reason of each. `account` says what was read.
+accepts the source is used; if none does, the error lists the reason of each. `account` summarises what was read.
 """
 
 from ._files import LeftOut, Notes, Read, given_lines, open_bytes, split_lines, why_no_text

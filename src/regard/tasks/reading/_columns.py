@@ -1,4 +1,4 @@
-"""Columns of CSV and TSV: whether the first line names them, and where those that are asked for stand."""
+"""Columns of CSV and TSV: detecting a header, and finding the requested columns."""
 
 from __future__ import annotations
 
@@ -36,9 +36,9 @@ class Columns:
     """How a table's columns are found."""
 
     header: bool | None = None
-    """Whether the first line of CSV or TSV names the columns; None: as it looks."""
+    """Whether CSV or TSV has a header; None: detected."""
     options: tuple[str, ...] = ()
-    """Options that name the columns, whose values are their own names unless a user gives others."""
+    """Options that name columns; an option's default value is its own name."""
 
 
 def is_number(text: str) -> bool:
@@ -50,7 +50,7 @@ Line = tuple[int, list[str]]
 
 
 def places(head: Sequence[str], name: str) -> list[int]:
-    """Return where a column of a name stands: as it is written, else whatever its case and the blanks around it."""
+    """Return the indices of columns with a name: as written, else ignoring case and surrounding blanks."""
     exact = [place for place, cell in enumerate(head) if cell == name]
     like = name.strip().casefold()
     return exact or [place for place, cell in enumerate(head) if cell.strip().casefold() == like]
@@ -59,7 +59,7 @@ def places(head: Sequence[str], name: str) -> list[int]:
 def has_header(
     path: Path, line: int, rows: Sequence[Sequence[str]], names: tuple[str, ...], columns: Columns, notes: Notes
 ) -> bool:
-    """Return whether the first row names the columns."""
+    """Return whether the first row is a header."""
     head = rows[0]
     if columns.header is not None:
         return columns.header
@@ -88,7 +88,7 @@ def has_header(
 
 
 def _why_header(rows: Sequence[Sequence[str]]) -> str | None:
-    """Return what tells that the first row names the columns, None where nothing does."""
+    """Return the reason to take the first row as a header, or None."""
     head = [cell.strip() for cell in rows[0]]
     rest = [row for row in rows[1:] if len(row) == len(head)]
     columns = [[row[place] for row in rest] for place in range(len(head))]
@@ -119,7 +119,7 @@ def _why_header(rows: Sequence[Sequence[str]]) -> str | None:
 
 
 def _suggested(rows: Sequence[Sequence[str]], options: tuple[str, ...], names: tuple[str, ...]) -> str:
-    """Return the options that name columns by what they hold: the longest texts, then the fewest different values."""
+    """Suggest options by content: the column of the longest texts, then the one of the fewest different values."""
     if len(rows[0]) < len(options):
         return "between cells stand commas, semicolons, tabs or bars"
     if not options:
@@ -147,10 +147,10 @@ def _suggested(rows: Sequence[Sequence[str]], options: tuple[str, ...], names: t
 def find_columns(
     path: Path, line: int, rows: Sequence[Sequence[str]], names: tuple[str, ...], columns: Columns, *, header: bool
 ) -> dict[str, int]:
-    """Return where the columns asked for stand.
+    """Return the indices of the requested columns.
 
     Raises:
-        DataError: one of them is not there, or is there twice.
+        DataError: one of them is missing, or exists twice.
     """
     head = rows[0]
     usual = names == (columns.options or names) and len(names) <= len(head)

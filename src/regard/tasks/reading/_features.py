@@ -1,4 +1,4 @@
-"""The names of numbered labels, as data sets of the Hugging Face hub keep them in a file beside the data."""
+"""The names of numeric labels, which data sets of the Hugging Face hub keep in a file beside the data."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ __all__ = ["beside", "named"]
 
 
 def beside(path: Path) -> dict[str, list[str]]:
-    """Return the names by column that lie beside a file, or beside its folder: `dataset_info.json`, `README.md`."""
+    """Return label names by column, from `dataset_info.json` or `README.md` beside a file or its folder."""
     for folder in (path.parent, path.resolve().parent.parent):
         try:
             found = json.loads((folder / "dataset_info.json").read_text(encoding="utf-8"))
@@ -26,7 +26,7 @@ def beside(path: Path) -> dict[str, list[str]]:
 
 
 def named(value: Any, names: list[str]) -> Any:
-    """Return the name of a number, also in lists; what has none stays.
+    """Replace numbers by their names, also in lists; numbers without a name stay.
 
     >>> named([0, 1, 7], ["O", "B-x"])
     ['O', 'B-x', 7]
@@ -38,7 +38,7 @@ def named(value: Any, names: list[str]) -> Any:
 
 
 def _of_features(features: Any) -> dict[str, list[str]]:
-    """Return the names of features, written by column or as a list of columns."""
+    """Return the label names of features, given by column or as a list of columns."""
     columns = features.items() if isinstance(features, Mapping) else [(one["name"], one) for one in features]
     found = {}
     for column, feature in columns:
@@ -49,7 +49,7 @@ def _of_features(features: Any) -> dict[str, list[str]]:
 
 
 def _names(feature: Any) -> list[str] | None:
-    """Return the names of a feature, however deep they lie: as a list, or by number as a README writes them."""
+    """Return the label names of a feature, at any depth: as a list, or by number as in a README."""
     if isinstance(feature, list):
         return next((names for one in feature if (names := _names(one))), None)
     if not isinstance(feature, Mapping):
@@ -64,7 +64,7 @@ def _names(feature: Any) -> list[str] | None:
 
 
 def _in_readme(path: Path) -> dict[str, list[str]]:
-    """Return the names that the first lines of a data card hold; needs PyYAML, which the hub's own packages bring."""
+    """Return the names in the YAML head of a data card; needs PyYAML, a dependency of the hub's packages."""
     try:
         yaml: Any = importlib.import_module("yaml")
     except ImportError:

@@ -1,4 +1,4 @@
-"""Lines and bytes of files, packed by gzip or not, and what was left out of them."""
+"""Lines and bytes of files, compressed by gzip or not, and the record of what was left out."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ Examples = TypeVar("Examples", covariant=True)
 
 @dataclass(frozen=True)
 class LeftOut:
-    """A row that was left out because it breaks a rule."""
+    """A row that was left out because it is invalid."""
 
     file: str
     line: int
@@ -40,39 +40,39 @@ class LeftOut:
     rule: str
 
     def __str__(self) -> str:
-        """Where it is and what is wrong, as an error would say it."""
+        """The place and the rule that it breaks, as in an error."""
         return f"{self.file}, line {self.line}: {self.rule}" if self.line else f"{self.file}: {self.rule}"
 
 
 @dataclass(frozen=True)
 class Read(Generic[Examples]):
-    """What was read, and what was left out of it."""
+    """The examples that were read, and what was left out."""
 
     examples: Examples
     """The examples, in the order of the source."""
     left_out: tuple[LeftOut, ...]
-    """Rows that break a rule; empty unless they may be skipped."""
+    """Invalid rows; empty unless they may be skipped."""
     remarks: tuple[str, ...] = ()
-    """What was read as it stands and looks like a mistake, a sentence each."""
+    """Warnings: what was read although it looks like a mistake, a sentence each."""
     reading: str = ""
-    """How the source was understood: its form, and which columns or folders hold what."""
+    """How the source was interpreted: its format, and the meaning of columns or folders."""
 
 
 @dataclass
 class Notes:
-    """What to do with a row that breaks a rule: raise, or leave it out and note it."""
+    """Collects remarks on a reading, and either raises on an invalid row or leaves it out and records it."""
 
     skip: bool
     left_out: list[LeftOut] = field(default_factory=list)
     remarks: list[str] = field(default_factory=list)
-    """What a person should know of the reading, a sentence each."""
+    """Remarks for the user, a sentence each."""
     empty_lines: int = 0
     """Empty lines between the rows of a table."""
     reading: str = ""
-    """How the source was understood."""
+    """How the source was interpreted."""
 
     def bad(self, file: Path, line: int, rule: str) -> None:
-        """Note a bad row, or raise.
+        """Record an invalid row, or raise.
 
         Raises:
             DataError: rows may not be skipped.
@@ -83,14 +83,14 @@ class Notes:
         self.left_out.append(found)
 
     def nothing(self, source: Path, rule: str) -> DataError:
-        """Build the error for a source without a single example."""
+        """Return the error for a source without any example."""
         if self.left_out:
             rule += f" Rows left out of it: {len(self.left_out):,}, first {self.left_out[0]}"
         return DataError(f"{source} {rule}")
 
 
 def plain_suffix(path: Path) -> str:
-    """Return what a file's name ends in, in lower case, `.gz` put aside."""
+    """Return a file's suffix in lower case, ignoring `.gz`."""
     suffixes = [suffix.lower() for suffix in path.suffixes]
     if suffixes and suffixes[-1] == ".gz":
         suffixes.pop()
@@ -98,10 +98,10 @@ def plain_suffix(path: Path) -> str:
 
 
 def open_bytes(path: Path) -> bytes:
-    """Return the contents of a file, unpacked if its name ends in `.gz`.
+    """Return the contents of a file, decompressed if its name ends in `.gz`.
 
     Raises:
-        DataError: it cannot be opened or unpacked.
+        DataError: it cannot be opened or decompressed.
     """
     try:
         contents = path.read_bytes()
@@ -112,9 +112,9 @@ def open_bytes(path: Path) -> bytes:
 
 
 def split_lines(text: str) -> list[str]:
-    r"""Return the lines of a text: LF and CRLF end one, and nothing else does.
+    r"""Return the lines of a text; only LF and CRLF end a line.
 
-    So a lone CR, a form feed or U+2028 is a character of its line. Behind the last line end no line begins.
+    So a lone CR, a form feed or U+2028 is an ordinary character. No empty line follows the last line end.
 
     >>> split_lines("one\r\ntwo\rtwo\n\nfour")
     ['one', 'two\rtwo', '', 'four']
@@ -126,9 +126,9 @@ def split_lines(text: str) -> list[str]:
 
 
 def why_no_text(text: str) -> str | None:
-    """Return the rule that a text breaks because it cannot be written as UTF-8, or None.
+    """Return why a text cannot be written as UTF-8, or None.
 
-    Bytes that are no UTF-8 are told from lone surrogates if they were decoded with `surrogateescape`.
+    Invalid bytes, decoded with `surrogateescape`, are distinguished from lone surrogates.
     """
     if "\0" in text:
         return "a NUL byte stands in it, and none stands in a text. Give text, saved as UTF-8."
@@ -143,10 +143,10 @@ def why_no_text(text: str) -> str | None:
 
 
 def given_lines(contents: bytes, name: str) -> list[str]:
-    """Return the lines of what a user hands to a trained task, one for each line there, also where it is blank.
+    """Return all lines of an input for a trained task, blank ones too, so that answers correspond to lines.
 
     Raises:
-        DataError: a line is no text in UTF-8.
+        DataError: a line is not valid UTF-8.
     """
     form = _form(contents)
     lines = [] if form else split_lines(_decoded(contents))
@@ -157,16 +157,16 @@ def given_lines(contents: bytes, name: str) -> list[str]:
 
 
 def text_lines(path: Path, notes: Notes) -> Iterator[tuple[int, str]]:
-    """Yield the lines of a file and their numbers from 1; a line that is no UTF-8 is a bad row.
+    """Yield the lines of a file and their numbers from 1; a line that is not UTF-8 is an invalid row.
 
     Raises:
-        DataError: also where lines end in CR alone.
+        DataError: also if lines end in CR alone.
     """
     yield from _good(rough_lines(path, notes), path, notes)
 
 
 def rough_lines(path: Path, notes: Notes) -> list[str]:
-    """Return the lines of a file; bytes that are no UTF-8 become lone surrogates, which `why_no_text` finds."""
+    """Return the lines of a file; invalid UTF-8 becomes lone surrogates, which `why_no_text` finds."""
     text = rough_text(path, notes)
     if "\n" not in text and text.count("\r") > 1:
         raise DataError(
@@ -188,7 +188,7 @@ def _good(lines: Iterable[str], path: Path, notes: Notes) -> Iterator[tuple[int,
 
 
 def whole_text(path: Path, notes: Notes) -> str | None:
-    """Return the text of a file; None where it is no UTF-8 and may be skipped."""
+    """Return the text of a file; None if it is not UTF-8 and may be skipped."""
     text = _text(open_bytes(path), path, notes)
     if text is None or why_no_text(text) is None:
         return text
@@ -201,11 +201,11 @@ def whole_text(path: Path, notes: Notes) -> str | None:
 
 
 def rough_text(path: Path, notes: Notes) -> str:
-    """Return the text of a file; bytes that are no UTF-8 become lone surrogates, which `why_no_text` finds."""
+    """Return the text of a file; invalid UTF-8 becomes lone surrogates, which `why_no_text` finds."""
     return _text(open_bytes(path), path, notes) or ""
 
 
-# How files begin that hold something else than text, whatever their name says.
+# The first bytes of files that are not text, whatever their name.
 FORMS = {
     b"%PDF-": "a PDF; take the text out of it, with pdftotext for one",
     b"PK\x03\x04": "a zip archive, as .docx and .xlsx are; unpack it, or save it as text or CSV",
@@ -227,7 +227,7 @@ FORMS = {
 
 
 def _text(contents: bytes, path: Path, notes: Notes) -> str | None:
-    """Decode a file without its mark (BOM); None where it holds something else than text and may be skipped."""
+    """Decode a file without its byte order mark; None if it is not text and may be skipped."""
     form = _form(contents)
     if form is None:
         return _decoded(contents)
@@ -236,7 +236,7 @@ def _text(contents: bytes, path: Path, notes: Notes) -> str | None:
 
 
 def _form(contents: bytes) -> str | None:
-    """Return what a file is that is no text, by how it begins."""
+    """Return the kind of a file that is not text, by its first bytes."""
     form = next((form for start, form in FORMS.items() if contents.startswith(start)), None)
     begin = contents[:4096]
     if form is None and 3 * begin.count(0) > len(begin):
@@ -245,7 +245,7 @@ def _form(contents: bytes) -> str | None:
 
 
 def _decoded(contents: bytes) -> str:
-    # Where files with a mark were joined it stands at the start of a line.
+    # Concatenated files have a byte order mark at the start of a later line.
     return contents.decode("utf-8", errors="surrogateescape").lstrip("\ufeff").replace("\n\ufeff", "\n")
 
 
@@ -254,13 +254,13 @@ def first_accepting(
     source: tuple[Path, ...],
     readers: tuple[tuple[str, Callable[..., str | None], Callable[..., object]], ...],
 ) -> Callable[..., object]:
-    """Return `run` of the first reader that can read a source.
+    """Return `run` of the first reader that accepts a source.
 
     Raises:
-        DataError: none can; the message has the reason of each.
+        DataError: none does; the message lists the reason of each.
     """
     missing = [path for path in source if not path.exists()]
-    if any(path.suffix[1:2].isalpha() for path in missing):  # no name of the hub
+    if any(path.suffix[1:2].isalpha() for path in missing):  # not a name of the hub
         raise DataError(f"{_not_there(missing[0])} Give the path of {what}.")
     reasons = []
     for name, why_not, run in readers:

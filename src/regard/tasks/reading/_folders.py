@@ -1,4 +1,4 @@
-"""A folder for each label: which folders are labels, and which files in them count."""
+"""Data in one folder for each label: which folders are labels, and which of their files count."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from ._files import Notes, why_no_text
 
 __all__ = ["check_labels", "class_folders", "files_below", "is_shown"]
 
-# What systems and programs put beside data.
+# Files that operating systems and programs put beside data.
 BESIDE = frozenset(
     "thumbs.db desktop.ini __macosx __pycache__ @eadir $recycle.bin lost+found ehthumbs.db icon\r".split(" ")
 )
@@ -18,17 +18,17 @@ PARTS = frozenset(
     "train training dev development val valid validation validate eval evaluation test testing holdout heldout".split()
 )
 UNLABELLED = frozenset("unsup unsupervised unlabeled unlabelled unlabeled_data no_label nolabel".split())
-# A folder of these holds pictures and what is drawn over them, not classes.
+# Folders with these names hold pictures and their segmentation masks, not classes.
 KINDS = frozenset("images image imgs img labels label masks mask annotations annotation".split())
 
 
 def is_shown(path: Path) -> bool:
-    """Return whether a file or folder is the user's own: not hidden, and not put there by a system."""
+    """Return whether a file or folder is the user's own: not hidden, and not created by a system."""
     return not path.name.startswith(".") and path.name.lower() not in BESIDE
 
 
 def files_below(folder: Path) -> list[Path]:
-    """Return the files of a folder and of folders in it that are the user's own, in order."""
+    """Return the user's own files below a folder, in order."""
     found: list[Path] = []
     for entry in sorted(folder.iterdir()):
         if is_shown(entry):
@@ -37,10 +37,10 @@ def files_below(folder: Path) -> list[Path]:
 
 
 def class_folders(folder: Path, notes: Notes, *, as_told: bool) -> dict[str, list[Path]]:
-    """Return the files of each folder in a folder, by its name, which is the label.
+    """Return the files of each subfolder by its name, which is the label.
 
     Raises:
-        DataError: the folders are parts of the data and not labels, or have folders of their own.
+        DataError: the subfolders are parts of the data and not labels, or have subfolders.
     """
     folders = [entry for entry in sorted(folder.iterdir()) if entry.is_dir() and is_shown(entry)]
     unlabelled = [entry for entry in folders if entry.name.lower() in UNLABELLED]
@@ -80,10 +80,10 @@ def _holds_files(path: Path) -> bool:
 
 
 def check_labels(source: Path, names: Iterable[str], path: Callable[[str], Path]) -> None:
-    """Refuse labels that are the names of parts of the data; `path` says where one lies.
+    """Refuse labels that are the names of parts of the data (train, test); `path` is where one lies.
 
     Raises:
-        DataError: with the commands for the one reading and the other.
+        DataError: with the commands for both interpretations.
     """
     names = list(names)
     parts = [name for name in names if name.lower() in PARTS]
@@ -101,7 +101,7 @@ def check_labels(source: Path, names: Iterable[str], path: Callable[[str], Path]
 
 
 def _options(parts: list[str]) -> list[tuple[str, str]]:
-    """Return each option that takes a part of the data, with the part."""
+    """Return the command-line options for the parts of the data."""
     found: dict[str, str] = {}
     for name in parts:
         low = name.lower()

@@ -16,7 +16,7 @@ NAME = re.compile(r"(?P<name>[\w.-]+(?:/[\w.-]+)?)(?::(?P<split>[\w\[\]%:+.-]+))
 
 
 def why_no_hub(source: tuple[Path, ...]) -> str | None:
-    """Return why a source is no name of the hub; None if it may be one."""
+    """Return why a source cannot be a name on the hub; None if it can."""
     if len(source) != 1 or source[0].exists() or not NAME.fullmatch(str(source[0])):
         return "it is the name of a data set, owner/name:split, that is no path here"
     if source[0].suffix.lower() in (".txt", ".csv", ".tsv", ".json", ".jsonl", ".parquet", ".conll", ".gz", ".zip"):
@@ -27,7 +27,7 @@ def why_no_hub(source: tuple[Path, ...]) -> str | None:
 
 
 def hub_rows(source: tuple[Path, ...]) -> Iterator[Row]:
-    """Yield the rows of a data set, labels by name in place of number.
+    """Yield the rows of a data set, with label names instead of numbers.
 
     Raises:
         DataError: the hub cannot be reached, or has no such data set.

@@ -1,4 +1,4 @@
-"""Readings that are plausible and wrong, told by what was read and not by its name."""
+"""Detecting a plausible but wrong interpretation of a source, from the contents that were read."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from ._schemes import is_tag
 
 __all__ = ["judge_documents", "judge_labelled", "judge_pairs"]
 
-# Below so many examples nothing can be said of how labels are spread.
+# With fewer examples than this the distribution of labels proves nothing.
 FEW = 10
 MOST = 0.9
 
-# What people put between several labels of a text.
+# Usual separators between several labels of a text.
 JOINING = (",", ";", "|")
 
 NAMES = "Name the text's column with --text, the label's with --label"
@@ -27,10 +27,10 @@ NAMES = "Name the text's column with --text, the label's with --label"
 def judge_labelled(
     source: Path, examples: Sequence[LabelledText], empty_lines: int = 0, separator: str | None = None
 ) -> None:
-    """Refuse texts with labels that are something else.
+    """Refuse labelled texts whose labels look like something else.
 
     Raises:
-        DataError: with what they look like, and the options for the one reading and the other.
+        DataError: with what they look like, and the options for both interpretations.
     """
     texts = [one.text for one in examples]
     labels = [one.labels[0] for one in examples if one.labels]
@@ -81,7 +81,7 @@ def judge_labelled(
 
 
 def _joined(labels: Sequence[str]) -> tuple[str, str] | None:
-    """Return a label that is made of others, and what stands between; None where most that look so are names."""
+    """Return a label that is joined from others, and the separator; None if most such labels are plain names."""
     alone = set(labels)
     for sign in JOINING:
         seen = Counter(label for label in labels if sign in label)
@@ -92,10 +92,10 @@ def _joined(labels: Sequence[str]) -> tuple[str, str] | None:
 
 
 def judge_pairs(source: Path, examples: Sequence[TextPair]) -> None:
-    """Refuse pairs of texts that are something else.
+    """Refuse pairs of texts that look like something else.
 
     Raises:
-        DataError: with what they look like, and the options for the one reading and the other.
+        DataError: with what they look like, and the options for both interpretations.
     """
     for name, texts in (("source", [one.source for one in examples]), ("target", [one.target for one in examples])):
         if _most(texts, is_number):
@@ -114,7 +114,7 @@ def judge_pairs(source: Path, examples: Sequence[TextPair]) -> None:
 
 
 def judge_documents(source: Path, texts: Sequence[str]) -> None:
-    """Refuse running text from a table that is none.
+    """Refuse documents from a table whose texts are not text.
 
     Raises:
         DataError: the texts are numbers.

@@ -1,4 +1,4 @@
-"""Two files whose lines belong together, and where they part if they do not."""
+"""Two parallel files, and the line at which they stop matching."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ __all__ = ["side_by_side"]
 def side_by_side(
     source: Sequence[Path], names: tuple[str, str], notes: Notes, *, as_told: bool = False
 ) -> Iterator[Row]:
-    """Yield line after line of two files as the columns `names`; lines that are empty in both are left out.
+    """Yield pairs of lines of two files as the columns `names`; lines that are empty in both are left out.
 
     Raises:
-        DataError: they have not the same number of lines, or their lines shift against each other.
+        DataError: the numbers of lines differ, or lines are shifted against each other.
     """
     lines = [dict(text_lines(path, notes)) for path in source]
     counts = [max(one, default=0) for one in lines]
-    if counts[0] != counts[1]:  # empty lines at the end of one file are none of its lines
+    if counts[0] != counts[1]:  # ignore empty lines at the end of one file
         counts = [max((number for number, line in one.items() if line.strip()), default=0) for one in lines]
     rows = [[one.get(number, "") for number in range(1, count + 1)] for one, count in zip(lines, counts, strict=True)]
     if counts[0] != counts[1]:
@@ -40,7 +40,7 @@ def side_by_side(
         if any(number not in one for one in lines):
             continue
         if any(one[number].strip() for one in lines):
-            # A bad row is one of the file in which it is empty.
+            # An invalid row is reported for the file in which it is empty.
             yield (
                 source[0 if lines[1][number].strip() else 1],
                 number,
@@ -54,14 +54,14 @@ def side_by_side(
 
 
 def _where(source: Sequence[Path], rows: list[list[str]]) -> str:
-    """Say at which line two files of unequal length part, where their empty lines or the lengths of lines tell."""
+    """Describe the line at which two files of unequal length stop matching, if empty lines or line lengths show it."""
     more, less = (0, 1) if len(rows[0]) > len(rows[1]) else (1, 0)
     surplus = len(rows[more]) - len(rows[less])
     empty = [[number for number, line in enumerate(one, start=1) if not line.strip()] for one in rows]
     alone = [number for number in empty[more] if number not in set(empty[less])]
     if alone and len(empty[more]) - len(empty[less]) == surplus:
         return f" Line {alone[0]} of {source[more]} is empty and not in the other: remove it, or add one there."
-    # Side by side up to a line, and shifted by the surplus from there on: how much each line speaks for the first.
+    # Hypothesis: lines match up to some line and are shifted by the surplus from there. Each line's vote for "match":
     shifted = _costs(rows[more][surplus:], rows[less])
     votes = [after - before for before, after in zip(_costs(rows[more], rows[less]), shifted, strict=True)]
     sums = [0.0, *accumulate(votes)]
@@ -77,7 +77,7 @@ def _where(source: Sequence[Path], rows: list[list[str]]) -> str:
 
 
 def _check_empty(source: Sequence[Path], rows: list[list[str]]) -> None:
-    """Refuse files that have empty lines at different places and fit better without them."""
+    """Refuse files that have empty lines at different places and match better without them."""
     empty = [{place for place, line in enumerate(one) if not line.strip()} for one in rows]
     alone = [sorted(empty[0] - empty[1]), sorted(empty[1] - empty[0])]
     if not alone[0] or len(alone[0]) != len(alone[1]):
@@ -98,12 +98,12 @@ def _check_empty(source: Sequence[Path], rows: list[list[str]]) -> None:
 
 
 def _clear(costs: Sequence[float], gain: float, least: float = 2.5) -> bool:
-    """Return whether a gain is more than chance makes of so many lines."""
+    """Return whether a gain is more than chance gives with this many lines."""
     return len(costs) > 3 and gain > least * math.sqrt(len(costs)) * max(pstdev(costs), 1e-6)
 
 
 def _costs(first: Sequence[str], second: Sequence[str]) -> list[float]:
-    """Return how far the lengths of each two lines are from their usual ratio."""
+    """Return, for each pair of lines, how far the ratio of their lengths is from the usual one."""
     ratios = [math.log((len(a) + 3) / (len(b) + 3)) for a, b in zip(first, second, strict=False)]
     usual = median(ratios) if ratios else 0.0
     return [abs(ratio - usual) for ratio in ratios]

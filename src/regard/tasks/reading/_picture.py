@@ -1,7 +1,7 @@
-"""One picture as a person sees it, whatever way its file stores that.
+"""Decoding one picture to what an image viewer would show.
 
-Turned upright as its file says (EXIF), in the colours that its profile means (brought to sRGB), 16 bits scaled to 8,
-what is transparent on white, the first of several frames.
+Rotated by its EXIF orientation, converted from its colour profile to sRGB, 16 bits scaled to 8, transparency on
+white, the first of several frames.
 """
 
 from __future__ import annotations
@@ -20,34 +20,34 @@ from ...errors import DataError, MissingExtraError, install_line
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-__all__ = ["Fit", "Look", "fitted", "look", "see"]
+__all__ = ["Fit", "Header", "decode", "fitted", "read_header"]
 
 Fit = Literal["pad", "crop", "stretch"]
 
 ORIENTATION = 0x0112
 GREY = ("1", "L", "LA", "La", "I;16", "I;16B", "I;16L")
-# What Pillow raises for files that are cut, damaged, or none of its own.
+# What Pillow raises for files that are truncated, damaged, or not pictures.
 DAMAGED = (OSError, ValueError, SyntaxError, EOFError, IndexError, KeyError, TypeError, struct.error, zlib.error)
 
 
 @dataclass(frozen=True)
-class Look:
-    """What the head of a picture's file says."""
+class Header:
+    """The header of a picture's file."""
 
     size: tuple[int, int]
-    """Height and width as a person sees them."""
+    """Height and width after rotation."""
     grey: bool
-    """Whether it has levels of grey and no colours."""
+    """Whether it is greyscale."""
     turned: bool
-    """Whether it is stored in another position than it is seen in."""
+    """Whether EXIF rotates or mirrors it."""
     frames: int
-    """Pictures in the file, one after the other."""
+    """Number of frames in the file."""
     clear: bool
     """Whether parts of it may be transparent."""
 
 
-def look(file: Path) -> Look:
-    """Read the head of a picture's file.
+def read_header(file: Path) -> Header:
+    """Read the header of a picture's file.
 
     Raises:
         DataError: it is no picture, or a damaged one.
@@ -55,15 +55,15 @@ def look(file: Path) -> Look:
     with _Opened(file) as opened:
         position = opened.getexif().get(ORIENTATION, 1)
         height, width = opened.height, opened.width
-        # Of a TIFF Pillow gives the size as it is seen.
+        # Pillow gives the size of a TIFF after rotation.
         if position in (5, 6, 7, 8) and opened.format != "TIFF":
             height, width = width, height
         several = getattr(opened, "n_frames", 1) if opened.format in ("GIF", "PNG", "WEBP", "TIFF") else 1
-        return Look((height, width), opened.mode in GREY, position in range(2, 9), several, _is_clear(opened))
+        return Header((height, width), opened.mode in GREY, position in range(2, 9), several, _is_clear(opened))
 
 
-def see(file: Path, *, grey: bool) -> Image:
-    """Return a picture as a person sees it: of mode `L` if grey, else `RGB`.
+def decode(file: Path, *, grey: bool) -> Image:
+    """Decode a picture: mode `L` if grey, else `RGB`.
 
     Raises:
         DataError: it is no picture, or a damaged one.
@@ -79,7 +79,7 @@ def see(file: Path, *, grey: bool) -> Image:
 
 
 def fitted(picture: Image, size: tuple[int, int], fit: Fit) -> Image:
-    """Return a picture of a height and width: scaled and, unless stretched, its shape kept."""
+    """Scale a picture to a height and width, keeping its aspect ratio unless `stretch` is asked for."""
     from PIL import Image, ImageOps
 
     wide, scale = (size[1], size[0]), Image.Resampling.BILINEAR
@@ -94,7 +94,7 @@ def fitted(picture: Image, size: tuple[int, int], fit: Fit) -> Image:
 
 
 class _Opened:
-    """A picture's file, open; whatever is wrong with it is a `DataError`."""
+    """An open picture file, all of whose errors become a `DataError`."""
 
     def __init__(self, file: Path) -> None:
         self._file = file
@@ -120,7 +120,7 @@ class _Opened:
 
 
 def _in_bytes(picture: Image) -> Image:
-    """Return a picture whose levels are bytes: 16 bits are scaled, where Pillow would cut them off at 255."""
+    """Return a picture with 8 bits a channel: 16 bits are scaled, where Pillow would clip at 255."""
     from PIL import Image
 
     if picture.mode in ("I;16", "I;16B", "I;16L"):
@@ -131,7 +131,7 @@ def _in_bytes(picture: Image) -> Image:
 
 
 def _in_known_colours(picture: Image, profile: bytes | None) -> Image:
-    """Return a picture in sRGB where a profile that can be read says what its colours are."""
+    """Convert a picture to sRGB, if it has a readable colour profile."""
     if not profile or picture.mode not in ("RGB", "RGBA", "CMYK"):
         return picture
     from PIL import ImageCms

@@ -1,4 +1,4 @@
-"""Records of a file: JSON lines, JSON and Parquet, told by what the file holds, labels by name where it has them."""
+"""Records of a file: JSON lines, JSON and Parquet, detected by content; labels by name if the file has names."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from ._tables import json_values, parquet_rows
 __all__ = ["Record", "is_records", "records"]
 
 Record = tuple[int, Any]
-"""The number of the line or row, from 1, and what stands there."""
+"""The number of the line or row, from 1, and its record."""
 
 JSON = (".json", ".jsonl", ".ndjson")
-# How JSON over several lines begins.
+# The start of JSON over several lines.
 OPENINGS = ("{", "[", "[{")
 
 
 def is_records(path: Path) -> bool:
-    """Return whether a file holds Parquet, or begins as JSON does; its name decides only where that is not clear."""
+    """Return whether a file is Parquet or starts like JSON; its name decides only if that is unclear."""
     contents = open_bytes(path)
     if _is_parquet(path, contents):
         return True
@@ -35,12 +35,12 @@ def is_records(path: Path) -> bool:
 
 
 def _is_parquet(path: Path, contents: bytes) -> bool:
-    # A whole file says so at both ends; of a cut one its name must.
+    # A complete Parquet file has a mark at both ends; for a truncated one the name decides.
     return contents.startswith(b"PAR1") and (contents.endswith(b"PAR1") or plain_suffix(path) == ".parquet")
 
 
 def records(path: Path, notes: Notes) -> Iterator[Record]:
-    """Yield the records of a file; a list of them, or an object that holds one, is taken apart."""
+    """Yield the records of a file; a list of records, or an object with one, is unpacked."""
     names = _features.beside(path)
     is_parquet = _is_parquet(path, open_bytes(path))
     found = ((number, row) for _, number, row in parquet_rows(path)) if is_parquet else _json(path, notes)
@@ -55,7 +55,7 @@ def _with_names(record: Any, names: Mapping[str, list[str]]) -> Any:
 
 
 def _loads(text: str) -> Any:
-    """Return the object or list that a text is; None if it is none."""
+    """Return the JSON object or list of a text; None if it is not one."""
     try:
         found = json.loads(text)
     except (ValueError, RecursionError):
@@ -86,7 +86,7 @@ def _json(path: Path, notes: Notes) -> Iterator[Record]:
 
 
 def _listed(path: Path, found: Any) -> list[Any]:
-    """Return the list that JSON is, or holds, by row or by column; an object that is a record is a list of one."""
+    """Return the records of a JSON value: a list, an object with a list or with columns, or a single record."""
     if isinstance(found, list):
         return found
     if not isinstance(found, dict):
@@ -102,14 +102,14 @@ def _listed(path: Path, found: Any) -> list[Any]:
 
 
 def _is_sentence(found: list[Any]) -> bool:
-    """Return whether a list is a sentence: of words, each beside its tag."""
+    """Return whether a list is a sentence: pairs of a word and its tag."""
     return bool(found) and all(
         isinstance(one, list) and len(one) > 1 and all(isinstance(x, str) for x in one) for one in found
     )
 
 
 def _is_record(one: Any) -> bool:
-    """Return whether a part of JSON is a record: no span, and no list of words."""
+    """Return whether a JSON value is a record, and not a span or a list of words."""
     if isinstance(one, dict):
         return "start" not in one and "start_offset" not in one and "result" not in one
     return isinstance(one, list) and len(one) == 2 and isinstance(one[0], str) and isinstance(one[1], dict)

@@ -1,4 +1,4 @@
-"""Which column of a sheet holds the words, and which the tags: seen in what the columns hold."""
+"""Which column of a sheet holds the words, and which the tags, detected by content."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ __all__ = ["Roles", "blocks_without_ranges", "coded_column", "find_roles"]
 
 Kind = Literal["tags", "chunks", "outside", "labels", "index", "numbers", "filler", "group", "pos", "other", "words"]
 
-# Kinds of phrase of the chunking tasks (English, German, Dutch, Spanish): no named entity is called so.
+# Phrase types of chunking tasks (English, German, Dutch, Spanish): no entity type has these names.
 CHUNKS = frozenset("NP VP PP ADVP ADJP SBAR PRT CONJP INTJ LST UCP PNP NC VC PC NX VX".split())
-# Tags of parts of speech: Universal, Penn, STTS.
+# Part-of-speech tags: Universal, Penn, STTS.
 POS = frozenset(
     "ADJ ADP ADV AUX CCONJ CONJ DET INTJ NOUN NUM PART PRON PROPN PUNCT SCONJ SYM VERB X _ . , : ; ( ) `` '' \" # $ "
     "-LRB- -RRB- HYPH NFP AFX ADD XX CC CD DT EX FW IN JJ JJR JJS LS MD NN NNP NNPS NNS PDT POS PRP PRP$ RB RBR RBS RP "
@@ -27,15 +27,15 @@ POS = frozenset(
     "PDAT PDS PIAT PIS PPER PPOSAT PPOSS PRELAT PRELS PRF PROAV PTKA PTKANT PTKNEG PTKVZ PTKZU PWAT PWAV PWS TRUNC "
     "VAFIN VAIMP VAINF VAPP VMFIN VMINF VMPP VVFIN VVIMP VVINF VVIZU VVPP XY $( $, $.".split()
 )
-# Arguments of predicates (CoNLL-2005, 2009, 2012), in brackets or not.
+# Arguments of predicates in semantic role labelling (CoNLL-2005, 2009, 2012), in brackets or not.
 ARGUMENT = re.compile(r"(C-|R-)?(V|A(RG)?(\d|A|M(-\w+)?))")
 # Numbers, dates, spans of characters: 12, 3-7, 1.5.
 NUMBER = re.compile(r"[+-]?\d[\d.,:;/-]*")
-# The number of a word, alone or behind that of its sentence: 3, 1-3, s1_t3.
+# The index of a word, alone or after that of its sentence: 3, 1-3, s1_t3.
 NUMBERED = re.compile(r"(|.*[-_.:#]\D*|.*\d\D+)(\d+)", re.DOTALL)
-# What a column without contents is filled with.
+# Placeholders in a column without content.
 FILLER = frozenset(("", "_", "-", "--", "*", "None", "nan"))
-# What tools write into a column of features: `start_char=0|end_char=4|ner=S-PERSON`.
+# A tag inside a column of features: `start_char=0|end_char=4|ner=S-PERSON`.
 FEATURE = re.compile(r"(?:^|.*\|)(?:ner|ne|entity|named_?entity)=([^|]*)(?:\|.*)?", re.IGNORECASE | re.DOTALL)
 NER_NAME = re.compile(r".*\b(ner|ne)\b.*")
 
@@ -48,19 +48,19 @@ class Roles:
     tags: int
     style: Style
     others: tuple[str, ...]
-    """What other columns hold, as far as a person wants to know."""
+    """Descriptions of the other columns, for the user."""
     remarks: tuple[str, ...]
     ranges: int | None = None
-    """The column that numbers the words, where some of its numbers are ranges (`1-2`) or empty nodes (`8.1`)."""
+    """The column of word numbers, if some of them are ranges (`1-2`) or empty nodes (`8.1`)."""
 
     @property
     def lettered(self) -> bool:
-        """Whether tags say where an entity begins."""
+        """Whether tags have a letter that marks where an entity begins."""
         return self.style is not PLAIN
 
 
 class Column:
-    """What one column holds."""
+    """The content of one column."""
 
     def __init__(self, sheet: Sheet, place: int) -> None:
         self.place = place
@@ -106,7 +106,7 @@ class Column:
         return "words"
 
     def _counts(self) -> bool:
-        """Return whether it numbers the words of each sentence, or of the whole source, one after the other."""
+        """Return whether it counts the words of each sentence, or of the whole source."""
         known, steps = None, 0
         for sentence in self.sentences:
             before = None
@@ -128,7 +128,7 @@ class Column:
         return steps > 0
 
     def _one_each(self) -> bool:
-        """Return whether it has one value for all words of a sentence: its number, or that of its document."""
+        """Return whether all words of a sentence have the same value: a sentence or document id."""
         longer = [sentence for sentence in self.sentences if len(sentence) > 1]
         return bool(longer) and all(len({str(cell) for cell in sentence}) == 1 for sentence in longer)
 
@@ -148,15 +148,15 @@ class Column:
 
 
 def _is_range(text: str) -> bool:
-    """Return whether a number of a word is a range of words, `1-2`, or an empty node, `8.1`."""
+    """Return whether a word number is a range of words, `1-2`, or an empty node, `8.1`."""
     return re.fullmatch(r"\d+[-.]\d+", text) is not None
 
 
 def find_roles(sheet: Sheet, words: int | str | None, tags: int | str | None, scheme: str) -> Roles:
-    """Find the columns of words and tags; those that are named are taken.
+    """Find the columns of words and tags; columns that the user named are taken as they are.
 
     Raises:
-        DataError: no column holds tags, or words; or several do. The message says what each would give.
+        DataError: no column holds tags, or words; or several do. The message shows what each would give.
     """
     remarks = _open_features(sheet)
     columns = [Column(sheet, place) for place in range(sheet.width)]
@@ -195,7 +195,7 @@ def find_roles(sheet: Sheet, words: int | str | None, tags: int | str | None, sc
 
 
 def _open_features(sheet: Sheet) -> list[str]:
-    """Put tags in the place of features that hold some, and say so."""
+    """Replace a column of features by the tags in it, and record that."""
     if sheet.whole:
         return []
     for place in range(sheet.width):
@@ -217,7 +217,7 @@ def _style(tag: Column, scheme: str) -> Style:
     if tag.kind == "labels" or tag.style is PLAIN:
         return PLAIN if scheme == "auto" else USUAL
     if tag.share < MOST and not tag.values["O"] and not any(USUAL.letter_and_label(tag) for tag in tag.values):
-        # A column named by the user, in which no tag has a letter and none is O.
+        # The user named a column in which no tag has a letter and none is O.
         return PLAIN if scheme == "auto" else USUAL
     return tag.style
 
@@ -227,15 +227,15 @@ def _tag_column(sheet: Sheet, columns: list[Column], remarks: list[str]) -> Colu
     if not found:
         found = [column for column in columns if column.kind == "labels"]
         found = [column for column in found if NER_NAME.fullmatch(column.name)] or found
-        # A word may be O: so the columns that hold fewest different things are those of labels.
+        # A word can be "O" too, so the columns with the fewest different values are those of labels.
         found = sorted(found, key=lambda column: len(column.values))[:1]
     if not found:
-        # Phrases are looked for where nothing else is: a file without a name has an empty column of names.
+        # Phrases are used only if nothing else is: a file without any entity has an empty column of entities.
         found = [column for column in columns if column.kind == "outside"][-1:]
     if not found:
         found = [column for column in columns if column.kind == "chunks" and column.style is not BRACKETS]
     if not found:
-        # Something is wrong with some of its tags; which, the rows will say.
+        # Some of its tags are wrong; the errors of the rows will name them.
         partly = [column for column in columns if 0 < column.share < MOST and column.kind != "index"]
         found = sorted(partly, key=lambda column: column.share)[-1:]
         if found and found[0].share < 0.3:
@@ -253,7 +253,7 @@ def _tag_column(sheet: Sheet, columns: list[Column], remarks: list[str]) -> Colu
 
 
 def _coded(columns: Sequence[Column]) -> Column | None:
-    """Return the column that holds tags as numbers: by its name, or the last of those with few of them."""
+    """Return the column of numeric tags: by its name, or the last one with few different values."""
     coded = [column for column in columns if column.kind == "numbers" and len(column.values) <= FEW_LABELS
              and all(map(str.isdecimal, column.values))]  # fmt: skip
     named = [column for column in coded if TAG_NAME.fullmatch(column.name)]
@@ -262,13 +262,13 @@ def _coded(columns: Sequence[Column]) -> Column | None:
 
 
 def coded_column(sheet: Sheet) -> int | None:
-    """Return the place of the column that holds tags as numbers, if there is one."""
+    """Return the index of the column of numeric tags, if there is one."""
     found = _coded([Column(sheet, place) for place in range(sheet.width)])
     return None if found is None else found.place
 
 
 def _one_of(sheet: Sheet, found: list[Column], remarks: list[str]) -> Column:
-    """Choose between columns that all hold tags, or ask."""
+    """Choose between columns that all hold tags, or raise an error that asks the user."""
     if all(column.sentences == found[0].sentences for column in found):
         return found[-1]
     named = [column for column in found if NER_NAME.fullmatch(column.name)]
@@ -326,7 +326,7 @@ def _option(sheet: Sheet, what: str, column: Column) -> str:
 
 
 def _sample(sheet: Sheet, column: Column) -> str:
-    """Return a sentence as it would be read with a column of tags."""
+    """Return a sample sentence, read with one of the columns of tags."""
     word = _word_column(sheet, [Column(sheet, place) for place in range(sheet.width)], column)
     pairs = list(zip(word.sentences, column.sentences, strict=True))
     words, tags = next(((w, t) for w, t in pairs if any(one != "O" for one in t)), pairs[0])
@@ -356,7 +356,7 @@ def _unnamed(sheet: Sheet, column: Column) -> str:
 
 
 def blocks_without_ranges(sheet: Sheet, place: int) -> tuple[list[Block], int]:
-    """Return the sentences without the rows that number a range of words or an empty node, and how many those were."""
+    """Return the sentences without the rows of word ranges and empty nodes, and the number of such rows."""
     found, count = [], 0
     for block in sheet.blocks:
         keep = [not _is_range(str(cell)) for cell in block.columns[place]]

@@ -1,4 +1,4 @@
-"""How tags are written and what they mean: letters or none, IOB1, IOB2, BIOES, brackets, and how they become IOB2."""
+"""Tagging schemes: with or without letters, IOB1, IOB2, BIOES, brackets; and their conversion to IOB2."""
 
 from __future__ import annotations
 
@@ -24,27 +24,27 @@ __all__ = [
     "why_not_scheme",
 ]
 
-# Share of texts that must be tags for a column of tags.
+# Least share of cells that are tags, in a column of tags.
 MOST = 0.9
-# Labels without letters are no more than so many.
+# Most different labels in a column of tags without letters.
 FEW_LABELS = 100
 _KINDS = {"io": "I", "iob1": "BI", "iob2": "BI", "bioes": "BIESLUMW"}
-# What each letter is called elsewhere: L(ast), U(nit) and M(iddle), W(hole).
+# Letters of other schemes: L(ast), U(nit), M(iddle), W(hole).
 _LETTERS = "BIESLUMW"
-# A letter, a sign and something: no label that is written without letters looks so.
+# A letter, a separator and a rest: a label without a letter does not look like this.
 _LETTERED = re.compile(r"[A-Za-z][-:/_].+|.+[-:/_][A-Za-z]")
 
 
 @dataclass(frozen=True)
 class Style:
-    """How the tags of a file are written: where the letter stands, and what separates it from the label."""
+    """The notation of a file's tags: the position of the letter, and what separates it from the label."""
 
     name: str
     pattern: re.Pattern[str]
     outside: str = "O"
 
     def letter_and_label(self, tag: str) -> str | None:
-        """Return a tag as `B-label`, or O; None if it is not written so."""
+        """Return a tag as `B-label`, or O; None if it is not in this notation."""
         if tag == self.outside or tag == "O":
             return "O"
         match = self.pattern.fullmatch(tag)
@@ -55,11 +55,11 @@ class Style:
         return f"{match.groupdict().get('kind', 'I').upper()}-{match['label']}" if match["label"] else "O"
 
     def read(self, tags: Sequence[str]) -> list[str | None]:
-        """Return the tags of a sentence with a letter each; None for those that are not written so."""
+        """Return the tags of a sentence with a letter each; None for those not in this notation."""
         return _from_brackets(tags) if self is BRACKETS else [self.letter_and_label(tag) for tag in tags]
 
     def why_not(self, tag: str) -> str:
-        """Return the rule that a tag breaks."""
+        """Return why a tag is invalid."""
         if self is PLAIN:
             return f"the tag {tag!r} is neither O nor a label."
         if self is BARE:
@@ -91,19 +91,19 @@ def _styles() -> list[Style]:
 STYLES = _styles()
 USUAL = STYLES[0]
 PLAIN = Style("a label", re.compile(r"(?P<label>.*[^\W\d_].*)"))
-# Of data in which all entities are of one kind (genes, diseases), the letters alone.
+# Data with a single type of entity (genes, diseases) may have letters without labels.
 BARE = Style("a letter, B, I or O, without a label", re.compile(f"[{_LETTERS}]"))
 NAMELESS = "entity"
 BRACKETS = Style("a label in brackets, as (PERSON*", re.compile(r"\((?P<label>[^()*\s]+)(?:\*?\)|\*)|\*\)?"))
 
 
 def is_tag(text: str) -> bool:
-    """Return whether a text is a tag as most files write them: O, or a letter, a hyphen and a label."""
+    """Return whether a text is a tag in the usual notation: O, or a letter, a hyphen and a label."""
     return USUAL.letter_and_label(text) is not None
 
 
 def style_of(values: Counter[str]) -> tuple[Style, float]:
-    """Return how tags are written, and the share of them that is; the usual way where nothing says otherwise."""
+    """Return the notation of tags, and the share of them that fits; the usual notation unless another fits better."""
     total = values.total() or 1
     bare = sum(count for tag, count in values.items() if BARE.pattern.fullmatch(tag))
     if bare and values["O"] and bare + values["O"] >= MOST * total:
@@ -112,7 +112,7 @@ def style_of(values: Counter[str]) -> tuple[Style, float]:
     for style in STYLES:
         inside = {tag: count for tag, count in values.items() if tag not in ("O", style.outside)}
         fits = {tag: count for tag, count in inside.items() if style.pattern.fullmatch(tag)}
-        # All but the usual way must hold for every tag: labels may hold these signs too.
+        # Except for the usual one, a notation must fit every tag, since labels may contain these separators too.
         if style is not USUAL and (len(fits) < len(inside) or not any(_begins(style, tag) for tag in fits)):
             continue
         if sum(fits.values()) > most:
@@ -130,7 +130,7 @@ def style_of(values: Counter[str]) -> tuple[Style, float]:
 
 
 def are_tags(values: Counter[str]) -> Style | None:
-    """Return how texts are written as tags, if most of them are; a few may be wrong, which their lines will say."""
+    """Return the notation if most texts are tags; a few may be invalid, which is reported for their lines."""
     style, share = style_of(values)
     if style is PLAIN:
         return style if share >= MOST and len(values) <= FEW_LABELS else None
@@ -161,7 +161,7 @@ def _from_brackets(tags: Sequence[str]) -> list[str | None]:
 
 
 def why_not_scheme(tags: Sequence[str], scheme: str) -> tuple[int, str] | None:
-    """Return the place of the tag, and the rule of a scheme asked for by name, that tags break."""
+    """Return the index of the first tag that violates a scheme chosen by the user, and the rule."""
     if scheme in ("auto", "io"):
         return None
     before = "O"
@@ -202,13 +202,13 @@ def to_iob2(tags: Sequence[str], scheme: str = "auto") -> tuple[str, ...]:
 
 
 def begun_inside(tags: Sequence[str], read: Sequence[str]) -> list[int]:
-    """Return the places of tags that go on with an entity (`I-`, `E-`) and were read as the beginning of one."""
+    """Return the indices of tags that should continue an entity (`I-`, `E-`) but were read as the beginning of one."""
     return [place for place, (tag, iob2) in enumerate(zip(tags, read, strict=True))
             if tag[:1] in "IEML" and iob2[:1] == "B"]  # fmt: skip
 
 
 def opens_plainly(tags: Sequence[str]) -> bool:
-    """Return whether an entity is opened where IOB1 would have gone without: not right behind one of its label."""
+    """Return whether some `B-` is not directly after an entity of its label, which IOB1 would write as `I-`."""
     return any(
         tag[:1] in "BSUW" and before.partition("-")[2] != tag.partition("-")[2]
         for before, tag in zip(("O", *tags), tags, strict=False)

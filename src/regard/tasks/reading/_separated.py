@@ -1,4 +1,4 @@
-"""Cells of CSV and TSV: what separates them, and whether they are quoted."""
+"""Cells of CSV and TSV: detecting separator and quoting, and splitting rows."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ._files import Notes, rough_lines, why_no_text
 
 __all__ = ["separated"]
 
-# Lines that are looked at to learn how a table is written.
+# Number of lines from which separator and quoting are detected.
 SAMPLE = 1000
 SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}
 
@@ -20,19 +20,19 @@ SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}
 def separated(
     path: Path, usual: str, names: tuple[str, ...], columns: Columns, notes: Notes
 ) -> Iterator[tuple[int, dict[str, str]]]:
-    """Yield the rows of a file that have a cell, by column, each with the number of its first line.
+    """Yield the non-empty rows of a file, by column, each with the number of its first line.
 
     Args:
         path: The file.
-        usual: What separates its cells, by its name.
-        names: Columns that will be asked for; a number counts from 0. Where the file has no header, the
-            names that the options have by themselves stand for its first columns.
-        columns: How they are found.
-        notes: Take bad rows.
+        usual: The separator that its suffix implies.
+        names: Columns that will be requested; a number counts from 0. If the file has no header, the default
+            names of the options stand for its first columns.
+        columns: How columns are found.
+        notes: Receives invalid rows.
     """
     lines = rough_lines(path, notes)
     begin = 0
-    if lines and re.fullmatch(r"sep=(.)", lines[0]):  # Excel's own word for what separates
+    if lines and re.fullmatch(r"sep=(.)", lines[0]):  # Excel's declaration of the separator
         usual, begin = lines[0][-1], 1
     separator, quoted = _form(lines[begin:], usual, names)
     sample = [row for _, row in islice(_records(lines, begin, separator, quoted), SAMPLE) if isinstance(row, list)]
@@ -64,7 +64,7 @@ def separated(
 
 
 def _records(lines: Sequence[str], begin: int, separator: str, quoted: bool) -> Iterator[tuple[int, list[str] | str]]:
-    """Yield each row with the number of its first line: its cells, or the rule that it breaks."""
+    """Yield each row with the number of its first line: its cells, or why it is invalid."""
     place = begin
     while place < len(lines):
         line, number = lines[place], place + 1
@@ -79,7 +79,7 @@ def _records(lines: Sequence[str], begin: int, separator: str, quoted: bool) -> 
 
 
 def _quoted(lines: Sequence[str], place: int, separator: str) -> tuple[list[str] | str, int]:
-    """Return the cells of a row with quotes, or the rule that it breaks, and the place of the line behind it."""
+    """Return the cells of a row with quotes, or why it is invalid, and the index of the line after it."""
     row: list[str] = []
     line, at = lines[place], 0
     while True:
@@ -119,14 +119,14 @@ def _behind_blanks(line: str, at: int) -> int:
 
 
 def _is_quoted(line: str, mark: int, separator: str) -> bool:
-    """Return whether a cell whose quotation mark stands behind blanks is quoted: it closes where the cell ends."""
+    """Return whether a cell with blanks before a quotation mark is quoted: the closing mark ends the cell."""
     end = _closing(line, mark + 1) if line[mark : mark + 1] == '"' else -1
     behind = _behind_blanks(line, end + 1)
     return end >= 0 and line[behind : behind + 1] in ("", separator)
 
 
 def _closing(line: str, at: int) -> int:
-    """Return where a quoted cell closes in a line, -1 if it goes on in the next."""
+    """Return the index of a quoted cell's closing mark in a line; -1 if the cell continues on the next line."""
     while (at := line.find('"', at)) >= 0:
         if line[at + 1 : at + 2] != '"':
             return at
@@ -135,7 +135,7 @@ def _closing(line: str, at: int) -> int:
 
 
 def _form(lines: Sequence[str], usual: str, names: tuple[str, ...]) -> tuple[str, bool]:
-    """Return what separates the cells of a file, and whether they are quoted, by what makes a table of it."""
+    """Detect the separator of a file, and whether cells are quoted: the combination that gives a regular table."""
     wanted = max([2, *(int(name) + 1 for name in names if name.isdecimal())])
     fits = []
     for separator in (usual, *(one for one in SEPARATORS if one != usual)):
@@ -151,9 +151,9 @@ def _form(lines: Sequence[str], usual: str, names: tuple[str, ...]) -> tuple[str
 
 
 def _width(lines: Sequence[str], separator: str, quoted: bool) -> tuple[list[str], int]:
-    """Return the first row, and how many cells every row has; 0 unless it is the same."""
+    """Return the first row, and the number of cells of every row; 0 if it varies."""
     rows = [row for _, row in _records(lines, 0, separator, quoted)]
-    if len(lines) == SAMPLE and len(rows) > 1:  # the last one may go on behind the sample
+    if len(lines) == SAMPLE and len(rows) > 1:  # the last row may continue after the sample
         rows.pop()
     if not rows or any(isinstance(row, str) or len(row) != len(rows[0]) for row in rows):
         return [], 0
@@ -161,10 +161,10 @@ def _width(lines: Sequence[str], separator: str, quoted: bool) -> tuple[list[str
 
 
 def _wears_quotes(lines: Sequence[str]) -> bool:
-    """Return whether quotation marks around cells of TSV were put there by a program, and are no part of the text.
+    """Return whether quotation marks around cells of TSV are quoting, and not part of the text.
 
-    They were if each mark that opens a cell closes it, and a mark within is written twice; or if all of a column
-    wear them, or just the cells with commas and marks. In plain TSV a quotation mark is a character like any other.
+    They are if each mark that opens a cell has one that closes it, with marks inside doubled; or if all cells of a
+    column have them, or exactly the cells with commas and marks. In plain TSV a quotation mark is an ordinary sign.
     """
     rows = [line.split("\t") for line in lines if line]
     opened = [cell for row in rows for cell in row if cell.startswith('"')]
@@ -180,7 +180,7 @@ def _wears_quotes(lines: Sequence[str]) -> bool:
 
 
 def _reading(head: Sequence[str], found: dict[str, int], columns: Columns, separator: str, *, header: bool) -> str:
-    """Say how the table was understood."""
+    """Describe how the table was interpreted."""
     kind = {",": "CSV", "\t": "TSV"}.get(separator, f"cells between {SEPARATORS.get(separator, repr(separator))}")
     roles = columns.options if len(columns.options) == len(found) else tuple(found)
     where = [

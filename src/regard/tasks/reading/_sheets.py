@@ -1,7 +1,7 @@
 """Words and tags in rows: lines of columns (CoNLL), CSV and TSV, records. How rows become sentences.
 
 A row holds one word, and sentences are told apart by empty lines or a column that numbers them; or a row holds a
-whole sentence, as lists or texts with blanks. Which it is, is seen in the cells, never in the name of the file.
+whole sentence, as lists or texts with blanks. The form is detected from the cells, never from the name of the file.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ from ._schemes import MOST, PLAIN, are_tags, style_of
 
 __all__ = ["Block", "Row", "Sheet", "holds_tags", "lines_sheet", "pieces", "table_sheet"]
 
-# Lines that are looked at to find what separates their columns.
+# Number of lines from which the separator of columns is detected.
 LOOKED_AT = 1000
-# So many runs of a column, each with a value of its own, are no chance.
+# With this many runs of different values, a column numbers sentences and does not look so by chance.
 MANY = 8
 
 TAG_NAME = re.compile(r".*\b(ner|ne|tags?|labels?|entit(y|ies)|iob2?|bio|bioes|chunks?|class)\b.*")
@@ -37,14 +37,14 @@ BLANKS = re.compile(r"[ \t]+")
 
 
 class Row(NamedTuple):
-    """One line: its number and its cells; none where the line is empty or ends a sentence."""
+    """One line: its number and its cells; no cells if the line is empty or ends a sentence."""
 
     number: int
     cells: Sequence[Any]
 
 
 class Block(NamedTuple):
-    """One sentence: the line of each word, or one for all of them, and a sequence for each column."""
+    """One sentence: the line of each word, or one line for all words, and a sequence for each column."""
 
     path: Path
     lines: Sequence[int]
@@ -53,28 +53,28 @@ class Block(NamedTuple):
 
 @dataclass
 class Sheet:
-    """The sentences of one source, and what its columns are called."""
+    """The sentences of one source, and the names of its columns."""
 
     path: Path
     blocks: list[Block]
     names: Sequence[str] | None
-    """The names of the columns, where the source has some."""
+    """The names of the columns, if the source has a header."""
     width: int
     form: str
-    """What it was read as."""
+    """The format it was read as."""
     boundary: str = ""
-    """How sentences are told apart, where that is no empty line."""
+    """How sentences are separated, if not by empty lines."""
     sentence: int | None = None
-    """The column that tells sentences apart."""
+    """The column that separates sentences."""
     whole: bool = False
-    """Whether a row was a sentence."""
+    """Whether each row is a whole sentence."""
 
     def called(self, place: int) -> str:
-        """Return what a column is called."""
+        """Return the name of a column."""
         return f"{place}" if self.names is None else repr(self.names[place])
 
     def place(self, asked: int | str, what: str) -> int:
-        """Return the place of a column asked for by name, or by number from 0 (negative from the end).
+        """Return the index of a column, given by name or by number from 0 (negative from the end).
 
         Raises:
             DataError: there is none.
@@ -105,7 +105,7 @@ def pieces(cell: Any) -> Any:
                 found = read(text)
             except (ValueError, SyntaxError, RecursionError, MemoryError):
                 continue
-            # Python joins texts that stand side by side, as NumPy prints them: the commas would be missing.
+            # NumPy prints lists without commas, and Python concatenates adjacent string literals.
             if isinstance(found, list) and (len(found) > 1 or "' '" not in text):
                 return found
         quoted = re.findall(r"'([^']*)'|\"([^\"]*)\"", text)
@@ -115,7 +115,7 @@ def pieces(cell: Any) -> Any:
 
 
 def lines_sheet(path: Path, asked: Sequence[str], options: Any, notes: Notes) -> Sheet:
-    """Read lines of columns; `asked` are the names that are looked for in a first line."""
+    """Read lines of columns; `asked` are names that a header may contain."""
     numbered = [(number, line.lstrip("\ufeff")) for number, line in text_lines(path, notes)]
     if any(line.startswith("#FORMAT=WebAnno") for _, line in numbered[:3]):
         raise DataError(f"{path} is WebAnno TSV, which is not read. Export it as CoNLL 2002 or 2003, or as JSONL.")
@@ -128,7 +128,7 @@ def lines_sheet(path: Path, asked: Sequence[str], options: Any, notes: Notes) ->
     rows = list(_rows(path, numbered, separator))
     width = _usual_width(rows)
     if any(BEGIN.match(line) for _, line in numbered):
-        # CoNLL-2012: a sentence has a column for each of its predicates, behind those that all have.
+        # CoNLL-2012: each sentence has extra columns, one for each predicate, after the columns that all have.
         width = min((len(row.cells) for row in rows if len(row.cells) > 1), default=0)
         rows = [Row(row.number, row.cells[:width]) for row in rows]
     first = next((row for row in rows if row.cells), None)
@@ -142,7 +142,7 @@ def lines_sheet(path: Path, asked: Sequence[str], options: Any, notes: Notes) ->
 
 
 def table_sheet(path: Path, rows: list[Row], names: Sequence[str], form: str, options: Any, notes: Notes) -> Sheet:
-    """Read the rows of a table whose columns have names."""
+    """Read the rows of a table with named columns."""
     return _sheet(path, rows, names, len(names), form, options, notes)
 
 
@@ -171,7 +171,7 @@ def _sheet(
 
 
 def _global_columns(lines: Sequence[tuple[int, str]]) -> list[str] | None:
-    """Return the names that CoNLL-U Plus writes into its first lines."""
+    """Return the column names in the first lines of CoNLL-U Plus."""
     for _, line in lines[:5]:
         match = re.fullmatch(r"#\s*global\.columns\s*=\s*(.+)", line)
         if match:
@@ -180,7 +180,7 @@ def _global_columns(lines: Sequence[tuple[int, str]]) -> list[str] | None:
 
 
 def _separator(path: Path, lines: Sequence[str]) -> str:
-    """Return what separates columns: under it most lines have as many, and one column holds tags."""
+    """Detect the separator: most lines get the same number of columns, and one column holds tags."""
     looked = [line for line in lines if line.strip(" \t") and not line.startswith("#") and not BOUNDARY.match(line)]
     looked = looked[:LOOKED_AT]
     if looked and 2 * sum("\t" in line.strip() for line in looked) >= len(looked):
@@ -205,18 +205,18 @@ def _separator(path: Path, lines: Sequence[str]) -> str:
 
 
 def _tag_share(cells: Sequence[Any]) -> float:
-    """Return the share of pieces of cells that are tags with a letter, or O."""
+    """Return the share of the pieces of cells that are tags with a letter, or O."""
     style, share = style_of(Counter(str(piece) for cell in cells for piece in pieces(cell)))
     return 0.0 if style is PLAIN and share < 1 else share
 
 
 def holds_tags(found: Iterable[Any]) -> bool:
-    """Return whether all of many texts are tags: with letters, or few labels and O."""
+    """Return whether all texts, and enough of them, are tags: with letters, or few labels and O."""
     return are_tags(Counter(map(str, found))) is not None
 
 
 def _rows(path: Path, lines: Sequence[tuple[int, str]], separator: str) -> Iterator[Row]:
-    """Yield the cells of lines; none for an empty line, a boundary, and with a number below 0 for lines lost."""
+    """Yield the cells of lines; no cells for an empty line or a boundary; a negative number for a skipped line."""
     if separator in ",;":
         yield from _quoted_rows(path, lines, separator)
         return
@@ -227,7 +227,7 @@ def _rows(path: Path, lines: Sequence[tuple[int, str]], separator: str) -> Itera
         last = number
         if not line.strip(" \t") or (line[0] in "-#" and BOUNDARY.match(line)):
             yield Row(number, ())
-        # Only tab and space separate: other white space may stand inside a word.
+        # Only tab and space are separators: other white space may occur inside a word.
         elif "\t" in line:
             yield Row(number, [cell.strip(" ") for cell in line.split("\t")] if " " in line else line.split("\t"))
         else:
@@ -236,7 +236,7 @@ def _rows(path: Path, lines: Sequence[tuple[int, str]], separator: str) -> Itera
 
 def _quoted_rows(path: Path, lines: Sequence[tuple[int, str]], separator: str) -> Iterator[Row]:
     numbers = [number for number, _ in lines]
-    # A longer cell than the standard library's limit is no mistake of the user.
+    # The csv module limits the length of a cell, but a long cell is no mistake.
     before = csv.field_size_limit(2**31 - 1)
     try:
         reader = csv.reader((line + "\n" for _, line in lines), delimiter=separator, strict=True)
@@ -256,14 +256,14 @@ def _quoted_rows(path: Path, lines: Sequence[tuple[int, str]], separator: str) -
 
 
 def _usual_width(rows: Sequence[Row]) -> int:
-    """Return how many columns most rows have; the first of those that are as frequent."""
+    """Return the most frequent number of columns; of equally frequent ones the first."""
     counted = Counter(len(row.cells) for row in rows if row.cells and not _hash(row))
     counted = counted or Counter(len(row.cells) for row in rows if row.cells)
     return max(counted, key=lambda width: counted[width], default=0)
 
 
 def _is_header(first: Row, rows: Sequence[Row], width: int, asked: Sequence[str]) -> bool:
-    """Return whether the first row names columns: those asked for, or a word and a tag, or a tag where tags stand."""
+    """Return whether the first row is a header: it has requested or usual names, or names a column of tags."""
     cells = [str(cell).strip() for cell in first.cells]
     if len(cells) != width:
         return False
@@ -278,9 +278,9 @@ def _is_header(first: Row, rows: Sequence[Row], width: int, asked: Sequence[str]
 
 
 def _lists(rows: Sequence[Row], width: int) -> list[int] | None:
-    """Return the columns of rows that are sentences, None where a row is a word.
+    """Return the columns if each row is a sentence, None if each row is a word.
 
-    Two columns hold lists; or one holds several tags a row, as a text or list, where another holds several words.
+    Rows are sentences if two columns hold lists, or one holds several tags a row beside another with as many words.
     """
     looked = [row.cells for row in rows if len(row.cells) == width][:LOOKED_AT]
     columns = [[cell for cell in column if cell is not None] for column in zip(*looked, strict=True)]
@@ -295,7 +295,7 @@ def _lists(rows: Sequence[Row], width: int) -> list[int] | None:
         numbers = all(tag.isdecimal() for tag in counted)
         others = [place for place in several if place != at]
         even = any(_as_long(split, at, place) for place in others)
-        # Words may be O and labels too, and numbers: so many of them must stand beside as many words.
+        # "O", labels and numbers may be words too, so there must be as many tags as words in enough rows.
         if (others and style is not None and style is not PLAIN) or (even and (style is PLAIN or numbers)):
             return several
     return None
@@ -318,7 +318,7 @@ def _columns(count: int) -> str:
 
 
 def _grouped(path: Path, rows: Sequence[Row], width: int, notes: Notes) -> Iterator[list[Row]]:
-    """Yield the rows between empty lines; a bad row takes its sentence with it."""
+    """Yield the rows between empty lines; an invalid row drops its whole sentence."""
     known = {str(row.cells[-1]) for row in rows if len(row.cells) == width and not _hash(row)} if width else set()
     group: list[Row] = []
     bad = False
@@ -345,7 +345,7 @@ def _hash(row: Row) -> bool:
 
 
 def _is_row(row: Row, width: int, known: set[str]) -> bool:
-    """Return whether a line that begins with `#` is that word with its columns and a tag, and no comment, `# id 7`."""
+    """Return whether a line that begins with `#` is a word with all columns and a tag, not a comment like `# id 7`."""
     last = str(row.cells[-1])
     return len(row.cells) == max(width, 2) and (last in known or style_of(Counter([last]))[1] == 1)
 
@@ -361,7 +361,7 @@ def _why_bad(row: Row, width: int) -> str:
 
 
 def _by_column(sheet: Sheet, rows: list[Row], options: Any) -> list[list[Row]] | None:
-    """Tell sentences apart by a column that numbers them, or one that numbers the words."""
+    """Split rows into sentences by a column that numbers sentences, or one that numbers words."""
     if not rows:
         return None
     columns = list(zip(*(row.cells[: sheet.width] for row in rows), strict=True))
@@ -403,7 +403,7 @@ def _empty(cell: Any) -> bool:
 
 
 def _begun(column: Sequence[Any], named: bool) -> list[bool] | None:
-    """Return where a column begins a sentence that is named in its first row only."""
+    """Return where sentences begin, if the column is filled in the first row of each only; else None."""
     starts = [not _empty(cell) for cell in column]
     return starts if starts[0] and 1 < sum(starts) <= len(starts) / 2 else None
 
@@ -417,7 +417,7 @@ def _changes(column: Sequence[Any]) -> list[bool]:
 
 
 def _runs(column: Sequence[Any], named: bool) -> list[bool] | None:
-    """Return where a column changes that has one value for each sentence, and none of them comes again."""
+    """Return where sentences begin, if the column has one value for each and values do not come back; else None."""
     if any(_empty(cell) for cell in column):
         return None
     starts = _changes(column)
@@ -425,13 +425,13 @@ def _runs(column: Sequence[Any], named: bool) -> list[bool] | None:
     if not 1 < count < len(starts) or (count > len(starts) / 2 and not named):
         return None
     values = [cell for cell, is_first in zip(column, starts, strict=True) if is_first]
-    # Few values that do not come again are seen by chance, unless they count or are called so.
+    # A few values may be distinct by chance, unless they count upwards or the column's name says "sentence".
     distinct = len(set(values)) == count and (named or count >= MANY)
     return starts if distinct or _count_up(values) else None
 
 
 def _count_up(values: Sequence[Any]) -> bool:
-    """Return whether numbers go up by one, or begin again at 0 or 1."""
+    """Return whether numbers go up by one, or restart at 0 or 1."""
     try:
         numbers = [int(value) for value in values]
     except (ValueError, TypeError):
@@ -440,7 +440,7 @@ def _count_up(values: Sequence[Any]) -> bool:
 
 
 def _restarts(column: Sequence[Any], named: bool) -> list[bool] | None:
-    """Return where numbers of words begin again."""
+    """Return where sentences begin, if the column numbers words and restarts; else None."""
     if not _count_up(column):
         return None
     first = min(int(cell) for cell in column)

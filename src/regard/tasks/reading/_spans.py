@@ -1,4 +1,4 @@
-"""Texts whose entities are given by characters: doccano, Prodigy, Label Studio, spaCy; and how a text becomes words."""
+"""Texts with entities as character spans (doccano, Prodigy, Label Studio, spaCy), and splitting a text into words."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from ...errors import DataError
 
 __all__ = ["Bad", "SpanTexts", "Spans", "are_span_texts", "spans_of", "why_not_characters", "words_of"]
 
-# A word, as `predict` cuts a text: letters and digits in a row, or one other sign. Chinese and Japanese are written
-# without blanks, and what is learnt there has a tag for each sign.
+# A word, as `predict` splits a text: a run of letters and digits, or one other character. Chinese and Japanese are
+# written without blanks, and their data sets have a tag for each character.
 _HAN = r"\u3005-\u3007\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
 WORD = re.compile(rf"[{_HAN}]|[^\W{_HAN}]+|[^\w\s]")
 
@@ -24,12 +24,12 @@ TEXT = ("text", "content", "data", "sentence")
 START, END = ("start", "start_offset", "begin", "start_char"), ("end", "end_offset", "stop", "end_char")
 LABEL = ("label", "labels", "type", "tag", "entity", "entity_group")
 LEFT_OUT = ("reject", "ignore")
-# Of fewer spans nothing can be said.
+# With fewer spans than this, mismatches prove nothing.
 FEW = 4
 
 
 class Span(NamedTuple):
-    """Characters `start` to `end` (exclusive) and what they name; `text` is what stands there, if the source says."""
+    """Characters `start` to `end` (exclusive) and their label; `text` is the span's text, if the source repeats it."""
 
     start: int
     end: int
@@ -38,7 +38,7 @@ class Span(NamedTuple):
 
 
 class Spans(NamedTuple):
-    """A text, its entities, and its words if the source has cut it."""
+    """A text, its entities, and its words if the source has split it."""
 
     text: str
     spans: list[Span]
@@ -47,11 +47,11 @@ class Spans(NamedTuple):
 
 
 class Bad(Exception):
-    """A row of spans breaks a rule, which is the message."""
+    """A row of spans is invalid; the message says why."""
 
 
 def are_span_texts(rows: Sequence[Any]) -> bool:
-    """Return whether records are texts with entities given by characters: one has some, or all have an empty list."""
+    """Return whether records are texts with character spans: at least one has some, or all have an empty list."""
     plain = 0
     for row in rows:
         try:
@@ -65,7 +65,7 @@ def are_span_texts(rows: Sequence[Any]) -> bool:
 
 
 def why_not_characters(row: Any) -> str | None:
-    """Return why the entities of a record are not read: they count words."""
+    """Return why the entities of a record cannot be read: they count words, not characters."""
     if not isinstance(row, Mapping) or isinstance(row.get("text"), str):
         return None
     cut = next((key for key, one in row.items() if isinstance(one, list) and one and isinstance(one[0], str)), None)
@@ -79,10 +79,10 @@ def why_not_characters(row: Any) -> str | None:
 
 
 def spans_of(row: Any) -> Spans | str:
-    """Return a record's text and entities, or why it is left out by rule.
+    """Return a record's text and entities, or the reason to leave it out.
 
     Raises:
-        Bad: with the rule that the record breaks.
+        Bad: the record is invalid.
     """
     if isinstance(row, Mapping) and row.get("answer") in LEFT_OUT:
         return f"the answer is {row['answer']!r}"
@@ -102,7 +102,7 @@ def _found(row: Any) -> Spans | None:
     if _is_label_studio(row):
         return _label_studio(row)
     called: str | None = next((row[key] for key in TEXT if isinstance(row.get(key), str)), None)
-    # Where a list holds the words, entities count those.
+    # If the words are a list, entities count words.
     cut = any(isinstance(value, list) and value and isinstance(value[0], str) for value in row.values())
     text = called if called is not None else None if cut else _longest(row)
     keys = [key for key in row if key in SPAN_KEYS] + [key for key in row if key not in SPAN_KEYS]
@@ -113,7 +113,7 @@ def _found(row: Any) -> Spans | None:
         if value and all(_is_span(one) for one in value):
             form = "Prodigy" if "answer" in row or "tokens" in row else "texts with spans"
             return Spans(text, [_span(one) for one in value], _tokens(row), form)
-    # Without an entity there is an empty list, or none where the row says that somebody has looked at it.
+    # No entity: an empty list, or no list at all if the row says that somebody has annotated it.
     seen = row.get("answer") == "accept" or "annotator" in row or "annotation_id" in row
     if text is None or text is not called or not (seen or any(row.get(key) == [] for key in SPAN_KEYS)):
         return None
@@ -184,7 +184,7 @@ def _tokens(row: Mapping[str, Any]) -> list[tuple[int, int]] | None:
 
 @dataclass
 class SpanTexts:
-    """Texts with spans on the way to words with tags, and what was lost on it."""
+    """Converts texts with spans to words with tags, and counts what is lost."""
 
     forms: Counter[str] = field(default_factory=Counter)
     spans: int = 0
@@ -200,10 +200,10 @@ class SpanTexts:
     first_cut: str = ""
 
     def words_and_tags(self, row: Spans) -> tuple[list[str], list[str]]:
-        """Return the words of a text with IOB2 tags; words are cut where a span begins or ends.
+        """Return the words of a text with IOB2 tags; words are split where a span begins or ends.
 
         Raises:
-            Bad: a span lies outside the text or is empty, or its text is another.
+            Bad: a span lies outside the text, is empty, or does not match its stated text.
         """
         self.forms[row.form] += 1
         spans = self._apart(_checked(row, self))
@@ -223,7 +223,7 @@ class SpanTexts:
         return [row.text[start:end] for start, end in pieces], tags
 
     def _apart(self, spans: Sequence[Span]) -> list[Span]:
-        """Return spans of which none overlaps another: of those that do, the longest."""
+        """Return spans that do not overlap; of overlapping ones the longest is kept."""
         kept: list[Span] = []
         self.spans += len(spans)
         for span in sorted(set(spans), key=lambda one: (one.start - one.end, one.start)):
@@ -246,10 +246,10 @@ class SpanTexts:
         return pieces
 
     def refuse_astray(self, path: Path) -> None:
-        """Refuse a source most of whose spans do not fit its words.
+        """Refuse a source if most of its spans do not match its words.
 
         Raises:
-            DataError: it is such a source.
+            DataError: most do not.
         """
         if self.spans >= FEW and 2 * self.astray > self.spans:
             raise DataError(
@@ -259,7 +259,7 @@ class SpanTexts:
             )
 
     def remarks(self) -> Iterator[str]:
-        """Yield what was lost, a sentence each."""
+        """Yield a sentence about each kind of loss."""
         for why, count in self.dropped.items():
             yield f"{count:,} {'text was' if count == 1 else 'texts were'} left out: {why}."
         if self.overlapping:
@@ -281,7 +281,7 @@ class SpanTexts:
 
 
 def words_of(text: str) -> list[str]:
-    """Return the words of a text, as `NamedEntities.predict` cuts it.
+    """Return the words of a text, as `NamedEntities.predict` splits it.
 
     >>> words_of("Ada wrote."), words_of("我在Ulm")
     (['Ada', 'wrote', '.'], ['我', '在', 'Ulm'])
@@ -294,7 +294,7 @@ def _places(text: str) -> list[tuple[int, int]]:
 
 
 def _checked(row: Spans, counted: SpanTexts) -> list[Span]:
-    """Return spans that fit their text; those that count in UTF-16 are set right where their text tells."""
+    """Return spans checked against their text; offsets in UTF-16 units are corrected if the stated texts show it."""
     found = []
     for span in row.spans:
         if span.text is not None and row.text[span.start : span.end] != span.text:

@@ -36,7 +36,7 @@ PACKED = (".zip", ".bz2", ".xz", ".zst", ".7z", ".rar", ".tar", ".tgz")
 
 
 def why_no_table(source: tuple[Path, ...]) -> str | None:
-    """Return why a source is no table; None if it is one."""
+    """Return why a source is not a table; None if it is one."""
     if len(source) != 1:
         return f"it is one file, {len(source)} were given"
     path = source[0]
@@ -52,10 +52,10 @@ def why_no_table(source: tuple[Path, ...]) -> str | None:
 
 
 def rows(path: Path, names: tuple[str, ...], columns: Columns, notes: Notes) -> Iterator[Row]:
-    """Yield the rows of a table, whole ones only.
+    """Yield the valid rows of a table.
 
-    `names` are the columns that will be asked for: where CSV has no header, its columns have these
-    names in this order, and numbers as names count columns from 0.
+    `names` are the columns that will be requested: if CSV has no header, its columns get these
+    names in this order, and numbers count columns from 0.
     """
     suffix = plain_suffix(path)
     if suffix == ".parquet":
@@ -71,16 +71,16 @@ def rows(path: Path, names: tuple[str, ...], columns: Columns, notes: Notes) -> 
 
 
 MISSING = frozenset(("nan", "NaN", "<NA>", "#N/A"))
-"""What other programs write into an empty cell."""
+"""Values that other programs write for an empty cell."""
 
 OPTIONS = frozenset(("text", "label", "source", "target"))
-"""Columns that have the name of the option that gives them another."""
+"""Column names that are also the names of the options (`--text`) by which a user gives another column."""
 
 KINDS = {".parquet": "Parquet", ".json": "JSON", ".jsonl": "JSON lines", ".ndjson": "JSON lines"}
 
 
 def value(row: Row, name: str, notes: Notes) -> Any:
-    """Return a row's value in a column; a row without it is bad, and None is returned.
+    """Return a row's value in a column; a row without it is recorded as invalid, and None is returned.
 
     `translation.de` is the value `de` of the object in the column `translation`.
     """
@@ -98,7 +98,7 @@ def value(row: Row, name: str, notes: Notes) -> Any:
 
 
 def _at(values: Mapping[str, Any], name: str) -> Any:
-    """Return a value by its name, or by a path of names with full stops between; numbers count in lists."""
+    """Return a value by its name, or by a path of names joined by dots; numbers index lists."""
     if name in values or "." not in name:
         return values.get(name)
     found: Any = values
@@ -113,7 +113,7 @@ def _at(values: Mapping[str, Any], name: str) -> Any:
 
 
 def _there(values: Mapping[str, Any]) -> list[str]:
-    """Return the names of columns, and of what an object in one holds."""
+    """Return the names of columns, and the paths into objects in them."""
     found = []
     for name, one in values.items():
         inside = one[0] if isinstance(one, list) and one else one
@@ -123,7 +123,7 @@ def _there(values: Mapping[str, Any]) -> list[str]:
 
 
 def text_value(row: Row, name: str, notes: Notes) -> str | None:
-    """Return a row's text in a column; a row without it, or with something else there, is bad and gives None."""
+    """Return a row's text in a column; None, and a record, for a row without it or with a value of another type."""
     found = value(row, name, notes)
     if found is None:
         return None
@@ -167,12 +167,12 @@ def _objects(path: Path, number: int, found: Any, notes: Notes) -> Iterator[Row]
 
 
 def _opens_a_list(first: str) -> bool:
-    """Return whether the first line of a file of JSON lines opens one list, or an object over several lines."""
+    """Return whether a file named as JSON lines is really one JSON list, or an object over several lines."""
     return first in ("[", "{") or (first.startswith("[") and "{" in first)
 
 
 def _json(path: Path, names: tuple[str, ...], notes: Notes) -> Iterator[Row]:
-    """Yield the rows of JSON: a list of objects, objects one after the other, or an object of columns."""
+    """Yield the rows of JSON: a list of objects, a sequence of objects, or an object of columns."""
     text = whole_text(path, notes) or ""
     found = list(json_values(path, text))
     if len(found) == 1 and isinstance(found[0][1], dict) and text.lstrip(BLANKS).startswith("{"):
@@ -182,7 +182,7 @@ def _json(path: Path, names: tuple[str, ...], notes: Notes) -> Iterator[Row]:
 
 
 def json_values(path: Path, text: str) -> Iterator[tuple[int, Any]]:
-    """Yield the values of a list, or those that stand one after the other, with the line where each begins."""
+    """Yield the values of a list, or of a sequence of values, with the line where each begins."""
     decoder = json.JSONDecoder()
     at, line, counted = 0, 1, 0
     inside = text.lstrip(BLANKS)[:1] == "["
@@ -211,7 +211,7 @@ BLANKS = " \t\r\n"
 
 
 def _unpacked(path: Path, found: dict[str, Any], names: tuple[str, ...]) -> list[Any]:
-    """Return the rows in an object: of its columns, or of the one list of objects in it; or itself as a row."""
+    """Return the rows in an object: from its columns, from its one list of objects, or the object itself as a row."""
     columns = [found.get(name) for name in names]
     if columns and all(isinstance(one, dict) for one in columns):
         columns = [list(one.values()) for one in columns if one is not None]
@@ -231,7 +231,7 @@ def _unpacked(path: Path, found: dict[str, Any], names: tuple[str, ...]) -> list
 
 
 def parquet_rows(path: Path) -> Iterator[Row]:
-    """Yield the rows of a Parquet file, labels by name where it holds their names."""
+    """Yield the rows of a Parquet file, with label names if it holds them."""
     try:
         import pyarrow.parquet as parquet
         from pyarrow.lib import ArrowException
@@ -252,7 +252,7 @@ def parquet_rows(path: Path) -> Iterator[Row]:
 
 
 def _features(metadata: Mapping[bytes, bytes] | None) -> Mapping[str, Any]:
-    """Return what the package datasets noted of each column."""
+    """Return the package datasets' metadata of each column."""
     try:
         found = json.loads((metadata or {})[b"huggingface"])["info"]["features"]
     except (KeyError, ValueError, TypeError):
@@ -261,9 +261,9 @@ def _features(metadata: Mapping[bytes, bytes] | None) -> Mapping[str, Any]:
 
 
 def named(feature: Any, value: Any) -> Any:
-    """Return a label's name for its number, also in lists; None for a label that is not given (-1).
+    """Return a label's name for its number, also in lists; None for a missing label (-1).
 
-    `feature` is what the package datasets knows of a column: an object of it, or how it is written in a file.
+    `feature` is the package datasets' description of a column: an object, or its form in a file.
     """
     written = isinstance(feature, dict)
     if isinstance(value, int) and not isinstance(value, bool):

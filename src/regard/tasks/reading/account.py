@@ -1,4 +1,4 @@
-"""What was read: the table that a person sees before anything is learnt from it."""
+"""The summary of what was read, shown to the user before training."""
 
 from __future__ import annotations
 
@@ -13,35 +13,35 @@ from ._files import LeftOut, Read
 
 __all__ = ["Account", "account", "doubts", "doubts_between"]
 
-# Letters of an example, labels, and rows left out that are shown.
+# How many characters of an example, labels, and rows left out are shown.
 LETTERS, LABELS, ROWS = 160, 24, 5
-# Below so many examples nothing can be said of how labels are spread.
+# With fewer examples than this the distribution of labels proves nothing.
 FEW = 20
 
 
 @dataclass(frozen=True)
 class Account:
-    """What a reader made of a source, as a person would check it."""
+    """How a reader interpreted a source, for the user to check."""
 
     source: tuple[str, ...]
     """The files or names that were read."""
     reading: str
-    """How the source was understood: its form, and which columns hold what."""
+    """How the source was interpreted: its format, and the meaning of its columns."""
     count: int
-    """How many examples there are."""
+    """Number of examples."""
     amount: str
-    """The same in words, with what they hold: `120 sentences, 960 words`."""
+    """The number in words, with the size: `120 sentences, 960 words`."""
     example: str
-    """One example as it was understood."""
+    """One example as it was read."""
     labels: Mapping[str, int]
-    """How often each label was read, the most frequent first; empty where there are none."""
+    """The count of each label, the most frequent first; empty if there are none."""
     left_out: tuple[LeftOut, ...]
     """What was left out, and why."""
     remarks: tuple[str, ...]
-    """What was read as it stands and looks like a mistake, a sentence each."""
+    """Warnings: what was read although it looks like a mistake, a sentence each."""
 
     def lines(self) -> list[str]:
-        """Return the table, a line each, for a person."""
+        """Return the summary as lines of text."""
         rows = [("read as", self.reading)] if self.reading else []
         rows += [("examples", self.amount), ("one of them", self.example)]
         if self.labels:
@@ -59,7 +59,7 @@ class Account:
 
 
 def account(found: Read[Any], source: Sequence[str]) -> Account:
-    """Say what was read from a source.
+    """Summarise what was read from a source.
 
     >>> from regard.corpora import TextPair
     >>> found = Read([TextPair("good day", "guten Tag")], (), reading="two files")
@@ -96,7 +96,7 @@ def labels(examples: Any) -> Counter[str]:
 
 
 def doubts(examples: Any) -> list[str]:
-    """Return what is odd about the labels of examples, a sentence each."""
+    """Return warnings about the labels of examples, a sentence each."""
     first = examples if isinstance(examples, Images) else examples[0]
     if not isinstance(first, TaggedWords | LabelledText | Images):
         return []
@@ -113,7 +113,7 @@ def doubts(examples: Any) -> list[str]:
 
 
 def doubts_between(train: Any, other: Any, part: str) -> list[str]:
-    """Return what is odd about examples beside those of training, a sentence each; `part` is their name."""
+    """Return warnings about a part of the data compared with the training examples; `part` is its name."""
     found = []
     learnt = labels(train)
     missing = [label for label in labels(other) if label not in learnt]
@@ -137,7 +137,7 @@ def _keys(examples: Any) -> list[Any]:
 
 
 def _telling(examples: Sequence[Any]) -> Any:
-    """Return the first example that shows a label and is not cut, or the first."""
+    """Return the first example that has a label and fits without truncation, or else the first."""
     first = examples[0]
     if not isinstance(first, TaggedWords):
         return first
@@ -176,7 +176,7 @@ def _tagged(one: TaggedWords) -> str:
 
 
 def _seen(word: str) -> str:
-    """Return a word; one that holds what cannot be seen, or a space, as Python writes it."""
+    """Return a word; one with invisible characters or a space in Python's notation."""
     return word if word.isprintable() and " " not in word else repr(word)
 
 

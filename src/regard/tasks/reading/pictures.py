@@ -16,7 +16,7 @@ from ...corpora import Images
 from ...errors import DataError
 from ._files import Notes, Read, first_accepting, open_bytes
 from ._folders import class_folders, is_shown
-from ._picture import Fit, Look, fitted, look, see
+from ._picture import Fit, Header, decode, fitted, read_header
 from .sources import Source, as_paths
 
 if TYPE_CHECKING:
@@ -28,9 +28,9 @@ SUFFIXES = (
     ".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".avif", ".ppm", ".pgm", ".pbm",
 )  # fmt: skip
 LARGEST = 2**31
-"""Most bytes of pixels that are read into memory."""
+"""Most bytes of pixels that may be read into memory."""
 HUGE = 160 * 160
-"""Pixels of a picture above which training is slow."""
+"""Number of pixels of a picture above which training is slow."""
 
 
 @dataclass(frozen=True)
@@ -38,24 +38,24 @@ class PictureOptions:
     """How pictures are read."""
 
     size: tuple[int, int] | None = None
-    """Height and width that every picture is brought to; unless given, those that most pictures have."""
+    """Height and width to which every picture is scaled; unless given, those of most pictures."""
     grey: bool | None = None
-    """Whether pictures become grey; unless given, if all of them are."""
+    """Whether pictures are converted to grey; unless given, only if all of them are grey."""
     fit: Fit = "pad"
-    """How a picture of another shape is brought to the size: scaled whole with white beside it (pad), scaled and cut
-    at two sides (crop), or squeezed (stretch)."""
+    """How a picture of another aspect ratio is fitted: scaled with white margins (pad), scaled and cropped (crop), or
+    distorted (stretch)."""
     skip_bad_rows: bool = False
     """Leave out pictures that cannot be read, and say how many."""
     as_told: bool = False
-    """Read as told, also where the names of the folders look like something else than labels."""
+    """Accept the folders' names as labels even if they look like something else."""
 
 
 def read_images(source: Source, options: PictureOptions | None = None) -> Read[Images]:
     """Read labelled pictures.
 
     Sources: a folder with a folder of pictures for each label; two IDX files, pictures and labels
-    (`train-images-idx3-ubyte.gz train-labels-idx1-ubyte.gz`). A picture is read as a person sees it: turned
-    upright as its file says, what is transparent on white, the first of several frames.
+    (`train-images-idx3-ubyte.gz train-labels-idx1-ubyte.gz`). A picture is read as an image viewer shows it: rotated
+    by its EXIF orientation, transparency on white, the first of several frames.
 
     Raises:
         DataError: with the file and the rule.
@@ -68,18 +68,18 @@ def read_images(source: Source, options: PictureOptions | None = None) -> Read[I
 
 
 def read_pictures(files: Sequence[Path], options: PictureOptions, notes: Notes | None = None) -> NDArray[np.uint8]:
-    """Read picture files as one stack (N, H, W, C) of bytes, each brought to one size."""
+    """Read picture files as one array (N, H, W, C) of bytes, all scaled to one size."""
     stack, _ = _stack(files, options, notes or Notes(skip=False))
     return stack
 
 
 def open_picture(file: Path) -> Image:
-    """Return a picture as a person sees it, for Pillow: upright, in RGB, what is transparent on white.
+    """Return a decoded Pillow picture: rotated by EXIF, in RGB, transparency on white.
 
     Raises:
         DataError: it is no picture, or a damaged one.
     """
-    return see(file, grey=False)
+    return decode(file, grey=False)
 
 
 def _why_no_folder(source: tuple[Path, ...]) -> str | None:
@@ -107,8 +107,10 @@ def _folder(source: tuple[Path, ...], options: PictureOptions, notes: Notes) -> 
 
 
 def _stack(files: Sequence[Path], options: PictureOptions, notes: Notes) -> tuple[NDArray[np.uint8], list[int]]:
-    """Return the pictures that can be read, and which they are."""
-    looks = {place: seen for place, file in enumerate(files) if (seen := _or_bad(notes, file, look, file)) is not None}
+    """Return the readable pictures as an array, and their indices."""
+    looks = {
+        place: seen for place, file in enumerate(files) if (seen := _or_bad(notes, file, read_header, file)) is not None
+    }
     if not looks:
         raise _none(files, notes)
     sizes = Counter(seen.size for seen in looks.values())
@@ -118,7 +120,7 @@ def _stack(files: Sequence[Path], options: PictureOptions, notes: Notes) -> tupl
         raise DataError(f"{len(looks)} pictures of {size[0]} x {size[1]} do not fit in memory; give a smaller --size.")
     pictures, kept = [], []
     for place in looks:
-        picture = _or_bad(notes, files[place], see, files[place], grey=grey)
+        picture = _or_bad(notes, files[place], decode, files[place], grey=grey)
         if picture is not None:
             pixels = np.asarray(fitted(picture, size, options.fit), dtype=np.uint8)
             pictures.append(pixels[..., None] if grey else pixels)
@@ -136,7 +138,7 @@ def _none(files: Sequence[Path], notes: Notes) -> DataError:
 
 
 def _or_bad(notes: Notes, file: Path, read: Callable[..., Any], *args: Any, **options: Any) -> Any:
-    """Return what is read of a picture, None for one that cannot be read and may be left out."""
+    """Return the result of reading a picture; None if it cannot be read and may be left out."""
     try:
         return read(*args, **options)
     except DataError as error:
@@ -144,8 +146,8 @@ def _or_bad(notes: Notes, file: Path, read: Callable[..., Any], *args: Any, **op
         return None
 
 
-def _said(seen: Sequence[Look], size: tuple[int, int], grey: bool, options: PictureOptions) -> str:
-    """Say what was done to the pictures."""
+def _said(seen: Sequence[Header], size: tuple[int, int], grey: bool, options: PictureOptions) -> str:
+    """Describe how the pictures were converted."""
     done = ["grey" if grey else "in colour", f"{size[0]} x {size[1]}"]
     turned = sum(one.turned for one in seen)
     other = [one.size for one in seen if one.size != size]
@@ -167,8 +169,8 @@ def _said(seen: Sequence[Look], size: tuple[int, int], grey: bool, options: Pict
     return ", ".join(done)
 
 
-def _remarks(seen: Sequence[Look], size: tuple[int, int]) -> list[str]:
-    """Say what may be meant otherwise: sizes that differ, or are too large to learn from."""
+def _remarks(seen: Sequence[Header], size: tuple[int, int]) -> list[str]:
+    """Return warnings: sizes that differ, or are too large to learn from."""
     found = []
     sizes = {one.size for one in seen}
     if len(sizes) > 1 and size in sizes:
@@ -190,7 +192,7 @@ def _why_no_idx(source: tuple[Path, ...]) -> str | None:
 
 
 def _idx_in(source: tuple[Path, ...]) -> str:
-    """Return two IDX files of a folder, as they would be given; in MNIST's names training comes last."""
+    """Return advice to name the two IDX files of a folder; of MNIST's files those for training."""
     found = [path for folder in source if folder.is_dir() for path in sorted(folder.glob("*idx[13]-ubyte*"))[::-1]]
     pictures = next((path for path in found if "idx3" in path.name), None)
     labels = next((path for path in found if "idx1" in path.name), None)
@@ -216,10 +218,10 @@ def _idx(source: tuple[Path, ...], options: PictureOptions, notes: Notes) -> Ima
 
 
 def read_idx(path: Path) -> NDArray[np.uint8]:
-    """Read an IDX file of bytes, packed or not.
+    """Read an IDX file of bytes, compressed or not.
 
     Raises:
-        DataError: it is none, or is cut.
+        DataError: it is not an IDX file, or is truncated.
     """
     contents = open_bytes(path)
     if len(contents) < 4 or contents[:3] != b"\0\0\x08":

@@ -1,4 +1,4 @@
-"""What a user may name as a source: a path or several."""
+"""The type of a source: a path or several."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ Source = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
 
 
 def as_paths(source: Source) -> tuple[Path, ...]:
-    """Return the paths of a source; a single one is a tuple of one."""
+    """Return the paths of a source as a tuple."""
     if isinstance(source, str | os.PathLike):
         return (Path(source),)
     return tuple(Path(one) for one in source)

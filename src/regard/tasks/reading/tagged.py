@@ -23,12 +23,12 @@ from .sources import Source, as_paths
 
 __all__ = ["TaggedOptions", "read_tagged", "to_iob2"]
 
-# A file without an empty line is one sentence: of more words than this, that is a mistake.
+# A file without an empty line is one sentence; with more words than this, that is a mistake.
 LONGEST = 500
 LANGUAGE = re.compile(r"[a-z]{2,3}(-[a-z-]+)?:")
-# Of so many tags without letters each comes again.
+# Among this many tags without letters, each occurs more than once.
 ENOUGH = 20
-# From so many sentences on, that each is one word is no chance.
+# If this many sentences all have one word, it is not by chance.
 SINGLE = 5
 
 
@@ -42,7 +42,7 @@ class TaggedOptions:
     tag_column: int | str | None = None
     """Column of the tags, in the same way."""
     sentence_column: int | str | None = None
-    """Column that says to which sentence a word belongs, where no empty line stands between sentences."""
+    """Column that says to which sentence a word belongs, if sentences are not separated by empty lines."""
     words: str | None = None
     """Name of the column of words, in tables: another way to write word_column."""
     tags: str | None = None
@@ -51,12 +51,12 @@ class TaggedOptions:
     """Names of tags that are numbers, in the order of the numbers from 0, apart by commas: O,B-PER,I-PER. Or a file
     with one a line."""
     scheme: Literal["auto", "io", "iob1", "iob2", "bioes"] = "auto"
-    """How tags mark where an entity begins; auto reads all of them, and a tag `I-` with nothing to go on with begins
-    one. Asked for by name, a scheme's rules are checked; `io` has no letters: PER, LOC, O."""
+    """How tags mark where an entity begins; auto reads all schemes, and an `I-` that continues no entity begins one.
+    If a scheme is named, its rules are checked; `io` has no letters: PER, LOC, O."""
     skip_bad_rows: bool = False
-    """Leave out sentences that break a rule, and say how many."""
+    """Leave out invalid sentences, and report how many."""
     as_told: bool = False
-    """Read what looks wrong too: each sentence one word, all words one sentence, spans that do not fit their words."""
+    """Read also what looks wrong: each sentence one word, all words one sentence, spans that do not match words."""
 
 
 def read_tagged(source: Source, options: TaggedOptions | None = None) -> Read[list[TaggedWords]]:
@@ -65,11 +65,11 @@ def read_tagged(source: Source, options: TaggedOptions | None = None) -> Read[li
     Sources: columns, a word a line, with an empty line after each sentence or a column that numbers them (CoNLL in
     all its forms, CSV, TSV); tables with a sentence a row (JSONL, JSON, Parquet, CSV, TSV), as lists or texts with
     blanks; texts with spans of characters (doccano, Prodigy, Label Studio, spaCy); a folder with `seq.in` and
-    `seq.out` (a sentence a line); several of these files, or their folder; a name of the hub. What a file is, and
-    which of its columns hold words and tags, is seen in what it holds. `.gz` is read as it is.
+    `seq.out` (a sentence a line); several of these files, or their folder; a name of the hub. The format, and the
+    columns of words and tags, are detected from the contents. `.gz` is decompressed.
 
     Raises:
-        DataError: with the file, the line and the rule; or with the options between which to choose.
+        DataError: with file, line and rule; or with the options to choose from.
 
     >>> import pathlib, tempfile
     >>> file = pathlib.Path(tempfile.mkdtemp()) / "a.conll"
@@ -105,7 +105,7 @@ def read_tagged(source: Source, options: TaggedOptions | None = None) -> Read[li
 
 
 class Raw(NamedTuple):
-    """A sentence as it stands in a file, each tag as a letter and a label."""
+    """A sentence of a file before conversion to IOB2; each tag has a letter and a label."""
 
     path: Path
     lines: Sequence[int]
@@ -113,7 +113,7 @@ class Raw(NamedTuple):
     words: Sequence[str]
     tags: Sequence[str]
     lettered: bool = True
-    """Whether its tags say where an entity begins."""
+    """Whether its tags have letters that mark where an entity begins."""
 
     def line(self, word: int) -> int:
         """Return the line of a word."""
@@ -122,7 +122,7 @@ class Raw(NamedTuple):
 
 @dataclass
 class Taken:
-    """What a reader takes from a source."""
+    """What a reader extracts from a source."""
 
     sentences: list[Raw] = field(default_factory=list)
     reading: str = ""
@@ -130,7 +130,7 @@ class Taken:
 
 
 def _why_bad_sentence(raw: Raw, options: TaggedOptions) -> tuple[int, str] | None:
-    """Return the line and the rule that a sentence breaks, or None."""
+    """Return the line of a sentence's first error, and the rule; None if it is valid."""
     if not raw.words:
         return raw.line(0), "there is no word."
     broken = why_not_scheme(raw.tags, options.scheme)
@@ -139,14 +139,14 @@ def _why_bad_sentence(raw: Raw, options: TaggedOptions) -> tuple[int, str] | Non
 
 @dataclass
 class _Openings:
-    """How entities begin: with `I-`, in data that elsewhere opens them with `B-`, it may be a mistake."""
+    """Counts entities that begin with `I-`, which may be a mistake in data that uses `B-` elsewhere."""
 
     inside: int = 0
     first: str = ""
     plain: bool = False
 
     def see(self, raw: Raw, tags: tuple[str, ...]) -> None:
-        """Count in a sentence, with its tags as they were read."""
+        """Add a sentence, with its tags as they were converted."""
         places = begun_inside(raw.tags, tags)
         if places and not self.inside:
             self.first = f"{raw.path}, line {raw.line(places[0])}: {raw.tags[places[0]]!r} goes on with no entity"
@@ -154,7 +154,7 @@ class _Openings:
         self.plain = self.plain or opens_plainly(raw.tags)
 
     def remarks(self) -> tuple[str, ...]:
-        """Return one sentence, or none: a file in which all begin with `I-` is IOB1."""
+        """Return a warning, or none if all entities begin with `I-`, which is IOB1."""
         if not (self.inside and self.plain):
             return ()
         behind = "" if self.inside == 1 else f", nor do {self.inside - 1} other tags"
@@ -162,7 +162,7 @@ class _Openings:
 
 
 def _prefix(found: Sequence[TaggedWords]) -> str:
-    """Return the language and colon that every word begins with; empty where they do not."""
+    """Return the language prefix (`en:`) of all words; empty if not every word has it."""
     match = LANGUAGE.match(found[0].words[0])
     prefix = match[0] if match is not None else ""
     words = [word for one in found for word in one.words]
@@ -170,7 +170,7 @@ def _prefix(found: Sequence[TaggedWords]) -> str:
 
 
 def _odd_words(found: Sequence[TaggedWords]) -> Iterator[str]:
-    """Yield what is odd about words: that they cannot be seen, or hold a space."""
+    """Yield warnings about words: invisible ones, and words with a space."""
     words = [word for one in found for word in one.words]
     unseen = [word for word in words if not any(sign.isprintable() and not sign.isspace() for sign in word)]
     if unseen:
@@ -181,11 +181,11 @@ def _odd_words(found: Sequence[TaggedWords]) -> Iterator[str]:
 
 
 def _from_sheet(sheet: Sheet, options: TaggedOptions, notes: Notes) -> Taken:
-    """Find the columns of a sheet, and take its words and tags."""
+    """Find the columns of words and tags in a sheet, and extract them."""
     if not sheet.blocks:
         return Taken()
     both = ((options.word_column, options.words), (options.tag_column, options.tags))
-    # In a table columns are called by name first, in lines by number.
+    # The error refers to columns of a table by name, of lines by number.
     words, tags = (
         next((one for one in (x if sheet.names is None else x[::-1]) if one is not None), None) for x in both
     )
@@ -223,16 +223,16 @@ def _from_sheet(sheet: Sheet, options: TaggedOptions, notes: Notes) -> Taken:
 
 
 def _names(block: Block, roles: Roles) -> str:
-    """Return what to do if the first line names the columns."""
+    """Return advice for the case that the first line is a header."""
     word, tag = block.columns[roles.words][0], block.columns[roles.tags][0]
     return f"If the line names the columns: --word-column {word} --tag-column {tag}."
 
 
 def _refuse_names(sheet: Sheet, roles: Roles) -> None:
-    """Refuse a first line that seems to name the columns: its tag, without a letter, never comes again.
+    """Refuse a first line that looks like a header: its tag has no letter and occurs nowhere else.
 
     Raises:
-        DataError: it does.
+        DataError: it looks like a header.
     """
     first = sheet.blocks[0]
     if roles.lettered or sheet.names is not None or sheet.whole:
@@ -247,13 +247,13 @@ def _refuse_names(sheet: Sheet, roles: Roles) -> None:
 
 
 def _asked(sheet: Sheet, column: int | str | None, name: str | None) -> int | str | None:
-    """Return the column that is asked for: in a table first by its name, in lines of columns by the other option."""
+    """Return the requested column: in a table the option by name has priority, in lines the option by number."""
     first, second = (column, name) if sheet.names is None else (name, column)
     return second if first is None else first
 
 
 def _why_bad_block(sheet: Sheet, block: Block, words: int, tags: int) -> tuple[int, str] | None:
-    """Return the line and the rule that the words and tags of a sentence break, or None."""
+    """Return the line of the first error in a sentence's words and tags, and the rule; None if valid."""
     for place in (words, tags):
         if block.columns[place] is None:
             there = ", ".join(map(repr, sheet.names or ()))
@@ -272,7 +272,7 @@ def _why_bad_block(sheet: Sheet, block: Block, words: int, tags: int) -> tuple[i
 
 
 def _name_numbers(sheet: Sheet, tags: int | str | None, labels: str) -> None:
-    """Put names in the place of numbers in the column of tags."""
+    """Replace numeric tags by their names."""
     path = Path(labels)
     if "," not in labels and path.is_file():
         names = [line.strip() for _, line in text_lines(path, Notes(skip=False)) if line.strip()]
@@ -298,7 +298,7 @@ def _refuse_single_words(sheet: Sheet, taken: Taken) -> None:
     """Refuse a source in which each sentence is one word, or all words are one sentence.
 
     Raises:
-        DataError: it is such a source.
+        DataError: it is so.
     """
     if not taken.sentences:
         return
@@ -340,7 +340,7 @@ def _why_no_folder(source: tuple[Path, ...]) -> str | None:
 
 
 def _holds_tags_only(path: Path) -> bool:
-    """Return whether every piece of the first lines of a file is a tag."""
+    """Return whether the first lines of a file consist of tags only."""
     lines = [line for _, line in text_lines(path, Notes(skip=True))][:100]
     return holds_tags(piece for line in lines for piece in pieces(line))
 
@@ -398,7 +398,7 @@ def _from_records(path: Path, found: list[Record], options: TaggedOptions, notes
 
 
 def _flat(record: Any) -> dict[str, Any] | None:
-    """Return a record as columns: words that have their tag beside them, as pairs or objects, become lists."""
+    """Return a record as columns: pairs or objects of word and tag become two lists."""
     if isinstance(record, list) and record and all(isinstance(one, list) and len(one) >= 2 for one in record):
         width = min(map(len, record))
         return {str(place): [one[place] for one in record] for place in range(width)}

@@ -29,19 +29,19 @@ class LabelledOptions:
     """How labelled texts are found in a file."""
 
     text: str = "text"
-    """Name of the text's column; a number counts columns from 0, full stops lead into objects (`data.text`)."""
+    """Name of the text's column; a number counts columns from 0, dots lead into objects (`data.text`)."""
     label: str = "label"
     """Name of the label's column, a number, or a list of several labels in JSON and Parquet."""
     label_separator: str | None = None
-    """What stands between several labels of one text, such as a comma; None: a text has one label."""
+    """Separator between several labels of one text, such as a comma; None: a text has one label."""
     label_names: Path | None = None
-    """File with a label's name a line, where the data has their numbers, from 0."""
+    """File with one label name a line, if the data has numeric labels, from 0."""
     header: bool | None = None
     """Whether the first line of CSV or TSV names the columns; unless given, as it looks."""
     skip_bad_rows: bool = False
-    """Leave out rows that break a rule, and say how many."""
+    """Leave out invalid rows, and report how many."""
     as_told: bool = False
-    """Read as told, also where what is read looks like something else."""
+    """Read with these options even if the result looks like something else."""
 
 
 @dataclass(frozen=True)
@@ -49,15 +49,15 @@ class PairOptions:
     """How pairs of texts are found in a file."""
 
     source: str = "source"
-    """Name of the source's column; a number counts columns from 0, full stops lead into objects (`translation.en`)."""
+    """Name of the source's column; a number counts columns from 0, dots lead into objects (`translation.en`)."""
     target: str = "target"
     """Name of the target's column."""
     header: bool | None = None
     """Whether the first line of CSV or TSV names the columns; unless given, as it looks."""
     skip_bad_rows: bool = False
-    """Leave out rows that break a rule, and say how many."""
+    """Leave out invalid rows, and report how many."""
     as_told: bool = False
-    """Read as told, also where what is read looks like something else."""
+    """Read with these options even if the result looks like something else."""
 
 
 @dataclass(frozen=True)
@@ -65,15 +65,15 @@ class TextOptions:
     """How running text is found."""
 
     pattern: str = "**/*.txt"
-    """Which files of a folder are read, as in pathlib.glob; also with `.gz` after it."""
+    """Which files of a folder are read, a pattern of pathlib.glob; also matches with `.gz` appended."""
     text: str = "text"
     """Name of the text's column in tables; a number counts columns from 0."""
     header: bool | None = None
     """Whether the first line of CSV or TSV names the columns; unless given, as it looks."""
     skip_bad_rows: bool = False
-    """Leave out files or rows that break a rule, and say how many."""
+    """Leave out invalid files or rows, and report how many."""
     as_told: bool = False
-    """Read as told, also where what is read looks like something else."""
+    """Read with these options even if the result looks like something else."""
 
 
 def read_labelled(source: Source, options: LabelledOptions | None = None) -> Read[list[LabelledText]]:
@@ -122,7 +122,7 @@ def read_labelled(source: Source, options: LabelledOptions | None = None) -> Rea
 def _labels(
     row: Row, label: Any, options: LabelledOptions, names: list[str] | None, notes: Notes
 ) -> tuple[str, ...] | None:
-    """Return the labels in a cell; None for a bad row."""
+    """Return the labels in a cell; None for an invalid row."""
     parts, single = _parts(label, options.label_separator)
     strange = next((part for part in parts if not isinstance(part, str | int)), None)
     if strange is not None:
@@ -149,7 +149,7 @@ def _labels(
 
 
 def _way(label: Any, options: LabelledOptions) -> str:
-    """Say how to name what an object holds, or who reads spans."""
+    """Return advice for a cell with an object: naming a path into it, or reading it as spans."""
     inside = label[0] if isinstance(label, list) else label
     if isinstance(inside, dict) and inside:
         lead = f"{options.label}.0" if isinstance(label, list) else options.label
@@ -158,13 +158,13 @@ def _way(label: Any, options: LabelledOptions) -> str:
 
 
 def _parts(label: Any, separator: str | None) -> tuple[list[Any], bool]:
-    """Return the labels in a cell as they stand, and whether it holds exactly one."""
+    """Return the labels in a cell, unconverted, and whether it can hold only one."""
     if isinstance(label, str):
         if separator:
             return [part.strip() for part in label.split(separator)], True
         inside = _written(label.strip())
         return ([label], True) if inside is None else _parts(inside, separator)
-    if isinstance(label, dict):  # choices of label-studio; the share of each label, as spaCy has it
+    if isinstance(label, dict):  # choices of Label Studio; or spaCy's probability of each label
         if isinstance(label.get("choices"), list):
             return label["choices"], False
         if label and all(isinstance(share, int | float) for share in label.values()):
@@ -177,7 +177,7 @@ def _parts(label: Any, separator: str | None) -> tuple[list[Any], bool]:
 
 
 def _written(label: str) -> Any:
-    """Return the list or object that a cell holds in the writing of JSON or Python, None where it holds a text."""
+    """Return the list or object that a cell holds in JSON or Python notation; None if it holds a text."""
     if (label[:1], label[-1:]) in (("[", "]"), ("{", "}")):
         for read in (json.loads, ast.literal_eval):
             with suppress(ValueError, SyntaxError, RecursionError, MemoryError):
@@ -187,7 +187,7 @@ def _written(label: str) -> Any:
 
 
 def _alike(examples: list[LabelledText]) -> list[str]:
-    """Return a sentence about labels that differ in case alone."""
+    """Return a warning about labels that differ in case only."""
     labels = {label for one in examples for label in one.labels}
     folded: dict[str, list[str]] = {}
     for label in sorted(labels):
@@ -214,7 +214,7 @@ def _labelled_table(source: tuple[Path, ...], options: LabelledOptions, notes: N
 
 
 def _why_not_tabbed(source: tuple[Path, ...]) -> str | None:
-    """Return why a file of another name is no table with tabs; None if it is one."""
+    """Return why a file without a table's suffix is not a table with tabs; None if it is one."""
     if len(source) != 1 or not source[0].is_file():
         return "it is one file"
     lines = [line for _, line in text_lines(source[0], Notes(skip=True)) if line.strip()][:100]
@@ -233,7 +233,7 @@ def _why_not_fasttext(source: tuple[Path, ...]) -> str | None:
 
 
 def _fasttext(source: tuple[Path, ...], options: LabelledOptions, notes: Notes) -> Iterator[Row]:
-    """Yield lines of `__label__a __label__b text`."""
+    """Yield rows from lines of the form `__label__a __label__b text` (fastText)."""
     notes.reading = f"lines of fastText: the labels with {FASTTEXT}, then the text"
     for number, line in text_lines(source[0], notes):
         words, labels = line.split(" "), []
@@ -254,7 +254,7 @@ def _hub(source: tuple[Path, ...], options: object, notes: Notes) -> Iterator[Ro
 
 
 def _class_files(source: tuple[Path, ...]) -> list[tuple[str, Path]]:
-    """Return the label of each file: those of one folder, or files named one by one."""
+    """Return the label of each file, for a folder of files or a list of files."""
     if len(source) > 1:
         plain = [Path(path.name.removesuffix(".gz")) for path in source]
         same = len({name.stem for name in plain}) == 1
