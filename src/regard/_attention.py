@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.overrides import handle_torch_function, has_torch_function
 
 from ._checks import checked_tensors, joined_mask
-from ._inputs import AttentionInputs, NeedWeights
+from ._inputs import AttentionInputs, Dropout, NeedWeights, Spans
 from ._tracing import in_backward, jit_traced, quiet
 from ._values import described, flag, instance, number, probability
 from .backends import asked_for, choose, refusals
@@ -154,7 +154,7 @@ def attention(
             query, key, value, mask=mask, causal=causal, window=window, bias=bias, scale=scale, softcap=softcap,
             dropout=dropout, generator=generator, need_weights=need_weights,
         )  # fmt: skip
-        if inputs.seed is not None and generator is not None and in_backward():
+        if inputs.dropout is not None and generator is not None and in_backward():
             _refuse_another_seed(generator)
         result = choose(inputs, backend).run(inputs)
         output = result.output
@@ -247,13 +247,16 @@ def _prepare(
     query, key, value, rank = checked_tensors(query, key, value)
     batch, heads, queries, width = query.shape
     keys = key.shape[2]
-    start = stop = dense_mask = position_bias = dense_bias = None
+    spans = dense_mask = position_bias = dense_bias = None
     visible = joined_mask(mask, causal, window, queries, keys)
     if visible is not None:
         start, stop, dense_mask = visible.resolve(queries, keys, query.device)
         for part, full in ((start, (batch, heads, queries)), (dense_mask, (batch, heads, queries, keys))):
             if part is not None:
                 _broadcasts("mask", part, full)
+        if start is not None and stop is not None:
+            # What is traced may run again with more keys than queries.
+            spans = Spans(start, stop, not jit_traced() and visible.is_causal(queries, keys))
     if isinstance(bias, PositionBias):
         position_bias = bias.vector(queries, keys, query.device)
         _check_position_bias(position_bias, heads, max(queries + keys - 1, 0))
@@ -270,16 +273,13 @@ def _prepare(
         need_weights = flag("need_weights", need_weights, "True, False or 'summary'")
     if generator is not None:
         instance("generator", generator, torch.Generator, "a torch.Generator, or None for torch's default one")
-    seed = None
+    dropped = None
     if probability("dropout", dropout) != 0.0:
         device = "cpu" if generator is None else generator.device
-        seed = torch.randint(2**63 - 1, (), generator=generator, device=device)
+        dropped = Dropout(float(dropout), torch.randint(2**63 - 1, (), generator=generator, device=device))
     return AttentionInputs(
-        query, key, value, float(scale), start, stop, dense_mask, position_bias, dense_bias,
-        softcap, float(dropout), seed, need_weights,
-        # What is traced may run again with more keys than queries.
-        visible is not None and not jit_traced() and visible.is_causal(queries, keys),
-    ), rank  # fmt: skip
+        query, key, value, float(scale), spans, dense_mask, position_bias, dense_bias, softcap, dropped, need_weights
+    ), rank
 
 
 def _refuse_another_seed(generator: torch.Generator) -> None:

@@ -12,6 +12,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 
 import regard
 from regard import biases, masks
+from regard._inputs import AttentionInputs, Dropout, Spans
 from regard.backends import BACKENDS
 from regard.backends._contract import Backend, refusal
 
@@ -70,9 +71,9 @@ def test_derivatives_of_math(through: str, dropout: float) -> None:
     dense = torch.randn(1, 1, 3, 4, dtype=torch.float64, requires_grad=True)
 
     def call(*leaves: Tensor) -> Tensor | tuple[Tensor, Tensor]:
-        inputs = regard._inputs.AttentionInputs(
-            leaves[0], leaves[1], leaves[2], 0.6, *_causal_spans(3, 4), position_bias=leaves[3], bias=leaves[4],
-            softcap=1.5, dropout=dropout, seed=torch.tensor(11) if dropout else None,
+        inputs = AttentionInputs(
+            leaves[0], leaves[1], leaves[2], 0.6, _causal_spans(3, 4), position_bias=leaves[3], bias=leaves[4],
+            softcap=1.5, dropout=Dropout(dropout, torch.tensor(11)) if dropout else None,
         )  # fmt: skip
         result = BACKENDS[[b.name for b in BACKENDS].index("math")].run(inputs)
         assert result.lse is not None
@@ -83,11 +84,11 @@ def test_derivatives_of_math(through: str, dropout: float) -> None:
     assert torch.autograd.gradgradcheck(call, (q, k, v, vector, dense))
 
 
-def _causal_spans(queries: int, keys: int) -> tuple[Tensor, Tensor]:
+def _causal_spans(queries: int, keys: int) -> Spans:
     start, stop, _ = masks.causal().resolve(queries, keys)
     assert start is not None
     assert stop is not None
-    return start, stop
+    return Spans(start, stop)
 
 
 @pytest.fixture

@@ -436,8 +436,8 @@ class Reference:
         """Convert to NumPy, follow the textbook, convert back."""
         _, heads, queries, keys = inputs.shape
         mask = np.ones((1, 1, queries, keys), dtype=bool)
-        if inputs.start is not None and inputs.stop is not None:
-            column, start, stop = np.arange(keys), inputs.start.numpy(), inputs.stop.numpy()
+        if inputs.spans is not None:
+            column, start, stop = np.arange(keys), inputs.spans.start.numpy(), inputs.spans.stop.numpy()
             mask = (column >= start[..., None]) & (column < stop[..., None])
         if inputs.dense_mask is not None:
             mask = mask & inputs.dense_mask.numpy()
@@ -453,8 +453,8 @@ class Reference:
             bias=bias,
             scale=inputs.scale,
             softcap=inputs.softcap,
-            dropout=inputs.dropout,
-            seed=0 if inputs.seed is None else int(inputs.seed),
+            dropout=0.0 if inputs.dropout is None else inputs.dropout.probability,
+            seed=0 if inputs.dropout is None else int(inputs.dropout.seed),
         )
         dtype = inputs.query.dtype
         lse_dtype = torch.float64 if dtype == torch.float64 else torch.float32

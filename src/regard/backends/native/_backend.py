@@ -6,7 +6,7 @@ import math
 
 import torch
 
-from ..._inputs import AttentionInputs, AttentionResult, CallSummary
+from ..._inputs import LEARNT, AttentionInputs, AttentionResult, CallSummary
 from ..._tracing import forward_mode, jit_traced, transformed
 from .._contract import FEATURES
 from .._values import readable
@@ -75,10 +75,8 @@ class Native:
         run: Run = forward_summary if summed else forward
         if not eager:
             output, lse, found = attend(x, cell)
-        elif torch.is_grad_enabled() and any(t.requires_grad for t in x.tensors()):
-            output, lse, found = Attend.apply(  # type: ignore[no-untyped-call]
-                run, x, cell, x.query, x.key, x.value, x.position_bias, x.bias
-            )
+        elif torch.is_grad_enabled() and x.requires_grad:
+            output, lse, found = Attend.apply(run, x, cell, *x.flat()[: len(LEARNT)])  # type: ignore[no-untyped-call]
         else:
             output, lse, found = run(x, cell, None)
         if isinstance(found, CallSummary):
