@@ -28,6 +28,7 @@ FEATURES: dict[str, Callable[[AttentionInputs], bool]] = {
     "position bias": lambda x: x.position_bias is not None,
     "dense bias": lambda x: x.bias is not None,
     "softcap": lambda x: x.softcap is not None,
+    "sinks": lambda x: x.sinks is not None,
     "dropout": lambda x: x.dropout is not None,
     "grouped heads": lambda x: x.key.shape[1] != x.query.shape[1],
     "value width": lambda x: x.value.shape[3] != x.query.shape[3],

@@ -36,6 +36,7 @@ from .._tracing import forward_mode, traced, transformed
 from ._again import differentiable
 from ._blocks import finite_part, hides
 from ._scores import accumulate_dtype, biases, visible
+from ._sinks import beside_sinks
 from ._values import all_finite, readable
 from .math import Math
 
@@ -55,16 +56,18 @@ class Fused:
 
     name = "fused"
     honours = frozenset(
-        "spans|dense mask|position bias|dense bias|grouped heads|gradient|"
+        "spans|dense mask|position bias|dense bias|sinks|grouped heads|gradient|"
         "float64|float32|bfloat16|float16|cpu|cuda|xpu".split("|")
     )
 
     def why_not(self, inputs: AttentionInputs) -> str | None:
-        """Refuse empty tensors, a bias that needs a gradient, a mask that would be large, and `torch.func`."""
+        """Refuse empty tensors, a bias that needs a gradient, a large mask, `torch.func`, and sinks without `lse`."""
         if 0 in inputs.query.shape or 0 in inputs.key.shape:
             return "takes no empty tensor"
         if transformed() or forward_mode():
             return "cannot be transformed by torch.func, and has no forward-mode derivative"
+        if inputs.sinks is not None and not readable(inputs.query):
+            return "tells no lse with a gradient outside of eager calls on the CPU, which sinks need"
         inputs = _as_the_kernel_hides(inputs)
         if _needs_no_mask(inputs):
             return None
@@ -80,6 +83,8 @@ class Fused:
 
     def run(self, inputs: AttentionInputs) -> AttentionResult:
         """Run torch's kernel and put right what it gets wrong."""
+        if inputs.sinks is not None:
+            return beside_sinks(inputs, self.run)
         inputs = _as_the_kernel_hides(inputs)
         result = _looked_at(inputs) if readable(inputs.query) else _unseen(inputs)
         if result.lse_has_gradient or traced() or not (torch.is_grad_enabled() and _trains(inputs)):
