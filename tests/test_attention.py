@@ -128,7 +128,7 @@ def test_a_tensor_mask_is_recognised() -> None:
         honours = first.honours
 
         def why_not(self, inputs: Any) -> None:
-            seen.append((inputs.start is not None, inputs.dense_mask is not None))
+            seen.append((inputs.spans is not None, inputs.dense_mask is not None))
 
         def run(self, inputs: Any) -> Any:
             return first.run(inputs)

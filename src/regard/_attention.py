@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 from dataclasses import dataclass
-from typing import Any, Literal, overload
+from typing import Any, Literal, TypedDict, Unpack, overload
 
 import torch
 from torch import Tensor
 from torch.overrides import handle_torch_function, has_torch_function
 
 from ._checks import checked_tensors, joined_mask
-from ._inputs import AttentionInputs, NeedWeights
+from ._inputs import AttentionInputs, Dropout, NeedWeights, Spans
 from ._tracing import in_backward, jit_traced, quiet
 from ._values import described, flag, instance, number, probability
 from .backends import asked_for, choose, refusals
@@ -22,7 +23,22 @@ from .weights import AttentionWeights
 
 __all__ = ["Explanation", "attention", "explain"]
 
-_ARGUMENTS = "query key value mask causal window bias scale softcap dropout generator need_weights backend".split()
+
+class Arguments(TypedDict, total=False):
+    """What a call says by keyword, beside what is wanted of it: `attention` says what each means."""
+
+    mask: Mask | Tensor | None
+    causal: bool
+    window: tuple[int | None, int | None] | None
+    bias: PositionBias | Tensor | None
+    scale: float | None
+    softcap: float | None
+    sinks: Tensor | None
+    dropout: float
+    generator: torch.Generator | None
+
+
+_ARGUMENTS = ["query", "key", "value", *Arguments.__annotations__, "need_weights", "backend"]
 
 
 @overload
@@ -31,16 +47,9 @@ def attention(
     key: Tensor,
     value: Tensor,
     *,
-    mask: Mask | Tensor | None = None,
-    causal: bool = False,
-    window: tuple[int | None, int | None] | None = None,
-    bias: PositionBias | Tensor | None = None,
-    scale: float | None = None,
-    softcap: float | None = None,
-    dropout: float = 0.0,
-    generator: torch.Generator | None = None,
     need_weights: Literal[False] = False,
     backend: str | None = None,
+    **arguments: Unpack[Arguments],
 ) -> Tensor: ...
 
 
@@ -50,16 +59,9 @@ def attention(
     key: Tensor,
     value: Tensor,
     *,
-    mask: Mask | Tensor | None = None,
-    causal: bool = False,
-    window: tuple[int | None, int | None] | None = None,
-    bias: PositionBias | Tensor | None = None,
-    scale: float | None = None,
-    softcap: float | None = None,
-    dropout: float = 0.0,
-    generator: torch.Generator | None = None,
     need_weights: Literal[True, "summary"],
     backend: str | None = None,
+    **arguments: Unpack[Arguments],
 ) -> tuple[Tensor, AttentionWeights]: ...
 
 
@@ -69,16 +71,9 @@ def attention(
     key: Tensor,
     value: Tensor,
     *,
-    mask: Mask | Tensor | None = None,
-    causal: bool = False,
-    window: tuple[int | None, int | None] | None = None,
-    bias: PositionBias | Tensor | None = None,
-    scale: float | None = None,
-    softcap: float | None = None,
-    dropout: float = 0.0,
-    generator: torch.Generator | None = None,
     need_weights: NeedWeights,
     backend: str | None = None,
+    **arguments: Unpack[Arguments],
 ) -> Tensor | tuple[Tensor, AttentionWeights]: ...
 
 
@@ -93,6 +88,7 @@ def attention(
     bias: PositionBias | Tensor | None = None,
     scale: float | None = None,
     softcap: float | None = None,
+    sinks: Tensor | None = None,
     dropout: float = 0.0,
     generator: torch.Generator | None = None,
     need_weights: NeedWeights = False,
@@ -113,6 +109,8 @@ def attention(
         bias: added to the scores: a `regard.biases` object, or a tensor broadcastable to `(B, H, L, S)`.
         scale: factor on `QKᵀ`; `1/√E` unless given.
         softcap: `c` in `c · tanh(score / c)`, applied before the bias; None = none.
+        sinks: score of one more key in each row, which holds no value: a tensor of one per head `(H,)`, or
+            broadcastable to `(B, H, L)`. Neither scaled nor capped; a row's weights then sum to less than 1.
         dropout: probability in [0, 1) to drop a weight; kept ones are scaled by `1 / (1 - dropout)`.
         generator: source of the dropout's seed; torch's default generator unless given (a compiled graph takes
             only that one, and gradient checkpointing restores only that one: in a backward pass another is refused).
@@ -142,19 +140,24 @@ def attention(
     """
     if unknown:
         raise unknown_argument("attention", unknown, _ARGUMENTS)
+    arguments: Arguments = {
+        "mask": mask, "causal": causal, "window": window, "bias": bias, "scale": scale, "softcap": softcap,
+        "sinks": sinks, "dropout": dropout, "generator": generator,
+    }  # fmt: skip
     if has_torch_function((query, key, value)):  # a mode that watches, or a tensor subclass with its own attention
-        watched: Tensor | tuple[Tensor, AttentionWeights] = handle_torch_function(
-            attention, (query, key, value), query, key, value, mask=mask, causal=causal, window=window, bias=bias,
-            scale=scale, softcap=softcap, dropout=dropout, generator=generator, need_weights=need_weights,
-            backend=backend,
-        )  # fmt: skip
+        wanted: dict[str, Any] = {**arguments, "need_weights": need_weights, "backend": backend}
+        watched: Tensor | tuple[Tensor, AttentionWeights] = handle_torch_function(  # type: ignore[arg-type]
+            attention,
+            (query, key, value),
+            query,
+            key,
+            value,
+            **wanted,  # type: ignore[arg-type]
+        )
         return watched
     with quiet():
-        inputs, rank = _prepare(
-            query, key, value, mask=mask, causal=causal, window=window, bias=bias, scale=scale, softcap=softcap,
-            dropout=dropout, generator=generator, need_weights=need_weights,
-        )  # fmt: skip
-        if inputs.seed is not None and generator is not None and in_backward():
+        inputs, rank = _prepare(query, key, value, need_weights, **arguments)
+        if inputs.dropout is not None and generator is not None and in_backward():
             _refuse_another_seed(generator)
         result = choose(inputs, backend).run(inputs)
         output = result.output
@@ -191,20 +194,7 @@ class Explanation:
 
 
 def explain(
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
-    *,
-    mask: Mask | Tensor | None = None,
-    causal: bool = False,
-    window: tuple[int | None, int | None] | None = None,
-    bias: PositionBias | Tensor | None = None,
-    scale: float | None = None,
-    softcap: float | None = None,
-    dropout: float = 0.0,
-    generator: torch.Generator | None = None,
-    need_weights: NeedWeights = False,
-    **unknown: Any,
+    query: Tensor, key: Tensor, value: Tensor, *, need_weights: NeedWeights = False, **arguments: Unpack[Arguments]
 ) -> Explanation:
     """Say which backend `attention` would choose for these arguments, and why each other one would not.
 
@@ -215,45 +205,58 @@ def explain(
     >>> explain(q, q, q, causal=True).chosen in ("native", "fused", "math")
     True
     """
+    unknown = {name: value for name, value in arguments.items() if name not in Arguments.__annotations__}
     if unknown:
         raise unknown_argument("explain", unknown, _ARGUMENTS[:-1])
-    state = generator
+    state = arguments.get("generator")
     if state is None:
         state = torch.Generator().manual_seed(0)
     elif isinstance(state, torch.Generator):
         state = state.clone_state()
-    inputs, _ = _prepare(
-        query, key, value, mask=mask, causal=causal, window=window, bias=bias, scale=scale, softcap=softcap,
-        dropout=dropout, generator=state, need_weights=need_weights,
-    )  # fmt: skip
+    arguments["generator"] = state
+    inputs, _ = _prepare(query, key, value, need_weights, **arguments)
     return Explanation(tuple(refusals(inputs)), asked_for())
+
+
+def _signature_of_explain() -> inspect.Signature:
+    signature = inspect.signature(attention)
+    shown = [one for name, one in signature.parameters.items() if name != "backend"]
+    return signature.replace(parameters=shown, return_annotation="Explanation")
+
+
+# What `help` and notebooks show: every argument by name.
+explain.__signature__ = _signature_of_explain()  # type: ignore[attr-defined]
 
 
 def _prepare(
     query: Tensor,
     key: Tensor,
     value: Tensor,
+    need_weights: NeedWeights = False,
     *,
-    mask: Mask | Tensor | None,
-    causal: bool,
-    window: tuple[int | None, int | None] | None,
-    bias: PositionBias | Tensor | None,
-    scale: float | None,
-    softcap: float | None,
-    dropout: float,
-    generator: torch.Generator | None,
-    need_weights: NeedWeights,
+    mask: Mask | Tensor | None = None,
+    causal: bool = False,
+    window: tuple[int | None, int | None] | None = None,
+    bias: PositionBias | Tensor | None = None,
+    scale: float | None = None,
+    softcap: float | None = None,
+    sinks: Tensor | None = None,
+    dropout: float = 0.0,
+    generator: torch.Generator | None = None,
 ) -> tuple[AttentionInputs, int]:
     query, key, value, rank = checked_tensors(query, key, value)
     batch, heads, queries, width = query.shape
     keys = key.shape[2]
-    start = stop = dense_mask = position_bias = dense_bias = None
+    spans = dense_mask = position_bias = dense_bias = None
     visible = joined_mask(mask, causal, window, queries, keys)
     if visible is not None:
         start, stop, dense_mask = visible.resolve(queries, keys, query.device)
         for part, full in ((start, (batch, heads, queries)), (dense_mask, (batch, heads, queries, keys))):
             if part is not None:
                 _broadcasts("mask", part, full)
+        if start is not None and stop is not None:
+            # What is traced may run again with more keys than queries.
+            spans = Spans(start, stop, not jit_traced() and visible.is_causal(queries, keys))
     if isinstance(bias, PositionBias):
         position_bias = bias.vector(queries, keys, query.device)
         _check_position_bias(position_bias, heads, max(queries + keys - 1, 0))
@@ -270,15 +273,13 @@ def _prepare(
         need_weights = flag("need_weights", need_weights, "True, False or 'summary'")
     if generator is not None:
         instance("generator", generator, torch.Generator, "a torch.Generator, or None for torch's default one")
-    seed = None
+    dropped = None
     if probability("dropout", dropout) != 0.0:
         device = "cpu" if generator is None else generator.device
-        seed = torch.randint(2**63 - 1, (), generator=generator, device=device)
+        dropped = Dropout(float(dropout), torch.randint(2**63 - 1, (), generator=generator, device=device))
     return AttentionInputs(
-        query, key, value, float(scale), start, stop, dense_mask, position_bias, dense_bias,
-        softcap, float(dropout), seed, need_weights,
-        # What is traced may run again with more keys than queries.
-        visible is not None and not jit_traced() and visible.is_causal(queries, keys),
+        query, key, value, float(scale), spans, dense_mask, position_bias, dense_bias, softcap, dropped,
+        None if sinks is None else _checked_sinks(sinks, query), need_weights,
     ), rank  # fmt: skip
 
 
@@ -316,15 +317,35 @@ def _dense_bias(bias: Tensor, query: Tensor, shape: tuple[int, int, int, int]) -
             f"bias is {described(bias)}; give a floating tensor that is added to the scores, or a regard.biases "
             "object. A bool tensor goes into mask=."
         )
-    if bias.dtype not in (query.dtype, torch.float32):
-        raise DtypeError(f"bias is {bias.dtype}; it must be {query.dtype} like the query, or float32.")
-    if bias.device != query.device:
-        raise DeviceError(f"bias lies on {bias.device}, the query on {query.device}. Move them to one device.")
+    _like_query("bias", bias, query)
     if bias.ndim > 4:
         raise ShapeError(f"bias has shape {tuple(bias.shape)}; the rule is broadcastable to (B, H, L, S) = {shape}.")
     bias = bias.reshape((1,) * (4 - bias.ndim) + tuple(bias.shape))
     _broadcasts("bias", bias, shape)
     return bias
+
+
+def _checked_sinks(sinks: Tensor, query: Tensor) -> Tensor:
+    if not isinstance(sinks, Tensor) or not sinks.is_floating_point():
+        raise DtypeError(f"sinks is {described(sinks)}; give a floating tensor of one score per head, (H,).")
+    _like_query("sinks", sinks, query)
+    batch, heads, queries, _ = query.shape
+    if sinks.ndim > 3 or (sinks.ndim == 1 and sinks.shape[0] != heads):
+        raise ShapeError(
+            f"sinks has shape {tuple(sinks.shape)}; the rule is one score per head, ({heads},), or a tensor "
+            f"broadcastable to (B, H, L) = {(batch, heads, queries)}."
+        )
+    shape = (1, heads, 1) if sinks.ndim == 1 else (1,) * (3 - sinks.ndim) + tuple(sinks.shape)
+    sinks = sinks.reshape(shape)
+    _broadcasts("sinks", sinks, (batch, heads, queries))
+    return sinks
+
+
+def _like_query(name: str, given: Tensor, query: Tensor) -> None:
+    if given.dtype not in (query.dtype, torch.float32):
+        raise DtypeError(f"{name} is {given.dtype}; it must be {query.dtype} like the query, or float32.")
+    if given.device != query.device:
+        raise DeviceError(f"{name} lies on {given.device}, the query on {query.device}. Move them to one device.")
 
 
 def _broadcasts(name: str, tensor: Tensor, full: tuple[int, ...]) -> None:

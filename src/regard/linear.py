@@ -159,7 +159,8 @@ def linear_attention(
             output = output.reshape(output.shape[4 - rank :])
     if not need_weights:
         return output
-    inputs = AttentionInputs(phi_q, phi_k, v, 1.0, *resolved, need_weights=True)
+    start, stop, hidden = resolved
+    inputs = AttentionInputs.from_flat(phi_q, phi_k, v, start=start, stop=stop, dense_mask=hidden, need_weights=True)
     lse = torch.where(total == 0, -torch.inf, torch.where(total == 0, 1.0, total).log())
     return output, AttentionWeights(keeping(_LinearSource(inputs, lse, lse_has_gradient=True)), rank)
 

@@ -70,7 +70,7 @@ def test_hidden_columns_are_skipped(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(_blocks, "BLOCK_BYTES", 1)
     query = torch.randn(1, 1, 10, 4)
     start, stop, _ = masks.window(2, 0).resolve(10, 10)
-    inputs = regard._inputs.AttentionInputs(query, query, query, 0.5, start, stop)
+    inputs = regard._inputs.AttentionInputs(query, query, query, 0.5, regard._inputs.Spans(start, stop))
     assert list(_blocks.blocks(inputs)) == [
         (slice(0, 4), slice(0, 4)),
         (slice(4, 8), slice(2, 8)),

@@ -17,7 +17,7 @@ from torch.utils.data import DataLoader, Dataset
 
 import regard
 from regard import masks
-from regard._inputs import AttentionInputs
+from regard._inputs import AttentionInputs, Spans
 from regard.backends.native import Native, _library, available, library_info
 from regard.backends.native._calls import map_cell
 from regard.biases import ALiBi, RelativeBias
@@ -177,7 +177,8 @@ def test_operator_equals_the_eager_node(bias: bool) -> None:
 
     def call(*given: Tensor) -> Tensor:
         vector, softcap = (given[3], 2.0) if bias else (None, None)
-        inputs = AttentionInputs(*given[:3], 0.3, start, stop, None, vector, None, softcap, need_weights=True)
+        spans = Spans(start, stop)
+        inputs = AttentionInputs(*given[:3], 0.3, spans, None, vector, None, softcap, need_weights=True)
         result = Native().run(inputs)
         assert result.lse is not None
         assert result.map is not None

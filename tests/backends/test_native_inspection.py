@@ -10,7 +10,7 @@ from torch import Tensor
 import regard
 from regard import masks
 from regard._attention import _prepare
-from regard._inputs import AttentionInputs
+from regard._inputs import AttentionInputs, Dropout, Spans
 from regard.backends.math import Math
 from regard.backends.native import LINKS, CallSummary, forward_summary, inspect, library_info, summary
 from regard.backends.native._calls import forward
@@ -141,11 +141,11 @@ def test_output_and_summary_of_rows_that_are_few_many_or_long(size: tuple[int, i
 
 def test_output_and_summary_with_dropout() -> None:
     """The output drops the weights that it always drops, the summary is of the weights before."""
-    x = replace(_call("causal", 150, 150), dropout=0.4, seed=torch.tensor(7))
+    x = replace(_call("causal", 150, 150), dropout=Dropout(0.4, torch.tensor(7)))
     output, lse, _ = forward(x, 0)
     again, _, found = forward_summary(x, 4)
     assert torch.equal(again, output)
-    assert not torch.equal(output, forward(replace(x, dropout=0.0, seed=None), 0)[0])
+    assert not torch.equal(output, forward(replace(x, dropout=None), 0)[0])
     _same_summary(found, summary(x, lse, 4))
 
 
@@ -154,7 +154,7 @@ def test_scores_far_apart_and_hidden_nan_at_once() -> None:
     x = _call("plain", 150, 400)
     x.key[:, :, 130:] *= 40
     stop = torch.arange(150, dtype=torch.int32)[None, None] * 2
-    x = replace(x, start=torch.zeros_like(stop), stop=stop)
+    x = replace(x, spans=Spans(torch.zeros_like(stop), stop))
     x.key[:, :, 350] = torch.nan
     output, lse, _ = forward(x, 0)
     again, lse_again, found = forward_summary(x, 8)

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from regard import masks
 from regard._attention import _prepare
-from regard._inputs import AttentionInputs
+from regard._inputs import AttentionInputs, Spans
 from regard.backends import BACKENDS, _blocks
 from regard.backends._contract import Backend, refusal
 
@@ -134,7 +134,7 @@ def test_nan_gradient_of_an_empty_row(backend: Backend) -> None:
     """What flows back into a row that sees nothing, NaN included, goes no further."""
     q, k, v = (torch.randn(1, 1, 4, 4, requires_grad=True) for _ in range(3))
     start, stop = torch.zeros(1, 1, 4, dtype=torch.int32), torch.tensor([[[0, 4, 2, 4]]], dtype=torch.int32)
-    output = backend.run(AttentionInputs(q, k, v, 0.5, start, stop)).output
+    output = backend.run(AttentionInputs(q, k, v, 0.5, Spans(start, stop))).output
     upstream = torch.ones_like(output)
     upstream[0, 0, 0] = torch.nan
     for gradient in torch.autograd.grad(output, (q, k, v), upstream):

@@ -12,6 +12,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 
 import regard
 from regard import biases, masks
+from regard._inputs import AttentionInputs, Dropout, Spans
 from regard.backends import BACKENDS
 from regard.backends._contract import Backend, refusal
 
@@ -28,6 +29,7 @@ GRAPHS: tuple[dict[str, Any], ...] = (
     {"mask": masks.padding([5, 12]), "causal": True},
     {"causal": True, "bias": biases.ALiBi(2)},
     {"causal": True, "softcap": 2.0, "dropout": 0.3},
+    {"causal": True, "sinks": torch.tensor([0.5, -1.0])},
 )
 # Backends whose last bit may change with the number of threads; their module says so.
 ROUNDS_BY_THREADS = {"fused"}
@@ -54,7 +56,7 @@ def test_threads_change_nothing(backend: Backend, case: Case) -> None:
     for threads in (1, 2):
         torch.set_num_threads(threads)
         output = backend.run(call.inputs()).output
-        found.append([output, *torch.autograd.grad(output, call.leaves(), call.grad_output)])
+        found.append([output, *torch.autograd.grad(output, list(call.leaves().values()), call.grad_output)])
     exact = backend.name not in ROUNDS_BY_THREADS
     for one, two in zip(*found, strict=True):
         torch.testing.assert_close(one, two, rtol=0 if exact else 1e-5, atol=0 if exact else 1e-6)
@@ -70,9 +72,9 @@ def test_derivatives_of_math(through: str, dropout: float) -> None:
     dense = torch.randn(1, 1, 3, 4, dtype=torch.float64, requires_grad=True)
 
     def call(*leaves: Tensor) -> Tensor | tuple[Tensor, Tensor]:
-        inputs = regard._inputs.AttentionInputs(
-            leaves[0], leaves[1], leaves[2], 0.6, *_causal_spans(3, 4), position_bias=leaves[3], bias=leaves[4],
-            softcap=1.5, dropout=dropout, seed=torch.tensor(11) if dropout else None,
+        inputs = AttentionInputs(
+            leaves[0], leaves[1], leaves[2], 0.6, _causal_spans(3, 4), position_bias=leaves[3], bias=leaves[4],
+            softcap=1.5, dropout=Dropout(dropout, torch.tensor(11)) if dropout else None,
         )  # fmt: skip
         result = BACKENDS[[b.name for b in BACKENDS].index("math")].run(inputs)
         assert result.lse is not None
@@ -83,11 +85,11 @@ def test_derivatives_of_math(through: str, dropout: float) -> None:
     assert torch.autograd.gradgradcheck(call, (q, k, v, vector, dense))
 
 
-def _causal_spans(queries: int, keys: int) -> tuple[Tensor, Tensor]:
+def _causal_spans(queries: int, keys: int) -> Spans:
     start, stop, _ = masks.causal().resolve(queries, keys)
     assert start is not None
     assert stop is not None
-    return start, stop
+    return Spans(start, stop)
 
 
 @pytest.fixture

@@ -222,7 +222,7 @@ def test_added_masks_are_spans() -> None:
             torch.testing.assert_close(model(q, mask), model(q, mask.exp().log()))
         inputs = recording[0]._source.inputs
         assert (inputs.bias, inputs.dense_mask) == (None, None)
-        assert inputs.start is not None
+        assert inputs.spans is not None
         assert torch.equal(recording[0].masked()[0, 0], ~past)
 
 

@@ -146,11 +146,11 @@ def test_matrix_that_does_not_fit_is_refused_but_can_be_looked_at() -> None:
 
 
 def _banded(q: torch.Tensor, mask: regard.masks.Mask) -> tuple[object, ...]:
-    from regard._inputs import AttentionInputs, AttentionResult
+    from regard._inputs import AttentionInputs, AttentionResult, Spans
 
     q = q[None, None]
     n = q.shape[2]
-    return AttentionInputs(q, q, q, 1.0, *mask.resolve(n, n), need_weights=True), AttentionResult(q), 2
+    return AttentionInputs(q, q, q, 1.0, Spans(*mask.resolve(n, n)[:2]), need_weights=True), AttentionResult(q), 2
 
 
 def test_bound_can_be_given() -> None:

@@ -108,5 +108,5 @@ def test_moving_keeps_everything() -> None:
     weights = weights.value_weighted()
     assert torch.equal(weights.to("cpu").dense(), weights.dense())
     moved = weights.to("meta")
-    assert {t.device.type for t in moved._source.inputs.tensors()} == {"meta"}
+    assert {t.device.type for t in moved._source.inputs.tensors().values()} == {"meta"}
     assert moved.device.type == "meta"

@@ -12,7 +12,7 @@ from regard.weights import _memory
 ROOT = Path(__file__).parents[2]
 SCRIPT = """
 import json, torch
-from regard._inputs import AttentionInputs, AttentionResult
+from regard._inputs import AttentionInputs, AttentionResult, Spans
 from regard import AttentionWeights, masks
 from tests.processes import peak_memory
 torch.set_num_threads(1)
@@ -21,7 +21,7 @@ make = torch.Generator().manual_seed(0)
 q, k = (torch.randn(1, 1, n, 16, generator=make) for _ in range(2))
 mask = masks.causal() & masks.window(None, 0)
 weights = AttentionWeights.of_call(
-    AttentionInputs(q, k, k, 0.25, *mask.resolve(n, n), need_weights=True), AttentionResult(q), 4
+    AttentionInputs(q, k, k, 0.25, Spans(*mask.resolve(n, n)[:2]), need_weights=True), AttentionResult(q), 4
 )
 pooled = weights.pooled(64)
 rows = torch.tensor([0, 63, 40000, 65535])

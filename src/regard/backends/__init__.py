@@ -12,6 +12,7 @@ from .._values import instance
 from ..errors import BackendError, nearest
 from ._contract import Backend, refusal
 from ._scores import accumulate_dtype, scores, visible
+from ._sinks import lse_beside
 from ._steady import steady_exp2_, steady_sum
 from ._values import all_finite, readable
 from .fused import Fused
@@ -26,6 +27,7 @@ __all__ = [
     "asked_for",
     "backend_names",
     "choose",
+    "lse_beside",
     "readable",
     "refusals",
     "scores",

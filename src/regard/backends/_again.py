@@ -11,12 +11,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .._inputs import AttentionInputs, AttentionResult
+from .._inputs import KERNEL_LEARNT, KERNEL_TENSORS, AttentionInputs, AttentionResult
 from .._tracing import plain
 from ._formula import accumulating, as_given, formula
 from ._gradients import gradients
 
-__all__ = ["again", "beyond_kernels", "differentiable", "joined"]
+__all__ = ["again", "beyond_kernels", "differentiable"]
 
 
 def beyond_kernels(*grads: Tensor | None) -> bool:
@@ -29,26 +29,6 @@ def _batched(*grads: Tensor | None) -> bool:
     return plain() and any(grad is not None and torch._C._functorch.is_legacy_batchedtensor(grad) for grad in grads)
 
 
-def joined(
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
-    position_bias: Tensor | None,
-    bias: Tensor | None,
-    start: Tensor | None,
-    stop: Tensor | None,
-    dense_mask: Tensor | None,
-    seed: Tensor | None,
-    scale: float,
-    softcap: float | None,
-    dropout: float,
-) -> AttentionInputs:
-    """Return the call that the parts of a graph node describe."""
-    return AttentionInputs(
-        query, key, value, scale, start, stop, dense_mask, position_bias, bias, softcap, dropout, seed
-    )
-
-
 def again(
     x: AttentionInputs,
     lse: Tensor,
@@ -56,7 +36,7 @@ def again(
     grad_lse: Tensor | None,
     needed: tuple[bool, ...],
 ) -> tuple[Tensor | None, ...]:
-    """Return the gradients of query, key, value, position bias and bias, None where not `needed`.
+    """Return the gradients of the tensors of `KERNEL_LEARNT`, None where not `needed`.
 
     `lse` is a result of the node; which rows see nothing is read from it.
     """
@@ -65,7 +45,7 @@ def again(
     wide = accumulating(x)
     with as_given(x.query.device.type):
         found = gradients(wide, lse, grad_output.to(wide.query.dtype), grad_lse, needed)
-    tensors = (x.query, x.key, x.value, x.position_bias, x.bias)
+    tensors = x.flat()[: len(KERNEL_LEARNT)]
     return tuple(g if g is None or t is None else g.to(t.dtype) for g, t in zip(found, tensors, strict=True))
 
 
@@ -93,10 +73,7 @@ def _each(
 
 def differentiable(x: AttentionInputs, result: AttentionResult) -> AttentionResult:
     """Give the result of a kernel that knows only the first derivative of its output the others, and those of `lse`."""
-    output, lse = _Beyond.apply(  # type: ignore[no-untyped-call]
-        result.output, result.lse, x.query, x.key, x.value, x.position_bias, x.bias, x.start, x.stop, x.dense_mask,
-        x.seed, x.scale, x.softcap, x.dropout,
-    )  # fmt: skip
+    output, lse = _Beyond.apply(result.output, result.lse, *x.flat())  # type: ignore[no-untyped-call]
     return result._replace(output=output, lse=lse, lse_has_gradient=lse is not None)
 
 
@@ -106,20 +83,21 @@ class _Beyond(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, output: Tensor, lse: Tensor | None, *call: Any) -> tuple[Tensor, Tensor | None]:
         output, lse = output.view_as(output), None if lse is None else lse.view_as(lse)
-        ctx.save_for_backward(*call[:9], lse)
-        ctx.settings = call[9:]
+        ctx.save_for_backward(*call[: len(KERNEL_TENSORS)], lse)
+        ctx.numbers = call[len(KERNEL_TENSORS) :]
         ctx.set_materialize_grads(False)
         return output, lse
 
     @staticmethod
     def backward(ctx: Any, grad_output: Tensor | None, grad_lse: Tensor | None) -> tuple[Tensor | None, ...]:
         if grad_lse is None and not beyond_kernels(grad_output):
-            return (grad_output, *(None,) * 13)
+            return (grad_output, *(None,) * (len(ctx.needs_input_grad) - 1))
         *tensors, lse = ctx.saved_tensors
-        x = joined(*tensors, *ctx.settings)
+        x = AttentionInputs.from_flat(*tensors, *ctx.numbers)
         if lse is None:
             with torch.no_grad():
                 lse = formula(accumulating(x))[1]
         if grad_output is None:
             grad_output = x.query.new_zeros(*x.query.shape[:3], x.value.shape[3])
-        return (None, None, *again(x, lse, grad_output, grad_lse, ctx.needs_input_grad[2:7]), *(None,) * 7)
+        learnt, rest = ctx.needs_input_grad[2 : 2 + len(KERNEL_LEARNT)], ctx.needs_input_grad[2 + len(KERNEL_LEARNT) :]
+        return (None, None, *again(x, lse, grad_output, grad_lse, learnt), *(None for _ in rest))

@@ -41,9 +41,9 @@ def blocks(inputs: AttentionInputs) -> Iterator[tuple[slice, slice]]:
 
 
 def _reach(inputs: AttentionInputs, rows: slice) -> slice:
-    if inputs.start is None or inputs.stop is None or inputs.start.numel() == 0:
+    if inputs.spans is None or inputs.spans.start.numel() == 0:
         return slice(0, inputs.key.shape[2])
-    start, stop = inputs.start[..., rows], inputs.stop[..., rows]
+    start, stop = inputs.spans.start[..., rows], inputs.spans.stop[..., rows]
     first, last = int(start.amin()), int(stop.amax())
     return slice(min(first, last), last)
 
@@ -75,7 +75,7 @@ class Rows:
 
 def hides(inputs: AttentionInputs) -> bool:
     """Return whether some key may be hidden from some row."""
-    parts = (inputs.start, inputs.dense_mask, inputs.position_bias, inputs.bias)
+    parts = (inputs.spans, inputs.dense_mask, inputs.position_bias, inputs.bias)
     return any(part is not None for part in parts)
 
 
@@ -114,11 +114,12 @@ def mix(weights: Tensor, values: Tensor, seen: Tensor | None) -> Tensor:
 
 def drop_factor(inputs: AttentionInputs, rows: slice, columns: slice) -> Tensor | None:
     """Return what dropout multiplies a rectangle of the weights by, 0 or `1 / (1 - p)`, or None without dropout."""
-    if inputs.seed is None:
+    if inputs.dropout is None:
         return None
+    probability, seed = inputs.dropout
     batch, heads, _, _ = inputs.shape
     device = inputs.query.device
     head = torch.arange(batch * heads, device=device).view(batch, heads)
     row = torch.arange(rows.start, rows.stop, device=device)
-    kept = keep(inputs.seed.to(device), head, row, columns, inputs.dropout)
-    return kept.to(inputs.query.dtype) / (1.0 - inputs.dropout)
+    kept = keep(seed.to(device), head, row, columns, probability)
+    return kept.to(inputs.query.dtype) / (1.0 - probability)

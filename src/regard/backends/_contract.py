@@ -18,17 +18,18 @@ __all__ = ["FEATURES", "Backend", "refusal"]
 
 
 def _any_gradient(inputs: AttentionInputs) -> bool:
-    return torch.is_grad_enabled() and any(tensor.requires_grad for tensor in inputs.tensors())
+    return torch.is_grad_enabled() and inputs.requires_grad
 
 
 # Each feature a call can use, with how to see that it does. Dtypes and device types count as features of their own.
 FEATURES: dict[str, Callable[[AttentionInputs], bool]] = {
-    "spans": lambda x: x.start is not None,
+    "spans": lambda x: x.spans is not None,
     "dense mask": lambda x: x.dense_mask is not None,
     "position bias": lambda x: x.position_bias is not None,
     "dense bias": lambda x: x.bias is not None,
     "softcap": lambda x: x.softcap is not None,
-    "dropout": lambda x: x.dropout > 0.0,
+    "sinks": lambda x: x.sinks is not None,
+    "dropout": lambda x: x.dropout is not None,
     "grouped heads": lambda x: x.key.shape[1] != x.query.shape[1],
     "value width": lambda x: x.value.shape[3] != x.query.shape[3],
     "gradient": _any_gradient,

@@ -7,7 +7,6 @@ follows it in every direction.
 from __future__ import annotations
 
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -24,7 +23,7 @@ def accumulating(inputs: AttentionInputs) -> AttentionInputs:
     dtype = accumulate_dtype(inputs.query.dtype)
     if inputs.query.dtype == dtype:
         return inputs
-    return replace(inputs, query=inputs.query.to(dtype), key=inputs.key.to(dtype), value=inputs.value.to(dtype))
+    return inputs.map(lambda tensor: tensor.to(dtype), ("query", "key", "value"))
 
 
 def as_given(device: str) -> AbstractContextManager[object]:
@@ -41,12 +40,11 @@ def formula(inputs: AttentionInputs) -> tuple[Tensor, Tensor]:
     # A hidden NaN must not meet a weight of zero: the sums run over finite numbers, and a row that sees another one
     # is set to NaN afterwards.
     rows, columns = slice(0, inputs.query.shape[2]), slice(0, inputs.key.shape[2])
-    query, key, value = (finite_part(tensor) for tensor in (inputs.query, inputs.key, inputs.value))
     seen = visible(inputs, rows, columns)
     if seen is None:
-        seen = torch.ones((1, 1, 1, 1), dtype=torch.bool, device=query.device)
+        seen = torch.ones((1, 1, 1, 1), dtype=torch.bool, device=inputs.query.device)
     nothing = ~seen.any(-1, keepdim=True)
-    output, lse = _attend(replace(inputs, query=query, key=key, value=value), seen, nothing)
+    output, lse = _attend(inputs.map(finite_part, ("query", "key", "value")), seen, nothing)
     lost = (seen & _not_finite(inputs)).any(-1, keepdim=True) | ~inputs.query.isfinite().all(-1, keepdim=True)
     output = output.masked_fill(nothing, 0.0).masked_fill(lost & ~nothing, torch.nan)
     lse = lse.masked_fill(nothing[..., 0], -torch.inf).masked_fill((lost & ~nothing)[..., 0], torch.nan)

@@ -8,13 +8,11 @@ softmax once more and not exp(S - lse): that is faster, and exact where scores a
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-from .._inputs import AttentionInputs
+from .._inputs import KERNEL_LEARNT, AttentionInputs
 from .._tracing import plain
 from ._blocks import LEAST_ROWS, Rows, blocks, drop_factor, finite_part, hides, mix, needs_care, seen_entries
 from ._scores import capped_products, per_key_head, scores
@@ -31,7 +29,7 @@ def gradients(
     grad_lse: Tensor | None,
     needed: tuple[bool, ...],
 ) -> list[Tensor | None]:
-    """Return the gradients of query, key, value, position bias and bias; None where not `needed`.
+    """Return the gradients of the tensors of `KERNEL_LEARNT`; None where not `needed`.
 
     All in the accumulation dtype, in which `inputs` are given too.
     """
@@ -50,14 +48,13 @@ class _Sums:
     ) -> None:  # fmt: skip
         self.inputs, self.grad_output, self.grad_lse = inputs, grad_output, grad_lse
         self.nothing = _empty_rows(inputs, lse)
-        self.needed = dict(zip(("query", "key", "value", "position", "bias"), needed, strict=True))
+        self.needed = dict(zip(KERNEL_LEARNT, needed, strict=True))
         read = (inputs.query, inputs.key, inputs.value, grad_output, lse.nan_to_num(torch.nan, torch.inf, 0.0))
         self.careful = needs_care(inputs, *read)
         # A row that sees a NaN has it in its weights or its output, so the products may do without.
         self.clean = inputs
         if self.careful:
-            query, key, value = (finite_part(tensor) for tensor in (inputs.query, inputs.key, inputs.value))
-            self.clean = replace(inputs, query=query, key=key, value=value)
+            self.clean = inputs.map(finite_part, ("query", "key", "value"))
         # Someone wants a second derivative, or gradients that are batched or carry tangents.
         self.recorded = torch.is_grad_enabled() or not plain()
         self.in_place = readable(inputs.query) and not self.recorded
@@ -86,7 +83,7 @@ class _Sums:
             mixed = per_key_head(weights if factor is None else weights * factor, groups).transpose(-2, -1)
             hidden = None if seen is None else per_key_head(seen, groups).transpose(-2, -1)
             self._add_columns("value", mix(mixed, grad_output, hidden), columns)
-        if self.needed["position"]:
+        if self.needed["position_bias"]:
             self._add_position(grad_scores, rows, columns)
         if self.needed["bias"]:
             self._add_bias(grad_scores, columns)
@@ -129,7 +126,8 @@ class _Sums:
         sums = turned[:, : height * (height + width - 1)].unflatten(1, (height, height + width - 1)).sum(1)
         before = columns.start + queries - rows.stop
         sums = pad(sums, (before, queries + keys - 1 - before - sums.shape[1]))
-        self.totals["position"] = self.totals["position"] + sums if "position" in self.totals else sums
+        known = self.totals.get("position_bias")
+        self.totals["position_bias"] = sums if known is None else known + sums
 
     def _add_bias(self, grad_scores: Tensor, columns: slice) -> None:
         if self.inputs.bias is None:
@@ -145,10 +143,10 @@ class _Sums:
         if self.needed["query"]:
             found["query"] = self.query.result()
         position, bias = self.inputs.position_bias, self.inputs.bias
-        if position is not None and self.needed["position"]:
-            sums = found.get("position")
+        if position is not None and self.needed["position_bias"]:
+            sums = found.get("position_bias")
             sums = position.new_zeros(position.shape) if sums is None else sums
-            found["position"] = sums.sum(0, keepdim=True) if position.shape[0] == 1 else sums
+            found["position_bias"] = sums.sum(0, keepdim=True) if position.shape[0] == 1 else sums
         if bias is not None and self.needed["bias"]:
             found["bias"] = torch.cat(self.bias, 2) if bias.shape[2] > 1 else torch.stack(self.bias).sum(0)
         return [found.get(name) if needed else None for name, needed in self.needed.items()]

@@ -23,9 +23,9 @@ def visible(inputs: AttentionInputs, rows: slice, columns: slice) -> Tensor | No
     -inf in a bias hides like a mask.
     """
     seen = None
-    if inputs.start is not None and inputs.stop is not None:
+    if inputs.spans is not None:
         place = torch.arange(inputs.key.shape[2], device=inputs.key.device, dtype=torch.int32)[columns]
-        start, stop = inputs.start[..., rows, None], inputs.stop[..., rows, None]
+        start, stop = inputs.spans.start[..., rows, None], inputs.spans.stop[..., rows, None]
         seen = (place >= start) & (place < stop)
     if inputs.dense_mask is not None:
         part = cut(inputs.dense_mask, rows, columns)

@@ -36,6 +36,7 @@ from .._tracing import forward_mode, traced, transformed
 from ._again import differentiable
 from ._blocks import finite_part, hides
 from ._scores import accumulate_dtype, biases, visible
+from ._sinks import beside_sinks
 from ._values import all_finite, readable
 from .math import Math
 
@@ -55,16 +56,18 @@ class Fused:
 
     name = "fused"
     honours = frozenset(
-        "spans|dense mask|position bias|dense bias|grouped heads|gradient|"
+        "spans|dense mask|position bias|dense bias|sinks|grouped heads|gradient|"
         "float64|float32|bfloat16|float16|cpu|cuda|xpu".split("|")
     )
 
     def why_not(self, inputs: AttentionInputs) -> str | None:
-        """Refuse empty tensors, a bias that needs a gradient, a mask that would be large, and `torch.func`."""
+        """Refuse empty tensors, a bias that needs a gradient, a large mask, `torch.func`, and sinks without `lse`."""
         if 0 in inputs.query.shape or 0 in inputs.key.shape:
             return "takes no empty tensor"
         if transformed() or forward_mode():
             return "cannot be transformed by torch.func, and has no forward-mode derivative"
+        if inputs.sinks is not None and not readable(inputs.query):
+            return "tells no lse with a gradient outside of eager calls on the CPU, which sinks need"
         inputs = _as_the_kernel_hides(inputs)
         if _needs_no_mask(inputs):
             return None
@@ -80,6 +83,8 @@ class Fused:
 
     def run(self, inputs: AttentionInputs) -> AttentionResult:
         """Run torch's kernel and put right what it gets wrong."""
+        if inputs.sinks is not None:
+            return beside_sinks(inputs, self.run)
         inputs = _as_the_kernel_hides(inputs)
         result = _looked_at(inputs) if readable(inputs.query) else _unseen(inputs)
         if result.lse_has_gradient or traced() or not (torch.is_grad_enabled() and _trains(inputs)):
@@ -89,7 +94,9 @@ class Fused:
 
 def _as_the_kernel_hides(inputs: AttentionInputs) -> AttentionInputs:
     # The kernel scales what it has hidden already: -inf becomes +inf or NaN where the scale is not positive.
-    return replace(inputs, causal=False) if inputs.causal and inputs.scale <= 0 else inputs
+    if inputs.spans is None or not inputs.causal or inputs.scale > 0:
+        return inputs
+    return replace(inputs, spans=inputs.spans._replace(causal=False))
 
 
 def _looked_at(inputs: AttentionInputs) -> AttentionResult:
@@ -151,8 +158,8 @@ def _trains(inputs: AttentionInputs) -> bool:
 
 def _mask_shape(inputs: AttentionInputs) -> tuple[int, ...]:
     parts = [part.shape for part in (inputs.dense_mask, inputs.bias) if part is not None]
-    if inputs.start is not None and not inputs.causal:
-        parts.append(torch.Size((*inputs.start.shape, inputs.key.shape[2])))
+    if inputs.spans is not None and not inputs.causal:
+        parts.append(torch.Size((*inputs.spans.start.shape, inputs.key.shape[2])))
     if inputs.position_bias is not None:
         parts.append(torch.Size((1, inputs.position_bias.shape[0], inputs.query.shape[2], inputs.key.shape[2])))
     return tuple(torch.broadcast_shapes(*parts))
@@ -161,7 +168,7 @@ def _mask_shape(inputs: AttentionInputs) -> tuple[int, ...]:
 def _needs_no_mask(inputs: AttentionInputs) -> bool:
     if inputs.bias is not None or inputs.position_bias is not None or inputs.dense_mask is not None:
         return False
-    return inputs.causal or inputs.start is None
+    return inputs.causal or inputs.spans is None
 
 
 def _additive_mask(inputs: AttentionInputs) -> Tensor:
@@ -187,8 +194,8 @@ def _spans_say_it_all(inputs: AttentionInputs) -> bool:
 
 def _empty_rows(inputs: AttentionInputs) -> Tensor:
     """Return which rows see nothing, bool `(B, H, L)` or broadcastable to it."""
-    if _spans_say_it_all(inputs) and inputs.start is not None and inputs.stop is not None:
-        return inputs.stop <= inputs.start
+    if _spans_say_it_all(inputs) and inputs.spans is not None:
+        return inputs.spans.stop <= inputs.spans.start
     seen = visible(inputs, slice(0, inputs.query.shape[2]), slice(0, inputs.key.shape[2]))
     return torch.zeros(1, 1, 1, dtype=torch.bool, device=inputs.query.device) if seen is None else ~seen.any(-1)
 
@@ -198,9 +205,9 @@ def _touched(inputs: AttentionInputs) -> Tensor:
     batch, heads, queries, keys = inputs.shape
     bad = ~(inputs.key.isfinite().all(-1) & inputs.value.isfinite().all(-1))
     bad = bad.repeat_interleave(heads // bad.shape[1], 1)
-    if _spans_say_it_all(inputs) and inputs.start is not None and inputs.stop is not None:
+    if _spans_say_it_all(inputs) and inputs.spans is not None:
         before = pad(bad.cumsum(-1), (1, 0))
-        first, last = (end.long().expand(batch, heads, queries) for end in (inputs.start, inputs.stop))
+        first, last = (end.long().expand(batch, heads, queries) for end in inputs.spans[:2])
         seen_bad = before.gather(-1, last) > before.gather(-1, first)
     else:
         seen = visible(inputs, slice(0, queries), slice(0, keys))

@@ -17,13 +17,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .._inputs import AttentionInputs, AttentionResult
+from .._inputs import KERNEL_LEARNT, KERNEL_TENSORS, AttentionInputs, AttentionResult
 from .._tracing import recorded
-from ._again import again, joined
+from ._again import again
 from ._blocks import LEAST_ROWS, Rows, blocks, drop_factor, hides, mix, needs_care, seen_entries
 from ._contract import FEATURES
 from ._formula import accumulating, as_given, formula
 from ._scores import per_key_head, scores
+from ._sinks import beside_sinks
 from ._values import readable
 
 __all__ = ["Math"]
@@ -41,15 +42,14 @@ class Math:
 
     def run(self, inputs: AttentionInputs) -> AttentionResult:
         """Compute output and `lse` block by block; both carry gradients."""
+        if inputs.sinks is not None:
+            return beside_sinks(inputs, self.run)
         x = inputs
         with as_given(x.query.device.type):
             if recorded():
                 output, lse = formula(accumulating(x))
                 return AttentionResult(output.to(x.query.dtype), lse, lse_has_gradient=True)
-            output, lse = _Attend.apply(  # type: ignore[no-untyped-call]
-                x.query, x.key, x.value, x.position_bias, x.bias, x.start, x.stop, x.dense_mask, x.seed,
-                x.scale, x.softcap, x.dropout,
-            )  # fmt: skip
+            output, lse = _Attend.apply(*x.flat())  # type: ignore[no-untyped-call]
         return AttentionResult(output, lse, lse_has_gradient=True)
 
 
@@ -64,14 +64,16 @@ class _Attend(torch.autograd.Function):
         dense_mask: Any, seed: Any, scale: float, softcap: float | None, dropout: float,
     ) -> tuple[Tensor, Tensor]:  # fmt: skip
         # Named one by one: torch.compile counts them to see that none is a context, where nothing needs a gradient.
-        inputs = joined(query, key, value, position_bias, bias, start, stop, dense_mask, seed, scale, softcap, dropout)
+        inputs = AttentionInputs.from_flat(
+            query, key, value, position_bias, bias, start, stop, dense_mask, seed, scale, softcap, dropout
+        )
         output, lse = _forward(accumulating(inputs))
         return output.to(inputs.query.dtype), lse
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
-        ctx.save_for_backward(*inputs[:9], *output)
-        ctx.settings = inputs[9:]
+        ctx.save_for_backward(*inputs[: len(KERNEL_TENSORS)], *output)
+        ctx.numbers = inputs[len(KERNEL_TENSORS) :]
         ctx.set_materialize_grads(False)
 
     @staticmethod
@@ -79,8 +81,9 @@ class _Attend(torch.autograd.Function):
         *tensors, output, lse = ctx.saved_tensors
         if grad_output is None:
             grad_output = torch.zeros_like(output)
-        x = joined(*tensors, *ctx.settings)
-        return (*again(x, lse, grad_output, grad_lse, ctx.needs_input_grad[:5]), *(None,) * 7)
+        x = AttentionInputs.from_flat(*tensors, *ctx.numbers)
+        learnt, rest = ctx.needs_input_grad[: len(KERNEL_LEARNT)], ctx.needs_input_grad[len(KERNEL_LEARNT) :]
+        return (*again(x, lse, grad_output, grad_lse, learnt), *(None for _ in rest))
 
 
 def _forward(inputs: AttentionInputs) -> tuple[Tensor, Tensor]:

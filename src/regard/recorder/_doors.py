@@ -17,7 +17,6 @@ from .._attention import attention
 from .._tracing import jit_traced, transformed
 from ..backends import asked_for
 from ..errors import BackendError, KernelError, RegardError, TooLargeError
-from ..integrations import sink_attention
 from ..weights import AttentionWeights, consumed_at_once, kept
 from ._call_mask import CallMasks
 from ._grouped import grouped
@@ -250,13 +249,13 @@ class MultiHead:
 
 
 class Own:
-    """`regard.attention` and the layers that call it, with sinks or without."""
+    """`regard.attention` and the layers that call it."""
 
     name = "regard.attention"
 
     def why_not(self, function: object) -> str | None:
         """Say why a function is not caught here."""
-        return None if function is attention or function is sink_attention else "another function"
+        return None if function is attention else "another function"
 
     def run(self, function: Any, keeper: Keeper, args: tuple[Any, ...], settings: dict[str, Any]) -> Any:
         """Run the call with its weights, which changes no bit of the output."""
@@ -265,11 +264,6 @@ class Own:
             result = function(*args, **settings)
             keeper.miss(f"{self.name}: {reason}")
             return result
-        if function is sink_attention:
-            with consumed_at_once():
-                output, weights = sink_attention(*args, **settings)
-            keeper.keep(self.name, weights)
-            return output, kept(weights)
         wanted = settings.pop("need_weights", False)
         asked = wanted if wanted == "summary" else keeper.needs()
         with consumed_at_once():

@@ -179,7 +179,10 @@ def _filled(weights: AttentionWeights) -> int:
     """Return one past the last key that any row sees by the mask."""
     x = weights._source.inputs
     if x.dense_mask is None:
-        return x.key.shape[2] if x.start is None or x.stop is None else int((x.stop * (x.stop > x.start)).amax())
+        if x.spans is None:
+            return x.key.shape[2]
+        start, stop, _ = x.spans
+        return int((stop * (stop > start)).amax())
     seen = (weights._source.counts() > 0).any(0).any(0)
     return int(seen.nonzero()[-1]) + 1 if bool(seen.any()) else 0
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-from .._inputs import AttentionInputs
+from .._inputs import AttentionInputs, Spans
 from ..weights import AttentionWeights, LseOf, SoftmaxSource, StoredWeights, Summary, from_dense, kept, links_of
 from ._growing import Orders, Step, Turn, arranged
 
@@ -190,8 +190,8 @@ class GrownExact:
         batch, heads, rows, _ = source.shape
         if x.dense_mask is None and x.bias is None and x.position_bias is None:
             zero = torch.zeros(1, 1, rows, dtype=torch.int32, device=x.query.device)
-            held["start"] = (zero if x.start is None else x.start) + step.first_key
-            held["stop"] = (zero + step.keys if x.stop is None else x.stop.clamp(max=step.keys)) + step.first_key
+            held["start"] = (zero if x.spans is None else x.spans.start) + step.first_key
+            held["stop"] = (zero + step.keys if x.spans is None else x.spans.stop.clamp(max=step.keys)) + step.first_key
         else:
             every = (torch.arange(count, device=x.query.device) for count in (rows, step.keys))
             part, _, _ = source.rectangle(*every)
@@ -215,8 +215,8 @@ class GrownExact:
         query, key, value, lse = (torch.cat(every(name), 2) for name in ("query", "key", "value", "lse"))
         inputs = AttentionInputs(query, key, value, self._settings.scale, softcap=self._settings.softcap)
         if all("start" in step for step in self._steps):
-            start, stop = (_joined(every(name)) for name in ("start", "stop"))
-            return _call(replace(inputs, start=start, stop=stop), lse, self._lse_of)
+            spans = Spans(_joined(every("start")), _joined(every("stop")))
+            return _call(replace(inputs, spans=spans), lse, self._lse_of)
         if any("start" in step for step in self._steps):
             raise ValueError("some steps of one call have a dense mask or bias, others have none")
         rows = [

@@ -7,7 +7,6 @@ from ._matrix import AttentionWeights, kept
 from ._one_look import LINKS, links_of
 from ._parts import Parts, parts_of, source_of
 from ._restored import RestoredWeights
-from ._sinks import with_sinks
 from ._source import LseOf, SoftmaxSource, WeightSource, pair_products
 from ._stored import StoredWeights, Summary
 from ._summarise import summarise, summary_cell
@@ -35,5 +34,4 @@ __all__ = [
     "source_of",
     "summarise",
     "summary_cell",
-    "with_sinks",
 ]

@@ -11,7 +11,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import replace
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -54,7 +53,10 @@ def keeping(source: WeightSource, *, copy_all: bool = False) -> WeightSource:
     risky = {
         name
         for name, tensor in tensors_of_call(x)
-        if copy_all or (version := version_of(tensor)) is None or (version > 0 and tensor.numel() <= most)
+        if copy_all
+        or name == "sinks"  # small, and an optimizer writes to them
+        or (version := version_of(tensor)) is None
+        or (version > 0 and tensor.numel() <= most)
     }
     few = x.query.shape[1] * x.query.shape[2] <= x.key.shape[1] * x.key.shape[3]
     if few and risky & {"query", "key"} and not source.requires_grad:
@@ -86,35 +88,27 @@ def _scores_only(source: WeightSource) -> WeightSource:
         key=nothing.expand(batch, x.key.shape[1], keys, 1),
         value=nothing.expand(x.value.shape),
         scale=1.0,
-        dense_mask=_copy(x.dense_mask),
         position_bias=None,
         bias=logs,
         softcap=None,
     )
     return NormsSource(
-        inputs, source.lse, lse_of=source.lse_of, log_factor=source.log_factor, map=source.map,
-        map_cell=source.map_cell, summary=source.summary, witness=Witness(()),
+        inputs.map(_copy, ("dense_mask", "sinks")), source.lse, lse_of=source.lse_of, log_factor=source.log_factor,
+        map=source.map, map_cell=source.map_cell, summary=source.summary, witness=Witness(()),
         value_norms=x.value.detach().to(source.dtype).norm(dim=-1),
     )  # fmt: skip
 
 
 def _with_copies(source: WeightSource, names: set[str]) -> WeightSource:
-    tensors: dict[str, Any] = {name: _copy(tensor) for name, tensor in tensors_of_call(source.inputs) if name in names}
-    return replace(source, inputs=replace(source.inputs, **tensors)) if tensors else source
+    return replace(source, inputs=source.inputs.map(_copy, names)) if names else source
 
 
 def _aliases(x: AttentionInputs) -> AttentionInputs:
     """Return the same memory in tensors of our own: `set_`, `resize_`, `.data =` change a tensor, not its memory."""
-    names = ("query", "key", "value", "bias")
-    own: dict[str, Any] = {
-        name: tensor.detach() for name, tensor in tensors_of_call(x) if name in names and not tensor.requires_grad
-    }
-    return replace(x, **own)
+    return x.map(lambda tensor: tensor if tensor.requires_grad else tensor.detach(), ("query", "key", "value", "bias"))
 
 
-def _copy(tensor: Tensor | None) -> Tensor | None:
-    if tensor is None:
-        return None
+def _copy(tensor: Tensor) -> Tensor:
     # What is the same along a dimension is kept once.
     once = tensor[tuple(slice(0, 1) if step == 0 else slice(None) for step in tensor.stride())]
     with torch.set_grad_enabled(tensor.requires_grad):

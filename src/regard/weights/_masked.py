@@ -23,9 +23,9 @@ def masked_cells(source: WeightSource, rows: slice, columns: slice, cell: tuple[
     if down * across == 0:
         seen = torch.zeros(1, 1, down, across, dtype=torch.bool, device=source.device)
     elif _only_spans(source):
-        if x.start is None or x.stop is None:
+        if x.spans is None:
             return torch.zeros(batch, heads, down, across, dtype=torch.bool, device=source.device)
-        seen = _seen_by_spans(x.start[..., rows], x.stop[..., rows], columns, cell, (down, across))
+        seen = _seen_by_spans(x.spans.start[..., rows], x.spans.stop[..., rows], columns, cell, (down, across))
     else:
         step = max(1, _ENTRIES // max(1, (columns.stop - columns.start) * cell[0])) * cell[0]
         parts = [
@@ -48,10 +48,10 @@ def visible_keys(source: WeightSource) -> Tensor:
             seen = visible(x, rows, whole)
             parts.append(_wide(seen, source, rows, whole).sum(-1))
         counts = torch.cat(parts, 2) if parts else torch.zeros(1, 1, 0, dtype=torch.long, device=source.device)
-    elif x.start is None or x.stop is None:
+    elif x.spans is None:
         counts = torch.full((1, 1, queries), keys, dtype=torch.long, device=source.device)
     else:
-        counts = (x.stop.long() - x.start.long()).clamp(min=0)
+        counts = (x.spans.stop.long() - x.spans.start.long()).clamp(min=0)
     return counts.expand(batch, heads, queries)
 
 
@@ -66,8 +66,8 @@ def uniform_cells(source: WeightSource, rows: slice, columns: slice, cell: tuple
     across = -(-(columns.stop - columns.start) // cell[1])
     if _only_spans(source):
         whole = torch.zeros(1, 1, 1, dtype=torch.long, device=source.device)
-        start = (whole if x.start is None else x.start[..., rows].long()).expand_as(share)
-        stop = (whole + keys if x.stop is None else x.stop[..., rows].long()).expand_as(share)
+        ends = (whole, whole + keys) if x.spans is None else (x.spans.start[..., rows], x.spans.stop[..., rows])
+        start, stop = (end.long().expand_as(share) for end in ends)
         sums = _uniform_by_spans(start, stop, share, columns, cell, (down, across))
     else:
         sums = torch.zeros(batch, heads, down, across, dtype=torch.float64, device=source.device)

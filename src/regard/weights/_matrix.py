@@ -10,7 +10,7 @@ from torch import Tensor
 
 from .._inputs import AttentionInputs, AttentionResult
 from .._tracing import jit_traced, transformed
-from ..backends import steady_sum
+from ..backends import lse_beside, steady_sum
 from ..errors import ArgumentError, ShapeError, TooLargeError, nearest
 from ._answers import DistanceProfile, Peak, Top, first_column, profile_of
 from ._index import bounds, plan, sides
@@ -58,8 +58,8 @@ class AttentionWeights(TensorLike):
     def of_call(cls, inputs: AttentionInputs, result: AttentionResult, rank: int) -> AttentionWeights:
         """Wrap a call of softmax attention and its result."""
         source = SoftmaxSource(
-            inputs, result.lse, lse_has_gradient=result.lse_has_gradient, map=result.map, map_cell=result.map_cell,
-            summary=result.summary,
+            inputs, result.lse, lse_of="scores" if inputs.sinks is None else "more",
+            lse_has_gradient=result.lse_has_gradient, map=result.map, map_cell=result.map_cell, summary=result.summary,
         )  # fmt: skip
         return cls(keeping(source), rank)
 
@@ -85,7 +85,7 @@ class AttentionWeights(TensorLike):
 
     @property
     def requires_grad(self) -> bool:
-        """Whether gradients can flow from the weights into query, key or bias."""
+        """Whether gradients can flow from the weights into query, key, bias or sinks."""
         return self._source.requires_grad
 
     @property
@@ -322,7 +322,7 @@ class AttentionWeights(TensorLike):
         source = self._ready(differentiable=True)
         if not self._sums_to_one:
             source = replace(source, lse=None, lse_of="weighted")
-            source = replace(source, lse=answer(self._question("lse", source))[0])
+            source = replace(source, lse=self._lse(source))
         return self._trim(answer(self._question("entropy", source))[0])
 
     def effective_keys(self) -> Tensor:
@@ -475,14 +475,19 @@ class AttentionWeights(TensorLike):
             tracked = self._source.tracking()
             if tracked.lse is None:
                 bare = tracked if self._sums_to_one else replace(tracked, log_factor=None)
-                tracked = replace(tracked, lse=answer(self._question("lse", bare))[0])
+                tracked = replace(tracked, lse=self._lse(bare))
             return tracked
         if self._plain is None:
             plain = self._source.detached()
             if plain.lse is None:
-                plain = replace(plain, lse=answer(self._question("lse", plain))[0])
+                plain = replace(plain, lse=self._lse(plain))
             self._plain = plain
         return self._plain
+
+    def _lse(self, source: WeightSource) -> Tensor:
+        lse = answer(self._question("lse", source))[0]
+        sinks = source.inputs.sinks if source.lse_of == "more" else None
+        return lse if sinks is None else lse_beside(lse, sinks)
 
     def _question(self, name: Any, source: WeightSource) -> Question:
         return Question(name, source, slice(0, source.shape[2]), slice(0, source.shape[3]))

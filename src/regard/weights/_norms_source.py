@@ -8,8 +8,9 @@ from typing import Self
 import torch
 from torch import Tensor
 
+from .._inputs import Index, cut, key_heads
 from ..errors import ArgumentError
-from ._source import Index, SoftmaxSource, _key_heads
+from ._source import SoftmaxSource
 
 __all__ = ["NormsSource"]
 
@@ -36,8 +37,8 @@ class NormsSource(SoftmaxSource):
         part = super().select(batch, heads)
         if self.value_norms is None:
             return part
-        key_heads = _key_heads(heads, self.shape[1], self.inputs.key.shape[1], self.device)
-        return replace(part, value_norms=self.value_norms[batch][:, key_heads])
+        chosen = {"B": batch, "G": key_heads(heads, self.inputs)}
+        return replace(part, value_norms=cut(self.value_norms, "BGS", chosen))
 
     def moved(self, device: torch.device | str) -> Self:
         """Return a copy on another device."""

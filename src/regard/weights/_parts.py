@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from typing import Any
 
 from torch import Tensor
 
-from .._inputs import AttentionInputs
+from .._inputs import TENSORS, AttentionInputs
 from ..errors import ArgumentError
 from ._matrix import AttentionWeights
 from ._norms_source import NormsSource
@@ -48,8 +49,8 @@ class Parts:
     """0 where no map came."""
 
 
-# Fields that an `AttentionInputs` has under the same name.
-_SHARED = ("query", "key", "scale", "softcap", "start", "stop", "dense_mask", "position_bias", "bias")
+# What a call has under the same name.
+_SHARED = ({field.name for field in fields(Parts)} & TENSORS.keys()) | {"scale", "softcap"}
 
 
 def parts_of(weights: AttentionWeights) -> Parts:
@@ -63,17 +64,19 @@ def parts_of(weights: AttentionWeights) -> Parts:
     norms = source.value_norms if isinstance(source, NormsSource) else None
     if norms is None:
         norms = source.inputs.value.to(source.dtype).norm(dim=-1)
-    shared = {name: getattr(source.inputs, name) for name in _SHARED}
+    x = source.inputs
+    held: dict[str, Any] = {name: tensor for name, tensor in x.tensors().items() if name in _SHARED}
     return Parts(
-        **shared, value_norms=norms, log_factor=source.log_factor, kernel_map=source.map,
-        kernel_map_cell=source.map_cell if source.map is not None else 0,
+        **held, scale=x.scale, softcap=x.softcap, value_norms=norms, log_factor=source.log_factor,
+        kernel_map=source.map, kernel_map_cell=source.map_cell if source.map is not None else 0,
     )  # fmt: skip
 
 
 def source_of(parts: Parts, lse: Tensor, lse_of: LseOf = "scores") -> NormsSource:
     """Return the matrix of stored parts. NaN in `lse` makes a row NaN, which says "not recorded"."""
     nothing = parts.key.new_zeros(()).expand(*parts.key.shape[:3], 1)
-    inputs = AttentionInputs(value=nothing, need_weights=True, **{name: getattr(parts, name) for name in _SHARED})
+    held: dict[str, Any] = {name: getattr(parts, name) for name in _SHARED}
+    inputs = AttentionInputs.from_flat(value=nothing, need_weights=True, **held)
     return NormsSource(
         inputs, lse, lse_of=lse_of, log_factor=parts.log_factor, map=parts.kernel_map, map_cell=parts.kernel_map_cell,
         value_norms=parts.value_norms,

@@ -19,7 +19,7 @@ from typing import Literal, Self
 import torch
 from torch import Tensor
 
-from .._inputs import AttentionInputs, CallSummary
+from .._inputs import AttentionInputs, CallSummary, Index, cut
 from .._tracing import traced
 from ..backends import accumulate_dtype, all_finite, readable, scores, steady_exp2_, visible
 from ._witness import EVERYTHING, READ_BY_WEIGHTS, Witness
@@ -27,7 +27,6 @@ from ._witness import EVERYTHING, READ_BY_WEIGHTS, Witness
 __all__ = ["FAR", "LOG2E", "Index", "LseOf", "SoftmaxSource", "WeightSource"]
 
 LOG2E = 1.0 / math.log(2.0)
-Index = slice | Tensor
 LseOf = Literal["scores", "weighted", "more"]
 FAR = 64.0
 """An `lse` beyond it, above or below zero, is too coarse in float32: half of its last place shows in every weight. The
@@ -81,8 +80,7 @@ class WeightSource(ABC):
     @property
     def requires_grad(self) -> bool:
         """Whether gradients can flow from the weights into some input."""
-        x = self.inputs
-        return any(t is not None and t.requires_grad for t in (x.query, x.key, x.position_bias, x.bias))
+        return any(tensor.requires_grad for name, tensor in self.inputs.tensors().items() if name != "value")
 
     def fresh(self, reads: Collection[str] = READ_BY_WEIGHTS) -> Self:
         """Return this, after a check that what a question reads is still that of the call."""
@@ -94,7 +92,7 @@ class WeightSource(ABC):
         """Return a call and two slices of it that hold the rectangle: positions are gathered, slices left alone."""
         if isinstance(rows, slice) and isinstance(columns, slice):
             return self.inputs, rows, columns
-        part = _gathered(self.inputs, rows, columns)
+        part = self.inputs.select(rows, columns)
         return part, slice(0, part.query.shape[2]), slice(0, part.key.shape[2])
 
     @abstractmethod
@@ -164,8 +162,9 @@ class WeightSource(ABC):
         score = self.pair_scores(rows, columns)
         if self.log_factor is not None:
             score = score + self.log_factor[:, :, columns]
-        if x.start is not None and x.stop is not None:
-            score = score.masked_fill((columns < x.start[..., rows]) | (columns >= x.stop[..., rows]), -torch.inf)
+        if x.spans is not None:
+            start, stop = x.spans.start[..., rows], x.spans.stop[..., rows]
+            score = score.masked_fill((columns < start) | (columns >= stop), -torch.inf)
         if x.dense_mask is not None:
             score = score.masked_fill(~entries(x.dense_mask, rows, columns), -torch.inf)
         return (score - self._norm(rows)[..., 0]).exp()
@@ -187,23 +186,24 @@ class WeightSource(ABC):
             parts = [visible(x, slice(a, min(a + step, queries)), slice(0, keys)) for a in range(0, queries, step)]
             seen = [part.sum(2) for part in parts if part is not None]
             # A mask with one row for all queries stands for as many rows as there are queries.
-            if x.start is None and x.dense_mask.shape[2] == 1:
+            if x.spans is None and x.dense_mask.shape[2] == 1:
                 seen = [x.dense_mask[:, :, 0].long() * queries]
             total = torch.stack(seen).sum(0) if seen else torch.zeros(1, 1, keys, dtype=torch.long, device=self.device)
             return total.expand(*total.shape[:2], keys)
-        if x.start is None or x.stop is None:
+        if x.spans is None:
             return torch.full((1, 1, keys), queries, dtype=torch.long, device=self.device)
-        change = torch.zeros(*x.start.shape[:2], keys + 1, dtype=torch.long, device=self.device)
-        ones = torch.ones_like(x.start, dtype=torch.long)
-        change.scatter_add_(2, x.start.long(), ones).scatter_add_(2, x.stop.long(), -ones)
+        start, stop, _ = x.spans
+        change = torch.zeros(*start.shape[:2], keys + 1, dtype=torch.long, device=self.device)
+        ones = torch.ones_like(start, dtype=torch.long)
+        change.scatter_add_(2, start.long(), ones).scatter_add_(2, stop.long(), -ones)
         return change[..., :keys].cumsum(-1)
 
     def reach(self, rows: slice) -> tuple[int, int]:
         """Return the first key that some row of the slice may see by its span, and one past the last."""
-        x = self.inputs
-        if x.start is None or x.stop is None or not readable(x.start):
+        spans = self.inputs.spans
+        if spans is None or not readable(spans.start):
             return 0, self.shape[3]
-        start, stop = x.start[..., rows], x.stop[..., rows]
+        start, stop = spans.start[..., rows], spans.stop[..., rows]
         if start.numel() == 0:
             return 0, 0
         # Empty rows reach nowhere; their span may lie anywhere.
@@ -215,11 +215,11 @@ class WeightSource(ABC):
         x = self.inputs
         if x.dense_mask is not None:
             return 0, 0
-        if x.start is None or x.stop is None or x.start.numel() == 0:
+        if x.spans is None or x.spans.start.numel() == 0:
             return 0, self.shape[3]
-        if not readable(x.start):
+        if not readable(x.spans.start):
             return 0, 0
-        return int(x.start[..., rows].amax()), int(x.stop[..., rows].amin())
+        return int(x.spans.start[..., rows].amax()), int(x.spans.stop[..., rows].amin())
 
     def cuts(self, rows: slice, columns: slice) -> bool:
         """Return whether some entry of a rectangle may be hidden by the mask."""
@@ -242,25 +242,13 @@ class WeightSource(ABC):
 
     def select(self, batch: Index, heads: Index) -> Self:
         """Return the matrices of some batch rows and query heads."""
-        x = self.inputs
-        every = x.query.shape[1]
-        key_heads = _key_heads(heads, every, x.key.shape[1], self.device)
-        part = replace(
-            x,
-            query=x.query[batch][:, heads],
-            key=x.key[batch][:, key_heads],
-            value=x.value[batch][:, key_heads],
-            start=_pick(x.start, batch, heads),
-            stop=_pick(x.stop, batch, heads),
-            dense_mask=_pick(x.dense_mask, batch, heads),
-            bias=_pick(x.bias, batch, heads),
-            position_bias=x.position_bias
-            if x.position_bias is None or x.position_bias.shape[0] == 1
-            else x.position_bias[heads],
+        index = {"B": batch, "H": heads}
+        lse, factor, found = (
+            None if one is None else cut(one, "BH", index) for one in (self.lse, self.log_factor, self.map)
         )
-        lse, factor, found = (_pick(t, batch, heads) for t in (self.lse, self.log_factor, self.map))
-        summed = None if self.summary is None else CallSummary(*(t[batch][:, heads] for t in self.summary))
-        return replace(self, inputs=part, lse=lse, log_factor=factor, map=found, summary=summed)
+        summed = None if self.summary is None else CallSummary(*(cut(one, "BH", index) for one in self.summary))
+        inputs = self.inputs.of_heads(batch, heads)
+        return replace(self, inputs=inputs, lse=lse, log_factor=factor, map=found, summary=summed)
 
     def moved(self, device: torch.device | str) -> Self:
         """Return a copy on another device."""
@@ -269,7 +257,7 @@ class WeightSource(ABC):
 
     def detached(self) -> Self:
         """Return this if no gradient flows through it, else a copy."""
-        if not self.tracked and not any(tensor.requires_grad for tensor in self.inputs.tensors()):
+        if not self.tracked and not self.inputs.requires_grad:
             return self
         witness = None if self.witness is None else self.witness.detached()
         return replace(self._mapped(torch.Tensor.detach), tracked=False, lse_has_gradient=False, witness=witness)
@@ -278,18 +266,7 @@ class WeightSource(ABC):
         def maybe(tensor: Tensor | None) -> Tensor | None:
             return None if tensor is None else change(tensor)
 
-        x = self.inputs
-        inputs = replace(
-            x,
-            query=change(x.query),
-            key=change(x.key),
-            value=change(x.value),
-            start=maybe(x.start),
-            stop=maybe(x.stop),
-            dense_mask=maybe(x.dense_mask),
-            position_bias=maybe(x.position_bias),
-            bias=maybe(x.bias),
-        )
+        inputs = self.inputs.map(change)
         summed = None if self.summary is None else CallSummary(*map(change, self.summary))
         return replace(
             self, inputs=inputs, lse=maybe(self.lse), log_factor=maybe(self.log_factor), map=maybe(self.map),
@@ -299,7 +276,7 @@ class WeightSource(ABC):
     def tracking(self) -> Self:
         """Return a copy that gradients flow through; its `lse` is dropped if none flows through that."""
         x = self.inputs
-        if (x.start is not None or x.dense_mask is not None) and not (readable(x.key) and all_finite(x.key)):
+        if (x.spans is not None or x.dense_mask is not None) and not (readable(x.key) and all_finite(x.key)):
             # A NaN that nobody sees would come back as 0 · NaN in the gradient of the queries.
             seen = (self.counts() > 0)[..., None]
             if seen.shape[1] != 1:
@@ -332,29 +309,6 @@ def entries(matrix: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
     """Return single entries `(b, h, n)` of a tensor whose last two sizes may be 1 for "the same everywhere"."""
     rows = rows if matrix.shape[2] > 1 else torch.zeros_like(rows)
     return matrix[..., rows, columns if matrix.shape[3] > 1 else torch.zeros_like(columns)]
-
-
-def _pick(tensor: Tensor | None, batch: Index, heads: Index) -> Tensor | None:
-    if tensor is None:
-        return None
-    if tensor.shape[0] > 1:
-        tensor = tensor[batch]
-    return tensor[:, heads] if tensor.shape[1] > 1 else tensor
-
-
-def _key_heads(heads: Index, every: int, groups: int, device: torch.device) -> Index:
-    if every == groups:
-        return heads
-    together = every // groups
-    if isinstance(heads, slice):
-        first, last, step = heads.indices(every)
-        if step == 1 and last > first:
-            if first % together == 0 and last % together == 0:
-                return slice(first // together, last // together)
-            if first // together == (last - 1) // together:
-                return slice(first // together, first // together + 1)
-        heads = torch.arange(every, device=device)[heads]
-    return heads // together
 
 
 @dataclass(eq=False)
@@ -402,32 +356,6 @@ def pair_products(query: Tensor, key: Tensor) -> Tensor:
     groups = key.shape[1]
     grouped = query.reshape(batch, groups, heads // max(groups, 1), length, width)
     return (grouped * key[:, :, None]).sum(-1).reshape(batch, heads, length)
-
-
-def _gathered(x: AttentionInputs, rows: Index, columns: Index) -> AttentionInputs:
-    """Return a call of only these rows and columns; spans and position bias become tensors of that rectangle."""
-    seen, bias = x.dense_mask, x.bias
-    row = torch.arange(x.query.shape[2], device=x.query.device)[rows]
-    column = torch.arange(x.key.shape[2], device=x.query.device)[columns]
-    if seen is not None:
-        seen = _rectangle(seen, rows, columns)
-    if x.start is not None and x.stop is not None:
-        inside = (column >= x.start[..., row, None]) & (column < x.stop[..., row, None])
-        seen = inside if seen is None else seen & inside
-    if bias is not None:
-        bias = _rectangle(bias, rows, columns)
-    if x.position_bias is not None:
-        along = x.position_bias[None, :, column - row[:, None] + x.query.shape[2] - 1]
-        bias = along if bias is None else bias + along
-    return replace(
-        x, query=x.query[:, :, rows], key=x.key[:, :, columns], value=x.value[:, :, columns], start=None, stop=None,
-        dense_mask=seen, position_bias=None, bias=bias, causal=False,
-    )  # fmt: skip
-
-
-def _rectangle(matrix: Tensor, rows: Index, columns: Index) -> Tensor:
-    matrix = matrix[:, :, rows] if matrix.shape[2] > 1 else matrix
-    return matrix[..., columns] if matrix.shape[3] > 1 else matrix
 
 
 def _product(query: Tensor, key: Tensor) -> Tensor:

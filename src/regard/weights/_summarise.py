@@ -54,16 +54,16 @@ def _seen(source: WeightSource, whole: AttentionWeights, cell: int) -> _Seen:
     x = source.inputs
     plain = x.dense_mask is None and x.bias is None and x.position_bias is None
     key = (cell, *source.shape[2:])
-    if plain and x.start is None:
+    if plain and x.spans is None:
         return _everything(*key, source.device)
-    if plain and x.start is not None and x.start in _SEEN:
-        known, stop, seen = _SEEN[x.start]
-        if known == key and stop is x.stop:
+    if plain and x.spans is not None and x.spans.start in _SEEN:
+        known, stop, seen = _SEEN[x.spans.start]
+        if known == key and stop is x.spans.stop:
             return cast(_Seen, seen)
     small = tuple(_small(t) for t in (whole.masked(cell), whole.visible_keys(), source.counts()))
     seen = (small[0], small[1], small[2])
-    if plain and x.start is not None:
-        _SEEN[x.start] = (key, x.stop, seen)
+    if plain and x.spans is not None:
+        _SEEN[x.spans.start] = (key, x.spans.stop, seen)
     return seen
 
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import Parameter
 
-from .._inputs import AttentionInputs
+from .._inputs import TENSORS, AttentionInputs
 from .._tracing import traced
 from ..errors import StaleWeightsError
 
@@ -25,15 +25,8 @@ __all__ = [
     "witness",
 ]
 
-# Every tensor that weights are computed from and that the caller may hold, and what he calls it. Spans are ours.
-_NAMES = {
-    "query": "query",
-    "key": "key",
-    "value": "value",
-    "dense_mask": "the mask",
-    "position_bias": "the bias",
-    "bias": "the bias",
-}
+# Every tensor that weights are computed from and that the caller may hold, and what he calls it.
+_NAMES = {name: tensor.called for name, tensor in TENSORS.items() if tensor.called is not None}
 READ_BY_MASKS = frozenset(_NAMES) - {"query", "key", "value"}
 READ_BY_WEIGHTS = frozenset(_NAMES) - {"value"}
 READ_BY_NORMS = frozenset({"value"})
@@ -98,8 +91,7 @@ def witness(x: AttentionInputs, without: Collection[str]) -> Witness:
 
 def tensors_of_call(x: AttentionInputs) -> list[tuple[str, Tensor]]:
     """Return every tensor that weights are computed from, by its field."""
-    every = [(name, getattr(x, name)) for name in _NAMES]
-    return [(name, tensor) for name, tensor in every if tensor is not None]
+    return [(name, tensor) for name, tensor in x.tensors().items() if name in _NAMES]
 
 
 def _seen(name: str, tensor: Tensor, x: AttentionInputs) -> _Seen:

@@ -6,9 +6,10 @@ import math
 
 import torch
 
-from ..._inputs import AttentionInputs, AttentionResult, CallSummary
+from ..._inputs import KERNEL_LEARNT, AttentionInputs, AttentionResult, CallSummary
 from ..._tracing import forward_mode, jit_traced, transformed
 from .._contract import FEATURES
+from .._sinks import beside_sinks
 from .._values import readable
 from ._calls import forward, map_cell
 from ._graph import Attend, Run
@@ -68,6 +69,8 @@ class Native:
 
     def run(self, inputs: AttentionInputs) -> AttentionResult:
         """Run the kernel; with `need_weights` it also keeps a coarse map or a summary, which changes nothing else."""
+        if inputs.sinks is not None:
+            return beside_sinks(inputs, self.run)
         x, eager = inputs, readable(inputs.query)
         queries, keys = x.shape[2:]
         summed = x.need_weights == "summary" and queries > _FEW_QUERIES and eager
@@ -75,10 +78,8 @@ class Native:
         run: Run = forward_summary if summed else forward
         if not eager:
             output, lse, found = attend(x, cell)
-        elif torch.is_grad_enabled() and any(t.requires_grad for t in x.tensors()):
-            output, lse, found = Attend.apply(  # type: ignore[no-untyped-call]
-                run, x, cell, x.query, x.key, x.value, x.position_bias, x.bias
-            )
+        elif torch.is_grad_enabled() and x.requires_grad:
+            output, lse, found = Attend.apply(run, x, cell, *x.flat()[: len(KERNEL_LEARNT)])  # type: ignore[no-untyped-call]
         else:
             output, lse, found = run(x, cell, None)
         if isinstance(found, CallSummary):

@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..._inputs import AttentionInputs
-from .._again import again, beyond_kernels, joined
+from ..._inputs import KERNEL_LEARNT, KERNEL_TENSORS, AttentionInputs
+from .._again import again, beyond_kernels
 from ._calls import backward, output_rest
 
 __all__ = ["Attend", "Run"]
@@ -28,13 +28,14 @@ class Attend(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, run: Run, x: AttentionInputs, cell: int, *tensors: Tensor | None
+        ctx: Any, run: Run, x: AttentionInputs, cell: int, *learnt: Tensor | None
     ) -> tuple[Tensor, Tensor, Any]:
-        """Run the kernel. `tensors` are those of `x` that gradients may flow into, once more, for autograd to see."""
+        """Run the kernel. `learnt` are those tensors of `x`, once more, for autograd to see."""
         rest = output_rest(x)
         output, lse, found = run(x, cell, rest)
-        ctx.save_for_backward(*tensors, x.start, x.stop, x.dense_mask, x.seed, output, lse, rest)
-        ctx.settings = (x.scale, x.softcap, x.dropout)
+        flat = x.flat()
+        ctx.save_for_backward(*learnt, *flat[len(KERNEL_LEARNT) : len(KERNEL_TENSORS)], output, lse, rest)
+        ctx.numbers = flat[len(KERNEL_TENSORS) :]
         ctx.set_materialize_grads(False)
         if isinstance(found, Tensor):
             ctx.mark_non_differentiable(found)
@@ -44,7 +45,7 @@ class Attend(torch.autograd.Function):
     def backward(ctx: Any, grad_output: Tensor | None, grad_lse: Tensor | None, _: None) -> tuple[Tensor | None, ...]:
         """Run the kernel, or PyTorch's operations where more than numbers is wanted."""
         *tensors, output, lse, rest = ctx.saved_tensors
-        x = joined(*tensors, *ctx.settings)
+        x = AttentionInputs.from_flat(*tensors, *ctx.numbers)
         if grad_output is None:
             grad_output = torch.zeros_like(output)
         needed = ctx.needs_input_grad[3:]

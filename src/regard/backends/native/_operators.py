@@ -10,25 +10,23 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..._inputs import AttentionInputs
-from .._again import again, joined
+from ..._inputs import KERNEL_LEARNT, KERNEL_TENSORS, AttentionInputs
+from .._again import again
 from .._formula import accumulating, formula
 from ._calls import backward, empty_output, forward
 
 __all__ = ["attend"]
 
-_TENSORS = (
-    "Tensor query, Tensor key, Tensor value, Tensor? position_bias, Tensor? bias, "
-    "Tensor? start, Tensor? stop, Tensor? mask, Tensor? seed"
-)
-_SETTINGS = "float scale, float? softcap, float dropout"
+# `AttentionInputs.flat`.
+_TENSORS = ", ".join(f"Tensor{'' if name in ('query', 'key', 'value') else '?'} {name}" for name in KERNEL_TENSORS)
+_NUMBERS = "float scale, float? softcap, float dropout"
 _LIBRARY = torch.library.Library("regard", "DEF")
 _LIBRARY.define(
-    f"attention_forward({_TENSORS}, {_SETTINGS}, SymInt cell) -> (Tensor output, Tensor lse, Tensor map)",
+    f"attention_forward({_TENSORS}, {_NUMBERS}, SymInt cell) -> (Tensor output, Tensor lse, Tensor map)",
     tags=(torch.Tag.pt2_compliant_tag,),
 )
 _LIBRARY.define(
-    f"attention_backward(Tensor grad_output, Tensor? grad_lse, Tensor output, Tensor lse, {_TENSORS}, {_SETTINGS}, "
+    f"attention_backward(Tensor grad_output, Tensor? grad_lse, Tensor output, Tensor lse, {_TENSORS}, {_NUMBERS}, "
     "bool of_position_bias, bool of_bias) -> (Tensor, Tensor, Tensor, Tensor, Tensor)",
     tags=(torch.Tag.pt2_compliant_tag,),
 )
@@ -38,16 +36,13 @@ _Five = tuple[Tensor, Tensor, Tensor, Tensor, Tensor]
 
 def attend(x: AttentionInputs, cell: int) -> tuple[Tensor, Tensor, Tensor | None]:
     """Run a call through the operator."""
-    output, lse, found = torch.ops.regard.attention_forward(
-        x.query, x.key, x.value, x.position_bias, x.bias, x.start, x.stop, x.dense_mask, x.seed,
-        x.scale, x.softcap, x.dropout, cell,
-    )  # fmt: skip
+    output, lse, found = torch.ops.regard.attention_forward(*x.flat(), cell)
     return output, lse, found if cell else None
 
 
 def _forward(*arguments: Any) -> tuple[Tensor, Tensor, Tensor]:
     *call, cell = arguments
-    output, lse, found = forward(joined(*call), cell)
+    output, lse, found = forward(AttentionInputs.from_flat(*call), cell)
     return output, lse, lse.new_empty(0) if found is None else found
 
 
@@ -64,7 +59,7 @@ def _backward(
 ) -> _Five:
     *call, of_position_bias, of_bias = call_and_needed
     query, key, value, position, bias = backward(
-        joined(*call), output, lse, grad_output, grad_lse, (of_position_bias, of_bias)
+        AttentionInputs.from_flat(*call), output, lse, grad_output, grad_lse, (of_position_bias, of_bias)
     )
     # Two tensors of their own: an operator's results may not share memory.
     position, bias = (lse.new_empty(0) if gradient is None else gradient for gradient in (position, bias))
@@ -85,8 +80,9 @@ def _backward_fake(
 
 
 def _save(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor, Tensor]) -> None:
-    ctx.save_for_backward(*inputs[:9], *output[:2])
-    ctx.settings = inputs[9:12]
+    *call, _ = inputs
+    ctx.save_for_backward(*call[: len(KERNEL_TENSORS)], *output[:2])
+    ctx.numbers = call[len(KERNEL_TENSORS) :]
     ctx.mark_non_differentiable(output[2])
     ctx.set_materialize_grads(False)
 
@@ -95,20 +91,20 @@ def _differentiate(ctx: Any, grad_output: Tensor | None, grad_lse: Tensor | None
     *tensors, output, lse = ctx.saved_tensors
     if grad_output is None:
         grad_output = torch.zeros_like(output)
-    needed = ctx.needs_input_grad[:5]
+    needed, rest = ctx.needs_input_grad[: len(KERNEL_LEARNT)], ctx.needs_input_grad[len(KERNEL_LEARNT) :]
     if torch.is_grad_enabled():
-        found = again(joined(*tensors, *ctx.settings), lse, grad_output, grad_lse, needed)
-        return (*found, *(None,) * 8)
+        x = AttentionInputs.from_flat(*tensors, *ctx.numbers)
+        return (*again(x, lse, grad_output, grad_lse, needed), *(None for _ in rest))
     gradients = torch.ops.regard.attention_backward(
-        grad_output, grad_lse, output, lse, *tensors, *ctx.settings, *needed[3:]
+        grad_output, grad_lse, output, lse, *tensors, *ctx.numbers, *needed[3:]
     )
-    return (*(g if need else None for g, need in zip(gradients, needed, strict=True)), *(None,) * 8)
+    return (*(g if need else None for g, need in zip(gradients, needed, strict=True)), *(None for _ in rest))
 
 
 def _decomposed(*arguments: Any) -> tuple[Tensor, Tensor, Tensor]:
     # The ONNX exporter asks for this where it is given a program that torch.export has made.
     *call, _ = arguments
-    x = joined(*call)
+    x = AttentionInputs.from_flat(*call)
     output, lse = formula(accumulating(x))
     return output.to(x.query.dtype), lse, lse.new_empty(0)
 

@@ -70,8 +70,8 @@ def call_words(x: AttentionInputs) -> tuple[list[Word], tuple[Tensor, ...]]:
         *rows(query), *rows(key), *rows(value), x.scale, x.softcap or 0.0,
     ]  # fmt: skip
     kept: tuple[Tensor, ...] = (query, key, value)
-    if x.start is not None and x.stop is not None:
-        start, stop = x.start, x.stop
+    if x.spans is not None:
+        start, stop, _ = x.spans
         if start.stride() != stop.stride() or start.stride(2) != 1:
             start, stop = start.contiguous(), stop.contiguous()
         across = (start.stride(i) if start.shape[i] > 1 else 0 for i in (0, 1))
@@ -93,5 +93,5 @@ def call_words(x: AttentionInputs) -> tuple[list[Word], tuple[Tensor, ...]]:
         words += _NO_MATRIX
     else:
         words += matrix(x.bias)
-    words += (x.dropout, 0 if x.seed is None else int(x.seed))
+    words += (0.0, 0) if x.dropout is None else (x.dropout.probability, int(x.dropout.seed))
     return words, kept
