@@ -9,8 +9,8 @@ from torch import Tensor
 
 import regard
 from regard import biases, masks
-from regard.recorder import Grid, Recording, Texts
-from regard.recorder._fields import tensors_of
+from regard.recordings import Grid, Recording, Texts
+from regard.recordings._rules import tensors_of
 from regard.weights import (
     AttentionWeights,
     RestoredWeights,
