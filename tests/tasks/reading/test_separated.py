@@ -1,4 +1,4 @@
-"""CSV and TSV as programs write them: separators, quotes and headers are told by what the table holds."""
+"""CSV and TSV as programs write them: separators, quotes and headers are detected from contents."""
 
 from pathlib import Path
 from typing import Any
@@ -97,7 +97,7 @@ ROWS = "".join(f"the film number {number} was long,{'good' if number % 2 else 'b
     ],
 )
 def test_a_header_of_other_names(tmp_path: Path, first: str, why: str) -> None:
-    """A first line that the others are not like is refused with the options for both readings, and both work."""
+    """A first line unlike the others is refused with the options for both interpretations, and both work."""
     (tmp_path / "a.csv").write_text(f"{first}\n{ROWS}")
     text, label = (repr(one) if " " in one else one for one in first.split(","))
     with pytest.raises(DataError, match=rf"line 1: .*{why}.*--text {text} --label {label}.*--header False"):
