@@ -56,13 +56,13 @@ def test_as_programs_write_it(tmp_path: Path, name: str) -> None:
 
 def test_quotation_marks_of_plain_tsv_stay() -> None:
     """A quotation mark that opens no cell of a program is a character; so is one around words alone."""
-    from regard.tasks.reading._separated import _wears_quotes
+    from regard.tasks.reading._separated import _has_quotes
 
-    assert not _wears_quotes(['"Go," he said.\tGeh.', "Hi.\tHallo."])
-    assert not _wears_quotes(['"Stop!"\t"Halt!"', "Hi.\tHallo."])
-    assert not _wears_quotes(['"a "" b\tc'])
-    assert _wears_quotes(['"say ""hi"""\tpos'])
-    assert _wears_quotes(['"a"\tx', '"b"\ty'])
+    assert not _has_quotes(['"Go," he said.\tGeh.', "Hi.\tHallo."])
+    assert not _has_quotes(['"Stop!"\t"Halt!"', "Hi.\tHallo."])
+    assert not _has_quotes(['"a "" b\tc'])
+    assert _has_quotes(['"say ""hi"""\tpos'])
+    assert _has_quotes(['"a"\tx', '"b"\ty'])
 
 
 def test_cells_and_lines_of_any_length(tmp_path: Path) -> None:
