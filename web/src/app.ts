@@ -81,7 +81,7 @@ export class App {
     this.render();
   }
 
-  /** The nearest valid state for this data: a link may come from other data. */
+  /** The state with invalid fields reset: a link may come from other data. */
   private sound(state: State): State {
     const { maps, axes } = this.store.manifest;
     const within = (at: number, count: number): number => (Number.isInteger(at) && at >= 0 && at < count ? at : 0);
