@@ -10,7 +10,7 @@ import hypothesis
 import pytest
 import torch
 
-# A slow machine is no failure; CI draws the same examples every time.
+# No deadline, so that a slow machine does not fail; in CI always the same examples.
 hypothesis.settings.register_profile("regard", deadline=None, derandomize="CI" in os.environ, database=None)
 hypothesis.settings.load_profile("regard")
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 # Highest first. A room imports from any line below its own. On one line, `|` separates rooms
-# that know nothing of each other and `·` rooms that may.
+# that must not import each other and `·` rooms that may.
 FLOORS = """
 cli
 tasks | viewer | studies
@@ -37,7 +37,7 @@ class Import(NamedTuple):
 
 
 def parse_floors(table: str = FLOORS) -> dict[str, tuple[int, int]]:
-    """Give each room its floor (0 is the lowest) and its group of rooms that may meet."""
+    """Return for each room its floor (0 is the lowest) and its group, whose rooms may import each other."""
     places = {}
     for floor, line in enumerate(reversed(table.strip().splitlines())):
         for group, rooms in enumerate(line.split("|")):
@@ -47,7 +47,7 @@ def parse_floors(table: str = FLOORS) -> dict[str, tuple[int, int]]:
 
 
 def imports(source: str, module: tuple[str, ...], is_package: bool) -> Iterator[Import]:
-    """List what a file imports from its own package, wherever in the file it stands.
+    """List what a file imports from its own package, anywhere in the file.
 
     `module` is the file's path below the package: `("backends", "math")`.
     """
@@ -74,7 +74,7 @@ def _base(node: ast.ImportFrom, module: tuple[str, ...], is_package: bool) -> tu
 
 
 def violations(source: str, module: tuple[str, ...], is_package: bool) -> list[str]:
-    """Say, a line each, which imports of a file break the table."""
+    """List, a line each, the imports of a file that the table forbids."""
     room = module[0] if module else "__init__"
     if room in OUTSIDE:
         return []
@@ -90,7 +90,7 @@ def violations(source: str, module: tuple[str, ...], is_package: bool) -> list[s
 
 
 def _why_not(room: str, target: tuple[str, ...], places: dict[str, tuple[int, int]]) -> str:
-    """Give the reason against one import; empty when it is allowed."""
+    """Return why an import is forbidden; empty if it is allowed."""
     if not target or target[0] not in places:
         name = ".".join(("regard", *target))
         return "" if room == "cli" else f"imports {name}: import from the room that holds it"
@@ -108,7 +108,7 @@ def _why_not(room: str, target: tuple[str, ...], places: dict[str, tuple[int, in
 
 
 def module_path(file: Path, package: Path) -> tuple[tuple[str, ...], bool]:
-    """Turn a file into its path below the package, and say whether it is an `__init__`."""
+    """Return a file's path below the package, and whether it is an `__init__`."""
     parts = file.relative_to(package).with_suffix("").parts
     if parts[-1] == "__init__":
         return parts[:-1], True

@@ -1,10 +1,10 @@
-"""House rules that a parser can see: no `assert` in the package, `print` only at the door."""
+"""Project rules that a parser can check: no `assert` in the package, `print` only in the command line."""
 
 import ast
 
 
 def banned(source: str, room: str) -> list[str]:
-    """Say, a line each, where a file of the package asserts, or prints outside `cli`."""
+    """List, a line each, where a file of the package asserts, or prints outside `cli`."""
     found = []
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Assert):

@@ -1,4 +1,4 @@
-"""Every file of the package keeps to its floor, and the check sees each kind of trespass."""
+"""Every file of the package imports only what the floors allow, and the check detects each kind of violation."""
 
 from pathlib import Path
 
@@ -10,7 +10,7 @@ PACKAGE = Path(__file__).parents[2] / "src" / "regard"
 
 
 def test_package_keeps_its_floors() -> None:
-    """No file of the package imports upwards or across."""
+    """No file of the package imports upwards, or from a sibling that is not explicitly allowed."""
     files = sorted(PACKAGE.rglob("*.py"))
     assert files, f"no Python file under {PACKAGE}"
     found = []
@@ -21,7 +21,7 @@ def test_package_keeps_its_floors() -> None:
 
 
 def test_table_orders_the_rooms() -> None:
-    """The table is read bottom-up, with groups that may meet."""
+    """The table is read bottom-up, with groups that may import each other."""
     places = parse_floors("top\na | b · c\nbottom")
     assert places == {"bottom": (0, 0), "a": (1, 0), "b": (1, 1), "c": (1, 1), "top": (2, 0)}
 
@@ -47,7 +47,7 @@ def test_table_orders_the_rooms() -> None:
     ],
 )
 def test_trespass_is_seen(module: str, source: str, word: str) -> None:
-    """A planted violation of each kind gives exactly one line that names its reason."""
+    """An artificial violation of each kind gives exactly one line with its reason."""
     found = violations(source, tuple(module.split(".")), is_package=False)
     assert len(found) == 1
     assert word in found[0]
@@ -67,7 +67,7 @@ def test_trespass_is_seen(module: str, source: str, word: str) -> None:
     ],
 )
 def test_lawful_import_passes(module: str, source: str) -> None:
-    """What the table allows is left alone."""
+    """Allowed imports are not reported."""
     assert violations(source, tuple(module.split(".")), is_package=False) == []
 
 

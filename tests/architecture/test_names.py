@@ -1,4 +1,4 @@
-"""The top of the package: few names, each explained, and light to import."""
+"""The top level of the package: few names, each documented, and cheap to import."""
 
 import subprocess
 import sys
@@ -19,7 +19,7 @@ def test_few_names_at_the_top() -> None:
 
 
 def test_nothing_else_is_public_at_the_top() -> None:
-    """A name without underscore that is not in `__all__` is a module, not a second entrance."""
+    """A name without underscore that is not in `__all__` is a module, not a second public name."""
     stray = [
         name
         for name, value in vars(regard).items()

@@ -1,4 +1,4 @@
-"""House rules hold in every file, and the checks see what they look for."""
+"""Project rules hold in every file, and the checks detect violations."""
 
 from pathlib import Path
 
@@ -24,7 +24,7 @@ def _code_files() -> list[Path]:
 
 
 def test_no_file_is_too_long() -> None:
-    """A file of more than 600 lines is two files."""
+    """No file has more than 600 lines."""
     files = _code_files()
     assert Path(__file__) in files
     lengths = {file: len(file.read_text("utf-8").splitlines()) for file in files}
@@ -32,7 +32,7 @@ def test_no_file_is_too_long() -> None:
 
 
 def test_package_neither_asserts_nor_prints() -> None:
-    """Errors are raised, and only the command line talks."""
+    """Errors are raised, not asserted, and only the command line prints."""
     found = []
     for file in sorted(PACKAGE.rglob("*.py")):
         module, _ = module_path(file, PACKAGE)
@@ -51,12 +51,12 @@ def test_package_neither_asserts_nor_prints() -> None:
     ],
 )
 def test_rules_see_what_they_look_for(source: str, room: str, count: int) -> None:
-    """A planted `assert` or `print` is found, and nothing that only resembles one."""
+    """An artificial `assert` or `print` is detected, and similar code is not."""
     assert len(banned(source, room)) == count
 
 
 def test_installed_package_is_complete() -> None:
-    """Each Python file of the source, and the mark of a typed package, is installed."""
+    """Each Python file of the source, and `py.typed`, is installed."""
     import regard
 
     installed = Path(regard.__file__).parent

@@ -21,7 +21,7 @@ print(len(names))
 
 
 def test_every_module_is_imported_without_posix() -> None:
-    """What only POSIX has is imported where it is used, on POSIX."""
+    """Modules that only POSIX has are imported where they are used, on POSIX only."""
     run = subprocess.run([sys.executable, "-c", IMPORTS], capture_output=True, text=True, timeout=300, check=False)
     assert run.returncode == 0, run.stderr[-2000:]
     assert int(run.stdout.split()[-1]) > 150

@@ -19,7 +19,7 @@ class Entry(NamedTuple):
     call: Callable[..., Any]
     valid: dict[str, Any]
     words: tuple[str, ...] = ()
-    """What an error may name in place of the parameter: another one that it does not fit, or what it is handed to."""
+    """Names that an error may use instead of the parameter's: of another that contradicts it, or of a callee's."""
 
 
 def entry(call: Callable[..., Any], **valid: Any) -> Entry:
@@ -71,11 +71,11 @@ PICTURE = {
 
 
 class Stopped(Exception):
-    """A study has begun, which is enough."""
+    """The study has started: stop here, its settings were accepted."""
 
 
 def stop(share: float, text: str) -> None:
-    """End a study at the first word of it."""
+    """A progress that stops a study at its first call."""
     raise Stopped
 
 
@@ -379,7 +379,7 @@ MODULES = (
     "regard.training", "regard.tasks", "regard.viewer", "regard.viewer.static", "regard.studies", "regard.recorder",
     "regard.integrations",
 )  # fmt: skip
-"""Whose public names have rows."""
+"""The modules whose public names have rows."""
 RESULTS = frozenset({
     "regard.AttentionWeights", "regard.Explanation", "regard.Recording", "regard.biases.PositionBias",
     "regard.layers.TorchMasks", "regard.models.Hypothesis", "regard.models.PretrainedModel", "regard.recorder.Texts",
@@ -390,7 +390,7 @@ RESULTS = frozenset({
     "regard.training.Objective", "regard.training.Saved", "regard.training.SkippedCheckpoint",
     "regard.training.Started", "regard.training.Stepped", "regard.training.TrainingResult",
 })  # fmt: skip
-"""What calls return, and what is there to be subclassed: nobody makes one."""
+"""Classes that users do not construct: results of calls, and base classes."""
 ELSEWHERE = frozenset({
     "regard.load", "regard.tasks.load", "regard.studies.load", "regard.studies.redraw", "regard.training.CsvLog",
     "regard.training.CurvePicture", "regard.training.TensorBoardLog", "regard.training.draw_curves",
@@ -399,4 +399,4 @@ ELSEWHERE = frozenset({
     "regard.integrations.runs_again",
     "regard.integrations.spreads",
 })  # fmt: skip
-"""What reads or writes files, trains, or is called by other libraries or the recorder: the tests of its room try it."""
+"""Names tested elsewhere: they read or write files, train, or are called by other libraries or the recorder."""

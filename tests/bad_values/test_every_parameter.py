@@ -15,7 +15,7 @@ from tests.bad_values.values import BAD
 
 @pytest.mark.parametrize("name", TABLE)
 def test_wrong_values_are_named(name: str) -> None:
-    """The call works, or says in an error of ours which parameter is wrong; nothing takes all of them."""
+    """The call works, or raises an error of ours that names the parameter; no parameter accepts every value."""
     row = TABLE[name]
     row.call(**row.valid)
     wrong = []
@@ -33,7 +33,7 @@ def test_wrong_values_are_named(name: str) -> None:
 
 
 def _said(name: str, arguments: dict[str, object]) -> str:
-    """Return what a call says, empty where it works."""
+    """Return the error of a call; empty if it works."""
     torch.manual_seed(0)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -41,13 +41,13 @@ def _said(name: str, arguments: dict[str, object]) -> str:
             TABLE[name].call(**arguments)
         except RegardError as error:
             return f"RegardError {error}"
-        except Exception as error:  # noqa: BLE001 - whatever it is, it is not what a user should see
+        except Exception as error:  # noqa: BLE001 - any other exception is a finding
             return f"{type(error).__name__} {error}"
     return ""
 
 
 def test_every_public_name_has_a_row() -> None:
-    """What a public module names stands in the table, is what a call returns, or is tried elsewhere."""
+    """Every public name is in the table, is the type of a result, or is tested elsewhere."""
     known = {*TABLE, *RESULTS, *ELSEWHERE}
     known_things = {id(_thing(name)) for name in known if " " not in name}
     missing = []
@@ -60,7 +60,7 @@ def test_every_public_name_has_a_row() -> None:
 
 
 def test_every_forward_has_a_row() -> None:
-    """So does the call of each layer and model."""
+    """The `forward` of each layer and model has a row too."""
     missing = []
     for module in ("regard.layers", "regard.models"):
         for name in importlib.import_module(module).__all__:
@@ -74,7 +74,7 @@ def test_every_forward_has_a_row() -> None:
 
 @pytest.mark.parametrize("name", [name for name in TABLE if " " not in name])
 def test_every_parameter_is_in_the_row(name: str) -> None:
-    """A row names all parameters of what it calls."""
+    """A row has all parameters of its callable."""
     parameters = inspect.signature(_thing(name)).parameters.values()
     ours = {one.name for one in parameters if one.kind is not one.VAR_KEYWORD} - {"self"}
     torchs = {"device", "dtype"} if name == "regard.layers.Projection" else set()

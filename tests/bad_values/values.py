@@ -1,4 +1,4 @@
-"""Values that somebody hands over by mistake, each fit for few parameters or for none."""
+"""Values that somebody may pass by mistake, each valid for few parameters or none."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""What the page is shown, and how it is asked what it shows."""
+"""Views to open in the page, and helpers that read what the page shows."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Tokens, labels, names and titles are text of others: whatever stands in them is shown as text and runs nothing."""
+"""Tokens, labels, names and titles are untrusted: they are shown as text and never executed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a person does with keyboard and mouse, and whether the numbers that they read are true."""
+"""Using the page with keyboard and mouse, and the correctness of the numbers shown."""
 
 from __future__ import annotations
 

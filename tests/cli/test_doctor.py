@@ -15,7 +15,7 @@ from regard.cli import main
 
 
 def test_json_tells_what_the_library_tells(capsys: pytest.CaptureFixture[str]) -> None:
-    """The JSON holds the versions, the kernel and the table of the call."""
+    """The JSON has the versions, the kernel and the table of the call."""
     status = main(["doctor", "--json", "--causal", "--shape", "2", "4", "100", "32"])
     found, native = json.loads(capsys.readouterr().out), library_info()
     assert status == (0 if native.problem is None else 1)
@@ -37,7 +37,7 @@ def test_text_explains_the_call(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_a_mistake_is_one_sentence(capsys: pytest.CaptureFixture[str]) -> None:
-    """A call that cannot be is an error without a traceback and status 2; `--debug` shows the traceback."""
+    """An invalid call is an error without a traceback, with status 2; `--debug` shows the traceback."""
     assert main(["doctor", "--kv-heads", "3"]) == 2
     error = capsys.readouterr().err
     assert error.startswith("regard: The query has 8 heads and the key 3")
@@ -57,7 +57,7 @@ def run(*words: str, **environment: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_doctor_needs_no_extra() -> None:
-    """Without tyro plain `doctor` runs and any other word says what to install."""
+    """Without tyro, plain `doctor` runs, and any other command says what to install."""
     code = "import sys; sys.modules['tyro'] = None; from regard.cli import main; sys.exit(main())"
     words = [sys.executable, "-c", code]
     plain = subprocess.run([*words, "doctor"], capture_output=True, text=True, check=False)
@@ -68,7 +68,7 @@ def test_doctor_needs_no_extra() -> None:
 
 
 def test_as_a_module() -> None:
-    """`python -m regard --help` lists the commands; a wrong instruction set is told."""
+    """`python -m regard --help` lists the commands; a wrong instruction set is reported."""
     assert "doctor" in run("--help").stdout
     wrong = run("doctor", REGARD_ISA="avx9000")
     assert "avx9000" in wrong.stdout + wrong.stderr

@@ -1,4 +1,4 @@
-"""What is wrong on the command line is one sentence and status 2, without a page of options."""
+"""A mistake on the command line is reported in one sentence, with status 2 and without the list of options."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ TRAIN = ["train", "ner", "--train", "x.conll", "--out", "x"]
     ],
 )
 def test_one_sentence(words: list[str], expected: str, capsys: pytest.CaptureFixture[str]) -> None:
-    """Each kind of mistake says what was given, what the rule is and the nearest that there is."""
+    """Each kind of mistake is reported with what was given, the rule, and the most similar valid choice."""
     assert main(words) == 2
     said = capsys.readouterr().err
     assert said.startswith("regard: ")
@@ -60,7 +60,7 @@ def test_one_sentence(words: list[str], expected: str, capsys: pytest.CaptureFix
 def test_a_tyro_without_the_hook_still_refuses(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The hook is private to tyro; where it is gone tyro says in its own words what is wrong."""
+    """The hook is private to tyro; if it does not exist, tyro reports the mistake itself."""
     monkeypatch.setitem(sys.modules, "tyro._errors", None)
     with pytest.raises(SystemExit) as ended:
         parse(Evaluate, "regard evaluate", ["x", "y", "--jsn"])
@@ -69,7 +69,7 @@ def test_a_tyro_without_the_hook_still_refuses(
 
 
 def test_choices_and_defaults_in_the_help(capsys: pytest.CaptureFixture[str]) -> None:
-    """The help of a task lists its own figures and choices with its own default, and no goal."""
+    """The help of a task lists its figures and choices with its defaults, and no goal."""
     for name, expected in (
         ("ner", ("--metric {f1,precision,recall,macro_f1,token_accuracy}", "(default: f1)", "{rotary,sinusoidal,")),
         (
@@ -90,7 +90,7 @@ def test_choices_and_defaults_in_the_help(capsys: pytest.CaptureFixture[str]) ->
 
 
 def test_what_to_type_next(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """The command is named as it was called: by its name where the shell finds it, else by the way to it."""
+    """Messages name the command as it can be called: by name if it is on the PATH, else by its path."""
     script = tmp_path / ".venv" / "bin" / "regard"
     script.parent.mkdir(parents=True)
     script.touch(0o755)

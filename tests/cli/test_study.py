@@ -18,7 +18,7 @@ TINY = {
     "heads": ["--length", "16", "--windows", "2", "--steps", "1", "--embed-dim", "8"],
     "long-range": ["--lengths", "8", "30", "--examples", "50", "--steps", "1", "--embed-dim", "8", "--tokens", "256"],
 }
-# Those that train on code take a number of its files.
+# Studies that train on code have a setting for the number of files.
 FILES = {name: [] if name in ("linear", "long-range") else ["--files", "8"] for name in TINY}
 
 
@@ -40,7 +40,7 @@ def test_contract(name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str])
 
 
 def test_text(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Without `--json` a person reads the question, the tables, the reading and where the files are."""
+    """Without `--json` the question, the tables, the findings and the paths of the files are printed."""
     assert main(["study", "scaling", "--files", "8", *TINY["scaling"], "--out", str(tmp_path)]) == 0
     text = capsys.readouterr().out
     study = load(tmp_path / "scaling.json")
@@ -50,7 +50,7 @@ def test_text(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_sizes(capsys: pytest.CaptureFixture[str]) -> None:
-    """One size is given, not two; the help of each study offers both, and no third way."""
+    """Either size may be given, not both; the help of each study offers exactly these two."""
     assert main(["study", "scaling", "--quick", "--full"]) == 2
     assert "give one" in capsys.readouterr().err
     for name in STUDIES:

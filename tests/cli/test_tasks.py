@@ -1,4 +1,4 @@
-"""The commands that train and use tasks, as a person types them."""
+"""The commands that train and use tasks, called as by a user."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def ner(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_train_writes_everything(ner: Path) -> None:
-    """A run's folder holds the task, the log, the curves, the figures beside the baseline's."""
+    """A run's folder has the task, the log, the curves, and the figures beside the baseline's."""
     found = {path.name for path in ner.iterdir()}
     assert {"task.json", "model", "log.csv", "curves.png", "evaluation.json", "source.json", "checkpoints"} <= found
     figures = json.loads((ner / "evaluation.json").read_text())
@@ -67,7 +67,7 @@ def test_train_writes_everything(ner: Path) -> None:
 def test_predict(
     ner: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """Texts come as arguments, from a file, or from standard input; answers are lines or JSON."""
+    """Texts are arguments, lines of a file or of standard input; answers are lines or JSON."""
     text = "dr ada went to oslo"
     assert main(["predict", str(ner), text]) == 0
     assert capsys.readouterr().out == "dr [ada]person went to [oslo]place\n"
@@ -85,20 +85,20 @@ def test_predict(
 
 
 class Bytes:
-    """Standard input as the system gives it."""
+    """A stand-in for standard input, as bytes."""
 
     def __init__(self, contents: bytes) -> None:
         self.buffer = io.BytesIO(contents)
 
     def isatty(self) -> bool:
-        """Return that nobody types here."""
+        """Return False: not a terminal."""
         return False
 
 
 def test_a_line_out_for_a_line_in(
     ner: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """LF and CRLF end a line of a file and of standard input, nothing else; a blank one has its answer, a mark none."""
+    """Only LF and CRLF end a line of a file and of standard input; a blank line has an answer, a BOM has none."""
     contents = "\ufeffdr ada\u2028went\n\nto\x0coslo\r\nand\x85saw\rred\n".encode()
     texts = ["dr ada\u2028went", "", "to\x0coslo", "and\x85saw\rred"]
     (tmp_path / "in.txt").write_bytes(contents)
@@ -117,7 +117,7 @@ def test_a_line_out_for_a_line_in(
 def test_what_predict_cannot_read(
     ner: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """Bytes that are no UTF-8 are named with their line, in a file, on standard input and in an argument."""
+    """Invalid UTF-8 is reported with its line, in a file, on standard input and in an argument."""
     (tmp_path / "in.txt").write_bytes(b"dr ada\nM\xfcller\n")
     monkeypatch.setattr("sys.stdin", Bytes(b"dr ada\nM\xfcller\n"))
     for given, where in (
@@ -132,7 +132,7 @@ def test_what_predict_cannot_read(
 
 
 def test_answers_of_several_lines(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """A language model trains on one file; each of its answers to lines is one line, whatever it writes."""
+    """A language model trains on one file; each answer is printed on one line, even if it contains line ends."""
     (tmp_path / "a.txt").write_text("a\nb\n" * 400)
     out = str(tmp_path / "run")
     command = ["train", "language_modeling", "--train", str(tmp_path / "a.txt"), "--out", out, "--steps", "30"]
@@ -148,7 +148,7 @@ def test_answers_of_several_lines(tmp_path: Path, capsys: pytest.CaptureFixture[
 
 
 def test_pictures_are_predicted_as_they_were_learnt(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Test pictures of another size and a lying one to predict are brought to what the model learnt from."""
+    """Test pictures of another size, and a rotated one to predict, are converted to the form of the training data."""
     for number, (pixels, label) in enumerate(zip(IMAGES.pixels, IMAGES.labels, strict=True)):
         for part, size in (("train", (8, 8)), ("test", (16, 16))):
             if part == "train" or number < 20:
@@ -174,7 +174,7 @@ def test_pictures_are_predicted_as_they_were_learnt(tmp_path: Path, capsys: pyte
 
 
 def test_predict_ends_in_the_page(ner: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """--page writes what the first input attends to, --open opens it; without a browser it says where it is."""
+    """--page writes the attention of the first input, --open opens it; without a browser its path is printed."""
     opened: list[str] = []
     monkeypatch.setattr("webbrowser.open", lambda address: not opened.append(address))
     page = tmp_path / "seen.html"
@@ -216,7 +216,7 @@ def test_watch(ner: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path) ->
 
 @pytest.mark.parametrize("keep", [None, "summary"])
 def test_watch_records_a_task(ner: Path, keep: str | None, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
-    """A task's attention goes to .regard with tokens and labels, which `regard view` draws; --keep is honoured."""
+    """A task's attention is saved as .regard with tokens and labels, which `regard view` draws; --keep is honoured."""
     file, picture = tmp_path / "run.regard", tmp_path / "run.svg"
     kept = [] if keep is None else ["--keep", keep]
     assert main(["watch", str(ner), "dr ada went to oslo", "--out", str(file), *kept]) == 0
@@ -234,7 +234,7 @@ def test_watch_records_a_task(ner: Path, keep: str | None, capsys: pytest.Captur
 
 
 def test_evaluate(ner: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
-    """The figures of new data stand beside a baseline learnt from the old, which is found again."""
+    """The figures of new data are compared with a baseline fitted to the training data, which is found again."""
     data = conll(tmp_path / "test.conll", 30)
     assert main(["evaluate", str(ner), str(data), "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
@@ -250,7 +250,7 @@ def test_evaluate(ner: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path)
 
 
 def test_a_second_call_goes_on(ner: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """The same command again is done at once; with other settings it is refused with what differs."""
+    """The same command again ends at once; with other settings it is refused, naming the difference."""
     data = ner.parent / "train.conll"
     command = ["train", "ner", "--train", str(data), "--out", str(ner), "--epochs", "25"]
     assert main([*command, *SMALL]) == 0
@@ -264,7 +264,7 @@ def test_a_second_call_goes_on(ner: Path, capsys: pytest.CaptureFixture[str]) ->
 
 
 def test_the_figure_that_is_watched(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """--metric decides, and its name stands in progress, in task.json and in the evaluation."""
+    """--metric selects the figure, whose name is in the progress, in task.json and in the evaluation."""
     data, out = conll(tmp_path / "train.conll", 120), tmp_path / "run"
     command = ["train", "ner", "--train", str(data), "--out", str(out), "--epochs", "2", *SMALL]
     assert main([*command, "--metric", "token_accuracy"]) == 0
@@ -276,7 +276,7 @@ def test_the_figure_that_is_watched(tmp_path: Path, capsys: pytest.CaptureFixtur
 
 
 def test_what_helps_where_the_baseline_is_better() -> None:
-    """Few steps within the minutes are named, with how to go on; else data, epochs and size are."""
+    """The advice names too few steps within the minutes and how to resume; otherwise data, epochs and size."""
     task = NamedEntities(NamedEntitySettings(training=TrainingSettings(budget=Budget(epochs=None, minutes=0.5))))
     result = TrainingResult(11, 30.2, "budget", 11, {"f1": 0.06}, 0.036, True)
     task.training_ = result
@@ -308,7 +308,7 @@ def test_mistakes(words: list[str], message: str, capsys: pytest.CaptureFixture[
 
 
 def test_bad_rows(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """A bad row is an error with file, line and rule; left out by wish it is counted and named."""
+    """An invalid row is an error with file, line and rule; with --skip-bad-rows it is counted and named."""
     rows = [json.dumps({"text": one.text, "label": one.labels[0]}) for one in LABELLED[:120]]
     path = tmp_path / "train.jsonl"
     path.write_text("\n".join([rows[0], "{bad", *rows[1:]]))
@@ -376,7 +376,7 @@ def test_pairs_in_two_files_and_a_folder_of_pictures(tmp_path: Path, capsys: pyt
 
 
 def test_what_was_chosen_for_the_data_of_a_demo_is_for_that_data() -> None:
-    """One's own data takes the task's settings; only what keeps a demo short stays."""
+    """The user's own data is trained with the task's settings; only what keeps a demo short remains."""
     for plan in PLANS.values():
         shown, own = plan.settings(1.0), plan.settings(1.0, own_data=True)
         for name in plan.fit:
@@ -388,7 +388,7 @@ def test_what_was_chosen_for_the_data_of_a_demo_is_for_that_data() -> None:
 def test_a_demo_on_own_data_has_a_folder_of_its_own(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Each file, and each content of it, has its folder: no run meets another's checkpoints."""
+    """Each file, and each version of it, has its own folder, so that runs do not share checkpoints."""
     monkeypatch.chdir(tmp_path)
     for count in (200, 210):
         data = conll(tmp_path / "my words.conll", count)
@@ -402,13 +402,13 @@ def test_a_demo_on_own_data_has_a_folder_of_its_own(
 
 
 def test_signs_of_code_are_explained() -> None:
-    """The sentence about the signs names those that windows of code have."""
+    """The explanation names the special signs in windows of code."""
     task, window = NamedEntities(), TaggedWords(("x", NEWLINE), ("B-variable", "O"))
     assert all(sign in legend(task, [window], 1) for sign in (NEWLINE, INDENT, DEDENT))
 
 
 def test_bench(capsys: pytest.CaptureFixture[str]) -> None:
-    """The machine's own figures are ratios beside torch."""
+    """`regard bench` prints ratios to torch's times."""
     assert main(["bench", "--lengths", "32", "--repeats", "1", "--json"]) == 0
     rows = json.loads(capsys.readouterr().out)["results"]
     assert len(rows) == 8
@@ -417,7 +417,7 @@ def test_bench(capsys: pytest.CaptureFixture[str]) -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_stopped(tmp_path: Path, number: signal.Signals) -> None:
-    """Ctrl-C and SIGTERM end the command with their own status, and the same command goes on to the end."""
+    """Ctrl-C and SIGTERM end the command with their status, and the same command resumes to the end."""
     data = conll(tmp_path / "train.conll", 250)
     out = tmp_path / "run"
     command = [sys.executable, "-m", "regard", "train", "ner", "--train", str(data), "--out", str(out), *SMALL]
@@ -436,7 +436,7 @@ def test_stopped(tmp_path: Path, number: signal.Signals) -> None:
 
 
 class Knowing(NamedEntities):
-    """Answers with the truth, so that what is shown of answers does not hang on a training."""
+    """A task that returns the true answers, so that their display can be tested without training."""
 
     def __init__(self, examples: Sequence[TaggedWords]) -> None:
         super().__init__()
@@ -449,7 +449,7 @@ class Knowing(NamedEntities):
 
 
 def test_answers_on_a_terminal_and_in_the_report() -> None:
-    """Colours of the terminal stay there; the report underlines names and writes code in lines, nothing of it lost."""
+    """Terminal colours are not in the report; it underlines names and restores the lines of code, completely."""
     examples = corpora.code_entities().test[:5]
     task = Knowing(examples)
     assert "\x1b[" in describe(task, examples, 5, colour=True)[0]
@@ -469,7 +469,7 @@ def test_answers_on_a_terminal_and_in_the_report() -> None:
 
 
 def test_demo(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """A demo trains, shows answers, and writes a page with pictures of what it attends to."""
+    """A demo trains, shows answers, and writes a page with pictures of the attention."""
     out = tmp_path / "demo"
     data = conll(tmp_path / "mine.conll", 300)
     assert main(["demo", "--minutes", "0.05", "--out", str(out), "--data", str(data)]) == 0

@@ -1,4 +1,4 @@
-"""`regard view`: files in, page or picture out, and consent before others can look."""
+"""`regard view`: from files to a page or picture, and confirmation before others can connect."""
 
 import json
 from pathlib import Path
@@ -45,7 +45,7 @@ def test_writes_a_page(saved: Path, capsys: pytest.CaptureFixture[str]) -> None:
 @pytest.mark.usefixtures("short_script")
 @pytest.mark.parametrize("form", ["run.regard", "run"])
 def test_shows_a_recording(form: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """A saved recording is opened by its name; what is none says so in one sentence."""
+    """A saved recording is opened by its path; another file is refused in one sentence."""
     layer = torch.nn.TransformerEncoderLayer(8, 2, batch_first=True).eval()
     with regard.watch(layer, keep="exact") as recording:
         layer(torch.randn(1, 3, 8))
@@ -91,7 +91,7 @@ def test_bad_files(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
 
 @pytest.mark.usefixtures("short_script")
 def test_other_hosts_ask(saved: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    """Where others can look, the command says what that means and serves only after yes."""
+    """If others could connect, the command explains the risk and serves only after "yes"."""
     monkeypatch.setattr("sys.stdin.isatty", lambda: True, raising=False)
     served: list[str] = []
     monkeypatch.setattr("regard.viewer.server.Served.run", lambda self: served.append(self.url))
@@ -106,7 +106,7 @@ def test_other_hosts_ask(saved: Path, monkeypatch: pytest.MonkeyPatch, capsys: p
 
 @pytest.mark.usefixtures("short_script")
 def test_nobody_to_ask(saved: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    """In a script there is nobody who could agree."""
+    """Without a terminal nobody can confirm, so it is refused."""
     monkeypatch.setattr("sys.stdin.isatty", lambda: False, raising=False)
     assert main(["view", str(saved), "--host", "0.0.0.0"]) == 1
     assert "Nobody is here" in capsys.readouterr().err

@@ -1,4 +1,4 @@
-"""`regard watch`: a model from a folder, texts or a picture in; coverage, a table, a page out."""
+"""`regard watch`: from a model in a folder, and texts or a picture, to coverage, a table and a page."""
 
 import json
 import shutil
@@ -104,7 +104,7 @@ def test_a_page_with_words(reader: Path, tmp_path: Path, capsys: pytest.CaptureF
 
 
 def test_a_picture(seer: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """A ViT reads a picture, whose patches lie behind the class token."""
+    """A ViT reads a picture; its patches follow the class token."""
     image = pytest.importorskip("PIL.Image")
     file = tmp_path / "a.png"
     image.fromarray(np.zeros((40, 40, 3), np.uint8)).save(file)
@@ -136,7 +136,7 @@ def test_mistakes_are_one_sentence(
 def test_a_mistyped_folder_is_told_before_the_hub_is_asked(
     reader: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A name inside a folder that is here, or one that the hub cannot have, is a folder that is missing."""
+    """A name below an existing folder, or one that is invalid on the hub, is reported as a missing folder."""
     shutil.copytree(reader, tmp_path / "runs" / "bert")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(transformers.AutoModel, "from_pretrained", lambda name: pytest.fail(f"asked for {name}"))

@@ -1,4 +1,4 @@
-"""Corpora of code: parts that share nothing, the same each time, and tags that say what Python says."""
+"""Corpora of code: disjoint parts, reproducible, with tags that agree with Python's scopes."""
 
 import ast
 import functools
@@ -31,7 +31,7 @@ def files() -> Library:
 
 
 def tags_of(text: str, limit: int = 160) -> list[TaggedWords]:
-    """Cut a piece of code into windows; `from . import m` brings a module here."""
+    """Split code into windows; `from . import m` counts as importing a module."""
     windows, _ = tagged_windows(
         SourceFile("here.py", text), limit, lambda module, dots, name: dots == 1 and name == "m"
     )
@@ -46,7 +46,7 @@ def kinds(text: str) -> str:
 
 
 def test_packages_lie_in_one_part() -> None:
-    """No package is read in two parts, and none that is left out is read at all."""
+    """No package is in two parts, and none of the excluded packages is read."""
     found = library(None)
     parts = [{file.package for file in part} for part in (found.train, found.dev, found.test)]
     assert all(parts)
@@ -77,7 +77,7 @@ def test_text_is_the_source() -> None:
 
 
 def test_windows_are_short_and_whole() -> None:
-    """A window holds at most the words asked for, ends where a line ends, and begins with a word of a statement."""
+    """A window has at most the requested number of words, ends at a line end, and begins with a statement."""
     for part in (entities().train, entities().dev, entities().test):
         assert part
         for example in part:
@@ -146,7 +146,7 @@ CASES = {
 
 @pytest.mark.parametrize("text", CASES)
 def test_kinds_follow_the_scopes(text: str) -> None:
-    """Names are what their binding makes them, by Python's scopes."""
+    """The kind of a name follows from its binding, by Python's scopes."""
     assert kinds(text) == CASES[text]
 
 
@@ -181,7 +181,7 @@ def test_strings_are_one_short_word() -> None:
 
 
 def test_window_shows_the_head_of_its_function() -> None:
-    """A window that begins inside a function begins with its head, so that it shows what the arguments are."""
+    """A window that begins inside a function begins with its header, which declares the arguments."""
     body = "".join(f"  b{number} = a + {number}\n" for number in range(12))
     first, second, *_ = tags_of(f"class A:\n def f(self, a):\n{body}", limit=40)
     assert first.words[:2] == ("class", "A")
@@ -224,7 +224,7 @@ def test_statement_longer_than_a_window_is_counted() -> None:
 
 
 def test_summaries_are_apart() -> None:
-    """No function and no first line stands twice; the docstring is not in the source, and the rest still parses."""
+    """No function and no first line occurs twice; the docstring is not in the source, and the rest still parses."""
     split = code_summaries(limit=LIMIT)
     pairs = [*split.train, *split.dev, *split.test]
     assert all((split.train, split.dev, split.test))
@@ -247,7 +247,7 @@ def test_summaries_are_apart() -> None:
     ],
 )
 def test_impossible_sizes_are_refused(call, word) -> None:
-    """A size that leaves nothing says what it counts."""
+    """A size that leaves no examples is an error that says what the size counts."""
     with pytest.raises(ArgumentError, match=word):
         call()
 

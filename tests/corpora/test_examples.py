@@ -1,4 +1,4 @@
-"""The forms of examples refuse what does not fit together."""
+"""The classes of examples refuse inconsistent values."""
 
 import numpy as np
 import pytest
@@ -21,7 +21,7 @@ def test_images_are_a_stack_with_labels(shape: tuple[int, ...]) -> None:
 
 
 def test_pixels_are_bytes() -> None:
-    """Pixels of another dtype are refused: nobody could say what their range is."""
+    """Pixels of another dtype are refused, since their range would be unknown."""
     with pytest.raises(DtypeError, match="float32"):
         Images(np.zeros((1, 2, 2, 1), np.float32), ("a",))
 

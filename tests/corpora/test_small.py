@@ -1,4 +1,4 @@
-"""Digits, dates and opinions: parts that share nothing, the same each time, true by construction."""
+"""Digits, dates and opinions: disjoint parts, reproducible, with labels true by construction."""
 
 import re
 from typing import Any
@@ -34,7 +34,7 @@ def test_fewer_digits() -> None:
 
 
 def test_dates_are_apart_and_tell_one_day() -> None:
-    """No day stands twice, a text never means two days, and the same seed gives the same pairs."""
+    """No day occurs twice, no text is ambiguous, and the same seed gives the same pairs."""
     split = dates(size=3000)
     pairs = [*split.train, *split.dev, *split.test]
     assert [len(part) for part in (split.train, split.dev, split.test)] == [3000, 300, 300]
@@ -51,7 +51,7 @@ def test_dates_hold_their_year_and_day() -> None:
 
 
 def test_every_language_names_its_months() -> None:
-    """No format leaves it open which number is the month."""
+    """In every format the month is unambiguous."""
     for language in LANGUAGES:
         for form in _formats(language):
             assert "MMM" in form or "月" in form
@@ -83,7 +83,7 @@ def test_opinions_are_apart() -> None:
 
 
 def test_opinions_are_labelled_by_their_deciding_clause() -> None:
-    """A second reading of the sentences, by their words, finds the label that the grammar gave."""
+    """An independent rule on the words of a sentence finds the label that the grammar gave."""
     turns = (" not ", " never found ", "nobody", "anything but", "stopped being")
     for example in opinions(size=500).train:
         text = f" {example.text} "
@@ -108,7 +108,7 @@ def test_opinions_are_labelled_by_their_deciding_clause() -> None:
     ],
 )
 def test_impossible_arguments_are_refused(call: Any, word: str) -> None:
-    """What cannot be says what was given."""
+    """Impossible arguments are errors that say what was given."""
     with pytest.raises(ArgumentError, match=word):
         call()
 

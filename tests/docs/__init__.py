@@ -1,1 +1,1 @@
-"""What the documents promise: examples that run, links that lead somewhere."""
+"""Tests of the documentation: examples run, links are valid."""

@@ -40,7 +40,7 @@ def test_each_how_to_is_run(page: Path) -> None:
 
 
 def test_examples_are_run(tmp_path: Path) -> None:
-    """A right example passes, a wrong one fails, both from inside a fence; names last to the end of the page."""
+    """A correct example passes, a wrong one fails, both in a code fence; names are shared within the page."""
     right = run_page("```python\n>>> x = 1\n```\n```console\n$ true\n```\n```python\n>>> x\n1\n```\n", "a", tmp_path)
     wrong = run_page("```python\n>>> 1 + 1\n3\n```\n", "b", tmp_path)
     assert (right.attempted, right.wrong) == (3, [])

@@ -21,7 +21,7 @@ def test_links_of_page(page: Path) -> None:
 
 
 def test_pages_are_found() -> None:
-    """The list of pages holds the ones that a newcomer opens first."""
+    """The list of pages contains the ones that a newcomer opens first."""
     names = {str(page.relative_to(ROOT)) for page in PAGES}
     assert {"CONTRIBUTING.md", "docs/semantics.md", "docs/why/index.md"} <= names
 

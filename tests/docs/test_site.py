@@ -18,7 +18,7 @@ from tests.docs.sphinx_parts import part
 
 ROOT = Path(__file__).parents[2]
 EXAMPLES = ROOT / "examples"
-# Not rooms of names: the commands have their own page, and of the machines only the textbook is for reading.
+# Rooms without a page of names: the commands have their own page, and of the backends only the reference has one.
 WITHOUT_PAGE = {"cli", "backends"}
 
 

@@ -1,4 +1,4 @@
-"""PyTorch's layers into ours and back: the same function, the same parameters, masks turned the right way."""
+"""PyTorch's layers into ours and back: the same function, the same parameters, masks converted correctly."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from regard.layers import (
 
 
 def noisy(module: nn.Module) -> nn.Module:
-    """Give every parameter a value of its own: biases start at 0 and norms at 1, where mistakes hide."""
+    """Randomise every parameter: biases start at 0 and norms at 1, which would hide mistakes."""
     with torch.no_grad():
         for parameter in module.parameters():
             parameter.add_(0.1 * torch.randn_like(parameter))
@@ -81,7 +81,7 @@ def test_attention(batch_first: bool, bias: bool, widths: dict) -> None:
 
 
 def test_polarity_is_turned() -> None:
-    """With torch's mask handed over unturned the output is another: the conversion is not a formality."""
+    """With torch's mask passed unconverted the output differs: the conversion matters."""
     theirs = noisy(nn.MultiheadAttention(16, 4, batch_first=True))
     ours, x = from_torch(theirs), torch.randn(1, 6, 16)
     expected = theirs(x, x, x, attn_mask=HIDDEN)[0]
@@ -250,7 +250,7 @@ REFUSED = {
 
 @pytest.mark.parametrize("mistake", REFUSED.values(), ids=REFUSED)
 def test_what_cannot_be_said_is_refused(mistake: tuple) -> None:
-    """A setting that the other side does not have is named, never dropped."""
+    """A setting without a counterpart is an error that names it, never ignored."""
     act, words = mistake
     with pytest.raises(ArgumentError, match=words):
         act()
@@ -283,7 +283,7 @@ CHANGES = {
 @pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
 @pytest.mark.parametrize("whole", [False, True])
 def test_a_module_that_is_not_what_it_seems_is_refused(change: tuple, whole: bool) -> None:
-    """What was put in, over or around a part is found, in a layer and in a stack of layers."""
+    """Replaced, patched or wrapped submodules are detected, in a layer and in a stack of layers."""
     act, words = change
     layer = _with(act)
     if whole:
@@ -295,7 +295,7 @@ def test_a_module_that_is_not_what_it_seems_is_refused(change: tuple, whole: boo
 
 
 def test_a_class_whose_method_was_replaced_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A patch of a class of PyTorch counts for every object of it; its name may be copied, its origin not."""
+    """A patched PyTorch class is detected for every object of it, even if the patch copies the method's name."""
     original = nn.TransformerEncoderLayer._ff_block
 
     @functools.wraps(original)
@@ -330,7 +330,7 @@ def test_computed_parameters_are_taken_as_they_are(how: str, reach: str) -> None
         }[how](part)  # fmt: skip
         if how == "old weight_norm":
             with torch.no_grad():
-                part.weight_g.mul_(1.5)  # what the weight is computed from, and the weight not yet
+                part.weight_g.mul_(1.5)  # changes the tensor from which the weight is recomputed
     layer.eval()
     x = torch.randn(2, 6, 16)
     ours = from_torch(layer)
@@ -376,7 +376,7 @@ def test_layouts_that_do_not_agree_are_refused() -> None:
     ],
 )
 def test_ours_that_are_not_what_they_seem_are_refused(change: object, words: str) -> None:
-    """The way back looks as closely: what PEFT wraps is not dropped."""
+    """`to_torch` checks as strictly: a layer wrapped by PEFT is refused."""
     layer = EncoderLayer(16, 4)
     change(layer)
     with pytest.raises(ArgumentError, match=words):
@@ -392,6 +392,6 @@ def test_ours_that_are_not_what_they_seem_are_refused(change: object, words: str
     ],
 )
 def test_masks_of_wrong_kinds(call: object, words: str) -> None:
-    """What was given, and what to give."""
+    """Errors say what was given, and what to give."""
     with pytest.raises(ArgumentError, match=words):
         call()

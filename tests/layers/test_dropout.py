@@ -1,4 +1,4 @@
-"""Dropout of features: how many fall, what stays, gradients, and where PyTorch's own takes over."""
+"""Dropout of features: the share that is dropped, the scale, gradients, and where PyTorch's own is used."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from regard.layers import Dropout
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float64])
 @pytest.mark.parametrize("p", [0.1, 0.5, 0.9])
 def test_shares_and_scale(p: float, dtype: torch.dtype) -> None:
-    """A share `p` falls, anywhere, independently of its neighbours; the others are scaled; the gradient is the mask."""
+    """A share `p` is dropped, independently of neighbours; the others are scaled; the gradient is the scaled mask."""
     x = torch.ones(401, 503, dtype=dtype, requires_grad=True)
     out = Dropout(p)(x)
     assert out.dtype == dtype

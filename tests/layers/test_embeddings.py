@@ -21,7 +21,7 @@ from regard.layers import (
 
 
 def test_sinusoidal_encoding_adds_the_table() -> None:
-    """The table of the textbook is added; a later piece of a sequence takes up where its offset says."""
+    """The reference's table is added; `offset` gives the position of a later piece of a sequence."""
     encode, x = SinusoidalEncoding(6), torch.randn(2, 9, 6)
     table = torch.from_numpy(reference.sinusoidal_encoding(9, 6)).float()
     torch.testing.assert_close(encode(x), x + table)
@@ -31,7 +31,7 @@ def test_sinusoidal_encoding_adds_the_table() -> None:
 
 
 def test_learned_encoding() -> None:
-    """A learnt row per position, with its end named."""
+    """A learnt row is added per position; a position beyond the table is an error that names its length."""
     encode, x = LearnedEncoding(5, 6), torch.randn(2, 4, 6)
     torch.testing.assert_close(encode(x, offset=1), x + encode.weight[1:5])
     with pytest.raises(ShapeError, match="max_length=5 positions"):

@@ -1,4 +1,4 @@
-"""Multi-head attention against the textbook, with every option, and its errors."""
+"""Multi-head attention compared with the reference, with every option, and its errors."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def test_agrees_with_the_textbook(groups: int, cross: bool) -> None:
 
 @pytest.mark.parametrize("options", OPTIONS.values(), ids=OPTIONS)
 def test_weights_change_nothing_and_belong_to_the_call(options: dict) -> None:
-    """Asking for weights leaves the output bit-identical, and the weights hide what causality hides."""
+    """Requesting weights leaves the output bit-identical, and future weights are 0 under a causal mask."""
     layer, x = build(**options), torch.randn(2, 6, 16)
     output, weights = layer(x, causal=True, need_weights=True)
     assert torch.equal(layer(x, causal=True), output)
@@ -88,7 +88,7 @@ def test_gradients_flow_through_a_cache() -> None:
 
 
 def test_a_cache_takes_both_or_nothing() -> None:
-    """A value that does not fit leaves the cache as it was."""
+    """If the value does not fit, the cache stays unchanged."""
     cache, token = KeyValueCache(), torch.ones(1, 2, 1, 4)
     cache.append(token, token)
     with pytest.raises(ShapeError, match="Call reset"):
@@ -109,7 +109,7 @@ def test_cross_attention_remembers_its_memory() -> None:
 
 
 def test_beam_search_reorders_the_cache() -> None:
-    """Rows may repeat and go; the next step continues the chosen ones."""
+    """Rows may repeat or disappear; the next step continues the chosen ones."""
     layer, x = build(), torch.randn(3, 5, 16)
     cache = KeyValueCache()
     with torch.no_grad():
@@ -132,7 +132,7 @@ def test_separate_key_and_value() -> None:
 
 
 def test_masks_reach_the_call() -> None:
-    """Padding hides keys: what stands there has no effect."""
+    """Padding hides keys: their values have no effect."""
     layer, x = build(), torch.randn(2, 6, 16)
     other = x.clone()
     other[0, 4:] = torch.nan

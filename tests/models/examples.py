@@ -57,7 +57,7 @@ def sequence_to_sequence(**options: Any) -> Example:
 
 
 def pointing(**options: Any) -> Example:
-    """An encoder-decoder that may write words of the source again."""
+    """An encoder-decoder that may copy words of the source."""
     return sequence_to_sequence(**{"copying": True, **options})
 
 
@@ -68,7 +68,7 @@ def token_classifier(**options: Any) -> Example:
 
 
 def linked_words(**options: Any) -> Example:
-    """A tagger that marks the other mentions of a word, one of them in the batch."""
+    """A tagger with `RepeatFeatures`; the batch has a repeated word."""
     example = token_classifier(**{"repeats": True, **options})
     example.named["characters"][:, 3] = example.named["characters"][:, 1]
     return example

@@ -1,4 +1,4 @@
-"""The conditional random field against all label sequences, written out."""
+"""The conditional random field compared with an enumeration of all label sequences."""
 
 from __future__ import annotations
 
@@ -103,7 +103,7 @@ def test_gaps_between_labels(options: dict) -> None:
 
 
 def test_a_field_learns_what_follows_what() -> None:
-    """Labels that only their neighbours tell are learnt by the field, and by no token alone."""
+    """Labels that depend only on neighbouring labels are learnt by the field, and not without it."""
     torch.manual_seed(0)
     field = ConditionalField(2)
     scores, labels = torch.zeros(8, 6, 2), torch.tensor([0, 1] * 3).expand(8, -1)

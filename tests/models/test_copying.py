@@ -1,4 +1,4 @@
-"""Writing words of the source again."""
+"""Copying words of the source."""
 
 import pytest
 import torch
@@ -31,7 +31,7 @@ def test_the_mixture_is_the_equation() -> None:
 
 
 def test_it_learns_to_copy_what_it_never_wrote() -> None:
-    """Sources of tokens that no training target held are copied; without pointing that cannot be."""
+    """Tokens that are in no training target are copied; without copying that is impossible."""
     scores = {}
     for copying in (True, False):
         torch.manual_seed(1)

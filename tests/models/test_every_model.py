@@ -1,4 +1,4 @@
-"""What holds for each model: weights, files, gradients, autocast, compiling, settings."""
+"""Properties of every model: weights, files, gradients, autocast, compiling, settings."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ from tests.models.examples import POSITIONS, language_model, sequence_to_sequenc
 
 
 def decided(model: torch.nn.Module) -> None:
-    """Make the model's choices clear-cut, so that rounding decides none of them."""
+    """Make the model's choices unambiguous, so that rounding cannot change them."""
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.mul_(2.0)
@@ -128,7 +128,7 @@ def every_target(model: SequenceToSequence, source: torch.Tensor, search: Search
 @pytest.mark.parametrize("options", [{"positions": "rotary"}, {"positions": "learned"}, {"copying": True}])
 @pytest.mark.parametrize("penalty", [0.0, 0.6, 2.0, -0.5])
 def test_beam_search_against_all_targets(options: dict[str, Any], penalty: float) -> None:
-    """Beams that hold every beginning find the best of all targets, and its score; sources keep apart."""
+    """With enough beams for every prefix the best of all targets is found, with its score; sources do not interfere."""
     torch.manual_seed(5)
     model: SequenceToSequence = sequence_to_sequence(vocab_size=4, max_length=5, **options).model
     decided(model)
@@ -169,7 +169,7 @@ def test_no_run_of_tokens_is_written_twice(size: int) -> None:
     model: SequenceToSequence = sequence_to_sequence().model.eval()
     decided(model)
     with torch.no_grad():
-        model.embedding.weight[2].zero_()  # ends come late, so that there is time to repeat
+        model.embedding.weight[2].zero_()  # end tokens come late, so that there is time to repeat
     source, most = torch.randint(3, 11, (6, 5)), 9
     free = [one.tokens for one in model.generate(source, max_length=most)]
     assert any(len(_runs(tokens, size)) < len(tokens) - size + 1 for tokens in free)

@@ -28,7 +28,7 @@ def test_letters_of_a_word() -> None:
 
 
 def test_words_that_occur_again_are_computed_once() -> None:
-    """The short way through distinct words gives outputs and gradients of the long way."""
+    """Computing distinct words only gives the same outputs and gradients as computing all."""
     features = CharacterFeatures(7, 8)
     nn.init.normal_(features.output.weight)
     words = torch.randint(0, 7, (30, 4))[torch.randint(0, 30, (200,))].view(4, 50, 4)
@@ -44,7 +44,7 @@ def test_words_that_occur_again_are_computed_once() -> None:
 
 
 def test_letters_tell_unknown_words_apart() -> None:
-    """Words that are all one token are told apart by their letters alone."""
+    """Words with the same token id are distinguished by their letters."""
     torch.manual_seed(0)
     model = token_classifier(dropout=0.0, positions="none").model.train()
     letters = torch.randint(1, 7, (16, 4, 5))
@@ -115,7 +115,7 @@ def test_convolutional_stem_rounds_up() -> None:
 
 
 def test_grid_positions() -> None:
-    """On the grid a product of turned vectors depends on the distance in rows and columns alone; places differ."""
+    """On the grid the product of rotated vectors depends only on the distance in rows and columns; positions differ."""
     turn = GridRotary((3, 4))
     query, key = torch.randn(8), torch.randn(8)
     turned_query, turned_key = turn(query.expand(12, 8)), turn(key.expand(12, 8))

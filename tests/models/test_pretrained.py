@@ -1,4 +1,4 @@
-"""A model on disk: what comes back, and what each kind of damage is called."""
+"""A model on disk: the round trip, and the error of each kind of damage."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def test_damage_is_named(tmp_path: Path) -> None:
 
 
 def test_torn_files_are_named(tmp_path: Path) -> None:
-    """A file that is cut off, no JSON, or not there."""
+    """A file that is truncated, not JSON, or missing."""
     model = language_model().model
     model.save_pretrained(tmp_path)
     content = (tmp_path / "model.safetensors").read_bytes()
@@ -95,7 +95,7 @@ def test_torn_files_are_named(tmp_path: Path) -> None:
 
 
 def test_failed_write_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A disk that fails while writing leaves the model that was there, and nothing half-written."""
+    """If writing fails, the previous model stays, and no partial file."""
     old = language_model().model
     old.save_pretrained(tmp_path)
 
@@ -156,7 +156,7 @@ class _Hub(SimpleNamespace):
 
 
 def test_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A pushed model comes back by its name; a hub that refuses or is not reached is one sentence."""
+    """A pushed model is loaded by its name; if the hub refuses or is unreachable, the error is one sentence."""
     hub = _Hub(tmp_path)
     monkeypatch.setitem(sys.modules, "huggingface_hub", hub)
     example = language_model()

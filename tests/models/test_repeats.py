@@ -1,4 +1,4 @@
-"""Mentions of one word, found by the place of the first."""
+"""Marking the mentions of a word by the position of the first."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tests.models.examples import token_classifier
 
 @pytest.mark.parametrize("size", [(1, 1), (3, 2), (4, 50), (2, 300), (3, 0), (0, 4)])
 def test_first_places(size: tuple[int, int]) -> None:
-    """Where a key stands first is what comparing all pairs says; the keys stay as they are."""
+    """First positions agree with a comparison of all pairs; the keys are not modified."""
     keys = torch.randint(-3, 30, size) * 2**58
     given = keys.clone()
     first = first_places(keys)
@@ -32,7 +32,7 @@ def test_keys_of_words() -> None:
 
 
 def test_marks_of_mentions() -> None:
-    """Mentions share a vector, words differ, the first is marked besides; the places of a long text go round."""
+    """Mentions share a vector, words differ, the first is marked in addition; positions of a long text wrap around."""
     features = RepeatFeatures(8, places=4)
     torch.nn.init.ones_(features.first)
     out = features(torch.tensor([[5, 7, 5, 7, 9, 3, 3]]))[0]
@@ -44,7 +44,7 @@ def test_marks_of_mentions() -> None:
 
 
 def test_mentions_are_linked_across_unknown_words() -> None:
-    """Words of the second half have the label of their first mention: marks teach it in 60 steps, ids alone do not."""
+    """Words in the second half have the label of their first mention: learnt in 60 steps with marks, not without."""
 
     def right(repeats: bool) -> float:
         torch.manual_seed(0)
@@ -70,7 +70,7 @@ def test_mentions_are_linked_across_unknown_words() -> None:
 
 
 def test_a_tagger_knows_words_by_their_letters() -> None:
-    """Where there are letters they say which words are the same, not the ids, which hide unknown words."""
+    """With letters, equal letters mean equal words, not equal ids, since all unknown words share one."""
     model = token_classifier(repeats=True, num_layers=0, dropout=0.0).model
     torch.nn.init.normal_(model.head.weight)
     tokens = torch.ones(1, 3, dtype=torch.int64)

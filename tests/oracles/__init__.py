@@ -1,1 +1,1 @@
-"""Cases and expected values that others wrote, mapped to our call."""
+"""Cases and expected values by others, mapped to our call."""

@@ -1,1 +1,1 @@
-"""Setting up: what `make` says where it cannot go on, and that every pin can be installed as it is."""
+"""Set-up: the messages of `make` when it fails, and that every pinned package can be installed."""

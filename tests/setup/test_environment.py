@@ -1,4 +1,4 @@
-"""Where setting up cannot go on, it says why and what to do in one sentence, and leaves nothing half-made behind."""
+"""If set-up fails, it says why and what to do in one sentence, and leaves nothing incomplete behind."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from types import ModuleType
 import pytest
 
 ROOT = Path(__file__).parents[2]
-# No registry answers at this address, and no setting of the machine names another.
+# No registry answers at this address, and configuration files of pip are ignored.
 UNREACHED = {
     "PIP_INDEX_URL": "http://127.0.0.1:9/simple", "PIP_CONFIG_FILE": os.devnull, "PIP_FIND_LINKS": "",
     "PIP_EXTRA_INDEX_URL": "", "PIP_NO_CACHE_DIR": "1",
@@ -92,7 +92,7 @@ def test_without_network(clone: Path) -> None:
 
 
 def test_full_disk_is_seen_before(clone: Path) -> None:
-    """Too little room is said with both sizes, before anything is fetched."""
+    """Too little disk space is reported with both sizes, before anything is downloaded."""
     little = "import shutil; shutil.disk_usage = lambda place: type('', (), {'free': 4e8})"
     status, said, left = make(clone, "test", f"PYTHON={python_that(clone, little)}")
     assert (status, left) == (2, [])
@@ -121,12 +121,12 @@ def environment() -> ModuleType:
     ],
 )
 def test_what_pip_says_becomes_a_sentence(said: str, means: str) -> None:
-    """What stops pip is told by what to do about it."""
+    """An error of pip becomes a sentence with the remedy."""
     assert environment()._sentence(said, ["pip", "x"]).startswith(means)
 
 
 def test_an_interrupted_environment_is_taken_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What was interrupted before it had a pip is made anew; what has one is kept; Ctrl-C leaves it in place."""
+    """An environment interrupted before it had pip is created anew; one with pip is kept, also after Ctrl-C."""
     module, venv, ran = environment(), tmp_path / ".venv", list[list[str]]()
     (venv / "bin").mkdir(parents=True)
     monkeypatch.setattr(module, "_run", ran.append)

@@ -1,4 +1,4 @@
-"""What is installed is what is pinned, and every pin is there as a built package."""
+"""The installed packages are the pinned ones, and every pin exists as a wheel."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import pytest
 import torch
 
 ROOT = Path(__file__).parents[2]
-# Not pinned: what Python brings, regard itself, and what comes with one build of PyTorch.
+# Not pinned: Python's own packages, regard itself, and dependencies of certain builds of PyTorch.
 FREE = re.compile(r"pip|regard|torch|torchvision|triton|nvidia-.*|cuda-.*|setuptools")
 
 

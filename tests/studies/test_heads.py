@@ -1,4 +1,4 @@
-"""Scores of heads made by hand, heads that are taken out, and the study."""
+"""Scores of hand-made heads, ablation of heads, and the study."""
 
 import json
 from pathlib import Path
@@ -22,7 +22,7 @@ LENGTHS = torch.tensor([2 * LENGTH])
 
 
 def head_at(place: list[int]) -> Tensor:
-    """Return the weights `(1, 1, L, L)` of a head that looks from each row at one place alone."""
+    """Return the weights `(1, 1, L, L)` of a head whose rows attend to one position each."""
     return torch.nn.functional.one_hot(torch.tensor(place), 2 * LENGTH).float()[None, None]
 
 
@@ -39,7 +39,7 @@ MADE = {
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_head_made_by_hand_scores_one(kind: str) -> None:
-    """A head that does one thing alone has score 1 for it and is named by it; its row is sure of one place."""
+    """A pure head has score 1 for its kind and is named by it; its rows have entropy 0."""
     scores = {name: float(value) for name, value in head_scores(MADE[kind], TOKENS, LENGTHS).items()}
     assert scores[kind] == 1.0
     assert kind_of(scores) == kind
@@ -48,7 +48,7 @@ def test_a_head_made_by_hand_scores_one(kind: str) -> None:
 
 
 def test_uniform_weights_are_spread() -> None:
-    """Uniform weights have all the entropy there can be, and the head is called spread."""
+    """Uniform weights have the maximal entropy, and the head is called spread."""
     uniform = torch.ones(2 * LENGTH, 2 * LENGTH).tril()
     weights = (uniform / uniform.sum(-1, keepdim=True))[None, None]
     scores = {name: float(value) for name, value in head_scores(weights, TOKENS, LENGTHS).items()}
@@ -68,7 +68,7 @@ def test_padding_counts_for_nothing() -> None:
 
 
 def test_rank_correlation_knows_order_alone() -> None:
-    """A rising map changes nothing, a falling one the sign; ties share their rank; no spread has no correlation."""
+    """An increasing map changes nothing, a decreasing one the sign; ties share a rank; constants have none."""
     values = [0.3, 2.0, -1.0, 5.0]
     assert rank_correlation(values, [value**3 for value in values]) == 1.0
     assert rank_correlation(values, [-value for value in values]) == -1.0
@@ -91,7 +91,7 @@ BATCH = (TOKENS.repeat(3, 1), LENGTHS.repeat(3))
 
 
 def test_a_head_that_the_output_does_not_read_is_free(model: LanguageModel) -> None:
-    """Where the output map has zeros for a head, taking it out changes nothing; taking out another does."""
+    """If the output map has zeros for a head, removing it changes nothing; removing another does."""
     layer = attention_layers(model)[1]
     kept = layer.output.weight.detach().clone()
     with torch.no_grad():

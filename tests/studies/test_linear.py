@@ -1,4 +1,4 @@
-"""Linear against softmax: the crossover, memory that is really seen, recall, and layers that attend linearly."""
+"""Linear against softmax: the crossover, the measured memory, recall, and layers with linear attention."""
 
 import sys
 
@@ -25,13 +25,13 @@ def test_crossover_of_powers() -> None:
 
 
 def test_the_last_crossing_counts() -> None:
-    """A length at which chance puts the other in front is not the crossover."""
+    """A single length at which noise reverses the order is not the crossover."""
     assert crossover((1, 2, 4, 8), (1.0, 4.0, 1.0, 4.0), (2.0, 2.0, 2.0, 2.0)) == pytest.approx(4 * 2**0.5)
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the peak is read from Linux")
 def test_memory_that_was_freed_is_still_seen() -> None:
-    """What a call held for a moment counts, also where the process held as much before."""
+    """Temporary memory of a call counts, even if the process had as much before."""
     held = torch.ones(8_000_000)
     del held
 

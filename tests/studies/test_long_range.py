@@ -35,7 +35,7 @@ def evaluate(text: str) -> int:
 
 @pytest.mark.parametrize("lengths", [(8, 30), (20, 100), (300, 600)])
 def test_labels_are_what_the_lists_come_to(lengths: tuple[int, int]) -> None:
-    """Every label is that of an independent evaluator; lengths, depth and arguments keep the rules."""
+    """Labels agree with an independent evaluator; lengths, depth and arguments are within their limits."""
     split = nested_operations(size=60, lengths=lengths, depth=8, arguments=9, seed=3)
     texts = [example.text for part in (split.train, split.dev, split.test) for example in part]
     assert len(set(texts)) == len(texts) == 160
@@ -77,7 +77,7 @@ def test_the_seed_decides() -> None:
     ],
 )
 def test_rules_that_cannot_be_kept(options: dict[str, object], message: str) -> None:
-    """What cannot be drawn is refused before it is tried for ever."""
+    """Impossible rules are refused, instead of drawing for ever."""
     with pytest.raises(ArgumentError, match=message):
         nested_operations(**options)  # type: ignore[arg-type]
 

@@ -67,7 +67,7 @@ class _Bigram(nn.Module):
 
 
 def test_the_same_bytes_at_each_length(text: torch.Tensor) -> None:
-    """A model that looks at one byte loses the same from every length of context."""
+    """A model that depends on one byte only has the same loss at every context length."""
     model = _Bigram()
     losses = [_judge(model, text, 8, times) for times in (1, 2, 4)]
     assert losses[1] == pytest.approx(losses[0], rel=1e-5)
@@ -75,7 +75,7 @@ def test_the_same_bytes_at_each_length(text: torch.Tensor) -> None:
 
 
 def test_positions_beyond_the_trained_length_are_not_learnt(text: torch.Tensor) -> None:
-    """Learned vectors beyond it keep their direction: nothing but decay reaches them; those within it turn."""
+    """Learned vectors beyond it keep their direction, since only weight decay changes them; others change direction."""
     model, _ = _one("learned", 0, 8, text, text, SMALL, silent)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)

@@ -1,4 +1,4 @@
-"""Dropout and norm: every setting is trained over the seeds, and the figures of its runs are what is told."""
+"""Dropout and norm: every setting is trained with every seed, and the reported figures are those of the runs."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def test_every_setting(study: Study) -> None:
 
 
 def test_dropout_disturbs_training_alone(study: Study) -> None:
-    """Runs of one norm and seed start from the same weights: only dropout parts their first losses."""
+    """Runs of one norm and seed start from the same weights: their first losses differ by dropout only."""
     first = {(r["norm"], r["rate"], r["seed"]): r["losses"][0] for r in study.data["runs"]}
     for norm in ("none", "before", "after"):
         assert first[norm, 0.0, 0] != first[norm, 0.5, 0]

@@ -1,4 +1,4 @@
-"""What studies share: tables, progress, files from which the picture is drawn again, settings that are checked."""
+"""Common parts of studies: tables, progress, files from which the picture can be redrawn, checked settings."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def test_files_hold_all(tmp_path: Path) -> None:
 
 
 def test_no_number_is_refused(tmp_path: Path) -> None:
-    """NaN is no JSON: saving fails and leaves no file that cannot be read."""
+    """NaN is not valid JSON: saving fails and leaves no unreadable file."""
     with pytest.raises(ValueError, match="JSON"):
         study([float("nan")]).save(tmp_path)
     assert not list(tmp_path.iterdir())

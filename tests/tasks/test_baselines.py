@@ -31,7 +31,7 @@ def test_most_frequent_tag() -> None:
 
 
 def test_texts_with_one_label_and_several() -> None:
-    """Words decide; where texts have several labels each is decided, and one at least is given."""
+    """Words determine the label; with several labels each is decided by itself, and at least one is given."""
     one = [
         LabelledText(f"{word} day {i}", (label,)) for i in range(20) for word, label in (("good", "+"), ("bad", "-"))
     ]
@@ -59,7 +59,7 @@ def test_first_words_and_nearest_source() -> None:
 
 
 def test_witten_bell_is_a_distribution() -> None:
-    """After any history the chances of all tokens add up to 1; the formula agrees with one written out."""
+    """After any history the probabilities of all tokens sum to 1; the formula agrees with a direct computation."""
     row = np.array([0, 1, 2, 1, 2, 2, 0, 1, 1, 2, 0])
     model = WittenBell.fit(row, vocab_size=4, order=3)
     for history in ([0, 1], [2, 2], [3, 3]):

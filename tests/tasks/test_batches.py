@@ -1,4 +1,4 @@
-"""Examples set aside: equal ones together, and some whenever that can be."""
+"""Examples set aside: equal ones together, and at least one if possible."""
 
 import numpy as np
 import pytest
@@ -14,7 +14,7 @@ from .small import CASES
 @pytest.mark.parametrize("repeats", [1, 60])
 @pytest.mark.parametrize("different", [2, 3, 5, 9])
 def test_few_different_examples(different: int, repeats: int) -> None:
-    """However few are different, both sides have some, and none is on both."""
+    """However few different examples there are, both sides have some, and none is on both."""
     examples = [LabelledText(f"text {number}", ("x",)) for number in range(different)] * repeats
     kept, aside = set_aside(examples, 0.1, "dev")
     assert kept
@@ -59,7 +59,7 @@ def test_a_corpus_in_one_file_is_divided_by_place() -> None:
 
 
 def test_texts_that_come_again() -> None:
-    """What is set aside of a text that comes again is set aside once, and learnt from nowhere."""
+    """The part of a repeated text that is set aside occurs once there, and nowhere in training."""
     examples = [Document(str(number), TEXT if number % 2 else TEXT.upper()) for number in range(120)]
     kept, aside = LanguageModeling().set_aside(examples)
     assert len(aside) == 2

@@ -1,4 +1,4 @@
-"""Figures of merit are equal to those of the packages that the field uses."""
+"""Metrics are equal to those of the standard packages."""
 
 from __future__ import annotations
 
@@ -112,7 +112,7 @@ def test_translation() -> None:
 
 
 def test_likelihood() -> None:
-    """Nats a token, perplexity and bits a byte are one number said three ways."""
+    """Nats per token, perplexity and bits per byte are consistent."""
     scores = likelihood_scores(math.log(2) * 300, tokens=100, size=150)
     assert scores.nats_per_token == pytest.approx(3 * math.log(2))
     assert scores.perplexity == pytest.approx(8)

@@ -1,4 +1,4 @@
-"""Every task keeps the same contract: fit, predict, evaluate, save, load, attention."""
+"""Every task has the same interface: fit, predict, evaluate, save, load, attention."""
 
 from __future__ import annotations
 
@@ -35,13 +35,13 @@ def fitted() -> dict[str, Task[Any, Any]]:
 
 
 def reaches(case: Case, value: float) -> bool:
-    """Whether a headline is as good as the case asks."""
+    """Whether a headline figure reaches the case's target."""
     return value >= case.better if case.task.figures[case.task.headline] == "max" else value <= case.better
 
 
 @EVERY
 def test_it_learns(fitted: dict[str, Task[Any, Any]], name: str) -> None:
-    """After a second of training the headline is what a rule allows, and stands beside a baseline."""
+    """After a second of training the headline figure reaches its target, and there is a baseline."""
     case = CASES[name]
     evaluation = fitted[name].evaluate(case.test)
     assert reaches(case, evaluation.figures[case.task.headline]), str(evaluation)
@@ -79,7 +79,7 @@ def test_the_watched_figure_decides(name: str) -> None:
 
 
 def test_a_metric_that_decided_nothing_is_forgotten(fitted: dict[str, Task[Any, Any]], tmp_path: Path) -> None:
-    """Files of before hold a metric and goal that the task did not look at; they are read as if without."""
+    """Files of older versions have a metric and goal that were never used; they are ignored."""
     fitted["ner"].save(tmp_path)
     file = tmp_path / "task.json"
     values = json.loads(file.read_text("utf-8"))
@@ -108,7 +108,7 @@ def test_saved_and_loaded(fitted: dict[str, Task[Any, Any]], name: str, tmp_path
 
 @EVERY
 def test_attention(fitted: dict[str, Task[Any, Any]], name: str) -> None:
-    """Of one input the weights of every layer can be had, as wide as its tokens."""
+    """The weights of every layer are available for one input, with its number of tokens."""
     task, case = fitted[name], CASES[name]
     seen = task.attention(case.inputs[0])
     assert seen.weights
@@ -167,7 +167,7 @@ def test_goes_on_in_a_folder(name: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", TASKS)
 def test_unfitted(name: str, tmp_path: Path) -> None:
-    """A task that has learnt nothing says so."""
+    """A task that was not fitted says so."""
     task = TASKS[name]()
     for call in (lambda: task.predict(["x"]), lambda: task.save(tmp_path), lambda: task.attention("x")):
         with pytest.raises((NotFittedError, RegardError), match=r"call fit or load first|Pictures"):
@@ -176,7 +176,7 @@ def test_unfitted(name: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", TASKS)
 def test_bad_values(name: str) -> None:
-    """Empty data and settings of another task are refused in words."""
+    """Empty data and settings of another task are refused."""
     task, other = TASKS[name], TASKS["ner" if name != "ner" else "sentiment"]
     with pytest.raises(ArgumentError, match="no training examples"):
         task().fit([])
@@ -217,7 +217,7 @@ def test_entities(fitted: dict[str, Task[Any, Any]]) -> None:
 
 
 def test_words_are_hidden_in_training() -> None:
-    """So many of the rarer words are unknown in a batch, the commonest never; letters and tags stay."""
+    """The set share of rarer words is unknown in a batch, the most frequent never; letters and tags stay."""
     case = CASES["ner"]
     task = case.task(case.settings(hide_words=0.5))
     task._learn(case.train)
@@ -237,7 +237,7 @@ def test_words_are_hidden_in_training() -> None:
 
 
 def test_mentions_of_a_word_are_marked(tmp_path: Path) -> None:
-    """With `repeats` an unknown word is read otherwise where it stands again, also in a task that was read back."""
+    """With `repeats` a second mention of an unknown word has another input, also in a loaded task."""
     case = CASES["ner"]
     training = dataclasses.replace(case.settings().training, budget=Budget(epochs=None, steps=3))
     for repeats in (False, True):
@@ -355,7 +355,7 @@ def test_entities_are_swapped() -> None:
 
 @EVERY
 def test_attention_asks_the_model_where_it_is(fitted: dict[str, Task[Any, Any]], name: str) -> None:
-    """What a model is looked at with lies on its device; "meta" stands for one here."""
+    """Inputs are moved to the model's device, for which "meta" stands here."""
     task = copy.copy(fitted[name])
     task.model_ = copy.deepcopy(task.model_).to("meta")
     seen: list[str] = []

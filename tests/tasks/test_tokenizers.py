@@ -1,4 +1,4 @@
-"""Tokenizers: what goes in comes out, numbers are stable, tags find their words."""
+"""Tokenizers: round trip, stable ids, alignment of tags with words."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def test_there_and_back(kind: str) -> None:
 
 
 def test_unknown_and_rare() -> None:
-    """A word or letter that training had not, or seldom, is unknown; the commonest are kept."""
+    """A word or letter that is absent or rare in training is unknown; the most frequent are kept."""
     words = train_tokenizer("words", TEXTS, min_count=2)
     assert words.encode("the zebra cat") == [words.encode("the")[0], UNKNOWN, words.encode("cat")[0]]
     assert UNKNOWN in words.encode("mat")

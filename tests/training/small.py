@@ -77,7 +77,7 @@ class Copying:
 
 
 class Failing(Copying):
-    """The same, whose evaluation fails."""
+    """The same task, with a failing evaluation."""
 
     def evaluate(self, model: nn.Module) -> Mapping[str, float]:
         """Raise, as a task with a fault would."""
@@ -144,7 +144,7 @@ def main() -> None:
         result = train(model, task, told, folder=given.folder, listeners=[listen])
     except Exception as error:
         print(f"{type(error).__name__}: {error}", flush=True)
-        time.sleep(0.5)  # so that the others can say what they met before torchrun ends them
+        time.sleep(0.5)  # so that the others can report their errors before torchrun ends them
         raise
     if result.writes:
         print(result.stopped_by, result.step, digest(model), flush=True)

@@ -1,4 +1,4 @@
-"""Checkpoints: what the disk, or time, may do to them."""
+"""Checkpoints: damage, full disks, and changed models."""
 
 from __future__ import annotations
 
@@ -48,9 +48,9 @@ def damaged(folder: Path, chance: random.Random) -> str:
 
 
 def test_no_damage_is_believed(run: tuple[Path, str], tmp_path: Path) -> None:
-    """200 times the newest checkpoint is cut or a bit of it flipped: the one before it is taken, or it still is right.
+    """200 times the newest checkpoint is truncated or a bit flipped: the previous one is used, or it is still correct.
 
-    A flip of white space in the manifest changes nothing that is read, so such a checkpoint is whole.
+    A flip in the manifest's white space changes nothing, so such a checkpoint is complete.
     """
     folder, _ = run
     steps = Checkpoints(folder).steps()
@@ -74,7 +74,7 @@ def test_no_damage_is_believed(run: tuple[Path, str], tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("number", range(3))
 def test_training_goes_on_from_the_one_before(run: tuple[Path, str], tmp_path: Path, number: int) -> None:
-    """A torn checkpoint is passed over with a warning and an event, and the run ends as it should."""
+    """A damaged checkpoint is skipped with a warning and an event, and the run ends as it should."""
     folder, right = run
     shutil.copytree(folder, tmp_path / "run")
     newest = max((tmp_path / "run").glob("step-*"))
@@ -89,7 +89,7 @@ def test_training_goes_on_from_the_one_before(run: tuple[Path, str], tmp_path: P
 
 
 def test_no_checkpoint_left(run: tuple[Path, str], tmp_path: Path) -> None:
-    """Where every checkpoint is torn, training warns of each and begins anew."""
+    """If every checkpoint is damaged, training warns of each and starts anew."""
     folder, right = run
     shutil.copytree(folder, tmp_path / "run")
     for path in (tmp_path / "run").glob("step-*/state.json"):
@@ -119,7 +119,7 @@ except CheckpointError as error:
 
 @pytest.mark.parametrize("limit", [0, 100, 5_000])
 def test_disk_full(tmp_path: Path, limit: int) -> None:
-    """When the disk refuses, one error says so, older checkpoints stay, and with room the run goes on."""
+    """If the disk is full, one error says so, older checkpoints stay, and with space the run resumes."""
     train(reader(), Copying(), settings(epochs=2), folder=tmp_path)
     for step in Checkpoints(tmp_path).steps()[:-1]:  # as if it had been stopped after the oldest
         shutil.rmtree(Checkpoints(tmp_path).path(step))
@@ -138,7 +138,7 @@ def test_disk_full(tmp_path: Path, limit: int) -> None:
 
 
 def test_a_torn_newest_does_not_count_among_those_kept(tmp_path: Path) -> None:
-    """A run that passed over a torn checkpoint keeps what it saves after it, be it one only."""
+    """A run that skipped a damaged checkpoint keeps those that it saves later, even with keep=1."""
     told = replace(settings(epochs=2), checkpoints=Keep(save_every=5, keep=1))
     train(reader(), Copying(), told, folder=tmp_path)
     newest = max(tmp_path.glob("step-*"))
@@ -159,7 +159,7 @@ def test_a_torn_newest_does_not_count_among_those_kept(tmp_path: Path) -> None:
 
 
 def test_a_torn_best_is_forgotten(tmp_path: Path) -> None:
-    """Where the best checkpoint is torn, the run goes on with a warning and finds another best."""
+    """If the best checkpoint is damaged, the run resumes with a warning and finds another best."""
 
     class Best(Copying):
         def evaluate(self, model: torch.nn.Module) -> dict[str, float]:
@@ -220,7 +220,7 @@ def test_another_model(tmp_path: Path) -> None:
 
 
 def test_another_model_says_what_it_was_made_from(tmp_path: Path) -> None:
-    """Where the caller says what a model is made from, the refusal names what changed, not a weight."""
+    """If the caller gives `about`, the refusal names the changed value, not a weight."""
     train(reader(), Copying(), settings(epochs=1), folder=tmp_path, about={"width": 12, "depth": 2})
     other = reader()
     other.scores = torch.nn.Linear(16, 13)

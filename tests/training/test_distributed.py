@@ -54,7 +54,7 @@ def together(folder: Path, *more: str, torchrun: bool = False) -> dict[str, torc
 
 @pytest.mark.parametrize("what", ["evaluation", "listener"])
 def test_an_error_in_the_first_process_reaches_all(tmp_path: Path, what: str) -> None:
-    """What fails in the first process alone ends every process, in words; none waits for ever."""
+    """An error in the first process ends every process with a message; none hangs."""
     done = run(tmp_path, "--fail", what)
     assert done.returncode != 0
     assert f"ValueError: this {what} fails" in done.stdout.splitlines()
@@ -93,7 +93,7 @@ def test_two_processes(tmp_path: Path, how: tuple[str, ...]) -> None:
 
 
 def test_disk_full(tmp_path: Path) -> None:
-    """Sharded: a disk that refuses one process ends both in words, older checkpoints stay, and the run goes on."""
+    """Sharded: if one process cannot write, both end with an error, older checkpoints stay, and the run resumes."""
     undisturbed = together(tmp_path, "--epochs", "1", "--shard")
     checkpoints = Checkpoints(tmp_path)
     for step in checkpoints.steps()[:-1]:  # as if it had been stopped after the oldest

@@ -1,4 +1,4 @@
-"""A run that is killed at any moment, and goes on, ends as if nothing had happened."""
+"""A run that is killed at any moment and resumed has the result of an uninterrupted run."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The loop: what it learns, when it stops, what accumulation and dropout may change."""
+"""The loop: learning, stopping, gradient accumulation, random numbers."""
 
 from __future__ import annotations
 
@@ -217,7 +217,7 @@ def test_another_run(tmp_path: Path) -> None:
     ],
 )
 def test_bad_settings(told: object, message: str) -> None:
-    """Settings that cannot be are refused in words."""
+    """Invalid settings are refused with an explanation."""
     with pytest.raises(ArgumentError, match=message):
         train(reader(), Copying(), told)  # type: ignore[arg-type]
 
@@ -233,7 +233,7 @@ def test_gradients_of_before_are_not_learnt_from() -> None:
 
 
 def test_a_step_with_nothing_to_learn() -> None:
-    """Examples whose loss is of no token at all have gradients of 0, and stop nothing."""
+    """A step without any token has gradients of 0, and does not stop training."""
 
     class Silent(Copying):
         def loss(self, model: torch.nn.Module, batch: object) -> tuple[torch.Tensor, torch.Tensor]:

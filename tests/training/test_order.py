@@ -1,4 +1,4 @@
-"""The order of the data: a pure function of seed and step, without waste."""
+"""The order of the data: a pure function of seed and step, with little padding."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def test_an_epoch_holds_every_example_once(lengths: list[int], tokens: int, seed
 
 @given(LENGTHS, st.integers(1, 200), st.integers(0, 40), st.integers(0, 40))
 def test_a_jump_is_a_walk(lengths: list[int], tokens: int, first: int, then: int) -> None:
-    """A step's examples do not depend on what was asked before."""
+    """A step's examples do not depend on earlier calls."""
     walked, jumped = DataOrder(lengths, tokens, 0), DataOrder(lengths, tokens, 0)
     walked.examples(first)
     assert walked.examples(then).tolist() == jumped.examples(then).tolist()
@@ -33,7 +33,7 @@ def test_a_jump_is_a_walk(lengths: list[int], tokens: int, first: int, then: int
 
 @given(LENGTHS, st.integers(60, 400), st.integers(1, 5), st.integers(1, 200))
 def test_dealing_out(lengths: list[int], at_once: int, processes: int, tokens: int) -> None:
-    """A step dealt out to passes and processes loses nothing, and no pass is too large."""
+    """Dividing a step among passes and processes loses no example, and no pass is too large."""
     order = DataOrder(lengths, tokens, 0)
     window = order.examples(0)
     parts = split(window, order.lengths, at_once, processes)

@@ -65,7 +65,7 @@ def test_there_and_back() -> None:
 
 
 def test_differences() -> None:
-    """What decides every step may not change half-way; a budget may."""
+    """Settings that decide every step must not change when a run is resumed; the budget may."""
     old = settings()
     new = replace(old, optimizer=replace(old.optimizer, lr=1.0), budget=Budget(epochs=9))
     assert differences(old.to_dict(), new.to_dict()) == ["lr was 0.005 and is now 1.0"]

@@ -1,4 +1,4 @@
-"""Calls to look at, and what a page would decode from the bytes."""
+"""Calls to show, and decoding of bytes as in the page."""
 
 from typing import Any
 

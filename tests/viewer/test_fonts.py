@@ -1,4 +1,4 @@
-"""Every character that an installed font has is drawn; of others it is said once what to install."""
+"""Every character that an installed font has is drawn; for others one warning says what to install."""
 
 from __future__ import annotations
 

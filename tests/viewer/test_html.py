@@ -1,4 +1,4 @@
-"""The page on disk: what it holds, that it stays in its budget, that no text of others becomes code."""
+"""The page on disk: its contents, its size limit, and that untrusted text never becomes code."""
 
 import base64
 import hashlib

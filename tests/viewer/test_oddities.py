@@ -1,4 +1,4 @@
-"""Calls of every kind are looked at whole: every block that the manifest names can be had, and a picture drawn."""
+"""For calls of every kind, every block in the manifest is available, and a picture can be drawn."""
 
 from collections.abc import Callable
 

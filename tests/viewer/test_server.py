@@ -1,4 +1,4 @@
-"""The local server: who gets in, what is answered, what is never answered."""
+"""The local server: which requests are answered, and which are refused."""
 
 import socket
 import urllib.error
@@ -34,7 +34,7 @@ def known() -> TestClient:
 
 
 def test_token_becomes_a_strict_cookie() -> None:
-    """The token opens the door once: a strict, script-proof cookie of another value, and a clean address."""
+    """The token is exchanged once for a strict, HTTP-only cookie of another value, and a URL without the token."""
     answer = client().get("/", params={"token": TOKEN})
     assert (answer.status_code, answer.headers["location"]) == (303, "/")
     cookie = answer.headers["set-cookie"].lower()

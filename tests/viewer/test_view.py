@@ -1,4 +1,4 @@
-"""`regard.view`: what it takes, which tokens go to which side, how it saves and shows itself."""
+"""`regard.view`: its arguments, the tokens of each axis, saving and display."""
 
 from pathlib import Path
 

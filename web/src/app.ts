@@ -26,7 +26,7 @@ export interface Address {
   write(text: string): void;
   /** Call back when somebody else has changed the address. */
   watch(changed: () => void): void;
-  /** What leads back here, null where there is no such address. */
+  /** The URL that restores this state; null if there is none. */
   link(): string | null;
 }
 
@@ -40,10 +40,10 @@ export class App {
   readonly search = new SearchBox();
   readonly help = helpElement();
   matrices: Matrix[] = [];
-  /** Whose cell the sentence is about. */
+  /** The matrix whose cell the sentence describes. */
   telling: Matrix | null = null;
   exported: (() => Exported) | null = null;
-  /** What the view does when the window has another size. */
+  /** Called when the window's size changes. */
   resized: (() => void) | null = null;
   legends: Legend[] = [];
   caption = "";
@@ -54,7 +54,7 @@ export class App {
   private readonly captionLine = make("p", { class: "caption" });
   private readonly scale = make("div", { class: "legends" });
   private readonly address: Address;
-  /** What fields are that the address does not name. */
+  /** Defaults of the fields that the address does not have. */
   private readonly start: State;
   private readonly prefersDark = window.matchMedia("(prefers-color-scheme: dark)");
   private readonly inks = new Map<string, string>();
@@ -70,7 +70,7 @@ export class App {
     this.state = this.sound(decode(address.read(), this.start));
     const foot = make("div", { class: "foot" }, make("footer", {}, this.scale, this.captionLine), this.says);
     root.replaceChildren(this.header, this.bar, this.body, foot);
-    // A page of its own hears keys from the start; in a notebook they belong to the cell that has the focus.
+    // A standalone page handles keys from the start; in a notebook they belong to the focused cell.
     const hears: Document | HTMLElement = root.classList.contains("whole") ? document : root;
     hears.addEventListener("keydown", (event) => this.key(event as KeyboardEvent));
     this.prefersDark.addEventListener("change", () => this.render());
@@ -81,7 +81,7 @@ export class App {
     this.render();
   }
 
-  /** A state that the data can show: a link may come from other data. */
+  /** The state with invalid fields reset: a link may come from other data. */
   private sound(state: State): State {
     const { maps, axes } = this.store.manifest;
     const within = (at: number, count: number): number => (Number.isInteger(at) && at >= 0 && at < count ? at : 0);
@@ -154,7 +154,7 @@ export class App {
     this.render();
   }
 
-  /** State that needs no new page: where the picture stands. */
+  /** A change of state that needs no new layout: the position of the picture. */
   remember(part: Partial<State>): void {
     Object.assign(this.state, part);
     window.clearTimeout(this.saving);

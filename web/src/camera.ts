@@ -1,4 +1,4 @@
-// Where the picture stands: the token at its upper left corner, and how many pixels a token takes.
+// The position of the picture: the token at its upper left corner, and pixels per token.
 export interface Camera {
   x: number;
   y: number;
@@ -17,7 +17,7 @@ export function fitting(extent: Extent): number {
   return Math.min(MOST_PIXELS, extent.width / extent.columns, extent.height / extent.rows);
 }
 
-/** The camera moved to where something can be seen. */
+/** The camera, moved back inside the matrix. */
 export function held(camera: Camera, extent: Extent): Camera {
   const pixels = Math.max(fitting(extent), Math.min(MOST_PIXELS, camera.pixels));
   const hold = (at: number, count: number, room: number): number => Math.max(0, Math.min(at, count - room / pixels));
@@ -30,7 +30,7 @@ export function zoomed(camera: Camera, factor: number, x: number, y: number, ext
   return held({ pixels, x: camera.x + x / camera.pixels - x / pixels, y: camera.y + y / camera.pixels - y / pixels }, extent);
 }
 
-/** The zoom of the tiles: cells of at least one pixel, among those that can be had. */
+/** The zoom of the tiles: cells of at least one pixel, among the available zooms. */
 export function zoomFor(pixels: number, [lowest, highest]: [number, number], ratio = 1): number {
   const wanted = Math.ceil(Math.log2(1 / (pixels * ratio)) - 1e-9);
   return Math.max(lowest, Math.min(highest, Math.max(0, wanted)));

@@ -1,4 +1,4 @@
-// Colour maps that colour-blind readers can read, and the colours of what is no number.
+// Colour maps for colour-blind readers too, and the colours of masked and missing cells.
 const CIVIDIS = "00224e002e6a1a386f32436d434e6c535a6d61656f6f70737d7c788c88789b9476aba072bcae6ccdbb63dec958f0d846fee838";
 const VIRIDIS = "4401544828783e498931688e26828e1f9e8935b7796ece58b5de2bfde725";
 const DIVERGING = "2d004b5326878073acb1aad1d8daebf7f7f6fee0b6fcb761e08214b257067f3b08";

@@ -112,7 +112,7 @@ export function step(app: App, key: string): boolean {
   return true;
 }
 
-/** Buttons that zoom, for hands without wheel or keyboard. */
+/** Buttons that zoom, for users without wheel or keyboard. */
 export function zoomBar(app: App): HTMLElement {
   const by = (factor: number) => (): void => app.matrices[0]?.zoomBy(factor);
   return make("div", { class: "zooms", role: "group", "aria-label": "Zoom" }, button("+", "Zoom in", null, by(2)), button("−", "Zoom out", null, by(0.5)), button("⤢", "Show all", null, by(1e-9)));

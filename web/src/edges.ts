@@ -4,7 +4,7 @@ import { fitted, type Pen, textWidth } from "./pens.ts";
 import { visible } from "./words.ts";
 
 export interface Edge {
-  /** Token of the axis that place 0 of this side is. */
+  /** Index on the axis of the first token of this side. */
   first: number;
   size: number;
   /** "queries" or "keys". */
@@ -14,7 +14,7 @@ export interface Edge {
   labels: Int16Array | null;
   /** Colour of each class of the labels. */
   colours: string[];
-  /** Bars; their numbers may still be on their way. */
+  /** Tracks; their numbers may not have arrived yet. */
   track: { name: string; values: Float32Array | null; top: number } | null;
   /** Places that hold what is searched for. */
   found: number[];

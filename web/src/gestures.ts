@@ -1,4 +1,4 @@
-// Hands on a matrix: wheel, drag, pinch, click, and the keys of a keyboard.
+// Input on a matrix: wheel, drag, pinch, click, and keys.
 import { MOST_PIXELS } from "./camera.ts";
 import type { Matrix } from "./matrix.ts";
 

@@ -1,4 +1,4 @@
-// The bar of colours with its numbers, and what the colours beside it mean: on the page and in files.
+// The colour bar with its numbers, and the legend of other colours: on the page and in files.
 import { colour, css, MASKED_COLOUR, MISSING_COLOUR, NAN_COLOUR, type Rgb } from "./colours.ts";
 import { make } from "./dom.ts";
 import type { Pen } from "./pens.ts";

@@ -31,7 +31,7 @@ export interface Cell {
 }
 
 const TILES_KEPT = 200;
-// Milliseconds to wait for a frame: a browser without a screen that is photographed gives none of its own.
+// Milliseconds to wait for an animation frame: a headless browser taking a screenshot may give none.
 const LATE = 100;
 // Cells of so many letters' sizes have room for their number.
 const ROOM_FOR_NUMBERS = 2.9;
@@ -55,7 +55,7 @@ export class Matrix {
   readonly painter = new Painter();
   private readonly ready = new Map<string, Tile>();
   private readonly asked = new Set<string>();
-  /** Tiles on their way, with what gives them up. */
+  /** Pending tiles, with their abort controllers. */
   private readonly coming = new Map<string, AbortController>();
   /** What the page's sentence is about, as a way to the cell that is there now, and the cell that was told. */
   private told: { cell: () => Cell | null; last: string } | null = null;

@@ -4,7 +4,7 @@ export interface Lettering {
   fill: string;
   align?: "start" | "middle" | "end";
   bold?: boolean;
-  /** Reads upwards. */
+  /** Whether the text runs upwards. */
   turned?: boolean;
 }
 export interface Pen {

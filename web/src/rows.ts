@@ -9,7 +9,7 @@ const ENOUGH = 4;
 
 export interface Row {
   values: Float32Array;
-  /** How these numbers were had, in words; empty where nothing is missing. */
+  /** How these numbers were obtained, in words; empty if they are exact. */
   note: string;
 }
 

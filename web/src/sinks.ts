@@ -1,4 +1,4 @@
-// The place of the sink: the first key that the queries may see, where that is one key for all of them.
+// The position of the sink: the first visible key, if it is the same for all queries.
 import type { AttentionMap } from "./manifest.ts";
 import { MASKED, type Store, type Tile } from "./store.ts";
 

@@ -2,7 +2,7 @@
 import type { AttentionMap, HeadMeasures, Manifest } from "./manifest.ts";
 
 export interface TileSource {
-  /** `signal`: nobody waits any longer. A host may end its work then, with an error. */
+  /** `signal` aborts when nobody waits any longer. A host may then stop, with an error. */
   block(key: string, signal?: AbortSignal): Promise<ArrayBuffer | null>;
 }
 

@@ -1,4 +1,4 @@
-// Tiles on the graphics processor: numbers lie there as they are, colours are made as they are drawn.
+// Tiles on the GPU: textures hold the numbers, the shader maps them to colours.
 import { MASKED_COLOUR, MISSING_COLOUR, NAN_COLOUR, type Rgb, rampTable } from "./colours.ts";
 import { type Colouring, DECADES, rampOf } from "./quantities.ts";
 import type { Shown } from "./painter.ts";

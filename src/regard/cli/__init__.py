@@ -1,4 +1,4 @@
-"""The door: `regard COMMAND`. One file a command; each is a frozen dataclass whose fields become the options."""
+"""The command line: `regard COMMAND`. One file a command; each is a frozen dataclass whose fields become options."""
 
 from __future__ import annotations
 
@@ -15,23 +15,23 @@ __all__ = ["COMMANDS", "main"]
 
 
 class Command(Protocol):
-    """What a command's dataclass offers besides its options."""
+    """The interface of a command's dataclass."""
 
     def run(self) -> int:
-        """Do the work, print the result, return the exit status."""
+        """Run the command, print the result, return the exit status."""
         ...
 
 
 @dataclass(frozen=True)
 class Entry:
-    """Where a command is, imported only when it is asked for; a group names further commands."""
+    """The location of a command, which is imported only when used; a group has further commands."""
 
     module: str
     name: str
     text: str
 
     def load(self) -> Any:
-        """Return the dataclass, or the dictionary of a group."""
+        """Import and return the dataclass, or the dictionary of a group."""
         return getattr(importlib.import_module(f".{self.module}", __package__), self.name)
 
 
@@ -50,10 +50,10 @@ COMMANDS = {
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command and return its exit status: 0 done, 1 a check failed, 2 a mistake in what was given.
+    """Run one command and return its exit status: 0 done, 1 a check failed, 2 wrong arguments or input.
 
-    130 and 143 say that Ctrl-C or SIGTERM stopped it. `--debug` anywhere shows the whole traceback of
-    an error in place of its one sentence.
+    130 and 143: stopped by Ctrl-C or SIGTERM. With `--debug` anywhere, an error shows its full traceback
+    instead of one sentence.
     """
     words = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in words
@@ -76,7 +76,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 @dataclass(frozen=True)
 class Help:
-    """What `regard` says of itself."""
+    """The help of `regard` without a command."""
 
     def run(self) -> int:
         """Print the commands."""
@@ -99,7 +99,7 @@ def _parse(words: list[str]) -> Command:
     try:
         from ._parsing import parse, parse_group
     except ModuleNotFoundError:
-        if words == ["doctor"]:  # the one that tells what is missing must run without it
+        if words == ["doctor"]:  # doctor reports missing packages, so it must run without them
             return Doctor()
         raise MissingExtraError(
             "The command line needs tyro, which the base install leaves out. Install it with "

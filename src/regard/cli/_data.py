@@ -1,4 +1,4 @@
-"""Which reader reads a task's data, from the options that a person gives."""
+"""Reading a task's data with the reader that its options select."""
 
 from __future__ import annotations
 
@@ -42,15 +42,16 @@ READERS: dict[str, tuple[Any, Any]] = {
     "image_classification": (read_images, PictureOptions),
 }
 OPTIONS: dict[str, Any] = {name: options for name, (_, options) in READERS.items()}
-"""The reading options of each task."""
+"""The reader's options of each task."""
 
 SOURCE, ACCOUNT = "source.json", "read.json"
 
 
 def read(task: str, parts: Mapping[str, Sequence[str]], options: Any, folder: Path | None = None) -> list[Any]:
-    """Read a task's examples, a source for each part (`training`, `test`), and say what was read on standard error.
+    """Read a task's examples, a source for each part (`training`, `test`), and report on standard error what was read.
 
-    The examples of each part come back in order, None for a part without a source. A folder gets it all as JSON too.
+    Returns the examples of each part in order, None for a part without a source. If a folder is given, the report is
+    also written there as JSON.
     """
     reader, _ = READERS[task]
     found = {}
@@ -69,31 +70,31 @@ def read(task: str, parts: Mapping[str, Sequence[str]], options: Any, folder: Pa
         if folder is not None:
             folder.mkdir(parents=True, exist_ok=True)
             text = json.dumps({part: said.to_dict() for part, said in accounts.items()}, ensure_ascii=False, indent=1)
-            # Half of a character in the name of a file becomes what JSON writes for it.
+            # Undecodable bytes in a file name are escaped as in JSON.
             (folder / ACCOUNT).write_text(text, encoding="utf-8", errors="backslashreplace")
     return [found[part].examples if part in found else None for part in parts]
 
 
 def read_quietly(task: str, source: Sequence[str], options: Any) -> Any:
-    """Read a task's examples once more and say nothing; None without a source."""
+    """Read a task's examples again, without a report; None without a source."""
     return READERS[task][0](tuple(source), options).examples if source else None
 
 
 def fitting(options: Any, shape: Sequence[int] | None) -> Any:
-    """Return options that bring pictures to a shape, (height, width, channels); unchanged without one."""
+    """Return options that scale pictures to a shape, (height, width, channels); unchanged without one."""
     if shape is None:
         return options
     return dataclasses.replace(options, size=(shape[0], shape[1]), grey=shape[2] == 1)
 
 
 def read_pictures(files: Sequence[str], folder: Path, shape: Sequence[int]) -> NDArray[np.uint8]:
-    """Read picture files as those were read that the model in a folder learnt from; `shape` is what it takes."""
+    """Read picture files in the same way as the training data of the model in a folder; `shape` is its input shape."""
     _, options = remembered(folder, "image_classification")
     return read_picture_files([Path(file) for file in files], fitting(options, shape))
 
 
 def remember(folder: Path, source: Sequence[str], options: Any) -> None:
-    """Note beside a trained task what it learnt from, for the baseline of a later evaluation."""
+    """Record the training data's source beside a trained task, for the baseline of a later evaluation."""
     values = {
         "train": [str(Path(one).resolve()) if Path(one).exists() else one for one in source],
         "options": {name: str(x) if isinstance(x, Path) else x for name, x in dataclasses.asdict(options).items()},
@@ -102,7 +103,7 @@ def remember(folder: Path, source: Sequence[str], options: Any) -> None:
 
 
 def remembered(folder: Path, task: str) -> tuple[list[str], Any]:
-    """Return what `remember` noted; without a note no source and the reader's own defaults."""
+    """Return what `remember` recorded; without a record, no source and the reader's defaults."""
     kind = OPTIONS[task]
     try:
         values = json.loads((folder / SOURCE).read_text(encoding="utf-8"))

@@ -1,4 +1,4 @@
-"""What a person wants to look at: the page of a trained task's input, a layer and a head of it."""
+"""Showing attention from the command line: a view of a task's input, and the chosen layer and head."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ __all__ = ["Chosen", "open_page", "texts_of", "view_of", "write"]
 
 @dataclass(frozen=True)
 class Chosen:
-    """The layer and head that a person wants to see."""
+    """The layer and head that the user chose."""
 
     layer: str | None = None
     head: int | None = None
 
     @property
     def anything(self) -> bool:
-        """Whether anything was chosen."""
+        """Whether a layer or head was chosen."""
         return self.layer is not None or self.head is not None
 
     def fragment(self, shown: View) -> str:
-        """Return the end of an address at which the page shows what was chosen; empty where nothing was."""
+        """Return the URL fragment that makes the page show the choice; empty without one."""
         if not self.anything:
             return ""
         maps = shown.source.shown.maps
@@ -42,7 +42,7 @@ class Chosen:
         return f"#view=head&map={place}&head={self.head or 0}"
 
     def name(self, shown: View) -> str | None:
-        """Return the full name of the layer, None where all are meant; raises `ArgumentError`."""
+        """Return the full name of the layer; None for all; raises `ArgumentError`."""
         names = list(dict.fromkeys(one.name for one in shown.source.shown.maps))
         if self.layer is None:
             if self.head is not None and len(names) > 1:
@@ -59,7 +59,7 @@ class Chosen:
         return found[0]
 
     def check(self, shown: View) -> None:
-        """Raise unless the head is there."""
+        """Raise unless the head exists."""
         name = self.name(shown)
         self._check_head(next(one.heads for one in shown.source.shown.maps if name in (None, one.name)))
 
@@ -69,7 +69,7 @@ class Chosen:
 
 
 def write(shown: View, out: Path, chosen: Chosen, budget: float = 32.0) -> None:
-    """Write a page or picture and print where it is; a page holds everything and its address opens the choice."""
+    """Write a page or picture and print its path; a page has all layers, and its address opens the chosen one."""
     if out.suffix.lower() != ".html":
         chosen.check(shown)
         print(shown.save(out, chosen.name(shown), chosen.head))
@@ -81,14 +81,14 @@ def write(shown: View, out: Path, chosen: Chosen, budget: float = 32.0) -> None:
 
 
 def texts_of(seen: Attention, picture: Any = None) -> Texts:
-    """Return what the tokens of one input are, for a recording; `picture` is as for `view_of`."""
+    """Return the texts of one input's tokens, for a recording; `picture` is as for `view_of`."""
     if seen.grid is None:
         return Texts(seen.tokens, seen.source or None, labels=seen.labels or None)
     return Texts(grid=_grid(seen, picture))
 
 
 def view_of(seen: Attention, title: str, picture: Any = None) -> View:
-    """Return the view of one input; `picture` is the array `(height, width, channels)` that its patches come from."""
+    """Return the view of one input; `picture` is its image, `(height, width, channels)`, if tokens are patches."""
     grid = None if seen.grid is None else _grid(seen, picture)
     return view(
         seen.weights,
@@ -106,7 +106,7 @@ def _grid(seen: Attention, picture: Any) -> Grid:
 
 
 def _behind(seen: Attention) -> int:
-    """Return the number of the first patch: behind a class token, if there is one."""
+    """Return the index of the first patch, which follows the class token if there is one."""
     rows, columns = seen.grid or (0, 0)
     return len(seen.tokens) - rows * columns
 
@@ -121,7 +121,7 @@ def _listed(names: list[str], most: int = 12) -> str:
 
 
 def open_page(path: Path) -> None:
-    """Open a page in the browser; says where it is if there is none."""
+    """Open a page in the browser; without a browser, print its address."""
     if not webbrowser.open(path.resolve().as_uri()):
         print(f"No browser could be opened; the page is {path}.", file=sys.stderr)
 

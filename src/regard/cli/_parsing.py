@@ -1,4 +1,4 @@
-"""Words to a command: what is wrong with them is said in one line, in the words of every other error."""
+"""Parsing command-line arguments; mistakes are reported in one line, as all other errors are."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ _KINDS = {int: "a whole number", float: "a number", str: "a text", Path: "a path
 
 
 def parse(command: Any, program: str, words: Sequence[str]) -> Any:
-    """Return a command's dataclass with the options that were given; raises `ArgumentError` for a wrong one."""
+    """Return a command's dataclass with the given options; raises `ArgumentError` for a wrong one."""
     with _taken_over(_Mistakes(command, program, words).tell):
         return tyro.cli(command, prog=program, args=list(words))
 
 
 def parse_group(commands: dict[str, Any], program: str, words: Sequence[str]) -> Any:
-    """Return the command that the first word names; raises `ArgumentError` for one that is not there."""
+    """Return the command that the first word names; raises `ArgumentError` if there is none."""
     if words and words[0] in commands:
         return parse(commands[words[0]], f"{program} {words[0]}", words[1:])
     if words and words[0] in ("-h", "--help"):
@@ -37,7 +37,7 @@ def parse_group(commands: dict[str, Any], program: str, words: Sequence[str]) ->
 
 
 def _taken_over(tell: Callable[[Any], None]) -> AbstractContextManager[None]:
-    """Have tyro's mistakes told by us; a tyro without this hook, which it calls private, tells them itself."""
+    """Report tyro's errors in our format; without its private hook, tyro reports them itself."""
     try:
         from tyro._errors import on_parse_error
     except ImportError:
@@ -46,14 +46,14 @@ def _taken_over(tell: Callable[[Any], None]) -> AbstractContextManager[None]:
 
 
 class _Mistakes:
-    """Says what is wrong with the words of one command."""
+    """Explains errors in the arguments of one command."""
 
     def __init__(self, command: Any, program: str, words: Sequence[str]) -> None:
         self._program, self._words = program, words
         self._types = dict(_options(command))
 
     def tell(self, event: Any) -> None:
-        """Raise `ArgumentError` for the kinds of mistakes that are known; tyro tells the others."""
+        """Raise `ArgumentError` for known kinds of errors; tyro reports the others."""
         kind = type(event).__name__
         if kind == "UnrecognizedArgs":
             self._unknown(event.tokens)
@@ -105,7 +105,7 @@ class _Mistakes:
         return f"{', '.join(parts[:-1])} or {parts[-1]}" if len(parts) > 1 else parts[0] if parts else "a value"
 
     def _given(self, name: str) -> str:
-        """Return the words behind an option."""
+        """Return the words after an option."""
         for place, word in enumerate(self._words):
             _, sign, value = word.partition("=")
             if _option(word) == name:
@@ -119,7 +119,7 @@ class _Mistakes:
 
 
 def _options(command: Any) -> Iterator[tuple[str, Any]]:
-    """Yield each option of a command's dataclass with its type; dataclasses inside give theirs without a prefix."""
+    """Yield each option of a command's dataclass with its type; options of nested dataclasses have no prefix."""
     hints = get_type_hints(command, include_extras=True)
     for field in dataclasses.fields(command):
         hint = hints[field.name]
@@ -137,7 +137,7 @@ def _options(command: Any) -> Iterator[tuple[str, Any]]:
 
 
 def _flat(hint: Any) -> list[Any]:
-    """Return the parts of a union, and of tuples in it."""
+    """Return the members of a union, and the item types of tuples in it."""
     if get_origin(hint) in (Union, types.UnionType, tuple):
         return [part for one in get_args(hint) for part in _flat(one)]
     return [hint]
@@ -148,10 +148,10 @@ def _choices(hint: Any) -> list[Any]:
 
 
 def _option(word: str) -> str:
-    """Return the option that a word names, as the help writes it."""
+    """Return the option that a word names, in the spelling of the help."""
     return word.partition("=")[0].replace("_", "-")
 
 
 def _name(argument: Any) -> str:
-    """Return an option as it is written, and a positional argument as the help calls it."""
+    """Return the name of an option as typed, and of a positional argument as in the help."""
     return str(argument.field.intern_name.upper() if argument.is_positional() else argument.lowered.name_or_flags[-1])

@@ -1,4 +1,4 @@
-"""A model of Hugging Face transformers and its inputs, from the hub or a folder."""
+"""Loading a model of Hugging Face transformers, from the hub or a folder, and encoding its inputs."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ _HUB_NAME = re.compile(r"(?:\w[\w.-]*/)?\w[\w.-]*", re.ASCII)
 
 @dataclass(frozen=True)
 class Prepared:
-    """A model and what to call it with."""
+    """A model and its encoded inputs."""
 
     model: nn.Module
     inputs: dict[str, Any]
     tokenizer: Any = None
     encoding: Any = None
-    """What the tokenizer returned, None for a picture."""
+    """The tokenizer's result; None for a picture."""
     image: Path | None = None
 
     def grid(self, tokens: int) -> Grid | None:
-        """Return where the patches lie in sequences of so many tokens, None where these are not one a patch."""
+        """Return the grid of patches in sequences of this many tokens; None if tokens are not patches."""
         patch = getattr(getattr(self.model, "config", None), "patch_size", None)
         if self.image is None or not isinstance(patch, int):
             return None
@@ -72,7 +72,7 @@ def prepare(name: str, texts: tuple[str, ...], image: Path | None) -> Prepared:
 
 
 def _check_name(name: str) -> None:
-    """Raise if a name can only mean a folder here, and there is none: asking the hub for it takes half a minute."""
+    """Raise if a name can only mean a missing local folder: asking the hub for it would take half a minute."""
     path = Path(name)
     inside = path.parent != Path() and path.parent.is_dir()
     if path.is_dir() or (_HUB_NAME.fullmatch(name) and not inside):
@@ -85,7 +85,7 @@ def _check_name(name: str) -> None:
 
 
 def _near(name: str) -> str:
-    """Return which folder with a model or a trained task was meant, perhaps."""
+    """Return a similar existing folder with a model or a trained task, as a suggestion."""
     folder = Path(name).parent
     around = folder.iterdir() if folder.is_dir() else ()
     known = [str(one) for one in around if (one / "task.json").is_file() or (one / "config.json").is_file()]
@@ -93,7 +93,7 @@ def _near(name: str) -> str:
 
 
 def _part(model: Any, picture: bool) -> nn.Module:
-    """Return the part that reads: of two towers the one for this input, of encoder and decoder the encoder."""
+    """Return the submodel to run: of two towers the one for this input, of encoder and decoder the encoder."""
     tower: nn.Module | None = getattr(model, "vision_model" if picture else "text_model", None)
     if tower is not None:
         return tower
@@ -105,5 +105,5 @@ def _part(model: Any, picture: bool) -> nn.Module:
 
 
 def _first(error: Exception) -> str:
-    # Their messages go on for a paragraph of advice.
+    # transformers' messages continue with a paragraph of advice.
     return str(error).strip().split("\n")[0].removesuffix(".") + "."

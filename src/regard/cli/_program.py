@@ -1,4 +1,4 @@
-"""How this command was called, for the sentences that tell a person what to type next."""
+"""How this program was started, for messages that tell the user what to type next."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ __all__ = ["program"]
 
 
 def program() -> str:
-    """Return what to type for `regard` here: the name where the shell finds it, else the way to it."""
+    """Return what to type for `regard`: its name if it is on the PATH, else how this program was started."""
     given = Path(sys.argv[0])
     if given.name == "__main__.py":
         return f"{_typed(Path(sys.executable))} -m regard"

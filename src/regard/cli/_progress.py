@@ -1,4 +1,4 @@
-"""Progress of training for a person: a live line in a terminal, plain lines elsewhere."""
+"""Progress of training: a live line in a terminal, plain lines elsewhere."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from ..training import Ended, Evaluated, Event, Listener, Saved, SkippedCheckpoi
 
 __all__ = ["progress"]
 
-# Seconds between two plain lines.
+# Seconds between plain lines.
 PAUSE = 10.0
 
 
 def progress(headline: str) -> Listener:
-    """Return a listener for the kind of output there is; `headline` is the figure that is shown."""
+    """Return a listener for the kind of output; `headline` is the figure to show."""
     if sys.stderr.isatty():
         try:
             return Live(headline)
@@ -33,7 +33,7 @@ class Lines:
         self._last = 0.0
 
     def __call__(self, event: Event) -> None:
-        """Print what a person who reads a log wants to know."""
+        """Print a line of the log."""
         if isinstance(event, Stepped):
             if time.monotonic() - self._last < PAUSE:
                 return
@@ -106,7 +106,7 @@ def _figure(figures: Mapping[str, float], name: str) -> str:
 
 
 def clock(seconds: float) -> str:
-    """Write seconds as a person does: 1:05:09, or 5:09."""
+    """Format seconds as 1:05:09, or 5:09."""
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"

@@ -1,4 +1,4 @@
-"""The report of a run: a page with the figures, the curve, some answers, and what the model attends to."""
+"""The report of a run: a page with figures, the curve, some answers, and the model's attention."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ __all__ = ["PAGE", "shown_answers", "write_report"]
 
 PAGE = "attention.html"
 
-# Tokens of an input that is drawn: more cannot be read on a page.
+# Most tokens of the input that is drawn: more would be illegible.
 MOST = 60
-# Examples whose answers are shown.
+# Number of examples whose answers are shown.
 ANSWERS = 5
 
 STYLE = """
@@ -54,7 +54,7 @@ def write_report(task: Task[Any, Any], test: Any, evaluation: Evaluation, folder
 
 
 def shown_answers(task: Task[Any, Any], test: Any) -> str:
-    """Show what the model makes of some examples: names underlined in the colour that their label has on the page."""
+    """Return the model's answers to some examples as HTML; entities are underlined in the colour of their label."""
     if not isinstance(task, NamedEntities):
         return f"<pre>{_text(chr(10).join(describe(task, test, ANSWERS)))}</pre>"
     colours = label_colours(tag[2:] for tag in task.tags_ if tag != "O")
@@ -63,7 +63,7 @@ def shown_answers(task: Task[Any, Any], test: Any) -> str:
 
 
 def _tagged(sentence: Sentence, colours: dict[str, str]) -> str:
-    """Write a sentence with its entities; code in lines, as its signs say."""
+    """Return a sentence with its entities as HTML; line ends in code are restored."""
     is_code, depth, between, written = NEWLINE in sentence.words, 0, "", ""
     for text, label in pieces(sentence):
         if is_code and text in (NEWLINE, INDENT, DEDENT):
@@ -79,7 +79,7 @@ def _tagged(sentence: Sentence, colours: dict[str, str]) -> str:
 
 
 def _example(task: Task[Any, Any], test: Any) -> tuple[Any, Attention]:
-    """Return an input and the attention in it: the first test example that can be read on a page, or the shortest."""
+    """Return an input and its attention: the first test example that is short enough to be legible, or the shortest."""
     found: tuple[Any, Attention] | None = None
     for one in inputs_of(task, test, 30):
         seen = task.attention(one)
@@ -93,7 +93,7 @@ def _example(task: Task[Any, Any], test: Any) -> tuple[Any, Attention]:
 
 
 def _draw(seen: Attention, folder: Path) -> list[str]:
-    """Draw all heads as small maps, and one head of the last layer with its tokens."""
+    """Draw all heads as small maps, and one head of the last layer with tokens."""
     alike = {name: weights for name, weights in seen.weights.items() if not seen.source or "cross" in name}
     last = list(alike)[-1]
     keys = seen.source or seen.tokens

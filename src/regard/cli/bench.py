@@ -1,4 +1,4 @@
-"""`regard bench`: this machine's attention beside torch's own, in the same process."""
+"""`regard bench`: the speed of attention on this machine, compared with torch's own in the same process."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ __all__ = ["Bench"]
 
 @dataclass(frozen=True)
 class Bench:
-    """Measure attention on this machine, by regard and by torch's scaled_dot_product_attention, by turns.
+    """Measure attention on this machine, alternating regard and torch's scaled_dot_product_attention.
 
-    CPU seconds are compared, so other work on the machine disturbs little; more than 1 is faster than torch.
+    CPU seconds are compared, so other work on the machine disturbs little; a ratio above 1 is faster than torch.
     """
 
     heads: int = 8
@@ -31,9 +31,9 @@ class Bench:
     lengths: tuple[int, ...] = (128, 512, 2048)
     """Queries and keys of the calls."""
     repeats: int = 7
-    """Times that each is measured; the median counts."""
+    """Number of measurements; the median is reported."""
     threads: int | None = None
-    """Threads that torch may use; as many as it would take unless given."""
+    """Threads that torch may use; torch's default unless given."""
     json: bool = False
     """Print one JSON object, for scripts."""
 
@@ -92,7 +92,7 @@ class Bench:
 
 
 def by_turns(first: Callable[[], None], second: Callable[[], None], repeats: int) -> tuple[float, float]:
-    """Return the median CPU seconds of two calls that are made by turns, after one of each to warm up."""
+    """Return the median CPU seconds of two alternating calls, after a warm-up of each."""
     found: tuple[list[float], list[float]] = ([], [])
     for number in range(repeats + 1):
         for seconds, call in zip(found, (first, second), strict=True):

@@ -33,7 +33,7 @@ class Completion:
 
 
 def _choice(commands: dict[str, Any]) -> Any:
-    """Return one type that stands for any of the commands, groups of commands among them."""
+    """Return the union type of all commands, including groups of commands."""
     import tyro
 
     parts = tuple(

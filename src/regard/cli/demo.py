@@ -1,4 +1,4 @@
-"""`regard demo [TASK]`: a task trained on data that every machine has, and what it attends to."""
+"""`regard demo [TASK]`: train a task on data that every machine has, and show its attention."""
 
 from __future__ import annotations
 
@@ -37,20 +37,20 @@ __all__ = ["DEMO"]
 
 @dataclass(frozen=True)
 class Plan:
-    """What a demo trains on, and with which settings."""
+    """The data and the settings of a demo."""
 
     task: type[Task[Any, Any]]
     data: Callable[[], Split[Any]]
     minutes: float
     tested: int | None = None
-    """Test examples that are looked at unless the user says otherwise; writing texts is slow."""
+    """Default number of test examples; generating texts is slow."""
     pace: dict[str, Any] = dataclasses.field(default_factory=dict)
-    """Settings that differ from the task's because a demo is short, whatever the data."""
+    """Changed settings because a demo is short, for any data."""
     fit: dict[str, Any] = dataclasses.field(default_factory=dict)
-    """Settings chosen for the data of the demo; a user's own data takes the task's."""
+    """Changed settings for the demo's data; the user's own data is trained with the task's settings."""
 
     def settings(self, minutes: float, own_data: bool = False) -> TaskSettings:
-        """Return the task's settings with the demo's changes and a budget of time."""
+        """Return the task's settings with the demo's changes and a limit of time."""
         settings = dataclasses.replace(self.task.Settings(), **self.pace, **({} if own_data else self.fit))
         evaluation = dataclasses.replace(settings.training.evaluation, patience=None, evaluate_every=500)
         training = dataclasses.replace(
@@ -60,7 +60,7 @@ class Plan:
 
 
 PLANS = {
-    # An argument is known by where it was declared: `repeats` leads back there, and swapping one of its mentions for
+    # An argument is recognised by its declaration: `repeats` leads there, and replacing one of its mentions by
     # another name would teach nothing. Four epochs do without dropout, whose random numbers would cost a third of the
     # steps; hidden words do its work.
     "ner": Plan(
@@ -86,22 +86,22 @@ PLANS = {
 
 @dataclass(frozen=True)
 class Demo:
-    """Train on data that this machine has already, or on your own, and write a report with what it attends to.
+    """Train on data that this machine already has, or on your own, and write a report that shows the attention.
 
-    The same command goes on where it was stopped.
+    The same command resumes where it was stopped.
     """
 
     out: Path | None = None
-    """Folder for the run and its report; build/demo/TASK unless given, for data of your own with the name of the file
-    and a digest of it."""
+    """Folder for the run and its report; by default build/demo/TASK, for data of your own with the file's name and
+    digest appended."""
     data: tuple[str, ...] = ()
-    """Train on this file or folder of your own instead, divided into parts for training and testing."""
+    """Train on your own file or folder instead, split into parts for training and testing."""
     minutes: float | None = None
-    """Minutes of training; each task has its own measure."""
+    """Minutes of training; the default depends on the task."""
     limit: int | None = None
-    """Use so many test examples; each task has its own measure."""
+    """Number of test examples; the default depends on the task."""
     open: bool = True
-    """Open the page of what it attends to in the browser, when this runs in a terminal."""
+    """Open the page of the attention in the browser, if this runs in a terminal."""
     json: bool = False
     """Print one JSON object at the end, for scripts."""
 
@@ -132,7 +132,7 @@ class Demo:
         return 0
 
     def _split(self, plan: Plan) -> Split[Any]:
-        """Return the demo's data, or the user's own divided by a digest of each example."""
+        """Return the demo's data, or the user's own, split by a digest of each example."""
         if not self.data:
             return plan.data()
         task = plan.task()
@@ -144,7 +144,7 @@ class Demo:
 
 
 def _mark(data: tuple[str, ...]) -> str:
-    """Return a name for a run on one's own data: that of the file, and a digest of what is in it."""
+    """Return a name for a run on the user's own data: the file's name and a digest of its contents."""
     digest = hashlib.sha256()
     for source in data:
         path = Path(source)

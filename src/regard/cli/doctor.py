@@ -16,7 +16,7 @@ from ..errors import ArgumentError, install_line
 
 __all__ = ["Doctor"]
 
-# Packages that tell whether an extra was installed.
+# Packages whose presence shows that an extra is installed.
 EXTRAS = {
     "train": ("tokenizers", "datasets", "sacrebleu", "sklearn"),
     "view": ("matplotlib", "starlette", "anywidget"),
@@ -26,9 +26,9 @@ EXTRAS = {
 
 @dataclass(frozen=True)
 class Doctor:
-    """Say what regard runs on here, and which backend a call of the given size would take and why.
+    """Report what regard runs on here, and which backend would run a call of the given size and why.
 
-    Exit status: 0 if the native kernel is there, 1 if it is missing, 2 for a call that cannot be.
+    Exit status: 0 if the native kernel is available, 1 if it is missing, 2 for an invalid call.
     """
 
     shape: tuple[int, int, int, int] = (1, 8, 1024, 64)
@@ -40,11 +40,11 @@ class Doctor:
     dtype: Literal["float32", "bfloat16", "float16", "float64"] = "float32"
     """Element type of query, key and value."""
     device: str = "cpu"
-    """Where the tensors of the call lie."""
+    """Device of the tensors of the call."""
     causal: bool = False
     """The call is causal."""
     window: int | None = None
-    """The call sees so many keys before each query, and none after it."""
+    """The call sees this many keys before each query, and none after it."""
     softcap: float | None = None
     """Softcap of the call."""
     dropout: float = 0.0
@@ -55,7 +55,7 @@ class Doctor:
     """Print one JSON object, for scripts."""
 
     def run(self) -> int:
-        """Print the findings; the class says what the exit status means."""
+        """Print the findings; the exit status is explained at the class."""
         native, call = library_info(), self.explanation()
         print(json.dumps(self._findings(native, call), indent=2) if self.json else self._text(native, call))
         return 0 if native.problem is None else 1
@@ -65,11 +65,11 @@ class Doctor:
         batch, heads, queries, width = self.shape
         keys = (batch, self.kv_heads or heads, queries if self.keys is None else self.keys, width)
         try:
-            # Storage is reserved but never touched, so a long call costs nothing.
+            # Memory is reserved but never touched, so a long call costs nothing.
             options: dict[str, Any] = {"dtype": getattr(torch, self.dtype), "device": self.device}
             query = torch.empty(self.shape, requires_grad=self.gradient, **options)
             key, value = torch.empty(keys, **options), torch.empty(keys, **options)
-        except (RuntimeError, AssertionError) as error:  # torch without CUDA asserts
+        except (RuntimeError, AssertionError) as error:  # torch without CUDA raises AssertionError
             reason = str(error).splitlines()[0].rstrip(".")
             raise ArgumentError(
                 f"A call of {self.shape} on {self.device!r} cannot be made: {reason}. Give another --shape or --device."

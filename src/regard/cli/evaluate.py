@@ -1,4 +1,4 @@
-"""`regard evaluate FOLDER DATA`: a trained task's figures on labelled data, beside those of a cheap baseline."""
+"""`regard evaluate FOLDER DATA`: a trained task's figures on labelled data, compared with a cheap baseline."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ __all__ = ["Evaluate"]
 
 @dataclass(frozen=True)
 class Evaluate:
-    """Compare a trained task, and a cheap baseline, with the truth.
+    """Evaluate a trained task, and a cheap baseline, on labelled data.
 
-    The baseline learns from the training data that the task was trained on, if it is still there.
+    The baseline is fitted to the task's training data, if it still exists.
     """
 
     folder: Annotated[Path, tyro.conf.Positional]
     """Folder that `regard train --out` wrote."""
     data: Annotated[tuple[str, ...], tyro.conf.Positional]
-    """Labelled data in the form of the training data."""
+    """Labelled data in the format of the training data."""
     json: bool = False
     """Print one JSON object, for scripts."""
 

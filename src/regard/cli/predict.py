@@ -1,4 +1,4 @@
-"""`regard predict FOLDER`: what a trained task says of new inputs."""
+"""`regard predict FOLDER`: a trained task's answers to new inputs."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from ._looking import open_page, view_of
 
 __all__ = ["DEDENT", "INDENT", "NEWLINE", "Predict", "describe", "inputs_of", "legend", "pieces"]
 
-# Colours of entity labels in a terminal, by the order in which labels are sorted.
+# Terminal colours of entity labels, in the order of the sorted labels.
 COLOURS = (36, 33, 32, 35, 34, 31)
 # How `corpora.code_entities` writes the end of a line of code, and its indentation.
 NEWLINE, INDENT, DEDENT = "⏎", "→", "←"
@@ -28,7 +28,7 @@ NEWLINE, INDENT, DEDENT = "⏎", "→", "←"
 
 @dataclass(frozen=True)
 class Predict:
-    """Say what a trained task makes of texts or pictures: arguments, lines of a file, or lines of standard input."""
+    """Print a trained task's answers to texts or pictures: arguments, lines of a file, or lines of standard input."""
 
     folder: Annotated[Path, tyro.conf.Positional]
     """Folder that `regard train --out` wrote."""
@@ -37,7 +37,7 @@ class Predict:
     file: Path | None = None
     """Read inputs from this file, one a line."""
     page: Path | None = None
-    """Write the page of what the model attends to in the first input to this .html file."""
+    """Write the page of the model's attention on the first input to this .html file."""
     open: bool = False
     """Open that page in the browser; it is attention.html in the task's folder unless --page names another."""
     json: bool = False
@@ -89,7 +89,7 @@ class Predict:
 
 
 def _standard_input() -> bytes:
-    """Return what stands on standard input, as it came."""
+    """Return standard input as bytes, not decoded."""
     raw = getattr(sys.stdin, "buffer", None)
     if raw is not None:
         contents: bytes = raw.read()
@@ -98,7 +98,7 @@ def _standard_input() -> bytes:
 
 
 def in_one_line(answer: str) -> str:
-    r"""Return an answer in one line: a line end in it is written as a program would.
+    r"""Return an answer in one line: line ends in it are escaped.
 
     >>> in_one_line("one\ntwo")
     'one\\ntwo'
@@ -120,7 +120,7 @@ def inputs_of(task: Task[Any, Any], examples: Any, count: int) -> Any:
 
 
 def describe(task: Task[Any, Any], examples: Any, count: int, *, colour: bool = False) -> list[str]:
-    """Return a few examples with the model's answers, as lines for a person; `colour` with the signs of a terminal."""
+    """Return a few examples with the model's answers, as lines of text; `colour` adds terminal colours."""
     inputs = inputs_of(task, examples, count)
     answers = task.predict(inputs)
     if isinstance(task, ImageClassification):
@@ -135,7 +135,7 @@ def describe(task: Task[Any, Any], examples: Any, count: int, *, colour: bool = 
 
 
 def legend(task: Task[Any, Any], examples: Any, count: int) -> str:
-    """Return a sentence about the signs in what `describe` returns; empty where there are none."""
+    """Return an explanation of the special signs in the text of `describe`; empty if it has none."""
     if not isinstance(task, NamedEntities):
         return ""
     words = {word for one in examples[:count] for word in one.words}
@@ -145,7 +145,7 @@ def legend(task: Task[Any, Any], examples: Any, count: int) -> str:
 
 
 def short(text: str, most: int = 300) -> str:
-    """Return a text, cut where it is long."""
+    """Return a text, shortened if it is long."""
     return text if len(text) <= most else f"{text[:most]} ..."
 
 
@@ -184,7 +184,7 @@ def tagged(sentence: Sentence, labels: list[str], *, colour: bool) -> str:
 
 
 def pieces(sentence: Sentence) -> Iterator[tuple[str, str]]:
-    """Yield the text of each entity with its label, and each word outside with none.
+    """Yield the text of each entity with its label, and each word outside with an empty label.
 
     >>> list(pieces(Sentence(("Ada", "wrote"), ("B-person", "O"))))
     [('Ada', 'person'), ('wrote', '')]

@@ -1,4 +1,4 @@
-"""`regard study NAME`: an experiment about attention, with a table, a picture and what was seen."""
+"""`regard study NAME`: an experiment about attention, with a table, a picture and findings."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ from ..studies import STUDIES, Progress, Size
 
 __all__ = ["STUDY", "StudyCommand"]
 
-# Seconds between two plain lines.
+# Seconds between plain lines.
 PAUSE = 5.0
 
 
 @dataclass(frozen=True)
 class StudyCommand:
-    """Prints a table and what was seen; writes the picture (PNG, SVG), the table (Markdown) and all figures (JSON).
+    """Prints a table and the findings; writes the picture (PNG, SVG), the table (Markdown) and all figures (JSON).
 
-    Exit status: 0 done, 2 a mistake in what was given, 130 stopped by Ctrl-C.
+    Exit status: 0 done, 2 wrong arguments or input, 130 stopped by Ctrl-C.
     """
 
     quick: bool = False
@@ -41,7 +41,7 @@ class StudyCommand:
     """Print one JSON object at the end, for scripts."""
 
     def run(self) -> int:
-        """Run the study, save it, say what was seen."""
+        """Run the study, save it, print the findings."""
         if self.quick and self.full:
             raise ArgumentError("--quick and --full were both given; give one.")
         name = type(self).__name__.removeprefix("Study_").replace("_", "-")
@@ -82,13 +82,13 @@ def shown_progress() -> Iterator[Progress]:
 
 
 class _Lines:
-    """A line of text now and then."""
+    """Prints a line every few seconds."""
 
     def __init__(self) -> None:
         self._last = 0.0
 
     def __call__(self, share: float, text: str) -> None:
-        """Print how far it is."""
+        """Print the progress, if the last line is old enough."""
         if time.monotonic() - self._last >= PAUSE:
             self._last = time.monotonic()
             print(f"{share:4.0%}  {text}", file=sys.stderr, flush=True)

@@ -1,4 +1,4 @@
-"""`regard train TASK`: learn a task from the user's own files, and say what it is worth."""
+"""`regard train TASK`: train a task on the user's own files, and evaluate it."""
 
 from __future__ import annotations
 
@@ -26,29 +26,29 @@ EXIT = {"SIGINT": 130, "SIGTERM": 143}
 
 @dataclass(frozen=True)
 class Train:
-    """Train on your own data; the figures of a cheap baseline stand beside the model's.
+    """Train on your own data; the model's figures are compared with those of a cheap baseline.
 
-    The same command goes on where a run was stopped (Ctrl-C, SIGTERM, a crash). For several processes:
+    The same command resumes a run that was stopped (Ctrl-C, SIGTERM, a crash). For several processes:
     torchrun --nproc-per-node N -m regard train ...
 
-    Exit status: 0 done, 2 a mistake in what was given, 130 or 143 stopped by Ctrl-C or SIGTERM.
+    Exit status: 0 done, 2 wrong arguments or input, 130 or 143 stopped by Ctrl-C or SIGTERM.
     """
 
     train: tuple[str, ...]
-    """File or folder to learn from; two files that belong together; or a hub name, owner/name:split."""
+    """File or folder to train on; two files that belong together; or a hub name, owner/name:split."""
     out: Path
     """Folder for checkpoints, log, curves and the trained task."""
     dev: tuple[str, ...] = ()
-    """Decides which checkpoint is best; unless given, a share of the training data is set aside."""
+    """Development data, to select the best checkpoint; unless given, a share of the training data is set aside."""
     test: tuple[str, ...] = ()
-    """Is evaluated at the end; unless given, the development data is."""
+    """Test data, evaluated at the end; unless given, the development data is evaluated."""
     tensorboard: bool = False
     """Also write logs for TensorBoard."""
     json: bool = False
     """Print one JSON object at the end, for scripts."""
 
     def run(self) -> int:
-        """Train, evaluate, say where everything is."""
+        """Train, evaluate, and print where the results are."""
         settings: TaskSettings = self.settings  # type: ignore[attr-defined]  # fields of each task's own command
         options: Any = self.reading  # type: ignore[attr-defined]
         task = next(task for task in TASKS.values() if isinstance(settings, task.Settings))(settings)
@@ -64,7 +64,7 @@ class Train:
 def fit_and_judge(
     task: Task[Any, Any], examples: Any, dev: Any, test: Any, out: Path, *, tensorboard: bool = False
 ) -> tuple[int, Evaluation | None]:
-    """Train a task into a folder and evaluate it; return the exit status, and figures if training ended by itself."""
+    """Train a task in a folder and evaluate it; return the exit status, and figures if training ended by itself."""
     listeners: list[Any] = [progress(task.watched)]
     if int(os.environ.get("RANK", "0")) == 0:
         out.mkdir(parents=True, exist_ok=True)
@@ -83,7 +83,7 @@ def fit_and_judge(
 
 
 def summary(task: Task[Any, Any], evaluation: Evaluation, folder: Path, again: str = "") -> str:
-    """Return what a person reads at the end; `again` is how to go on where the minutes were too few."""
+    """Return the summary for the user; `again` is the command to resume if the minutes were too few."""
     lines = [str(evaluation)]
     if evaluation.better() is False:
         lines.append(f"The model is no better than the baseline: {_remedy(task, again)}")
@@ -108,7 +108,7 @@ def _remedy(task: Task[Any, Any], again: str) -> str:
 
 
 def _offered(task: type[Task[Any, Any]]) -> type[TaskSettings]:
-    """Return a task's settings with its own figures to choose from, and no goal, which follows from the figure."""
+    """Return a task's settings with its figures as choices of metric, and without the goal, which a figure implies."""
     say = tyro.conf.arg(help="The figure that says which checkpoint is best.")
     figures = Annotated[Literal[tuple(task.figures)], say]  # type: ignore[valid-type]
     hidden = Annotated[Literal["min", "max"] | None, tyro.conf.Suppress]
@@ -120,7 +120,7 @@ def _offered(task: type[Task[Any, Any]]) -> type[TaskSettings]:
 
 
 def _changed(known: Any, **fields: tuple[Any, Any]) -> Any:
-    """Return settings of a class of their own, in which some fields have another type and default."""
+    """Return settings of a derived class, in which some fields have another type and default."""
     made = dataclasses.make_dataclass(
         type(known).__name__,
         [(name, kind, dataclasses.field(default=one)) for name, (kind, one) in fields.items()],
@@ -133,7 +133,7 @@ def _changed(known: Any, **fields: tuple[Any, Any]) -> Any:
 
 
 def _command(name: str) -> type[Train]:
-    """Return the command of one task: `Train` with the task's own settings and ways of reading."""
+    """Return the command of one task: `Train` with the task's settings and reader's options."""
     flat = tyro.conf.OmitArgPrefixes
     settings, options = _offered(TASKS[name]), OPTIONS[name]
     made = dataclasses.make_dataclass(

@@ -40,19 +40,20 @@ class ViewCommand:
     tokens: Path | None = None
     """Their tokens: a JSON list, or a text with one token a line."""
     labels: Path | None = None
-    """A class or IOB2 tag for each token, written as the tokens are."""
+    """A class or IOB2 tag for each token, in a file of the same format as the tokens."""
     layer: str | None = None
-    """Show this layer in the picture or page: its number, or its name where several have that number."""
+    """Show this layer in the picture or page: its number, or its name if several have that number."""
     head: int | None = None
     """Show this head of it, with its tokens along both sides."""
     title: str | None = None
-    """What this is; the file's name unless given."""
+    """A title; the file's name unless given."""
     out: Path | None = None
-    """Write a page (.html) or a picture (.png, .svg, .pdf) in place of serving."""
+    """Write a page (.html) or a picture (.png, .svg, .pdf) instead of serving."""
     budget: float = 32.0
-    """Most MiB of data in a page; the finest zooms that do not fit are left out, and the page says so."""
+    """Most MiB of data in a page; the finest zoom levels that do not fit are left out, and the page says so."""
     host: str = "127.0.0.1"
-    """Address to listen on. Another than this machine's own lets others in the network read what is shown; it asks."""
+    """Address to listen on. Any other than the loopback address lets others in the network read the data, so regard
+    asks first."""
     port: int = 0
     """Port to listen on; 0 takes a free one."""
     open: bool = True
@@ -88,7 +89,7 @@ def _is_recording(file: Path) -> bool:
 
 
 def read_weights(file: Path) -> dict[str, torch.Tensor]:
-    """Return the arrays of a file in its order, by name; no pickle is opened. Raises `ArgumentError`."""
+    """Return the arrays of a file in its order, by name; pickled data is refused. Raises `ArgumentError`."""
     kind = file.suffix.lower()
     try:
         if kind == ".safetensors":
@@ -101,7 +102,7 @@ def read_weights(file: Path) -> dict[str, torch.Tensor]:
         if kind == ".npz":
             with np.load(file, allow_pickle=False) as arrays:
                 return {name: _tensor(arrays[name]) for name in arrays.files}
-    except Exception as error:  # each reader has its own errors
+    except Exception as error:  # each file format has its own errors
         raise ArgumentError(f"{file} cannot be read as {kind}: {error}") from error
     raise ArgumentError(f"{file.name!r} ends in {kind!r}; weights are read from {_READERS}.")
 
@@ -111,7 +112,7 @@ def _tensor(array: Any) -> torch.Tensor:
 
 
 def _natural(name: str) -> list[tuple[int, int | str]]:
-    # layers.10 stands behind layers.9.
+    # Sort by number: layers.10 comes after layers.9.
     return [(0, int(part)) if part.isdigit() else (1, part) for part in name.replace("_", ".").split(".")]
 
 

@@ -1,4 +1,4 @@
-"""`regard watch`: run a model once and say what its attention did."""
+"""`regard watch`: run a model once and report its attention."""
 
 from __future__ import annotations
 
@@ -28,22 +28,22 @@ __all__ = ["WatchCommand"]
 
 @dataclass(frozen=True)
 class Seen:
-    """What a pass of a model showed."""
+    """The recorded attention of one pass of a model."""
 
     weights: Recording
-    """Of each call, and what the tokens are."""
+    """The recording of the calls, with the tokens."""
     coverage: str
-    """How many of the calls these are."""
+    """How many of the calls were recorded."""
     real: Tensor | None = None
-    """bool `(B, L)`: tokens that are no padding."""
+    """bool `(B, L)`: tokens that are not padding."""
 
 
 @dataclass(frozen=True)
 class WatchCommand:
     """Run a model on texts or a picture, and show the attention of every layer.
 
-    The model is a name on the Hugging Face hub, a folder that holds one, or a folder that `regard train` wrote. Of a
-    model that reads and writes, the reader is run. Exit status: 0, or 2 for a model that cannot be loaded or watched.
+    The model is a name on the Hugging Face hub, a folder with one, or a folder that `regard train` wrote. Of an
+    encoder-decoder only the encoder is run. Exit status: 0, or 2 for a model that cannot be loaded or watched.
     """
 
     model: Annotated[str, tyro.conf.Positional]
@@ -51,25 +51,25 @@ class WatchCommand:
     texts: Annotated[tuple[str, ...], tyro.conf.Positional] = ()
     """Texts; several run as one batch."""
     image: Path | None = None
-    """A picture in place of texts."""
+    """A picture instead of texts."""
     keep: Literal["summary", "exact", "dense"] | None = None
-    """What to keep of each call: summaries and a map, what it takes to compute any weight later, or all weights.
-    Unless given exact for a trained task, which reads one text, else summary."""
+    """What to keep of each call: a summary with a map, the inputs from which any weight can be computed later, or all
+    weights. By default exact for a trained task, which reads one text, else summary."""
     layers: tuple[int, ...] = ()
-    """Numbers of the layers to keep; all unless given."""
+    """Indices of the layers to keep; all unless given."""
     layer: str | None = None
-    """Show this layer in the picture or page: its number, or its name where several have that number."""
+    """Show this layer in the picture or page: its number, or its name if several have that number."""
     head: int | None = None
     """Show this head of it, with the words and their labels along both sides."""
     out: Path | None = None
     """Write a page (.html), a picture (.png, .svg, .pdf), or the recording (.regard), which `regard view` opens."""
     open: bool = False
-    """Open the page in the browser; without `out` it is served from this machine until Ctrl-C."""
+    """Open the page in the browser; without `out` it is served locally until Ctrl-C."""
     json: bool = False
-    """Print one JSON object in place of the table, for scripts."""
+    """Print one JSON object instead of the table, for scripts."""
 
     def run(self) -> int:
-        """Print coverage and table; write and open what is asked for."""
+        """Print coverage and table; write and open what the options request."""
         if bool(self.texts) == (self.image is not None):
             raise ArgumentError("regard watch needs something to read: give texts, or --image FILE, one of the two.")
         seen = self.seen()

@@ -41,8 +41,8 @@ def names_of(tree: ast.Module, is_module: Callable[[str, int, str], bool]) -> Na
     """Return the kind of each name. `is_module(m, dots, x)` tells whether `from m import x` imports a module."""
     reader = _Reader(is_module)
     reader.walk(tree, reader.top)
-    places = {place: reader.told(name, scope) for place, name, scope in reader.uses} | reader.kinds
-    return Names(places, {(line, name): reader.told(name, scope) for line, name, scope in reader.declared})
+    places = {place: reader.kind_of(name, scope) for place, name, scope in reader.uses} | reader.kinds
+    return Names(places, {(line, name): reader.kind_of(name, scope) for line, name, scope in reader.declared})
 
 
 class _Scope:
@@ -151,7 +151,7 @@ class _Reader:
                 if alias.asname and alias.end_lineno is not None and alias.end_col_offset is not None:
                     self.uses.append(((alias.end_lineno, alias.end_col_offset - len(name.encode())), name, scope))
 
-    def told(self, name: str, scope: _Scope) -> str:
+    def kind_of(self, name: str, scope: _Scope) -> str:
         kind = scope.find(name)
         if kind is not None and kind != "from":
             return kind

@@ -88,7 +88,7 @@ def heads(settings: HeadsSettings | None = None, *, progress: Progress = silent)
     test = sorted(texts.test[:: max(1, len(texts.test) // count)][:count], key=len, reverse=True)
     if not test:
         raise DataError(f"No held-out window has {settings.length} tokens; give a smaller length.")
-    data = look(model, test, settings.ablation, _said_twice(texts, settings), part(progress, 0.7, 1.0))
+    data = look(model, test, settings.ablation, _repeated(texts, settings), part(progress, 0.7, 1.0))
     tokens = test[0].tolist()
     data |= {
         "description": texts.description, "baseline": texts.baseline, "windows": len(test),
@@ -141,7 +141,7 @@ def look(
     }  # fmt: skip
 
 
-def _said_twice(texts: Texts, settings: HeadsSettings, count: int = 32) -> tuple[Tensor, Tensor]:
+def _repeated(texts: Texts, settings: HeadsSettings, count: int = 32) -> tuple[Tensor, Tensor]:
     """Return repeated sequences of random tokens, as tokens and lengths."""
     generator = torch.Generator().manual_seed(settings.seed)
     once = torch.rand(count, len(texts.fresh), generator=generator).argsort(-1) + texts.fresh.start
@@ -177,7 +177,7 @@ def _table(data: Mapping[str, Any]) -> Table:
     shown = (*KINDS, "entropy", "largest", "distance", "rise", "rise_twice")
     rows = tuple((_name(row), row["kind"], *(row[name] for name in shown)) for row in data["heads"])
     return Table(
-        f"Heads by layer.head; rise: of the loss (nats) on held-out code, and on what is said twice, with the head's "
+        f"Heads by layer.head; rise: of the loss (nats) on held-out code, and on repeated tokens, with the head's "
         f"output replaced by {'its mean' if data['ablation'] == 'mean' else 'zero'}",
         ("head", "kind", *shown), rows,
     )  # fmt: skip
@@ -196,8 +196,8 @@ def _reading(data: Mapping[str, Any]) -> tuple[str, ...]:
         f"heads: {kinds}.",
         f"Without head {_name(dear)} ({dear['kind']}) the loss rises most, by {dear['rise']:.3f}; without "
         f"{_name(cheap)} ({cheap['kind']}) by {cheap['rise']:+.3f}.",
-        f"The strongest induction score on tokens said twice is {copier['induction']:.2f}, of head {_name(copier)}; "
-        f"without it the loss of the second time changes by {copier['rise_twice']:+.3f} from "
+        f"The strongest induction score on repeated tokens is {copier['induction']:.2f}, of head {_name(copier)}; "
+        f"without it the loss on the repetition changes by {copier['rise_twice']:+.3f} from "
         f"{data['loss']['twice']:.3f}.",
         f"The head with the sharpest picture, {_name(sharp)} ({sharp['kind']}), is number {place} of {len(rows)} in "
         f"what its loss costs.",

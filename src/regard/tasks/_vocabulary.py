@@ -22,7 +22,7 @@ class Vocabulary:
 
     @classmethod
     def learnt(cls, things: Iterable[str], *, at_least: int = 1) -> Vocabulary:
-        """Number the things that occur `at_least` this many times; ties are ordered alphabetically."""
+        """Number the things that occur at least `at_least` times; ties are ordered alphabetically."""
         counts = sorted(Counter(things).items(), key=lambda item: (-item[1], item[0]))
         return cls([thing for thing, count in counts if count >= at_least])
 

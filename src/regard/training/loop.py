@@ -27,7 +27,7 @@ from .distributed import Group, Wrapped, group
 from .events import Ended, Evaluated, Event, Listener, Started, Stepped, StoppedBy
 from .optimizer import average_and_clip, make_optimizer
 from .order import DataOrder, check_lengths, split
-from .randomness import kept, start_stream
+from .randomness import preserved, start_stream
 from .schedule import learning_rate, progress, total_steps
 from .settings import Evaluation, TrainingSettings
 from .signals import Signals
@@ -135,7 +135,7 @@ def train(
     """
     with ExitStack() as stack:
         processes = stack.enter_context(group(settings.machine.device))
-        stack.enter_context(kept())
+        stack.enter_context(preserved())
         heard = tuple(listeners) if processes.first else ()
         run = _Run(model, objective, settings, processes, folder, heard, about=about or {})
         stack.enter_context(run.store.locked())
@@ -229,7 +229,7 @@ class _Run:
             if self._evaluation_due():
                 clock.pause()
                 best = self._evaluate()
-                clock.go_on()
+                clock.resume()
                 self.progress.seconds = self.processes.broadcast(clock.seconds())
                 if best or self.store.folder is None:
                     self._keep(best)
@@ -343,7 +343,7 @@ class _Run:
 
     def _figures(self) -> dict[str, float]:
         self.model.eval()
-        with kept(), torch.no_grad():
+        with preserved(), torch.no_grad():
             return {name: float(value) for name, value in self.objective.evaluate(self.model).items()}
 
     def _raise_failure(self) -> None:
@@ -376,7 +376,7 @@ class _Clock:
     def pause(self) -> None:
         self._paused = time.monotonic()
 
-    def go_on(self) -> None:
+    def resume(self) -> None:
         self._last += time.monotonic() - self._paused
 
     def speed(self, tokens: float) -> float:

@@ -22,7 +22,7 @@ from ..errors import ArgumentError
 
 # Number of windows whose examples are sorted together: more means less padding and less mixing.
 POOL = 32
-# Lengths are multiplied by up to this factor before sorting, so that windows differ between epochs
+# Lengths are increased at random by up to this share before sorting, so that windows differ between epochs
 # even when all of the data is one pool.
 STRETCH = 0.1
 

@@ -24,7 +24,7 @@ def start_stream(seed: int, step: int, part: int) -> None:
 
 
 @contextmanager
-def kept() -> Iterator[None]:
+def preserved() -> Iterator[None]:
     """Restore the state of the generators at the end of the block."""
     devices = range(torch.cuda.device_count()) if torch.cuda.is_initialized() else ()
     numpy_state, python_state = np.random.get_state(), random.getstate()

@@ -25,11 +25,11 @@ def save(folder: Path, model: nn.Module, optimizer: torch.optim.Optimizer, *, sh
     if sharded:
         writer = HuggingFaceStorageWriter(str(folder), save_distributed=True)
         try:
-            save_together({**weights(model), **memory(model, optimizer)}, storage_writer=writer)
+            save_together({**weights(model), **optimizer_state(model, optimizer)}, storage_writer=writer)
         except CheckpointException as error:
             raise CheckpointError(f"The checkpoint could not be written to {folder}: {_reason(error)}.") from error
     elif first:
-        write_tensors(folder, {**weights(model), **memory(model, optimizer)})
+        write_tensors(folder, {**weights(model), **optimizer_state(model, optimizer)})
 
 
 def restore(
@@ -43,7 +43,7 @@ def restore(
     if checkpoint.state["sharded"] != sharded:
         was, now = ("sharded", "is not") if checkpoint.state["sharded"] else ("not sharded", "is")
         raise CheckpointError(f"{checkpoint.path} is of a run that was {was}; this one {now}. Go on as it was begun.")
-    wanted = weights(model) if optimizer is None else {**weights(model), **memory(model, optimizer)}
+    wanted = weights(model) if optimizer is None else {**weights(model), **optimizer_state(model, optimizer)}
     if sharded:
         try:
             load(wanted, storage_reader=HuggingFaceStorageReader(str(checkpoint.path)))  # in place
@@ -71,7 +71,7 @@ def weights(model: nn.Module) -> dict[str, Tensor]:
     return named
 
 
-def memory(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+def optimizer_state(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
     """Return AdamW's state of each weight; before the first step it is initialised with zeros."""
     named = {}
     for name, weight in model.named_parameters():
@@ -86,7 +86,7 @@ def memory(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Tens
     return named
 
 
-def whole(model: nn.Module) -> dict[str, Tensor]:
+def full_weights(model: nn.Module) -> dict[str, Tensor]:
     """Return every weight, unsharded, on the CPU; every process of a sharded run takes part."""
     tensors = {name.removeprefix(MODEL): tensor for name, tensor in weights(model).items()}
     return {
@@ -95,8 +95,8 @@ def whole(model: nn.Module) -> dict[str, Tensor]:
     }
 
 
-def give(model: nn.Module, named: dict[str, Tensor]) -> None:
-    """Load the weights that `whole` returned into a model."""
+def load_weights(model: nn.Module, named: dict[str, Tensor]) -> None:
+    """Load the weights that `full_weights` returned into a model."""
     with torch.no_grad():
         for name, tensor in weights(model).items():
             tensor.copy_(named[name.removeprefix(MODEL)])

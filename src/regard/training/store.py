@@ -174,7 +174,7 @@ class Store:
         self._processes.first_does(lambda: state.restore(checkpoint, self._model, optimizer, sharded=False))
         self._processes.broadcast_tensors(state.weights(self._model).values())
         if optimizer is not None:
-            self._processes.broadcast_tensors(state.memory(self._model, optimizer).values())
+            self._processes.broadcast_tensors(state.optimizer_state(self._model, optimizer).values())
 
     def remember(self) -> None:
         """Keep the current weights, the best so far, in memory."""
@@ -200,7 +200,7 @@ class Store:
         """Copy the weights into the caller's model, if a copy of it was trained (sharding)."""
         if model is not self._model:
             model.to(self._processes.device)
-            state.give(model, state.whole(self._model))
+            state.load_weights(model, state.full_weights(self._model))
 
     def _state(self, progress: Progress) -> dict[str, Any]:
         so_far = dataclasses.asdict(progress)

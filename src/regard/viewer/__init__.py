@@ -1,4 +1,4 @@
-"""Looking at attention: `view` for a notebook, a browser or a file; `static` for paper."""
+"""Showing attention: `view` for a notebook, a browser or a file; `static` for paper."""
 
 from ..recordings import Grid
 from . import static

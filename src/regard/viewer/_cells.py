@@ -1,4 +1,4 @@
-"""A matrix as cells to be drawn, with masked and not recorded told apart from zero."""
+"""A matrix as cells to be drawn; masked and not recorded are distinguished from zero."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ..weights import AttentionWeights, StoredWeights
 
 __all__ = ["MASKED", "NOT_RECORDED", "Cells", "Matrix", "cells_of", "checked_matrix", "heads_of", "pick"]
 
-# Every quantity drawn is nonnegative, so these are states and never numbers.
+# Every quantity drawn is nonnegative, so these negative codes cannot be numbers.
 MASKED = -1.0
 NOT_RECORDED = -2.0
 
@@ -25,26 +25,26 @@ Matrix = AttentionWeights | Tensor | NDArray[Any]
 
 @dataclass(frozen=True, eq=False)
 class Cells:
-    """One picture's worth of numbers."""
+    """The numbers of one picture."""
 
     numbers: NDArray[np.float64]
-    """(rows, columns); `MASKED` and `NOT_RECORDED` are states."""
+    """(rows, columns); `MASKED` and `NOT_RECORDED` are codes."""
     shape: tuple[int, int]
-    """Queries and keys of the whole matrix."""
+    """Number of queries and keys of the whole matrix."""
     cell: int
     """Tokens per side of a cell."""
     row_sums: tuple[float, float] | None
-    """Lowest and highest sum of a row that sees something; None where that cannot be told."""
+    """Lowest and highest sum of a row with visible keys; None if unknown."""
 
     @property
     def highest(self) -> float:
-        """The largest number, 0 if there is none."""
+        """The largest number; 0 if there is none."""
         real = self.numbers[np.isfinite(self.numbers) & (self.numbers >= 0)]
         return float(real.max()) if real.size else 0.0
 
 
 def checked_matrix(name: str, given: Any) -> Matrix:
-    """Return weights, or an array of numbers that may be some. Raises `ArgumentTypeError`, `DtypeError`."""
+    """Return lazy weights, or a validated array of numbers. Raises `ArgumentTypeError`, `DtypeError`."""
     if isinstance(given, AttentionWeights):
         return given
     if not isinstance(given, Tensor | np.ndarray):
@@ -69,7 +69,7 @@ def heads_of(matrix: Matrix) -> tuple[int, int]:
 
 
 def pick(matrix: Matrix, batch: int, head: int) -> Matrix:
-    """Return the matrix `(L, S)` of one input and head; raises `ArgumentError` outside."""
+    """Return the matrix `(L, S)` of one input and head; raises `ArgumentError` for an index out of range."""
     inputs, heads = heads_of(matrix)
     for name, given, size in (("batch", batch, inputs), ("head", head, heads)):
         if not -size <= whole(name, given) < size:
@@ -81,10 +81,11 @@ def pick(matrix: Matrix, batch: int, head: int) -> Matrix:
 
 
 def cells_of(matrix: Matrix, most: int = 512) -> Cells:
-    """Return one matrix `(L, S)` in cells, single weights if it has at most `most` of them a side.
+    """Return one matrix `(L, S)` in cells; single weights if it has at most `most` tokens a side.
 
-    Cells are as many tokens a side, a power of two, as it takes; a cell is the mean over its queries of the sum over
-    its keys. In an array NaN means not recorded, and nothing is known to be masked.
+    Otherwise a cell has the least power of two of tokens a side for which at most `most` cells a side remain. Its
+    number is the mean over its queries of the sum over its keys. In an array NaN means not recorded, and nothing is
+    known to be masked.
     """
     queries, keys = matrix.shape
     cell = 1 << max(0, (-(-max(queries, keys) // most) - 1).bit_length())

@@ -1,4 +1,4 @@
-"""Pictures that are no matrices of attention: how far heads look, and what positions look like to a model."""
+"""Pictures other than attention matrices: profiles of distance, and positional encodings."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ def distance_profile(
     title: str | None = None,
     caption: bool = True,
 ) -> Figure:
-    """Draw how much attention goes how far: one curve a head over the distance from query to key.
+    """Draw the share of attention by distance from query to key, one curve a head.
 
     Args:
         weights: of one call, with or without heads and batch.
         heads: which to draw, at most 8; the first 8 unless given.
-        batch: which input. title: a line above. caption: say below what is drawn.
+        batch: which input. title: a line above. caption: describe below what is drawn.
 
-    Distances are key minus query, so the past lies left of 0. Beyond 16 tokens distances share bins that double;
+    Distances are key minus query, so the past is left of 0. Beyond 16 tokens distances share bins that double;
     a bin shows its share of all attention divided by its width, so heights can be compared. Returns a matplotlib
     `Figure`. Raises `ArgumentError`, `MissingExtraError`. Cost of `AttentionWeights.distance_profile`.
     """
@@ -69,7 +69,7 @@ def distance_profile(
         panel.xaxis.set_major_formatter("{x:,.0f}")
     _plain(panel)
     used = np.flatnonzero(shares[chosen].max(0) > 0)
-    if used.size:  # under a causal mask nothing lies ahead
+    if used.size:  # empty under a causal mask
         panel.set_xlim(start[used[0]] - 1.5, stop[used[-1]] + 0.5)
     panel.set_ylim(bottom=0)
     panel.set_xlabel("distance, key minus query (tokens)", fontsize=8, color=INK)
@@ -86,14 +86,14 @@ def distance_profile(
 
 
 def positional_encoding(table: Tensor | NDArray[Any], *, title: str | None = None, caption: bool = True) -> Figure:
-    """Draw an encoding of positions: its numbers, and how alike any two positions are.
+    """Draw a positional encoding: its numbers, and the similarity of any two positions.
 
     Args:
         table: `(positions, dimensions)`, for example `regard.positions.sinusoidal(torch.arange(128), 64)` or the
             weight of a learned embedding.
-        title: a line above. caption: say below what is drawn.
+        title: a line above. caption: describe below what is drawn.
 
-    Left the numbers, on a range that is symmetric around 0; right the cosine between each two positions. Returns a
+    On the left the numbers, on a range symmetric around 0; on the right the cosine of each two positions. Returns a
     matplotlib `Figure`. Raises `ShapeError`, `MissingExtraError`. O(positions² · dimensions).
     """
     check_words(title, caption)

@@ -1,4 +1,4 @@
-"""What stands along the sides of a printed matrix: tokens, positions, runs of labelled tokens in colour."""
+"""The axes of a printed matrix: tokens or positions, and coloured runs of labelled tokens."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def _ticks(panel: Axes, side: str, given: Axis, cell: int, most: int) -> None:
         return
     step = _round_step(given.size / 6)
     places = range(0, given.size, step)
-    # The middle of the cell that holds the position, in cells.
+    # The middle of the cell that contains the position, in units of cells.
     axis.set_ticks([(p + 0.5) / cell - 0.5 for p in places], [f"{p:,}" for p in places], fontsize=7, color=INK)
 
 
@@ -81,7 +81,7 @@ def _colour_labels(labels: Sequence[Any], given: Axis, most: int, colours: dict[
 
 
 def _strip(panel: Axes, given: Axis, cell: int, colours: dict[str, str], side: str) -> None:
-    # A bar beside each labelled run, in the room between the matrix and its tokens; its width is in points.
+    # A bar beside each labelled run, between the matrix and its tokens; its width is in points.
     if not given.labels:
         return
     first = given.labels[0]

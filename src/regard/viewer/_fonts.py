@@ -1,7 +1,7 @@
-"""Fonts that have the characters of a picture: matplotlib's own has Latin, Greek, Cyrillic, Hebrew and Arabic only.
+"""Fonts for the characters of a picture: matplotlib's own has Latin, Greek, Cyrillic, Hebrew and Arabic only.
 
-Where a character is missing, the fonts that are installed are looked through for one that has it, those too that were
-installed after matplotlib made its list. A text keeps its font and falls back to these, glyph by glyph.
+For a missing character, installed fonts are searched, including those installed after matplotlib built its font list.
+A text keeps its font and falls back to these, glyph by glyph.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = ["choose_fonts", "say_missing", "say_unshaped"]
 
-# What Debian and Ubuntu call a package with the script, by the first word of the names of its characters.
+# The Debian or Ubuntu package for a script, by the first word of the Unicode names of its characters.
 _PACKAGES = {
     "CJK": "fonts-noto-cjk",
     "HIRAGANA": "fonts-noto-cjk",
@@ -39,10 +39,10 @@ class _Font(NamedTuple):
 
 
 def choose_fonts(figure: Figure) -> str:
-    """Give each text of a figure fonts for all its characters; return the characters that no font has."""
+    """Add fallback fonts to each text of a figure; return the characters that no font has."""
     from matplotlib.text import Text
 
-    for panel in figure.axes:  # the texts of ticks are made when they are asked for
+    for panel in figure.axes:  # matplotlib creates tick labels only when they are requested
         panel.get_xticklabels()
         panel.get_yticklabels()
     every = [text for text in figure.findobj(Text) if isinstance(text, Text) and text.get_text().strip()]
@@ -60,7 +60,7 @@ def choose_fonts(figure: Figure) -> str:
 
 
 def say_unshaped(figure: Figure) -> None:
-    """Warn where a matplotlib that sets letter after letter, from the left, is given a script that is set otherwise."""
+    """Warn if matplotlib lacks text shaping and the script needs it (joined letters, right to left)."""
     import matplotlib
     from matplotlib.text import Text
 
@@ -78,7 +78,7 @@ def say_unshaped(figure: Figure) -> None:
 
 
 def say_missing(characters: str) -> None:
-    """Warn, in one sentence, which characters are drawn as boxes, and what to install."""
+    """Warn which characters are drawn as boxes, and what to install."""
     packages = dict.fromkeys(_package(one) for one in characters)
     listed = " ".join(f"{one} (U+{ord(one):04X})" for one in characters[:8]) + (" …" if len(characters) > 8 else "")
     warnings.warn(
@@ -110,14 +110,14 @@ def _missing(text: Text) -> frozenset[int]:
 
 
 def _has_shape(character: str) -> bool:
-    # Line ends, joiners and variation selectors change what stands beside them, and have no glyph of their own.
+    # Line ends, joiners and variation selectors modify their neighbours and have no glyph.
     selector = "\ufe00" <= character <= "\ufe0f"
     return not selector and unicodedata.category(character) not in ("Cc", "Cf", "Cs", "Zl", "Zp")
 
 
 @functools.lru_cache(maxsize=64)
 def _fallbacks(wanted: frozenset[int]) -> tuple[_Font, ...]:
-    """Return as few fonts as it takes to have what can be had, plain ones first."""
+    """Return the fewest fonts that cover the characters, as far as possible; plain ones first."""
     from matplotlib.font_manager import fontManager
 
     fonts = [font for font in map(_font, _paths()) if font is not None and font.characters & wanted]
@@ -142,7 +142,7 @@ def _paths() -> Iterable[str]:
 
 @functools.lru_cache(maxsize=4096)
 def _font(path: str) -> _Font | None:
-    """Return a font that matplotlib can draw; None for others: pictures of emoji, damaged files, lists of boxes."""
+    """Return a font if matplotlib can draw it; None for bitmap emoji, damaged files, and fonts of placeholder boxes."""
     from matplotlib.ft2font import FT2Font
 
     try:

@@ -1,4 +1,4 @@
-"""What was handed to `view`, as a flat list of attention maps over named axes."""
+"""The argument of `view`, as a flat list of attention maps over named axes."""
 
 from __future__ import annotations
 
@@ -21,31 +21,31 @@ from ._tokens import Axis
 
 __all__ = ["Map", "Shown", "shown_of"]
 
-# What one call gave: lazy weights, or a matrix that was stored whole.
+# The result of one call: lazy weights, or a stored matrix.
 Call = AttentionWeights | Tensor | NDArray[Any]
 Weights = Recording | Call | Mapping[str, Call] | Mapping[str, Mapping[str, Call]]
 
 
 @dataclass(frozen=True, eq=False)
 class Map:
-    """One call of attention on one input: `heads` matrices."""
+    """The attention of one call on one input: a matrix for each head."""
 
     name: str
     weights: AttentionWeights
     input: int
     layer: int
     number: int
-    """Which of the repeated calls of this layer."""
+    """Index among the calls of this layer."""
     queries: int
     """Index of the axis of the queries; that of the keys is `keys`."""
     keys: int
     model: str = ""
     first_query: int = 0
-    """Token of the axis that query 0 is."""
+    """Index of query 0 on its axis."""
     has_values: bool = True
-    """False for a stored matrix, of which the values are not known."""
+    """Whether value vectors are known; False for a stored matrix."""
     heads_of_model: tuple[int, ...] | None = None
-    """Numbers that the heads have in the model, None if all were kept."""
+    """Indices of the heads in the model; None if all were kept."""
 
     @property
     def heads(self) -> int:
@@ -54,7 +54,7 @@ class Map:
 
     @property
     def kept_cell(self) -> int:
-        """Tokens per side of the cells that were kept, 0 where every weight can be computed."""
+        """Tokens per side of the stored cells; 0 if every weight can be computed."""
         return self.weights.summary.cell if isinstance(self.weights, StoredWeights) else 0
 
     @property
@@ -70,7 +70,7 @@ class Map:
 
 @dataclass(frozen=True, eq=False)
 class Shown:
-    """Everything of a view: maps in the order of the calls, and the axes that they run along."""
+    """The content of a view: maps in the order of the calls, and their axes."""
 
     maps: tuple[Map, ...]
     axes: tuple[Axis, ...]
@@ -78,7 +78,7 @@ class Shown:
 
 
 def shown_of(weights: Weights, sides: Sides, title: str | None) -> Shown:
-    """Read what was given; raises `ArgumentError`, `ShapeError`."""
+    """Return the content of a view from its arguments; raises `ArgumentError`, `ShapeError`."""
     axes = Axes(sides)
     maps: list[Map] = []
     for model, layers in _models(weights).items():

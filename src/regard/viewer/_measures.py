@@ -1,4 +1,4 @@
-"""Numbers along the sides of a matrix (tracks), and numbers for a whole head (measures)."""
+"""Numbers along the sides of a matrix (tracks), and one number for a whole head (measures)."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ..weights import AttentionWeights, StoredWeights
 
 __all__ = ["column", "measures", "row", "track", "tracks_of"]
 
-# Along which side each runs.
+# The side of each track.
 TRACKS = {
     "entropy": "queries",
     "peak": "queries",
@@ -24,9 +24,9 @@ TRACKS = {
     "received": "keys",
     "received_mean": "keys",
 }
-# The mean distance has no fast pass: only up to so many pairs a head.
+# The mean distance has no fast algorithm: it is offered up to this many pairs a head.
 _MOST_STREAMED = 1 << 26
-# Measures that look at every pair are made for a map of at most so many over all heads.
+# Measures that need every pair are computed only for maps with at most this many, over all heads.
 _MOST_MEASURED = 1 << 30
 _MEASURES = ("entropy", "effective_keys", "peak", "distance", "self", "previous", "next", "first")
 
@@ -41,7 +41,7 @@ _MAKE: dict[str, Callable[[AttentionWeights], Tensor]] = {
 
 
 def tracks_of(sizes: tuple[int, int]) -> dict[str, str]:
-    """Return the tracks of a matrix of this size, and the side of each."""
+    """Return the tracks offered for a matrix of this size, and the side of each."""
     slow = sizes[0] * sizes[1] > _MOST_STREAMED
     return {name: side for name, side in TRACKS.items() if not (slow and name == "distance")}
 
@@ -52,7 +52,7 @@ def track(weights: AttentionWeights, name: str) -> NDArray[np.float32]:
 
 
 def measures(heads: list[AttentionWeights], same_axis: bool) -> dict[str, Any]:
-    """Return one number a head for each measure, None where it cannot be had; `same_axis`: self-attention."""
+    """Return each measure, one number a head, None if unavailable; `same_axis`: self-attention."""
     every = [_of_head(weights, len(heads)) for weights in heads]
     found: dict[str, Any] = {name: [_number(one.get(name)) for one in every] for name in _MEASURES}
     found["kind"] = [_kind(one, same_axis and weights.sums_to_one) for one, weights in zip(every, heads, strict=True)]
@@ -109,12 +109,12 @@ def _number(value: float | None) -> float | None:
 
 
 def row(weights: AttentionWeights, query: int, masked: float) -> NDArray[np.float32]:
-    """Return the exact weights of one query, `(S,)`, with the code of masked keys."""
+    """Return the exact weights of one query, `(S,)`; masked keys have the code."""
     return _line(weights, slice(query, query + 1), slice(None), masked)
 
 
 def column(weights: AttentionWeights, key: int, masked: float) -> NDArray[np.float32]:
-    """Return the exact weights on one key, `(L,)`, with the code of queries that may not see it."""
+    """Return the exact weights on one key, `(L,)`; queries that may not see it have the code."""
     return _line(weights, slice(None), slice(key, key + 1), masked)
 
 

@@ -1,4 +1,4 @@
-"""What the printed pictures share: matplotlib when it is wanted, colours, the look of the three states."""
+"""Shared code of printed pictures: importing matplotlib on use, colours, and the look of cells."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = ["PALETTE", "check_words", "colorbar", "draw_cells", "note", "number_text", "sheet", "states_key"]
 
-# Okabe and Ito's colours, told apart by colour-blind readers; first those that stand out most on white.
+# Okabe and Ito's palette, distinguishable by colour-blind readers; the colours with most contrast to white first.
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#8C6D1F", "#555555")
 INK, FAINT = "#1a1a1a", "#666666"
 _MASKED_COLOUR = "#e4e4e4"
@@ -35,7 +35,7 @@ def check_words(title: str | None, caption: bool) -> None:
 
 
 def sheet(width: float, height: float) -> Figure:
-    """Return an empty figure of so many inches, apart from pyplot's list of open ones."""
+    """Return an empty figure of this size in inches, not registered with pyplot."""
     try:
         from ._sheet import Sheet
     except ModuleNotFoundError:
@@ -58,7 +58,7 @@ def draw_cells(
     norm = LogNorm(low, high, clip=True) if log else Normalize(low, high)
     real = np.ma.masked_where(~np.isfinite(numbers) | (numbers < 0), numbers)
     colours = colormaps[cmap].with_extremes(bad=(0, 0, 0, 0))
-    # With a logarithm zero lies below every bound; clipping gives it the lowest colour.
+    # On a log scale zero is below every bound; clipping gives it the lowest colour.
     drawn = np.ma.maximum(real, low) if log else real
     _draw_states(axes, numbers)
     image = axes.imshow(drawn, cmap=colours, norm=norm, aspect="equal", interpolation="nearest", zorder=2)
@@ -84,7 +84,7 @@ def _draw_states(axes: Axes, numbers: NDArray[np.float64]) -> None:
 
 
 def states_key(every: Sequence[NDArray[np.float64]]) -> list[Any]:
-    """Return legend entries for the states that occur in the pictures drawn."""
+    """Return legend entries for the codes that occur in the pictures: masked, not recorded."""
     from matplotlib.patches import Patch
 
     found = []
@@ -98,7 +98,7 @@ def states_key(every: Sequence[NDArray[np.float64]]) -> list[Any]:
 
 
 def colorbar(figure: Figure, image: AxesImage, panels: Any, label: str) -> Colorbar:
-    """Add the bar of the one colour range, with the quantity beside it."""
+    """Add the colour bar, labelled with the quantity."""
     bar = figure.colorbar(image, ax=panels, shrink=0.8, pad=0.02, aspect=24)
     bar.set_label(label, fontsize=8, color=INK)
     bar.ax.tick_params(labelsize=7, color="#bbbbbb", labelcolor=INK)
@@ -112,7 +112,7 @@ def note(figure: Figure, text: str) -> None:
 
 
 def number_text(number: float) -> str:
-    """Return a weight as it stands in a cell: two digits, a zero only for zero."""
+    """Format a weight for a cell: two digits; "0" only for exactly zero."""
     if number in (MASKED, NOT_RECORDED):
         return ""
     if not np.isfinite(number):

@@ -1,4 +1,4 @@
-"""The numbers of a tile: each quantity over a rectangle of one head, at cells of a power of two tokens a side."""
+"""The numbers of a tile: each quantity over a rectangle of one head, in cells of 2^n tokens a side."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ __all__ = ["TILE", "Heads", "coarsest_zoom", "zooms_of"]
 TILE = 256
 """Cells per side of a tile."""
 
-# A tile that no map holds is computed from each of its weights: 200 ms for 2¹⁴ tokens a side, 50 for 2¹³.
+# A tile without a stored map is computed from each of its weights: 200 ms for 2¹⁴ tokens a side, 50 for 2¹³.
 _MOST_COMPUTED = 1 << 14
 _MOST_LOOKED_THROUGH = 1 << 13
-# Scaling value-weighted rows to sum to 1 takes a pass over the whole head, half a second here.
+# Normalising value-weighted rows takes a pass over the whole head: half a second at this size.
 _MOST_NORMALISED = 1 << 15
 _MOST_EXPECTED = 1 << 12
-# Where the call made no map, one of so many cells a side is made for a head whose coarse tiles are asked for: in one
-# pass over all its weights, whatever the size of its cells, and 16 MiB at most.
+# If the call stored no map, one with this many cells a side is computed for a head when a coarse tile of it is
+# requested: one pass over all its weights, whatever the size of cells; 16 MiB at most.
 _MAP_CELLS = 2048
 _MAPS_KEPT = 16
 _HEADS_KEPT = 64
@@ -43,12 +43,12 @@ class _Place(NamedTuple):
 
 
 def coarsest_zoom(sizes: tuple[int, int], cells: int = TILE) -> int:
-    """Return the lowest zoom at which a matrix has at most so many cells a side."""
+    """Return the lowest zoom at which a matrix has at most this many cells a side."""
     return max(0, (-(-max(sizes) // cells) - 1).bit_length())
 
 
 def zooms_of(sizes: tuple[int, int], cells: int = TILE) -> dict[str, tuple[int, int]]:
-    """Return the lowest and highest zoom of each quantity that can be had, up to at most `cells` cells a side."""
+    """Return the lowest and highest available zoom of each quantity, up to `cells` cells a side."""
     top = coarsest_zoom(sizes, cells)
     computed = min(top, (_MOST_LOOKED_THROUGH // TILE).bit_length() - 1)
     found = {"mass": (0, top), "peak": (0, computed), "uniform": (0, top)}
@@ -60,18 +60,18 @@ def zooms_of(sizes: tuple[int, int], cells: int = TILE) -> dict[str, tuple[int, 
 
 
 class Heads:
-    """Computes tiles, and keeps what several tiles of one head share."""
+    """Computes tiles, and caches what several tiles of one head share."""
 
     def __init__(self, maps: Sequence[Map]) -> None:
         self._shown = maps
-        self._lock = Lock()  # of the matrices, which several threads ask for
+        self._lock = Lock()  # guards the matrices against concurrent requests
         self._matrices: dict[_Head, AttentionWeights] = {}
         self._weighted: dict[_Head, AttentionWeights] = {}
         self._maps: dict[_Head, tuple[int, Tensor]] = {}
         self._by_distance: dict[_Head, Tensor] = {}
 
     def matrix(self, number: int, head: int) -> AttentionWeights:
-        """Return the matrix of one head, the same object each time: it keeps what it once had to compute."""
+        """Return the matrix of one head, always the same object, since it caches what it computed."""
         key = number, head
         found = self._matrices.get(key)
         if found is None:
@@ -83,7 +83,7 @@ class Heads:
     def cells(
         self, number: int, number_of_head: int, quantity: str, cell: int, parts: tuple[slice, slice]
     ) -> NDArray[np.float32]:
-        """Return the cells of a rectangle that begins on a border of cells; masked ones hold the code."""
+        """Return the cells of a rectangle aligned to the cells; masked ones have the code."""
         head, weights = (number, number_of_head), self.matrix(number, number_of_head)
         rows, columns = parts
         place = _Place(cell, rows, columns)
@@ -146,7 +146,7 @@ def _drop_oldest(kept: dict[_Head, Any], most: int) -> None:
 
 
 def _joined(made: Tensor, finest: int, queries: int, place: _Place) -> Tensor:
-    # Sums over keys add up; means over queries are weighed by how many queries there are.
+    # Sums over keys are added; means over queries are weighted by the number of queries.
     cell, rows, columns = place
     together = cell // finest
     part = made[rows.start // finest : -(-rows.stop // finest), columns.start // finest : -(-columns.stop // finest)]
@@ -163,6 +163,6 @@ def _folded(numbers: Tensor, together: int) -> Tensor:
 
 
 def _sizes(length: int, cell: int, like: Tensor) -> Tensor:
-    # How many tokens each cell holds; the last has what is left.
+    # The number of tokens of each cell; the last may have fewer.
     edges = torch.arange(0, length + cell, cell, device=like.device).clamp(max=length)
     return edges.diff().to(like.dtype)[: -(-length // cell)]

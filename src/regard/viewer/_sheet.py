@@ -1,4 +1,4 @@
-"""The figure that everything is drawn on. Imported only where a picture is wanted: it needs matplotlib."""
+"""The figure class of all pictures. Imported only on use, since it needs matplotlib."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ from ._fonts import choose_fonts, say_missing, say_unshaped
 
 __all__ = ["Sheet"]
 
-# Text stays text: it can be searched, copied and set in another font.
+# Keep text as text in files: it can be searched, copied and edited.
 _AS_TEXT: dict[Any, object] = {"svg.fonttype": "none", "pdf.fonttype": 42, "ps.fonttype": 42, "svg.hashsalt": "regard"}
 
 
 class Sheet(Figure):
-    """A figure that a notebook shows by itself, without `pyplot` and whichever backend is set.
+    """A figure that a notebook displays by itself, without `pyplot` and whatever backend is set.
 
-    Its texts find a font for every character that some installed font has; of others it says once what to install.
+    Its texts use a fallback font for every character that some installed font has; for others it warns once.
     """
 
     _said: str | None = None
 
     def draw(self, renderer: Any) -> None:
-        """Draw everything, in fonts that have the characters."""
+        """Draw everything, after choosing fallback fonts."""
         missing = choose_fonts(self)
         of_svg = type(getattr(renderer, "_renderer", renderer)).__name__ == "RendererSVG"
         if missing != self._said and not (of_svg and rcParams["svg.fonttype"] == "none"):

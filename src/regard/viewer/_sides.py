@@ -1,4 +1,4 @@
-"""Which tokens stand along which side of which map."""
+"""Assigning tokens and labels to the axes of each map."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from ._tokens import Axis, axis
 
 __all__ = ["Axes", "Sides"]
 
-# Parts of module names by which attention to another text is known where both texts are of one length.
+# Parts of module names that mark cross-attention, needed when both texts have the same length.
 _CROSS = re.compile("cross|encoder_attn|encdec|multihead_attn")
 _ENCODER = re.compile(r"\bencoder\b")
 
 
 class Sides(NamedTuple):
-    """What the caller said about the tokens: of the queries, and of the keys where those are another text."""
+    """The caller's tokens and labels: of the queries, and of the keys if those are another text."""
 
     tokens: Any = None
     key_tokens: Any = None
@@ -33,7 +33,7 @@ class Sides(NamedTuple):
     def of(
         cls, tokens: Any, key_tokens: Any, labels: Any, key_labels: Any, words: Any, grid: Any, key_grid: Any
     ) -> Sides:
-        """Check what the caller gave, one by one."""
+        """Validate the caller's arguments."""
         for name, given in (("grid", grid), ("key_grid", key_grid)):
             if given is not None:
                 instance(name, given, Grid, "a regard.viewer.Grid")
@@ -44,11 +44,11 @@ class Sides(NamedTuple):
         )
 
     def text(self) -> _Given:
-        """Return what was said about the text that looks."""
+        """Return the caller's description of the queries' text."""
         return _Given("tokens", self.tokens, self.labels, self.words, self.grid)
 
     def other(self) -> _Given:
-        """Return what was said about the text that is looked at."""
+        """Return the caller's description of the keys' text."""
         return _Given("key_tokens", self.key_tokens, self.key_labels, None, self.key_grid)
 
 
@@ -78,7 +78,7 @@ class _Given(NamedTuple):
         return any(map(_is_nested, self.lists()))
 
     def length(self, place: int) -> int | None:
-        """Return how many tokens the first list names, None without one."""
+        """Return the length of the first given list; None if there is none."""
         return next((len(_of_input(part, place)) for part in self.lists()), None)
 
     def fits(self, size: int, place: int) -> bool:
@@ -98,7 +98,7 @@ class _Given(NamedTuple):
 
 
 class Axes:
-    """Finds or makes the axis of each side of each map."""
+    """Finds or creates the axes of each map."""
 
     def __init__(self, sides: Sides) -> None:
         self.text, self.other, self.made = sides.text(), sides.other(), list[Axis]()
@@ -106,7 +106,7 @@ class Axes:
         self._used: set[str] = set()
 
     def of(self, name: str, sizes: tuple[int, int], place: int) -> tuple[int, int, int]:
-        """Return the axes of queries and keys of one map, and the token that its query 0 is."""
+        """Return the axes of queries and keys of one map, and the index of query 0 on its axis."""
         queries, keys = sizes
         if self._is_cross(name, sizes, place):
             return self._axis(self.text, queries, place), self._axis(self.other, keys, place), 0
@@ -160,7 +160,7 @@ class Axes:
 
 
 def _is_nested(given: Any) -> bool:
-    # One list of tokens a row of the batch.
+    # One list of tokens for each row of the batch.
     first = given[0] if given is not None and len(given) else None
     return isinstance(first, Sequence) and not isinstance(first, str | bytes)
 

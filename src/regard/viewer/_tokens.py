@@ -1,4 +1,4 @@
-"""One sequence of tokens as the pictures need it: texts, words, labels in classes, the grid of an image."""
+"""One sequence of tokens, prepared for pictures: texts, words, labels, the grid of an image."""
 
 from __future__ import annotations
 
@@ -22,21 +22,21 @@ Labels = Sequence[str | None]
 
 _OUTSIDE = ("", "O", None)
 _PREFIXES = ("B-", "I-", "E-", "S-", "L-", "U-")
-# They shape what stands beside them, as in emoji of several persons and in Persian and Hindi words.
+# Joiners combine their neighbours, in emoji of several persons and in Persian and Hindi words.
 _JOINERS = "\N{ZERO WIDTH JOINER}\N{ZERO WIDTH NON-JOINER}"
 _VISIBLE = {"\n": "↵", "\r": "␍", "\t": "⇥", " ": "␣"}
 
 
 @dataclass(frozen=True, eq=False)
 class Labelling:
-    """A class for each token that has one, such as the entity it belongs to."""
+    """Labels of the tokens, such as the entities that they belong to."""
 
     name: str
     classes: tuple[str, ...]
     ids: NDArray[np.int16]
     """Class of each token, -1 for none."""
     begins: NDArray[np.bool_]
-    """True where a run of equal classes begins anew."""
+    """True where a new run begins, also between equal classes."""
 
     def runs(self) -> list[tuple[int, int, int]]:
         """Return (first token, one past the last, class) of each labelled run."""
@@ -52,12 +52,12 @@ class Axis:
     size: int
     tokens: tuple[bytes, ...] | None = None
     words: NDArray[np.int32] | None = None
-    """Number of the word that each token belongs to, -1 for none."""
+    """Index of the word that each token belongs to, -1 for none."""
     labels: tuple[Labelling, ...] = ()
     grid: Grid | None = None
 
     def texts(self) -> list[str]:
-        """Return the tokens as text, broken UTF-8 replaced; positions where there are none."""
+        """Return the tokens as text, with invalid UTF-8 replaced; without tokens, the positions."""
         if self.tokens is None:
             return [str(place) for place in range(self.size)]
         return [token.decode("utf-8", "replace") for token in self.tokens]
@@ -71,7 +71,7 @@ def axis(
     words: Sequence[int | None] | None = None,
     grid: Grid | None = None,
 ) -> Axis:
-    """Check what was given for one side of a matrix and bring it to one form; raises `ShapeError`."""
+    """Validate and normalise what was given for one side of a matrix; raises `ShapeError`."""
     side = "key_" if name == "keys" else ""
     held = None if tokens is None else tuple(_bytes(side, one) for one in _one_each(f"{side}tokens", tokens, size))
     named = {} if labels is None else labels if isinstance(labels, Mapping) else {"labels": labels}
@@ -83,7 +83,7 @@ def axis(
 
 
 def shown(text: str, most: int = 24) -> str:
-    """Return a token as it can be printed: blanks and control characters made visible, long ones shortened."""
+    """Return a printable form of a token: visible blanks and control characters, shortened if long."""
     inner = text if text and text == text.strip(" ") else text.replace(" ", "␣")
     joined = inner.strip(_JOINERS) != ""
     drawn = "".join(
@@ -93,7 +93,7 @@ def shown(text: str, most: int = 24) -> str:
 
 
 def _printable(character: str) -> str:
-    # Control, format (direction marks), surrogate, private, unassigned: no shape of their own.
+    # Control, format (direction marks), surrogate, private, unassigned characters: not visible.
     return (
         "\N{REPLACEMENT CHARACTER}" if unicodedata.category(character) in ("Cc", "Cf", "Cs", "Co", "Cn") else character
     )

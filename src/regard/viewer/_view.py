@@ -1,4 +1,4 @@
-"""`view`: one object that can be looked at in a notebook, a browser, a file and on paper."""
+"""`view`: one object that can be shown in a notebook, in a browser, in a file and on paper."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ __all__ = ["View", "view"]
 
 _Side = tuple[list[str] | None, dict[str, list[str | None]] | None]
 _PICTURES = (".png", ".svg", ".pdf")
-# More maps than these are too small to read in one printed picture.
+# With more maps than this, a printed picture is too small to read.
 _MOST_LAYERS = 24
 
 
@@ -49,17 +49,17 @@ def view(
     Args:
         weights: a `Recording`, which may know its tokens; `AttentionWeights`; a mapping of layers' names to them, as
             `need_weights=True` of a stack returns; or a mapping of models' names to such mappings or recordings, to
-            compare them. In place of `AttentionWeights` a tensor or array that holds the weights whole, `(L, S)` up to
-            `(batch, heads, L, S)`; what was masked there is not known.
+            compare them. In place of `AttentionWeights` a tensor or array of all weights, `(L, S)` up to
+            `(batch, heads, L, S)`; its mask is unknown.
         tokens: text (or bytes) of each token; for a batch a list of lists. With two texts, those of the queries.
         key_tokens: tokens of the second text that cross-attention looks at, the source of an encoder-decoder.
         labels, key_labels: class or IOB2 tag of each token, or a mapping of names to such lists.
-        words: number of the word that each token belongs to, None for special tokens; merges subwords.
+        words: index of the word that each token belongs to, None for special tokens; merges subwords.
         grid, key_grid: which tokens are patches of an image, `regard.viewer.Grid`.
-        title: what this is.
+        title: a title of the page.
 
     Returns a `View`, which shows itself in a notebook; `.save("a.html")`, `.serve()`, `.figure()`. Raises
-    `ArgumentError`, `ShapeError`. Nothing is computed until it is looked at.
+    `ArgumentError`, `ShapeError`. Nothing is computed until it is shown.
 
     >>> import regard, torch
     >>> q = torch.randn(1, 2, 3, 4)
@@ -79,13 +79,13 @@ def view(
 
 
 class View:
-    """Attention ready to be looked at; made by `regard.view`."""
+    """Attention that can be shown; made by `regard.view`."""
 
     def __init__(self, source: TileSource) -> None:
         self.source = source
 
     def __repr__(self) -> str:
-        """Say what is in it and how to look."""
+        """Describe the content, and how to show it."""
         maps = self.source.shown.maps
         heads = sum(one.heads for one in maps)
         queries, keys = maps[0].sizes
@@ -101,13 +101,13 @@ class View:
         input: int = 0,
         budget_mib: float = 32.0,
     ) -> Path:
-        """Write what is looked at to a file, and return its path.
+        """Write the page or a picture to a file, and return its path.
 
         Args:
             path: ends in `.html` (the whole page with its data, opens from disk without a network), `.png`, `.svg` or
                 `.pdf` (the picture of `figure`, with text as text).
             name, head, input: of a picture, as in `figure`; a page holds all of them.
-            budget_mib: most MiB of data in a page; the finest zooms that do not fit are left out, and it says so.
+            budget_mib: most MiB of data in a page; the finest zoom levels that do not fit are left out, and it says so.
 
         Raises `ArgumentError`, `MissingExtraError`.
         """
@@ -128,8 +128,8 @@ class View:
     ) -> Figure:
         """Return a picture for paper, a matplotlib `Figure`: one head with its tokens, or all heads side by side.
 
-        Labels are coloured along the sides. Tokens are named, up to 80 of one head and from 16 to 64 along the outer
-        maps of several, the more the fewer maps there are; of more the caption says how many there are.
+        Labels are coloured along the sides. Tokens are written out, up to 80 for one head, and up to 16 to 64 along the
+        outer maps of several (the more, the fewer maps); beyond that the caption states their number.
 
         Args:
             name: which layer; all layers unless given.
@@ -137,7 +137,7 @@ class View:
             input: which input of a batch.
             scale: "linear" or "log" colours.
 
-        Raises `ArgumentError`, `MissingExtraError`. `regard.viewer.static` has more to set.
+        Raises `ArgumentError`, `MissingExtraError`. `regard.viewer.static` has more options.
         """
         maps = [one for one in self.source.shown.maps if one.input == input and name in (None, one.name)]
         if not maps:
@@ -163,12 +163,12 @@ class View:
         return figure
 
     def _given(self, one: Map) -> tuple[_Side, _Side]:
-        """Return tokens and labels of the queries and keys of a map."""
+        """Return the tokens and labels of the queries and keys of a map."""
         axes, (queries, keys) = self.source.shown.axes, one.sizes
         return _side(axes[one.queries], one.first_query, queries), _side(axes[one.keys], 0, keys)
 
     def _sides(self, maps: Sequence[Map]) -> dict[str, tuple[Axis, Axis]]:
-        """Return what stands along each map; those of the same tokens have the same axes."""
+        """Return the axes of each map; maps of the same tokens share axes."""
         made: dict[tuple[int, int, int], Axis] = {}
 
         def along(number: int, first: int, size: int) -> Axis:
@@ -188,7 +188,7 @@ class View:
     ) -> Served:
         """Serve the page from this machine, in a thread, and open it in the browser.
 
-        Returns a `Served` with `url` and `close()`; use it with `with`. Everything is computed when it is looked at,
+        Returns a `Served` with `url` and `close()`; use it with `with`. Everything is computed on request,
         so this shows single weights of any length. Only this machine can reach it, and only with the token in the
         address, unless `host` and `allow_remote` say otherwise. Raises `ArgumentError`, `MissingExtraError`.
         """
@@ -198,13 +198,13 @@ class View:
         return served
 
     def widget(self) -> Any:
-        """Return the page as a notebook widget (`anywidget`); its trait `state` says what is looked at."""
+        """Return the page as a notebook widget (`anywidget`); its trait `state` is what is currently shown."""
         return widget(self.source)
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:
         bundle: dict[str, Any] = {}
         if importlib.util.find_spec("matplotlib") is not None and len(self.source.shown.maps) <= _MOST_LAYERS:
-            bundle["image/png"] = _picture(self.figure(), "png")  # for renderers without scripts
+            bundle["image/png"] = _picture(self.figure(), "png")  # for renderers that run no scripts
         if importlib.util.find_spec("anywidget") is not None:
             made = self.widget()._repr_mimebundle_(include=include, exclude=exclude)
             if made is not None:
@@ -225,7 +225,7 @@ def _full_name(one: Map) -> str:
 
 
 def _side(given: Axis, first: int, size: int) -> _Side:
-    """Return the tokens of a part of an axis and their labels as IOB tags, by name; None where there are none."""
+    """Return the tokens of a part of an axis, and their labels as IOB tags, by name; None without any."""
     tokens = None if given.tokens is None else given.texts()[first : first + size]
     labels: dict[str, list[str | None]] = {}
     for one in given.labels:

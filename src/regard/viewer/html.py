@@ -1,4 +1,4 @@
-"""A view as one `.html` that opens from disk: page and data inside, no network, up to a stated number of bytes."""
+"""A view as one `.html` that opens from disk: page and data inside, no network, of limited size."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ from .tiles import TileSource
 __all__ = ["page", "script"]
 
 _MIB = 1 << 20
-# Tracks that a page can do without, and the share of the budget that all of them may take.
+# Optional tracks, and the share of the budget that all of them together may take.
 _TRACK_SHARE = 0.25
 _LINK_SHARE = 0.25
 _SAMPLE = 4096
-# What the overview is drawn from stands before the page's script, all else behind it.
+# The data of the overview comes before the page's script, everything else after it.
 _FIRST = ("tokens/", "offsets/", "overview/", "measures/")
 _POLICY = "default-src 'none'; script-src '{script}'; img-src blob: data:; base-uri 'none'; form-action 'none'"
 
 
 def script() -> str:
-    """Return the page's script, which comes with the package; raises `RegardError` if it was left out."""
+    """Return the page's script, a file of the package; raises `RegardError` if it is missing."""
     file = resources.files(__package__) / "static" / "regard.js"
     if not file.is_file():
         raise RegardError(
@@ -44,17 +44,17 @@ def page(source: TileSource, budget_mib: float = 32.0) -> str:
     """Return the text of a page with its data inside.
 
     Args:
-        source: what to show; its numbers are written in float16.
-        budget_mib: most MiB of the data. What does not fit is left out from the finest zoom up, and the page says
-            what it holds. Text, measures and a map of 33 to 64 cells a side of every head are always there.
+        source: the data; its numbers are written in float16.
+        budget_mib: most MiB of the data. If it does not fit, the finest zoom levels are left out, and the page says
+            which. Text, measures and a map of 33 to 64 cells a side of every head are always included.
 
-    Raises `ArgumentError`, `RegardError`. Time: each zoom that is held is computed once.
+    Raises `ArgumentError`, `RegardError`. Time: each included zoom level is computed once.
     """
     if not 0 < budget_mib < 4096:
         raise ArgumentError(f"budget_mib is {budget_mib!r}; give MiB, more than 0 and below 4096.")
     blocks = _Blocks(TileSource(source.shown, "f2"), int(budget_mib * _MIB))
     blocks.fill()
-    # A script in a page ends at its closing tag, whatever string or pattern it stands in.
+    # HTML ends a script at "</script", even inside a string or a pattern.
     code = script().replace("</script", "<\\/script").replace("<!--", "<\\!--")
     digest = base64.b64encode(hashlib.sha256(code.encode()).digest()).decode()
     policy = _POLICY.format(script=f"sha256-{digest}")
@@ -70,7 +70,7 @@ def page(source: TileSource, budget_mib: float = 32.0) -> str:
             '<link rel="icon" href="data:,">',
             '<main id="regard" data-host="page"><noscript>This page draws with JavaScript.</noscript></main>',
             *first,
-            # It draws the first picture while the rest is still being read.
+            # The script draws the first picture while the rest is still being read.
             f'<script type="module" async>{code}</script>',
             *later,
             "</html>",
@@ -80,7 +80,7 @@ def page(source: TileSource, budget_mib: float = 32.0) -> str:
 
 
 class _Blocks:
-    """Gathers blocks until the budget is used up."""
+    """Collects blocks of data until the budget is used up."""
 
     def __init__(self, source: TileSource, budget: int) -> None:
         self.source, self.budget, self.used = source, budget, 0
@@ -88,7 +88,7 @@ class _Blocks:
         self.manifest = source.manifest()
 
     def fill(self) -> None:
-        """Choose what to hold, most needed first."""
+        """Choose the blocks to include, the most important first."""
         for key in self._always():
             self._add({key: self.source.block(key)}, None)
         entries = self.manifest["maps"]
@@ -105,7 +105,7 @@ class _Blocks:
         self.manifest["holds"] = self._sentence(entries)
 
     def elements(self) -> tuple[list[str], list[str]]:
-        """Return the elements that hold the blocks: those that the first picture needs, and the others."""
+        """Return the HTML elements with the blocks: those that the first picture needs, and the others."""
         manifest = json.dumps(self.manifest, ensure_ascii=True, allow_nan=False).encode()
         packing, text = _packed(manifest)
         first = [f'<script type="application/octet-stream" id="manifest" data-packing="{packing}">{text}</script>']
@@ -147,7 +147,7 @@ class _Blocks:
                         entry["finest"] = zoom
 
     def _may_fit(self, entry: dict[str, Any], zoom: int) -> bool:
-        # A cell is about 2.4 bytes, half of that under a causal mask; no more is computed only to be thrown away.
+        # A cell takes about 2.4 bytes, half of that under a causal mask: estimate before computing.
         cells = entry["heads"] * (entry["queries"]["size"] >> zoom) * (entry["keys"]["size"] >> zoom)
         return bool(self.used + cells <= self.budget)
 
@@ -196,7 +196,7 @@ class _Blocks:
 
 
 def _packed(block: bytes) -> tuple[str, str]:
-    # Weights in float16 rarely pack; codes, even weights and text do. A sample tells before time is spent.
+    # float16 weights rarely compress; codes, uniform weights and text do. A sample decides whether it is tried.
     sample = block[:_SAMPLE] + block[-_SAMPLE:]
     if len(_deflated(sample)) < 0.9 * len(sample):
         return "deflate", base64.b64encode(_deflated(block)).decode()

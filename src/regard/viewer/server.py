@@ -1,8 +1,8 @@
-"""A local server for a view: one gate before every route, read-only, nothing that leads to a file.
+"""A local server for a view: read-only, without access to files, with one check of every request.
 
-What it defends against: other pages of the same browser (Host and origin are checked, the cookie is strict), other
-people on the machine (a random token a run), names that resolve to this machine (Host again), and text in the data
-(a content policy without inline code).
+Threats and defences: other pages in the same browser (Host and origin are checked, the cookie is strict), other
+users of the machine (a random token for each run), names that resolve to this machine, as in DNS rebinding (Host is
+checked), and text in the data (a content security policy without inline code).
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ def is_loopback(host: str) -> bool:
 
 
 def application(source: TileSource, token: str, host: str, port: int) -> Starlette:
-    """Return the server as an ASGI application; `token` opens it, `host` and `port` are where it will be bound."""
+    """Return the server as an ASGI application; `token` grants access, `host` and `port` are its address."""
     try:
         from starlette.applications import Starlette
         from starlette.middleware import Middleware
@@ -95,7 +95,7 @@ def application(source: TileSource, token: str, host: str, port: int) -> Starlet
 
 
 class _Gate:
-    """Stands before every route."""
+    """Checks every request before any route."""
 
     def __init__(self, app: ASGIApp, token: str, host: str, port: int) -> None:
         self.app, self.token, self.port = app, token, port
@@ -104,11 +104,11 @@ class _Gate:
         self.names = {"localhost"} if self.loopback else {"localhost", host.lower(), socket.gethostname().lower()}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Let a request through, or answer it here."""
+        """Pass a request on, or refuse it."""
         if scope["type"] == "lifespan":
             await self.app(scope, receive, send)
             return
-        if scope["type"] != "http":  # a page asks for nothing else
+        if scope["type"] != "http":  # the page uses nothing else
             await send({"type": "websocket.close", "code": 1008})
             return
         from starlette.requests import Request
@@ -147,7 +147,7 @@ class _Gate:
         return None
 
     def _is_here(self, headers: Mapping[str, str]) -> bool:
-        # Another name that resolves to this machine is how a foreign page would read the answers.
+        # DNS rebinding: with its own name resolved to this machine, a foreign page could read the answers.
         given = headers.get("host", "").lower()
         name, colon, port = given.rpartition(":")
         if not colon or port != str(self.port):
@@ -172,7 +172,7 @@ def _same(given: str, expected: str) -> bool:
 
 
 class Served:
-    """A running server: `url` opens it, `close()` or the end of a `with` block ends it."""
+    """A running server: `url` opens it, `close()` or the end of a `with` block stops it."""
 
     def __init__(self, server: Any, listening: socket.socket, url: str) -> None:
         self.url = url
@@ -211,9 +211,9 @@ def serve(source: TileSource, host: str = "127.0.0.1", port: int = 0, *, allow_r
     """Return a server that listens and is not running yet: `run()` or `start()` it.
 
     Args:
-        source: what to show.
-        host: address to listen on. Another than this machine's own lets everybody in the network who knows the
-            token read the tokens and weights shown, unencrypted; it needs `allow_remote=True`.
+        source: the data to show.
+        host: address to listen on. Any other than the loopback address lets everybody in the network who knows the
+            token read the shown tokens and weights, unencrypted; it needs `allow_remote=True`.
         port: 0 takes a free one.
 
     Raises `ArgumentError`, `MissingExtraError`.
@@ -249,7 +249,7 @@ def _bound(host: str, port: int) -> socket.socket:
         listening = socket.socket(family, socket.SOCK_STREAM)
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listening.bind((host, port))
-        listening.listen(128)  # from here on a browser waits and is not refused
+        listening.listen(128)  # from now on a connecting browser waits and is not refused
     except OSError as error:
         raise ArgumentError(f"Cannot listen on {host}:{port}: {error}. Give another --port, or 0.") from error
     return listening

@@ -24,13 +24,13 @@ if TYPE_CHECKING:
 
 __all__ = ["distance_profile", "heads_grid", "heatmap", "positional_encoding"]
 
-# Up to so many tokens a side each has its row and a label; beyond it positions are counted.
+# Up to this many tokens a side each has a row and a label; beyond it, positions are shown.
 _LABELLED = 80
-# Numbers fit into the cells up to so many tokens a side.
+# Numbers fit into the cells up to this many tokens a side.
 _NUMBERED = 16
-# Cells a side of a map among others.
+# Most cells a side of a map in a grid.
 _SMALL = 64
-# Inches that a word needs, and that maps may grow to together.
+# Inches for each word, and most inches of all maps together.
 _LINE, _WIDEST = 0.115, 16.0
 _QUANTITY = "attention weight"
 
@@ -58,13 +58,13 @@ def heatmap(
         weights: `AttentionWeights`, a tensor or an array, `(L, S)` up to `(batch, heads, L, S)`; NaN in an array is
             drawn as not recorded. More than 512 tokens are drawn in cells, said in the caption.
         tokens: text of each token of the queries, and of the keys too where both have as many.
-        key_tokens: text of the keys, for attention between two texts.
+        key_tokens: text of the keys, for cross-attention.
         labels, key_labels: class of each token, or IOB2 tags: coloured along the sides, named in a key.
-        head, batch: which matrix, counted from 0; a single head needs no number.
-        average: draw the mean over all heads; the colour bar says so. Never done unless asked.
-        numbers: write them into the cells; up to 16 tokens a side unless given.
+        head, batch: which matrix, counted from 0; not needed for a single head.
+        average: draw the mean over all heads, which the colour bar states.
+        numbers: write numbers into the cells; by default up to 16 tokens a side.
         scale: "linear" or "log" colours.
-        highest: top of the colour range; the largest number drawn unless given. The range begins at 0.
+        highest: top of the colour range; by default the largest number drawn. The range begins at 0.
         title: a line above. caption: write cells and row sums below.
         cmap: matplotlib's name of the colour map.
 
@@ -128,8 +128,9 @@ def heads_grid(
     Args:
         weights: as in `heatmap`, with heads; or a mapping of layers' names to `AttentionWeights`, drawn a row each
             (side by side under their names where each has one head).
-        tokens, key_tokens: as in `heatmap`; written along the outer maps, always up to 16 tokens and up to 64 where the
-            maps are few; more are counted, which the caption says.
+        tokens, key_tokens: as in `heatmap`; written along the outer maps, up to 16 tokens, and up to 64 if there are
+        few
+            maps; if there are more, the caption states their number.
         labels, key_labels: as in `heatmap`, coloured along the outer maps.
         batch, scale, highest, title, caption, cmap: as in `heatmap`.
 
@@ -153,7 +154,7 @@ def heads_grid(
 
 
 class Row(NamedTuple):
-    """Maps side by side, and what stands along them."""
+    """A row of maps, with their tokens and labels."""
 
     name: str
     maps: dict[str, Cells]
@@ -161,7 +162,7 @@ class Row(NamedTuple):
 
 
 def rows_of(layers: Mapping[str, AttentionWeights], sides: Mapping[str, tuple[Axis, Axis]], batch: int) -> list[Row]:
-    """Return the maps of layers, each with its own tokens; rows of one head share a row where these are the same."""
+    """Return the rows of maps of layers; layers with one head and the same tokens share a row."""
     if len(set(sides.values())) == 1:
         rows = _grid_rows(layers if len(layers) > 1 else next(iter(layers.values())), batch)
         return [row._replace(sides=next(iter(sides.values()))) for row in rows]
@@ -169,7 +170,7 @@ def rows_of(layers: Mapping[str, AttentionWeights], sides: Mapping[str, tuple[Ax
 
 
 def entitle(figure: Figure, title: str) -> None:
-    """Write a line above a picture."""
+    """Add the title."""
     figure.suptitle(title, fontsize=10, color=INK, parse_math=False)
 
 
@@ -182,11 +183,11 @@ def draw_rows(
     caption: bool = True,
     cmap: str = "cividis",
 ) -> Figure:
-    """Draw rows of maps on one colour range, words and labels of each row along its outer maps."""
+    """Draw rows of maps with one colour range; tokens and labels of each row along its outer maps."""
     every = [cells for row in rows for cells in row.maps.values()]
     limits, log = _limits(scale, max(cells.highest for cells in every) if highest is None else highest)
     columns = max(len(row.maps) for row in rows)
-    # Maps grow until every word has its line, as long as the whole picture stays within bounds.
+    # Maps grow until every word fits, as long as the picture stays within the limit.
     most = max(_NUMBERED, min(_SMALL, int(_WIDEST / (_LINE * max(columns, len(rows))))))
     named = [max(one.size for one in row.sides) for row in rows if row.sides and _has_words(row.sides)]
     words = max((count for count in named if count <= most), default=0)
@@ -239,7 +240,7 @@ def _chosen(weights: Matrix, batch: int, head: int | None, average: bool) -> tup
 
 
 def quantity_of(weights: Matrix) -> str:
-    """Return the name of what is drawn."""
+    """Return the name of the quantity."""
     shares = not isinstance(weights, AttentionWeights) or weights.sums_to_one
     return _QUANTITY if shares else f"{_QUANTITY} × length of the value"
 
@@ -267,7 +268,7 @@ def _limits(scale: str, highest: float) -> tuple[tuple[float, float], bool]:
     choice("scale", scale, ("linear", "log"))
     highest = number("highest", highest, 0)
     top = highest if highest > 0 else 1.0
-    # Four decades: below it a weight is no more than rounding in a picture.
+    # The log scale has four decades: smaller weights are negligible in a picture.
     return ((top * 1e-4, top), True) if scale == "log" else ((0.0, top), False)
 
 
@@ -294,7 +295,7 @@ def _has_words(sides: tuple[Axis, Axis]) -> bool:
 
 
 def _remarks(sides: Sequence[tuple[Axis, Axis]], cell: int, most: int) -> list[str]:
-    """Say which tokens and labels were given and are not drawn."""
+    """Return remarks on tokens and labels that were given but not drawn."""
     every = [side for pair in sides for side in pair]
     found = []
     counts = sorted({side.size for side in every if side.tokens is not None and (side.size > most or cell > 1)})

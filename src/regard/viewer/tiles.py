@@ -1,4 +1,4 @@
-"""`TileSource`: every number that a page asks for, by key. `web/PROTOCOL.md` says what each key means."""
+"""`TileSource`: the numbers of a page, by key. `web/PROTOCOL.md` defines the keys."""
 
 from __future__ import annotations
 
@@ -25,21 +25,21 @@ __all__ = ["TILE", "TileSource"]
 # Cells a side of a map in the overview.
 _OVERVIEW = 64
 _SMALLEST_F2 = float(np.finfo(np.float16).smallest_subnormal)
-# Blocks that were computed are kept up to so many bytes.
+# Computed blocks are cached up to this many bytes.
 _KEPT_BYTES = 128 << 20
-# Keys come from outside: words and small integers, nothing else.
+# Keys are untrusted input: only words and small integers are accepted.
 _WORD, _INTEGER = re.compile("[a-z_]{1,20}"), re.compile("0|[1-9][0-9]{0,8}")
 
 
 class TileSource:
-    """Answers keys with bytes, computing what is asked for; None where there is nothing.
+    """Returns the bytes of a key, computed on request; None for an unknown key.
 
-    Calls may come from several threads. What passes over a whole head is computed one at a time, and so are tiles,
-    which do not wait for it.
+    Thread-safe. Passes over a whole head run one at a time; tiles too, under another lock, so that they do not wait
+    for those.
 
     Args:
         shown: the maps and axes of a view.
-        number: "f4" or "f2", the numbers of tiles.
+        number: "f4" or "f2", the number format of tiles.
 
     >>> import regard, torch
     >>> q = torch.randn(1, 2, 5, 4)
@@ -71,7 +71,7 @@ class TileSource:
         }
 
     def block(self, key: str) -> bytes | None:
-        """Return the bytes of a key, or None."""
+        """Return the bytes of a key; None if it is unknown."""
         found = self._known(key)
         if found is not None:
             return found
@@ -98,7 +98,7 @@ class TileSource:
                 self._kept_bytes -= len(self._kept.popitem(last=False)[1])
 
     def manifest(self) -> dict[str, Any]:
-        """Return what there is to look at; a page reads it first."""
+        """Return the description of all maps and axes; a page reads it first."""
         shares = all(one.weights.sums_to_one for one in self.shown.maps)
         colours = label_colours(name for axis in self.shown.axes for one in axis.labels for name in one.classes)
         return {
@@ -258,7 +258,7 @@ def _links_of(one: Map) -> int:
 
 def _notes(one: Map) -> list[str]:
     notes = []
-    if one.kept_cell > 1:  # cells of one token are the weights
+    if one.kept_cell > 1:  # cells of one token are single weights
         notes.append(f"Summaries were recorded, in cells of {one.kept_cell} tokens; finer ones were not.")
     if one.heads_of_model is not None:
         notes.append(f"The heads are {', '.join(map(str, one.heads_of_model))} of the model.")
@@ -303,7 +303,7 @@ def _axis_entry(number: int, axis: Axis, colours: dict[str, str]) -> dict[str, A
 
 def _binary(numbers: NDArray[Any] | Sequence[int], kind: str) -> bytes:
     given = np.asarray(numbers)
-    if kind == "f2":  # what is too small for float16 is no zero
+    if kind == "f2":  # too small for float16, but not zero
         given = np.where((given > 0) & (given < _SMALLEST_F2), _SMALLEST_F2, given)
     with np.errstate(over="ignore"):
         return np.ascontiguousarray(given, np.dtype("<" + kind)).tobytes()

@@ -1,4 +1,4 @@
-"""A view in a notebook: the page as a widget, blocks over the notebook's own channel."""
+"""A view in a notebook: the page as a widget, which gets its data over the notebook's messages."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ def widget(source: TileSource) -> Any:
 
 
 def reply(source: TileSource, content: Any) -> tuple[dict[str, Any], list[bytes]] | None:
-    """Return the answer to a message of the page and its buffers, None for a message that is no question.
+    """Return the answer to a message of the page, with buffers; None for a message that is not a request.
 
-    The page's messages are checked like any input: a notebook may come from somebody else.
+    Messages are validated like any input, since a notebook may come from somebody else.
     """
     if not isinstance(content, dict) or content.get("kind") != "block":
         return None

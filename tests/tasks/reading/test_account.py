@@ -1,4 +1,4 @@
-"""What was read is said in words: of every form of example, with what looks wrong."""
+"""The summary of what was read, for every class of example, with warnings."""
 
 import json
 from collections.abc import Sequence
@@ -26,7 +26,7 @@ FORMS: dict[str, tuple[Any, str, str, dict[str, int]]] = {
 
 @pytest.mark.parametrize("form", FORMS)
 def test_every_form_is_said(form: str) -> None:
-    """How many there are, one as it was understood, and how often each label stands."""
+    """The number of examples, one of them, and the count of each label."""
     examples, amount, example, labels = FORMS[form]
     said = account(Read(examples, (), reading="by its columns"), ["a"])
     assert (said.amount, said.example, dict(said.labels)) == (amount, example, labels)
@@ -53,13 +53,13 @@ def test_many_labels_and_rows_are_cut() -> None:
     ],
 )
 def test_doubts(examples: Sequence[Any], doubt: str | None) -> None:
-    """Labels that cannot be right are remarked."""
+    """Implausible labels give a warning."""
     remarks = account(Read(examples, ()), ["a"]).remarks
     assert (not remarks) if doubt is None else (doubt in remarks[0])
 
 
 def test_doubts_between_parts() -> None:
-    """Labels that training never sees, and examples that it has seen, are remarked."""
+    """Labels that are not in training, and examples that are, give a warning."""
     train = [LabelledText(f"t{n}", ("x",)) for n in range(4)]
     assert doubts_between(train, [LabelledText("u", ("x",))], "test") == []
     (unseen,) = doubts_between(train, [LabelledText("u", ("y",))], "test")
@@ -71,7 +71,7 @@ def test_doubts_between_parts() -> None:
 
 
 def test_command_says_what_was_read(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Training prints the table of each part before it begins and keeps it; on one output JSON stays alone."""
+    """Training first prints the summary of each part and saves it; standard output has JSON only."""
     data = tmp_path / "a.tsv"
     data.write_text("1\tAnna\tB-PER\n2\tgeht\tO\n\n1\tUlm\tB-LOC\n2\tist\tO\n")
     small = ("--steps", "1", "--embed-dim", "16", "--num-heads", "2", "--num-layers", "1")

@@ -1,4 +1,4 @@
-"""A folder for each label: parts of the data are no labels, and what systems put beside files is no example."""
+"""A folder for each label: names of data parts are not labels, and files created by systems are not examples."""
 
 import os
 from pathlib import Path
@@ -115,7 +115,7 @@ def test_folders_in_a_label(tmp_path: Path, kind: str) -> None:
 
 
 def test_pictures_and_their_masks(tmp_path: Path) -> None:
-    """Folders of pictures and of what is drawn over them are no classes."""
+    """Folders of pictures and of segmentation masks are not classes."""
     write(tmp_path, "images/1.png", "masks/1.png")
     with pytest.raises(DataError, match="kinds of files, not labels"):
         read_images(tmp_path)

@@ -1,4 +1,4 @@
-"""Readings that are plausible and wrong are refused by what they hold, and read when that is meant."""
+"""Plausible but wrong interpretations are detected from contents and refused, unless they are confirmed."""
 
 import json
 from pathlib import Path
@@ -47,7 +47,7 @@ DOUBTFUL: dict[str, tuple[str, str, str]] = {
 
 @pytest.mark.parametrize("name", DOUBTFUL)
 def test_labelled(tmp_path: Path, name: str) -> None:
-    """Each is refused with what it looks like and what to do; as told it is read."""
+    """Each is refused with what it looks like and what to do; with `as_told` it is read."""
     file, contents, says = DOUBTFUL[name]
     (tmp_path / file).write_text(contents)
     with pytest.raises(DataError, match=rf"{says}.*--as-told"):

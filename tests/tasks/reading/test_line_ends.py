@@ -1,4 +1,4 @@
-"""One rule for line ends and text: every reader has the same lines, and says what is no text before anything begins."""
+"""One rule for line ends and encoding: every reader sees the same lines, and reports invalid text first."""
 
 import codecs
 import gzip
@@ -42,7 +42,7 @@ def labelled_files(folder: Path, text: str) -> dict[str, Any]:
 
 @pytest.mark.parametrize("character", NO_ENDS)
 def test_nothing_else_ends_a_line(tmp_path: Path, character: str) -> None:
-    """What Python or Unicode take for a line end is a character of its line in every form, with LF and with CRLF."""
+    """Other line ends of Python or Unicode are ordinary characters in every format, with LF and with CRLF."""
     text = f"one{character}two"
     for name, source in labelled_files(tmp_path, text).items():
         expected = [LabelledText(text, ("x",)), LabelledText(text, ("y",))]

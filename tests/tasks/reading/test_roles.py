@@ -1,4 +1,4 @@
-"""Columns of words and tags are found by what they hold; what stays unsure is asked, never learnt."""
+"""Columns of words and tags are detected from contents; in doubt the reader asks and never guesses."""
 
 import gzip
 from pathlib import Path
@@ -133,7 +133,7 @@ REFUSED = {
 
 @pytest.mark.parametrize("name", REFUSED)
 def test_what_stays_unsure_is_an_error(name: str, tmp_path: Path) -> None:
-    """No file is learnt from on a guess: the error shows the columns, or the options for each reading."""
+    """The reader never guesses: the error shows the columns, or the options for each interpretation."""
     text, rule = REFUSED[name]
     for suffix in (".conll", ".csv"):
         with pytest.raises(DataError, match=rule):

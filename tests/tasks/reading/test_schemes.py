@@ -1,4 +1,4 @@
-"""How tags are written: with letters before or behind, small, alone, in brackets, or without."""
+"""Notations of tags: letters before or after, lower case, alone, in brackets, or none."""
 
 from collections import Counter
 from pathlib import Path
@@ -58,7 +58,7 @@ def test_labels_without_letters_asked_for(tmp_path: Path) -> None:
 
 
 def test_words_are_no_tags() -> None:
-    """Words that look like tags are too few to make a column of them one."""
+    """A few words that look like tags do not make a column a column of tags."""
     words = Counter("the B-52 flew an e-mail to S-Bahn riders in Ulm".split())
     style, share = style_of(words)
     assert style is not PLAIN

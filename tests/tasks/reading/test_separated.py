@@ -1,4 +1,4 @@
-"""CSV and TSV as programs write them: separators, quotes and headers are told by what the table holds."""
+"""CSV and TSV as programs write them: separators, quotes and headers are detected from contents."""
 
 from pathlib import Path
 from typing import Any
@@ -56,13 +56,13 @@ def test_as_programs_write_it(tmp_path: Path, name: str) -> None:
 
 def test_quotation_marks_of_plain_tsv_stay() -> None:
     """A quotation mark that opens no cell of a program is a character; so is one around words alone."""
-    from regard.tasks.reading._separated import _wears_quotes
+    from regard.tasks.reading._separated import _has_quotes
 
-    assert not _wears_quotes(['"Go," he said.\tGeh.', "Hi.\tHallo."])
-    assert not _wears_quotes(['"Stop!"\t"Halt!"', "Hi.\tHallo."])
-    assert not _wears_quotes(['"a "" b\tc'])
-    assert _wears_quotes(['"say ""hi"""\tpos'])
-    assert _wears_quotes(['"a"\tx', '"b"\ty'])
+    assert not _has_quotes(['"Go," he said.\tGeh.', "Hi.\tHallo."])
+    assert not _has_quotes(['"Stop!"\t"Halt!"', "Hi.\tHallo."])
+    assert not _has_quotes(['"a "" b\tc'])
+    assert _has_quotes(['"say ""hi"""\tpos'])
+    assert _has_quotes(['"a"\tx', '"b"\ty'])
 
 
 def test_cells_and_lines_of_any_length(tmp_path: Path) -> None:
@@ -97,7 +97,7 @@ ROWS = "".join(f"the film number {number} was long,{'good' if number % 2 else 'b
     ],
 )
 def test_a_header_of_other_names(tmp_path: Path, first: str, why: str) -> None:
-    """A first line that the others are not like is refused with the options for both readings, and both work."""
+    """A first line unlike the others is refused with the options for both interpretations, and both work."""
     (tmp_path / "a.csv").write_text(f"{first}\n{ROWS}")
     text, label = (repr(one) if " " in one else one for one in first.split(","))
     with pytest.raises(DataError, match=rf"line 1: .*{why}.*--text {text} --label {label}.*--header False"):

@@ -1,4 +1,4 @@
-"""Entities given by characters, as annotation tools export them: read to the word, or what was lost is said."""
+"""Entities as character spans, exported by annotation tools: converted to words, with a report of losses."""
 
 import json
 from pathlib import Path
@@ -80,7 +80,7 @@ def test_overlaps_and_cut_words_are_counted(tmp_path: Path) -> None:
 
 
 def test_offsets_are_code_points(tmp_path: Path) -> None:
-    """Offsets of JavaScript are set right where the text of a span stands beside it; others are told apart."""
+    """Offsets in UTF-16 units (JavaScript) are corrected if the span's text is given; otherwise reported."""
     text = "😀 Anna lives"
     span = {"start": 3, "end": 7, "text": "Anna", "labels": ["PER"]}
     found = read(

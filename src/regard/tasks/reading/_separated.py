@@ -146,7 +146,7 @@ def _form(lines: Sequence[str], usual: str, names: tuple[str, ...]) -> tuple[str
     for has_names in (True, False):
         for separator, quoted, named in fits:
             if named == has_names and (has_names or separator == usual or len(names) > 1):
-                return separator, quoted or (separator == "\t" and _wears_quotes(lines))
+                return separator, quoted or (separator == "\t" and _has_quotes(lines))
     return usual, usual != "\t"
 
 
@@ -160,7 +160,7 @@ def _width(lines: Sequence[str], separator: str, quoted: bool) -> tuple[list[str
     return list(rows[0]), len(rows[0])
 
 
-def _wears_quotes(lines: Sequence[str]) -> bool:
+def _has_quotes(lines: Sequence[str]) -> bool:
     """Return whether quotation marks around cells of TSV are quoting, and not part of the text.
 
     They are if each mark that opens a cell has one that closes it, with marks inside doubled; or if all cells of a

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from ...errors import DataError
 
-__all__ = ["Bad", "SpanTexts", "Spans", "are_span_texts", "spans_of", "why_not_characters", "words_of"]
+__all__ = ["InvalidRow", "SpanTexts", "Spans", "are_span_texts", "spans_of", "why_not_characters", "words_of"]
 
 # A word, as `predict` splits a text: a run of letters and digits, or one other character. Chinese and Japanese are
 # written without blanks, and their data sets have a tag for each character.
@@ -46,7 +46,7 @@ class Spans(NamedTuple):
     form: str
 
 
-class Bad(Exception):
+class InvalidRow(Exception):
     """A row of spans is invalid; the message says why."""
 
 
@@ -56,7 +56,7 @@ def are_span_texts(rows: Sequence[Any]) -> bool:
     for row in rows:
         try:
             found = _found(row)
-        except Bad:
+        except InvalidRow:
             return True
         if found is not None and found.spans:
             return True
@@ -82,7 +82,7 @@ def spans_of(row: Any) -> Spans | str:
     """Return a record's text and entities, or the reason to leave it out.
 
     Raises:
-        Bad: the record is invalid.
+        InvalidRow: the record is invalid.
     """
     if isinstance(row, Mapping) and row.get("answer") in LEFT_OUT:
         return f"the answer is {row['answer']!r}"
@@ -90,7 +90,7 @@ def spans_of(row: Any) -> Spans | str:
     if found is None:
         if _is_label_studio(row):
             return "nobody has annotated it"
-        raise Bad("there is no text with a list of entities, as the other rows have.")
+        raise InvalidRow("there is no text with a list of entities, as the other rows have.")
     return found
 
 
@@ -166,9 +166,9 @@ def _span(one: Any) -> Span:
     if isinstance(label, list) and len(label) == 1:
         label = label[0]
     if not isinstance(label, str):
-        raise Bad(f"the label of a span is {label!r}; the rule is one text.")
+        raise InvalidRow(f"the label of a span is {label!r}; the rule is one text.")
     if not (_whole(start) and _whole(end)):
-        raise Bad(f"a span goes from {start!r} to {end!r}; the rule is two whole numbers.")
+        raise InvalidRow(f"a span goes from {start!r} to {end!r}; the rule is two whole numbers.")
     text = one.get("text")
     return Span(start, end, label.strip(), text if isinstance(text, str) else None)
 
@@ -203,7 +203,7 @@ class SpanTexts:
         """Return the words of a text with IOB2 tags; words are split where a span begins or ends.
 
         Raises:
-            Bad: a span lies outside the text, is empty, or does not match its stated text.
+            InvalidRow: a span lies outside the text, is empty, or does not match its stated text.
         """
         self.forms[row.form] += 1
         spans = self._apart(_checked(row, self))
@@ -245,7 +245,7 @@ class SpanTexts:
             pieces += [(a, b) for a, b in pairwise(bounds) if text[a:b].strip()]
         return pieces
 
-    def refuse_astray(self, path: Path) -> None:
+    def refuse_mismatched(self, path: Path) -> None:
         """Refuse a source if most of its spans do not match its words.
 
         Raises:
@@ -301,7 +301,7 @@ def _checked(row: Spans, counted: SpanTexts) -> list[Span]:
             wide = row.text.encode("utf-16-le")[2 * span.start : 2 * span.end].decode("utf-16-le", "replace")
             if wide != span.text:
                 stands = row.text[max(0, span.start) : max(0, span.end)]
-                raise Bad(
+                raise InvalidRow(
                     f"characters {span.start} to {span.end} are {stands!r}, and the span calls them {span.text!r}; the "
                     "end is exclusive, and characters are counted from 0."
                 )
@@ -309,8 +309,8 @@ def _checked(row: Spans, counted: SpanTexts) -> list[Span]:
             span = span._replace(start=start, end=start + len(span.text))
             counted.other_units += 1
         if not 0 <= span.start < span.end <= len(row.text):
-            raise Bad(f"a span goes from {span.start} to {span.end} in a text of {len(row.text)} characters.")
+            raise InvalidRow(f"a span goes from {span.start} to {span.end} in a text of {len(row.text)} characters.")
         if not span.label:
-            raise Bad(f"the span {span.start} to {span.end} has no label.")
+            raise InvalidRow(f"the span {span.start} to {span.end} has no label.")
         found.append(span._replace(text=None))
     return found

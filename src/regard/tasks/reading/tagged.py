@@ -18,7 +18,7 @@ from ._records import Record, is_records, records
 from ._roles import Roles, blocks_without_ranges, coded_column, find_roles
 from ._schemes import begun_inside, opens_plainly, to_iob2, why_not_scheme
 from ._sheets import Block, Row, Sheet, holds_tags, lines_sheet, pieces, table_sheet
-from ._spans import Bad, SpanTexts, are_span_texts, spans_of, why_not_characters
+from ._spans import InvalidRow, SpanTexts, are_span_texts, spans_of, why_not_characters
 from .sources import Source, as_paths
 
 __all__ = ["TaggedOptions", "read_tagged", "to_iob2"]
@@ -422,7 +422,7 @@ def _from_spans(path: Path, found: list[Record], options: TaggedOptions, notes: 
                 texts.dropped[row] += 1
                 continue
             words, tags = texts.words_and_tags(row)
-        except Bad as rule:
+        except InvalidRow as rule:
             notes.bad(path, number, str(rule))
             continue
         if words:
@@ -430,7 +430,7 @@ def _from_spans(path: Path, found: list[Record], options: TaggedOptions, notes: 
         else:
             texts.dropped["it holds no word"] += 1
     if not options.as_told:
-        texts.refuse_astray(path)
+        texts.refuse_mismatched(path)
     if not taken.sentences and texts.dropped:
         why = ", ".join(f"{count:,} because {reason}" for reason, count in texts.dropped.items())
         raise DataError(f"{path} holds texts with spans, and all were left out: {why}.")
