@@ -17,7 +17,9 @@ from torch import Tensor
 import regard
 from regard.errors import RecordingFileError, RegardError
 from regard.recordings import Recording
+from regard.recordings._call_file import CallFile
 from regard.recordings._documents import check_of, packed
+from regard.recordings._pieces import Piece
 from regard.recordings._tensor_file import tensor_file
 from tests.recordings.recordings import EXACT, answers, attend, recording_of, same, small
 
@@ -377,11 +379,26 @@ def test_headers_of_any_length(length: int, whole: tuple[Recording, Path], tmp_p
         regard.load(tmp_path / "run")
 
 
+@pytest.mark.parametrize(
+    "metadata",
+    [{"regard": "\ud800"}, {"regard": "[]"}, {"regard": "{"}, {"regard": "{}"}, {"regard": 1}, {}, "x", None],
+)
+def test_metadata_of_any_kind(metadata: Any, tmp_path: Path) -> None:
+    """What stands in the place of our document is refused, with a check that fits."""
+    header = {"__metadata__": metadata}
+    if isinstance(metadata, dict):
+        header = {"__metadata__": metadata | {"crc32": str(check_of(header))}}
+    text = json.dumps(header).encode()
+    (tmp_path / "a").write_bytes(struct.pack("<Q", len(text)) + text)
+    with pytest.raises(RecordingFileError, match="a call"):
+        CallFile(Piece("a call", 8 + len(text), tmp_path / "a"), 0)
+
+
 def test_other_versions_say_so(whole: tuple[Recording, Path], tmp_path: Path) -> None:
     """What a later regard wrote is not guessed at; what an earlier one wrote is told from what is no recording."""
     shutil.copytree(whole[1] / "run", tmp_path / "run")
     sign_root(tmp_path / "run", lambda root: root.update(version=3))
-    with pytest.raises(RecordingFileError, match="later version"):
+    with pytest.raises(RecordingFileError, match=r"version 3 of the format.* reads version 2"):
         regard.load(tmp_path / "run")
     sign_root(tmp_path / "run", lambda root: root.update(format="other"))
     with pytest.raises(RecordingFileError, match="another format"):
@@ -412,6 +429,14 @@ def test_a_zip_is_read_where_it_lies(whole: tuple[Recording, Path], tmp_path: Pa
             assert same(regard.load(tmp_path / "hand.regard"), recording)
     with pytest.raises(RecordingFileError, match=r"recording.json of .*hand.regard.*zip -0"):
         regard.load(tmp_path / "hand.regard")
+
+
+def test_a_large_zip(whole: tuple[Recording, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Beyond 2 GiB a zip has other fields: they are written and read, here from 1,000 bytes on."""
+    monkeypatch.setattr(zipfile, "ZIP64_LIMIT", 1000)
+    whole[0].save(tmp_path / "run.regard")
+    assert b"PK\6\6" in (tmp_path / "run.regard").read_bytes()
+    assert same(regard.load(tmp_path / "run.regard"), whole[0])
 
 
 def test_members_that_lead_elsewhere_are_not_touched(whole: tuple[Recording, Path], tmp_path: Path) -> None:

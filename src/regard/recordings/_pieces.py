@@ -119,8 +119,10 @@ class _Folder(Pieces):
             raise RecordingFileError(f"{str(place)!r} {what}; a recording holds plain files in plain folders.")
 
     def _names(self) -> Iterable[str]:
-        folder = self.path / "calls"
-        return [f"calls/{name}" for name in os.listdir(folder)] if folder.is_dir() else []
+        try:
+            return [f"calls/{name}" for name in os.listdir(self.path / "calls")]
+        except OSError as error:
+            raise RecordingFileError(f"{self.where('calls')} cannot be read: {error.strerror or error}.") from error
 
 
 class _Zip(Pieces):
