@@ -260,3 +260,5 @@ class AttentionResult(NamedTuple):
     """Tokens per side of a cell of `map`."""
     summary: CallSummary | None = None
     """All that a recording keeps, no gradient; its map is `map`."""
+    backend: str | None = None
+    """Which backend computed it, where that is another than the one that was asked."""

@@ -37,6 +37,8 @@ class RecordedCall:
     """Weights of the first call."""
     heads: tuple[int, ...] | None = None
     """Which heads of the model these are, None for all."""
+    backend: str | None = None
+    """Which of regard's backends computed the first of these calls; None where PyTorch or the model did."""
     passes: int = 1
     """Calls that this holds: more than one where text was generated, each appending its rows."""
     grown: Grown | None = field(default=None, repr=False)
@@ -78,12 +80,19 @@ class Recording(Mapping[str, AttentionWeights]):
         self._keys: dict[str, RecordedCall] = {}
         self._numbers: Counter[str] = Counter()
 
-    def add(self, module: str, door: str, weights: AttentionWeights, heads: tuple[int, ...] | None = None) -> None:
+    def add(
+        self,
+        module: str,
+        door: str,
+        weights: AttentionWeights,
+        heads: tuple[int, ...] | None = None,
+        backend: str | None = None,
+    ) -> None:
         """Append a call."""
         number = self._numbers[module]
         self._numbers[module] += 1
         key = f"{module}#{number}" if number else module
-        call = RecordedCall(key, module, number, door, weights, heads)
+        call = RecordedCall(key, module, number, door, weights, heads, backend)
         self.calls.append(call)
         self._keys[key] = call
 

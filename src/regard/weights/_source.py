@@ -54,6 +54,8 @@ class WeightSource(ABC):
     map_cell: int = 0
     summary: CallSummary | None = None
     """What came with the forward pass, of which `map` is the map."""
+    backend: str | None = None
+    """Which backend computed the call; None where none of regard's did, or it is not known."""
     witness: Witness | None = None
     """Knows whether the inputs are still those of the call; None where nobody writes to them before they are read."""
 
