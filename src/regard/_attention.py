@@ -154,7 +154,7 @@ def attention(
         )
         return watched
     with quiet():
-        inputs, rank = _prepare(query, key, value, need_weights, **arguments)
+        inputs, rank = _prepare(query, key, value, need_weights, arguments)
         if inputs.dropout is not None and generator is not None and in_backward():
             _refuse_another_seed(generator)
         chosen = choose(inputs, backend)
@@ -218,7 +218,7 @@ def explain(
     elif isinstance(state, torch.Generator):
         state = state.clone_state()
     arguments["generator"] = state
-    inputs, _ = _prepare(query, key, value, need_weights, **arguments)
+    inputs, _ = _prepare(query, key, value, need_weights, arguments)
     return Explanation(tuple(refusals(inputs)), asked_for(), hand_on(inputs))
 
 
@@ -233,26 +233,13 @@ explain.__signature__ = _signature_of_explain()  # type: ignore[attr-defined]
 
 
 def _prepare(
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
-    need_weights: NeedWeights = False,
-    *,
-    mask: Mask | Tensor | None = None,
-    causal: bool = False,
-    window: tuple[int | None, int | None] | None = None,
-    bias: PositionBias | Tensor | None = None,
-    scale: float | None = None,
-    softcap: float | None = None,
-    sinks: Tensor | None = None,
-    dropout: float = 0.0,
-    generator: torch.Generator | None = None,
+    query: Tensor, key: Tensor, value: Tensor, need_weights: NeedWeights, arguments: Arguments
 ) -> tuple[AttentionInputs, int]:
     query, key, value, rank = checked_tensors(query, key, value)
     batch, heads, queries, width = query.shape
     keys = key.shape[2]
     spans = dense_mask = position_bias = dense_bias = None
-    visible = joined_mask(mask, causal, window, queries, keys)
+    visible = joined_mask(arguments.get("mask"), arguments.get("causal", False), arguments.get("window"), queries, keys)
     if visible is not None:
         start, stop, dense_mask = visible.resolve(queries, keys, query.device)
         for part, full in ((start, (batch, heads, queries)), (dense_mask, (batch, heads, queries, keys))):
@@ -261,6 +248,8 @@ def _prepare(
         if start is not None and stop is not None:
             # What is traced may run again with more keys than queries.
             spans = Spans(start, stop, not jit_traced() and visible.is_causal(queries, keys))
+    bias, scale, softcap = arguments.get("bias"), arguments.get("scale"), arguments.get("softcap")
+    sinks, generator, dropout = arguments.get("sinks"), arguments.get("generator"), arguments.get("dropout", 0.0)
     if isinstance(bias, PositionBias):
         position_bias = bias.vector(queries, keys, query.device)
         _check_position_bias(position_bias, heads, max(queries + keys - 1, 0))

@@ -82,7 +82,7 @@ class WeightSource(ABC):
     @property
     def requires_grad(self) -> bool:
         """Whether gradients can flow from the weights into some input."""
-        return any(tensor.requires_grad for name, tensor in self.inputs.tensors().items() if name != "value")
+        return self.inputs.weights_require_grad
 
     def fresh(self, reads: Collection[str] = READ_BY_WEIGHTS) -> Self:
         """Return this, after a check that what a question reads is still that of the call."""
