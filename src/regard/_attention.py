@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import inspect
 import math
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any, Literal, TypedDict, Unpack, overload
 
 import torch
@@ -15,7 +16,7 @@ from ._checks import checked_tensors, joined_mask
 from ._inputs import AttentionInputs, Dropout, NeedWeights, Spans
 from ._tracing import in_backward, jit_traced, quiet
 from ._values import described, flag, instance, number, probability
-from .backends import asked_for, choose, refusals
+from .backends import asked_for, choose, hand_on, refusals
 from .biases import PositionBias
 from .errors import ArgumentError, DeviceError, DtypeError, ShapeError, unknown_argument
 from .masks import Mask
@@ -124,7 +125,8 @@ def attention(
 
     Raises:
         ShapeError, DtypeError, DeviceError, ArgumentError, UnknownArgumentError: see each message.
-        BackendError: the backend asked for by name does not honour an argument.
+        RefusedError: the backend asked for by name does not honour an argument. BackendError: there is none of that
+            name, or one that is required is missing. KernelError, TooLargeError: a kernel failed while it ran.
 
     All masks hold together. A query that sees nothing gives zeros. Keys and values that nobody sees have no effect,
     even if they are NaN. Half precision accumulates in float32.
@@ -145,25 +147,24 @@ def attention(
         "sinks": sinks, "dropout": dropout, "generator": generator,
     }  # fmt: skip
     if has_torch_function((query, key, value)):  # a mode that watches, or a tensor subclass with its own attention
-        wanted: dict[str, Any] = {**arguments, "need_weights": need_weights, "backend": backend}
-        watched: Tensor | tuple[Tensor, AttentionWeights] = handle_torch_function(  # type: ignore[arg-type]
-            attention,
-            (query, key, value),
-            query,
-            key,
-            value,
-            **wanted,  # type: ignore[arg-type]
+        given: dict[str, Any] = {**arguments, "need_weights": need_weights, "backend": backend}
+        function: Any = attention  # its type is that of three signatures
+        watched: Tensor | tuple[Tensor, AttentionWeights] = handle_torch_function(
+            function, (query, key, value), query, key, value, **given
         )
         return watched
     with quiet():
-        inputs, rank = _prepare(query, key, value, need_weights, **arguments)
+        inputs, rank = _prepare(query, key, value, need_weights, arguments)
         if inputs.dropout is not None and generator is not None and in_backward():
             _refuse_another_seed(generator)
-        result = choose(inputs, backend).run(inputs)
+        chosen = choose(inputs, backend)
+        result = chosen.run(inputs)
         output = result.output
         if rank != 4:
             output = output.reshape(output.shape[4 - rank :])
-        return (output, AttentionWeights.of_call(inputs, result, rank)) if need_weights else output
+        if not need_weights:
+            return output
+        return output, AttentionWeights.of_call(inputs, result, rank, result.backend or chosen.name)
 
 
 @dataclass(frozen=True)
@@ -174,6 +175,8 @@ class Explanation:
     """Name and reason to refuse (None = accepts) of each backend, in the order in which they are asked."""
     asked: str | None = None
     """The backend that a surrounding `use_backend` asks for: it runs the call or the call fails."""
+    instead: Mapping[str, str] = field(default_factory=dict)
+    """For a backend that may hand a call on when it sees the numbers, to which and when; `weights.backend` tells it."""
 
     @property
     def chosen(self) -> str | None:
@@ -189,7 +192,8 @@ class Explanation:
         for name, reason in self.rows:
             verdict = "runs this call" if name == chosen else "could run it" if reason is None else reason
             asked = " (asked for by use_backend)" if name == self.asked else ""
-            lines.append(f"{'->' if name == chosen else '  '} {name:{width}}  {verdict}{asked}")
+            instead = f", or {self.instead[name]}" if name == chosen and name in self.instead else ""
+            lines.append(f"{'->' if name == chosen else '  '} {name:{width}}  {verdict}{instead}{asked}")
         return "\n".join(lines)
 
 
@@ -214,8 +218,8 @@ def explain(
     elif isinstance(state, torch.Generator):
         state = state.clone_state()
     arguments["generator"] = state
-    inputs, _ = _prepare(query, key, value, need_weights, **arguments)
-    return Explanation(tuple(refusals(inputs)), asked_for())
+    inputs, _ = _prepare(query, key, value, need_weights, arguments)
+    return Explanation(tuple(refusals(inputs)), asked_for(), hand_on(inputs))
 
 
 def _signature_of_explain() -> inspect.Signature:
@@ -229,26 +233,13 @@ explain.__signature__ = _signature_of_explain()  # type: ignore[attr-defined]
 
 
 def _prepare(
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
-    need_weights: NeedWeights = False,
-    *,
-    mask: Mask | Tensor | None = None,
-    causal: bool = False,
-    window: tuple[int | None, int | None] | None = None,
-    bias: PositionBias | Tensor | None = None,
-    scale: float | None = None,
-    softcap: float | None = None,
-    sinks: Tensor | None = None,
-    dropout: float = 0.0,
-    generator: torch.Generator | None = None,
+    query: Tensor, key: Tensor, value: Tensor, need_weights: NeedWeights, arguments: Arguments
 ) -> tuple[AttentionInputs, int]:
     query, key, value, rank = checked_tensors(query, key, value)
     batch, heads, queries, width = query.shape
     keys = key.shape[2]
     spans = dense_mask = position_bias = dense_bias = None
-    visible = joined_mask(mask, causal, window, queries, keys)
+    visible = joined_mask(arguments.get("mask"), arguments.get("causal", False), arguments.get("window"), queries, keys)
     if visible is not None:
         start, stop, dense_mask = visible.resolve(queries, keys, query.device)
         for part, full in ((start, (batch, heads, queries)), (dense_mask, (batch, heads, queries, keys))):
@@ -257,6 +248,8 @@ def _prepare(
         if start is not None and stop is not None:
             # What is traced may run again with more keys than queries.
             spans = Spans(start, stop, not jit_traced() and visible.is_causal(queries, keys))
+    bias, scale, softcap = arguments.get("bias"), arguments.get("scale"), arguments.get("softcap")
+    sinks, generator, dropout = arguments.get("sinks"), arguments.get("generator"), arguments.get("dropout", 0.0)
     if isinstance(bias, PositionBias):
         position_bias = bias.vector(queries, keys, query.device)
         _check_position_bias(position_bias, heads, max(queries + keys - 1, 0))

@@ -20,6 +20,7 @@ __all__ = [
     "MissingExtraError",
     "ModelFileError",
     "RecordingFileError",
+    "RefusedError",
     "RegardError",
     "ShapeError",
     "StaleWeightsError",
@@ -61,10 +62,31 @@ class DataError(RegardError, ValueError):
 
 
 class BackendError(RegardError, RuntimeError):
-    """The backend that was asked for by name refuses the call, or is unknown."""
+    """The backend that was asked for by name is unknown, missing, or refuses the call."""
 
 
-class KernelError(BackendError):
+class RefusedError(BackendError):
+    """A backend that was asked for by name refuses the call; nothing has been computed.
+
+    Made of the message, the name of the backend and its reason, without a constructor: a compiled graph may raise it.
+    """
+
+    @property
+    def backend(self) -> str:
+        """Who refuses."""
+        return str(self.args[1])
+
+    @property
+    def reason(self) -> str:
+        """Why, as in the table of `regard.explain`."""
+        return str(self.args[2])
+
+    def __str__(self) -> str:
+        """Give the message."""
+        return str(self.args[0])
+
+
+class KernelError(RegardError, RuntimeError):
     """A kernel that had accepted a call failed while it ran."""
 
 

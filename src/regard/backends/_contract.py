@@ -48,6 +48,10 @@ class Backend(Protocol):
         """Say why this machine or these sizes cannot be served, or None. Features are already checked."""
         ...
 
+    def instead(self, inputs: AttentionInputs) -> str | None:
+        """Say which other backend may run the call in its place, and when, as only the numbers show; or None."""
+        ...
+
     def run(self, inputs: AttentionInputs) -> AttentionResult:
         """Compute the call. Whether weights are needed must not change a bit of the output."""
         ...

@@ -81,6 +81,12 @@ class Fused:
             return f"would have to store a mask of {size >> 20} MiB (it stores at most {_MASK_BYTES >> 20})"
         return None
 
+    def instead(self, inputs: AttentionInputs) -> str | None:
+        """Tell of what only the numbers show."""
+        if not readable(inputs.query):
+            return None
+        return "math if something is not finite, or rows that need a gradient lie far from zero"
+
     def run(self, inputs: AttentionInputs) -> AttentionResult:
         """Run torch's kernel and put right what it gets wrong."""
         if inputs.sinks is not None:
@@ -103,21 +109,25 @@ def _looked_at(inputs: AttentionInputs) -> AttentionResult:
     mask = None if _needs_no_mask(inputs) else _additive_mask(inputs)
     hidden = inputs.causal or mask is not None
     if hidden and torch.is_grad_enabled() and _trains(inputs) and not all_finite(inputs.key, inputs.value):
-        return _BEYOND.run(inputs)
+        return _in_math(inputs)
     output, lse = _kernel(inputs, inputs.query, inputs.key, inputs.value, mask)
     few = inputs.key.shape[2] < _FEW_KEYS
     if lse is None or ((hidden or few) and not all_finite(output)):
-        return _BEYOND.run(inputs)
+        return _in_math(inputs)
     if (few or mask is not None) and not lse.all():
         nothing = _empty_rows(inputs)
         output, lse = output.masked_fill(nothing[..., None], 0.0), lse.masked_fill(nothing, -torch.inf)
         if not lse.all():
-            return _BEYOND.run(inputs)
+            return _in_math(inputs)
     if torch.is_grad_enabled() and _trains(inputs):
         half = output.dtype != lse.dtype
         if (few and half) or not bool((lse.abs().nan_to_num(0.0, 0.0) <= _FAR).all()):
-            return _BEYOND.run(inputs)
+            return _in_math(inputs)
     return AttentionResult(output, lse)
+
+
+def _in_math(inputs: AttentionInputs) -> AttentionResult:
+    return _BEYOND.run(inputs)._replace(backend=_BEYOND.name)
 
 
 def _unseen(inputs: AttentionInputs) -> AttentionResult:

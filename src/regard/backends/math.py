@@ -40,6 +40,9 @@ class Math:
         """Nothing is refused."""
         return None
 
+    def instead(self, inputs: AttentionInputs) -> None:
+        """No other backend runs in its place."""
+
     def run(self, inputs: AttentionInputs) -> AttentionResult:
         """Compute output and `lse` block by block; both carry gradients."""
         if inputs.sinks is not None:

@@ -441,6 +441,9 @@ class Reference:
             return "computes in NumPy, which cannot be traced"
         return None
 
+    def instead(self, inputs: AttentionInputs) -> None:
+        """No other backend runs in its place."""
+
     def run(self, inputs: AttentionInputs) -> AttentionResult:
         """Convert to NumPy, follow the textbook, convert back."""
         _, heads, queries, keys = inputs.shape

@@ -16,7 +16,7 @@ from .. import masks
 from .._attention import attention
 from .._tracing import jit_traced, transformed
 from ..backends import asked_for
-from ..errors import BackendError, KernelError, RegardError, TooLargeError
+from ..errors import ArgumentError, DeviceError, DtypeError, RefusedError, ShapeError
 from ..weights import AttentionWeights, consumed_at_once, kept
 from ._call_mask import CallMasks
 from ._grouped import grouped
@@ -114,9 +114,7 @@ class ScaledDotProduct:
         if reason is None:
             try:
                 found = _scaled_dot_product(keeper, *args, **settings)
-            except (KernelError, TooLargeError):
-                raise
-            except RegardError as error:  # shapes that PyTorch broadcasts
+            except (ArgumentError, DeviceError, DtypeError, RefusedError, ShapeError) as error:  # PyTorch broadcasts
                 reason = str(error)
         if found is None:
             output = own()
@@ -174,9 +172,7 @@ def _attend(
         if asked_for() in (None, name):
             try:  # cheaper than asking every backend first
                 return True, attention(*parts, **call, backend=name)
-            except KernelError:
-                raise
-            except BackendError:
+            except RefusedError:
                 continue
     with torch.no_grad():
         return False, attention(*parts, **call)

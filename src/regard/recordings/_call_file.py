@@ -46,6 +46,7 @@ def call_file(call: RecordedCall, position: int) -> tuple[list[Bytes], int]:
         "number": call.number,
         "door": call.door,
         "heads": None if call.heads is None else list(call.heads),
+        "backend": call.backend,
         "passes": call.passes,
         "rank": weights.ndim,
         "sums_to_one": weights.sums_to_one,
@@ -85,6 +86,7 @@ class CallFile:
             told.text("key"), told.text("module"), told.whole("number"), told.text("door")
         )  # fmt: skip
         self.heads = told.wholes("heads") if told.has("heads") else None
+        self.backend = told.text("backend") if told.has("backend") else None
         self.passes, self.rank = told.whole("passes", 1), told.whole("rank", 2, 4)
         self.sums_to_one, self.cell = told.flag("sums_to_one"), told.whole("cell", 1)
         self._settings: dict[str, Any] | None = None

@@ -94,7 +94,7 @@ def _scores_only(source: WeightSource) -> WeightSource:
     )
     return NormsSource(
         inputs.map(_copy, ("dense_mask", "sinks")), source.lse, lse_of=source.lse_of, log_factor=source.log_factor,
-        map=source.map, map_cell=source.map_cell, summary=source.summary, witness=Witness(()),
+        map=source.map, map_cell=source.map_cell, summary=source.summary, backend=source.backend, witness=Witness(()),
         value_norms=x.value.detach().to(source.dtype).norm(dim=-1),
     )  # fmt: skip
 

@@ -55,11 +55,14 @@ class AttentionWeights(TensorLike):
         self._plain: WeightSource | None = None
 
     @classmethod
-    def of_call(cls, inputs: AttentionInputs, result: AttentionResult, rank: int) -> AttentionWeights:
+    def of_call(
+        cls, inputs: AttentionInputs, result: AttentionResult, rank: int, backend: str | None = None
+    ) -> AttentionWeights:
         """Wrap a call of softmax attention and its result."""
         source = SoftmaxSource(
             inputs, result.lse, lse_of="scores" if inputs.sinks is None else "more",
             lse_has_gradient=result.lse_has_gradient, map=result.map, map_cell=result.map_cell, summary=result.summary,
+            backend=backend,
         )  # fmt: skip
         return cls(keeping(source), rank)
 
@@ -87,6 +90,11 @@ class AttentionWeights(TensorLike):
     def requires_grad(self) -> bool:
         """Whether gradients can flow from the weights into query, key, bias or sinks."""
         return self._source.requires_grad
+
+    @property
+    def backend(self) -> str | None:
+        """Name of the backend that computed the call; None for weights that come from elsewhere, or from a file."""
+        return self._source.backend
 
     @property
     def sums_to_one(self) -> bool:

@@ -54,6 +54,8 @@ class WeightSource(ABC):
     map_cell: int = 0
     summary: CallSummary | None = None
     """What came with the forward pass, of which `map` is the map."""
+    backend: str | None = None
+    """Which backend computed the call; None where none of regard's did, or it is not known."""
     witness: Witness | None = None
     """Knows whether the inputs are still those of the call; None where nobody writes to them before they are read."""
 
@@ -80,7 +82,7 @@ class WeightSource(ABC):
     @property
     def requires_grad(self) -> bool:
         """Whether gradients can flow from the weights into some input."""
-        return any(tensor.requires_grad for name, tensor in self.inputs.tensors().items() if name != "value")
+        return self.inputs.weights_require_grad
 
     def fresh(self, reads: Collection[str] = READ_BY_WEIGHTS) -> Self:
         """Return this, after a check that what a question reads is still that of the call."""

@@ -67,6 +67,9 @@ class Native:
                 return f"would have to store {size >> 20} MiB for the gradient of the bias"
         return _uncovered(inputs)
 
+    def instead(self, inputs: AttentionInputs) -> None:
+        """No other backend runs in its place."""
+
     def run(self, inputs: AttentionInputs) -> AttentionResult:
         """Run the kernel; with `need_weights` it also keeps a coarse map or a summary, which changes nothing else."""
         if inputs.sinks is not None:
