@@ -10,10 +10,10 @@ from torch import Tensor, nn
 from ... import masks
 from ..._attention import attention
 from ..._tracing import sizes
+from ...doors import sink_attention
 from ...errors import ArgumentError
 from ...masks import Mask
 from ...weights import AttentionWeights
-from .._sink_attention import sink_attention
 from ._masks import regard_mask
 from ._package import hugging_face
 from ._reach import NAME, why_not

@@ -26,7 +26,7 @@ class Grouped(NamedTuple):
     """Whether the output must be packed again, `(B, G, H / G, Ev)`."""
 
 
-def grouped(module: nn.Module, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None) -> Grouped:
+def grouped(module: nn.Module | None, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None) -> Grouped:
     """Return the call with the heads that the model has; as it is where the module says nothing of groups."""
     together = getattr(module, "num_key_value_groups", 1)
     heads = getattr(getattr(module, "config", None), "num_key_value_heads", None)
