@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, Protocol
 
 from torch import Tensor, nn
@@ -24,7 +24,7 @@ class Result(NamedTuple):
     """Why there are none, where one asked."""
     backend: str | None = None
     """Which of ours computed the output in place of the function that was called."""
-    refusals: tuple[tuple[str, str], ...] = ()
+    refusals: Mapping[str, str] = {}
     """Backends that were asked first, with their reasons."""
     difference: float | None = None
     """Largest difference of the output from that of the function itself, where a listener compares."""
@@ -86,11 +86,12 @@ class Call(NamedTuple):
     def asking(self, needs: NeedWeights, *, apart: bool = False, compare: bool = False) -> Call:
         """Return the call with weights asked for, beside what is asked already."""
         needs = "summary" if "summary" in (self.needs, needs) else bool(self.needs or needs)
-        return self._replace(needs=needs, apart=self.apart or apart, compare=self.compare or compare)
+        return Call(self.given, self.alone, needs, self.backends, self.apart or apart, self.compare or compare)
 
     def served(self, *names: str) -> Call:
         """Return the call with backends that may compute its output, behind those that may already."""
-        return self._replace(backends=(*self.backends, *(name for name in names if name not in self.backends)))
+        names = (*self.backends, *(name for name in names if name not in self.backends)) if self.backends else names
+        return Call(self.given, self.alone, self.needs, names, self.apart, self.compare)
 
     def changed(self, **arguments: Any) -> Call:
         """Return the call with other arguments of `regard.attention`."""

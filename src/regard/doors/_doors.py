@@ -12,12 +12,12 @@ from torch import Tensor, nn
 
 from .._attention import attention
 from ._call import Call, Given, Hearing, Result
-from ._modes import Mode, inside, modes, within
+from ._modes import WITHIN, Mode, inside, modes
 from ._multi_head import NAME as MULTI_HEAD
 from ._multi_head import with_inner
 from ._ours import Ours
 from ._scaled_dot_product import NAME as SCALED_DOT_PRODUCT
-from ._scaled_dot_product import ScaledDotProduct, words_of
+from ._scaled_dot_product import ScaledDotProduct
 from ._sink_attention import sink_attention
 from ._untouched import untouched
 
@@ -36,10 +36,9 @@ class Listening(Mode):
     ) -> Any:
         """Run a function; one that is a door goes through all who listen, and the modes below ours see the rest."""
         door = _BY_ID.get(id(func))
-        if door is None or self.over or inside.now:
+        if door is None or self.over or inside.now or torch.compiler.is_compiling():
             return func(*args, **(kwargs or {}))
-        listening = _listening(self, door.name)
-        if not listening.listeners:
+        if not (listening := _listening(self, door.name)).listeners:
             return func(*args, **(kwargs or {}))
         return door.run(listening, func, args, kwargs or {})
 
@@ -52,43 +51,51 @@ class _Listeners(NamedTuple):
 
     def attend(self, given: Given) -> Any:
         """Let a call go through all of them; return what its caller gets."""
-        with within():
+        with WITHIN:
             return given.returned(_passed_on(self.listeners, Call(given, self.alone)))
 
     def softmax(self, door: str, scores: Tensor, weights: Tensor) -> Tensor:
         """Show all of them what softmax made."""
-        with within():
+        with WITHIN:
             for listener in self.listeners:
                 weights = listener.softmax(door, scores, weights)
         return weights
 
     def module(self) -> nn.Module | None:
         """Return the module that is running, where one of them knows."""
-        return next((module for one in self.listeners if (module := one.module()) is not None), None)
+        for listener in self.listeners:
+            module = listener.module()
+            if module is not None:
+                return module
+        return None
 
 
 def _passed_on(listeners: Sequence[Hearing], call: Call) -> Result:
-    if not listeners:
-        return call.given.run(call)
-    return listeners[0].heard(call, functools.partial(_passed_on, listeners[1:]))
+    return listeners[0].heard(call, functools.partial(_passed_on, listeners[1:]) if listeners[1:] else _run)
+
+
+def _run(call: Call) -> Result:
+    return call.given.run(call)
 
 
 def _listening(innermost: Listening, door: str) -> _Listeners:
     """Return who listens on this thread; one who has entered twice listens once."""
-    entered = [innermost, *(mode for mode in reversed(modes()) if isinstance(mode, Listening) and not mode.over)]
-    found: list[Hearing] = []
-    for mode in entered:
-        if all(mode.listener is not one for one in found) and mode.listener.hears(door):
-            found.append(mode.listener)
-    return _Listeners(found, not torch.is_grad_enabled() and any(mode.quiet for mode in entered))
+    found = [innermost.listener] if innermost.listener.hears(door) else []
+    quiet = innermost.quiet
+    for mode in reversed(modes()) if torch._C._len_torch_function_stack() else ():
+        if isinstance(mode, Listening) and not mode.over:
+            quiet = quiet or mode.quiet
+            if all(mode.listener is not one for one in found) and mode.listener.hears(door):
+                found.append(mode.listener)
+    return _Listeners(found, quiet and not torch.is_grad_enabled())
 
 
 def _scaled_dot_product(listening: _Listeners, function: Any, args: tuple[Any, ...], settings: dict[str, Any]) -> Any:
     try:
-        words = words_of(*args, **settings)
+        given = ScaledDotProduct(listening.module(), args, settings)
     except TypeError:  # PyTorch says what is wrong
         return function(*args, **settings)
-    return listening.attend(ScaledDotProduct(words, listening.module(), args, settings))
+    return listening.attend(given)
 
 
 def _multi_head(listening: _Listeners, function: Any, args: tuple[Any, ...], settings: dict[str, Any]) -> Any:
@@ -107,7 +114,7 @@ def _ours(listening: _Listeners, function: Any, args: tuple[Any, ...], settings:
 
 
 def _softmax(listening: _Listeners, function: Any, args: tuple[Any, ...], settings: dict[str, Any]) -> Any:
-    with within():
+    with WITHIN:
         weights = function(*args, **settings)
     dim = args[1] if len(args) > 1 else settings.get("dim")
     if weights.ndim in (3, 4) and dim in (-1, weights.ndim - 1) and untouched((weights,)) is None:

@@ -12,7 +12,7 @@ from torch.overrides import TorchFunctionMode
 
 from ._checkpointing import runs_again
 
-__all__ = ["Mode", "inside", "modes", "within", "without_modes"]
+__all__ = ["WITHIN", "Mode", "inside", "modes", "without_modes"]
 
 
 class _Inside(threading.local):
@@ -48,14 +48,17 @@ class Mode(TorchFunctionMode):
         _keep(lambda mode: mode is not self)
 
 
-@contextmanager
-def within() -> Iterator[None]:
-    """Catch nothing in this block."""
-    inside.now = True
-    try:
-        yield
-    finally:
+class _Within:
+    """Catches nothing in a block; such blocks do not nest."""
+
+    def __enter__(self) -> None:
+        inside.now = True
+
+    def __exit__(self, *error: object) -> None:
         inside.now = False
+
+
+WITHIN = _Within()
 
 
 @contextmanager
@@ -74,7 +77,8 @@ def without_modes() -> Iterator[None]:
 
 def modes() -> list[Any]:
     """Return the modes of this thread, the outermost first; one that handles a function is not among them."""
-    return torch.overrides._get_current_function_mode_stack()
+    stack: list[Any] = torch.overrides._get_current_function_mode_stack()
+    return stack
 
 
 def _keep(wanted: Callable[[Any], bool]) -> None:

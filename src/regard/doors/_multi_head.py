@@ -9,7 +9,7 @@ from typing import Any
 import torch.nn.functional as F
 from torch import Tensor
 
-from ._modes import within
+from ._modes import WITHIN
 
 __all__ = ["NAME", "with_inner"]
 
@@ -29,7 +29,7 @@ def with_inner(args: tuple[Any, ...], settings: dict[str, Any], attend: Attend, 
     given = {**dict(zip(theirs.__code__.co_varnames[: theirs.__code__.co_argcount], args, strict=False)), **settings}
 
     def of_heads(scores: Tensor, dim: int) -> Tensor:
-        with within():
+        with WITHIN:
             weights = F.softmax(scores, dim)
         batch = () if given["query"].ndim == 2 else (-1,)
         shape = (*batch, given["num_heads"], *weights.shape[-2:])

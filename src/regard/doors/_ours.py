@@ -56,7 +56,7 @@ class Ours(Given):
                 return Result(*self.own())
             if call.apart and not self._asked:
                 return Result(self.own(), weights_of(self.arguments, call.needs))
-            needs = "summary" if "summary" in (self._asked, call.needs) else True
+            needs: NeedWeights = "summary" if "summary" in (self._asked, call.needs) else True
             return Result(*attention(**self.arguments, need_weights=needs))
 
     def returned(self, result: Result) -> Any:

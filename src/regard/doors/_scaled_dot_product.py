@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import nullcontext
-from functools import cached_property
 from typing import Any, NamedTuple
 
 import torch
@@ -22,23 +20,10 @@ from ._mask_reader import MaskReader
 from ._ours import Ours, weights_of
 from ._untouched import PLAIN, untouched
 
-__all__ = ["NAME", "ScaledDotProduct", "Words", "words_of"]
+__all__ = ["NAME", "ScaledDotProduct"]
 
 NAME = "scaled_dot_product_attention"
 _reader = MaskReader(spreading=True)
-
-
-class Words(NamedTuple):
-    """The arguments of `F.scaled_dot_product_attention`."""
-
-    query: Tensor
-    key: Tensor
-    value: Tensor
-    attn_mask: Tensor | None
-    dropout_p: float
-    is_causal: bool
-    scale: float | None
-    enable_gqa: bool
 
 
 class _Translated(NamedTuple):
@@ -62,24 +47,69 @@ class _Served(NamedTuple):
     weights: AttentionWeights | None = None
 
 
-class ScaledDotProduct(Given):
-    """One call; `module` is the one that makes it, where that is known."""
+_NOTHING = _Served()
 
-    def __init__(self, words: Words, module: nn.Module | None, args: Any, settings: dict[str, Any]) -> None:
-        self.words = words
-        super().__init__(NAME, F.scaled_dot_product_attention, args, settings, _why_not(words))
+
+class ScaledDotProduct(Given):
+    """One call; `module` is the one that makes it, where that is known. Raises TypeError where PyTorch does."""
+
+    def __init__(self, module: nn.Module | None, args: tuple[Any, ...], settings: dict[str, Any]) -> None:
+        self._take(*args, **settings)
+        super().__init__(NAME, F.scaled_dot_product_attention, args, settings, self._why_not())
         self._module = module
-        self.plain = all(one is None or type(one) in PLAIN for one in words[:4])
+        self._found: _Translated | None = None
+
+    def _take(
+        self,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        attn_mask: Tensor | None = None,
+        dropout_p: float = 0.0,
+        is_causal: bool = False,
+        *,
+        scale: float | None = None,
+        enable_gqa: bool = False,
+    ) -> None:
+        self.query, self.key, self.value, self._mask = query, key, value, attn_mask
+        self.dropout, self._is_causal, self._scale, self._enable_gqa = dropout_p, is_causal, scale, enable_gqa
+        plain = type(query) in PLAIN and type(key) in PLAIN and type(value) in PLAIN
+        self.plain = plain and (attn_mask is None or type(attn_mask) in PLAIN)
         """Whether no tensor is of a class of its own, which the output would be too."""
 
-    @cached_property
+    def _why_not(self) -> str | None:
+        """Return why a call cannot be put in our words, before anything is computed for it."""
+        query, key, value, mask = self.query, self.key, self.value, self._mask
+        reason = untouched((query, key, value, mask))
+        if reason is not None:
+            return reason
+        if not (isinstance(query, Tensor) and isinstance(key, Tensor) and isinstance(value, Tensor)):
+            return "something that is no tensor"
+        if self._is_causal and mask is not None:
+            return "is_causal beside a mask"
+        ours, theirs, rank = query.shape, key.shape, query.ndim
+        alike = 2 <= rank <= 4 and rank == key.ndim and theirs[:-1] == value.shape[:-1]
+        if not alike or (rank == 4 and ours[0] != theirs[0]):
+            return "shapes that PyTorch broadcasts, or that differ in rank from (B, H, L, E)"
+        if rank > 2 and ours[-3] != theirs[-3] and theirs[-3] != 1 and not self._enable_gqa:
+            return "heads that differ without enable_gqa"
+        return None
+
+    @property
     def _translated(self) -> _Translated:
-        given: Any = (one if one is None or type(one) in PLAIN else one.as_subclass(Tensor) for one in self.words[:4])
+        if self._found is None:
+            self._found = self._translate()
+        return self._found
+
+    def _translate(self) -> _Translated:
+        given: Any = (self.query, self.key, self.value, self._mask)
+        if not self.plain:
+            given = (None if one is None else one.as_subclass(Tensor) for one in given)
         query, key, value, mask, packed = grouped(self._module, *given)
-        shape = (*self.words.query.shape[:3], self.words.value.shape[-1]) if packed else None
-        call = {"query": query, "key": key, "value": value, "scale": self.words.scale}
-        call["dropout"] = float(self.words.dropout_p)
-        if self.words.is_causal:
+        shape = (*self.query.shape[:3], self.value.shape[-1]) if packed else None
+        call: dict[str, Any] = {"query": query, "key": key, "value": value, "scale": self._scale}
+        call["dropout"] = float(self.dropout)
+        if self._is_causal:
             call["mask"] = masks.causal(offset=0)
         elif mask is not None:
             read = _reader.read(mask)
@@ -95,7 +125,7 @@ class ScaledDotProduct(Given):
 
     def alike(self) -> bool:
         """Say whether ours gives the same output, to rounding and without other random numbers."""
-        return self.plain and not self.words.dropout_p and not self._translated.spreads
+        return self.plain and not self.dropout and not self._translated.spreads
 
     def changed(self, **arguments: Any) -> Given:
         """Return the call with other arguments of `regard.attention`."""
@@ -106,33 +136,38 @@ class ScaledDotProduct(Given):
         if self.reason is not None or not (call.needs or call.backends):
             return Result(self._heads(self.own()), reason=self.reason)
         refusals: dict[str, str] = {}
-        served, reason = _Served(), None
+        served, reason = _NOTHING, None
         try:
-            with consumed_at_once() if call.needs else nullcontext():
+            if call.needs:
+                with consumed_at_once():
+                    served = self._attended(call, refusals)
+            else:
                 served = self._attended(call, refusals)
         except (KernelError, TooLargeError):
             raise
         except RegardError as error:
             reason = str(error)
-        output = self._heads(self.own()) if served.output is None else served.output
-        difference = self._difference(output) if call.compare and served.backend is not None else None
-        return Result(output, served.weights, reason, served.backend, tuple(refusals.items()), difference)
+        backend, output, weights = served
+        if output is None:
+            output = self._heads(self.own())
+        difference = self._difference(output) if call.compare and backend is not None else None
+        return Result(output, weights, reason, backend, refusals, difference)
 
     def returned(self, result: Result) -> Any:
         """Return the output as the caller laid it out."""
-        packed = self._packed
-        return result.output if packed is None else result.output.reshape(packed)
-
-    @property
-    def _packed(self) -> tuple[int, ...] | None:
-        return self._translated.packed if "_translated" in self.__dict__ else None  # else nobody asked
+        if self._found is None or self._found.packed is None:
+            return result.output
+        return result.output.reshape(self._found.packed)
 
     def _attended(self, call: Call, refusals: dict[str, str]) -> _Served:
         """Compute output and weights, or the weights alone and without gradient where no backend may serve."""
         arguments, seen, spreads, _ = self._translated
         together: NeedWeights = False if call.apart or spreads else call.needs
+        asked = asked_for()
         for name in call.backends if self.plain else ():
-            reason = _refused(name, arguments)
+            reason = None if asked in (None, name) else f"use_backend asks for {asked}"
+            if reason is None and self.dropout:  # a refusal after the seed is drawn would shift the caller's numbers
+                reason = dict(explain(**arguments).rows)[name]
             if reason is None:
                 try:  # cheaper than asking every backend first
                     found: Any = attention(**arguments, need_weights=together, backend=name)
@@ -149,7 +184,7 @@ class ScaledDotProduct(Given):
 
     def _heads(self, output: Tensor) -> Tensor:
         """Return PyTorch's output with one query for each head of a packed group."""
-        if self._packed is None:
+        if self._found is None or self._found.packed is None:
             return output
         return output.reshape(*self.arguments["query"].shape[:3], output.shape[-1])
 
@@ -157,48 +192,6 @@ class ScaledDotProduct(Given):
         with torch.no_grad():
             apart = (self._heads(self.own()) - output).nan_to_num().abs()
         return float(apart.amax()) if apart.numel() else 0.0
-
-
-def words_of(
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
-    attn_mask: Tensor | None = None,
-    dropout_p: float = 0.0,
-    is_causal: bool = False,
-    *,
-    scale: float | None = None,
-    enable_gqa: bool = False,
-) -> Words:
-    """Return what a caller gave, by name; raises TypeError where PyTorch does."""
-    return Words(query, key, value, attn_mask, dropout_p, is_causal, scale, enable_gqa)
-
-
-def _why_not(words: Words) -> str | None:
-    """Return why a call cannot be put in our words, before anything is computed for it."""
-    query, key, value, mask = words[:4]
-    reason = untouched((query, key, value, mask))
-    if reason is not None:
-        return reason
-    if not all(isinstance(one, Tensor) for one in (query, key, value)):
-        return "something that is no tensor"
-    if words.is_causal and mask is not None:
-        return "is_causal beside a mask, which PyTorch refuses"
-    heads, others = query.shape[:-2], key.shape[:-2]
-    if len(heads) > 2 or len(heads) != len(others) or heads[:-1] != others[:-1] or key.shape[:-1] != value.shape[:-1]:
-        return "shapes that PyTorch broadcasts, or that differ in rank from (B, H, L, E)"
-    if heads[-1:] not in (others[-1:], ()) and others[-1] != 1 and not words.enable_gqa:
-        return "heads that differ without enable_gqa"
-    return None
-
-
-def _refused(name: str, arguments: dict[str, Any]) -> str | None:
-    """Return why a backend is not to be asked, or would refuse."""
-    if asked_for() not in (None, name):
-        return f"use_backend asks for {asked_for()}"
-    if arguments["dropout"]:  # a refusal after the seed is drawn would shift the caller's random numbers
-        return dict(explain(**arguments).rows)[name]
-    return None
 
 
 def _as_scores(bias: Tensor | None, query: Tensor) -> Tensor | None:

@@ -14,24 +14,25 @@ from .._tracing import jit_traced, transformed
 __all__ = ["PLAIN", "untouched"]
 
 PLAIN = (Tensor, nn.Parameter)
+_PROXY = torch._C._TorchDispatchModeKey.PROXY
 
 
 def untouched(tensors: Iterable[Any]) -> str | None:
     """Say why the numbers of a call cannot be looked at, None if they can."""
-    proxies = torch._C._get_dispatch_mode(torch._C._TorchDispatchModeKey.PROXY) is not None
-    if torch.compiler.is_compiling() or transformed() or jit_traced() or proxies:
+    proxies = torch._C._get_dispatch_mode(_PROXY) is not None
+    if proxies or transformed() or jit_traced() or torch.compiler.is_compiling():
         return "traced or transformed code"
     for tensor in tensors:
-        if isinstance(tensor, torch.fx.Proxy):
+        kind = type(tensor)
+        if kind in PLAIN:
+            if tensor.layout is not torch.strided or tensor.is_nested:
+                return "nested or sparse tensors"
+            if tensor.is_meta:
+                return "tensors without numbers"
+        elif kind is torch.fx.Proxy:
             return "traced or transformed code"
-        if not isinstance(tensor, Tensor):
-            continue
-        if tensor.is_nested or tensor.layout != torch.strided:
-            return "nested or sparse tensors"
-        if tensor.is_meta:
-            return "tensors without numbers"
-        if type(tensor) in PLAIN:
-            continue
-        if is_traceable_wrapper_subclass(tensor) or type(tensor).__torch_dispatch__ is not Tensor.__torch_dispatch__:
-            return f"{type(tensor).__name__}, which computes in its own way"
+        elif isinstance(tensor, Tensor) and (
+            is_traceable_wrapper_subclass(tensor) or kind.__torch_dispatch__ is not Tensor.__torch_dispatch__
+        ):
+            return f"{kind.__name__}, which computes in its own way"
     return None

@@ -8,8 +8,9 @@ from typing import Self
 
 import torch
 from torch import nn
+from torch.utils._python_dispatch import is_in_torch_dispatch_mode
 
-from .._tracing import in_backward, traced
+from .._tracing import in_backward
 from .._values import instance
 from ..doors import MULTI_HEAD, SCALED_DOT_PRODUCT, Call, Listener, Result, Run, ScaledDotProduct, join
 
@@ -104,12 +105,12 @@ class FastAttention(Listener):
             return run(call)
         reason = self._why_not(call)
         result = run(call if reason is not None else call.served(_BACKEND))
-        taken = reason is None and result.backend == _BACKEND
-        if not in_backward():
-            self.taken += taken
-            if not taken:
-                refused = dict(result.refusals).get(_BACKEND) or result.reason
-                self.left[reason or refused or "another backend"] += 1
+        if in_backward():
+            return result
+        if result.backend == _BACKEND:
+            self.taken += 1
+        else:
+            self.left[reason or result.refusals.get(_BACKEND) or result.reason or "another backend"] += 1
         return result
 
     def _why_not(self, call: Call) -> str | None:
@@ -117,7 +118,7 @@ class FastAttention(Listener):
         if given.reason is not None or not isinstance(given, ScaledDotProduct):
             return given.reason or "changed by who listens further in, so that regard runs it anyway"
         try:
-            reason = _why_not(given) or _why_slower(given)
+            reason = _why_slower(given) or _why_not(given)
             if reason is None and not call.alone and not join(self):
                 reason = "run again, or to be run again, by code that is not known here"
             if reason is None:
@@ -129,8 +130,8 @@ class FastAttention(Listener):
 
 def _why_not(given: ScaledDotProduct) -> str | None:
     """Return why a call stays with PyTorch, before anything is computed for it."""
-    query = given.words.query
-    if traced():
+    query = given.query
+    if is_in_torch_dispatch_mode():
         return "traced or transformed code"
     if not given.plain:
         return "a tensor subclass"
@@ -143,8 +144,8 @@ def _why_not(given: ScaledDotProduct) -> str | None:
 
 def _why_slower(given: ScaledDotProduct) -> str | None:
     """Return why PyTorch is the faster one for a call of this size, or None."""
-    query, key = given.words.query, given.words.key
+    query, key = given.query, given.key
     products = query.shape[-2] * key.shape[-2]
     if query.dtype != torch.float32:
         products *= query.shape[:-2].numel()
-    return "so small that PyTorch is faster" if products < _FEW and not given.words.dropout_p else None
+    return "so small that PyTorch is faster" if products < _FEW and not given.dropout else None

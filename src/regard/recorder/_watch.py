@@ -167,8 +167,8 @@ class Watch(ModelListener):
         if isinstance(frame.module, FAST_PATHS) and not frame.seen and has_nested(args, settings):
             try:
                 with torch.no_grad():
-                    args, settings = padded(frame.module, args, settings)
-                    call(*args, **settings)
+                    given, options = padded(frame.module, args, settings)
+                    call(*given, **options)
             except Exception as error:
                 if self._is_told(error):
                     raise
