@@ -1,4 +1,4 @@
-"""House rules that a parser can see: no `assert` in the package, `print` only at the door."""
+"""House rules that a parser can see: no `assert` in the package, `print` only in `cli`."""
 
 import ast
 

@@ -34,7 +34,7 @@ def known() -> TestClient:
 
 
 def test_token_becomes_a_strict_cookie() -> None:
-    """The token opens the door once: a strict, script-proof cookie of another value, and a clean address."""
+    """The token opens the page once: a strict, script-proof cookie of another value, and a clean address."""
     answer = client().get("/", params={"token": TOKEN})
     assert (answer.status_code, answer.headers["location"]) == (303, "/")
     cookie = answer.headers["set-cookie"].lower()

@@ -1,4 +1,4 @@
-"""The door: `regard COMMAND`. One file a command; each is a frozen dataclass whose fields become the options."""
+"""The command line: `regard COMMAND`. One file a command; each is a frozen dataclass whose fields become the options."""
 
 from __future__ import annotations
 
