@@ -14,6 +14,7 @@ training | recorder | corpora
 models
 integrations
 layers
+doors
 _attention | recordings
 positions · weights · linear
 _checks

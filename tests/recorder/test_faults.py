@@ -11,11 +11,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 import regard
-from regard.errors import ArgumentError, BackendError, KernelError, TooLargeError
+from regard.doors import _scaled_dot_product as product
+from regard.errors import ArgumentError, KernelError, TooLargeError
 from regard.integrations import use_fast_attention
 from regard.recorder import EmptyRecordingError, NotRecordedWarning
-from regard.recorder import _doors as doors
 from regard.recorder import _wanted as wanted
+from regard.recorder import _watch as watching
 
 X = torch.randn(2, 2, 60, 8)
 
@@ -67,10 +68,10 @@ def _fails(error: Exception, times: list[int]) -> Callable[..., Any]:
 
 
 PLACES = {
-    "reading the mask or the heads": (doors, "grouped", (Plain,)),
-    "our own attention": (doors, "_attend", (Plain,)),
+    "reading the mask or the heads": (product, "grouped", (Plain,)),
+    "our own attention": (product, "attention", (Plain,)),
     "a summary": (wanted, "summarise", (Plain, HandMadeAttention, OwnCall, OfTorch)),
-    "the weights of a softmax": (doors, "weights_of_softmax", (OfTorch,)),
+    "the weights of a softmax": (watching, "weights_of_softmax", (OfTorch,)),
 }
 FAULTS = [
     RuntimeError("a shape that nobody thought of"),
@@ -129,18 +130,14 @@ def test_a_growing_matrix_that_breaks_is_taken_out(monkeypatch: pytest.MonkeyPat
     assert recording[0].shape[2:] == (2, 12)
 
 
-@pytest.mark.parametrize("kind", [KernelError, BackendError])
-def test_a_kernel_that_fails_is_an_error(kind: type[Exception], monkeypatch: pytest.MonkeyPatch) -> None:
-    """It reaches the user, and is not counted as another path: only a refusal is."""
-    fail = _fails(kind("The native kernel failed."), [])
-    for where, run in (
-        ("regard.recorder._doors.attention", regard.watch(Plain())),
-        ("regard.integrations._fast_attention.attention", use_fast_attention()),
-    ):
-        model = Plain()
+def test_a_kernel_that_fails_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It reaches the user, and is not counted as another path."""
+    fail = _fails(KernelError("The native kernel failed."), [])
+    model = Plain()
+    for run in (regard.watch(model), use_fast_attention()):
         with monkeypatch.context() as patched:
-            patched.setattr(where, fail)
-            with pytest.raises(kind), regard.watch(model) if "recorder" in where else run as found:
+            patched.setattr(product, "attention", fail)
+            with pytest.raises(KernelError), run as found:
                 model(X)
         assert sum(getattr(found, "missed", getattr(found, "left", {})).values()) == 0
 

@@ -134,7 +134,10 @@ def same(found: Recording, expected: Recording) -> bool:
     if (list(found), repr(found), found.texts) != (list(expected), repr(expected), expected.texts):
         return False
     for one, other in zip(found.calls, expected.calls, strict=True):
-        if any(getattr(one, name) != getattr(other, name) for name in ("module", "number", "door", "heads", "backend", "passes")):
+        if any(
+            getattr(one, name) != getattr(other, name)
+            for name in ("module", "number", "door", "heads", "backend", "passes")
+        ):
             return False
         if alike(one.weights, other.weights):
             return False

@@ -2,32 +2,21 @@
 
 from __future__ import annotations
 
-import functools
-import types
 from collections import Counter
-from collections.abc import Callable
-from threading import get_ident
-from typing import Any, Self
+from contextlib import ExitStack
+from typing import Self
 
 import torch
-import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import nn
+from torch.utils._python_dispatch import is_in_torch_dispatch_mode
 
-from .. import masks
-from .._attention import attention, explain
-from .._tracing import in_backward, traced
+from .._tracing import in_backward
 from .._values import instance
-from ..errors import ArgumentError, DeviceError, DtypeError, RefusedError, ShapeError
-from ..masks import Mask
-from ._checkpointing import join
-from ._mask_reader import MaskReader
-from ._modes import ASIDE, FAST_PATHS, Mode
-from ._module_calls import Standing, StandingEverywhere
+from ..doors import MULTI_HEAD, SCALED_DOT_PRODUCT, Call, Listener, Result, Run, ScaledDotProduct, join
 
 __all__ = ["FastAttention", "use_fast_attention"]
 
 _BACKEND = "native"
-_PLAIN = (Tensor, nn.Parameter)
 # Below these sizes the call itself costs more than the kernel saves (measured on one thread): products of a head in
 # float32, of all heads in half precision, where PyTorch is slower.
 _FEW = 48 * 48
@@ -64,18 +53,17 @@ def use_fast_attention(model: nn.Module | None = None) -> FastAttention:
     return fast
 
 
-class FastAttention:
+class FastAttention(Listener):
     """Takes over `F.scaled_dot_product_attention` inside a `with` block, or in the forward passes of modules.
 
     It acts on the thread that enters; one object may be entered by several threads and more than once.
     """
 
     def __init__(self) -> None:
+        super().__init__()
         self.taken = 0
         self.left: Counter[str] = Counter()
-        self._reader = MaskReader(exact=True)
-        self._blocks: list[tuple[int, _Mode, StandingEverywhere]] = []
-        self._standing: list[Standing | StandingEverywhere] = []
+        self._standing: list[ExitStack] = []
 
     @property
     def calls(self) -> int:
@@ -89,144 +77,75 @@ class FastAttention:
 
     def __enter__(self) -> Self:
         """Begin; nothing where the block itself is being compiled."""
-        if torch.compiler.is_compiling():
-            return self
-        aside = StandingEverywhere(ASIDE, FAST_PATHS)
-        self._blocks.append((get_ident(), _Mode(self).__enter__(), aside))
+        self.begin()
         return self
 
     def __exit__(self, *error: object) -> None:
         """End; a generator that holds the block may be closed on another thread."""
-        if torch.compiler.is_compiling() or not self._blocks:
-            return
-        here = [place for place, (thread, _, _) in enumerate(self._blocks) if thread == get_ident()]
-        _, mode, aside = self._blocks.pop(here[-1] if here else -1)
-        mode.__exit__()
-        aside.remove()
+        self.end()
 
     def attach(self, model: nn.Module) -> Self:
         """Begin and end with each forward pass of a module."""
         instance("model", model, nn.Module, "a torch.nn.Module, or None for the calls of a block")
-        self._standing += [Standing(self, [model]), StandingEverywhere(ASIDE, FAST_PATHS)]
+        self._standing.append(self.stand([model]))
         return self
-
-    def around(self, module: nn.Module, call: Callable[..., Any], /, *args: Any, **settings: Any) -> Any:
-        """Call a module that this is attached to."""
-        with _Mode(self):
-            return call(*args, **settings)
 
     def remove(self) -> None:
         """Let the modules run as before."""
         while self._standing:
-            self._standing.pop().remove()
+            self._standing.pop().close()
 
-    def run(self, mode: Mode, /, *args: Any, **settings: Any) -> Tensor:
-        """Compute one call of `scaled_dot_product_attention`, whose arguments these are, under a mode."""
-        reason, output = self._tried(mode, *args, **settings)
-        counts = not in_backward()
-        if output is not None:
-            self.taken += counts
-            return output
-        self.left[reason] += counts
-        return F.scaled_dot_product_attention(*args, **settings)
+    def hears(self, door: str) -> bool:
+        """Say whether calls come from PyTorch's own functions: ours choose their backend themselves."""
+        return door in (SCALED_DOT_PRODUCT, MULTI_HEAD)
 
-    def again(self) -> Mode:
-        """Return what is entered where gradient checkpointing runs something a second time."""
-        return _Mode(self)
+    def heard(self, call: Call, run: Run) -> Result:
+        """Let the kernel compute the output, or say why not; a call that one further in serves is left to that one."""
+        if _BACKEND in call.backends:
+            return run(call)
+        reason = self._why_not(call)
+        result = run(call if reason is not None else call.served(_BACKEND))
+        if in_backward():
+            return result
+        if result.backend == _BACKEND:
+            self.taken += 1
+        else:
+            self.left[reason or result.refusals.get(_BACKEND) or result.reason or "another backend"] += 1
+        return result
 
-    def _tried(
-        self,
-        mode: Mode,
-        query: Tensor,
-        key: Tensor,
-        value: Tensor,
-        attn_mask: Tensor | None = None,
-        dropout_p: float = 0.0,
-        is_causal: bool = False,
-        scale: float | None = None,
-        enable_gqa: bool = False,
-    ) -> tuple[str, Tensor | None]:
+    def _why_not(self, call: Call) -> str | None:
+        given = call.given
+        if given.reason is not None or not isinstance(given, ScaledDotProduct):
+            return given.reason or "changed by who listens further in, so that regard runs it anyway"
         try:
-            reason = _why_not(query, key, value, attn_mask, is_causal, enable_gqa) or _why_slower(query, key, dropout_p)
-            if reason is None and not mode.alone() and not join(self):
+            reason = _why_slower(given) or _why_not(given)
+            if reason is None and not call.alone and not join(self):
                 reason = "run again, or to be run again, by code that is not known here"
-            if reason is not None:
-                return reason, None
-            mask: Mask | None = None
-            bias: Tensor | None = None
-            if is_causal:
-                mask = masks.causal() if query.shape[-2] == key.shape[-2] else masks.causal(offset=0)
-            elif attn_mask is not None:
-                mask, bias = self._reader.read(attn_mask)
-            call: dict[str, Any] = {"mask": mask, "bias": bias, "scale": scale, "dropout": float(dropout_p)}
+            if reason is None:
+                _ = given.arguments
+            return reason
         except Exception as error:  # noqa: BLE001 (PyTorch tells what is wrong with a call)
-            return f"{type(error).__name__}: {error}", None
-        try:
-            if dropout_p:  # a refusal after the seed is drawn would shift the caller's random numbers
-                chosen = dict(explain(query, key, value, **call).rows)[_BACKEND]
-                if chosen is not None:
-                    return chosen, None
-            return "", attention(query, key, value, **call, backend=_BACKEND)
-        except RefusedError as error:
-            return error.reason, None
-        except (ArgumentError, DeviceError, DtypeError, ShapeError) as error:
-            return f"{type(error).__name__}: {error}", None
+            return f"{type(error).__name__}: {error}"
 
 
-def _why_not(
-    query: Tensor, key: Tensor, value: Tensor, attn_mask: Tensor | None, is_causal: bool, enable_gqa: bool
-) -> str | None:
+def _why_not(given: ScaledDotProduct) -> str | None:
     """Return why a call stays with PyTorch, before anything is computed for it."""
-    if traced() or torch._C._get_tracing_state() is not None:
-        return "compiled or transformed code keeps PyTorch's own"
-    if any(type(tensor) not in _PLAIN for tensor in (query, key, value)):
+    query = given.query
+    if is_in_torch_dispatch_mode():
+        return "traced or transformed code"
+    if not given.plain:
         return "a tensor subclass"
-    if any(tensor.is_nested or tensor.layout != torch.strided for tensor in (query, key, value)):
-        return "nested or sparse tensors"
     if query.device.type != "cpu":
         return f"tensors on {query.device.type}"
-    if is_causal and attn_mask is not None:
-        return "is_causal beside a mask, which PyTorch refuses"
-    if not 3 <= query.ndim <= 4 or query.shape[:-3] != key.shape[:-3] or key.shape[:-1] != value.shape[:-1]:
-        return "shapes that PyTorch broadcasts"
-    if query.shape[-3] != key.shape[-3] and not enable_gqa:
-        return "heads that differ without enable_gqa"
     if torch.is_autocast_enabled("cpu") and query.dtype != torch.get_autocast_dtype("cpu"):
         return "inputs that autocast converts"
     return None
 
 
-def _why_slower(query: Tensor, key: Tensor, dropout: float) -> str | None:
+def _why_slower(given: ScaledDotProduct) -> str | None:
     """Return why PyTorch is the faster one for a call of this size, or None."""
+    query, key = given.query, given.key
     products = query.shape[-2] * key.shape[-2]
     if query.dtype != torch.float32:
         products *= query.shape[:-2].numel()
-    return "so small that PyTorch is faster" if products < _FEW and not dropout else None
-
-
-class _Mode(Mode):
-    def __init__(self, owner: FastAttention) -> None:
-        super().__init__()
-        self.owner = owner
-
-    def __torch_function__(
-        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
-    ) -> Any:
-        if func is F.scaled_dot_product_attention and not self.over:
-            return self.owner.run(self, *args, **(kwargs or {}))
-        if func is F.multi_head_attention_forward and not self.over:
-            return _multi_head(functools.partial(self.owner.run, self))(*args, **(kwargs or {}))
-        return func(*args, **(kwargs or {}))
-
-
-def _multi_head(run: Callable[..., Tensor]) -> Callable[..., Any]:
-    """Return PyTorch's own multi-head attention with another attention inside; the original stays as it is.
-
-    A mode sees the whole function and nothing of what it calls, so the call inside is exchanged in a copy of its
-    namespace.
-    """
-    names = {**F.__dict__, "scaled_dot_product_attention": run, "has_torch_function": lambda tensors: False}
-    theirs: Any = F.multi_head_attention_forward
-    copied = types.FunctionType(theirs.__code__, names, theirs.__name__, theirs.__defaults__)
-    copied.__kwdefaults__ = theirs.__kwdefaults__
-    return copied
+    return "so small that PyTorch is faster" if products < _FEW and not given.dropout else None

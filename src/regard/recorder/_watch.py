@@ -6,35 +6,40 @@ import os
 import threading
 import warnings
 from collections.abc import Callable, Collection, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
-from .._tracing import in_backward
 from .._values import described, flag, instance
-from ..errors import ArgumentError, ArgumentTypeError, KernelError, RegardError, TooLargeError
-from ..integrations import (
-    ASIDE,
+from ..doors import (
     FAST_PATHS,
-    Mode,
-    Standing,
-    StandingEverywhere,
+    MULTI_HEAD,
+    NAMES,
+    Call,
+    Frame,
+    ModelListener,
+    Result,
+    Run,
+    found_in,
     has_nested,
+    padded,
     runs_again,
+    weights_of_softmax,
+    why_nothing,
 )
+from ..errors import ArgumentError, ArgumentTypeError, KernelError, RegardError, TooLargeError
 from ..recordings import FolderWriter, RecordedCall, Recording
 from ..weights import AttentionWeights
-from ._doors import DOORS, door_of, untouched
 from ._errors import EmptyRecordingError, NotRecordedWarning
-from ._nested import padded
-from ._returned import computes_attention, first_tensor, softmax_of_module, weights_of_output
 from ._steps import Growth, Step
-from ._uncompiled import Uncompiled
 from ._wanted import Keep, Wanted
 
 __all__ = ["Watch", "record", "watch"]
+
+# Ours, and PyTorch's own kernel, which hands out `lse` with the output, so that nothing is computed twice.
+_SERVE = ("native", "fused")
 
 
 def watch(
@@ -117,71 +122,34 @@ def record(
     return recording
 
 
-class _Frame:
-    """One module of the watched model that is running; there are hundreds in a pass, so it holds little."""
-
-    __slots__ = ("module", "name", "seen", "softmaxes")
-
-    def __init__(self, name: str, module: nn.Module) -> None:
-        self.name = name
-        self.module = module
-        self.seen = 0
-        self.softmaxes: list[tuple[Tensor, Tensor]] | None = None
-
-
-class _Running(threading.local):
-    """What runs in a thread."""
-
-    def __init__(self) -> None:
-        self.frames: list[_Frame] = []
-        self.mode: _Mode | None = None
-
-
-class Watch:
-    """Stands around every module of one model, and sees every function that runs in between."""
+class Watch(ModelListener):
+    """Stands around every module of one model, and records every call of attention in between."""
 
     def __init__(
         self, model: nn.Module, wanted: Wanted, compare: bool, folder: str | os.PathLike[str] | None = None
     ) -> None:
-        if not isinstance(model, nn.Module):
-            raise ArgumentError(f"model is a {type(model).__name__}; watch takes a torch.nn.Module.")
-        if folder is not None and not isinstance(folder, str | os.PathLike):
-            raise ArgumentError(f"folder is {folder!r}; it is the name of a new folder.")
-        self._modules: list[nn.Module] = []
-        self._names: dict[int, str] = {}
-        for name, module in model.named_modules():
-            if module is model or not _is_leaf_of_torch(module):
-                self._modules.append(module)
-                self._names[id(module)] = name.replace("_orig_mod.", "") or type(module).__name__
-        self._model, self._wanted, self.compares = model, wanted, compare
+        super().__init__(model)
+        self._model, self._wanted, self._compares = model, wanted, compare
         self._growth = Growth()
-        self._running = _Running()
         self._lock = threading.Lock()
         self._recording = Recording()
         self._folder = folder
         self._writer: FolderWriter | None = None
-        self._entered: ExitStack | None = None
 
     def __enter__(self) -> Recording:
         """Begin."""
-        if self._entered is not None:
+        if self.began:
             raise ArgumentError("This watch is entered already; make another one for a block inside its block.")
         if self._folder is not None and self._writer is None:
             self._writer = FolderWriter(self._folder)
-        with ExitStack() as entered:
-            entered.enter_context(Uncompiled())
-            entered.callback(StandingEverywhere(ASIDE, FAST_PATHS).remove)
-            entered.callback(Standing(self, self._modules).remove)
-            self._entered = entered.pop_all()
+        self.begin()
         return self._recording
 
     def __exit__(self, kind: type[BaseException] | None, *error: object) -> None:
         """End; an empty recording is an error, unless one is under way."""
-        entered, self._entered = self._entered, None
-        if entered is not None:
-            entered.close()
+        self.end()
         if kind is None and not self._recording.calls and not self._recording.left_out:
-            looked = ", ".join(door.name for door in DOORS)
+            looked = ", ".join(NAMES)
             missed = "; ".join(self._recording.missed).rstrip(".") or "no module of it ran an attention that is known"
             raise EmptyRecordingError(
                 f"Nothing of {type(self._model).__name__} was recorded. Looked for: {looked}, and modules that return "
@@ -191,86 +159,73 @@ class Watch:
         if self._writer is not None and (kind is None or self._writer.failure is None):
             self._writer.close(self._recording, ended=kind is None)
 
-    @property
-    def sees(self) -> bool:
-        """Whether the block lasts, and what runs is no second time in a backward pass."""
-        return self._entered is not None and not in_backward()
-
-    def around(self, module: nn.Module, call: Callable[..., Any], /, *args: Any, **settings: Any) -> Any:
-        """Call a module of the model; what it computes is recorded under its name."""
-        if not self.sees:
-            return call(*args, **settings)
-        running, frame = self._running, _Frame(self._names[id(module)], module)
-        frames, depth = running.frames, len(running.frames)
-        frames.append(frame)
-        try:
-            if depth:
-                output = self._called(frame, call, args, settings)
-            else:
-                with _Mode(self) as running.mode:
-                    output = self._called(frame, call, args, settings)
-            if (frame.softmaxes or not (frame.seen or output is None)) and self.sees:
-                self._look_at(frame, output)
-            return output
-        finally:
-            del frames[depth:]
-            if depth:
-                frames[-1].seen += frame.seen
-            else:
-                running.mode = None
-
-    def _called(self, frame: _Frame, call: Callable[..., Any], args: Any, settings: Any) -> Any:
+    def called(self, frame: Frame, call: Callable[..., Any], args: tuple[Any, ...], settings: dict[str, Any]) -> Any:
+        """Call a module; nested tensors, in which nothing is seen, are looked at once more with padding."""
         output = call(*args, **settings)
         if isinstance(frame.module, FAST_PATHS) and not frame.seen and has_nested(args, settings):
             try:
                 with torch.no_grad():
-                    args, settings = padded(frame.module, args, settings)
-                    call(*args, **settings)
+                    given, options = padded(frame.module, args, settings)
+                    call(*given, **options)
             except Exception as error:
-                if self.is_told(error):
+                if self._is_told(error):
                     raise
-                self.lose("nested tensors", error)
+                self._lose("nested tensors", error)
         return output
 
-    def _look_at(self, frame: _Frame, output: Any) -> None:
-        reason = untouched((output,))
-        if reason is not None:
-            if not frame.seen and computes_attention(frame.module):
-                self.miss(f"{frame.name} ({type(frame.module).__name__}): {reason}")
-            return
-        weights: AttentionWeights | None
-        for scores, given in frame.softmaxes or ():
-            weights = None
-            with self.guarded("softmax"), torch.no_grad():
-                weights = softmax_of_module(scores, given, output)
-            if weights is not None:
-                self.keep("softmax", weights)
-        if frame.seen or output is None:
-            return
-        weights = None
-        with self.guarded("what a module returned"):
-            weights = None if isinstance(output, Tensor) else weights_of_output(output)
-        if weights is not None:
-            self.keep("weights that a module returned", weights)
-        elif not frame.seen and computes_attention(frame.module):
-            self.miss(f"{frame.name} ({type(frame.module).__name__}){_unlike(frame, output)}")
+    def returned(self, frame: Frame, output: Any) -> None:
+        """Keep the attention of a module that computes it by itself, or count that there should have been one."""
+        found: list[tuple[str, AttentionWeights]] = []
+        with self._guarded("what a module returned"), torch.no_grad():
+            found = found_in(frame, output)
+        for door, weights in found:
+            self._keep(door, weights)
+        if not frame.seen and (reason := why_nothing(frame, output)) is not None:
+            self._miss(reason)
 
-    def softmax(self, scores: Tensor, weights: Tensor) -> None:
-        """Note what the running module gave to softmax, if it is an attention."""
-        frame = self._running.frames[-1]
-        if computes_attention(frame.module):
-            frame.softmaxes = [*(frame.softmaxes or ()), (scores, weights)]
+    def heard(self, call: Call, run: Run) -> Result:
+        """Let a call run with its weights and keep them; without dropout on a kernel of ours where one serves it."""
+        door = call.given.door
+        try:
+            # Gradient checkpointing may run it again after the block: then the output is that of an unwatched call.
+            apart = not call.alone and runs_again()
+            asking = call.asking(self._needs(), apart=apart, compare=self._compares)
+            if call.given.reason is None and not apart and call.given.alike():
+                asking = asking.served(*_SERVE)
+            result = run(asking)
+        except Exception as error:
+            if self._is_told(error):
+                raise
+            result = run(call)  # what is wrong with the call itself is wrong here too
+            self._lose(door, error)
+            return result
+        if result.weights is None:
+            self._miss(f"{door}: {result.reason or 'no weights came back'}")
+        else:
+            self._keep(door, result.weights, result.difference)
+        return result
 
-    def keep(self, door: str, weights: AttentionWeights, difference: float | None = None) -> None:
+    def softmax(self, door: str, scores: Tensor, weights: Tensor) -> Tensor:
+        """Keep the weights of `nn.MultiheadAttention`; what other modules make of theirs is seen when they return."""
+        if door != MULTI_HEAD:
+            return super().softmax(door, scores, weights)
+        found: AttentionWeights | None = None
+        with self._guarded(door), torch.no_grad():
+            found = weights_of_softmax(scores, weights)
+        if found is not None:
+            self._keep(door, found)
+        return weights
+
+    def _keep(self, door: str, weights: AttentionWeights, difference: float | None = None) -> None:
         """Keep what was asked for of the call that the running module made."""
-        frame = self._running.frames[-1]
+        frame = self.frame
         frame.seen += 1
         if not self._wanted.layer(frame.name):
             with self._lock:
                 self._recording.left_out += 1
             return
         self._wanted.check(frame.name, weights)
-        with self.guarded(door), torch.no_grad(), self._lock:
+        with self._guarded(door), torch.no_grad(), self._lock:
             part = self._wanted.part(weights)
             known = self._recording.last_of(frame.name)
             step, continues = self._growth.step(frame.name, 0 if known is None else known.number, part)
@@ -296,27 +251,27 @@ class Watch:
             raise
 
     @contextmanager
-    def guarded(self, what: str) -> Iterator[None]:
+    def _guarded(self, what: str) -> Iterator[None]:
         """Let a fault of ours cost the recording of the call, and not the pass of the model."""
         try:
             yield
         except KernelError:
             raise
         except Exception as error:
-            if isinstance(error, TooLargeError) and self.is_told(error):
+            if isinstance(error, TooLargeError) and self._is_told(error):
                 raise
-            self.lose(what, error)
+            self._lose(what, error)
 
-    def is_told(self, error: Exception) -> bool:
+    def _is_told(self, error: Exception) -> bool:
         """Say whether an error is one for the user: a kernel that fails, an argument, weights that do not fit."""
         return isinstance(error, RegardError) and not (
             isinstance(error, TooLargeError) and self._wanted.keep != "dense"
         )
 
-    def lose(self, what: str, error: Exception) -> None:
+    def _lose(self, what: str, error: Exception) -> None:
         """Count a call that our own fault cost the recording, and say so."""
-        name = self._running.frames[-1].name
-        self.miss(f"{name}: {what}: {type(error).__name__}: {error}")
+        name = self.frame.name
+        self._miss(f"{name}: {what}: {type(error).__name__}: {error}")
         warnings.warn(
             f"A call of {what} in {name} was not recorded: {type(error).__name__}: {error}. The model runs on. "
             "This is a fault of regard; please report it.",
@@ -324,61 +279,13 @@ class Watch:
             stacklevel=2,
         )
 
-    def module(self) -> nn.Module:
-        """Return the module that is running."""
-        return self._running.frames[-1].module
-
-    def needs(self) -> Literal[True, "summary"]:
+    def _needs(self) -> Literal[True, "summary"]:
         """Return what to ask of the call that the running module makes, as `need_weights`."""
         wanted = self._wanted
-        return "summary" if wanted.keep == "summary" and wanted.layer(self._running.frames[-1].name) else True
+        return "summary" if wanted.keep == "summary" and wanted.layer(self.frame.name) else True
 
-    def aside(self) -> bool:
-        """Say whether the output must be PyTorch's own: gradient checkpointing may run it again after the block."""
-        mode = self._running.mode
-        return (mode is None or not mode.alone()) and runs_again()
-
-    def miss(self, what: str) -> None:
+    def _miss(self, what: str) -> None:
         """Count a call that cannot be recorded."""
-        self._running.frames[-1].seen += 1
+        self.frame.seen += 1
         with self._lock:
             self._recording.missed[what] += 1
-
-
-class _Mode(Mode):
-    def __init__(self, owner: Watch) -> None:
-        super().__init__()
-        self.owner = owner
-
-    def __torch_function__(
-        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
-    ) -> Any:
-        door = door_of(func)
-        if door is None or self.over or not self.owner.sees:
-            return func(*args, **(kwargs or {}))
-        settings = kwargs or {}
-        try:
-            return door.run(func, self.owner, args, dict(settings))
-        except Exception as error:
-            fault = error
-            if self.owner.is_told(error):
-                raise
-        result = func(*args, **settings)  # what is wrong with the call itself is wrong here too
-        self.owner.lose(door.name, fault)
-        return result
-
-
-def _is_leaf_of_torch(module: nn.Module) -> bool:
-    """Say whether a module is one of PyTorch's own that calls no attention: it needs no hooks, which cost time."""
-    return type(module).__module__.startswith("torch.nn.modules.") and not module._modules
-
-
-def _unlike(frame: _Frame, output: Any) -> str:
-    """Say what came out of softmax in place of (batch, heads, queries, keys)."""
-    out = first_tensor(output)
-    if not frame.softmaxes or out is None:
-        return ""
-    shape = tuple(frame.softmaxes[-1][1].shape)
-    if len(shape) == 3:
-        return f": softmax gave {shape}, heads and sequences in one; run one sequence at a time"
-    return f": softmax gave {shape}, not (batch, heads, queries, keys) of an output {tuple(out.shape)}"

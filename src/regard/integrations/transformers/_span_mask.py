@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 from torch.utils._pytree import tree_map
 
+from ...doors import MaskReader
 from ...errors import DtypeError, ShapeError
 from ...masks import Mask
-from .._mask_reader import MaskReader
 
 __all__ = ["SpanMask", "read_mask"]
 
@@ -119,8 +119,8 @@ def _takes_all(mask: Any, dim: int = 0, start: int | None = None, stop: int | No
 
 def read_mask(tensor: Tensor) -> tuple[Mask | None, Tensor | None]:
     """Read the mask tensor that a model passes to its attention: what it hides, and what it adds to the scores."""
-    if not isinstance(tensor, SpanMask):
-        return _reader.read(tensor)
-    if not tensor._entries.shared:
-        return tensor.mask, None
-    return MaskReader().read(tensor.to_plain())  # anew each time: writes through a view are not counted
+    if isinstance(tensor, SpanMask):
+        if not tensor._entries.shared:
+            return tensor.mask, None
+        return MaskReader().read(tensor.to_plain())[:2]  # anew each time: writes through a view are not counted
+    return _reader.read(tensor)[:2]

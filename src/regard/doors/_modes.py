@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, Self
 
 import torch
-from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from ._checkpointing import runs_again
 
-__all__ = ["ASIDE", "FAST_PATHS", "Mode", "has_nested"]
+__all__ = ["WITHIN", "Mode", "inside", "modes", "without_modes"]
 
-FAST_PATHS: tuple[type[nn.Module], ...] = (nn.MultiheadAttention, nn.TransformerEncoderLayer, nn.TransformerEncoder)
-"""Modules of PyTorch that compute nested tensors in one operation, and only where no mode is entered."""
+
+class _Inside(threading.local):
+    now = False
+    """Whether a call is among those who listen: what they and it call themselves is not caught."""
+
+
+inside = _Inside()
 
 
 class Mode(TorchFunctionMode):
@@ -42,33 +47,24 @@ class Mode(TorchFunctionMode):
         self.over = True
         _keep(lambda mode: mode is not self)
 
-    def alone(self) -> bool:
-        """Say at once, where no gradient is recorded, that nothing inside runs again."""
-        return self.quiet and not torch.is_grad_enabled()
+
+class _Within:
+    """Catches nothing in a block; such blocks do not nest."""
+
+    def __enter__(self) -> None:
+        inside.now = True
+
+    def __exit__(self, *error: object) -> None:
+        inside.now = False
 
 
-def has_nested(args: tuple[Any, ...], settings: dict[str, Any]) -> bool:
-    """Say whether a nested tensor is among what a module is given."""
-    return any(isinstance(given, Tensor) and given.is_nested for given in (*args, *settings.values()))
-
-
-class _Aside:
-    """Takes the modes of ours off the thread while one of `FAST_PATHS` computes nested tensors."""
-
-    def around(self, module: nn.Module, call: Callable[..., Any], /, *args: Any, **settings: Any) -> Any:
-        """Call the module."""
-        if not has_nested(args, settings):
-            return call(*args, **settings)
-        with _without_modes():
-            return call(*args, **settings)
-
-
-ASIDE = _Aside()
+WITHIN = _Within()
 
 
 @contextmanager
-def _without_modes() -> Iterator[None]:
-    before = torch.overrides._get_current_function_mode_stack()
+def without_modes() -> Iterator[None]:
+    """Take the modes of ours off the thread."""
+    before = modes()
     _keep(lambda mode: not isinstance(mode, Mode))
     try:
         yield
@@ -79,12 +75,18 @@ def _without_modes() -> Iterator[None]:
                 torch._C._push_on_torch_function_stack(mode)
 
 
+def modes() -> list[Any]:
+    """Return the modes of this thread, the outermost first; one that handles a function is not among them."""
+    stack: list[Any] = torch.overrides._get_current_function_mode_stack()
+    return stack
+
+
 def _keep(wanted: Callable[[Any], bool]) -> None:
     """Take off what is not wanted from the thread's stack of modes."""
-    modes = torch.overrides._get_current_function_mode_stack()
-    first = next((place for place, mode in enumerate(modes) if not wanted(mode)), len(modes))
-    for _ in modes[first:]:
+    stack = modes()
+    first = next((place for place, mode in enumerate(stack) if not wanted(mode)), len(stack))
+    for _ in stack[first:]:
         torch._C._pop_torch_function_stack()
-    for mode in modes[first:]:
+    for mode in stack[first:]:
         if wanted(mode):
             torch._C._push_on_torch_function_stack(mode)

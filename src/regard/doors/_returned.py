@@ -11,8 +11,49 @@ import torch
 from torch import Tensor, nn
 
 from ..weights import AttentionWeights, from_dense
+from ._untouched import untouched
 
-__all__ = ["computes_attention", "first_tensor", "softmax_of_module", "weights_of_output", "weights_of_softmax"]
+__all__ = ["Frame", "computes_attention", "found_in", "weights_of_softmax", "why_nothing"]
+
+
+class Frame:
+    """One module of a model that is running; there are hundreds in a pass, so it holds little."""
+
+    __slots__ = ("module", "name", "seen", "softmaxes")
+
+    def __init__(self, name: str, module: nn.Module) -> None:
+        self.name = name
+        self.module = module
+        self.seen = 0
+        """How many calls of attention it made, its own modules included."""
+        self.softmaxes: list[tuple[Tensor, Tensor]] | None = None
+        """What it gave to softmax, and what that made."""
+
+
+def found_in(frame: Frame, output: object) -> list[tuple[str, AttentionWeights]]:
+    """Return the attention of a module that returned `output`, with the way by which each was found."""
+    if untouched((output,)) is not None:
+        return []
+    made = [_softmax_of_module(scores, weights, output) for scores, weights in frame.softmaxes or ()]
+    found = [("softmax", weights) for weights in made if weights is not None]
+    if not found and not frame.seen and not isinstance(output, Tensor):
+        weights = _weights_of_output(output)
+        found = [] if weights is None else [("weights that a module returned", weights)]
+    return found
+
+
+def why_nothing(frame: Frame, output: object) -> str | None:
+    """Say why nothing was found in a module that computes attention by its name, None for any other module."""
+    if not computes_attention(frame.module):
+        return None
+    reason = untouched((output,))
+    name, out = f"{frame.name} ({type(frame.module).__name__})", _first_tensor(output)
+    if reason is not None or not frame.softmaxes or out is None:
+        return name if reason is None else f"{name}: {reason}"
+    shape = tuple(frame.softmaxes[-1][1].shape)
+    if len(shape) == 3:
+        return f"{name}: softmax gave {shape}, heads and sequences in one; run one sequence at a time"
+    return f"{name}: softmax gave {shape}, not (batch, heads, queries, keys) of an output {tuple(out.shape)}"
 
 
 def computes_attention(module: nn.Module) -> bool:
@@ -25,7 +66,7 @@ def _is_named_after_attention(name: str) -> bool:
     return re.search("atten|attn|mhsa", name.lower()) is not None
 
 
-def first_tensor(output: object) -> Tensor | None:
+def _first_tensor(output: object) -> Tensor | None:
     """Return what a module returned, the first of several, or None where that is no tensor."""
     if isinstance(output, tuple | list):
         output = output[0] if output else None
@@ -42,13 +83,13 @@ def weights_of_softmax(scores: Tensor, weights: Tensor) -> AttentionWeights:
     return from_dense(weights, (scores > torch.finfo(scores.dtype).min / 2) | (weights > 0))
 
 
-def softmax_of_module(scores: Tensor, weights: Tensor, output: object) -> AttentionWeights | None:
+def _softmax_of_module(scores: Tensor, weights: Tensor, output: object) -> AttentionWeights | None:
     """Return what softmax gave as the weights `(B, H, L, S)` of a module with this output, None if it is no such.
 
     Where the module returns fewer keys than went into softmax, the last one was a sink. Weights `(N, L, S)` have their
     heads in the batch; which is which is known where there is one head, or one sequence.
     """
-    out = first_tensor(output)
+    out = _first_tensor(output)
     if out is not None and weights.ndim == 3:
         shapes = [(batch, len(weights) // batch, *weights.shape[1:]) for batch in (1, len(weights))]
         known = [shape for shape in shapes if _fits(shape, out.shape)]
@@ -61,9 +102,9 @@ def softmax_of_module(scores: Tensor, weights: Tensor, output: object) -> Attent
     return weights_of_softmax(scores[..., :keys], weights[..., :keys])
 
 
-def weights_of_output(output: object) -> AttentionWeights | None:
+def _weights_of_output(output: object) -> AttentionWeights | None:
     """Return the weights `(B, H, L, S)` in what an eager attention module returned, `(out, ..., weights)`, or None."""
-    out = first_tensor(output)
+    out = _first_tensor(output)
     for weights in _candidates(output, None):
         if out is not None and _fits(weights.shape, out.shape) and _sums_to_one(weights):
             return from_dense(weights.detach())

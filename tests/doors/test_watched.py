@@ -1,4 +1,4 @@
-"""The doors beyond SDPA: weights before dropout, attention that a module computes by itself."""
+"""The doors beyond SDPA, as `watch` sees them: weights before dropout, attention that a module computes by itself."""
 
 import importlib.util
 from collections import Counter

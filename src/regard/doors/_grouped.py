@@ -26,8 +26,10 @@ class Grouped(NamedTuple):
     """Whether the output must be packed again, `(B, G, H / G, Ev)`."""
 
 
-def grouped(module: nn.Module, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None) -> Grouped:
+def grouped(module: nn.Module | None, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None) -> Grouped:
     """Return the call with the heads that the model has; as it is where the module says nothing of groups."""
+    if module is None:
+        return Grouped(query, key, value, mask, False)
     together = getattr(module, "num_key_value_groups", 1)
     heads = getattr(getattr(module, "config", None), "num_key_value_heads", None)
     if not isinstance(together, int) or together < 2 or query.ndim != 4 or query.shape[1] != key.shape[1]:

@@ -1,0 +1,121 @@
+"""A call of attention that was caught: what was called, what listeners ask of it, and what came of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple, Protocol
+
+from torch import Tensor, nn
+
+from .._inputs import NeedWeights
+from ..weights import AttentionWeights
+
+__all__ = ["Call", "Given", "Hearing", "Result", "Run"]
+
+
+class Result(NamedTuple):
+    """What came of a call."""
+
+    output: Any
+    """`(B, H, L, Ev)`; where the call has a `reason`, whatever the function returned."""
+    weights: AttentionWeights | None = None
+    """Where a listener asked for them: those before dropout."""
+    reason: str | None = None
+    """Why there are none, where one asked."""
+    backend: str | None = None
+    """Which of ours computed the output in place of the function that was called."""
+    refusals: Mapping[str, str] = {}
+    """Backends that were asked first, with their reasons."""
+    difference: float | None = None
+    """Largest difference of the output from that of the function itself, where a listener compares."""
+
+
+class Given:
+    """What was called. This kind cannot be put in our words and runs as it is; the others say how they run."""
+
+    def __init__(
+        self, door: str, function: Callable[..., Any], args: Any, settings: dict[str, Any], reason: str | None = None
+    ) -> None:
+        self.door = door
+        """Name of the function through which it came."""
+        self.reason = reason
+        """Why it cannot be put in our words, in one sentence; None if it can."""
+        self._function, self._args, self._settings = function, args, settings
+
+    def own(self) -> Any:
+        """Call the function as its caller did."""
+        return self._function(*self._args, **self._settings)
+
+    @property
+    def arguments(self) -> dict[str, Any]:
+        """The call as arguments of `regard.attention`; where there is no `reason`."""
+        raise NotImplementedError
+
+    def alike(self) -> bool:
+        """Say whether our attention may take the place of the function: the same output to rounding."""
+        return False
+
+    def changed(self, **arguments: Any) -> Given:
+        """Return the call with other `arguments`; it then runs on our attention."""
+        raise NotImplementedError
+
+    def run(self, call: Call) -> Result:
+        """Compute what `call` asks for."""
+        return Result(self.own(), reason=self.reason)
+
+    def returned(self, result: Result) -> Any:
+        """Return to the caller what the function would have returned."""
+        return result.output
+
+
+class Call(NamedTuple):
+    """A call on its way through those who listen, with what they ask of it. It is never changed, only passed on."""
+
+    given: Given
+    alone: bool
+    """Whether it is known without a look at the stack that nothing here runs again in a backward pass."""
+    needs: NeedWeights = False
+    """What is asked of the weights, as `need_weights`."""
+    backends: tuple[str, ...] = ()
+    """Which of ours may compute the output, in this order; the function itself where none does."""
+    apart: bool = False
+    """Whether weights must be computed apart from the output, which is then computed as if nobody asked for them."""
+    compare: bool = False
+    """Whether the output is compared with that of the function itself."""
+
+    def asking(self, needs: NeedWeights, *, apart: bool = False, compare: bool = False) -> Call:
+        """Return the call with weights asked for, beside what is asked already."""
+        needs = "summary" if "summary" in (self.needs, needs) else bool(self.needs or needs)
+        return Call(self.given, self.alone, needs, self.backends, self.apart or apart, self.compare or compare)
+
+    def served(self, *names: str) -> Call:
+        """Return the call with backends that may compute its output, behind those that may already."""
+        names = (*self.backends, *(name for name in names if name not in self.backends)) if self.backends else names
+        return Call(self.given, self.alone, self.needs, names, self.apart, self.compare)
+
+    def changed(self, **arguments: Any) -> Call:
+        """Return the call with other arguments of `regard.attention`."""
+        return self._replace(given=self.given.changed(**arguments))
+
+
+Run = Callable[[Call], Result]
+
+
+class Hearing(Protocol):
+    """Who listens. The one whose block is innermost is asked first, and passes the call on to the others."""
+
+    def hears(self, door: str) -> bool:
+        """Say whether this one takes part in what comes through a door now."""
+        ...
+
+    def heard(self, call: Call, run: Run) -> Result:
+        """Stand around a call: pass it on with `run(call)`, changed or not, and return its result, changed or not."""
+        ...
+
+    def softmax(self, door: str, scores: Tensor, weights: Tensor) -> Tensor:
+        """See what softmax made of scores, last dimension the keys; return what is to be used in its place."""
+        ...
+
+    def module(self) -> nn.Module | None:
+        """Return the module that is running, where this one knows."""
+        ...

@@ -1,0 +1,82 @@
+"""Tensors that other code passes as masks, read once: what they hide, and what they add to the scores."""
+
+from __future__ import annotations
+
+import threading
+import weakref
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from .. import masks
+from .._tracing import traced
+from ..errors import ArgumentError
+from ..masks import Mask
+
+__all__ = ["MaskReader", "Read"]
+
+# Lower than any score: what is added to hide a key, and where a whole row holds it, absorbs the scores.
+_LOW = -1e38
+
+
+class Read(NamedTuple):
+    """What a mask tensor says."""
+
+    mask: Mask | None
+    bias: Tensor | None
+    spreads: bool = False
+    """Whether a row holds nothing but the lowest number. PyTorch spreads such a row evenly; here it sees nothing."""
+
+
+class MaskReader(threading.local):
+    """Reads mask tensors and remembers the last one of each thread: every layer of a model passes the same.
+
+    With `spreading` it also says whether a row spreads evenly, and hides such rows; else the lowest number hides where
+    a tensor holds nothing but it and 0, and is a bias where it holds more.
+    """
+
+    def __init__(self, *, spreading: bool = False) -> None:
+        self._spreading = spreading
+        self._last: tuple[weakref.ref[Tensor], int, bool, Read] | None = None
+
+    def read(self, tensor: Tensor) -> Read:
+        """Return the mask or the bias that a tensor stands for, the other one None.
+
+        A bool tensor is True = may look. A floating one is added to the scores; it is a mask where it holds 0 and
+        -inf (or the dtype's lowest value) alone and records no gradient. In compiled code, and on accelerators,
+        nothing is read: bool stays dense, floating stays a bias. Cost: reads the tensor once.
+        """
+        if traced() or tensor.is_inference():  # has no version to tell whether it was written to
+            return self._read(tensor)
+        last = self._last
+        if last is None or last[0]() is not tensor or last[1:3] != (tensor._version, tensor.requires_grad):
+            found = self._read(tensor)
+            if found.bias is tensor:  # which would keep itself alive here
+                found = found._replace(bias=None)
+            last = self._last = (weakref.ref(tensor), tensor._version, tensor.requires_grad, found)
+        found = last[3]
+        return found._replace(bias=tensor) if found.mask is None and found.bias is None else found
+
+    def _read(self, tensor: Tensor) -> Read:
+        if not self._spreading or not tensor.is_floating_point() or not _spreads(tensor):
+            return Read(*_recognised(tensor))
+        return Read(*_recognised(tensor.detach().masked_fill(tensor < _LOW, -torch.inf)), True)
+
+
+def _recognised(tensor: Tensor) -> tuple[Mask | None, Tensor | None]:
+    floating = tensor.is_floating_point()
+    if traced() or tensor.device.type != "cpu" or (floating and tensor.requires_grad):
+        return (None, tensor) if floating else (masks.dense(tensor), None)
+    try:
+        return masks.recognise(tensor), None
+    except ArgumentError:
+        return None, tensor
+
+
+def _spreads(tensor: Tensor) -> bool:
+    """Return whether a row of a floating mask holds nothing but the lowest number."""
+    if not tensor.numel():
+        return False
+    highest = tensor.detach().amax(-1)
+    return bool(((highest <= max(_LOW, torch.finfo(tensor.dtype).min)) & (highest != -torch.inf)).any())

@@ -1,0 +1,194 @@
+"""`F.scaled_dot_product_attention` in our words: on a backend of ours where listeners ask for one, else as it is."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from .. import masks
+from .._attention import attention, explain
+from .._inputs import NeedWeights
+from ..backends import asked_for
+from ..errors import ArgumentError, DeviceError, DtypeError, RefusedError, ShapeError
+from ..weights import AttentionWeights, consumed_at_once
+from ._call import Call, Given, Result
+from ._grouped import grouped
+from ._mask_reader import MaskReader
+from ._ours import Ours, weights_of
+from ._untouched import PLAIN, untouched
+
+__all__ = ["NAME", "ScaledDotProduct"]
+
+NAME = "scaled_dot_product_attention"
+_reader = MaskReader(spreading=True)
+
+
+class _Translated(NamedTuple):
+    """The same call as arguments of `regard.attention`."""
+
+    arguments: dict[str, Any]
+    """What PyTorch computes."""
+    seen: dict[str, Any]
+    """What is looked at: a row of the lowest number, which PyTorch spreads evenly, sees nothing."""
+    spreads: bool
+    """Whether there is such a row."""
+    packed: tuple[int, ...] | None
+    """Shape of the output where heads of a group came packed into the queries."""
+
+
+class _Served(NamedTuple):
+    """What ours computed."""
+
+    backend: str | None = None
+    output: Tensor | None = None
+    weights: AttentionWeights | None = None
+
+
+_NOTHING = _Served()
+
+
+class ScaledDotProduct(Given):
+    """One call; `module` is the one that makes it, where that is known. Raises TypeError where PyTorch does."""
+
+    def __init__(self, module: nn.Module | None, args: tuple[Any, ...], settings: dict[str, Any]) -> None:
+        self._take(*args, **settings)
+        super().__init__(NAME, F.scaled_dot_product_attention, args, settings, self._why_not())
+        self._module = module
+        self._found: _Translated | None = None
+
+    def _take(
+        self,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        attn_mask: Tensor | None = None,
+        dropout_p: float = 0.0,
+        is_causal: bool = False,
+        *,
+        scale: float | None = None,
+        enable_gqa: bool = False,
+    ) -> None:
+        self.query, self.key, self.value, self._mask = query, key, value, attn_mask
+        self.dropout, self._is_causal, self._scale, self._enable_gqa = dropout_p, is_causal, scale, enable_gqa
+        plain = type(query) in PLAIN and type(key) in PLAIN and type(value) in PLAIN
+        self.plain = plain and (attn_mask is None or type(attn_mask) in PLAIN)
+        """Whether no tensor is of a class of its own, which the output would be too."""
+
+    def _why_not(self) -> str | None:
+        """Return why a call cannot be put in our words, before anything is computed for it."""
+        query, key, value, mask = self.query, self.key, self.value, self._mask
+        reason = untouched((query, key, value, mask))
+        if reason is not None:
+            return reason
+        if not (isinstance(query, Tensor) and isinstance(key, Tensor) and isinstance(value, Tensor)):
+            return "something that is no tensor"
+        if self._is_causal and mask is not None:
+            return "is_causal beside a mask"
+        ours, theirs, rank = query.shape, key.shape, query.ndim
+        alike = 2 <= rank <= 4 and rank == key.ndim and theirs[:-1] == value.shape[:-1]
+        if not alike or (rank == 4 and ours[0] != theirs[0]):
+            return "shapes that PyTorch broadcasts, or that differ in rank from (B, H, L, E)"
+        if rank > 2 and ours[-3] != theirs[-3] and theirs[-3] != 1 and not self._enable_gqa:
+            return "heads that differ without enable_gqa"
+        return None
+
+    @property
+    def _translated(self) -> _Translated:
+        if self._found is None:
+            self._found = self._translate()
+        return self._found
+
+    def _translate(self) -> _Translated:
+        given: Any = (self.query, self.key, self.value, self._mask)
+        if not self.plain:
+            given = (None if one is None else one.as_subclass(Tensor) for one in given)
+        query, key, value, mask, packed = grouped(self._module, *given)
+        shape = (*self.query.shape[:3], self.value.shape[-1]) if packed else None
+        call: dict[str, Any] = {"query": query, "key": key, "value": value, "scale": self._scale}
+        call["dropout"] = float(self.dropout)
+        if self._is_causal:
+            call["mask"] = masks.causal(offset=0)
+        elif mask is not None:
+            read = _reader.read(mask)
+            seen = {**call, "mask": read.mask, "bias": _as_scores(read.bias, query)}
+            exact = {**call, "bias": _as_scores(mask, query)} if read.spreads else seen
+            return _Translated(exact, seen, read.spreads, shape)
+        return _Translated(call, call, False, shape)
+
+    @property
+    def arguments(self) -> dict[str, Any]:
+        """The call as arguments of `regard.attention`."""
+        return self._translated.arguments
+
+    def alike(self) -> bool:
+        """Say whether ours gives the same output, to rounding and without other random numbers."""
+        return self.plain and not self.dropout and not self._translated.spreads
+
+    def changed(self, **arguments: Any) -> Given:
+        """Return the call with other arguments of `regard.attention`."""
+        return Ours(self.door, attention, (), {**self.arguments, **arguments}, self._translated.packed)
+
+    def run(self, call: Call) -> Result:
+        """Compute what `call` asks for; where ours cannot, as PyTorch does, with the reason."""
+        if self.reason is not None or not (call.needs or call.backends):
+            return Result(self._heads(self.own()), reason=self.reason)
+        refusals: dict[str, str] = {}
+        served, reason = _NOTHING, None
+        try:
+            if call.needs:
+                with consumed_at_once():
+                    served = self._attended(call, refusals)
+            else:
+                served = self._attended(call, refusals)
+        except (ArgumentError, DeviceError, DtypeError, RefusedError, ShapeError) as error:
+            reason = str(error)
+        backend, output, weights = served
+        if output is None:
+            output = self._heads(self.own())
+        difference = self._difference(output) if call.compare and backend is not None else None
+        return Result(output, weights, reason, backend, refusals, difference)
+
+    def returned(self, result: Result) -> Any:
+        """Return the output as the caller laid it out."""
+        if self._found is None or self._found.packed is None:
+            return result.output
+        return result.output.reshape(self._found.packed)
+
+    def _attended(self, call: Call, refusals: dict[str, str]) -> _Served:
+        """Compute output and weights, or the weights alone and without gradient where no backend may serve."""
+        arguments, seen, spreads, _ = self._translated
+        together: NeedWeights = False if call.apart or spreads else call.needs
+        asked = asked_for()
+        for name in call.backends if self.plain else ():
+            reason = None if asked in (None, name) else f"use_backend asks for {asked}"
+            if reason is None and self.dropout:  # a refusal after the seed is drawn would shift the caller's numbers
+                reason = dict(explain(**arguments).rows)[name]
+            if reason is None:
+                try:  # cheaper than asking every backend first
+                    found: Any = attention(**arguments, need_weights=together, backend=name)
+                except RefusedError as error:
+                    reason = error.reason
+                else:
+                    output, weights = found if together else (found, None)
+                    apart = weights_of(seen, call.needs) if call.needs and not together else None
+                    return _Served(name, output, apart if weights is None else weights)
+            refusals[name] = reason
+        return _Served(weights=weights_of(seen, call.needs) if call.needs else None)
+
+    def _heads(self, output: Tensor) -> Tensor:
+        """Return PyTorch's output with one query for each head of a packed group."""
+        if self._found is None or self._found.packed is None:
+            return output
+        return output.reshape(*self.arguments["query"].shape[:3], output.shape[-1])
+
+    def _difference(self, output: Tensor) -> float:
+        with torch.no_grad():
+            apart = (self._heads(self.own()) - output).nan_to_num().abs()
+        return float(apart.amax()) if apart.numel() else 0.0
+
+
+def _as_scores(bias: Tensor | None, query: Tensor) -> Tensor | None:
+    return bias if bias is None or bias.dtype in (query.dtype, torch.float32) else bias.to(query.dtype)

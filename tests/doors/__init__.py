@@ -1,0 +1,1 @@
+"""Catching calls of attention."""
