@@ -18,8 +18,9 @@ from tests.docs.sphinx_parts import part
 
 ROOT = Path(__file__).parents[2]
 EXAMPLES = ROOT / "examples"
-# Rooms without a page of names: the commands have their own page, and of the backends only the reference has one.
-WITHOUT_PAGE = {"cli", "backends"}
+# Rooms without a page of names: the commands have their own page, of the backends only the reference has one, doors are
+# internal, and what `recordings` holds for users is explained under `recorder`.
+WITHOUT_PAGE = {"cli", "backends", "doors", "recordings"}
 
 
 @pytest.fixture(scope="module")
