@@ -22,7 +22,7 @@ ifeq ($(filter small full off,$(TUTORIALS)),)
 $(error TUTORIALS=$(TUTORIALS): it is `small` (outputs of a short training, some three minutes), `full` or `off`)
 endif
 
-# What has been done, as files: the packages of each floor in .venv; which regard it holds; the library in src/.
+# What has been done, as files: the packages of each purpose (run, develop, release) in .venv; which regard it holds; the library in src/.
 TO_RUN := $(VENV)/.run
 TO_DEVELOP := $(VENV)/.develop
 TO_RELEASE := $(VENV)/.release

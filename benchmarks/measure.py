@@ -1,7 +1,7 @@
-"""How things are measured here: peers take turns in one process, and the best of many turns counts.
+"""Measuring: peers alternate in one process, and the best of many turns counts.
 
 Other work on the machine slows every peer alike, so ratios within one process mean more than seconds. CPU seconds are
-taken, summed over threads; with more than one thread wall seconds stand beside them.
+measured, summed over threads; with more than one thread wall-clock seconds are given too.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ class Timing:
 
 @dataclass
 class Table:
-    """What one benchmark found: a line per setting."""
+    """The result of one benchmark: a line per setting."""
 
     title: str
     columns: list[str]
@@ -74,7 +74,7 @@ def add_ratios(table: Table, setting: dict[str, Any], timings: dict[str, Timing]
 
 
 def machine() -> dict[str, Any]:
-    """Return what the numbers depend on."""
+    """Return the properties of the machine on which the numbers depend."""
     return {
         "torch": torch.__version__,
         "threads": torch.get_num_threads(),

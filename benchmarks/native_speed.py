@@ -38,7 +38,7 @@ class Setting:
     heads: int = 8
 
     def work(self) -> float:
-        """Floating-point operations that the mask leaves."""
+        """Floating-point operations of the visible part."""
         pairs = self.queries * (self.keys if self.window is None else min(self.keys, self.window))
         pairs *= 0.5 if self.causal and self.queries > 1 and self.window is None else 1.0
         return self.batch * self.heads * pairs * self.width * (14.0 if self.backward else 4.0)
@@ -77,7 +77,7 @@ def run(quick: bool) -> Table:
 
 
 def _peak(dtype: torch.dtype) -> float:
-    # Read beside each measurement: what one core reaches changes with what the other one does.
+    # The peak is measured beside each timing, since one core's speed depends on the other's load.
     loop = ctypes.CDLL(str(library_info().path)).regard_multiply_add_loop
     loop.argtypes, loop.restype = (ctypes.c_int64, ctypes.c_int64), ctypes.c_double
     best = 0.0

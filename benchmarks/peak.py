@@ -12,7 +12,7 @@ _STATUS = Path("/proc/self/status")
 def peak_mebibytes() -> float:
     """Return the largest resident size so far, in MiB.
 
-    Linux's getrusage starts a child at its parent's peak, so there the kernel's own mark of the process is read.
+    Linux's getrusage starts a child at its parent's peak, so there the peak is read from /proc.
     """
     if _STATUS.exists():
         mark = next(line for line in _STATUS.read_text().splitlines() if line.startswith("VmHWM"))

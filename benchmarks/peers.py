@@ -1,4 +1,4 @@
-"""The same attention by others: what users would write or call instead."""
+"""The same attention by other implementations that users would write or call instead."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 
 def naive(query: Tensor, key: Tensor, value: Tensor, causal: bool = False) -> Tensor:
-    """Attention as the textbook writes it, with the whole matrix."""
+    """Attention by its definition, with the whole matrix."""
     score = query @ key.transpose(-2, -1) * query.shape[-1] ** -0.5
     if causal:
         hidden = torch.ones(score.shape[-2:], dtype=torch.bool, device=score.device).triu(1)

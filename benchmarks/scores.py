@@ -79,7 +79,7 @@ SCORES = (
 
 
 def prepare(name: str, data: Path, out: Path) -> None:
-    """Write what a score needs divided: the ninth of ten folds, the first nine tenths of a text."""
+    """Write the splits that a score needs: the ninth of ten folds, the first nine tenths of a text."""
     out = out / name
     out.mkdir(parents=True, exist_ok=True)
     if name == "tinyshakespeare":

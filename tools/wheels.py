@@ -1,7 +1,7 @@
 """Write dist/: the source and a wheel for each processor, built from that source, checked and tagged: `make wheels`.
 
-A wheel says the oldest glibc that it runs on, as auditwheel reads it out of the library. What this machine is not, is
-cross-compiled (Debian: apt install g++-aarch64-linux-gnu).
+A wheel's tag names the oldest glibc that it runs on, which auditwheel reads from the library. Wheels for another
+processor than this machine's are cross-compiled (Debian: apt install g++-aarch64-linux-gnu).
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ def _wheel(source: Path, processor: str, compiler: str) -> Path:
 
 
 def _tag(wheel: Path, processor: str) -> None:
-    """Give the wheel the oldest tag that its library holds, and move it to dist/."""
+    """Give the wheel the oldest tag that its library allows, and move it to dist/."""
     library = subprocess.run(["unzip", "-p", wheel, "*.so"], check=True, capture_output=True).stdout
     if not library.startswith(b"\x7fELF"):
         raise SystemExit(f"{wheel.name} holds no native library: the build went on without it.")

@@ -1,7 +1,7 @@
-"""Checks of single values with one wording: the name, what was given, the rule.
+"""Checks of single argument values, with uniform messages: the name, the given value, the rule.
 
-A size is a whole number of any kind (Python's, NumPy's, an integer tensor of no dimension) and comes back as Python's;
-`True` is no number, and neither is "3". What torch's compiler and tracer put in the place of a number passes as it is.
+A size may be any integer (Python's, NumPy's, a 0-dimensional integer tensor) and is returned as Python's; `True` and
+"3" are not accepted. The symbolic numbers of torch's compiler and tracer are passed through.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ _T = TypeVar("_T")
 
 
 def described(given: object) -> str:
-    """Write a value as an error shows it: numbers and short texts as they are, else its kind.
+    """Return a value as shown in an error: numbers and short texts as they are, else its type.
 
     >>> described(-1), described(torch.zeros(2, 3)), described([])
     ('-1', 'a float32 tensor of shape (2, 3)', '[]')
@@ -73,7 +73,7 @@ def whole(name: str, given: Any, low: int | None = None, high: int | None = None
     >>> whole("heads", np.int8(3)), whole("heads", torch.tensor(3))
     (3, 3)
     """
-    # While torch.jit.trace or an exporter looks on, a size is a tensor.
+    # Under torch.jit.trace and in exporters, a size is a tensor.
     if isinstance(given, Tensor) and torch.jit.is_tracing():  # type: ignore[no-untyped-call, attr-defined]
         return given  # type: ignore[return-value]
     if type(given) is not int and not isinstance(given, torch.SymInt):
@@ -82,7 +82,7 @@ def whole(name: str, given: Any, low: int | None = None, high: int | None = None
             raise ArgumentTypeError(f"{name} is {described(given)}; it must be {_whole_rule(low, high)}.")
         try:
             given = operator.index(given)
-        except (TypeError, RuntimeError):  # of fractions, and of tensors without numbers
+        except (TypeError, RuntimeError):  # for fractions, and for tensors without data
             raise ArgumentTypeError(f"{name} is {described(given)}; it must be {_whole_rule(low, high)}.") from None
     if (low is not None and given < low) or (high is not None and given > high):
         raise ArgumentError(f"{name} is {given}; it must be {_whole_rule(low, high)}.")
@@ -113,9 +113,9 @@ def number(
     open_low: bool = False,
     open_high: bool = False,
 ) -> float:
-    """Return a finite number between `low` and `high`, each included unless it is open.
+    """Return a finite number between `low` and `high`, each inclusive unless it is open.
 
-    A tensor is refused: it would lose its gradient without a word. Raises `ArgumentTypeError`, `ArgumentError`.
+    A tensor is refused, since it would silently lose its gradient. Raises `ArgumentTypeError`, `ArgumentError`.
     """
     rule = rule or _number_rule(low, high, open_low, open_high)
     if type(given) not in (int, float) and not isinstance(given, torch.SymFloat | torch.SymInt):
@@ -123,7 +123,7 @@ def number(
             learnt = " A factor that is learnt is multiplied into the query." if isinstance(given, Tensor) else ""
             raise ArgumentTypeError(f"{name} is {described(given)}; it must be {rule}.{learnt}")
         given = float(given)
-    elif type(given) is int and abs(given) > 2**53:  # torch takes whole numbers of 64 bits at most
+    elif type(given) is int and abs(given) > 2**53:  # torch accepts integers of at most 64 bits
         given = float(given) if abs(given) < 2**1000 else math.copysign(math.inf, given)
     above = low < given if open_low else low <= given
     below = given < high if open_high else given <= high
@@ -148,7 +148,7 @@ def probability(name: str, given: Any) -> float:
 
 
 def flag(name: str, given: Any, rule: str = "True or False") -> bool:
-    """Return True or False; 1 and 0 are the same. Raises `ArgumentTypeError` for what only counts as true."""
+    """Return True or False; 1 and 0 are accepted too. Raises `ArgumentTypeError` for other truthy or falsy values."""
     if isinstance(given, bool):
         return given
     single = isinstance(given, np.bool_) or (isinstance(given, Tensor) and given.dtype == torch.bool and not given.ndim)
@@ -168,7 +168,7 @@ def choice(name: str, given: _T, choices: Collection[Any]) -> _T:
 
 
 def instance(name: str, given: Any, kinds: type[_T] | tuple[type[_T], ...], rule: str) -> _T:
-    """Return a value of a class. Raises `ArgumentTypeError`."""
+    """Return a value if it is an instance of a class. Raises `ArgumentTypeError`."""
     if not isinstance(given, kinds):
         raise ArgumentTypeError(f"{name} is {described(given)}; it must be {rule}.")
     return given
@@ -182,7 +182,7 @@ def tensor(name: str, given: Any) -> Tensor:
 
 
 def listed(name: str, given: Any) -> list[Any]:
-    """Return what a list, a tuple, an array or a column holds. Raises `ArgumentTypeError` for one string, too."""
+    """Return the items of a list, tuple, array or column. Raises `ArgumentTypeError`, also for a string."""
     plain = hasattr(given, "__len__") and hasattr(given, "__iter__") and getattr(given, "ndim", 1) > 0
     if not plain or isinstance(given, str | bytes | Mapping | Set | type):
         one = " is one string;" if isinstance(given, str | bytes) else f" is {described(given)};"
@@ -199,7 +199,7 @@ def floating(name: str, given: Any) -> Tensor:
 
 
 def device_of(name: str, given: Any) -> torch.device:
-    """Return a device by what names it. Raises `DeviceError`."""
+    """Return a `torch.device` from its name or index. Raises `DeviceError`."""
     try:
         device = torch.device(given)
     except (RuntimeError, TypeError, ValueError):
@@ -214,7 +214,7 @@ def device_of(name: str, given: Any) -> torch.device:
 def integers(name: str, given: Any, ranks: Collection[int], rule: str, *, wide: bool = True) -> Tensor:
     """Return whole numbers as an int64 tensor: from a tensor or array of any integer dtype, a number or lists.
 
-    Numbers beyond 64 bits are as good as endless and come back as ±2⁶²; unless `wide`, they are refused (a uint64
+    Numbers beyond 64 bits mean "unlimited" and become ±2⁶²; unless `wide`, they are refused (a uint64
     keeps its bits). Raises `DtypeError`, `ShapeError`, `ArgumentTypeError`; `rule` says what is expected.
     """
     found = _integer_tensor(name, given, rule, wide)
@@ -233,7 +233,7 @@ def _integer_tensor(name: str, given: Any, rule: str, wide: bool) -> Tensor:
         return given
     if isinstance(given, str | bytes | bool | None | dict | set):
         raise ArgumentTypeError(f"{name} is {described(given)}; the rule is {rule}.")
-    if isinstance(given, Sequence) and not given:  # torch makes an empty list a float tensor
+    if isinstance(given, Sequence) and not given:  # torch would convert an empty list to a float tensor
         return torch.empty(0, dtype=torch.int64, device="cpu")
     try:
         with quiet():
@@ -246,7 +246,7 @@ def _integer_tensor(name: str, given: Any, rule: str, wide: bool) -> Tensor:
 
 
 def _numpy_integers(given: Any, wide: bool) -> np.ndarray[Any, Any] | None:
-    """Return what torch cannot read: any byte order, and where `wide` any length, within ±2⁶²; None if it is none."""
+    """Return integers that torch cannot read: any byte order, and if `wide` any size, within ±2⁶²; else None."""
     try:
         every = np.asarray(given)
         if every.dtype.kind in "iu":
@@ -261,9 +261,9 @@ def _numpy_integers(given: Any, wide: bool) -> np.ndarray[Any, Any] | None:
 
 
 def check_fields(settings: Any) -> None:
-    """Check each field of a frozen dataclass by its annotation, and bring it to that kind; ranges are its own affair.
+    """Check each field of a frozen dataclass by its annotation, and convert it; ranges are checked by the class.
 
-    Whole numbers become Python's, lists become tuples. Raises `ArgumentTypeError`, `ArgumentError`.
+    Integers become Python's, lists become tuples. Raises `ArgumentTypeError`, `ArgumentError`.
     """
     for name, hint in _hints(settings.__class__).items():
         object.__setattr__(settings, name, _of_kind(name, getattr(settings, name), hint))

@@ -1,8 +1,8 @@
-"""What is added to the scores: one number per head and relative position, or any dense tensor.
+"""Biases added to the scores: one number per head and relative position, or any dense tensor.
 
-ALiBi and T5's relative bias depend only on how far key `j` lies from query `i`. So they travel as one vector
+ALiBi and T5's relative bias depend only on the distance of key `j` from query `i`. So they are stored as one vector
 per head of length `L + S - 1`, never as an `L × S` matrix: entry `j - i + L - 1` belongs to query `i`, key `j`.
-Positions are aligned bottom-right, as everywhere: the last query stands on the last key.
+Positions are aligned bottom-right, as everywhere: the last query has the position of the last key.
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ def distances(num_queries: int, num_keys: int, device: torch.device | str = "cpu
 class PositionBias(ABC):
     """A bias that depends on the head and on key position minus query position only.
 
-    Subclass it for a bias of your own, and give it as `bias=`: memory stays O(L + S), and gradients reach what the
-    vector is made of.
+    Subclass it for your own bias, and pass it as `bias=`: memory stays O(L + S), and gradients reach the tensors from
+    which the vector is computed.
 
     >>> class Past(PositionBias):
     ...     def vector(self, num_queries, num_keys, device):
@@ -47,7 +47,7 @@ class PositionBias(ABC):
 
     @abstractmethod
     def vector(self, num_queries: int, num_keys: int, device: torch.device | str) -> Tensor:
-        """Return the bias as a floating tensor `(1 or H, L + S - 1)`; gradients flow into what it is made of."""
+        """Return the bias as a floating tensor `(1 or H, L + S - 1)`; gradients flow through it."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,7 +73,7 @@ class RelativeBias(PositionBias):
 def alibi_slopes(num_heads: int) -> Tensor:
     """Return ALiBi's slopes, float32 `(num_heads,)`: a geometric series from `2^(-8/n)`.
 
-    For a head count that is no power of two the series of the next lower power is completed with every second
+    For a head count that is not a power of two, the series of the next lower power is completed with every second
     slope of the next higher one. Source: Press et al. 2022, arXiv:2108.12409, section 3 and its released code.
 
     >>> alibi_slopes(2).tolist()
@@ -100,7 +100,7 @@ class ALiBi(PositionBias):
     slopes: Tensor | Sequence[float] | int
 
     def __post_init__(self) -> None:
-        """Check the slopes, or make them from a head count."""
+        """Check the slopes, or compute them from a head count."""
         with quiet():
             slopes = _slopes(self.slopes)
         if slopes.ndim != 1:
@@ -127,7 +127,7 @@ def _slopes(given: Tensor | Sequence[float] | int) -> Tensor:
 
 @dataclass(frozen=True, eq=False)
 class T5Bias(PositionBias):
-    """T5's learned relative bias: distances fall into buckets, exact when near and logarithmic when far.
+    """T5's learned relative bias: distances are grouped into buckets, exact when small and logarithmic when large.
 
     `weight` is `(num_buckets, H)`, as in a T5 checkpoint. `bidirectional` gives the past and the future their own
     halves; without it the future shares bucket 0. Source: Raffel et al. 2020, arXiv:1910.10683, section 2.1.

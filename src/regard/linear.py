@@ -1,8 +1,8 @@
-"""Linear attention: the keys are summed once for all queries, so time and memory grow with the sequence alone.
+"""Linear attention: the keys are summed once for all queries, so time and memory are linear in the length.
 
-The weight of key `j` for query `i` is `φ(q_i)·φ(k_j)` divided by the sum of these over the keys that are seen. It is
-the attention of `regard.attention` with `log(φ(q)·φ(k))` for the score; that is how its weights can be looked at with
-the same lazy matrix.
+The weight of key `j` for query `i` is `φ(q_i)·φ(k_j)` divided by the sum of these over the visible keys. It equals
+the attention of `regard.attention` with the score `log(φ(q)·φ(k))`; so its weights can be returned as the same kind
+of lazy matrix.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def _elu(x: Tensor) -> Tensor:
 
 
 def _relu(x: Tensor) -> Tensor:
-    # The constant keeps a row whose features are all zero from dividing by zero.
+    # The constant avoids a division by zero in a row whose features are all zero.
     return functional.relu(x) + 1e-3
 
 
@@ -105,7 +105,7 @@ def linear_attention(
             must see all keys that any query sees, up to a last key that does not go back: padding, causal with any
             offset, prefix, and these together.
         need_weights: also return the weights, as a lazy matrix; the output does not change by a bit.
-        chunk_size: queries that are worked on at once where `causal`; changes speed and memory only.
+        chunk_size: queries that are processed at once if `causal`; affects speed and memory only.
 
     Returns:
         The output `(B, H, L, Ev)` in the query's dtype; with `need_weights=True` also an `AttentionWeights` of shape
@@ -137,7 +137,7 @@ def linear_attention(
         query, key, value, rank = checked_tensors(query, key, value)
         queries, keys = query.shape[2], key.shape[2]
         if isinstance(mask, Tensor) and mask.dtype == torch.bool and mask.device.type == "cpu":
-            mask = masks.recognise(mask)  # sums need spans where there are any, however small the call
+            mask = masks.recognise(mask)  # sums need spans, so even small masks are examined
         visible = joined_mask(mask, causal, None, queries, keys)
         resolved = ResolvedMask(None, None, None) if visible is None else visible.resolve(queries, keys, query.device)
         dtype = accumulate_dtype(query.dtype)
@@ -166,7 +166,7 @@ def linear_attention(
 
 
 def _as_given(device: str) -> AbstractContextManager[object]:
-    # What autocast casts is cast already; the sums stay in full precision.
+    # Autocast has cast the inputs already; the sums stay in full precision.
     return (
         torch.autocast(device, enabled=False)
         if device != "meta" and torch.is_autocast_enabled(device)
@@ -175,7 +175,7 @@ def _as_given(device: str) -> AbstractContextManager[object]:
 
 
 class _Seen(NamedTuple):
-    """What a mask lets through, in the form that sums can honour."""
+    """A mask in the form that sums can honour."""
 
     keys: Tensor | None
     """bool `(b, h, S)`: keys that some query sees; None = all."""
@@ -278,7 +278,7 @@ def _sources(
     """Return the keys' features and the values, with zeros for keys that nobody sees."""
     if seen is None:
         return _apply(features, key), value
-    if seen.shape[1] != 1 and key.shape[1] != heads:  # heads that share a key see different keys
+    if seen.shape[1] != 1 and key.shape[1] != heads:  # heads that share key heads have different visible keys
         key, value = (t.repeat_interleave(heads // key.shape[1], 1) for t in (key, value))
     kept = seen[..., None]
     phi = _apply(features, torch.where(kept, key, 0.0))
@@ -292,8 +292,8 @@ def _attend(query: Tensor, key: Tensor, value: Tensor, seen: _Seen, chunk: int) 
     careful = not traced() and not (bool(key.isfinite().all()) and bool(value.isfinite().all()))
     carried = None
     if careful:
-        # A zero weight does not keep a NaN out of a product. So the sums run over finite numbers, and what is not
-        # finite travels beside them as NaN, row by row.
+        # 0 · NaN is NaN, so a zero weight cannot exclude it. So the sums run over finite numbers, and others are
+        # tracked beside them as NaN, row by row.
         carried = ((value - value) + (key - key).sum(-1, keepdim=True)).cumsum(2)
         key, value = (torch.where(t.isfinite(), t, 0.0) for t in (key, value))
     value = functional.pad(value, (0, 1), value=1.0)

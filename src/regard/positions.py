@@ -1,6 +1,6 @@
-"""Where a token stands, as numbers: the sinusoidal table and rotary angles, as plain functions.
+"""Positional encodings as plain functions: the sinusoidal table and rotary angles.
 
-What is added to the scores instead (ALiBi, T5) lives in `biases`.
+Encodings that are added to the scores (ALiBi, T5) are in `biases`.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from .errors import ArgumentError, DeviceError, DtypeError, ShapeError
 
 __all__ = ["rotary", "rotate", "sinusoidal"]
 
-# Rows of a table that is kept between calls; far positions are computed anew, for their own rows alone.
+# Most rows of a cached table; tables of farther positions are computed for each call.
 _REMEMBERED = 2**20
 Positions = Tensor | NDArray[Any] | Sequence[float] | int
 
@@ -38,7 +38,7 @@ def sinusoidal(positions: Positions, dim: int, *, base: float = 10_000.0) -> Ten
         float32 (float64 for float64 positions), on the device of `positions`.
 
     Raises:
-        ArgumentError, DtypeError: `dim` or `base` out of range, or positions that are no real numbers.
+        ArgumentError, DtypeError: `dim` or `base` out of range, or positions that are not real numbers.
 
     The encoding of `p + k` is a rotation of that of `p` that depends on `k` alone. Cost: O(positions · dim).
 
@@ -56,21 +56,21 @@ def sinusoidal(positions: Positions, dim: int, *, base: float = 10_000.0) -> Ten
 
 
 def rotary(positions: Positions, dim: int, *, base: float = 10_000.0) -> tuple[Tensor, Tensor]:
-    """Cosine and sine of the angles `p / base^(2i/dim)` by which rotary encoding turns feature pair `i`.
+    """Cosine and sine of the angles `p / base^(2i/dim)` by which rotary encoding rotates feature pair `i`.
 
     Shapes: `positions` any shape, each result `(*positions.shape, dim / 2)`.
 
     Args:
-        positions: integer or floating positions; with a key/value cache they go on counting. A number `n` means the
-            positions `0 … n - 1`.
-        dim: features to turn, even; less than the head width turns only the first `dim` of each head.
+        positions: integer or floating positions; with a key/value cache they continue those of the cache. A number `n`
+            means the positions `0 … n - 1`.
+        dim: features to rotate, even; if less than the head width, only the first `dim` of each head are rotated.
         base: 10,000 in the paper; larger ones suit longer contexts.
 
     Returns:
         Two tensors in float32 (float64 for float64 positions), to be given to `rotate`.
 
     Raises:
-        ArgumentError, DtypeError: `dim` is odd or not positive, `base` out of range, positions no real numbers.
+        ArgumentError, DtypeError: `dim` is odd or not positive, `base` out of range, positions not real numbers.
 
     Cost: O(positions · dim).
 
@@ -89,7 +89,7 @@ def rotary(positions: Positions, dim: int, *, base: float = 10_000.0) -> tuple[T
 
 
 def rotate(x: Tensor, cos: Tensor, sin: Tensor, *, interleaved: bool) -> Tensor:
-    """Turn pairs of features of `x` by the angles from `rotary`; features beyond `2 · cos.shape[-1]` stay.
+    """Rotate pairs of features of `x` by the angles from `rotary`; features beyond `2 · cos.shape[-1]` stay.
 
     Shapes: `x` `(..., E)`, `cos` and `sin` `(..., r)` with `2r <= E`, leading dimensions broadcastable.
 
@@ -103,9 +103,9 @@ def rotate(x: Tensor, cos: Tensor, sin: Tensor, *, interleaved: bool) -> Tensor:
         The same shape and dtype as `x`; computed in the wider of the dtypes of `x` and `cos`.
 
     Raises:
-        ShapeError: `x` has fewer features than are to be turned.
+        ShapeError: `x` has fewer features than are to be rotated.
 
-    A query at `p` and a key at `q` then have a product that depends on `p - q` alone; lengths do not change.
+    A query at `p` and a key at `q` then have a product that depends on `p - q` only; norms do not change.
     Cost: O(size of `x`).
 
     Source: Su et al. 2021, arXiv:2104.09864, section 3.4.2.
@@ -185,7 +185,7 @@ def _positions(given: Positions) -> Tensor:
 
 def _angles(positions: Tensor, dim: int, base: float) -> Tensor:  # (..., ceil(dim / 2))
     base = number("base", base, 0, rule="a finite number > 0, 10000 as a rule", open_low=True)
-    # In float32 the angle of position 100,000 would already be wrong in its third decimal.
+    # In float32 the angle of position 100,000 would be wrong in its third decimal.
     wide = torch.float32 if positions.device.type == "mps" else torch.float64
     exponent = torch.arange(0, dim, 2, device=positions.device).to(wide) / dim
     return positions.to(wide)[..., None] * torch.pow(base, -exponent)
@@ -200,12 +200,12 @@ def _range(start: int, length: int, device: torch.device, exact: bool) -> Tensor
 
 
 def _may_remember(length: int) -> bool:
-    # What is made while tracing or under a transform of `torch.func` is no real tensor.
+    # Tensors created while tracing or under a transform of `torch.func` must not be cached.
     return not traced() and length <= _REMEMBERED
 
 
 def _capacity(length: int) -> int:
-    # Powers of two: a sequence that grows step by step asks for a new table only when it has doubled.
+    # Sizes are powers of two, so that a growing sequence needs a new table only when it has doubled.
     return max(256, 1 << max(length - 1, 0).bit_length())
 
 
