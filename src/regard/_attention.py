@@ -262,12 +262,13 @@ def _prepare(
         scale = number("scale", scale, rule="a finite number (1/sqrt(head_dim) unless given)")
     if softcap is not None:
         softcap = number("softcap", softcap, 0, rule="a finite number > 0, or None for no cap", open_low=True)
-    if not (isinstance(need_weights, str) and need_weights == "summary"):
+    # A tiny call takes some thirty microseconds: what is as by default is not checked.
+    if type(need_weights) is not bool and not (isinstance(need_weights, str) and need_weights == "summary"):
         need_weights = flag("need_weights", need_weights, "True, False or 'summary'")
     if generator is not None:
         instance("generator", generator, torch.Generator, "a torch.Generator, or None for torch's default one")
     dropped = None
-    if probability("dropout", dropout) != 0.0:
+    if not (type(dropout) is float and dropout == 0.0) and probability("dropout", dropout) != 0.0:
         device = "cpu" if generator is None else generator.device
         dropped = Dropout(float(dropout), torch.randint(2**63 - 1, (), generator=generator, device=device))
     return AttentionInputs(
