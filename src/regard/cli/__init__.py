@@ -1,4 +1,4 @@
-"""The command line: `regard COMMAND`. One file a command; each is a frozen dataclass whose fields become the options."""
+"""The command line, `regard COMMAND`: one file a command, each a frozen dataclass whose fields become the options."""
 
 from __future__ import annotations
 
