@@ -7,8 +7,7 @@ through everybody who listens, innermost block first.
 
 from ._call import Call, Given, Result, Run
 from ._checkpointing import join, runs_again
-from ._doors import NAMES
-from ._listener import Listener
+from ._doors import NAMES, Listener
 from ._mask_reader import MaskReader
 from ._model import ModelListener
 from ._multi_head import NAME as MULTI_HEAD

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple, Protocol
-
-from torch import Tensor, nn
+from typing import Any, NamedTuple
 
 from .._inputs import NeedWeights
 from ..weights import AttentionWeights
 
-__all__ = ["Call", "Given", "Hearing", "Result", "Run"]
+__all__ = ["Call", "Given", "Result", "Run"]
 
 
 class Result(NamedTuple):
@@ -99,23 +97,3 @@ class Call(NamedTuple):
 
 
 Run = Callable[[Call], Result]
-
-
-class Hearing(Protocol):
-    """Who listens. The one whose block is innermost is asked first, and passes the call on to the others."""
-
-    def hears(self, door: str) -> bool:
-        """Say whether this one takes part in what comes through a door now."""
-        ...
-
-    def heard(self, call: Call, run: Run) -> Result:
-        """Stand around a call: pass it on with `run(call)`, changed or not, and return its result, changed or not."""
-        ...
-
-    def softmax(self, door: str, scores: Tensor, weights: Tensor) -> Tensor:
-        """See what softmax made of scores, last dimension the keys; return what is to be used in its place."""
-        ...
-
-    def module(self) -> nn.Module | None:
-        """Return the module that is running, where this one knows."""
-        ...

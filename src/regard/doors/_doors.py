@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import ExitStack
+from threading import get_ident
 from typing import Any, NamedTuple
 
 import torch
@@ -11,22 +13,84 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .._attention import attention
-from ._call import Call, Given, Hearing, Result
+from ._call import Call, Given, Result, Run
 from ._modes import WITHIN, Mode, inside, modes
+from ._module_calls import Standing, StandingEverywhere
 from ._multi_head import NAME as MULTI_HEAD
 from ._multi_head import with_inner
+from ._nested import ASIDE, FAST_PATHS
 from ._ours import Ours
 from ._scaled_dot_product import NAME as SCALED_DOT_PRODUCT
 from ._scaled_dot_product import ScaledDotProduct
 from ._untouched import untouched
 
-__all__ = ["NAMES", "Listening"]
+__all__ = ["NAMES", "Listener", "Listening"]
+
+
+class Listener:
+    """Takes part in every call of attention, and does nothing; a kind of it says what it does.
+
+    It acts on the thread that enters. One object may be entered by several threads and more than once, and ended in
+    any order.
+    """
+
+    def __init__(self) -> None:
+        self._blocks: list[tuple[int, Listening, ExitStack]] = []
+
+    def hears(self, door: str) -> bool:
+        """Say whether this one takes part in what comes through a door now."""
+        return True
+
+    def heard(self, call: Call, run: Run) -> Result:
+        """Stand around a call: pass it on with `run(call)`, changed or not, and return its result, changed or not.
+
+        A call whose `given` has a reason has no arguments that are known, and no weights.
+        """
+        return run(call)
+
+    def softmax(self, door: str, scores: Tensor, weights: Tensor) -> Tensor:
+        """See what softmax made of scores, last dimension the keys; return what is to be used in its place."""
+        return weights
+
+    def module(self) -> nn.Module | None:
+        """Return the module that is running, where this one knows."""
+        return None
+
+    def again(self) -> Listening:
+        """Return what is entered where gradient checkpointing runs something a second time."""
+        return Listening(self)
+
+    def around(self, module: nn.Module, call: Callable[..., Any], /, *args: Any, **settings: Any) -> Any:
+        """Call a module around which this one stands."""
+        with Listening(self):
+            return call(*args, **settings)
+
+    def begin(self) -> None:
+        """Begin a block; nothing where the block itself is being compiled."""
+        if not torch.compiler.is_compiling():
+            self._blocks.append((get_ident(), Listening(self).__enter__(), self.stand(())))
+
+    def end(self) -> None:
+        """End the last block of this thread; a generator that holds it may be closed on another."""
+        if torch.compiler.is_compiling() or not self._blocks:
+            return
+        here = [place for place, (thread, _, _) in enumerate(self._blocks) if thread == get_ident()]
+        _, mode, standing = self._blocks.pop(here[-1] if here else -1)
+        mode.__exit__()
+        standing.close()
+
+    def stand(self, modules: Iterable[nn.Module]) -> ExitStack:
+        """Stand around the calls of modules until the result is closed."""
+        with ExitStack() as standing:
+            standing.callback(StandingEverywhere(ASIDE, FAST_PATHS).remove)
+            standing.callback(Standing(self, modules).remove)
+            return standing.pop_all()
 
 
 class Listening(Mode):
     """Lets somebody listen to the calls that this thread makes, until it is left."""
 
-    def __init__(self, listener: Hearing) -> None:
+    def __init__(self, listener: Listener) -> None:
         super().__init__()
         self.listener = listener
 
@@ -45,7 +109,7 @@ class Listening(Mode):
 class _Listeners(NamedTuple):
     """Those who take part in a call, the innermost first."""
 
-    listeners: Sequence[Hearing]
+    listeners: Sequence[Listener]
     alone: bool
 
     def attend(self, given: Given) -> Any:
@@ -69,7 +133,7 @@ class _Listeners(NamedTuple):
         return None
 
 
-def _passed_on(listeners: Sequence[Hearing], call: Call) -> Result:
+def _passed_on(listeners: Sequence[Listener], call: Call) -> Result:
     return listeners[0].heard(call, functools.partial(_passed_on, listeners[1:]) if listeners[1:] else _run)
 
 

@@ -10,8 +10,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from .._tracing import in_backward
-from ._doors import Listening
-from ._listener import Listener
+from ._doors import Listener, Listening
 from ._returned import Frame, computes_attention
 from ._uncompiled import Uncompiled
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from typing import Any, NamedTuple
 
 import torch
@@ -13,7 +14,7 @@ from .._attention import attention, explain
 from .._inputs import NeedWeights
 from ..backends import asked_for
 from ..errors import ArgumentError, DeviceError, DtypeError, RefusedError, ShapeError
-from ..weights import AttentionWeights, consumed_at_once
+from ..weights import consumed_at_once
 from ._call import Call, Given, Result
 from ._grouped import grouped
 from ._mask_reader import MaskReader
@@ -37,17 +38,6 @@ class _Translated(NamedTuple):
     """Whether there is such a row."""
     packed: tuple[int, ...] | None
     """Shape of the output where heads of a group came packed into the queries."""
-
-
-class _Served(NamedTuple):
-    """What ours computed."""
-
-    backend: str | None = None
-    output: Tensor | None = None
-    weights: AttentionWeights | None = None
-
-
-_NOTHING = _Served()
 
 
 class ScaledDotProduct(Given):
@@ -135,21 +125,14 @@ class ScaledDotProduct(Given):
         """Compute what `call` asks for; where ours cannot, as PyTorch does, with the reason."""
         if self.reason is not None or not (call.needs or call.backends):
             return Result(self._heads(self.own()), reason=self.reason)
-        refusals: dict[str, str] = {}
-        served, reason = _NOTHING, None
         try:
-            if call.needs:
-                with consumed_at_once():
-                    served = self._attended(call, refusals)
-            else:
-                served = self._attended(call, refusals)
+            with consumed_at_once() if call.needs else nullcontext():
+                result = self._attended(call)
         except (ArgumentError, DeviceError, DtypeError, RefusedError, ShapeError) as error:
-            reason = str(error)
-        backend, output, weights = served
-        if output is None:
-            output = self._heads(self.own())
-        difference = self._difference(output) if call.compare and backend is not None else None
-        return Result(output, weights, reason, backend, refusals, difference)
+            result = Result(None, reason=str(error))
+        if result.output is None:
+            return result._replace(output=self._heads(self.own()))
+        return result._replace(difference=self._difference(result.output)) if call.compare else result
 
     def returned(self, result: Result) -> Any:
         """Return the output as the caller laid it out."""
@@ -157,11 +140,11 @@ class ScaledDotProduct(Given):
             return result.output
         return result.output.reshape(self._found.packed)
 
-    def _attended(self, call: Call, refusals: dict[str, str]) -> _Served:
+    def _attended(self, call: Call) -> Result:
         """Compute output and weights, or the weights alone and without gradient where no backend may serve."""
         arguments, seen, spreads, _ = self._translated
         together: NeedWeights = False if call.apart or spreads else call.needs
-        asked = asked_for()
+        asked, refusals = asked_for(), dict[str, str]()
         for name in call.backends if self.plain else ():
             reason = None if asked in (None, name) else f"use_backend asks for {asked}"
             if reason is None and self.dropout:  # a refusal after the seed is drawn would shift the caller's numbers
@@ -173,10 +156,11 @@ class ScaledDotProduct(Given):
                     reason = error.reason
                 else:
                     output, weights = found if together else (found, None)
-                    apart = weights_of(seen, call.needs) if call.needs and not together else None
-                    return _Served(name, output, apart if weights is None else weights)
+                    if call.needs and not together:
+                        weights = weights_of(seen, call.needs)
+                    return Result(output, weights, None, name, refusals)
             refusals[name] = reason
-        return _Served(weights=weights_of(seen, call.needs) if call.needs else None)
+        return Result(None, weights_of(seen, call.needs) if call.needs else None, refusals=refusals)
 
     def _heads(self, output: Tensor) -> Tensor:
         """Return PyTorch's output with one query for each head of a packed group."""
