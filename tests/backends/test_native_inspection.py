@@ -15,7 +15,7 @@ from regard.backends.math import Math
 from regard.backends.native import LINKS, CallSummary, forward_summary, inspect, library_info, summary
 from regard.backends.native._calls import forward
 from regard.biases import ALiBi
-from regard.errors import BackendError
+from regard.errors import KernelError
 
 SIZES = [(1, 1), (3, 70), (70, 5), (64, 128), (150, 150), (200, 333)]
 CELLS = [(1, 1), (3, 5), (16, 64), (63, 7), (65, 200), (500, 500)]
@@ -181,7 +181,7 @@ def test_links_of_equal_weights_are_the_first_keys_and_nan_is_the_largest() -> N
 def test_the_summary_refuses_cells_that_cut_groups() -> None:
     """Cells of rows that neither divide 64 nor are a multiple of it are an error, not other numbers."""
     x = _call("causal", 70, 70)
-    with pytest.raises(BackendError, match="summary of cells of 5 rows"):
+    with pytest.raises(KernelError, match="summary of cells of 5 rows"):
         summary(x, _matrix(x)[1], 5)
 
 
