@@ -116,4 +116,4 @@ def _parse(words: list[str]) -> Command:
 def _completion(words: list[str]) -> Command:
     from .completion import Completion
 
-    return Completion(*words)
+    return Completion(COMMANDS, *words)

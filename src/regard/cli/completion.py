@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Union
 
@@ -16,6 +17,8 @@ SHELLS = ("bash", "zsh", "tcsh")
 class Completion:
     """Print the completion script of a shell."""
 
+    commands: Mapping[str, Any]
+    """Every command by its name; each has `load()`."""
     shell: str = "bash"
     """`bash`, `zsh` or `tcsh`."""
 
@@ -23,11 +26,9 @@ class Completion:
         """Print the script."""
         import tyro
 
-        from . import COMMANDS
-
         if self.shell not in SHELLS:
             raise ArgumentError(f"There is no completion for {self.shell!r}; there is for {', '.join(SHELLS)}.")
-        whole = _choice({name: entry.load() for name, entry in COMMANDS.items()})
+        whole = _choice({name: entry.load() for name, entry in self.commands.items()})
         tyro.cli(whole, prog="regard", args=["--tyro-print-completion", self.shell])
         return 0
 
