@@ -14,7 +14,7 @@ training | recorder | corpora
 models
 integrations
 layers
-_attention
+_attention | recordings
 positions · weights · linear
 _checks
 backends
@@ -22,7 +22,7 @@ _inputs
 masks | biases
 _mask_parts
 _values
-_tracing · errors
+_tracing · errors | _files
 """
 
 # The package's own table of contents, and the file behind `python -m regard`.

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import ArgumentError, nearest
-from ..recorder import Grid, Texts
+from ..recordings import Grid, Texts
 from ..tasks import Attention
 from ..viewer import View, view
 

@@ -10,7 +10,7 @@ from typing import Any
 from torch import nn
 
 from ..errors import ArgumentError, MissingExtraError, install_line, nearest
-from ..recorder import Grid
+from ..recordings import Grid
 from ..tasks.reading import open_picture
 
 __all__ = ["Prepared", "prepare"]

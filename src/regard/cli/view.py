@@ -15,7 +15,7 @@ import torch
 import tyro
 
 from ..errors import ArgumentError
-from ..recorder import load
+from ..recordings import load
 from ..tasks.reading import given_lines, open_bytes
 from ..viewer import View, view
 from ..viewer.server import is_loopback, serve

@@ -16,6 +16,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
+from .. import _files
 from ..errors import ArgumentError, ModelFileError, nearest
 from . import _hub
 
@@ -50,8 +51,8 @@ class PretrainedModel(nn.Module, Generic[ConfigT]):
             "regard_version": _version(),
             "config": dataclasses.asdict(self.config),  # type: ignore[call-overload]
         }
-        _write(place / WEIGHTS, save(tensors, metadata={"format": "pt"}))
-        _write(place / CONFIG, (json.dumps(described, indent=2) + "\n").encode())
+        _files.write(place / WEIGHTS, save(tensors, metadata={"format": "pt"}))
+        _files.write(place / CONFIG, (json.dumps(described, indent=2) + "\n").encode())
 
     @classmethod
     def from_pretrained(cls, folder_or_hub_name: str | os.PathLike[str], *, revision: str | None = None) -> Self:
@@ -111,20 +112,6 @@ def _version() -> str | None:
         return importlib.metadata.version("regard")
     except importlib.metadata.PackageNotFoundError:  # run from the source tree
         return None
-
-
-def _write(file: Path, content: bytes) -> None:
-    handle, name = tempfile.mkstemp(dir=file.parent, prefix=f".{file.name}.")
-    try:
-        with os.fdopen(handle, "wb") as stream:
-            stream.write(content)
-            stream.flush()
-            os.fsync(stream.fileno())
-        os.chmod(name, 0o644)
-        os.replace(name, file)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
 
 
 def _described(file: Path) -> dict[str, Any]:

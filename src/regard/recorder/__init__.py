@@ -1,10 +1,7 @@
-"""Recording the attention of any PyTorch model while it runs, and recordings on disk."""
+"""Recording the attention of any PyTorch model while it runs."""
 
-from ._grid import Grid
-from ._pieces import NotRecordedWarning
-from ._read import load
-from ._recording import EmptyRecordingError, RecordedCall, Recording
-from ._texts import Texts
+from ..recordings import Grid, RecordedCall, Recording, Texts, load
+from ._errors import EmptyRecordingError, NotRecordedWarning
 from ._watch import record, watch
 
 __all__ = [

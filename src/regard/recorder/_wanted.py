@@ -11,10 +11,10 @@ import torch
 
 from .._values import choice, listed, whole
 from ..errors import ArgumentError
+from ..recordings import Growing, layer_of
 from ..weights import AttentionWeights, StoredWeights, from_dense, summarise
-from ._growing import Growth, Step
-from ._grown import Grown, GrownDense, GrownExact, GrownSummary
-from ._recording import layer_of
+from ._joined_steps import JoinedDense, JoinedExact, JoinedSummary
+from ._steps import Growth, Step
 
 __all__ = ["Keep", "Wanted"]
 
@@ -71,9 +71,9 @@ class Wanted:
             return from_dense(weights.dense(), ~weights.masked())
         return StoredWeights(summarise(weights), weights.ndim)
 
-    def growing(self, first: AttentionWeights, step: Step, growth: Growth) -> Grown:
+    def growing(self, first: AttentionWeights, step: Step, growth: Growth) -> Growing:
         """Return what grows out of the first call, which the given step continues."""
         if isinstance(first, StoredWeights):
-            return GrownSummary(first.summary, step.before, growth.orders)
+            return JoinedSummary(first.summary, step.before, growth.orders)
         begin = Step(first, first._source.shape[2], step.before, 0, None, True)
-        return (GrownExact if self.keep == "exact" else GrownDense)(begin, growth.orders)
+        return (JoinedExact if self.keep == "exact" else JoinedDense)(begin, growth.orders)

@@ -24,16 +24,15 @@ from ..integrations import (
     has_nested,
     runs_again,
 )
+from ..recordings import FolderWriter, RecordedCall, Recording
 from ..weights import AttentionWeights
 from ._doors import DOORS, door_of, untouched
-from ._growing import Growth, Step
+from ._errors import EmptyRecordingError, NotRecordedWarning
 from ._nested import padded
-from ._pieces import NotRecordedWarning
-from ._recording import EmptyRecordingError, RecordedCall, Recording
 from ._returned import computes_attention, first_tensor, softmax_of_module, weights_of_output
+from ._steps import Growth, Step
 from ._uncompiled import Uncompiled
 from ._wanted import Keep, Wanted
-from ._writer import FolderWriter
 
 __all__ = ["Watch", "record", "watch"]
 
@@ -71,7 +70,6 @@ def watch(
         TooLargeError: weights that would not fit, with keep="dense".
         EmptyRecordingError: at the end of the block, if no call was recorded.
         RecordingFileError: at the end of the block, if `folder` could not be written.
-        MissingExtraError: a folder without the package that writes it.
 
     Calls of `F.scaled_dot_product_attention`, of `F.multi_head_attention_forward` and of `regard.attention` are
     caught, and modules that return `(output, weights)`. Without dropout the first two run on the native kernel where

@@ -9,7 +9,6 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
-import tempfile
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence, Sized
 from pathlib import Path
@@ -18,9 +17,10 @@ from typing import Any, ClassVar, Generic, Literal, Self, TypeVar
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
+from .. import _files
 from .._values import check_fields, check_shares, described
 from ..errors import ArgumentError, nearest
 from ..training import Listener, TrainingResult, TrainingSettings, train
@@ -209,18 +209,14 @@ class Task(ABC, Generic[Examples, Answer]):
         self._fitted().save_pretrained(folder / WEIGHTS)  # type: ignore[operator]
         tensors = self._tensors()
         if tensors:
-            save_file(tensors, folder / TENSORS)
+            _files.write(folder / TENSORS, save(tensors))
         description = {
             "task": self.name,
             "settings": dataclasses.asdict(self.settings),
             "state": self._state(),
         }
         text = json.dumps(description, ensure_ascii=False, indent=1)
-        with tempfile.NamedTemporaryFile("w", encoding="utf-8", dir=folder, delete=False) as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(file.name, folder / DESCRIPTION)
+        _files.write(folder / DESCRIPTION, text.encode())
 
     @classmethod
     def load(cls, folder: str | os.PathLike[str]) -> Self:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import re
 import shutil
 from collections.abc import Callable, Iterator, Mapping
@@ -23,6 +22,7 @@ import safetensors
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from .. import _files
 from ..errors import RegardError
 
 __all__ = ["CheckpointError", "Checkpoints"]
@@ -118,10 +118,8 @@ class Checkpoints:
             unfinished.mkdir()
             yield unfinished
             _write_manifest(unfinished)
-            if self.path(step).exists():  # a torn one of the same step: it was passed over when reading
-                shutil.rmtree(self.path(step))
-            unfinished.rename(self.path(step))
-            _flush(self.folder)
+            _files.replace_folder(unfinished, self.path(step))  # a torn one of this step was passed over when reading
+            _files.sync(self.folder)
         except (OSError, safetensors.SafetensorError) as error:
             raise CheckpointError(
                 f"The checkpoint of step {step} could not be written to {self.folder}: {error}. "
@@ -152,6 +150,7 @@ def write_state(folder: Path, state: Mapping[str, Any]) -> None:
 def write_tensors(folder: Path, tensors: Mapping[str, Tensor]) -> None:
     """Write tensors; those that share memory are written one by one."""
     save_file({name: tensor.detach().contiguous() for name, tensor in tensors.items()}, folder / TENSORS)
+    _files.give_usual_mode(folder / TENSORS)
 
 
 def check_file(path: Path, size: int, digest: str) -> None:
@@ -173,23 +172,14 @@ def _write_manifest(folder: Path) -> None:
     files = {}
     for path in sorted(folder.rglob("*")):
         if path.is_file():
-            _flush(path)
+            _files.sync(path)
             files[str(path.relative_to(folder))] = (path.stat().st_size, _digest(path))
     text = json.dumps({"format": FORMAT, "files": files, "digest": digest_of_listing(files)}, indent=1)
     (folder / MANIFEST).write_text(text, encoding="utf-8")
-    _flush(folder / MANIFEST)
-    _flush(folder)
+    _files.sync(folder / MANIFEST)
+    _files.sync(folder)
 
 
 def _digest(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _flush(path: Path) -> None:
-    """Make sure that a file, or a folder's list of names, is on the disk."""
-    number = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(number)
-    finally:
-        os.close(number)

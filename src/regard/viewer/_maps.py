@@ -13,7 +13,7 @@ from torch import Tensor
 
 from .._values import described
 from ..errors import ArgumentError
-from ..recorder import Recording
+from ..recordings import Recording
 from ..weights import AttentionWeights, StoredWeights, from_dense
 from ._cells import checked_matrix, heads_of
 from ._sides import Axes, Sides

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from .._values import instance, listed
 from ..errors import ShapeError
-from ..recorder import Grid
+from ..recordings import Grid
 from ._tokens import Axis, axis
 
 __all__ = ["Axes", "Sides"]

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from .._values import LARGEST, described, instance, listed, whole
 from ..errors import ArgumentError, ArgumentTypeError, ShapeError
-from ..recorder import Grid
+from ..recordings import Grid
 
 __all__ = ["Axis", "Labelling", "axis", "shown"]
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from .._values import instance
 from ..errors import ArgumentError
-from ..recorder import Grid, Recording
+from ..recordings import Grid, Recording
 from . import static
 from ._maps import Map, Weights, shown_of
 from ._sides import Sides

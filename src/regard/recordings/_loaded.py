@@ -7,17 +7,23 @@ import threading
 import weakref
 from collections import OrderedDict
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from ..errors import RecordingFileError
 from ..weights import AttentionWeights, RestoredWeights, StoredWeights, Summary, WeightSource
-from ._archive import Archive, open_archive
-from ._arrays import CallReader
-from ._document import read_call, read_root
-from ._recording import RecordedCall, Recording
-from ._text_columns import read_texts
+from ._call import RecordedCall
+from ._call_file import CallFile
+from ._documents import read_document
+from ._pieces import Pieces, call_name, open_pieces
+from ._recording import Recording
+from ._text_file import texts_of
+from ._writing import FORMAT, ROOT, TEXTS, VERSION
 
 __all__ = ["load"]
 
+# The root of recordings of the versions before 2.
+_OLD_ROOT = "zarr.json"
+_CRC = 0xFFFFFFFF
 # Exact calls whose query and key are remembered.
 _RECENT = 4
 
@@ -31,14 +37,14 @@ def load(path: str | os.PathLike[str]) -> Recording:
 
     Returns:
         A `Recording` like the one that was saved. The weights of a call are read when they are asked for: summaries
-        as they were recorded, and with keep="exact" every entry, computed from the query and key on disk. Where a
-        part is missing the numbers are NaN (-2 in integers), with a `NotRecordedWarning`. A run that died gives the
-        calls that it had finished; the recording then says so.
+        as they were recorded, and with keep="exact" every entry, computed from the query and key on disk. A run that
+        died gives the calls that it had finished; the recording then says so.
 
     Raises:
-        RecordingFileError: the path holds no recording, a damaged one, or one of a later version.
+        RecordingFileError: the path holds no recording, a damaged one, or one of another version. What is damaged
+            inside a call is told when it is read.
 
-    Opening reads one small document a call. Needs no package beyond the base install.
+    Opening reads the header of each call. Needs no package beyond the base install.
 
     >>> import regard, tempfile, torch
     >>> layer = torch.nn.TransformerEncoderLayer(16, 2, batch_first=True).eval()
@@ -50,25 +56,59 @@ def load(path: str | os.PathLike[str]) -> Recording:
     ...     bool(torch.equal(again[0].entropy(), recording[0].entropy()))
     True
     """
-    return LoadedRecording(open_archive(path))
+    return LoadedRecording(open_pieces(path))
+
+
+@dataclass(frozen=True)
+class _Root:
+    """What a recording says of the whole run."""
+
+    ended: bool
+    """Whether the run came to its end; `checks` then has one number for each call."""
+    checks: tuple[int, ...]
+    missed: dict[str, int]
+    left_out: int
+    difference: float | None
+    texts: int | None
+    """Check of what is known of the tokens, None if nothing is."""
+
+
+def _read_root(pieces: Pieces) -> _Root:
+    if pieces.find(ROOT) is None and pieces.find(_OLD_ROOT) is not None:
+        raise RecordingFileError(
+            f"{str(pieces.path)!r} was written by an older version of regard, in a format that is read no more: open "
+            "it with that version, or record again."
+        )
+    told = read_document(pieces.get(ROOT))
+    if told.text("format") != FORMAT:
+        told.refuse("is of another format")
+    if told.whole("version") != VERSION:
+        raise RecordingFileError(f"{str(pieces.path)!r} was written by a later version of regard: upgrade to read it.")
+    missed = told.below("missed")
+    counts = {what: missed.whole(what, 1) for what in missed.value}
+    return _Root(
+        told.flag("ended"), told.wholes("calls", high=_CRC), counts, told.whole("left_out"),
+        told.number("difference") if told.has("difference") else None,
+        told.whole("texts", high=_CRC) if told.has("texts") else None,
+    )  # fmt: skip
 
 
 class LoadedRecording(Recording):
     """A recording whose calls lie on disk."""
 
-    def __init__(self, archive: Archive) -> None:
+    def __init__(self, pieces: Pieces) -> None:
         super().__init__()
-        root = read_root(archive)
+        root = _read_root(pieces)
         self.missed.update(root.missed)
         self.left_out, self.difference = root.left_out, root.difference
-        if root.texts is not None if root.ended else archive.size("texts/zarr.json") is not None:
-            self.texts = read_texts(archive, root.texts if root.ended else None)
+        if root.texts is not None or (not root.ended and pieces.find(TEXTS) is not None):
+            self.texts = texts_of(read_document(pieces.get(TEXTS), root.texts if root.ended else None))
         self.ended = root.ended
         """Whether the run came to its end."""
         recent = _Recent()
-        checks = list(root.checks) if root.ended else [None] * archive.calls()
+        checks = root.checks if root.ended else (None,) * pieces.calls()
         for position, check in enumerate(checks):
-            self._append(LoadedCall(CallReader(archive, read_call(archive, position, check)), recent))
+            self._append(LoadedCall(CallFile(pieces.get(call_name(position)), position, check), recent))
 
     def _append(self, call: RecordedCall) -> None:
         if call.key in self._keys:
@@ -85,11 +125,12 @@ class LoadedRecording(Recording):
 class LoadedCall(RecordedCall):
     """A call on disk; its weights are read when they are asked for, and let go when nobody holds them."""
 
-    def __init__(self, reader: CallReader, recent: _Recent) -> None:
-        document = reader.document
-        self.key, self.module, self.number, self.door = document.key, document.module, document.number, document.door
-        self.heads, self.passes, self.grown = document.heads, document.passes, None
-        self._reader, self._recent = reader, recent
+    def __init__(self, file: CallFile, recent: _Recent) -> None:
+        self.file = file
+        """Reads its tensors by name."""
+        self.key, self.module, self.number, self.door = file.key, file.module, file.number, file.door
+        self.heads, self.passes, self.grown = file.heads, file.passes, None
+        self._recent = recent
         self._held: Callable[[], AttentionWeights | None] = lambda: None
 
     @property
@@ -107,16 +148,11 @@ class LoadedCall(RecordedCall):
         return self.weights
 
     def _read(self) -> AttentionWeights:
-        reader, recent = self._reader, self._recent
-        document, summary = reader.document, reader.summary()
-        if document.exact is None:
-            return StoredWeights(summary, document.rank)
-        return RestoredWeights(
-            summary,
-            lambda: recent.source(reader, summary),
-            document.rank,
-            sums_to_one=document.sums_to_one,
-        )
+        file, recent = self.file, self._recent
+        summary = file.summary()
+        if not file.exact:
+            return StoredWeights(summary, file.rank)
+        return RestoredWeights(summary, lambda: recent.source(file, summary), file.rank, sums_to_one=file.sums_to_one)
 
 
 class _Recent:
@@ -126,11 +162,11 @@ class _Recent:
         self._sources: OrderedDict[int, WeightSource] = OrderedDict()
         self._lock = threading.Lock()
 
-    def source(self, reader: CallReader, summary: Summary) -> WeightSource:
+    def source(self, file: CallFile, summary: Summary) -> WeightSource:
         """Return the matrix of a call."""
-        position = reader.document.position
+        position = file.position
         with self._lock:
-            found = self._sources.pop(position, None) or reader.source(summary)
+            found = self._sources.pop(position, None) or file.source(summary)
             self._sources[position] = found
             while len(self._sources) > _RECENT:
                 self._sources.popitem(last=False)

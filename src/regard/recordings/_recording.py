@@ -1,61 +1,18 @@
-"""What `watch` gives: the attention calls of a model in the order in which they were made."""
+"""The attention calls of a model in the order in which they were made."""
 
 from __future__ import annotations
 
 import os
-import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
 
-from ..errors import RegardError, nearest
+from ..errors import nearest
 from ..weights import AttentionWeights
-from ._grown import Grown
+from ._call import RecordedCall
 from ._texts import Texts
-from ._writer import save
+from ._writing import save
 
-__all__ = ["EmptyRecordingError", "RecordedCall", "Recording", "layer_of"]
-
-
-class EmptyRecordingError(RegardError, RuntimeError):
-    """No call of attention was recorded."""
-
-
-@dataclass(eq=False)
-class RecordedCall:
-    """Where a recorded call came from, and its weights."""
-
-    key: str
-    """Name of the call in the recording."""
-    module: str
-    """Name of the module that made it, as in `model.named_modules()`."""
-    number: int
-    """Which call of this module, from 0; the steps of one generation count as one call."""
-    door: str
-    """How it was caught."""
-    kept: AttentionWeights
-    """Weights of the first call."""
-    heads: tuple[int, ...] | None = None
-    """Which heads of the model these are, None for all."""
-    passes: int = 1
-    """Calls that this holds: more than one where text was generated, each appending its rows."""
-    grown: Grown | None = field(default=None, repr=False)
-
-    @property
-    def weights(self) -> AttentionWeights:
-        """Of exactly these calls, without gradient."""
-        return self.kept if self.grown is None else self.grown.weights()
-
-    @property
-    def layer(self) -> int | None:
-        """The first number in the module's name, None if it has none."""
-        return layer_of(self.module)
-
-
-def layer_of(module: str) -> int | None:
-    """Return the first number in a module's name."""
-    found = re.search(r"(?:^|\.)(\d+)(?:\.|$)", module)
-    return int(found[1]) if found else None
+__all__ = ["Recording"]
 
 
 class Recording(Mapping[str, AttentionWeights]):
@@ -134,9 +91,10 @@ class Recording(Mapping[str, AttentionWeights]):
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write everything to one file where the path ends in `.regard`, else to a folder; `regard.load` reads both.
 
-        Both are in the Zarr v3 format (in a zip), so other programs can open them. An older recording of that name is
-        replaced when the new one is complete. Exact weights are written with query and key, the values as norms.
-        Raises `ArgumentError`, `RecordingFileError`, `MissingExtraError`. The same recording gives the same bytes.
+        A folder holds each call as a file in the safetensors format and the rest as JSON; a `.regard` file is a zip of
+        them that packs nothing, so calls are read from where they lie. An older recording of that name is replaced
+        when the new one is complete. Exact weights are written with query and key, the values as norms. Raises
+        `ArgumentError`, `RecordingFileError`. The same recording gives the same bytes.
         """
         save(self, path)
 

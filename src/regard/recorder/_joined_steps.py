@@ -1,9 +1,8 @@
-"""What is kept of the calls that grow into one matrix: summaries, query and key, or the weights themselves."""
+"""The steps of a generation, joined to one matrix: its summaries, query and key, or the weights themselves."""
 
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -11,28 +10,16 @@ from torch.nn.functional import pad
 
 from .._inputs import AttentionInputs, Spans
 from ..weights import AttentionWeights, LseOf, SoftmaxSource, StoredWeights, Summary, from_dense, kept, links_of
-from ._growing import Orders, Step, Turn, arranged
+from ._steps import Orders, Step, Turn, arranged
 
-__all__ = ["Grown", "GrownDense", "GrownExact", "GrownSummary"]
+__all__ = ["JoinedDense", "JoinedExact", "JoinedSummary"]
 
 # Cells a side of the map, and entries of rows that are looked at together.
 _CELLS = 64
 _ENTRIES = 1 << 22
 
 
-class Grown(Protocol):
-    """The calls of one module so far, as one matrix."""
-
-    def add(self, step: Step) -> None:
-        """Append the rows of a call."""
-        ...
-
-    def weights(self) -> AttentionWeights:
-        """Return what was recorded so far."""
-        ...
-
-
-class GrownSummary:
+class JoinedSummary:
     """Grows the summaries: O(n), whatever the number of steps."""
 
     def __init__(self, first: Summary, filled: int, orders: Orders) -> None:
@@ -159,7 +146,7 @@ class _Rows:
         return found if self._step.own else torch.full_like(found, torch.nan)
 
 
-class GrownExact:
+class JoinedExact:
     """Grows query, key, value and `lse`, of which every entry can be computed."""
 
     def __init__(self, first: Step, orders: Orders) -> None:
@@ -226,7 +213,7 @@ class GrownExact:
         return _call(replace(inputs, bias=torch.cat(rows, 2)), lse, self._lse_of)
 
 
-class GrownDense:
+class JoinedDense:
     """Grows the weights themselves, O(n²)."""
 
     def __init__(self, first: Step, orders: Orders) -> None:
