@@ -18,7 +18,7 @@ from .backends import asked_for, choose, refusals
 from .biases import PositionBias
 from .errors import ArgumentError, DeviceError, DtypeError, ShapeError, unknown_argument
 from .masks import Mask
-from .weights import AttentionWeights
+from .weights import AttentionWeights, summary_is_enough
 
 __all__ = ["Explanation", "attention", "explain"]
 
@@ -58,7 +58,7 @@ def attention(
     softcap: float | None = None,
     dropout: float = 0.0,
     generator: torch.Generator | None = None,
-    need_weights: Literal[True, "summary"],
+    need_weights: Literal[True],
     backend: str | None = None,
 ) -> tuple[Tensor, AttentionWeights]: ...
 
@@ -77,7 +77,7 @@ def attention(
     softcap: float | None = None,
     dropout: float = 0.0,
     generator: torch.Generator | None = None,
-    need_weights: NeedWeights,
+    need_weights: bool,
     backend: str | None = None,
 ) -> Tensor | tuple[Tensor, AttentionWeights]: ...
 
@@ -95,7 +95,7 @@ def attention(
     softcap: float | None = None,
     dropout: float = 0.0,
     generator: torch.Generator | None = None,
-    need_weights: NeedWeights = False,
+    need_weights: bool = False,
     backend: str | None = None,
     **unknown: Any,
 ) -> Tensor | tuple[Tensor, AttentionWeights]:
@@ -116,8 +116,7 @@ def attention(
         dropout: probability in [0, 1) to drop a weight; kept ones are scaled by `1 / (1 - dropout)`.
         generator: source of the dropout's seed; torch's default generator unless given (a compiled graph takes
             only that one, and gradient checkpointing restores only that one: in a backward pass another is refused).
-        need_weights: also return the weights, as a lazy matrix; the output does not change by a bit. "summary": for a
-            recording of summaries, which the native kernel makes with the output in less time than afterwards.
+        need_weights: also return the weights, as a lazy matrix; the output does not change by a bit.
         backend: a backend by name, which then obeys or refuses; the first that accepts unless given.
 
     Returns:
@@ -203,7 +202,7 @@ def explain(
     softcap: float | None = None,
     dropout: float = 0.0,
     generator: torch.Generator | None = None,
-    need_weights: NeedWeights = False,
+    need_weights: bool = False,
     **unknown: Any,
 ) -> Explanation:
     """Say which backend `attention` would choose for these arguments, and why each other one would not.
@@ -242,7 +241,7 @@ def _prepare(
     softcap: float | None,
     dropout: float,
     generator: torch.Generator | None,
-    need_weights: NeedWeights,
+    need_weights: bool,
 ) -> tuple[AttentionInputs, int]:
     query, key, value, rank = checked_tensors(query, key, value)
     batch, heads, queries, width = query.shape
@@ -269,8 +268,9 @@ def _prepare(
         scale = number("scale", scale, rule="a finite number (1/sqrt(head_dim) unless given)")
     if softcap is not None:
         softcap = number("softcap", softcap, 0, rule="a finite number > 0, or None for no cap", open_low=True)
-    if not (isinstance(need_weights, str) and need_weights == "summary"):
-        need_weights = flag("need_weights", need_weights, "True, False or 'summary'")
+    looked_at: NeedWeights = flag("need_weights", need_weights)
+    if looked_at and summary_is_enough():
+        looked_at = "summary"
     if generator is not None:
         instance("generator", generator, torch.Generator, "a torch.Generator, or None for torch's default one")
     dropped = None
@@ -278,7 +278,7 @@ def _prepare(
         device = "cpu" if generator is None else generator.device
         dropped = Dropout(float(dropout), torch.randint(2**63 - 1, (), generator=generator, device=device))
     return AttentionInputs(
-        query, key, value, float(scale), spans, dense_mask, position_bias, dense_bias, softcap, dropped, need_weights
+        query, key, value, float(scale), spans, dense_mask, position_bias, dense_bias, softcap, dropped, looked_at
     ), rank
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import types
 from collections.abc import Callable, Iterable
-from typing import Any, Literal, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import torch
 import torch.nn.functional as F
@@ -45,8 +45,8 @@ class Keeper(Protocol):
         """Keep the weights of a call, and how far its output is from that of PyTorch's own attention."""
         ...
 
-    def needs(self) -> Literal[True, "summary"]:
-        """Return what to ask of the call that the running module makes, as `need_weights`."""
+    def summarises(self) -> bool:
+        """Say whether only the summary is kept of the call that the running module makes."""
         ...
 
     def miss(self, what: str) -> None:
@@ -158,9 +158,8 @@ def _scaled_dot_product(
         attn_mask = None if attn_mask is None else attn_mask.as_subclass(Tensor)
     heads = grouped(keeper.module(), query, key, value, attn_mask)
     call, same = _call(heads.query, heads.mask, is_causal, scale)
-    call["need_weights"] = keeper.needs()
     serves = plain and same and not dropout_p and not keeper.aside()
-    with consumed_at_once():
+    with consumed_at_once(summary=keeper.summarises()):
         served, (output, weights) = _attend((heads.query, heads.key, heads.value), call, serves)
     if not served:
         return _Attended(None, weights)
@@ -174,13 +173,13 @@ def _attend(
     for name in _SERVE if serves else ():
         if asked_for() in (None, name):
             try:  # cheaper than asking every backend first
-                return True, attention(*parts, **call, backend=name)
+                return True, attention(*parts, **call, need_weights=True, backend=name)
             except KernelError:
                 raise
             except BackendError:
                 continue
     with torch.no_grad():
-        return False, attention(*parts, **call)
+        return False, attention(*parts, **call, need_weights=True)
 
 
 def _difference(output: Tensor, own: Callable[[], Tensor]) -> float:
@@ -271,14 +270,13 @@ class Own:
             keeper.keep(self.name, weights)
             return output, kept(weights)
         wanted = settings.pop("need_weights", False)
-        asked = wanted if wanted == "summary" else keeper.needs()
-        with consumed_at_once():
+        with consumed_at_once(summary=keeper.summarises()):
             if not wanted and keeper.aside():
                 output = attention(*args, **settings)
                 with torch.no_grad():
-                    weights = attention(*args, **{**settings, "dropout": 0.0, "need_weights": asked})[1]
+                    weights = attention(*args, **{**settings, "dropout": 0.0, "need_weights": True})[1]
             else:
-                output, weights = attention(*args, **settings, need_weights=asked)
+                output, weights = attention(*args, **settings, need_weights=True)
         keeper.keep(self.name, weights)
         return (output, kept(weights)) if wanted else output
 

@@ -7,7 +7,7 @@ import threading
 import warnings
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -328,10 +328,10 @@ class Watch:
         """Return the module that is running."""
         return self._running.frames[-1].module
 
-    def needs(self) -> Literal[True, "summary"]:
-        """Return what to ask of the call that the running module makes, as `need_weights`."""
+    def summarises(self) -> bool:
+        """Say whether only the summary is kept of the call that the running module makes."""
         wanted = self._wanted
-        return "summary" if wanted.keep == "summary" and wanted.layer(self._running.frames[-1].name) else True
+        return wanted.keep == "summary" and wanted.layer(self._running.frames[-1].name)
 
     def aside(self) -> bool:
         """Say whether the output must be PyTorch's own: gradient checkpointing may run it again after the block."""

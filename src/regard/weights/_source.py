@@ -1,10 +1,10 @@
 """What a lazy matrix is computed from: the call, its `lse`, and how to get the scores of any rectangle.
 
-Every weight is `exp(score - lse)`, but in rows far from zero: there one number cannot hold both the largest score and
-the sum, and a score that is computed anew may round otherwise, so the whole row is normalised by its own sum whenever
-a part of it is looked at. Softmax and linear attention differ only in what the score is, so they share selection,
-spans, masks and every summary. Two ways lead to a rectangle: `logs`, in which gradients flow, and `bits`,
-base 2 and without a graph, which is what the summaries stream over. Base 2, because `torch.exp2` took a quarter of
+Every weight is `exp(score - lse)`. Rows whose `lse` is far from zero are the exception: one number cannot hold both the
+largest score and the sum, and a score that is computed again may round differently, so such a row is normalised by its
+own sum whenever a part of it is looked at. Softmax and linear attention differ only in what the score is, so they share
+selection, spans, masks and every summary. There are two ways to a rectangle: `logs`, through which gradients flow, and
+`bits`, in base 2 and without a graph, which the summaries stream over. Base 2, because `torch.exp2` took a quarter of
 the time of `torch.exp` where it was measured.
 """
 
@@ -19,25 +19,113 @@ from typing import Literal, Self
 import torch
 from torch import Tensor
 
-from .._inputs import AttentionInputs, CallSummary, Index, cut
+from .._inputs import AttentionInputs, Index, Summary, cut
 from .._tracing import traced
-from ..backends import accumulate_dtype, all_finite, readable, scores, steady_exp2_, visible
-from ._witness import EVERYTHING, READ_BY_WEIGHTS, Witness
+from ..backends import (
+    FAR,
+    accumulate_dtype,
+    all_finite,
+    readable,
+    scores,
+    steady_exp2_,
+    visible,
+    visible_queries,
+)
+from ..errors import ShapeError
+from ._witness import EVERYTHING, READ_BY_WEIGHTS, Witness, tensors_of_call
 
-__all__ = ["FAR", "LOG2E", "Index", "LseOf", "SoftmaxSource", "WeightSource"]
+__all__ = ["LOG2E", "Index", "LseOf", "SoftmaxSource", "Source", "WeightSource", "copied", "pair_products"]
 
 LOG2E = 1.0 / math.log(2.0)
 LseOf = Literal["scores", "weighted", "more"]
-FAR = 64.0
-"""An `lse` beyond it, above or below zero, is too coarse in float32: half of its last place shows in every weight. The
-kernel has the same bound (`is_far` in csrc/scores.h)."""
 # Entries of the temporaries of one step of `pairs`, times the head width.
 _PAIR_ENTRIES = 1 << 22
 
 
+class Source(ABC):
+    """What questions about one attention matrix `(B, H, L, S)` are asked of."""
+
+    summary: Summary | None
+    """What was kept of the weights; questions that it answers are answered from it."""
+    tracked: bool
+    """Gradients are wanted: tiles are made in operations that autograd can follow."""
+    lse_has_gradient: bool
+
+    @property
+    @abstractmethod
+    def shape(self) -> tuple[int, int, int, int]:
+        """`(B, H, L, S)`."""
+
+    @property
+    @abstractmethod
+    def device(self) -> torch.device:
+        """Where the answers lie."""
+
+    @property
+    @abstractmethod
+    def dtype(self) -> torch.dtype:
+        """The dtype of the weights: float64 for float64 inputs, else float32."""
+
+    @property
+    @abstractmethod
+    def lse(self) -> Tensor | None:
+        """`(B, H, L)`, -inf where a row sees nothing; None until somebody computes it."""
+
+    @property
+    @abstractmethod
+    def sums_to_one(self) -> bool:
+        """Whether rows are shares of 1."""
+
+    @property
+    @abstractmethod
+    def requires_grad(self) -> bool:
+        """Whether gradients can flow from the weights into some input."""
+
+    @property
+    @abstractmethod
+    def kept_cell(self) -> int:
+        """Tokens per side of the finest cells that are left; 0 where entries can be computed."""
+
+    @property
+    def map_cell_at_hand(self) -> int:
+        """Tokens per side of the cells of a map that is there already; 0 if there is none."""
+        return 0 if self.summary is None else self.summary.cell
+
+    @abstractmethod
+    def entries(self, what: str | None = None) -> WeightSource:
+        """Return the source whose entries can be computed; raises `ArgumentError` where there is none.
+
+        `what` names what is needed of them, for the error.
+        """
+
+    @abstractmethod
+    def fresh(self, reads: Collection[str] = READ_BY_WEIGHTS) -> Self:
+        """Return this, after a check that what a question reads is still that of the call."""
+
+    @abstractmethod
+    def tracking(self) -> Self:
+        """Return a copy that gradients flow through, if any can."""
+
+    @abstractmethod
+    def detached(self) -> Self:
+        """Return this if no gradient flows through it, else a copy."""
+
+    @abstractmethod
+    def select(self, batch: Index, heads: Index) -> Self:
+        """Return the matrices of some batch rows and query heads."""
+
+    @abstractmethod
+    def moved(self, device: torch.device | str) -> Self:
+        """Return a copy on another device."""
+
+    @abstractmethod
+    def owned(self) -> Self:
+        """Return a source whose tensors nobody else can write to."""
+
+
 @dataclass(eq=False)
-class WeightSource(ABC):
-    """One attention matrix that is not there: shape `(B, H, L, S)`."""
+class WeightSource(Source):
+    """A matrix of which any entry can be computed."""
 
     inputs: AttentionInputs
     lse: Tensor | None = None
@@ -52,8 +140,8 @@ class WeightSource(ABC):
     map: Tensor | None = None
     """A pooled map that came with the forward pass, cells of `map_cell` tokens a side."""
     map_cell: int = 0
-    summary: CallSummary | None = None
-    """What came with the forward pass, of which `map` is the map."""
+    summary: Summary | None = None
+    """What came with the forward pass in place of a map."""
     witness: Witness | None = None
     """Knows whether the inputs are still those of the call; None where nobody writes to them before they are read."""
 
@@ -78,9 +166,28 @@ class WeightSource(ABC):
         return self.shape[3] - self.shape[2]
 
     @property
+    def sums_to_one(self) -> bool:
+        """False where the factors of the keys were not normalised away."""
+        return self.log_factor is None or self.lse_of == "weighted"
+
+    @property
+    def kept_cell(self) -> int:
+        """0: entries can be computed."""
+        return 0
+
+    @property
+    def map_cell_at_hand(self) -> int:
+        """Tokens per side of the cells of a map that is there already; 0 if there is none."""
+        return super().map_cell_at_hand or (0 if self.map is None else self.map_cell)
+
+    @property
     def requires_grad(self) -> bool:
         """Whether gradients can flow from the weights into some input."""
         return any(tensor.requires_grad for name, tensor in self.inputs.tensors().items() if name != "value")
+
+    def entries(self, what: str | None = None) -> WeightSource:
+        """Return this."""
+        return self
 
     def fresh(self, reads: Collection[str] = READ_BY_WEIGHTS) -> Self:
         """Return this, after a check that what a question reads is still that of the call."""
@@ -178,26 +285,6 @@ class WeightSource(ABC):
         norm = self._known_lse()[:, :, rows, None]
         return torch.where(norm == -torch.inf, 0.0, norm)
 
-    def counts(self) -> Tensor:
-        """Return how many queries may see each key by the mask: int64 `(b, h, S)`, sizes 1 where all agree."""
-        x, (_, _, queries, keys) = self.inputs, self.shape
-        if x.dense_mask is not None:
-            step = max(1, (1 << 22) // max(1, keys))
-            parts = [visible(x, slice(a, min(a + step, queries)), slice(0, keys)) for a in range(0, queries, step)]
-            seen = [part.sum(2) for part in parts if part is not None]
-            # A mask with one row for all queries stands for as many rows as there are queries.
-            if x.spans is None and x.dense_mask.shape[2] == 1:
-                seen = [x.dense_mask[:, :, 0].long() * queries]
-            total = torch.stack(seen).sum(0) if seen else torch.zeros(1, 1, keys, dtype=torch.long, device=self.device)
-            return total.expand(*total.shape[:2], keys)
-        if x.spans is None:
-            return torch.full((1, 1, keys), queries, dtype=torch.long, device=self.device)
-        start, stop, _ = x.spans
-        change = torch.zeros(*start.shape[:2], keys + 1, dtype=torch.long, device=self.device)
-        ones = torch.ones_like(start, dtype=torch.long)
-        change.scatter_add_(2, start.long(), ones).scatter_add_(2, stop.long(), -ones)
-        return change[..., :keys].cumsum(-1)
-
     def reach(self, rows: slice) -> tuple[int, int]:
         """Return the first key that some row of the slice may see by its span, and one past the last."""
         spans = self.inputs.spans
@@ -227,14 +314,19 @@ class WeightSource(ABC):
         return bool(columns.start < first or columns.stop > last)
 
     def norms(self, output_weight: Tensor | None) -> Tensor:
-        """Return `‖v_j‖`, or `‖v_j W_h‖` with a weight `(H, Ev, D)`, per query head: `(B, H, S)`, no gradient."""
+        """Return `‖v_j‖`, or `‖W_h v_j‖` with a weight `(D, H·Ev)`, per query head: `(B, H, S)`, no gradient."""
         value = self.inputs.value.detach().to(self.dtype)
-        heads, groups = self.shape[1], value.shape[1]
+        heads, groups, width = self.shape[1], value.shape[1], value.shape[3]
         if output_weight is None:
             plain: Tensor = value.norm(dim=-1).repeat_interleave(heads // max(groups, 1), 1)
             return plain
+        if output_weight.ndim != 2 or output_weight.shape[1] != heads * width:
+            raise ShapeError(
+                f"output_weight has shape {tuple(output_weight.shape)}; the rule is "
+                f"(D, H * Ev) = (D, {heads * width}), as in the weight of a torch.nn.Linear after the heads."
+            )
         # ‖v W‖² = v (W Wᵀ) vᵀ: the width D is folded away once per head.
-        weight = output_weight.detach().to(self.dtype)
+        weight = output_weight.t().unflatten(0, (heads, width)).detach().to(self.dtype)
         gram = weight @ weight.transpose(-2, -1)
         picked = [value[:, h // (heads // groups)] for h in range(heads)]
         squares = [((v @ gram[h]) * v).sum(-1) for h, v in enumerate(picked)]
@@ -246,7 +338,7 @@ class WeightSource(ABC):
         lse, factor, found = (
             None if one is None else cut(one, "BH", index) for one in (self.lse, self.log_factor, self.map)
         )
-        summed = None if self.summary is None else CallSummary(*(cut(one, "BH", index) for one in self.summary))
+        summed = None if self.summary is None else self.summary.of_heads(batch, heads)
         inputs = self.inputs.of_heads(batch, heads)
         return replace(self, inputs=inputs, lse=lse, log_factor=factor, map=found, summary=summed)
 
@@ -267,7 +359,7 @@ class WeightSource(ABC):
             return None if tensor is None else change(tensor)
 
         inputs = self.inputs.map(change)
-        summed = None if self.summary is None else CallSummary(*map(change, self.summary))
+        summed = None if self.summary is None else self.summary.each(change)
         return replace(
             self, inputs=inputs, lse=maybe(self.lse), log_factor=maybe(self.log_factor), map=maybe(self.map),
             summary=summed,
@@ -278,12 +370,33 @@ class WeightSource(ABC):
         x = self.inputs
         if (x.spans is not None or x.dense_mask is not None) and not (readable(x.key) and all_finite(x.key)):
             # A NaN that nobody sees would come back as 0 · NaN in the gradient of the queries.
-            seen = (self.counts() > 0)[..., None]
+            seen = (visible_queries(x) > 0)[..., None]
             if seen.shape[1] != 1:
                 seen = seen.reshape(seen.shape[0], x.key.shape[1], -1, *seen.shape[2:]).any(2)
             x = replace(x, key=torch.where(seen, x.key, 0.0))
         lse = self.lse if self.lse_has_gradient else None
         return replace(self, inputs=x, lse=lse, map=None, summary=None, tracked=True)
+
+    def copied(self, names: Collection[str]) -> Self:
+        """Return the same matrix out of copies of some tensors of the call."""
+        return replace(self, inputs=self.inputs.map(copied, names)) if names else self
+
+    def owned(self) -> Self:
+        """Return a source whose tensors nobody else can write to, after a check that they are those of the call."""
+        if self.witness is None:
+            names = {name for name, _ in tensors_of_call(self.inputs)}
+        else:
+            self.witness.check(EVERYTHING)
+            names = {one.name for one in self.witness.seen}
+        return replace(self.copied(names), witness=Witness(()))
+
+
+def copied(tensor: Tensor) -> Tensor:
+    """Return a copy that nobody else can write to; gradients flow through it."""
+    # What is the same along a dimension is kept once.
+    once = tensor[tuple(slice(0, 1) if step == 0 else slice(None) for step in tensor.stride())]
+    with torch.set_grad_enabled(tensor.requires_grad):
+        return once.clone().expand(tensor.shape)
 
 
 def _log_softmax(logs: Tensor) -> Tensor:
