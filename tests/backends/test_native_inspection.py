@@ -12,7 +12,8 @@ from regard import masks
 from regard._attention import _prepare
 from regard._inputs import AttentionInputs, Dropout, Spans
 from regard.backends.math import Math
-from regard.backends.native import LINKS, CallSummary, forward_summary, inspect, library_info, summary
+from regard._inputs import KEPT_TOP, Summary
+from regard.backends.native import forward_summary, inspect, library_info, summary
 from regard.backends.native._calls import forward
 from regard.biases import ALiBi
 from regard.errors import BackendError
@@ -98,18 +99,18 @@ def test_the_summary_agrees_with_the_matrix(name: str, size: tuple[int, int], ce
     _close(found.map, _pooled(weights, (cell, cell))[0])
     _close(found.entropy, -torch.special.xlogy(weights, weights).sum(3))
     _close(found.received, weights.sum(2))
-    links = inspect("top", x, lse, slice(0, size[0]), slice(0, size[1]), top=LINKS)  # more than there are keys, too
-    _close(found.links, links[0])
-    assert torch.equal(found.link_keys.long(), links[1])
+    top = inspect("top", x, lse, slice(0, size[0]), slice(0, size[1]), top=KEPT_TOP)  # more than there are keys, too
+    _close(found.top, top[0])
+    assert torch.equal(found.top_keys.long(), top[1])
     apart = torch.arange(size[1]) - torch.arange(size[0])[:, None] - (size[1] - size[0])
     _close(found.distance, (weights * apart.abs()).sum(3))
-    _close(found.near, torch.stack([(weights * (apart == side)).sum((2, 3)) for side in (-1, 0, 1)], -1))
+    _close(found.neighbours, torch.stack([(weights * (apart == side)).sum((2, 3)) for side in (-1, 0, 1)], -1))
 
 
-def _same_summary(found: CallSummary, expected: CallSummary) -> None:
+def _same_summary(found: Summary, expected: Summary) -> None:
     """Links are the same; sums may be taken in another order, over what the mask cuts."""
-    assert torch.equal(found.links, expected.links)
-    assert torch.equal(found.link_keys, expected.link_keys)
+    assert torch.equal(found.top, expected.top)
+    assert torch.equal(found.top_keys, expected.top_keys)
     for one, other in zip(found, expected, strict=True):
         torch.testing.assert_close(one, other, rtol=2e-5, atol=2e-6)
 
@@ -169,15 +170,15 @@ def test_links_of_equal_weights_are_the_first_keys_and_nan_is_the_largest() -> N
     """Among equals the lower key comes first; a NaN among the scores stands before every number, as in `top`."""
     x = _call("causal", 70, 70)
     x.query.zero_()
-    found = summary(x, _matrix(x)[1], 64).link_keys[0, 0]
+    found = summary(x, _matrix(x)[1], 64).top_keys[0, 0]
     assert found[:5].tolist() == [[0, -1, -1, -1], [0, 1, -1, -1], [0, 1, 2, -1], [0, 1, 2, 3], [0, 1, 2, 3]]
     x.query.fill_(1.0)
     x.key[:, :, 40] = torch.nan
-    links = inspect("top", x, torch.zeros(x.shape[:3]), slice(0, 70), slice(0, 70), top=LINKS)
+    top = inspect("top", x, torch.zeros(x.shape[:3]), slice(0, 70), slice(0, 70), top=KEPT_TOP)
     found = summary(x, torch.zeros(x.shape[:3]), 64)
-    assert torch.equal(found.link_keys.long(), links[1])
-    assert bool((found.link_keys[..., 40:, 0] == 40).all())
-    assert bool(found.links[..., 40:, 0].isnan().all())
+    assert torch.equal(found.top_keys.long(), top[1])
+    assert bool((found.top_keys[..., 40:, 0] == 40).all())
+    assert bool(found.top[..., 40:, 0].isnan().all())
 
 
 def test_the_summary_refuses_cells_that_cut_groups() -> None:
