@@ -13,7 +13,7 @@ from torch import Tensor
 import regard
 from regard import biases, masks
 from regard.backends import BACKENDS
-from regard.errors import BackendError
+from regard.errors import BackendError, KernelError, RefusedError
 
 SIZE = st.integers(1, 5)
 
@@ -402,3 +402,15 @@ def test_function_transforms() -> None:
     found = torch.func.grad(lambda q: CALLS["causal"](q, key[0], value[0]).sum())(query[0])
     torch.testing.assert_close(found, gradient)
     torch.testing.assert_close(CALLS["causal"](query[0], key[0], value[0]), expected[0])
+
+
+def test_a_refusal_is_a_value_with_its_reason() -> None:
+    """Who refuses and why stand beside the message; an unknown name is another error, a failing kernel a third."""
+    q = torch.ones(1, 1, 2, 300)
+    with pytest.raises(RefusedError, match="'native' was asked for, but it covers") as refused:
+        regard.attention(q, q, q, backend="native")
+    assert (refused.value.backend, refused.value.reason) == ("native", "covers head widths up to 256, not 300")
+    with pytest.raises(BackendError) as unknown:
+        regard.attention(q, q, q, backend="nativ")
+    assert not isinstance(unknown.value, RefusedError)
+    assert not issubclass(KernelError, BackendError)

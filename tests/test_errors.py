@@ -100,6 +100,7 @@ BUILTINS: dict[type[Exception], type[Exception]] = {
     errors.ModelFileError: ValueError,
     errors.RecordingFileError: ValueError,
     errors.BackendError: RuntimeError,
+    errors.RefusedError: RuntimeError,
     errors.KernelError: RuntimeError,
     errors.StaleWeightsError: RuntimeError,
     errors.TooLargeError: MemoryError,

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import inspect
 import math
-from dataclasses import dataclass
-from typing import Any, Literal, overload
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal, TypedDict, Unpack, overload
 
 import torch
 from torch import Tensor
@@ -14,7 +16,7 @@ from ._checks import checked_tensors, joined_mask
 from ._inputs import AttentionInputs, Dropout, NeedWeights, Spans
 from ._tracing import in_backward, jit_traced, quiet
 from ._values import described, flag, instance, number, probability
-from .backends import asked_for, choose, refusals
+from .backends import asked_for, choose, hand_on, refusals
 from .biases import PositionBias
 from .errors import ArgumentError, DeviceError, DtypeError, ShapeError, unknown_argument
 from .masks import Mask
@@ -22,7 +24,22 @@ from .weights import AttentionWeights, summary_is_enough
 
 __all__ = ["Explanation", "attention", "explain"]
 
-_ARGUMENTS = "query key value mask causal window bias scale softcap dropout generator need_weights backend".split()
+
+class Arguments(TypedDict, total=False):
+    """What a call says by keyword, beside what is wanted of it: `attention` says what each means."""
+
+    mask: Mask | Tensor | None
+    causal: bool
+    window: tuple[int | None, int | None] | None
+    bias: PositionBias | Tensor | None
+    scale: float | None
+    softcap: float | None
+    sinks: Tensor | None
+    dropout: float
+    generator: torch.Generator | None
+
+
+_ARGUMENTS = ["query", "key", "value", *Arguments.__annotations__, "need_weights", "backend"]
 
 
 @overload
@@ -31,16 +48,9 @@ def attention(
     key: Tensor,
     value: Tensor,
     *,
-    mask: Mask | Tensor | None = None,
-    causal: bool = False,
-    window: tuple[int | None, int | None] | None = None,
-    bias: PositionBias | Tensor | None = None,
-    scale: float | None = None,
-    softcap: float | None = None,
-    dropout: float = 0.0,
-    generator: torch.Generator | None = None,
     need_weights: Literal[False] = False,
     backend: str | None = None,
+    **arguments: Unpack[Arguments],
 ) -> Tensor: ...
 
 
@@ -50,16 +60,9 @@ def attention(
     key: Tensor,
     value: Tensor,
     *,
-    mask: Mask | Tensor | None = None,
-    causal: bool = False,
-    window: tuple[int | None, int | None] | None = None,
-    bias: PositionBias | Tensor | None = None,
-    scale: float | None = None,
-    softcap: float | None = None,
-    dropout: float = 0.0,
-    generator: torch.Generator | None = None,
     need_weights: Literal[True],
     backend: str | None = None,
+    **arguments: Unpack[Arguments],
 ) -> tuple[Tensor, AttentionWeights]: ...
 
 
@@ -69,16 +72,9 @@ def attention(
     key: Tensor,
     value: Tensor,
     *,
-    mask: Mask | Tensor | None = None,
-    causal: bool = False,
-    window: tuple[int | None, int | None] | None = None,
-    bias: PositionBias | Tensor | None = None,
-    scale: float | None = None,
-    softcap: float | None = None,
-    dropout: float = 0.0,
-    generator: torch.Generator | None = None,
     need_weights: bool,
     backend: str | None = None,
+    **arguments: Unpack[Arguments],
 ) -> Tensor | tuple[Tensor, AttentionWeights]: ...
 
 
@@ -93,6 +89,7 @@ def attention(
     bias: PositionBias | Tensor | None = None,
     scale: float | None = None,
     softcap: float | None = None,
+    sinks: Tensor | None = None,
     dropout: float = 0.0,
     generator: torch.Generator | None = None,
     need_weights: bool = False,
@@ -113,6 +110,8 @@ def attention(
         bias: added to the scores: a `regard.biases` object, or a tensor broadcastable to `(B, H, L, S)`.
         scale: factor on `QKᵀ`; `1/√E` unless given.
         softcap: `c` in `c · tanh(score / c)`, applied before the bias; None = none.
+        sinks: score of one more key in each row, which holds no value: a tensor of one per head `(H,)`, or
+            broadcastable to `(B, H, L)`. Neither scaled nor capped; a row's weights then sum to less than 1.
         dropout: probability in [0, 1) to drop a weight; kept ones are scaled by `1 / (1 - dropout)`.
         generator: source of the dropout's seed; torch's default generator unless given (a compiled graph takes
             only that one, and gradient checkpointing restores only that one: in a backward pass another is refused).
@@ -125,7 +124,8 @@ def attention(
 
     Raises:
         ShapeError, DtypeError, DeviceError, ArgumentError, UnknownArgumentError: see each message.
-        BackendError: the backend asked for by name does not honour an argument.
+        RefusedError: the backend asked for by name does not honour an argument. BackendError: there is none of that
+            name, or one that is required is missing. KernelError, TooLargeError: a kernel failed while it ran.
 
     All masks hold together. A query that sees nothing gives zeros. Keys and values that nobody sees have no effect,
     even if they are NaN. Half precision accumulates in float32.
@@ -141,25 +141,29 @@ def attention(
     """
     if unknown:
         raise unknown_argument("attention", unknown, _ARGUMENTS)
+    arguments: Arguments = {
+        "mask": mask, "causal": causal, "window": window, "bias": bias, "scale": scale, "softcap": softcap,
+        "sinks": sinks, "dropout": dropout, "generator": generator,
+    }  # fmt: skip
     if has_torch_function((query, key, value)):  # a mode that watches, or a tensor subclass with its own attention
+        given: dict[str, Any] = {**arguments, "need_weights": need_weights, "backend": backend}
+        function: Any = attention  # its type is that of three signatures
         watched: Tensor | tuple[Tensor, AttentionWeights] = handle_torch_function(
-            attention, (query, key, value), query, key, value, mask=mask, causal=causal, window=window, bias=bias,
-            scale=scale, softcap=softcap, dropout=dropout, generator=generator, need_weights=need_weights,
-            backend=backend,
-        )  # fmt: skip
+            function, (query, key, value), query, key, value, **given
+        )
         return watched
     with quiet():
-        inputs, rank = _prepare(
-            query, key, value, mask=mask, causal=causal, window=window, bias=bias, scale=scale, softcap=softcap,
-            dropout=dropout, generator=generator, need_weights=need_weights,
-        )  # fmt: skip
+        inputs, rank = _prepare(query, key, value, need_weights, **arguments)
         if inputs.dropout is not None and generator is not None and in_backward():
             _refuse_another_seed(generator)
-        result = choose(inputs, backend).run(inputs)
+        chosen = choose(inputs, backend)
+        result = chosen.run(inputs)
         output = result.output
         if rank != 4:
             output = output.reshape(output.shape[4 - rank :])
-        return (output, AttentionWeights.of_call(inputs, result, rank)) if need_weights else output
+        if not need_weights:
+            return output
+        return output, AttentionWeights.of_call(inputs, result, rank, result.backend or chosen.name)
 
 
 @dataclass(frozen=True)
@@ -170,6 +174,8 @@ class Explanation:
     """Name and reason to refuse (None = accepts) of each backend, in the order in which they are asked."""
     asked: str | None = None
     """The backend that a surrounding `use_backend` asks for: it runs the call or the call fails."""
+    instead: Mapping[str, str] = field(default_factory=dict)
+    """For a backend that may hand a call on when it sees the numbers, to which and when; `weights.backend` tells it."""
 
     @property
     def chosen(self) -> str | None:
@@ -185,25 +191,13 @@ class Explanation:
         for name, reason in self.rows:
             verdict = "runs this call" if name == chosen else "could run it" if reason is None else reason
             asked = " (asked for by use_backend)" if name == self.asked else ""
-            lines.append(f"{'->' if name == chosen else '  '} {name:{width}}  {verdict}{asked}")
+            instead = f", or {self.instead[name]}" if name == chosen and name in self.instead else ""
+            lines.append(f"{'->' if name == chosen else '  '} {name:{width}}  {verdict}{instead}{asked}")
         return "\n".join(lines)
 
 
 def explain(
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
-    *,
-    mask: Mask | Tensor | None = None,
-    causal: bool = False,
-    window: tuple[int | None, int | None] | None = None,
-    bias: PositionBias | Tensor | None = None,
-    scale: float | None = None,
-    softcap: float | None = None,
-    dropout: float = 0.0,
-    generator: torch.Generator | None = None,
-    need_weights: bool = False,
-    **unknown: Any,
+    query: Tensor, key: Tensor, value: Tensor, *, need_weights: bool = False, **arguments: Unpack[Arguments]
 ) -> Explanation:
     """Say which backend `attention` would choose for these arguments, and why each other one would not.
 
@@ -214,34 +208,44 @@ def explain(
     >>> explain(q, q, q, causal=True).chosen in ("native", "fused", "math")
     True
     """
+    unknown = {name: value for name, value in arguments.items() if name not in Arguments.__annotations__}
     if unknown:
         raise unknown_argument("explain", unknown, _ARGUMENTS[:-1])
-    state = generator
+    state = arguments.get("generator")
     if state is None:
         state = torch.Generator().manual_seed(0)
     elif isinstance(state, torch.Generator):
         state = state.clone_state()
-    inputs, _ = _prepare(
-        query, key, value, mask=mask, causal=causal, window=window, bias=bias, scale=scale, softcap=softcap,
-        dropout=dropout, generator=state, need_weights=need_weights,
-    )  # fmt: skip
-    return Explanation(tuple(refusals(inputs)), asked_for())
+    arguments["generator"] = state
+    inputs, _ = _prepare(query, key, value, need_weights, **arguments)
+    return Explanation(tuple(refusals(inputs)), asked_for(), hand_on(inputs))
+
+
+def _signature_of_explain() -> inspect.Signature:
+    signature = inspect.signature(attention)
+    shown = [one for name, one in signature.parameters.items() if name != "backend"]
+    return signature.replace(parameters=shown, return_annotation="Explanation")
+
+
+# What `help` and notebooks show: every argument by name.
+explain.__signature__ = _signature_of_explain()  # type: ignore[attr-defined]
 
 
 def _prepare(
     query: Tensor,
     key: Tensor,
     value: Tensor,
+    need_weights: NeedWeights = False,
     *,
-    mask: Mask | Tensor | None,
-    causal: bool,
-    window: tuple[int | None, int | None] | None,
-    bias: PositionBias | Tensor | None,
-    scale: float | None,
-    softcap: float | None,
-    dropout: float,
-    generator: torch.Generator | None,
-    need_weights: bool,
+    mask: Mask | Tensor | None = None,
+    causal: bool = False,
+    window: tuple[int | None, int | None] | None = None,
+    bias: PositionBias | Tensor | None = None,
+    scale: float | None = None,
+    softcap: float | None = None,
+    sinks: Tensor | None = None,
+    dropout: float = 0.0,
+    generator: torch.Generator | None = None,
 ) -> tuple[AttentionInputs, int]:
     query, key, value, rank = checked_tensors(query, key, value)
     batch, heads, queries, width = query.shape
@@ -278,8 +282,9 @@ def _prepare(
         device = "cpu" if generator is None else generator.device
         dropped = Dropout(float(dropout), torch.randint(2**63 - 1, (), generator=generator, device=device))
     return AttentionInputs(
-        query, key, value, float(scale), spans, dense_mask, position_bias, dense_bias, softcap, dropped, looked_at
-    ), rank
+        query, key, value, float(scale), spans, dense_mask, position_bias, dense_bias, softcap, dropped,
+        None if sinks is None else _checked_sinks(sinks, query), looked_at,
+    ), rank  # fmt: skip
 
 
 def _refuse_another_seed(generator: torch.Generator) -> None:
@@ -316,15 +321,35 @@ def _dense_bias(bias: Tensor, query: Tensor, shape: tuple[int, int, int, int]) -
             f"bias is {described(bias)}; give a floating tensor that is added to the scores, or a regard.biases "
             "object. A bool tensor goes into mask=."
         )
-    if bias.dtype not in (query.dtype, torch.float32):
-        raise DtypeError(f"bias is {bias.dtype}; it must be {query.dtype} like the query, or float32.")
-    if bias.device != query.device:
-        raise DeviceError(f"bias lies on {bias.device}, the query on {query.device}. Move them to one device.")
+    _like_query("bias", bias, query)
     if bias.ndim > 4:
         raise ShapeError(f"bias has shape {tuple(bias.shape)}; the rule is broadcastable to (B, H, L, S) = {shape}.")
     bias = bias.reshape((1,) * (4 - bias.ndim) + tuple(bias.shape))
     _broadcasts("bias", bias, shape)
     return bias
+
+
+def _checked_sinks(sinks: Tensor, query: Tensor) -> Tensor:
+    if not isinstance(sinks, Tensor) or not sinks.is_floating_point():
+        raise DtypeError(f"sinks is {described(sinks)}; give a floating tensor of one score per head, (H,).")
+    _like_query("sinks", sinks, query)
+    batch, heads, queries, _ = query.shape
+    if sinks.ndim > 3 or (sinks.ndim == 1 and sinks.shape[0] != heads):
+        raise ShapeError(
+            f"sinks has shape {tuple(sinks.shape)}; the rule is one score per head, ({heads},), or a tensor "
+            f"broadcastable to (B, H, L) = {(batch, heads, queries)}."
+        )
+    shape = (1, heads, 1) if sinks.ndim == 1 else (1,) * (3 - sinks.ndim) + tuple(sinks.shape)
+    sinks = sinks.reshape(shape)
+    _broadcasts("sinks", sinks, (batch, heads, queries))
+    return sinks
+
+
+def _like_query(name: str, given: Tensor, query: Tensor) -> None:
+    if given.dtype not in (query.dtype, torch.float32):
+        raise DtypeError(f"{name} is {given.dtype}; it must be {query.dtype} like the query, or float32.")
+    if given.device != query.device:
+        raise DeviceError(f"{name} lies on {given.device}, the query on {query.device}. Move them to one device.")
 
 
 def _broadcasts(name: str, tensor: Tensor, full: tuple[int, ...]) -> None:

@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 
 __all__ = [
-    "KEPT_TOP", "LEARNT", "TENSORS", "AttentionInputs", "AttentionResult", "Dropout", "Index", "NeedWeights", "Spans",
-    "Summary", "cut", "key_heads", "summary_cell",
+    "KEPT_TOP", "KERNEL_LEARNT", "KERNEL_TENSORS", "TENSORS", "AttentionInputs", "AttentionResult", "Dropout", "Index",
+    "NeedWeights", "Spans", "Summary", "cut", "key_heads", "summary_cell",
 ]  # fmt: skip
 
 NeedWeights = bool | Literal["summary"]
@@ -35,8 +35,8 @@ class TensorOfCall(NamedTuple):
     """Gradients may flow into it."""
 
 
-# In the order of `flat`; those that gradients may flow into come first.
-TENSORS = {
+# What a kernel takes, in the order of `flat`; those that gradients may flow into come first.
+KERNEL_TENSORS = {
     "query": TensorOfCall("BHLE", "query", learnt=True),
     "key": TensorOfCall("BGSE", "key", learnt=True),
     "value": TensorOfCall("BGSE", "value", learnt=True),
@@ -47,7 +47,9 @@ TENSORS = {
     "dense_mask": TensorOfCall("bhls", "the mask"),
     "seed": TensorOfCall(""),
 }
-LEARNT = tuple(name for name, tensor in TENSORS.items() if tensor.learnt)
+KERNEL_LEARNT = tuple(name for name, tensor in KERNEL_TENSORS.items() if tensor.learnt)
+# Sinks take their share of what a kernel gives.
+TENSORS = KERNEL_TENSORS | {"sinks": TensorOfCall("bhl", "the sinks", learnt=True)}
 
 
 class Spans(NamedTuple):
@@ -96,6 +98,8 @@ class AttentionInputs:
     softcap: float | None = None
     """`c` in `c · tanh(score / c)`, before any bias."""
     dropout: Dropout | None = None
+    sinks: Tensor | None = None
+    """Floating `(1 or B, 1 or H, 1 or L)`: score of one more key of each row, which holds no value."""
     need_weights: NeedWeights = False
     """The caller will look at the weights: return `lse`, and a map where it is nearly free. "summary": a summary, too,
     where it costs less now than later."""
@@ -113,10 +117,14 @@ class AttentionInputs:
     @property
     def requires_grad(self) -> bool:
         """Whether gradients may flow into some tensor of the call."""
-        return any(tensor is not None and tensor.requires_grad for tensor in self.flat()[: len(LEARNT)])
+        learnt = (*self.flat()[: len(KERNEL_LEARNT)], self.sinks)
+        return any(tensor is not None and tensor.requires_grad for tensor in learnt)
 
     def flat(self) -> tuple[Any, ...]:
-        """Return the call as a list: each of `TENSORS` or None, then the numbers. `from_flat` joins it again."""
+        """Return what a kernel takes as a list: each of `KERNEL_TENSORS` or None, then the numbers.
+
+        `from_flat` joins it again: autograd, `torch.func` and operators see no tensor that is part of something.
+        """
         start, stop = (None, None) if self.spans is None else self.spans[:2]
         dropout, seed = (0.0, None) if self.dropout is None else self.dropout
         return (
@@ -140,17 +148,21 @@ class AttentionInputs:
         softcap: float | None = None,
         dropout: float = 0.0,
         *,
+        sinks: Tensor | None = None,
         causal: bool = False,
         need_weights: NeedWeights = False,
     ) -> AttentionInputs:
         """Return the call that these parts describe."""
         spans = None if start is None or stop is None else Spans(start, stop, causal)
         dropped = None if seed is None else Dropout(dropout, seed)
-        return cls(query, key, value, scale, spans, dense_mask, position_bias, bias, softcap, dropped, need_weights)
+        return cls(
+            query, key, value, scale, spans, dense_mask, position_bias, bias, softcap, dropped, sinks, need_weights
+        )
 
     def tensors(self) -> dict[str, Tensor]:
         """Return the tensors of the call by their names in `TENSORS`."""
-        return {name: one for name, one in zip(TENSORS, self.flat(), strict=False) if one is not None}
+        every = zip(TENSORS, (*self.flat()[: len(KERNEL_TENSORS)], self.sinks), strict=True)
+        return {name: tensor for name, tensor in every if tensor is not None}
 
     def map(self, change: Callable[[Tensor], Tensor], names: Collection[str] = tuple(TENSORS)) -> AttentionInputs:
         """Return the call with each of its tensors changed, or only some of them."""
@@ -181,9 +193,11 @@ class AttentionInputs:
         return replace(self._each(lambda name, tensor: cut(tensor, TENSORS[name].axes, index)), dropout=None)
 
     def _each(self, change: Callable[[str, Tensor], Tensor]) -> AttentionInputs:
-        flat = self.flat()
-        made: list[Any] = [one if one is None else change(name, one) for name, one in zip(TENSORS, flat, strict=False)]
-        return self.from_flat(*made, *flat[len(TENSORS) :], causal=self.causal, need_weights=self.need_weights)
+        made: dict[str, Any] = {name: change(name, tensor) for name, tensor in self.tensors().items()}
+        return self.from_flat(
+            **made, scale=self.scale, softcap=self.softcap, dropout=self.dropout.probability if self.dropout else 0.0,
+            causal=self.causal, need_weights=self.need_weights,
+        )  # fmt: skip
 
 
 def cut(tensor: Tensor, axes: str, index: Mapping[str, Index]) -> Tensor:
@@ -297,3 +311,5 @@ class AttentionResult(NamedTuple):
     """Tokens per side of a cell of `map`."""
     summary: Summary | None = None
     """All that a recording keeps, no gradient; there is no other map then."""
+    backend: str | None = None
+    """Which backend computed it, where that is another than the one that was asked."""

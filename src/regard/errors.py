@@ -20,6 +20,7 @@ __all__ = [
     "MissingExtraError",
     "ModelFileError",
     "RecordingFileError",
+    "RefusedError",
     "RegardError",
     "ShapeError",
     "StaleWeightsError",
@@ -61,10 +62,18 @@ class DataError(RegardError, ValueError):
 
 
 class BackendError(RegardError, RuntimeError):
-    """The backend that was asked for by name refuses the call, or is unknown."""
+    """The backend that was asked for by name is unknown, missing, or refuses the call."""
 
 
-class KernelError(BackendError):
+class RefusedError(BackendError):
+    """A backend that was asked for by name refuses the call; nothing has been computed."""
+
+    def __init__(self, message: str, backend: str = "", reason: str = "") -> None:
+        super().__init__(message)
+        self.backend, self.reason = backend, reason
+
+
+class KernelError(RegardError, RuntimeError):
     """A kernel that had accepted a call failed while it ran."""
 
 

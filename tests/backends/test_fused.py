@@ -108,3 +108,38 @@ def test_causal_with_a_scale_that_is_not_positive(length: int, dtype: torch.dtyp
     limit = 1e-2 if dtype in (torch.bfloat16, torch.float16) else 1e-5
     for output in (found, fused._unseen(fused._as_the_kernel_hides(inputs)).output):
         assert float((output.double() - expected).norm() / expected.norm()) < limit
+
+
+@pytest.mark.parametrize("cause", ["a hidden NaN", "rows far from zero", "nothing"])
+def test_the_weights_say_that_math_ran_in_its_place(cause: str) -> None:
+    """What only the numbers show is told by the weights and a recording; `explain` says that it may be so."""
+    q = torch.randn(1, 2, 40, 8, requires_grad=cause == "rows far from zero")
+    key, value = torch.randn(2, 1, 2, 40, 8)
+    if cause == "a hidden NaN":
+        value[:, :, -1] = torch.nan
+    elif cause == "rows far from zero":
+        key = key * 1000
+    expected = "fused" if cause == "nothing" else "math"
+    mask = masks.window(None, 0) & masks.padding([39])
+    assert regard.attention(q, key, value, mask=mask, need_weights=True, backend="fused")[1].backend == expected
+
+    class Model(torch.nn.Module):
+        def forward(self) -> torch.Tensor:
+            return regard.attention(q, key, value, mask=mask, backend="fused")
+
+    model = Model()
+    with regard.watch(model) as recording:
+        model()
+    assert recording.calls[0].backend == expected
+    with regard.use_backend("fused"):
+        assert "-> fused" in repr(regard.explain(q, key, value, mask=mask))
+        assert "runs this call, or math if something is not finite" in repr(regard.explain(q, key, value, mask=mask))
+
+
+def test_weights_name_their_backend() -> None:
+    """That which ran, also after a copy and a part of them; none for weights that regard did not compute."""
+    q = torch.randn(1, 2, 5, 8)
+    for name in ("native", "fused", "math", "reference"):
+        weights = regard.attention(q, q, q, need_weights=True, backend=name)[1]
+        assert weights.backend == weights.clone().backend == weights.head(0, 1).backend == name
+    assert regard.weights.from_dense(weights.dense()).backend is None

@@ -10,9 +10,8 @@ from torch import Tensor
 import regard
 from regard import masks
 from regard._attention import _prepare
-from regard._inputs import AttentionInputs, Dropout, Spans
+from regard._inputs import KEPT_TOP, AttentionInputs, Dropout, Spans, Summary
 from regard.backends.math import Math
-from regard._inputs import KEPT_TOP, Summary
 from regard.backends.native import forward_summary, inspect, library_info, summary
 from regard.backends.native._calls import forward
 from regard.biases import ALiBi

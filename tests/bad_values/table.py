@@ -32,7 +32,7 @@ IDS = torch.tensor([[1, 2, 3], [4, 5, 0]])
 Q = torch.randn(1, 2, 3, 4)
 CALL = {
     "query": Q, "key": Q, "value": Q, "mask": None, "causal": True, "window": (2, 1), "bias": None, "scale": 0.5,
-    "softcap": 5.0, "dropout": 0.0, "generator": None, "need_weights": True,
+    "softcap": 5.0, "sinks": None, "dropout": 0.0, "generator": None, "need_weights": True,
 }  # fmt: skip
 LAYER = {
     "embed_dim": 8, "num_heads": 2, "ffn_dim": 16, "num_kv_heads": 1, "activation": "relu", "norm": "layer",
@@ -394,7 +394,7 @@ RESULTS = frozenset({
 ELSEWHERE = frozenset({
     "regard.load", "regard.tasks.load", "regard.studies.load", "regard.studies.redraw", "regard.training.CsvLog",
     "regard.training.CurvePicture", "regard.training.TensorBoardLog", "regard.training.draw_curves",
-    "regard.training.train", "regard.integrations.sink_attention", "regard.integrations.Mode",
+    "regard.training.train", "regard.integrations.Mode",
     "regard.integrations.Standing", "regard.integrations.StandingEverywhere", "regard.integrations.has_nested",
     "regard.integrations.runs_again",
     "regard.integrations.spreads",

@@ -19,8 +19,6 @@ from . import oracle
 from .cases import Case
 from .oracle import Answer, Problem
 
-GRADIENTS = ("query", "key", "value", "bias")
-
 
 @dataclass
 class Call:
@@ -37,10 +35,8 @@ class Call:
 
     def inputs(self, need_weights: NeedWeights = False) -> AttentionInputs:
         """Return the checked form; a call with dropout draws its seed from generator 7 each time."""
-        names = ("mask", "causal", "window", "bias", "scale", "softcap", "dropout", "generator")
-        given = dict.fromkeys(names) | {"causal": False, "dropout": 0.0} | self.arguments
-        given["generator"] = torch.Generator().manual_seed(7)
-        return _prepare(self.query, self.key, self.value, **given, need_weights=need_weights)[0]
+        given = {**self.arguments, "generator": torch.Generator().manual_seed(7)}
+        return _prepare(self.query, self.key, self.value, need_weights, **given)[0]
 
     def bias_leaf(self) -> Tensor | None:
         """Return the bias tensor that takes a gradient, or None."""
@@ -48,10 +44,13 @@ class Call:
         leaf = getattr(bias, "values", bias) if isinstance(bias, PositionBias) else bias
         return leaf if isinstance(leaf, Tensor) and leaf.requires_grad else None
 
-    def leaves(self) -> list[Tensor]:
-        """Return the tensors that take gradients, in the order of `GRADIENTS`."""
-        bias = self.bias_leaf()
-        return [self.query, self.key, self.value] + ([] if bias is None else [bias])
+    def leaves(self) -> dict[str, Tensor]:
+        """Return the tensors that take gradients, by the names that the oracle gives theirs."""
+        every = {
+            "query": self.query, "key": self.key, "value": self.value, "bias": self.bias_leaf(),
+            "sinks": self.arguments.get("sinks"),
+        }  # fmt: skip
+        return {name: tensor for name, tensor in every.items() if tensor is not None and tensor.requires_grad}
 
 
 @functools.cache
@@ -94,12 +93,15 @@ def _problem(call: Call) -> Problem:
         seed = int(torch.randint(2**63 - 1, (), generator=torch.Generator().manual_seed(7)))
         factor = oracle.dropout_factor(seed, given["dropout"], shape)
     sees = call.case.sees(s, *np.ogrid[: s.B, : s.H, : s.L, : s.S])
+    sinks = given.get("sinks")
+    if sinks is not None:
+        sinks = np.broadcast_to(numbers(sinks[:, None] if sinks.ndim == 1 else sinks), shape[:3])
     scale = given.get("scale")
     if scale is None:
         scale = s.E**-0.5 if s.E else 1.0
     return Problem(
         numbers(call.query), numbers(call.key), numbers(call.value), scale, np.broadcast_to(sees, shape),
-        np.broadcast_to(dense, shape), given.get("softcap"), factor,
+        np.broadcast_to(dense, shape), given.get("softcap"), factor, sinks,
     )  # fmt: skip
 
 
@@ -114,10 +116,13 @@ def solved(case: Case, dtype: torch.dtype, with_lse: bool) -> Answer:
 def gradient(answer: Answer, name: str, call: Call) -> oracle.Array:
     """Return the oracle's gradient of a leaf, in the leaf's shape."""
     full: oracle.Array = getattr(answer, name)
-    leaf = call.bias_leaf()
-    if name != "bias" or leaf is None:
+    if name not in ("bias", "sinks"):
         return full
-    if isinstance(call.arguments["bias"], PositionBias):
+    leaf = call.leaves()[name]
+    if name == "sinks" and leaf.ndim == 1:
+        return full.sum((0, 2))
+    full = full.sum(tuple(range(full.ndim - leaf.ndim))) if name == "sinks" else full
+    if name == "bias" and isinstance(call.arguments["bias"], PositionBias):
         sums = oracle.diagonal_sums(full.sum(0))
         return sums.sum(0, keepdims=True) if leaf.shape[0] == 1 else sums
     axes = tuple(axis for axis, size in enumerate(leaf.shape) if size == 1)
@@ -125,18 +130,18 @@ def gradient(answer: Answer, name: str, call: Call) -> oracle.Array:
 
 
 @functools.cache
-def yardstick(case: Case, dtype: torch.dtype, with_lse: bool) -> list[Tensor]:
-    """Return output, lse and the gradients of the leaves by a plain computation that stays in `dtype`.
+def yardstick(case: Case, dtype: torch.dtype, with_lse: bool) -> dict[str, Tensor]:
+    """Return output, lse and all gradients, by the oracle's names, in a plain computation that stays in `dtype`.
 
     Where that overflows it is no yardstick: then the same in float32, rounded.
     """
     plain = _plain(make(case, dtype), dtype, with_lse)
-    if all(bool(tensor.isfinite().all()) for tensor in (plain[0], *plain[2:])):
+    if all(bool(tensor.isfinite().all()) for name, tensor in plain.items() if name != "lse"):
         return plain
-    return [tensor.to(dtype) for tensor in _plain(make(case, dtype), torch.float32, with_lse)]
+    return {name: tensor.to(dtype) for name, tensor in _plain(make(case, dtype), torch.float32, with_lse).items()}
 
 
-def _plain(call: Call, dtype: torch.dtype, with_lse: bool) -> list[Tensor]:
+def _plain(call: Call, dtype: torch.dtype, with_lse: bool) -> dict[str, Tensor]:
     problem = call.problem
     query, key, value = (t.detach().to(dtype, copy=True).requires_grad_() for t in (call.query, call.key, call.value))
     shared = query.shape[1] // key.shape[1]
@@ -146,13 +151,21 @@ def _plain(call: Call, dtype: torch.dtype, with_lse: bool) -> list[Tensor]:
     bias = torch.from_numpy(problem.bias.copy()).to(dtype).requires_grad_()
     sees = torch.from_numpy(problem.sees & (problem.bias != -np.inf))
     score = (score + bias).masked_fill(~sees, -torch.inf)
+    sinks = torch.zeros(score.shape[:3]) if problem.sinks is None else torch.from_numpy(problem.sinks.copy())
+    sinks = sinks.to(dtype).requires_grad_()
+    if problem.sinks is not None:
+        score = torch.cat([score, sinks[..., None]], -1)
+        sees = torch.cat([sees, torch.ones(*sees.shape[:3], 1, dtype=torch.bool)], -1)
     nothing = ~sees.any(-1, keepdim=True)
-    weights = torch.softmax(score.masked_fill(nothing, 0.0), -1).masked_fill(nothing, 0.0)
+    weights = torch.softmax(score.masked_fill(nothing, 0.0), -1).masked_fill(nothing, 0.0)[..., : key.shape[2]]
     lse = torch.logsumexp(score, -1)
     if problem.factor is not None:
         weights = weights * torch.from_numpy(problem.factor).to(dtype)
     output = weights @ value.repeat_interleave(shared, 1)
     seen_lse = lse.masked_fill(nothing[..., 0], 0.0)
     upstream = [call.grad_output.to(dtype), call.grad_lse.to(dtype) * with_lse]
-    grads = torch.autograd.grad([output, seen_lse], [query, key, value, bias], upstream)
-    return [output, lse, *grads]
+    leaves = {"query": query, "key": key, "value": value, "bias": bias, "sinks": sinks}
+    grads = torch.autograd.grad(
+        [output, seen_lse], list(leaves.values()), upstream, allow_unused=True, materialize_grads=True
+    )
+    return {"output": output, "lse": lse, **dict(zip(leaves, grads, strict=True))}

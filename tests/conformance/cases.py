@@ -113,6 +113,14 @@ def _relative(heads: int | None = None) -> Arguments:
     }
 
 
+def _sinks(*shape_letters: str, **arguments: Any) -> Arguments:
+    """Sinks with gradient, of the sizes named by letters ("1" for 1), beside other arguments."""
+    return lambda s, g, dtype: {
+        "sinks": _normal(g, *(1 if c == "1" else getattr(s, c) for c in shape_letters)).to(dtype).requires_grad_(),
+        **arguments,
+    }
+
+
 def _with(**arguments: Any) -> Arguments:
     return lambda s, g, dtype: dict(arguments)
 
@@ -277,6 +285,28 @@ CASES: tuple[Case, ...] = (
         sees=_causal,
         refused=_CAP,
     ),
+    Case("sinks", "per-head", arguments=_sinks("H")),
+    Case("sinks", "per-row-causal", _CROSS, _sinks("B", "H", "L", causal=True), _causal),
+    Case("sinks", "grouped-long", Sizes(B=1, H=4, G=2, L=70, S=70, E=16, Ev=16), _sinks("H", causal=True), _causal),
+    Case("sinks", "one-query", Sizes(H=4, G=1, L=1, S=33), _sinks("H", "1")),
+    Case("sinks", "one-for-all", arguments=_sinks("1", "1", "1")),
+    Case("sinks", "of-empty-rows", _TALL, _sinks("H", causal=True), _causal),
+    Case("sinks", "of-an-empty-sequence", arguments=_sinks("H", mask=masks.padding([0, 6])), sees=_first([0, 6])),
+    Case(
+        "sinks",
+        "pattern-bias",
+        arguments=lambda s, g, t: (
+            _sinks("B", "H", "L")(s, g, t) | _bias("1", "H", "L", "S")(s, g, t) | {"mask": _pattern_tensor(s)}
+        ),
+        sees=_pattern,
+        refused=_BIAS,
+    ),
+    Case("sinks", "softcap", arguments=_sinks("H", softcap=0.7), refused=_CAP),
+    Case(
+        "sinks", "dropout", Sizes(H=4, G=2, L=20, S=20), _sinks("H", dropout=0.4, causal=True), _causal, refused=_DROP
+    ),
+    Case("sinks", "peaked", arguments=_sinks("H"), spread=4.0),
+    Case("sinks", "no-keys", Sizes(S=0), _sinks("H"), refused=_EMPTY),
     Case("dropout", "plain", Sizes(L=7, S=70), _with(dropout=0.3), refused=_DROP),
     Case(
         "dropout",

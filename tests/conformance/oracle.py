@@ -27,11 +27,13 @@ class Problem:
     softcap: float | None = None
     factor: Array | None = None
     """What dropout multiplies each weight by, `(B, H, L, S)`."""
+    sinks: Array | None = None
+    """The score of one more key of each row, which holds no value, `(B, H, L)`."""
 
 
 @dataclass
 class Answer:
-    """Output, lse and weights, and the gradients of query, key, value and of the dense bias."""
+    """Output, lse and weights, and the gradients of query, key, value, of the dense bias and of the sinks."""
 
     output: Array
     lse: Array
@@ -40,6 +42,7 @@ class Answer:
     key: Array
     value: Array
     bias: Array
+    sinks: Array
 
 
 def solve(problem: Problem, grad_output: Array, grad_lse: Array) -> Answer:
@@ -49,7 +52,7 @@ def solve(problem: Problem, grad_output: Array, grad_lse: Array) -> Answer:
     answer = Answer(
         np.zeros((batch, heads, queries, v.shape[3])), np.full((batch, heads, queries), -np.inf),
         np.zeros(problem.sees.shape), np.zeros(q.shape), np.zeros(k.shape), np.zeros(v.shape),
-        np.zeros(problem.sees.shape),
+        np.zeros(problem.sees.shape), np.zeros((batch, heads, queries)),
     )  # fmt: skip
     shared = heads // k.shape[1] if k.shape[1] else 1
     with np.errstate(invalid="ignore", over="ignore"):
@@ -64,7 +67,10 @@ def _solve_row(
     b, h, _ = place
     g = h // shared
     seen = np.flatnonzero(problem.sees[place] & (problem.bias[place] != -np.inf))
+    sink = np.empty(0) if problem.sinks is None else problem.sinks[place][None]
     if not len(seen):
+        answer.lse[place] = sink[0] if len(sink) else -np.inf
+        answer.sinks[place] = grad_lse if len(sink) else 0.0
         return
     q, k, v = problem.query[place], problem.key[b, g, seen], problem.value[b, g, seen]
     score = problem.scale * (k @ q)
@@ -73,15 +79,18 @@ def _solve_row(
         bent = np.tanh(score / problem.softcap)
         score, slope = problem.softcap * bent, 1 - bent**2
     score = score + problem.bias[place][seen]
-    top = score.max()
-    weights = np.exp(score - top)
-    lse = top + np.log(weights.sum())
-    weights = weights / weights.sum()  # not exp(score - lse), which far from zero has lost the sum
+    every = np.concatenate([score, sink])
+    powers = np.exp(every - every.max())
+    lse = every.max() + np.log(powers.sum())
+    powers = powers / powers.sum()  # not exp(score - lse), which far from zero has lost the sum
+    weights, sunk = powers[: len(score)], powers[len(score) :]
     factor = np.ones_like(weights) if problem.factor is None else problem.factor[place][seen]
     answer.output[place], answer.lse[place] = (weights * factor) @ v, lse
     answer.weights[place][seen] = weights
     grad_weights = factor * (v @ grad_output)
-    grad_score = weights * (grad_weights - (weights * grad_weights).sum() + grad_lse)
+    common = grad_lse - (weights * grad_weights).sum()
+    grad_score = weights * (grad_weights + common)
+    answer.sinks[place] = (sunk * common).sum()
     answer.bias[place][seen] = grad_score
     grad_product = problem.scale * slope * grad_score
     answer.query[place] = grad_product @ k

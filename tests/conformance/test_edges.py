@@ -11,7 +11,7 @@ from torch import Tensor
 
 import regard
 from regard import biases
-from regard.weights import consumed_at_once, with_sinks
+from regard.weights import consumed_at_once
 
 BACKENDS = ("native", "fused", "math", "reference")
 TRAINED = ("native", "fused", "math")
@@ -155,9 +155,12 @@ def test_gradients_of_nearly_certain_rows_in_half_precision(backend: str, dtype:
 def test_sinks_and_factors_far_from_zero() -> None:
     """Weights beside a sink, and weights times norms, mean the same wherever the scores lie."""
     q, k, v = _inputs(40)
-    near = regard.attention(q, k, v, bias=torch.zeros(40, 40), need_weights=True)[1]
-    far = regard.attention(q, k, v, bias=torch.full((40, 40), -128.0), need_weights=True)[1]
-    sunk = with_sinks(near, torch.tensor([1.0, 0.0])), with_sinks(far, torch.tensor([-127.0, -128.0]))
+
+    def weights(bias: float, sinks: Tensor | None = None) -> regard.AttentionWeights:
+        return regard.attention(q, k, v, bias=torch.full((40, 40), bias), sinks=sinks, need_weights=True)[1]
+
+    near, far = weights(0.0), weights(-128.0)
+    sunk = weights(0.0, torch.tensor([1.0, 0.0])), weights(-128.0, torch.tensor([-127.0, -128.0]))
     pairs = [
         sunk,
         (near.value_weighted(), far.value_weighted()),

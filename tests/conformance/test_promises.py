@@ -29,6 +29,7 @@ GRAPHS: tuple[dict[str, Any], ...] = (
     {"mask": masks.padding([5, 12]), "causal": True},
     {"causal": True, "bias": biases.ALiBi(2)},
     {"causal": True, "softcap": 2.0, "dropout": 0.3},
+    {"causal": True, "sinks": torch.tensor([0.5, -1.0])},
 )
 # Backends whose last bit may change with the number of threads; their module says so.
 ROUNDS_BY_THREADS = {"fused"}
@@ -55,7 +56,7 @@ def test_threads_change_nothing(backend: Backend, case: Case) -> None:
     for threads in (1, 2):
         torch.set_num_threads(threads)
         output = backend.run(call.inputs()).output
-        found.append([output, *torch.autograd.grad(output, call.leaves(), call.grad_output)])
+        found.append([output, *torch.autograd.grad(output, list(call.leaves().values()), call.grad_output)])
     exact = backend.name not in ROUNDS_BY_THREADS
     for one, two in zip(*found, strict=True):
         torch.testing.assert_close(one, two, rtol=0 if exact else 1e-5, atol=0 if exact else 1e-6)

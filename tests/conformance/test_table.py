@@ -11,7 +11,7 @@ from regard._inputs import AttentionResult
 from regard.backends import BACKENDS
 from regard.backends._contract import Backend, refusal
 
-from .calls import GRADIENTS, Call, gradient, make, numbers, solved, yardstick
+from .calls import Call, gradient, make, numbers, solved, yardstick
 from .cases import CASES, DTYPES, REFUSED_DTYPES, Case
 from .tolerances import error, limit
 
@@ -43,7 +43,7 @@ def _gradients(call: Call, result: AttentionResult) -> list[torch.Tensor]:
     ends, upstream = [result.output], [call.grad_output]
     if result.lse is not None and result.lse_has_gradient:
         ends, upstream = [result.output, result.lse], [call.grad_output, call.grad_lse]
-    return list(torch.autograd.grad(ends, call.leaves(), upstream, allow_unused=True))
+    return list(torch.autograd.grad(ends, list(call.leaves().values()), upstream, allow_unused=True))
 
 
 @backends
@@ -61,19 +61,19 @@ def test_case(backend: Backend, case: Case, dtype: torch.dtype) -> None:
     answer, plain = solved(case, dtype, through_lse), yardstick(case, dtype, through_lse)
     assert result.output.dtype == dtype
     assert result.output.shape == answer.output.shape
-    allowed = limit(dtype, error(numbers(plain[0]), answer.output))
+    allowed = limit(dtype, error(numbers(plain["output"]), answer.output))
     assert error(numbers(result.output), answer.output) <= allowed
     if result.lse is not None:
         assert result.lse.dtype == (torch.float64 if dtype == torch.float64 else torch.float32)
-        assert error(numbers(result.lse), answer.lse) <= limit(dtype, error(numbers(plain[1]), answer.lse))
+        assert error(numbers(result.lse), answer.lse) <= limit(dtype, error(numbers(plain["lse"]), answer.lse))
     if not differentiable:
         return
     upstream = float(call.grad_output.double().norm())
     largest = float(np.max(np.abs(answer.lse), initial=0.0, where=np.isfinite(answer.lse)))
-    for place, (name, leaf, found) in enumerate(zip(GRADIENTS, call.leaves(), _gradients(call, result), strict=False)):
+    for (name, leaf), found in zip(call.leaves().items(), _gradients(call, result), strict=True):
         assert found.dtype == leaf.dtype
         full = getattr(answer, name)
-        allowed = limit(dtype, error(numbers(plain[2 + place]), full), backward_lse=largest)
+        allowed = limit(dtype, error(numbers(plain[name]), full), backward_lse=largest)
         assert error(numbers(found), gradient(answer, name, call), upstream) <= allowed, name
 
 

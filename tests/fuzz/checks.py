@@ -13,7 +13,7 @@ from regard.backends import BACKENDS
 from regard.backends._contract import refusal
 
 from ..conformance import oracle
-from ..conformance.calls import GRADIENTS, Call, gradient, make, numbers, solved, yardstick
+from ..conformance.calls import Call, gradient, make, numbers, solved, yardstick
 from ..conformance.cases import Case
 from ..conformance.tolerances import BACKWARD, FORWARD, error, limit
 
@@ -33,7 +33,7 @@ def check_call(case: Case, dtype: torch.dtype) -> list[str]:
         through_lse = result.lse is not None and result.lse_has_gradient
         answer, plain = solved(case, dtype, through_lse), yardstick(case, dtype, through_lse)
         highest = _highest(answer)
-        allowed = _allowed(dtype, error(numbers(plain[0]), answer.output), FORWARD, highest)
+        allowed = _allowed(dtype, error(numbers(plain["output"]), answer.output), FORWARD, highest)
         # Where scores are large, what rounding leaves of one score is a change of the weights.
         allowed += rounding(call) if highest > 64 else 0.0
         found = error(numbers(result.output), answer.output)
@@ -41,7 +41,7 @@ def check_call(case: Case, dtype: torch.dtype) -> list[str]:
             faults.append(f"{backend.name}: output {found:.1e}, allowed {allowed:.1e}")
         if result.lse is not None:
             found = error(numbers(result.lse), answer.lse)
-            allowed = _allowed(dtype, error(numbers(plain[1]), answer.lse), FORWARD, highest)
+            allowed = _allowed(dtype, error(numbers(plain["lse"]), answer.lse), FORWARD, highest)
             if not found <= allowed:
                 faults.append(f"{backend.name}: lse {found:.1e}, allowed {allowed:.1e}")
         if differentiable:
@@ -49,22 +49,22 @@ def check_call(case: Case, dtype: torch.dtype) -> list[str]:
     return faults
 
 
-def _gradients(call: Call, result: object, answer: oracle.Answer, plain: list[torch.Tensor]) -> list[str]:
+def _gradients(call: Call, result: object, answer: oracle.Answer, plain: dict[str, torch.Tensor]) -> list[str]:
     ends, upstream = [result.output], [call.grad_output]
     if result.lse is not None and result.lse_has_gradient:
         ends, upstream = [result.output, result.lse], [call.grad_output, call.grad_lse]
     leaves = call.leaves()
-    found = torch.autograd.grad(ends, leaves, upstream, allow_unused=True)
+    found = torch.autograd.grad(ends, list(leaves.values()), upstream, allow_unused=True)
     size = float(call.grad_output.double().norm())
     highest = _highest(answer)
     coarse = torch.finfo(torch.float32).eps * min(highest, 64.0) if call.query.dtype != torch.float64 else 0.0
     faults = []
-    for place, (name, _, grad) in enumerate(zip(GRADIENTS, leaves, found, strict=False)):
+    for name, grad in zip(leaves, found, strict=True):
         full, expected = getattr(answer, name), gradient(answer, name, call)
         if not np.isfinite(expected).all():
             continue
         # The size of the whole gradient counts where one row's own is smaller than what rounding leaves of it.
-        allowed = _allowed(call.query.dtype, error(numbers(plain[2 + place]), full, size), BACKWARD, highest)
+        allowed = _allowed(call.query.dtype, error(numbers(plain[name]), full, size), BACKWARD, highest)
         allowed += coarse + rounding(call)
         small = 8 * torch.finfo(call.query.dtype).eps * size * _reach(call, name)
         distance = float(np.linalg.norm(numbers(grad) - expected))

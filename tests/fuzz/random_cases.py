@@ -32,12 +32,13 @@ def random_case(seed: int) -> Case:
     if draw.random() < 0.15:
         extra["dropout"] = 0.3
     spread = float(draw.choice([1.0, 1.0, 0.0, 4.0, 30.0]))
+    layout, sinks = _layout(draw), _sinks(draw, sizes)
 
     def every(s: Sizes, generator: torch.Generator, dtype: torch.dtype) -> dict[str, Any]:
-        given = arguments | extra | bias(s, generator, dtype)
+        given = arguments | extra | bias(s, generator, dtype) | sinks(generator, dtype)
         return given if "bias" in given else given | shift(dtype)
 
-    return Case("random", str(seed), sizes, every, sees, _layout(draw), spread)
+    return Case("random", str(seed), sizes, every, sees, layout, spread)
 
 
 def _sizes(draw: np.random.Generator) -> Sizes:
@@ -104,6 +105,20 @@ def _bias(draw: np.random.Generator, s: Sizes) -> Callable[[Sizes, torch.Generat
         values[torch.rand(size, generator=generator) < hidden] = -torch.inf
         values = values.to(kept).requires_grad_(wanted)
         return {"bias": values if kind == "dense" else biases.RelativeBias(values)}
+
+    return make
+
+
+def _sinks(draw: np.random.Generator, s: Sizes) -> Callable[[torch.Generator, torch.dtype], dict[str, Any]]:
+    none, wanted = bool(draw.random() < 0.8), bool(draw.random() < 0.5)
+    shape = [s.H] if draw.random() < 0.5 else [size if draw.random() < 0.6 else 1 for size in (s.B, s.H, s.L)]
+    far = float(draw.choice([0.0, 0.0, -40.0, 40.0, -1e4]))
+
+    def make(generator: torch.Generator, dtype: torch.dtype) -> dict[str, Any]:
+        if none:
+            return {}
+        scores = torch.randn(shape, generator=generator, dtype=torch.float64) + far
+        return {"sinks": scores.to(dtype).requires_grad_(wanted)}
 
     return make
 

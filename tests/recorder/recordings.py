@@ -5,12 +5,12 @@ from typing import Any
 
 import numpy as np
 import torch
+from regard.recorder._fields import tensors_of
 from torch import Tensor
 
 import regard
 from regard import biases, masks
 from regard.recorder import Grid, Recording, Texts
-from regard.recorder._fields import tensors_of
 from regard.weights import (
     AttentionWeights,
     RestoredWeights,
@@ -18,7 +18,6 @@ from regard.weights import (
     Summary,
     from_dense,
     summarise,
-    with_sinks,
 )
 
 
@@ -52,7 +51,7 @@ EXACT = {
     "two dimensions": lambda: _flat((20, 8)),
     "three dimensions": lambda: _flat((3, 20, 8)),
     "no sequence": lambda: _flat((0, 2, 20, 8)),
-    "sinks": lambda: with_sinks(attend(causal=True), torch.randn(4)),
+    "sinks": lambda: attend(causal=True, sinks=torch.randn(4)),
     "dense": lambda: from_dense(torch.rand(2, 3, 17, 19).softmax(-1), torch.ones(17, 19).tril().bool()),
     "value-weighted": lambda: attend(causal=True).value_weighted(),
 }

@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from regard.recorder._format import CHECK, OURS, check_of
 
 import regard
 from regard.errors import RecordingFileError, RegardError
 from regard.recorder import NotRecordedWarning, Recording
-from regard.recorder._format import CHECK, OURS, check_of
 from tests.recorder.recordings import answers, same, small
 
 Random = random.Random

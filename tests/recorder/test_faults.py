@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 import regard
-from regard.errors import ArgumentError, KernelError, TooLargeError
+from regard.errors import ArgumentError, BackendError, KernelError, TooLargeError
 from regard.integrations import use_fast_attention
 from regard.recorder import EmptyRecordingError, NotRecordedWarning
 from regard.recorder import _doors as doors
@@ -129,9 +129,10 @@ def test_a_growing_matrix_that_breaks_is_taken_out(monkeypatch: pytest.MonkeyPat
     assert recording[0].shape[2:] == (2, 12)
 
 
-def test_a_kernel_that_fails_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    """It reaches the user, and is not counted as another path."""
-    fail = _fails(KernelError("The native kernel failed."), [])
+@pytest.mark.parametrize("kind", [KernelError, BackendError])
+def test_a_kernel_that_fails_is_an_error(kind: type[Exception], monkeypatch: pytest.MonkeyPatch) -> None:
+    """It reaches the user, and is not counted as another path: only a refusal is."""
+    fail = _fails(kind("The native kernel failed."), [])
     for where, run in (
         ("regard.recorder._doors.attention", regard.watch(Plain())),
         ("regard.integrations._fast_attention.attention", use_fast_attention()),
@@ -139,7 +140,7 @@ def test_a_kernel_that_fails_is_an_error(monkeypatch: pytest.MonkeyPatch) -> Non
         model = Plain()
         with monkeypatch.context() as patched:
             patched.setattr(where, fail)
-            with pytest.raises(KernelError), regard.watch(model) if "recorder" in where else run as found:
+            with pytest.raises(kind), regard.watch(model) if "recorder" in where else run as found:
                 model(X)
         assert sum(getattr(found, "missed", getattr(found, "left", {})).values()) == 0
 

@@ -15,12 +15,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from regard.recorder._writer import FolderWriter
 from torch import nn
 
 import regard
 from regard.errors import ArgumentError, MissingExtraError, RecordingFileError
 from regard.recorder import NotRecordedWarning, Recording, Texts
-from regard.recorder._writer import FolderWriter
 from regard.weights import AttentionWeights, StoredWeights, summarise
 from tests.recorder.recordings import EXACT, TEXTS, alike, attend, kept, recording_of, same, small
 

@@ -9,11 +9,12 @@ from threading import local
 from .._inputs import AttentionInputs
 from .._tracing import recorded
 from .._values import instance
-from ..errors import BackendError, nearest
+from ..errors import BackendError, RefusedError, nearest
 from ._cells import cell_sizes, in_cells
 from ._contract import FAR, Backend, Inspector, refusal
 from ._masked import masked_cells, seen_of, uniform_cells, visible_keys, visible_queries
 from ._scores import accumulate_dtype, scores, visible
+from ._sinks import lse_beside
 from ._steady import steady_exp2_, steady_sum
 from ._values import all_finite, readable
 from .fused import Fused
@@ -32,7 +33,9 @@ __all__ = [
     "backend_names",
     "cell_sizes",
     "choose",
+    "hand_on",
     "in_cells",
+    "lse_beside",
     "masked_cells",
     "readable",
     "refusals",
@@ -85,7 +88,7 @@ def named(name: str) -> Backend:
 def use_backend(name: str | None) -> Iterator[None]:
     """Run every call of this thread inside the block on one backend, unless it names another; None undoes a block.
 
-    Raises `BackendError` for an unknown name at once, and at each call that the backend refuses.
+    Raises `BackendError` for an unknown name at once, `RefusedError` at each call that the backend refuses.
 
     >>> import regard, torch
     >>> with regard.use_backend("math"):
@@ -109,7 +112,7 @@ def asked_for() -> str | None:
 def choose(inputs: AttentionInputs, name: str | None = None) -> Backend:
     """Return the backend for a call: the one asked for by name, or the first that accepts.
 
-    Raises `BackendError` with the reason if the one asked for refuses.
+    Raises `RefusedError` with the reason if the one asked for refuses.
     """
     name = _chosen.name if name is None else name
     if name is not None:
@@ -118,9 +121,11 @@ def choose(inputs: AttentionInputs, name: str | None = None) -> Backend:
         if reason is None:
             return backend
         able = [other.name for other in BACKENDS if refusal(other, inputs) is None]
-        raise BackendError(
+        raise RefusedError(
             f"Backend {name!r} was asked for, but it {reason}. Leave out backend= to let regard choose"
-            + (f", or use one of: {', '.join(able)}." if able else ".")
+            + (f", or use one of: {', '.join(able)}." if able else "."),
+            name,
+            reason,
         )
     for backend in _in_order():
         if refusal(backend, inputs) is None:
@@ -131,6 +136,12 @@ def choose(inputs: AttentionInputs, name: str | None = None) -> Backend:
 def refusals(inputs: AttentionInputs) -> list[tuple[str, str | None]]:
     """Return each backend's name with why it refuses the call, None if it accepts, in the order asked."""
     return [(backend.name, refusal(backend, inputs)) for backend in _in_order()]
+
+
+def hand_on(inputs: AttentionInputs) -> dict[str, str]:
+    """Return, of the backends that may hand this call on when they see the numbers, to which and when."""
+    told = ((backend.name, backend.instead(inputs)) for backend in BACKENDS)
+    return {name: instead for name, instead in told if instead is not None}
 
 
 def _in_order() -> tuple[Backend, ...]:

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .._inputs import LEARNT, TENSORS, AttentionInputs, AttentionResult
+from .._inputs import KERNEL_LEARNT, KERNEL_TENSORS, AttentionInputs, AttentionResult
 from .._tracing import plain
 from ._formula import accumulating, as_given, formula
 from ._gradients import gradients
@@ -36,7 +36,7 @@ def again(
     grad_lse: Tensor | None,
     needed: tuple[bool, ...],
 ) -> tuple[Tensor | None, ...]:
-    """Return the gradients of the tensors of `LEARNT`, None where not `needed`.
+    """Return the gradients of the tensors of `KERNEL_LEARNT`, None where not `needed`.
 
     `lse` is a result of the node; which rows see nothing is read from it.
     """
@@ -45,7 +45,7 @@ def again(
     wide = accumulating(x)
     with as_given(x.query.device.type):
         found = gradients(wide, lse, grad_output.to(wide.query.dtype), grad_lse, needed)
-    tensors = x.flat()[: len(LEARNT)]
+    tensors = x.flat()[: len(KERNEL_LEARNT)]
     return tuple(g if g is None or t is None else g.to(t.dtype) for g, t in zip(found, tensors, strict=True))
 
 
@@ -83,8 +83,8 @@ class _Beyond(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, output: Tensor, lse: Tensor | None, *call: Any) -> tuple[Tensor, Tensor | None]:
         output, lse = output.view_as(output), None if lse is None else lse.view_as(lse)
-        ctx.save_for_backward(*call[: len(TENSORS)], lse)
-        ctx.numbers = call[len(TENSORS) :]
+        ctx.save_for_backward(*call[: len(KERNEL_TENSORS)], lse)
+        ctx.numbers = call[len(KERNEL_TENSORS) :]
         ctx.set_materialize_grads(False)
         return output, lse
 
@@ -99,5 +99,5 @@ class _Beyond(torch.autograd.Function):
                 lse = formula(accumulating(x))[1]
         if grad_output is None:
             grad_output = x.query.new_zeros(*x.query.shape[:3], x.value.shape[3])
-        learnt, rest = ctx.needs_input_grad[2 : 2 + len(LEARNT)], ctx.needs_input_grad[2 + len(LEARNT) :]
+        learnt, rest = ctx.needs_input_grad[2 : 2 + len(KERNEL_LEARNT)], ctx.needs_input_grad[2 + len(KERNEL_LEARNT) :]
         return (None, None, *again(x, lse, grad_output, grad_lse, learnt), *(None for _ in rest))

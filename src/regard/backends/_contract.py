@@ -33,6 +33,7 @@ FEATURES: dict[str, Callable[[AttentionInputs], bool]] = {
     "position bias": lambda x: x.position_bias is not None,
     "dense bias": lambda x: x.bias is not None,
     "softcap": lambda x: x.softcap is not None,
+    "sinks": lambda x: x.sinks is not None,
     "dropout": lambda x: x.dropout is not None,
     "grouped heads": lambda x: x.key.shape[1] != x.query.shape[1],
     "value width": lambda x: x.value.shape[3] != x.query.shape[3],
@@ -50,6 +51,10 @@ class Backend(Protocol):
 
     def why_not(self, inputs: AttentionInputs) -> str | None:
         """Say why this machine or these sizes cannot be served, or None. Features are already checked."""
+        ...
+
+    def instead(self, inputs: AttentionInputs) -> str | None:
+        """Say which other backend may run the call in its place, and when, as only the numbers show; or None."""
         ...
 
     def run(self, inputs: AttentionInputs) -> AttentionResult:

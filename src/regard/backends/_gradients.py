@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-from .._inputs import LEARNT, AttentionInputs
+from .._inputs import KERNEL_LEARNT, AttentionInputs
 from .._tracing import plain
 from ._blocks import LEAST_ROWS, Rows, blocks, drop_factor, finite_part, hides, mix, needs_care, seen_entries
 from ._scores import capped_products, per_key_head, scores
@@ -29,7 +29,7 @@ def gradients(
     grad_lse: Tensor | None,
     needed: tuple[bool, ...],
 ) -> list[Tensor | None]:
-    """Return the gradients of the tensors of `LEARNT`; None where not `needed`.
+    """Return the gradients of the tensors of `KERNEL_LEARNT`; None where not `needed`.
 
     All in the accumulation dtype, in which `inputs` are given too.
     """
@@ -48,7 +48,7 @@ class _Sums:
     ) -> None:  # fmt: skip
         self.inputs, self.grad_output, self.grad_lse = inputs, grad_output, grad_lse
         self.nothing = _empty_rows(inputs, lse)
-        self.needed = dict(zip(LEARNT, needed, strict=True))
+        self.needed = dict(zip(KERNEL_LEARNT, needed, strict=True))
         read = (inputs.query, inputs.key, inputs.value, grad_output, lse.nan_to_num(torch.nan, torch.inf, 0.0))
         self.careful = needs_care(inputs, *read)
         # A row that sees a NaN has it in its weights or its output, so the products may do without.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
@@ -11,7 +12,7 @@ from torch.nn.functional import pad
 from .._tracing import jit_traced, traced
 from ._values import readable
 
-__all__ = ["steady_exp2_", "steady_sum"]
+__all__ = ["steady", "steady_exp2_", "steady_sum"]
 
 # PyTorch gives each thread at least so many numbers.
 _SHARE = 1 << 15
@@ -37,6 +38,18 @@ def _kept(tensor: Tensor, dim: int) -> Tensor:
         return tensor.sum(dim, keepdim=True)
     pieces = pad(tensor.reshape(-1), (0, -size % _PIECE)).unflatten(0, (-1, _PIECE)).sum(-1)
     return _kept(pieces, 0).reshape([1] * tensor.ndim)
+
+
+def steady(function: Callable[..., Tensor], *tensors: Tensor) -> Tensor:
+    """Return a function of the numbers of tensors of one shape; differentiable.
+
+    Pieces that no threads share are rounded as one thread rounds the whole.
+    """
+    first = tensors[0]
+    if torch.get_num_threads() == 1 or first.numel() <= _SHARE or not readable(first):
+        return function(*tensors)
+    pieces = zip(*(tensor.reshape(-1).split(_SHARE) for tensor in tensors), strict=True)
+    return torch.cat([function(*piece) for piece in pieces]).view(first.shape)
 
 
 def steady_exp2_(tensor: Tensor) -> Tensor:

@@ -36,6 +36,7 @@ from .._tracing import forward_mode, traced, transformed
 from ._again import differentiable
 from ._blocks import finite_part, hides
 from ._scores import accumulate_dtype, biases, visible
+from ._sinks import beside_sinks
 from ._values import all_finite, readable
 from .math import Math
 
@@ -55,16 +56,18 @@ class Fused:
 
     name = "fused"
     honours = frozenset(
-        "spans|dense mask|position bias|dense bias|grouped heads|gradient|"
+        "spans|dense mask|position bias|dense bias|sinks|grouped heads|gradient|"
         "float64|float32|bfloat16|float16|cpu|cuda|xpu".split("|")
     )
 
     def why_not(self, inputs: AttentionInputs) -> str | None:
-        """Refuse empty tensors, a bias that needs a gradient, a mask that would be large, and `torch.func`."""
+        """Refuse empty tensors, a bias that needs a gradient, a large mask, `torch.func`, and sinks without `lse`."""
         if 0 in inputs.query.shape or 0 in inputs.key.shape:
             return "takes no empty tensor"
         if transformed() or forward_mode():
             return "cannot be transformed by torch.func, and has no forward-mode derivative"
+        if inputs.sinks is not None and not readable(inputs.query):
+            return "tells no lse with a gradient outside of eager calls on the CPU, which sinks need"
         inputs = _as_the_kernel_hides(inputs)
         if _needs_no_mask(inputs):
             return None
@@ -78,8 +81,16 @@ class Fused:
             return f"would have to store a mask of {size >> 20} MiB (it stores at most {_MASK_BYTES >> 20})"
         return None
 
+    def instead(self, inputs: AttentionInputs) -> str | None:
+        """Tell of what only the numbers show."""
+        if not readable(inputs.query):
+            return None
+        return "math if something is not finite, or rows that need a gradient lie far from zero"
+
     def run(self, inputs: AttentionInputs) -> AttentionResult:
         """Run torch's kernel and put right what it gets wrong."""
+        if inputs.sinks is not None:
+            return beside_sinks(inputs, self.run)
         inputs = _as_the_kernel_hides(inputs)
         result = _looked_at(inputs) if readable(inputs.query) else _unseen(inputs)
         if result.lse_has_gradient or traced() or not (torch.is_grad_enabled() and _trains(inputs)):
@@ -98,21 +109,25 @@ def _looked_at(inputs: AttentionInputs) -> AttentionResult:
     mask = None if _needs_no_mask(inputs) else _additive_mask(inputs)
     hidden = inputs.causal or mask is not None
     if hidden and torch.is_grad_enabled() and _trains(inputs) and not all_finite(inputs.key, inputs.value):
-        return _BEYOND.run(inputs)
+        return _in_math(inputs)
     output, lse = _kernel(inputs, inputs.query, inputs.key, inputs.value, mask)
     few = inputs.key.shape[2] < _FEW_KEYS
     if lse is None or ((hidden or few) and not all_finite(output)):
-        return _BEYOND.run(inputs)
+        return _in_math(inputs)
     if (few or mask is not None) and not lse.all():
         nothing = _empty_rows(inputs)
         output, lse = output.masked_fill(nothing[..., None], 0.0), lse.masked_fill(nothing, -torch.inf)
         if not lse.all():
-            return _BEYOND.run(inputs)
+            return _in_math(inputs)
     if torch.is_grad_enabled() and _trains(inputs):
         half = output.dtype != lse.dtype
         if (few and half) or not bool((lse.abs().nan_to_num(0.0, 0.0) <= _FAR).all()):
-            return _BEYOND.run(inputs)
+            return _in_math(inputs)
     return AttentionResult(output, lse)
+
+
+def _in_math(inputs: AttentionInputs) -> AttentionResult:
+    return _BEYOND.run(inputs)._replace(backend=_BEYOND.name)
 
 
 def _unseen(inputs: AttentionInputs) -> AttentionResult:

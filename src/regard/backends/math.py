@@ -17,13 +17,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .._inputs import LEARNT, TENSORS, AttentionInputs, AttentionResult
+from .._inputs import KERNEL_LEARNT, KERNEL_TENSORS, AttentionInputs, AttentionResult
 from .._tracing import recorded
 from ._again import again
 from ._blocks import LEAST_ROWS, Rows, blocks, drop_factor, hides, mix, needs_care, seen_entries
 from ._contract import FEATURES
 from ._formula import accumulating, as_given, formula
 from ._scores import per_key_head, scores
+from ._sinks import beside_sinks
 from ._values import readable
 
 __all__ = ["Math"]
@@ -39,8 +40,13 @@ class Math:
         """Nothing is refused."""
         return None
 
+    def instead(self, inputs: AttentionInputs) -> None:
+        """No other backend runs in its place."""
+
     def run(self, inputs: AttentionInputs) -> AttentionResult:
         """Compute output and `lse` block by block; both carry gradients."""
+        if inputs.sinks is not None:
+            return beside_sinks(inputs, self.run)
         x = inputs
         with as_given(x.query.device.type):
             if recorded():
@@ -69,8 +75,8 @@ class _Attend(torch.autograd.Function):
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
-        ctx.save_for_backward(*inputs[: len(TENSORS)], *output)
-        ctx.numbers = inputs[len(TENSORS) :]
+        ctx.save_for_backward(*inputs[: len(KERNEL_TENSORS)], *output)
+        ctx.numbers = inputs[len(KERNEL_TENSORS) :]
         ctx.set_materialize_grads(False)
 
     @staticmethod
@@ -79,7 +85,7 @@ class _Attend(torch.autograd.Function):
         if grad_output is None:
             grad_output = torch.zeros_like(output)
         x = AttentionInputs.from_flat(*tensors, *ctx.numbers)
-        learnt, rest = ctx.needs_input_grad[: len(LEARNT)], ctx.needs_input_grad[len(LEARNT) :]
+        learnt, rest = ctx.needs_input_grad[: len(KERNEL_LEARNT)], ctx.needs_input_grad[len(KERNEL_LEARNT) :]
         return (*again(x, lse, grad_output, grad_lse, learnt), *(None for _ in rest))
 
 

@@ -52,7 +52,8 @@ class Attended(NamedTuple):
     output: Floats
     """The mixed values, `(..., L, Ev)`."""
     weights: Floats
-    """How much each query takes of each key, `(..., L, S)`, before dropout. A row sums to 1, or 0 if it sees none."""
+    """How much each query takes of each key, `(..., L, S)`, before dropout. A row sums to 1, or 0 if it sees none;
+    to less beside a sink."""
     lse: Floats
     """The logarithm of what each row was divided by, `(..., L)`; -inf for a row that sees nothing."""
 
@@ -91,13 +92,15 @@ def scaled_dot_product(
     bias: ArrayLike | None = None,
     scale: float | None = None,
     softcap: float | None = None,
+    sinks: ArrayLike | None = None,
     dropout: float = 0.0,
     seed: int = 0,
 ) -> Attended:
     """Attention: every query takes a mean of the values, weighted by how well their keys match it.
 
     Shapes: `query` `(..., L, E)`, `key` `(..., S, E)`, `value` `(..., S, Ev)`; `mask` (bool, True = may look) and
-    `bias` broadcast to `(..., L, S)`. `scale` is `1/√E` unless given. Source: Vaswani et al. 2017, equation 1.
+    `bias` broadcast to `(..., L, S)`, `sinks` to `(..., L)`. `scale` is `1/√E` unless given.
+    Source: Vaswani et al. 2017, equation 1.
 
     >>> memory = np.eye(3)
     >>> scaled_dot_product(100 * memory[1:2], memory, memory).output.round().tolist()  # asks for key 1, gets value 1
@@ -119,7 +122,13 @@ def scaled_dot_product(
         visible = visible & (bias != -np.inf)  # a bias of -inf hides a key like a mask
     # np.where, not an addition of -inf: a NaN at a place that nobody may see disappears here.
     scores = np.where(visible, scores, -np.inf)
+    # A sink is one more key, which holds no value: a row may look at it instead of at nothing that fits.
+    if sinks is not None:
+        sink = np.broadcast_to(np.asarray(sinks, dtype=np.float64), scores.shape[:-1])
+        scores = np.concatenate([scores, sink[..., None]], axis=-1)  # (..., L, S + 1)
     weights, lse = softmax(scores)
+    if sinks is not None:
+        weights = weights[..., :-1]
     # Dropout acts on the mixing only; the weights that are returned are those before it.
     mixing = weights
     if dropout:
@@ -432,6 +441,9 @@ class Reference:
             return "computes in NumPy, which cannot be traced"
         return None
 
+    def instead(self, inputs: AttentionInputs) -> None:
+        """No other backend runs in its place."""
+
     def run(self, inputs: AttentionInputs) -> AttentionResult:
         """Convert to NumPy, follow the textbook, convert back."""
         _, heads, queries, keys = inputs.shape
@@ -453,6 +465,7 @@ class Reference:
             bias=bias,
             scale=inputs.scale,
             softcap=inputs.softcap,
+            sinks=None if inputs.sinks is None else _array(inputs.sinks),
             dropout=0.0 if inputs.dropout is None else inputs.dropout.probability,
             seed=0 if inputs.dropout is None else int(inputs.dropout.seed),
         )

@@ -6,7 +6,6 @@ from ._fast_attention import FastAttention, use_fast_attention
 from ._mask_reader import LOW, MaskReader, spreads
 from ._modes import ASIDE, FAST_PATHS, Mode, has_nested
 from ._module_calls import Standing, StandingEverywhere
-from ._sink_attention import sink_attention
 
 __all__ = [
     "ASIDE",
@@ -19,7 +18,6 @@ __all__ = [
     "StandingEverywhere",
     "has_nested",
     "runs_again",
-    "sink_attention",
     "spreads",
     "transformers",
     "use_fast_attention",

@@ -17,7 +17,7 @@ from .. import masks
 from .._attention import attention, explain
 from .._tracing import in_backward, traced
 from .._values import instance
-from ..errors import BackendError, KernelError, RegardError
+from ..errors import ArgumentError, DeviceError, DtypeError, RefusedError, ShapeError
 from ..masks import Mask
 from ._checkpointing import join
 from ._mask_reader import MaskReader
@@ -167,11 +167,9 @@ class FastAttention:
                 if chosen is not None:
                     return chosen, None
             return "", attention(query, key, value, **call, backend=_BACKEND)
-        except KernelError:
-            raise
-        except BackendError as error:
-            return str(error).split("but it ")[-1].split(". ")[0], None
-        except RegardError as error:
+        except RefusedError as error:
+            return error.reason, None
+        except (ArgumentError, DeviceError, DtypeError, ShapeError) as error:
             return f"{type(error).__name__}: {error}", None
 
 

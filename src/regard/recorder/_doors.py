@@ -16,8 +16,7 @@ from .. import masks
 from .._attention import attention
 from .._tracing import jit_traced, transformed
 from ..backends import asked_for
-from ..errors import BackendError, KernelError, RegardError, TooLargeError
-from ..integrations import sink_attention
+from ..errors import ArgumentError, DeviceError, DtypeError, RefusedError, ShapeError
 from ..weights import AttentionWeights, consumed_at_once, kept
 from ._call_mask import CallMasks
 from ._grouped import grouped
@@ -115,9 +114,7 @@ class ScaledDotProduct:
         if reason is None:
             try:
                 found = _scaled_dot_product(keeper, *args, **settings)
-            except (KernelError, TooLargeError):
-                raise
-            except RegardError as error:  # shapes that PyTorch broadcasts
+            except (ArgumentError, DeviceError, DtypeError, RefusedError, ShapeError) as error:  # PyTorch broadcasts
                 reason = str(error)
         if found is None:
             output = own()
@@ -174,9 +171,7 @@ def _attend(
         if asked_for() in (None, name):
             try:  # cheaper than asking every backend first
                 return True, attention(*parts, **call, need_weights=True, backend=name)
-            except KernelError:
-                raise
-            except BackendError:
+            except RefusedError:
                 continue
     with torch.no_grad():
         return False, attention(*parts, **call, need_weights=True)
@@ -249,13 +244,13 @@ class MultiHead:
 
 
 class Own:
-    """`regard.attention` and the layers that call it, with sinks or without."""
+    """`regard.attention` and the layers that call it."""
 
     name = "regard.attention"
 
     def why_not(self, function: object) -> str | None:
         """Say why a function is not caught here."""
-        return None if function is attention or function is sink_attention else "another function"
+        return None if function is attention else "another function"
 
     def run(self, function: Any, keeper: Keeper, args: tuple[Any, ...], settings: dict[str, Any]) -> Any:
         """Run the call with its weights, which changes no bit of the output."""
@@ -264,11 +259,6 @@ class Own:
             result = function(*args, **settings)
             keeper.miss(f"{self.name}: {reason}")
             return result
-        if function is sink_attention:
-            with consumed_at_once():
-                output, weights = sink_attention(*args, **settings)
-            keeper.keep(self.name, weights)
-            return output, kept(weights)
         wanted = settings.pop("need_weights", False)
         with consumed_at_once(summary=keeper.summarises()):
             if not wanted and keeper.aside():

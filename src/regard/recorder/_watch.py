@@ -277,7 +277,7 @@ class Watch:
             if known is not None and continues:
                 self._append(known, step)
             else:
-                self._recording.add(frame.name, door, self._wanted.kept(part), self._wanted.heads)
+                self._recording.add(frame.name, door, self._wanted.kept(part), self._wanted.heads, weights.backend)
                 if self._writer is not None:
                     self._writer.write(self._recording.calls[-1], self._recording)
             if difference is not None:

@@ -39,6 +39,8 @@ class RecordedCall:
     """Weights of the first call."""
     heads: tuple[int, ...] | None = None
     """Which heads of the model these are, None for all."""
+    backend: str | None = None
+    """Which of regard's backends computed the first of these calls; None where PyTorch or the model did."""
     passes: int = 1
     """Calls that this holds: more than one where text was generated, each appending its rows."""
     grown: Growing | None = field(default=None, repr=False)

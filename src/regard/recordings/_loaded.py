@@ -129,7 +129,7 @@ class LoadedCall(RecordedCall):
         self.file = file
         """Reads its tensors by name."""
         self.key, self.module, self.number, self.door = file.key, file.module, file.number, file.door
-        self.heads, self.passes, self.grown = file.heads, file.passes, None
+        self.heads, self.backend, self.passes, self.grown = file.heads, None, file.passes, None
         self._recent = recent
         self._held: Callable[[], AttentionWeights | None] = lambda: None
 

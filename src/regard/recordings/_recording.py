@@ -35,12 +35,19 @@ class Recording(Mapping[str, AttentionWeights]):
         self._keys: dict[str, RecordedCall] = {}
         self._numbers: Counter[str] = Counter()
 
-    def add(self, module: str, door: str, weights: AttentionWeights, heads: tuple[int, ...] | None = None) -> None:
+    def add(
+        self,
+        module: str,
+        door: str,
+        weights: AttentionWeights,
+        heads: tuple[int, ...] | None = None,
+        backend: str | None = None,
+    ) -> None:
         """Append a call."""
         number = self._numbers[module]
         self._numbers[module] += 1
         key = f"{module}#{number}" if number else module
-        call = RecordedCall(key, module, number, door, weights, heads)
+        call = RecordedCall(key, module, number, door, weights, heads, backend)
         self.calls.append(call)
         self._keys[key] = call
 

@@ -6,7 +6,6 @@ from ._dense import from_dense
 from ._keeping import consumed_at_once, keeping, summary_is_enough
 from ._matrix import AttentionWeights, kept
 from ._parts import Parts, inputs_of, lse_of, of_heads, parts_of, source_of, with_batch
-from ._sinks import with_sinks
 from ._source import LseOf, SoftmaxSource, WeightSource, pair_products
 from ._summary import summarise, top_of
 
@@ -35,5 +34,4 @@ __all__ = [
     "summary_is_enough",
     "top_of",
     "with_batch",
-    "with_sinks",
 ]

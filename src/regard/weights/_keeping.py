@@ -59,7 +59,10 @@ def keeping(source: WeightSource, *, copy_all: bool = False) -> WeightSource:
     risky = {
         name
         for name, tensor in tensors_of_call(x)
-        if copy_all or (version := version_of(tensor)) is None or (version > 0 and tensor.numel() <= most)
+        if copy_all
+        or name == "sinks"  # small, and an optimizer writes to them
+        or (version := version_of(tensor)) is None
+        or (version > 0 and tensor.numel() <= most)
     }
     few = x.query.shape[1] * x.query.shape[2] <= x.key.shape[1] * x.key.shape[3]
     if few and risky & {"query", "key"} and not source.requires_grad:
@@ -82,14 +85,13 @@ def _scores_only(source: WeightSource) -> WeightSource:
         key=nothing.expand(batch, x.key.shape[1], keys, 1),
         value=nothing.expand(x.value.shape),
         scale=1.0,
-        dense_mask=None if x.dense_mask is None else copied(x.dense_mask),
         position_bias=None,
         bias=logs,
         softcap=None,
     )
     return NormsSource(
-        inputs, source.lse, lse_of=source.lse_of, log_factor=source.log_factor, map=source.map,
-        map_cell=source.map_cell, summary=source.summary, witness=Witness(()),
+        inputs.map(copied, ("dense_mask", "sinks")), source.lse, lse_of=source.lse_of, log_factor=source.log_factor,
+        map=source.map, map_cell=source.map_cell, summary=source.summary, backend=source.backend, witness=Witness(()),
         value_norms=x.value.detach().to(source.dtype).norm(dim=-1),
     )  # fmt: skip
 

@@ -28,6 +28,7 @@ class KeptSource(Source):
 
     tracked = False
     lse_has_gradient = False
+    backend = None
     requires_grad = False
 
     @property

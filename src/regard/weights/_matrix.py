@@ -11,7 +11,7 @@ from torch import Tensor
 
 from .._inputs import AttentionInputs, AttentionResult, Summary
 from .._tracing import jit_traced, transformed
-from ..backends import visible_queries
+from ..backends import lse_beside, visible_queries
 from ..errors import ArgumentError, ShapeError, TooLargeError, nearest
 from ._answering import answer, full_precision
 from ._answers import DistanceProfile, Peak, Top, profile_of
@@ -61,11 +61,14 @@ class AttentionWeights(TensorLike):
         self._plain: Source | None = None
 
     @classmethod
-    def of_call(cls, inputs: AttentionInputs, result: AttentionResult, rank: int) -> AttentionWeights:
+    def of_call(
+        cls, inputs: AttentionInputs, result: AttentionResult, rank: int, backend: str | None = None
+    ) -> AttentionWeights:
         """Wrap a call of softmax attention and its result."""
         source = SoftmaxSource(
-            inputs, result.lse, lse_has_gradient=result.lse_has_gradient, map=result.map, map_cell=result.map_cell,
-            summary=result.summary,
+            inputs, result.lse, lse_of="scores" if inputs.sinks is None else "more",
+            lse_has_gradient=result.lse_has_gradient, map=result.map, map_cell=result.map_cell, summary=result.summary,
+            backend=backend,
         )  # fmt: skip
         return cls(keeping(source), rank)
 
@@ -103,8 +106,13 @@ class AttentionWeights(TensorLike):
 
     @property
     def requires_grad(self) -> bool:
-        """Whether gradients can flow from the weights into query, key or bias."""
+        """Whether gradients can flow from the weights into query, key, bias or sinks."""
         return self._source.requires_grad
+
+    @property
+    def backend(self) -> str | None:
+        """Name of the backend that computed the call; None for weights that come from elsewhere, or from a file."""
+        return self._source.backend
 
     @property
     def sums_to_one(self) -> bool:
@@ -490,7 +498,9 @@ class AttentionWeights(TensorLike):
         return self._plain
 
     def _lse(self, source: WeightSource) -> Tensor:
-        return answer(self._question("lse", source))[0]
+        lse = answer(self._question("lse", source))[0]
+        sinks = source.inputs.sinks if source.lse_of == "more" else None
+        return lse if sinks is None else lse_beside(lse, sinks)
 
     def _question(self, name: QuestionName, source: Source, **details: Any) -> Question:
         return Question(name, source, slice(0, source.shape[2]), slice(0, source.shape[3]), **details)

@@ -50,6 +50,8 @@ class Source(ABC):
     tracked: bool
     """Gradients are wanted: tiles are made in operations that autograd can follow."""
     lse_has_gradient: bool
+    backend: str | None
+    """Which backend computed the call; None where none of regard's did, or it is not known."""
 
     @property
     @abstractmethod
@@ -142,6 +144,8 @@ class WeightSource(Source):
     map_cell: int = 0
     summary: Summary | None = None
     """What came with the forward pass in place of a map."""
+    backend: str | None = None
+    """Which backend computed the call; None where none of regard's did, or it is not known."""
     witness: Witness | None = None
     """Knows whether the inputs are still those of the call; None where nobody writes to them before they are read."""
 

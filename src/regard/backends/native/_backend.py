@@ -7,9 +7,10 @@ import math
 import torch
 from torch import Tensor
 
-from ..._inputs import LEARNT, AttentionInputs, AttentionResult, Summary, summary_cell
+from ..._inputs import KERNEL_LEARNT, AttentionInputs, AttentionResult, Summary, summary_cell
 from ..._tracing import forward_mode, jit_traced, transformed
 from .._contract import FEATURES
+from .._sinks import beside_sinks
 from .._values import readable
 from ._calls import forward, map_cell
 from ._graph import Attend, Run
@@ -58,8 +59,13 @@ class Native:
                 return f"would have to store {size >> 20} MiB for the gradient of the bias"
         return _uncovered(inputs)
 
+    def instead(self, inputs: AttentionInputs) -> None:
+        """No other backend runs in its place."""
+
     def run(self, inputs: AttentionInputs) -> AttentionResult:
         """Run the kernel; with `need_weights` it also keeps a coarse map or a summary, which changes nothing else."""
+        if inputs.sinks is not None:
+            return beside_sinks(inputs, self.run)
         x, eager = inputs, readable(inputs.query)
         queries, keys = x.shape[2:]
         summed = x.need_weights == "summary" and queries > _FEW_QUERIES and eager
@@ -68,7 +74,7 @@ class Native:
         if not eager:
             output, lse, found = attend(x, cell)
         elif torch.is_grad_enabled() and x.requires_grad:
-            output, lse, found = Attend.apply(run, x, cell, *x.flat()[: len(LEARNT)])  # type: ignore[no-untyped-call]
+            output, lse, found = Attend.apply(run, x, cell, *x.flat()[: len(KERNEL_LEARNT)])  # type: ignore[no-untyped-call]
         else:
             output, lse, found = run(x, cell, None)
         if isinstance(found, Summary):

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..._inputs import LEARNT, TENSORS, AttentionInputs
+from ..._inputs import KERNEL_LEARNT, KERNEL_TENSORS, AttentionInputs
 from .._again import again, beyond_kernels
 from ._calls import backward, output_rest
 
@@ -34,8 +34,8 @@ class Attend(torch.autograd.Function):
         rest = output_rest(x)
         output, lse, found = run(x, cell, rest)
         flat = x.flat()
-        ctx.save_for_backward(*learnt, *flat[len(LEARNT) : len(TENSORS)], output, lse, rest)
-        ctx.numbers = flat[len(TENSORS) :]
+        ctx.save_for_backward(*learnt, *flat[len(KERNEL_LEARNT) : len(KERNEL_TENSORS)], output, lse, rest)
+        ctx.numbers = flat[len(KERNEL_TENSORS) :]
         ctx.set_materialize_grads(False)
         if isinstance(found, Tensor):
             ctx.mark_non_differentiable(found)

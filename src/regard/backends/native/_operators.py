@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..._inputs import LEARNT, TENSORS, AttentionInputs
+from ..._inputs import KERNEL_LEARNT, KERNEL_TENSORS, AttentionInputs
 from .._again import again
 from .._formula import accumulating, formula
 from ._calls import backward, empty_output, forward
@@ -18,7 +18,7 @@ from ._calls import backward, empty_output, forward
 __all__ = ["attend"]
 
 # `AttentionInputs.flat`.
-_TENSORS = ", ".join(f"Tensor{'' if name in ('query', 'key', 'value') else '?'} {name}" for name in TENSORS)
+_TENSORS = ", ".join(f"Tensor{'' if name in ('query', 'key', 'value') else '?'} {name}" for name in KERNEL_TENSORS)
 _NUMBERS = "float scale, float? softcap, float dropout"
 _LIBRARY = torch.library.Library("regard", "DEF")
 _LIBRARY.define(
@@ -81,8 +81,8 @@ def _backward_fake(
 
 def _save(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor, Tensor]) -> None:
     *call, _ = inputs
-    ctx.save_for_backward(*call[: len(TENSORS)], *output[:2])
-    ctx.numbers = call[len(TENSORS) :]
+    ctx.save_for_backward(*call[: len(KERNEL_TENSORS)], *output[:2])
+    ctx.numbers = call[len(KERNEL_TENSORS) :]
     ctx.mark_non_differentiable(output[2])
     ctx.set_materialize_grads(False)
 
@@ -91,7 +91,7 @@ def _differentiate(ctx: Any, grad_output: Tensor | None, grad_lse: Tensor | None
     *tensors, output, lse = ctx.saved_tensors
     if grad_output is None:
         grad_output = torch.zeros_like(output)
-    needed, rest = ctx.needs_input_grad[: len(LEARNT)], ctx.needs_input_grad[len(LEARNT) :]
+    needed, rest = ctx.needs_input_grad[: len(KERNEL_LEARNT)], ctx.needs_input_grad[len(KERNEL_LEARNT) :]
     if torch.is_grad_enabled():
         x = AttentionInputs.from_flat(*tensors, *ctx.numbers)
         return (*again(x, lse, grad_output, grad_lse, needed), *(None for _ in rest))

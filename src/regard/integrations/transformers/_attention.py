@@ -13,7 +13,6 @@ from ..._tracing import sizes
 from ...errors import ArgumentError
 from ...masks import Mask
 from ...weights import AttentionWeights
-from .._sink_attention import sink_attention
 from ._masks import regard_mask
 from ._package import hugging_face
 from ._reach import NAME, why_not
@@ -104,23 +103,18 @@ def attention_forward(
         mask = chosen if mask is None else mask & chosen
     if position_bias is not None:
         bias = position_bias if bias is None else bias + position_bias
-    if bias is not None and bias.dtype not in (query.dtype, torch.float32):
-        bias = bias.to(query.dtype)
-    wanted = _collects(module, settings)
-    call: dict[str, Any] = {
-        "mask": Mask() if mask is None else mask, "bias": bias, "scale": scaling, "softcap": softcap,
-        "dropout": dropout if module.training else 0.0,
-    }  # fmt: skip
-    empty = s_aux if sinks is None else sinks.squeeze(-1)
-    result = (
-        attention(query, key, value, **call, need_weights=wanted)
-        if empty is None
-        else sink_attention(query, key, value, empty, **call)
-    )
-    if not isinstance(result, tuple):
-        return result.transpose(1, 2).contiguous(), None
-    output, weights = result
-    return output.transpose(1, 2).contiguous(), weights if wanted else None
+    result = attention(
+        query, key, value, mask=Mask() if mask is None else mask, bias=_added(bias, query), scale=scaling,
+        softcap=softcap, sinks=_added(s_aux if sinks is None else sinks.squeeze(-1), query),
+        dropout=dropout if module.training else 0.0, need_weights=_collects(module, settings),
+    )  # fmt: skip
+    output, weights = result if isinstance(result, tuple) else (result, None)
+    return output.transpose(1, 2).contiguous(), weights
+
+
+def _added(scores: Tensor | None, query: Tensor) -> Tensor | None:
+    """Return scores in a dtype that may stand beside the query."""
+    return scores if scores is None or scores.dtype in (query.dtype, torch.float32) else scores.to(query.dtype)
 
 
 def _one_batch(*tensors: Tensor) -> tuple[Tensor, ...]:
