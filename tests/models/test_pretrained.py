@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -107,6 +108,18 @@ def test_failed_write_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.Mo
     assert len(list(tmp_path.iterdir())) == 2
     again = LanguageModel.from_pretrained(tmp_path)
     assert torch.equal(again.embedding.weight, old.embedding.weight)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="modes are POSIX")
+@pytest.mark.parametrize("umask", [0o022, 0o077])
+def test_modes_are_those_of_the_umask(umask: int, tmp_path: Path) -> None:
+    """Both files have the mode that any new file has."""
+    before = os.umask(umask)
+    try:
+        language_model().model.save_pretrained(tmp_path)
+    finally:
+        os.umask(before)
+    assert {file.stat().st_mode & 0o777 for file in tmp_path.iterdir()} == {0o666 & ~umask}
 
 
 def test_weights_of_another_precision_are_taken(tmp_path: Path) -> None:

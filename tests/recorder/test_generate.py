@@ -92,8 +92,8 @@ def test_a_long_text_stays_small() -> None:
     model = llama()
     with regard.watch(model) as recording:
         text = model.generate(torch.randint(2, 60, (1, 3)), max_new_tokens=150, do_sample=False)
-    assert recording[0].summary.cell == 4  # type: ignore[attr-defined]
-    assert recording[0].summary.map.shape[2:] == (38, 38)  # type: ignore[attr-defined]
+    assert recording[0].kept_cell == 4
+    assert recording[0].pooled(4).shape[2:] == (38, 38)
     check(recording, at_once(model, text[:, :-1]), "summary")
 
 

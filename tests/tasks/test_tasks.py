@@ -6,6 +6,7 @@ import contextlib
 import copy
 import dataclasses
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -371,3 +372,17 @@ def test_attention_asks_the_model_where_it_is(fitted: dict[str, Task[Any, Any]],
         task.attention(CASES[name].inputs[0])
     assert seen
     assert set(seen) == {"meta"}
+
+
+@pytest.mark.skipif(os.name != "posix", reason="modes are POSIX")
+@EVERY
+def test_others_may_read_what_the_umask_lets_them(fitted: dict[str, Task[Any, Any]], name: str, tmp_path: Path) -> None:
+    """A saved task has the modes that any new file has: a colleague or a server can load it."""
+    before = os.umask(0o022)
+    try:
+        fitted[name].save(tmp_path / "task")
+    finally:
+        os.umask(before)
+    modes = {file.name: oct(file.stat().st_mode & 0o777) for file in tmp_path.rglob("*") if file.is_file()}
+    assert "task.json" in modes
+    assert set(modes.values()) == {"0o644"}, modes

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import resource
 import shutil
@@ -230,3 +231,16 @@ def test_another_model_says_what_it_was_made_from(tmp_path: Path) -> None:
 def test_the_limit_is_this_process_s_own() -> None:
     """The tests above limit their own child processes only."""
     assert resource.getrlimit(resource.RLIMIT_FSIZE)[0] == resource.RLIM_INFINITY
+
+
+@pytest.mark.skipif(os.name != "posix", reason="modes are POSIX")
+def test_others_may_read_what_the_umask_lets_them(tmp_path: Path) -> None:
+    """Every file of a checkpoint has the mode that any new file has, also those that a library writes."""
+    before = os.umask(0o022)
+    try:
+        train(reader(), Copying(), settings(), folder=tmp_path / "run")
+    finally:
+        os.umask(before)
+    modes = {file.name: oct(file.stat().st_mode & 0o777) for file in tmp_path.rglob("*") if file.is_file()}
+    assert "tensors.safetensors" in modes
+    assert set(modes.values()) == {"0o644"}, modes

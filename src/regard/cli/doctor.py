@@ -19,7 +19,7 @@ __all__ = ["Doctor"]
 # Packages that tell whether an extra was installed.
 EXTRAS = {
     "train": ("tokenizers", "datasets", "sacrebleu", "sklearn"),
-    "view": ("matplotlib", "zarr", "starlette", "anywidget"),
+    "view": ("matplotlib", "starlette", "anywidget"),
     "hf": ("transformers", "huggingface_hub"),
 }
 

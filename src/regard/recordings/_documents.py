@@ -10,12 +10,17 @@ from typing import Any, NoReturn
 from ..errors import RecordingFileError
 from ._pieces import Piece
 
-__all__ = ["MOST_BYTES", "Fields", "canonical", "check_of", "packed", "parsed", "read_document"]
+__all__ = ["MOST_BYTES", "Fields", "canonical", "check_of", "packed", "parsed", "read_document", "refuse"]
 
 MOST_BYTES = 64 << 20
 _MOST_TEXT = 1 << 16
 _MOST_WHOLE = 1 << 40
 _MOST_ITEMS = 1 << 24
+
+
+def refuse(where: str, what: str) -> NoReturn:
+    """Raise what says that a file is damaged."""
+    raise RecordingFileError(f"{where} {what}. The recording is damaged, or was not written by regard.")
 
 
 def canonical(document: Any) -> bytes:
@@ -35,7 +40,7 @@ def packed(document: dict[str, Any]) -> tuple[bytes, int]:
     return b'{"crc32":%d,"document":%b}' % (check, text), check
 
 
-def parsed(data: bytes | bytearray, where: str) -> Fields:
+def parsed(data: bytes | bytearray | str, where: str) -> Fields:
     """Return the object that some JSON holds; raises `RecordingFileError`."""
     try:
         return Fields(json.loads(data, parse_constant=_no_constant), where)
@@ -61,7 +66,7 @@ class Fields:
 
     def refuse(self, what: str) -> NoReturn:
         """Raise what says that the file is damaged."""
-        raise RecordingFileError(f"{self.where} {what}. The recording is damaged, or was not written by regard.")
+        refuse(self.where, what)
 
     def verify(self, document: Any, told: Any, expected: int | None) -> int:
         """Return the check of a document; refuse another than it tells, or than is expected."""

@@ -82,8 +82,12 @@ def _read_root(pieces: Pieces) -> _Root:
     told = read_document(pieces.get(ROOT))
     if told.text("format") != FORMAT:
         told.refuse("is of another format")
-    if told.whole("version") != VERSION:
-        raise RecordingFileError(f"{str(pieces.path)!r} was written by a later version of regard: upgrade to read it.")
+    version = told.whole("version")
+    if version != VERSION:
+        raise RecordingFileError(
+            f"{str(pieces.path)!r} is in version {version} of the format, which another version of regard wrote; this "
+            f"one reads version {VERSION}."
+        )
     missed = told.below("missed")
     counts = {what: missed.whole(what, 1) for what in missed.value}
     return _Root(

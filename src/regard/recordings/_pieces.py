@@ -11,6 +11,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NoReturn
 
 from ..errors import RecordingFileError
 
@@ -118,8 +119,10 @@ class _Folder(Pieces):
             raise RecordingFileError(f"{str(place)!r} {what}; a recording holds plain files in plain folders.")
 
     def _names(self) -> Iterable[str]:
-        folder = self.path / "calls"
-        return [f"calls/{name}" for name in os.listdir(folder)] if folder.is_dir() else []
+        try:
+            return [f"calls/{name}" for name in os.listdir(self.path / "calls")]
+        except OSError as error:
+            raise RecordingFileError(f"{self.where('calls')} cannot be read: {error.strerror or error}.") from error
 
 
 class _Zip(Pieces):
@@ -157,17 +160,17 @@ class _Zip(Pieces):
             return None
         if member.compress_type != zipfile.ZIP_STORED or member.flag_bits & _ENCRYPTED:
             self._refuse(name, "is packed or encrypted; members of a recording are stored as they are (zip -0)")
-        with self.path.open("rb") as file:
-            file.seek(member.header_offset)
-            head = file.read(_MEMBER_HEAD.size)
-        if len(head) < _MEMBER_HEAD.size or head[:4] != b"PK\3\4":
+        head = bytearray()
+        if 0 <= member.header_offset <= self._size - _MEMBER_HEAD.size:
+            head = Piece(self.where(name), _MEMBER_HEAD.size, self.path, member.header_offset).read()
+        if head[:4] != b"PK\3\4":
             self._refuse(name, "is not where the table says: the file is damaged")
         offset = member.header_offset + _MEMBER_HEAD.size + sum(_MEMBER_HEAD.unpack(head)[-2:])
         if offset + member.file_size > self._size:
             self._refuse(name, f"says it has {member.file_size:,} bytes, more than the file: it is damaged")
         return Piece(self.where(name), member.file_size, self.path, offset)
 
-    def _refuse(self, name: str, why: str) -> None:
+    def _refuse(self, name: str, why: str) -> NoReturn:
         raise RecordingFileError(f"{self.where(name)} {why}.")
 
     def _names(self) -> Iterable[str]:

@@ -24,8 +24,7 @@ from typing import Any, NamedTuple, NoReturn
 import torch
 from torch import Tensor
 
-from ..errors import RecordingFileError
-from ._documents import Fields, canonical, check_of, parsed
+from ._documents import Fields, canonical, check_of, parsed, refuse
 from ._pieces import Piece
 from ._rules import Shape
 
@@ -33,7 +32,7 @@ __all__ = ["Bytes", "TensorFile", "tensor_file"]
 
 Bytes = bytes | bytearray | memoryview
 _BLOCK = 1 << 18
-_MOST_HEADER = 64 << 20
+_MOST_HEADER = 16 << 20
 _LENGTH = struct.Struct("<Q")
 _METADATA, _OURS, _CHECK, _BLOCKS = "__metadata__", "regard", "crc32", "blocks"
 _NAMES = {
@@ -88,12 +87,10 @@ class TensorFile:
         if length > _MOST_HEADER or self._data > piece.size:
             self._refuse(f"says its header has {length:,} bytes")
         header = parsed(piece.read(_LENGTH.size, length), self._where)
-        metadata = header.below(_METADATA).value
-        told = metadata.pop(_CHECK, None)
-        header.verify(
-            header.value, int(told) if isinstance(told, str) and re.fullmatch("[0-9]{1,10}", told) else None, check
-        )
-        self.document = parsed(header.below(_METADATA).text(_OURS, most=_MOST_HEADER).encode(), self._where)
+        told = header.below(_METADATA).value.pop(_CHECK, None)
+        is_number = isinstance(told, str) and re.fullmatch("[0-9]{1,10}", told)
+        header.verify(header.value, int(told) if is_number else None, check)
+        self.document = parsed(header.below(_METADATA).text(_OURS, most=_MOST_HEADER), self._where)
         self._stored = self._table(header)
 
     def _table(self, header: Fields) -> dict[str, _Stored]:
@@ -149,7 +146,7 @@ class TensorFile:
         return _ordered(found, width).view(one.dtype).reshape(shape)
 
     def _refuse(self, what: str) -> NoReturn:
-        raise RecordingFileError(f"{self._where} {what}. The recording is damaged, or was not written by regard.")
+        refuse(self._where, what)
 
 
 def _bytes_of(tensor: Tensor) -> memoryview:

@@ -1,30 +1,25 @@
 """Recordings on disk: what comes back, what other programs see, and what is left when a run or a disk gives out."""
 
-import dataclasses
 import os
-import shutil
 import signal
 import subprocess
 import sys
 import time
-import warnings
-import zipfile
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
-from regard.recorder._writer import FolderWriter
+from safetensors.torch import load_file
 from torch import nn
 
 import regard
-from regard.errors import ArgumentError, MissingExtraError, RecordingFileError
-from regard.recorder import NotRecordedWarning, Recording, Texts
-from regard.weights import AttentionWeights, StoredWeights, summarise
-from tests.recorder.recordings import EXACT, TEXTS, alike, attend, kept, recording_of, same, small
+from regard.errors import ArgumentError, RecordingFileError
+from regard.recordings import FolderWriter, Recording, Texts
+from regard.weights import AttentionWeights, summarise
+from tests.recordings.recordings import EXACT, TEXTS, alike, attend, recording_of, same, small
 
-FORMS = ["run.regard", "run.zarr"]
+FORMS = ["run.regard", "run"]
 
 
 def again(recording: Recording, place: Path) -> Recording:
@@ -46,7 +41,7 @@ def test_summaries_coverage_and_names_come_back(form: str, tmp_path: Path) -> No
     recording = small()
     found = again(recording, tmp_path / form)
     assert same(found, recording)
-    assert isinstance(found["summary"], StoredWeights)
+    assert found["summary"].kept_cell
     assert same(again(found, tmp_path / f"again-{form}"), recording)
     with pytest.raises(ArgumentError, match='keep="exact"'):
         found["summary"].dense()
@@ -85,52 +80,6 @@ def contents(folder: Path) -> dict[str, bytes]:
     return {str(file.relative_to(folder)): file.read_bytes() for file in folder.rglob("*") if file.is_file()}
 
 
-def test_zarr_opens_a_recording(tmp_path: Path) -> None:
-    """Zarr itself reads folder and file, checks the chunks, and finds names for the dimensions."""
-    zarr = pytest.importorskip("zarr")
-    weights = attend(700, 700, causal=True)
-    recording = recording_of(call=weights)
-    recording.save(tmp_path / "run.zarr")
-    recording.save(tmp_path / "run.regard")
-    with zarr.storage.ZipStore(tmp_path / "run.regard", mode="r") as store:
-        for root in (zarr.open(tmp_path / "run.zarr", mode="r"), zarr.open(store, mode="r")):
-            call = root["calls/000000"]
-            assert call.attrs["regard"]["key"] == "call"
-            np.testing.assert_array_equal(call["entropy"][:], weights.entropy().numpy())
-            np.testing.assert_array_equal(call["exact/query"][:], weights._source.inputs.query.numpy())
-            assert call["entropy"].metadata.dimension_names == ("batch", "head", "query")
-            assert call["counts"].metadata.dimension_names == ("any_batch", "any_head", "key")
-            levels = sorted(call["map"].array_keys())
-            np.testing.assert_allclose(call["map/0"][:], weights.pooled(128).numpy(), rtol=1e-5)
-            sides = [call[f"map/{level}"].shape[2] for level in levels]
-            assert sides == sorted(sides)
-            assert sides[-1] == -(-700 // call.attrs["regard"]["map_cells"][-1])
-    damaged = next((tmp_path / "run.zarr/calls/000000/entropy").glob("c.*"))
-    damaged.write_bytes(b"\0" + damaged.read_bytes()[1:])
-    with pytest.raises(ValueError, match="checksum"):
-        zarr.open(tmp_path / "run.zarr", mode="r")["calls/000000/entropy"][:]
-
-
-def test_zarr_writes_the_same_chunks(tmp_path: Path) -> None:
-    """Zarr's own writer gives the chunks that ours does, several of them and padded at the edge."""
-    zarr = pytest.importorskip("zarr")
-    recording = recording_of(call=StoredWeights(summarise(attend(70, 70))))
-    recording.calls[0].weights.summary.__dict__["entropy"] = torch.randn(2, 4, 70_000)  # type: ignore[attr-defined]
-    recording.save(tmp_path / "run.zarr")
-    ours = tmp_path / "run.zarr/calls/000000/entropy"
-    array = zarr.open(ours, mode="r")
-    assert len(list(ours.glob("c.*"))) > 1
-    copy = zarr.create_array(
-        tmp_path / "copy", shape=array.shape, chunks=array.chunks, dtype=array.dtype, compressors=array.compressors,
-        fill_value=array.fill_value, chunk_key_encoding={"name": "default", "separator": "."},
-    )  # fmt: skip
-    copy[:] = array[:]
-    theirs = contents(tmp_path / "copy")
-    assert {k: v for k, v in contents(ours).items() if k != "zarr.json"} == {
-        k: v for k, v in theirs.items() if k != "zarr.json"
-    }
-
-
 @pytest.mark.parametrize("keep", ["summary", "exact"])
 def test_written_while_the_model_runs(keep: str, tmp_path: Path) -> None:
     """Each call is on disk when it was made; after the block the folder is the recording."""
@@ -148,7 +97,7 @@ def test_written_while_the_model_runs(keep: str, tmp_path: Path) -> None:
 
 
 def test_a_call_can_be_written_again(tmp_path: Path) -> None:
-    """What was written of it before is replaced; a run that dies between the two moves leaves the older one."""
+    """What was written of it before is replaced; what a run left half written beside it is passed over."""
     recording, folder = recording_of(one=attend(5, 5), other=attend(6, 6)), tmp_path / "run"
     writer = FolderWriter(folder)
     for call in recording.calls:
@@ -156,15 +105,36 @@ def test_a_call_can_be_written_again(tmp_path: Path) -> None:
     longer = recording_of(one=attend(7, 7), other=recording["other"])
     longer.calls[0].passes = 2
     writer.write(longer.calls[0], longer)
+    (folder / "calls/.000002.safetensors.0123").write_bytes(b"half")
     assert [weights.shape[-1] for weights in regard.load(folder).values()] == [7, 6]
-    (folder / ".partial/old").mkdir(exist_ok=True)
-    for place in ("000000", "000001"):
-        shutil.move(folder / "calls" / place, folder / ".partial/old" / place)
-        assert [weights.dense().shape[-1] for weights in regard.load(folder).values()] == [7, 6]
-        shutil.move(folder / ".partial/old" / place, folder / "calls" / place)
     writer.close(longer, ended=True)
     assert same(regard.load(folder), longer)
-    assert not (folder / ".partial").exists()
+
+
+def test_a_run_that_dies_between_two_files(tmp_path: Path) -> None:
+    """Whichever file was the last to be written, what is there opens: the calls before it, whole."""
+    recording, states = small(), []
+    writer = FolderWriter(tmp_path / "run")
+    put = writer._put
+
+    def put_and_look(name: str, parts: Any) -> None:
+        put(name, parts)
+        found = regard.load(tmp_path / "run")
+        states.append((name, list(found), found.texts == TEXTS, found.ended))  # type: ignore[attr-defined]
+        assert all(not alike(found[key], recording[key]) for key in found)
+
+    writer._put = put_and_look  # type: ignore[method-assign]
+    for call in recording.calls:
+        writer.write(call, recording)
+    writer.close(recording, ended=True)
+    assert states == [
+        ("calls/000000.safetensors", ["summary"], False, False),
+        ("texts.json", ["summary"], True, False),
+        ("recording.json", ["summary"], True, False),
+        ("calls/000001.safetensors", ["summary", "exact"], True, False),
+        ("recording.json", ["summary", "exact"], True, False),
+        ("recording.json", ["summary", "exact"], True, True),
+    ]
 
 
 def gpt2() -> Any:
@@ -214,24 +184,6 @@ def test_texts_that_cannot_be_kept(tmp_path: Path) -> None:
     assert len(found) == 1
 
 
-def test_texts_of_which_a_part_is_missing(tmp_path: Path) -> None:
-    """A column that is not whole is left out, with a warning; the others are there."""
-    small().save(tmp_path / "run")
-    (tmp_path / "run/texts/1/bytes/c.0").unlink()
-    with pytest.warns(NotRecordedWarning, match="key_tokens"):
-        found = regard.load(tmp_path / "run").texts
-    assert found == dataclasses.replace(TEXTS, key_tokens=None)
-
-
-def test_zarr_reads_the_tokens(tmp_path: Path) -> None:
-    """The bytes between two offsets are a token."""
-    zarr = pytest.importorskip("zarr")
-    small().save(tmp_path / "run")
-    column = zarr.open(tmp_path / "run", mode="r")["texts/0"]
-    first, last = column["offsets"][1:3]
-    assert bytes(column["bytes"][first:last]).decode() == " cät"
-
-
 def test_an_error_in_the_block_leaves_what_was_made(tmp_path: Path) -> None:
     """The model's own error comes out, and the calls before it are on disk."""
     model = nn.TransformerEncoderLayer(16, 2, batch_first=True).eval()
@@ -256,13 +208,12 @@ with regard.watch(model, folder=sys.argv[1], keep="exact"):
 
 
 def test_a_run_that_is_killed_leaves_a_readable_recording(tmp_path: Path) -> None:
-    """kill -9 at any moment: every call that is there is whole, for us and for Zarr."""
-    zarr = pytest.importorskip("zarr")
+    """kill -9 at any moment: every call that is there is whole, for us and for safetensors."""
     folder = tmp_path / "run"
     run = subprocess.Popen([sys.executable, "-c", KILLED, str(folder)])
     try:
         deadline = time.monotonic() + 300
-        while not (folder / "calls/000010").exists() and time.monotonic() < deadline:
+        while not (folder / "calls/000010.safetensors").exists() and time.monotonic() < deadline:
             time.sleep(0.01)
     finally:
         run.kill()
@@ -272,14 +223,13 @@ def test_a_run_that_is_killed_leaves_a_readable_recording(tmp_path: Path) -> Non
     assert "the run did not end" in repr(recording)
     for name in (next(iter(recording)), list(recording)[-1]):
         torch.testing.assert_close(recording[name].dense().sum(-1), torch.ones(1, 2, 40))
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # Zarr names what it does not know: the call that was under way
-        assert len(list(zarr.open(folder, mode="r")["calls"].group_keys())) == len(recording)
+    for file in (folder / "calls").glob("[0-9]*.safetensors"):
+        assert load_file(file)["entropy"].shape == (1, 2, 40)
 
 
 FULL = """
 import resource, sys, torch, regard
-from tests.recorder.recordings import attend, recording_of
+from tests.recordings.recordings import attend, recording_of
 recording = recording_of(call=attend(300, 300))
 resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, 50_000))
 try:
@@ -343,9 +293,9 @@ def test_saving_over_something(tmp_path: Path) -> None:
         first.save(tmp_path / form)
         second.save(tmp_path / form)
         assert list(regard.load(tmp_path / form)) == ["call"]
-    opened = regard.load(tmp_path / "run.zarr")
-    opened.save(tmp_path / "run.zarr")
-    assert same(regard.load(tmp_path / "run.zarr"), second)
+    opened = regard.load(tmp_path / "run")
+    opened.save(tmp_path / "run")
+    assert same(regard.load(tmp_path / "run"), second)
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine/letter.txt").write_text("dear")
     with pytest.raises(ArgumentError, match="no recording"):
@@ -355,65 +305,7 @@ def test_saving_over_something(tmp_path: Path) -> None:
         second.save(tmp_path / "a.regard")
     with pytest.raises(RecordingFileError, match="could not be written"):
         second.save(tmp_path / "nowhere/run.regard")
-    assert sorted(os.listdir(tmp_path)) == ["a.regard", "mine", "run.regard", "run.zarr"]
-
-
-def test_what_is_missing_is_not_zero(tmp_path: Path) -> None:
-    """Any array without its chunks reads as NaN or -2, with a warning that says which; nothing reads as a number."""
-    weights = attend(70, 70, mask=masks_of_all_kinds(), causal=True)
-    recording_of(call=weights).save(tmp_path / "run")
-    call = tmp_path / "run/calls/000000"
-    asks = {
-        "map/3": lambda w: w.pooled(kept(w).cell),
-        "entropy": lambda w: w.entropy(),
-        "received": lambda w: w.received(),
-        "masked": lambda w: w.pooled(kept(w).cell),
-        "distance": lambda w: w.mean_distance(),
-        "near": lambda w: w.share(0),
-        "counts": lambda w: w.received(corrected=True),
-        "links": lambda w: w.peak().values,
-        "lse": lambda w: w.lse,
-        "exact/query": lambda w: w.dense(),
-        "exact/key": lambda w: w[..., 0],
-        "exact/start": lambda w: w.dense(),
-        "exact/dense_mask": lambda w: w.dense(),
-        "exact/value_norms": lambda w: w.value_weighted()[..., 0],
-    }
-    for path, ask in asks.items():
-        (chunk,) = (call / path).glob("c.*")
-        data = chunk.read_bytes()
-        chunk.unlink()
-        with pytest.warns(NotRecordedWarning, match=path):
-            found = ask(regard.load(tmp_path / "run")["call"])
-        # What the mask hides is a known zero as long as the mask is there.
-        assert found[ask(weights) != 0].isnan().all(), path
-        chunk.write_bytes(data)
-    (chunk,) = (call / "link_keys").glob("c.*")
-    chunk.unlink()
-    with pytest.warns(NotRecordedWarning, match="-2"):
-        found = regard.load(tmp_path / "run")["call"].peak().indices
-    assert (found == -2).all()
-
-
-def masks_of_all_kinds() -> torch.Tensor:
-    """A dense mask that beside causal gives spans and a dense part."""
-    seen = torch.rand(1, 1, 70, 70) > 0.3
-    return seen | torch.eye(70, dtype=torch.bool)
-
-
-def test_a_part_that_is_missing_leaves_the_rest(tmp_path: Path) -> None:
-    """Of an array in several chunks only the rows of the lost one are unknown."""
-    weights = attend(9_000, 4, dtype=torch.float64)
-    recording_of(call=weights).save(tmp_path / "run")
-    chunks = sorted((tmp_path / "run/calls/000000/exact/query").glob("c.*"))
-    assert len(chunks) == 8
-    chunks[0].unlink()
-    found = regard.load(tmp_path / "run")["call"]
-    with pytest.warns(NotRecordedWarning, match="1 of 8 chunks"):
-        lost = found[0, 0]
-    assert lost.isnan().all()
-    torch.testing.assert_close(found[0, 1], weights[0, 1])
-    assert torch.equal(found.entropy(), weights.entropy())
+    assert sorted(os.listdir(tmp_path)) == ["a.regard", "mine", "run", "run.regard"]
 
 
 def test_browsing_remembers_few_matrices(tmp_path: Path) -> None:
@@ -435,24 +327,17 @@ def test_other_weights_are_refused_in_words(tmp_path: Path) -> None:
     with pytest.raises(ArgumentError, match="summaries"):
         recording_of(call=weights).save(tmp_path / "run.regard")
     assert not os.listdir(tmp_path)
-    recording_of(call=StoredWeights(summarise(weights))).save(tmp_path / "run.regard")
+    recording_of(call=AttentionWeights.of_summary(summarise(weights))).save(tmp_path / "run.regard")
 
 
-def test_the_missing_package_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Writing names the line that installs it; reading needs nothing."""
-    recording = small()
-    recording.save(tmp_path / "run.regard")
-    monkeypatch.setitem(sys.modules, "google_crc32c", None)
-    with pytest.raises(MissingExtraError, match=r'pip install "\.\[view\]"'):
-        recording.save(tmp_path / "other.regard")
-    assert same(regard.load(tmp_path / "run.regard"), recording)
-
-
-def test_what_is_packed_again_by_hand_opens(tmp_path: Path) -> None:
-    """A folder that somebody zipped, compressed and with entries for its folders, is a recording too."""
-    recording = small()
-    recording.save(tmp_path / "run")
-    with zipfile.ZipFile(tmp_path / "hand.regard", "w", zipfile.ZIP_DEFLATED) as archive:
-        for file in sorted((tmp_path / "run").rglob("*")):
-            archive.write(file, file.relative_to(tmp_path / "run"))
-    assert same(regard.load(tmp_path / "hand.regard"), recording)
+@pytest.mark.skipif(os.name != "posix", reason="modes are POSIX")
+def test_others_may_read_what_the_umask_lets_them(tmp_path: Path) -> None:
+    """A recording has the modes that any new file and folder has."""
+    before = os.umask(0o022)
+    try:
+        for form in FORMS:
+            small().save(tmp_path / form)
+    finally:
+        os.umask(before)
+    assert {oct(path.stat().st_mode & 0o777) for path in tmp_path.rglob("*") if path.is_file()} == {"0o644"}
+    assert {oct(path.stat().st_mode & 0o777) for path in tmp_path.rglob("*") if path.is_dir()} == {"0o755"}
