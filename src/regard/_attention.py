@@ -153,7 +153,7 @@ def attention(
         )
         return watched
     with quiet():
-        inputs, rank = _prepare(query, key, value, need_weights, **arguments)
+        inputs, rank = _prepare(query, key, value, need_weights, arguments)
         if inputs.dropout is not None and generator is not None and in_backward():
             _refuse_another_seed(generator)
         chosen = choose(inputs, backend)
@@ -217,7 +217,7 @@ def explain(
     elif isinstance(state, torch.Generator):
         state = state.clone_state()
     arguments["generator"] = state
-    inputs, _ = _prepare(query, key, value, need_weights, **arguments)
+    inputs, _ = _prepare(query, key, value, need_weights, arguments)
     return Explanation(tuple(refusals(inputs)), asked_for(), hand_on(inputs))
 
 
@@ -232,26 +232,13 @@ explain.__signature__ = _signature_of_explain()  # type: ignore[attr-defined]
 
 
 def _prepare(
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
-    need_weights: NeedWeights = False,
-    *,
-    mask: Mask | Tensor | None = None,
-    causal: bool = False,
-    window: tuple[int | None, int | None] | None = None,
-    bias: PositionBias | Tensor | None = None,
-    scale: float | None = None,
-    softcap: float | None = None,
-    sinks: Tensor | None = None,
-    dropout: float = 0.0,
-    generator: torch.Generator | None = None,
+    query: Tensor, key: Tensor, value: Tensor, need_weights: NeedWeights, arguments: Arguments
 ) -> tuple[AttentionInputs, int]:
     query, key, value, rank = checked_tensors(query, key, value)
     batch, heads, queries, width = query.shape
     keys = key.shape[2]
     spans = dense_mask = position_bias = dense_bias = None
-    visible = joined_mask(mask, causal, window, queries, keys)
+    visible = joined_mask(arguments.get("mask"), arguments.get("causal", False), arguments.get("window"), queries, keys)
     if visible is not None:
         start, stop, dense_mask = visible.resolve(queries, keys, query.device)
         for part, full in ((start, (batch, heads, queries)), (dense_mask, (batch, heads, queries, keys))):
@@ -260,6 +247,8 @@ def _prepare(
         if start is not None and stop is not None:
             # What is traced may run again with more keys than queries.
             spans = Spans(start, stop, not jit_traced() and visible.is_causal(queries, keys))
+    bias, scale, softcap = arguments.get("bias"), arguments.get("scale"), arguments.get("softcap")
+    sinks, generator, dropout = arguments.get("sinks"), arguments.get("generator"), arguments.get("dropout", 0.0)
     if isinstance(bias, PositionBias):
         position_bias = bias.vector(queries, keys, query.device)
         _check_position_bias(position_bias, heads, max(queries + keys - 1, 0))
@@ -272,13 +261,14 @@ def _prepare(
         scale = number("scale", scale, rule="a finite number (1/sqrt(head_dim) unless given)")
     if softcap is not None:
         softcap = number("softcap", softcap, 0, rule="a finite number > 0, or None for no cap", open_low=True)
-    looked_at: NeedWeights = flag("need_weights", need_weights)
+    # A tiny call takes some thirty microseconds: what is as by default is not checked.
+    looked_at: NeedWeights = need_weights if type(need_weights) is bool else flag("need_weights", need_weights)
     if looked_at and summary_is_enough():
         looked_at = "summary"
     if generator is not None:
         instance("generator", generator, torch.Generator, "a torch.Generator, or None for torch's default one")
     dropped = None
-    if probability("dropout", dropout) != 0.0:
+    if not (type(dropout) is float and dropout == 0.0) and probability("dropout", dropout) != 0.0:
         device = "cpu" if generator is None else generator.device
         dropped = Dropout(float(dropout), torch.randint(2**63 - 1, (), generator=generator, device=device))
     return AttentionInputs(

@@ -120,6 +120,12 @@ class AttentionInputs:
         learnt = (*self.flat()[: len(KERNEL_LEARNT)], self.sinks)
         return any(tensor is not None and tensor.requires_grad for tensor in learnt)
 
+    @property
+    def weights_require_grad(self) -> bool:
+        """The same without the value, which has no part in the weights."""
+        query, key, _, *biases = self.flat()[: len(KERNEL_LEARNT)]
+        return any(tensor is not None and tensor.requires_grad for tensor in (query, key, *biases, self.sinks))
+
     def flat(self) -> tuple[Any, ...]:
         """Return what a kernel takes as a list: each of `KERNEL_TENSORS` or None, then the numbers.
 

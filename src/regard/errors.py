@@ -66,11 +66,24 @@ class BackendError(RegardError, RuntimeError):
 
 
 class RefusedError(BackendError):
-    """A backend that was asked for by name refuses the call; nothing has been computed."""
+    """A backend that was asked for by name refuses the call; nothing has been computed.
 
-    def __init__(self, message: str, backend: str = "", reason: str = "") -> None:
-        super().__init__(message)
-        self.backend, self.reason = backend, reason
+    Made of the message, the name of the backend and its reason, without a constructor: a compiled graph may raise it.
+    """
+
+    @property
+    def backend(self) -> str:
+        """Who refuses."""
+        return str(self.args[1])
+
+    @property
+    def reason(self) -> str:
+        """Why, as in the table of `regard.explain`."""
+        return str(self.args[2])
+
+    def __str__(self) -> str:
+        """Give the message."""
+        return str(self.args[0])
 
 
 class KernelError(RegardError, RuntimeError):

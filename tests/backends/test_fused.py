@@ -17,9 +17,7 @@ from regard.backends import fused, math
 
 def _inputs(length: int = 20, **arguments: Any) -> AttentionInputs:
     q, k, v = (torch.randn(2, 2, length, 8) for _ in range(3))
-    given = dict.fromkeys(("mask", "window", "bias", "scale", "softcap", "generator"))
-    given |= {"causal": False, "dropout": 0.0, "need_weights": False} | arguments
-    return _prepare(q, k, v, **given)[0]
+    return _prepare(q, k, v, False, arguments)[0]
 
 
 @pytest.mark.parametrize("causal", [False, True])
@@ -103,8 +101,7 @@ def test_causal_with_a_scale_that_is_not_positive(length: int, dtype: torch.dtyp
     wide = [t.double() for t in (q, k, v)]
     expected = regard.attention(*wide, causal=True, scale=scale, backend="math")
     found = regard.attention(q, k, v, causal=True, scale=scale, backend="fused")
-    inputs = _prepare(q, k, v, mask=None, causal=True, window=None, bias=None, scale=scale, softcap=None, dropout=0.0,
-                      generator=None, need_weights=False)[0]  # fmt: skip
+    inputs = _prepare(q, k, v, False, {"causal": True, "scale": scale})[0]
     limit = 1e-2 if dtype in (torch.bfloat16, torch.float16) else 1e-5
     for output in (found, fused._unseen(fused._as_the_kernel_hides(inputs)).output):
         assert float((output.double() - expected).norm() / expected.norm()) < limit

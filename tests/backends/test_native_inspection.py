@@ -36,9 +36,7 @@ def _call(name: str, queries: int, keys: int, dtype: torch.dtype = torch.float32
         "dense bias": {"bias": torch.randn(1, 4, queries, 1)},
         "softcap": {"softcap": 2.0, "causal": True},
     }.get(name, {})
-    every = {"mask": None, "causal": False, "window": None, "bias": None, "scale": None, "softcap": None}
-    settings = {"dropout": 0.0, "generator": None, "need_weights": True}
-    return _prepare(query, key, key, **{**every, **settings, **options})[0]
+    return _prepare(query, key, key, True, options)[0]
 
 
 def _matrix(x: AttentionInputs) -> tuple[Tensor, Tensor]:

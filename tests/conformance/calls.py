@@ -36,7 +36,7 @@ class Call:
     def inputs(self, need_weights: NeedWeights = False) -> AttentionInputs:
         """Return the checked form; a call with dropout draws its seed from generator 7 each time."""
         given = {**self.arguments, "generator": torch.Generator().manual_seed(7)}
-        return _prepare(self.query, self.key, self.value, need_weights, **given)[0]
+        return _prepare(self.query, self.key, self.value, need_weights, given)[0]
 
     def bias_leaf(self) -> Tensor | None:
         """Return the bias tensor that takes a gradient, or None."""

@@ -60,10 +60,7 @@ def _draw(seed: int) -> Poisoned:
     elif "bias" in kind:
         bias = torch.randn(1, 1, queries, keys, generator=generator).masked_fill(hidden, -torch.inf)
     window = (pick(4), pick(3)) if kind == "window" else None
-    clean, _ = _prepare(
-        q, k, v, mask=mask, causal="causal" in kind, window=window, bias=bias, scale=None, softcap=None, dropout=0.0,
-        generator=None, need_weights=False,
-    )  # fmt: skip
+    clean, _ = _prepare(q, k, v, False, {"mask": mask, "causal": "causal" in kind, "window": window, "bias": bias})
     whole = slice(0, queries), slice(0, keys)
     seen = _blocks.seen_entries(clean, *whole)
     where = ("key", "value")[pick(2)]

@@ -46,7 +46,7 @@ def steady(function: Callable[..., Tensor], *tensors: Tensor) -> Tensor:
     Pieces that no threads share are rounded as one thread rounds the whole.
     """
     first = tensors[0]
-    if torch.get_num_threads() == 1 or first.numel() <= _SHARE or not readable(first):
+    if not readable(first) or first.numel() <= _SHARE or torch.get_num_threads() == 1:
         return function(*tensors)
     pieces = zip(*(tensor.reshape(-1).split(_SHARE) for tensor in tensors), strict=True)
     return torch.cat([function(*piece) for piece in pieces]).view(first.shape)

@@ -66,8 +66,10 @@ class Fused:
             return "takes no empty tensor"
         if transformed() or forward_mode():
             return "cannot be transformed by torch.func, and has no forward-mode derivative"
-        if inputs.sinks is not None and not readable(inputs.query):
-            return "tells no lse with a gradient outside of eager calls on the CPU, which sinks need"
+        if inputs.sinks is not None and inputs.query.device.type != "cpu":
+            return "tells no lse outside of the CPU, which sinks need"
+        if inputs.sinks is not None and traced() and torch.is_grad_enabled() and _trains(inputs):
+            return "has no gradient of lse in a graph, which sinks need"
         inputs = _as_the_kernel_hides(inputs)
         if _needs_no_mask(inputs):
             return None

@@ -187,7 +187,7 @@ class WeightSource(Source):
     @property
     def requires_grad(self) -> bool:
         """Whether gradients can flow from the weights into some input."""
-        return any(tensor.requires_grad for name, tensor in self.inputs.tensors().items() if name != "value")
+        return self.inputs.weights_require_grad
 
     def entries(self, what: str | None = None) -> WeightSource:
         """Return this."""
