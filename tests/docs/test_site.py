@@ -18,8 +18,9 @@ from tests.docs.sphinx_parts import part
 
 ROOT = Path(__file__).parents[2]
 EXAMPLES = ROOT / "examples"
-# Not rooms of names: the commands have their own page, and of the machines only the textbook is for reading.
-WITHOUT_PAGE = {"cli", "backends"}
+# Not rooms of names: the commands have their own page, and of the machines only the textbook is for reading. What
+# `recordings` holds for users is explained under `recorder`.
+WITHOUT_PAGE = {"cli", "backends", "recordings"}
 
 
 @pytest.fixture(scope="module")

@@ -7,13 +7,12 @@ import threading
 import weakref
 from collections import OrderedDict
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from ..errors import RecordingFileError
 from ..weights import AttentionWeights, Summary, WeightSource
 from ._call import RecordedCall
 from ._call_file import CallFile
-from ._documents import read_document
+from ._documents import Fields, read_document
 from ._pieces import Pieces, call_name, open_pieces
 from ._recording import Recording
 from ._text_file import texts_of
@@ -59,21 +58,7 @@ def load(path: str | os.PathLike[str]) -> Recording:
     return LoadedRecording(open_pieces(path))
 
 
-@dataclass(frozen=True)
-class _Root:
-    """What a recording says of the whole run."""
-
-    ended: bool
-    """Whether the run came to its end; `checks` then has one number for each call."""
-    checks: tuple[int, ...]
-    missed: dict[str, int]
-    left_out: int
-    difference: float | None
-    texts: int | None
-    """Check of what is known of the tokens, None if nothing is."""
-
-
-def _read_root(pieces: Pieces) -> _Root:
+def _read_root(pieces: Pieces) -> Fields:
     if pieces.find(ROOT) is None and pieces.find(_OLD_ROOT) is not None:
         raise RecordingFileError(
             f"{str(pieces.path)!r} was written by an older version of regard, in a format that is read no more: open "
@@ -88,13 +73,7 @@ def _read_root(pieces: Pieces) -> _Root:
             f"{str(pieces.path)!r} is in version {version} of the format, which another version of regard wrote; this "
             f"one reads version {VERSION}."
         )
-    missed = told.below("missed")
-    counts = {what: missed.whole(what, 1) for what in missed.value}
-    return _Root(
-        told.flag("ended"), told.wholes("calls", high=_CRC), counts, told.whole("left_out"),
-        told.number("difference") if told.has("difference") else None,
-        told.whole("texts", high=_CRC) if told.has("texts") else None,
-    )  # fmt: skip
+    return told
 
 
 class LoadedRecording(Recording):
@@ -102,15 +81,18 @@ class LoadedRecording(Recording):
 
     def __init__(self, pieces: Pieces) -> None:
         super().__init__()
-        root = _read_root(pieces)
-        self.missed.update(root.missed)
-        self.left_out, self.difference = root.left_out, root.difference
-        if root.texts is not None or (not root.ended and pieces.find(TEXTS) is not None):
-            self.texts = texts_of(read_document(pieces.get(TEXTS), root.texts if root.ended else None))
-        self.ended = root.ended
-        """Whether the run came to its end."""
+        told = _read_root(pieces)
+        missed = told.below("missed")
+        self.missed.update({what: missed.whole(what, 1) for what in missed.value})
+        self.left_out = told.whole("left_out")
+        self.difference = told.number("difference") if told.has("difference") else None
+        self.ended = told.flag("ended")
+        """Whether the run came to its end; each file then has a check."""
+        check = told.whole("texts", high=_CRC) if told.has("texts") else None
+        if check is not None or (not self.ended and pieces.find(TEXTS) is not None):
+            self.texts = texts_of(read_document(pieces.get(TEXTS), check if self.ended else None))
         recent = _Recent()
-        checks = root.checks if root.ended else (None,) * pieces.calls()
+        checks = told.wholes("calls", high=_CRC) if self.ended else (None,) * pieces.calls()
         for position, check in enumerate(checks):
             self._append(LoadedCall(CallFile(pieces.get(call_name(position)), position, check), recent))
 
