@@ -232,7 +232,7 @@ explain.__signature__ = _signature_of_explain()  # type: ignore[attr-defined]
 
 
 def _prepare(
-    query: Tensor, key: Tensor, value: Tensor, need_weights: NeedWeights, arguments: Arguments
+    query: Tensor, key: Tensor, value: Tensor, need_weights: bool, arguments: Arguments
 ) -> tuple[AttentionInputs, int]:
     query, key, value, rank = checked_tensors(query, key, value)
     batch, heads, queries, width = query.shape

@@ -168,7 +168,7 @@ def test_scores_far_apart_and_hidden_nan_at_once() -> None:
     _same_summary(found, summary(x, lse, 8))
 
 
-def test_links_of_equal_weights_are_the_first_keys_and_nan_is_the_largest() -> None:
+def test_top_weights_among_equals_are_the_first_keys_and_nan_is_the_largest() -> None:
     """Among equals the lower key comes first; a NaN among the scores stands before every number, as in `top`."""
     x = _call("causal", 70, 70)
     x.query.zero_()

@@ -10,7 +10,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 import regard
 from regard import masks
 from regard._inputs import Summary, summary_cell
-from regard.weights import AttentionWeights, _source, from_dense, summarise, top_of
+from regard.weights import AttentionWeights, _softmax_source, from_dense, summarise, top_of
 
 CALLS = {
     "plain": {},
@@ -88,6 +88,6 @@ def test_heads_as_a_model_lays_them_out_are_multiplied_whole() -> None:
     """Of keys that are a view of `(B, L, H, E)` whole rows are multiplied; gaps took a hundred times as long."""
     key = torch.randn(1, 2048, 12, 64).transpose(1, 2)
     with Products() as products:
-        _source._product(key[:, 1:2, :512], key[:, 1:2])
+        _softmax_source._product(key[:, 1:2, :512], key[:, 1:2])
     assert products.whole
     assert all(products.whole)

@@ -6,7 +6,8 @@ from ._dense import from_dense
 from ._keeping import consumed_at_once, keeping, summary_is_enough
 from ._matrix import AttentionWeights, kept
 from ._parts import Parts, inputs_of, lse_of, of_heads, parts_of, source_of, with_batch
-from ._source import LseOf, SoftmaxSource, WeightSource, pair_products
+from ._softmax_source import SoftmaxSource, pair_products
+from ._source import LseOf, WeightSource
 from ._summary import summarise, top_of
 
 __all__ = [

@@ -8,7 +8,7 @@ from torch import Tensor
 from .._inputs import AttentionInputs
 from ..errors import ArgumentError, DtypeError, ShapeError
 from ._matrix import AttentionWeights
-from ._source import SoftmaxSource
+from ._softmax_source import SoftmaxSource
 
 __all__ = ["from_dense"]
 

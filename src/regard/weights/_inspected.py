@@ -11,7 +11,8 @@ from .._inputs import AttentionInputs
 from .._tracing import traced
 from ..backends import FAR, Inspector
 from ._question import Question
-from ._source import SoftmaxSource, WeightSource
+from ._softmax_source import SoftmaxSource
+from ._source import WeightSource
 
 __all__ = ["Inspected", "sums_rows"]
 

@@ -20,7 +20,8 @@ from ._keeping import keeping
 from ._kept_source import KeptSource
 from ._memory import free_bytes, readable_size
 from ._question import Question, QuestionName
-from ._source import Index, SoftmaxSource, Source, WeightSource
+from ._softmax_source import SoftmaxSource
+from ._source import Index, Source, WeightSource
 from ._tensor_like import TensorLike
 from ._witness import READ_BY_MASKS, READ_BY_NORMS
 

@@ -11,7 +11,8 @@ from .._inputs import TENSORS, AttentionInputs
 from ..errors import ArgumentError
 from ._matrix import AttentionWeights
 from ._norms_source import NormsSource
-from ._source import Index, LseOf, SoftmaxSource
+from ._softmax_source import SoftmaxSource
+from ._source import Index, LseOf
 from ._witness import EVERYTHING
 
 __all__ = ["Parts", "inputs_of", "lse_of", "of_heads", "parts_of", "source_of", "with_batch"]

@@ -26,15 +26,13 @@ from ..backends import (
     accumulate_dtype,
     all_finite,
     readable,
-    scores,
     steady_exp2_,
-    visible,
     visible_queries,
 )
 from ..errors import ShapeError
 from ._witness import EVERYTHING, READ_BY_WEIGHTS, Witness, tensors_of_call
 
-__all__ = ["LOG2E", "Index", "LseOf", "SoftmaxSource", "Source", "WeightSource", "copied", "pair_products"]
+__all__ = ["LOG2E", "Index", "LseOf", "Source", "WeightSource", "copied", "in_base_2", "single_entries"]
 
 LOG2E = 1.0 / math.log(2.0)
 LseOf = Literal["scores", "weighted", "more"]
@@ -216,7 +214,7 @@ class WeightSource(Source):
 
     def fresh_scores(self, rows: Index, columns: Index) -> Tensor:
         """Return `scores` in base 2, without a graph, in a tensor that may be written to."""
-        return _in_base_2(self.scores(rows, columns).clone())
+        return in_base_2(self.scores(rows, columns).clone())
 
     def raw_logs(self, rows: Index, columns: Index) -> Tensor:
         """Return the scores with the factor of each key: what `lse` is taken over."""
@@ -250,7 +248,7 @@ class WeightSource(Source):
     def bits(self, rows: Index, columns: Index) -> Tensor:
         """Return `logs` in base 2, without a graph, in a tensor that may be written to."""
         if self.far(rows):
-            return _in_base_2(self._own_logs(rows)[..., columns].clone())
+            return in_base_2(self._own_logs(rows)[..., columns].clone())
         # Not by `alpha`: whether its product is rounded depends on where threads cut the tensor.
         return self.raw_bits(rows, columns).sub_(self._norm(rows) * LOG2E)
 
@@ -277,7 +275,7 @@ class WeightSource(Source):
             start, stop = x.spans.start[..., rows], x.spans.stop[..., rows]
             score = score.masked_fill((columns < start) | (columns >= stop), -torch.inf)
         if x.dense_mask is not None:
-            score = score.masked_fill(~entries(x.dense_mask, rows, columns), -torch.inf)
+            score = score.masked_fill(~single_entries(x.dense_mask, rows, columns), -torch.inf)
         return (score - self._norm(rows)[..., 0]).exp()
 
     def _known_lse(self) -> Tensor:
@@ -409,8 +407,9 @@ def _log_softmax(logs: Tensor) -> Tensor:
     return torch.log_softmax(logs.masked_fill(nothing, 0.0), -1).masked_fill(nothing, -torch.inf)
 
 
-def _in_base_2(logs: Tensor) -> Tensor:
-    # In place. The lowest finite biases would become -inf, which means hidden.
+def in_base_2(logs: Tensor) -> Tensor:
+    """Return natural logs in base 2, in place."""
+    # The lowest finite biases would become -inf, which means hidden.
     hidden = logs == -torch.inf
     return logs.mul_(LOG2E).clamp_(min=torch.finfo(logs.dtype).min).masked_fill_(hidden, -torch.inf)
 
@@ -422,75 +421,7 @@ def _with_factor(score: Tensor, factor: Tensor | None, columns: Index, unit: flo
     return torch.where(score == -torch.inf, score, score + unit * factor[:, :, None, columns])
 
 
-def entries(matrix: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
+def single_entries(matrix: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
     """Return single entries `(b, h, n)` of a tensor whose last two sizes may be 1 for "the same everywhere"."""
     rows = rows if matrix.shape[2] > 1 else torch.zeros_like(rows)
     return matrix[..., rows, columns if matrix.shape[3] > 1 else torch.zeros_like(columns)]
-
-
-@dataclass(eq=False)
-class SoftmaxSource(WeightSource):
-    """The matrix of a call of `regard.attention`."""
-
-    def scores(self, rows: Index, columns: Index) -> Tensor:
-        """Return `scale · QKᵀ (→ softcap) + bias`, hidden keys at -inf."""
-        return scores(*self.rectangle(rows, columns))
-
-    def fresh_scores(self, rows: Index, columns: Index) -> Tensor:
-        """Return the scores in base 2; only blocks that the mask cuts are masked."""
-        x = self.inputs
-        if not isinstance(rows, slice) or not isinstance(columns, slice):
-            return _in_base_2(self.scores(rows, columns))
-        if x.position_bias is not None or x.bias is not None:
-            return _in_base_2(self.scores(rows, columns))
-        groups = x.key.shape[1]
-        factor = x.scale if x.softcap is not None else x.scale * LOG2E
-        query = x.query[:, :, rows].to(self.dtype) * factor
-        batch, heads, length, width = query.shape
-        key = x.key[:, :, columns].to(self.dtype)
-        stacked = query.reshape(batch, groups, heads // max(groups, 1) * length, width)
-        score = _product(stacked, key).reshape(batch, heads, length, key.shape[2])
-        if x.softcap is not None:
-            score.div_(x.softcap).tanh_().mul_(x.softcap * LOG2E)
-        seen = visible(x, rows, columns) if self.cuts(rows, columns) else None
-        return score if seen is None else score.masked_fill_(~seen, -torch.inf)
-
-    def pair_scores(self, rows: Tensor, columns: Tensor) -> Tensor:
-        """Return `scale · q·k (→ softcap) + bias` of single entries."""
-        x = self.inputs
-        query = x.query[:, :, rows].to(self.dtype)
-        score = pair_products(query, x.key[:, :, columns].to(self.dtype)) * x.scale
-        if x.softcap is not None:
-            score = x.softcap * torch.tanh(score / x.softcap)
-        if x.position_bias is not None:
-            score = score + x.position_bias[:, columns - rows + x.query.shape[2] - 1].to(self.dtype)
-        return score if x.bias is None else score + entries(x.bias, rows, columns).to(self.dtype)
-
-
-def pair_products(query: Tensor, key: Tensor) -> Tensor:
-    """Return `q·k` of each pair: `(B, H, n)` from `(B, H, n, E)` and `(B, G, n, E)`."""
-    batch, heads, length, width = query.shape
-    groups = key.shape[1]
-    grouped = query.reshape(batch, groups, heads // max(groups, 1), length, width)
-    return (grouped * key[:, :, None]).sum(-1).reshape(batch, heads, length)
-
-
-def _product(query: Tensor, key: Tensor) -> Tensor:
-    # `(b, g, r, E) @ (b, g, c, E)ᵀ`. On the CPU oneDNN's product took 43 % of the time of MKL's on an AMD machine
-    # (0.58 and 1.34 ns an entry at E = 64); the same on Intel. Only one matrix at a time, and not for small ones. Rows
-    # that are not next to each other, as a model lays its heads out, take oneDNN a hundred times longer.
-    if (
-        query.dtype == torch.float32
-        and query.device.type == "cpu"
-        and key.shape[0] * key.shape[1] == 1
-        and query.shape[2] * key.shape[2] >= 1 << 16
-        and query.shape[3] > 0
-        and _ONEDNN
-    ):
-        rows, columns = query[0, 0].contiguous(), key[0, 0].contiguous()
-        flat: Tensor = torch.ops.mkldnn._linear_pointwise(rows, columns, None, "none", [], "")
-        return flat[None, None]
-    return query @ key.transpose(-2, -1)
-
-
-_ONEDNN = torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")

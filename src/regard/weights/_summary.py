@@ -15,7 +15,8 @@ from ._answering import full_precision
 from ._inspected import sums_rows
 from ._matrix import AttentionWeights
 from ._question import Question
-from ._source import SoftmaxSource, WeightSource
+from ._softmax_source import SoftmaxSource
+from ._source import WeightSource
 from ._stream import BITS_OF_NOTHING, blocks, largest
 
 __all__ = ["summarise", "top_of"]
