@@ -157,7 +157,7 @@ def _visible(x: AttentionInputs, rows: slice, columns: slice) -> Tensor:
 
 
 def seen_of(x: AttentionInputs, cell: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Return `masked`, `visible_keys` and `visible_queries` of a summary. Layers share them: nobody writes to them."""
+    """Return `masked`, `visible_keys` and `visible_queries` of a summary. Shared by layers, so never written to."""
     plain = x.dense_mask is None and x.bias is None and x.position_bias is None
     _, _, queries, keys = x.shape
     key = (cell, queries, keys)

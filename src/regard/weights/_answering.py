@@ -1,4 +1,4 @@
-"""Who answers a question: the first that has no reason not to."""
+"""The answerers in order: the first that has no reason not to answers."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from ._stream import Stream
 __all__ = ["ANSWERERS", "answer", "full_precision"]
 
 _KEPT = Kept()
-# Fastest first. `Stream` answers everything about a matrix whose entries can be computed.
+# Fastest first. `Stream` answers every question about a matrix whose entries can be computed.
 ANSWERERS: tuple[Answerer, ...] = (_KEPT, KeptMap(), *(Inspected(backend) for backend in INSPECTORS), Stream())
 
 

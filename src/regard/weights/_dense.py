@@ -1,4 +1,4 @@
-"""A matrix that somebody else computed, held whole, with the same ways to look at it."""
+"""A dense matrix of weights computed by other code, behind the interface of lazy weights."""
 
 from __future__ import annotations
 

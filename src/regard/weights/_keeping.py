@@ -1,8 +1,8 @@
-"""Holding on to the tensors of a call: lazy weights read them later, and by then somebody may have written to them.
+"""Keeping the tensors of a call: lazy weights read them later, and they may be written to in between.
 
 What was written in place before the call (a cache of fixed size, a ring buffer) will be again, so it is copied.
-Everything else is witnessed: PyTorch counts the writes to a tensor, and a sum over each row shows many of those that
-it does not count. A question about weights whose tensors have changed is an error, never another answer.
+Everything else is witnessed: PyTorch counts the writes to a tensor, and a sum over each row reveals many of those that
+it does not count. A question about weights whose tensors have changed is an error, never a wrong answer.
 """
 
 from __future__ import annotations

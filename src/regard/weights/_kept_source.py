@@ -1,4 +1,4 @@
-"""The source of weights of which a summary was kept; their entries lie elsewhere, or are lost."""
+"""The source of weights of which a summary was kept; the matrix is on disk, or was not kept."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class KeptSource(Source):
     summary: Summary
     sums_to_one: bool = True
     fetch: Callable[[], WeightSource] | None = None
-    """Gives the matrix, None if only the summary was kept. It may remember what it gave."""
+    """Reads the matrix; None if only the summary was kept."""
 
     tracked = False
     lse_has_gradient = False
@@ -68,7 +68,7 @@ class KeptSource(Source):
         )
 
     def fresh(self, reads: Collection[str] = ()) -> KeptSource:
-        """Return this: nobody writes to what was kept."""
+        """Return this: what was kept does not change."""
         return self
 
     def tracking(self) -> KeptSource:
@@ -88,7 +88,7 @@ class KeptSource(Source):
         return self._changed(self.summary.each(lambda tensor: tensor.to(device)), lambda whole: whole.moved(device))
 
     def owned(self) -> KeptSource:
-        """Return a copy of the summary; this where the matrix lies elsewhere, for nobody writes to that."""
+        """Return a copy of the summary; this where the matrix is on disk."""
         return self if self.fetch is not None else replace(self, summary=self.summary.each(torch.Tensor.clone))
 
     def _changed(self, summary: Summary, change: Callable[[WeightSource], WeightSource]) -> KeptSource:
@@ -96,7 +96,7 @@ class KeptSource(Source):
         return replace(self, summary=summary, fetch=None if fetch is None else lambda: change(fetch()))
 
     def __getstate__(self) -> dict[str, Any]:
-        """Pickle, and `copy.deepcopy`: with the matrix, wherever it lies."""
+        """Pickle, and `copy.deepcopy`: with the matrix, which is read for that."""
         fetch = None if self.fetch is None else partial(_itself, self.fetch())
         return {**self.__dict__, "fetch": fetch}
 

@@ -1,4 +1,4 @@
-"""`AttentionWeights`: what the caller holds. It checks, asks, and brings answers back to the shape of the call."""
+"""`AttentionWeights`: checks what is asked, asks the source, and brings answers back to the shape of the call."""
 
 from __future__ import annotations
 

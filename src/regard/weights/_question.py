@@ -1,4 +1,4 @@
-"""Questions about a matrix, and what somebody who answers them looks like."""
+"""Questions about a matrix, and the interface of those that answer them."""
 
 from __future__ import annotations
 
@@ -53,9 +53,9 @@ class Question:
 
     @property
     def matrix(self) -> WeightSource:
-        """The source, for those who compute entries."""
+        """The source, for answerers that compute entries."""
         if not isinstance(self.source, WeightSource):
-            raise TypeError(f"the entries of a {type(self.source).__name__} lie elsewhere")
+            raise TypeError(f"entries of a {type(self.source).__name__} are not at hand")
         return self.source
 
 

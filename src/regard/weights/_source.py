@@ -69,7 +69,7 @@ class Source(ABC):
     @property
     @abstractmethod
     def lse(self) -> Tensor | None:
-        """`(B, H, L)`, -inf where a row sees nothing; None until somebody computes it."""
+        """`(B, H, L)`, -inf where a row sees nothing; None until it is computed."""
 
     @property
     @abstractmethod
@@ -120,7 +120,7 @@ class Source(ABC):
 
     @abstractmethod
     def owned(self) -> Self:
-        """Return a source whose tensors nobody else can write to."""
+        """Return a source whose tensors are not shared with other code."""
 
 
 @dataclass(eq=False)
@@ -129,7 +129,7 @@ class WeightSource(Source):
 
     inputs: AttentionInputs
     lse: Tensor | None = None
-    """`(B, H, L)`, -inf where a row sees nothing; None until somebody computes it."""
+    """`(B, H, L)`, -inf where a row sees nothing; None until it is computed."""
     lse_has_gradient: bool = False
     lse_of: LseOf = "scores"
     """What `lse` is the sum of: each row's scores, the scores with `log_factor`, or something else besides."""
@@ -145,7 +145,7 @@ class WeightSource(Source):
     backend: str | None = None
     """Which backend computed the call; None where none of regard's did, or it is not known."""
     witness: Witness | None = None
-    """Knows whether the inputs are still those of the call; None where nobody writes to them before they are read."""
+    """Knows whether the inputs are still those of the call; None where nothing can write to them before."""
 
     @property
     def shape(self) -> tuple[int, int, int, int]:
@@ -210,7 +210,7 @@ class WeightSource(Source):
 
     @abstractmethod
     def pair_scores(self, rows: Tensor, columns: Tensor) -> Tensor:
-        """Return the scores `(B, H, n)` of the entries `(rows[n], columns[n])`, masks aside; differentiable."""
+        """Return the scores `(B, H, n)` of the entries `(rows[n], columns[n])`, without the mask; differentiable."""
 
     def fresh_scores(self, rows: Index, columns: Index) -> Tensor:
         """Return `scores` in base 2, without a graph, in a tensor that may be written to."""
@@ -371,7 +371,7 @@ class WeightSource(Source):
         """Return a copy that gradients flow through; its `lse` is dropped if none flows through that."""
         x = self.inputs
         if (x.spans is not None or x.dense_mask is not None) and not (readable(x.key) and all_finite(x.key)):
-            # A NaN that nobody sees would come back as 0 · NaN in the gradient of the queries.
+            # A NaN in a key that no query sees would come back as 0 · NaN in the gradient of the queries.
             seen = (visible_queries(x) > 0)[..., None]
             if seen.shape[1] != 1:
                 seen = seen.reshape(seen.shape[0], x.key.shape[1], -1, *seen.shape[2:]).any(2)
@@ -384,7 +384,7 @@ class WeightSource(Source):
         return replace(self, inputs=self.inputs.map(copied, names)) if names else self
 
     def owned(self) -> Self:
-        """Return a source whose tensors nobody else can write to, after a check that they are those of the call."""
+        """Return a source whose tensors are our own, after a check that they are those of the call."""
         if self.witness is None:
             names = {name for name, _ in tensors_of_call(self.inputs)}
         else:
@@ -394,7 +394,7 @@ class WeightSource(Source):
 
 
 def copied(tensor: Tensor) -> Tensor:
-    """Return a copy that nobody else can write to; gradients flow through it."""
+    """Return a copy that shares no memory; gradients flow through it."""
     # What is the same along a dimension is kept once.
     once = tensor[tuple(slice(0, 1) if step == 0 else slice(None) for step in tensor.stride())]
     with torch.set_grad_enabled(tensor.requires_grad):
@@ -415,7 +415,7 @@ def in_base_2(logs: Tensor) -> Tensor:
 
 
 def _with_factor(score: Tensor, factor: Tensor | None, columns: Index, unit: float) -> Tensor:
-    # Hidden stays hidden, whatever the norm of a value that nobody sees.
+    # What is hidden stays hidden, even if the norm of its value is NaN.
     if factor is None:
         return score
     return torch.where(score == -torch.inf, score, score + unit * factor[:, :, None, columns])

@@ -379,7 +379,7 @@ class Stream:
 
     def why_not(self, question: Question) -> str | None:
         """Nothing is refused of a matrix whose entries can be computed."""
-        return None if isinstance(question.source, WeightSource) else "its entries lie elsewhere"
+        return None if isinstance(question.source, WeightSource) else "its entries are not at hand"
 
     def run(self, question: Question) -> tuple[Tensor, ...]:
         """Stream over the blocks."""

@@ -25,8 +25,8 @@ __all__ = ["summarise", "top_of"]
 def summarise(weights: AttentionWeights) -> Summary:
     """Return the summary of a call, without gradient; memory O(n).
 
-    Next to nothing where it was kept, or made with the output. Else the time of softmax weights on the CPU is less than
-    that of a forward pass, elsewhere that of five.
+    Costs next to nothing where it was kept, or made with the output. Else it takes less than a forward pass for softmax
+    weights on the CPU, and about five forward passes for others.
     """
     with torch.no_grad(), full_precision(weights.device.type):
         source = weights._ready(differentiable=False)
