@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 import regard
 from regard.backends import native
+from regard.weights import consumed_at_once
 
 pytestmark = pytest.mark.skipif(not native.available(), reason="the answers of torch's own backends may change bits")
 
@@ -96,8 +97,9 @@ def _core(given: dict[str, Tensor], model: nn.Module, folder: Path) -> dict[str,
         "padding": {"mask": regard.masks.padding([90, 40])},
     }  # fmt: skip
     for name, arguments in calls.items():
-        for kind in (True, "summary"):
-            output, weights = regard.attention(query, key, value, **arguments, need_weights=kind)
+        for kind in ("weights", "summary"):
+            with consumed_at_once(summary=kind == "summary"):
+                output, weights = regard.attention(query, key, value, **arguments, need_weights=True)
             answers = {
                 "output": output, "lse": weights.lse, "dense": weights.dense(), "entropy": weights.entropy(),
                 "received": weights.received(), "pooled": weights.pooled(7), "peaks": weights.pooled(7, "peak"),
@@ -108,7 +110,8 @@ def _core(given: dict[str, Tensor], model: nn.Module, folder: Path) -> dict[str,
             }  # fmt: skip
             found |= {f"{name} {kind} {what}": answer for what, answer in answers.items()}
     for name in ("half", "double"):
-        output, weights = regard.attention(*[given[name]] * 3, causal=True, need_weights="summary")
+        with consumed_at_once(summary=True):
+            output, weights = regard.attention(*[given[name]] * 3, causal=True, need_weights=True)
         found |= {f"{name} output": output, f"{name} entropy": weights.entropy()}
     found["linear"] = regard.linear_attention(given["half"].float(), given["half"].float(), given["half"].float())
     found["layer"] = model(given["tokens"])

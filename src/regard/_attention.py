@@ -20,7 +20,7 @@ from .backends import asked_for, choose, hand_on, refusals
 from .biases import PositionBias
 from .errors import ArgumentError, DeviceError, DtypeError, ShapeError, unknown_argument
 from .masks import Mask
-from .weights import AttentionWeights
+from .weights import AttentionWeights, summary_is_enough
 
 __all__ = ["Explanation", "attention", "explain"]
 
@@ -60,7 +60,7 @@ def attention(
     key: Tensor,
     value: Tensor,
     *,
-    need_weights: Literal[True, "summary"],
+    need_weights: Literal[True],
     backend: str | None = None,
     **arguments: Unpack[Arguments],
 ) -> tuple[Tensor, AttentionWeights]: ...
@@ -72,7 +72,7 @@ def attention(
     key: Tensor,
     value: Tensor,
     *,
-    need_weights: NeedWeights,
+    need_weights: bool,
     backend: str | None = None,
     **arguments: Unpack[Arguments],
 ) -> Tensor | tuple[Tensor, AttentionWeights]: ...
@@ -92,7 +92,7 @@ def attention(
     sinks: Tensor | None = None,
     dropout: float = 0.0,
     generator: torch.Generator | None = None,
-    need_weights: NeedWeights = False,
+    need_weights: bool = False,
     backend: str | None = None,
     **unknown: Any,
 ) -> Tensor | tuple[Tensor, AttentionWeights]:
@@ -115,8 +115,7 @@ def attention(
         dropout: probability in [0, 1) to drop a weight; kept ones are scaled by `1 / (1 - dropout)`.
         generator: source of the dropout's seed; torch's default generator unless given (a compiled graph takes
             only that one, and gradient checkpointing restores only that one: in a backward pass another is refused).
-        need_weights: also return the weights, as a lazy matrix; the output does not change by a bit. "summary": for a
-            recording of summaries, which the native kernel makes with the output in less time than afterwards.
+        need_weights: also return the weights, as a lazy matrix; the output does not change by a bit.
         backend: a backend by name, which then obeys or refuses; the first that accepts unless given.
 
     Returns:
@@ -198,7 +197,7 @@ class Explanation:
 
 
 def explain(
-    query: Tensor, key: Tensor, value: Tensor, *, need_weights: NeedWeights = False, **arguments: Unpack[Arguments]
+    query: Tensor, key: Tensor, value: Tensor, *, need_weights: bool = False, **arguments: Unpack[Arguments]
 ) -> Explanation:
     """Say which backend `attention` would choose for these arguments, and why each other one would not.
 
@@ -233,7 +232,7 @@ explain.__signature__ = _signature_of_explain()  # type: ignore[attr-defined]
 
 
 def _prepare(
-    query: Tensor, key: Tensor, value: Tensor, need_weights: NeedWeights, arguments: Arguments
+    query: Tensor, key: Tensor, value: Tensor, need_weights: bool, arguments: Arguments
 ) -> tuple[AttentionInputs, int]:
     query, key, value, rank = checked_tensors(query, key, value)
     batch, heads, queries, width = query.shape
@@ -263,8 +262,9 @@ def _prepare(
     if softcap is not None:
         softcap = number("softcap", softcap, 0, rule="a finite number > 0, or None for no cap", open_low=True)
     # A tiny call takes some thirty microseconds: what is as by default is not checked.
-    if type(need_weights) is not bool and not (isinstance(need_weights, str) and need_weights == "summary"):
-        need_weights = flag("need_weights", need_weights, "True, False or 'summary'")
+    looked_at: NeedWeights = need_weights if type(need_weights) is bool else flag("need_weights", need_weights)
+    if looked_at and summary_is_enough():
+        looked_at = "summary"
     if generator is not None:
         instance("generator", generator, torch.Generator, "a torch.Generator, or None for torch's default one")
     dropped = None
@@ -273,7 +273,7 @@ def _prepare(
         dropped = Dropout(float(dropout), torch.randint(2**63 - 1, (), generator=generator, device=device))
     return AttentionInputs(
         query, key, value, float(scale), spans, dense_mask, position_bias, dense_bias, softcap, dropped,
-        None if sinks is None else _checked_sinks(sinks, query), need_weights,
+        None if sinks is None else _checked_sinks(sinks, query), looked_at,
     ), rank  # fmt: skip
 
 

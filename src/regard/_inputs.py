@@ -14,11 +14,12 @@ import torch
 from torch import Tensor
 
 __all__ = [
-    "KERNEL_LEARNT", "KERNEL_TENSORS", "TENSORS", "AttentionInputs", "AttentionResult", "CallSummary", "Dropout",
-    "Index", "NeedWeights", "Spans", "cut", "key_heads",
+    "KEPT_TOP", "KERNEL_LEARNT", "KERNEL_TENSORS", "TENSORS", "AttentionInputs", "AttentionResult", "Dropout", "Index",
+    "NeedWeights", "Spans", "Summary", "cut", "key_heads", "summary_cell",
 ]  # fmt: skip
 
 NeedWeights = bool | Literal["summary"]
+"""Whether a call's weights will be looked at; "summary": only what a recording of summaries keeps of them."""
 Index = slice | Tensor
 
 
@@ -231,23 +232,73 @@ def key_heads(heads: Index, x: AttentionInputs) -> Index:
     return heads // together
 
 
-class CallSummary(NamedTuple):
-    """What one look at every weight gives, all `(B, H, …)`."""
+KEPT_TOP = 4
+"""Largest weights of each row that a summary keeps."""
+# A summary's map has at most this many cells a side.
+_CELLS = 64
 
+
+@dataclass(frozen=True, eq=False)
+class Summary:
+    """What is kept of the weights of one call: O(n), without gradient; `(B, H, …)`, in the weights' dtype unless said.
+
+    A backend makes it with the output or afterwards, a recording keeps it, and questions are answered from it.
+    """
+
+    cell: int
+    """Tokens per side of a cell of `map`: a power of two."""
     map: Tensor
-    """float32 `(B, H, ⌈L/cell⌉, ⌈S/cell⌉)`: mean over queries of the sum over keys."""
+    """`(B, H, ⌈L/cell⌉, ⌈S/cell⌉)`: mean over queries of the sum over keys."""
+    masked: Tensor
+    """bool, broadcastable to `map`: cells of which no query may see any key."""
     entropy: Tensor
-    """float32 `(B, H, L)`, nats."""
+    """`(B, H, L)`, nats."""
     distance: Tensor
-    """float32 `(B, H, L)`: sum of weight times distance in tokens, the last query on the last key."""
-    links: Tensor
-    """float32 `(B, H, L, LINKS)`: the largest weights of each row, the largest first; 0 where it sees fewer keys."""
-    link_keys: Tensor
-    """int32, same shape: their keys; -1 where the row sees fewer."""
+    """`(B, H, L)`: sum of weight times distance in tokens, the last query on the last key."""
     received: Tensor
-    """float32 `(B, H, S)`: sum over queries."""
-    near: Tensor
-    """float32 `(B, H, 3)`: sums over queries of the weight on the key before, at and after their own place."""
+    """`(B, H, S)`, sum over queries."""
+    top: Tensor
+    """`(B, H, L, KEPT_TOP)`: the largest weights of each row, the largest first; 0 where it sees fewer keys."""
+    top_keys: Tensor
+    """int32, same shape: their keys, -1 where the row sees fewer."""
+    neighbours: Tensor
+    """`(B, H, 3)`: sums over queries of the weight on the key before, at and after their own place."""
+    lse: Tensor
+    """`(B, H, L)`: natural log of each row's sum of exponentials, -inf where it sees nothing."""
+    visible_keys: Tensor
+    """int64, broadcastable to `(B, H, L)`: keys that each query may see."""
+    visible_queries: Tensor
+    """int64, broadcastable to `(B, H, S)`: queries that may see each key."""
+
+    def each(self, change: Callable[[Tensor], Tensor]) -> Summary:
+        """Return the summary with every tensor changed."""
+        return Summary(self.cell, **{name: change(getattr(self, name)) for name in _SUMMARY})
+
+    def of_heads(self, batch: Index, heads: Index) -> Summary:
+        """Return the summary of some batch rows and query heads."""
+        index = {"B": batch, "H": heads}
+        return Summary(self.cell, **{name: cut(getattr(self, name), axes, index) for name, axes in _SUMMARY.items()})
+
+
+# Along which sizes each tensor lies, as in `TensorOfCall`; what is said of all queries or keys has other letters.
+_SUMMARY = {
+    "map": "BHQK",
+    "masked": "bhqk",
+    "entropy": "BHL",
+    "distance": "BHL",
+    "received": "BHS",
+    "top": "BHLT",
+    "top_keys": "BHLT",
+    "neighbours": "BHN",
+    "lse": "BHL",
+    "visible_keys": "bhL",
+    "visible_queries": "bhS",
+}
+
+
+def summary_cell(length: int) -> int:
+    """Return the tokens per side of a cell of a summary's map, for the longer of queries and keys."""
+    return 1 << (max(1, -(-length // _CELLS)) - 1).bit_length()
 
 
 class AttentionResult(NamedTuple):
@@ -264,7 +315,7 @@ class AttentionResult(NamedTuple):
     """`(B, H, ceil(L / cell), ceil(S / cell))` float32: mean over queries of the sum over keys, no gradient."""
     map_cell: int = 0
     """Tokens per side of a cell of `map`."""
-    summary: CallSummary | None = None
-    """All that a recording keeps, no gradient; its map is `map`."""
+    summary: Summary | None = None
+    """All that a recording keeps, no gradient; there is no other map then."""
     backend: str | None = None
     """Which backend computed it, where that is another than the one that was asked."""

@@ -7,13 +7,8 @@ from tests.architecture.circles import Source, circles, trespasses
 from tests.architecture.floors import module_path
 from tests.architecture.test_floors import PACKAGE
 
-CIRCLES = [
-    ["cli", "cli.completion"],
-    ["recorder._call", "recorder._recording", "recorder._writer"],
-    ["weights._questions", "weights._stream"],
-]
+CIRCLES = []
 TRESPASSES = {
-    "recorder._growing _source", "recorder._grown _source", "recorder._wanted _source",
     "studies._linear_heads _join", "studies._linear_heads _of_another", "studies._linear_heads _of_itself",
 }  # fmt: skip
 

@@ -1,6 +1,6 @@
 """The passes that look into the weights, against the matrix itself in float64."""
 
-from dataclasses import replace
+from dataclasses import fields, replace
 from itertools import product
 
 import pytest
@@ -10,9 +10,9 @@ from torch import Tensor
 import regard
 from regard import masks
 from regard._attention import _prepare
-from regard._inputs import AttentionInputs, Dropout, Spans
+from regard._inputs import KEPT_TOP, AttentionInputs, Dropout, Spans, Summary
 from regard.backends.math import Math
-from regard.backends.native import LINKS, CallSummary, forward_summary, inspect, library_info, summary
+from regard.backends.native import Native, forward_summary, inspect, library_info, summary
 from regard.backends.native._calls import forward
 from regard.biases import ALiBi
 from regard.errors import KernelError
@@ -96,19 +96,24 @@ def test_the_summary_agrees_with_the_matrix(name: str, size: tuple[int, int], ce
     _close(found.map, _pooled(weights, (cell, cell))[0])
     _close(found.entropy, -torch.special.xlogy(weights, weights).sum(3))
     _close(found.received, weights.sum(2))
-    links = inspect("top", x, lse, slice(0, size[0]), slice(0, size[1]), top=LINKS)  # more than there are keys, too
-    _close(found.links, links[0])
-    assert torch.equal(found.link_keys.long(), links[1])
+    top = inspect("top", x, lse, slice(0, size[0]), slice(0, size[1]), top=KEPT_TOP)  # more than there are keys, too
+    _close(found.top, top[0])
+    assert torch.equal(found.top_keys.long(), top[1])
     apart = torch.arange(size[1]) - torch.arange(size[0])[:, None] - (size[1] - size[0])
     _close(found.distance, (weights * apart.abs()).sum(3))
-    _close(found.near, torch.stack([(weights * (apart == side)).sum((2, 3)) for side in (-1, 0, 1)], -1))
+    _close(found.neighbours, torch.stack([(weights * (apart == side)).sum((2, 3)) for side in (-1, 0, 1)], -1))
 
 
-def _same_summary(found: CallSummary, expected: CallSummary) -> None:
-    """Links are the same; sums may be taken in another order, over what the mask cuts."""
-    assert torch.equal(found.links, expected.links)
-    assert torch.equal(found.link_keys, expected.link_keys)
-    for one, other in zip(found, expected, strict=True):
+def _tensors(found: Summary) -> list[Tensor]:
+    return [getattr(found, field.name) for field in fields(found) if field.name != "cell"]
+
+
+def _same_summary(found: Summary, expected: Summary) -> None:
+    """Top weights are the same; sums may be taken in another order, over what the mask cuts."""
+    assert torch.equal(found.top, expected.top)
+    assert torch.equal(found.top_keys, expected.top_keys)
+    assert found.cell == expected.cell
+    for one, other in zip(_tensors(found), _tensors(expected), strict=True):
         torch.testing.assert_close(one, other, rtol=2e-5, atol=2e-6)
 
 
@@ -163,19 +168,19 @@ def test_scores_far_apart_and_hidden_nan_at_once() -> None:
     _same_summary(found, summary(x, lse, 8))
 
 
-def test_links_of_equal_weights_are_the_first_keys_and_nan_is_the_largest() -> None:
+def test_top_weights_among_equals_are_the_first_keys_and_nan_is_the_largest() -> None:
     """Among equals the lower key comes first; a NaN among the scores stands before every number, as in `top`."""
     x = _call("causal", 70, 70)
     x.query.zero_()
-    found = summary(x, _matrix(x)[1], 64).link_keys[0, 0]
+    found = summary(x, _matrix(x)[1], 64).top_keys[0, 0]
     assert found[:5].tolist() == [[0, -1, -1, -1], [0, 1, -1, -1], [0, 1, 2, -1], [0, 1, 2, 3], [0, 1, 2, 3]]
     x.query.fill_(1.0)
     x.key[:, :, 40] = torch.nan
-    links = inspect("top", x, torch.zeros(x.shape[:3]), slice(0, 70), slice(0, 70), top=LINKS)
+    top = inspect("top", x, torch.zeros(x.shape[:3]), slice(0, 70), slice(0, 70), top=KEPT_TOP)
     found = summary(x, torch.zeros(x.shape[:3]), 64)
-    assert torch.equal(found.link_keys.long(), links[1])
-    assert bool((found.link_keys[..., 40:, 0] == 40).all())
-    assert bool(found.links[..., 40:, 0].isnan().all())
+    assert torch.equal(found.top_keys.long(), top[1])
+    assert bool((found.top_keys[..., 40:, 0] == 40).all())
+    assert bool(found.top[..., 40:, 0].isnan().all())
 
 
 def test_the_summary_refuses_cells_that_cut_groups() -> None:
@@ -256,28 +261,31 @@ def test_threads_change_no_bit() -> None:
                 for t in inspect(name, x, lse, *whole, (90, 50), 7)
             ]
         )
-        found[-1] += summary(x, lse, 16)
+        found[-1] += _tensors(summary(x, lse, 16))
         output, lse_again, both = forward_summary(x, 16)
-        found[-1] += [output, lse_again, *both]
+        found[-1] += [output, lse_again, *_tensors(both)]
     for other in found[1:]:
         assert all(torch.equal(a, b) for a, b in zip(found[0], other, strict=True))
 
 
 def test_lazy_weights_use_the_passes() -> None:
     """The lazy matrix gives the same answers as the streamed one, on every instruction set that is forced."""
-    from regard.weights._questions import Kernel, Question, Stream
+    from regard.weights._inspected import Inspected
+    from regard.weights._question import Question
+    from regard.weights._stream import Stream
 
     assert library_info().problem is None
     q, k = torch.randn(1, 3, 90, 16), torch.randn(1, 3, 130, 16)
     _, weights = regard.attention(q, k, k, causal=True, need_weights=True)
+    kernel = Inspected(Native())
     for plain in (weights, weights.value_weighted(), weights.value_weighted(normalise=True)):
         source = plain._ready(differentiable=False)
         for name in ("lse", "tile", "pooled", "highest", "received", "entropy", "peak", "top"):
             question = Question(name, source, slice(0, 90), slice(0, 130), (20, 30) if "p" in name else (1, 1), 4)
             if name == "tile":
                 question = replace(question, cell=(1, 1))
-            assert Kernel().why_not(question) is None
-            for a, b in zip(Kernel().run(question), Stream().run(question), strict=True):
+            assert kernel.why_not(question) is None
+            for a, b in zip(kernel.run(question), Stream().run(question), strict=True):
                 if a.dtype == torch.int64:
                     assert torch.equal(a, b)
                 else:

@@ -11,6 +11,7 @@ from torch import Tensor
 
 import regard
 from regard import biases
+from regard.weights import consumed_at_once
 
 BACKENDS = ("native", "fused", "math", "reference")
 TRAINED = ("native", "fused", "math")
@@ -42,8 +43,9 @@ def test_rows_far_from_zero_sum_to_one(backend: str, length: int, by: float) -> 
     q, k, v = _inputs(length)
     bias = _shifted(length, by)
     _, exact = _plain(q, k, v, bias)
-    for kind in (True, "summary"):
-        output, weights = regard.attention(q, k, v, bias=bias, need_weights=kind, backend=backend)
+    for summary in (False, True):
+        with consumed_at_once(summary=summary):
+            output, weights = regard.attention(q, k, v, bias=bias, need_weights=True, backend=backend)
         torch.testing.assert_close(weights.dense(), exact, atol=2e-6, rtol=0)
         torch.testing.assert_close(weights.dense().sum(-1), torch.ones(1, 2, length), atol=2e-6, rtol=0)
         if backend != "reference":  # whose scores are rounded to float64 only
@@ -88,8 +90,9 @@ def test_logits_that_have_grown(size: float, dtype: torch.dtype) -> None:
     for backend in BACKENDS:
         if backend == "native" and dtype == torch.float64:
             continue
-        for kind in (True, "summary"):
-            _, weights = regard.attention(q, k, v, need_weights=kind, backend=backend)
+        for summary in (False, True):
+            with consumed_at_once(summary=summary):
+                _, weights = regard.attention(q, k, v, need_weights=True, backend=backend)
             assert (weights.dense().sum(-1) - 1).abs().max() < 1e-5
             assert (weights.received().sum(-1) / 130 - 1).abs().max() < 1e-5
             assert weights.entropy().min() >= 0

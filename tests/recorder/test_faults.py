@@ -120,7 +120,7 @@ def test_a_growing_matrix_that_breaks_is_taken_out(monkeypatch: pytest.MonkeyPat
         model(9)
         assert recording.calls[0].passes == 2
         with monkeypatch.context() as patched:
-            patched.setattr("regard.recorder._joined_steps.links_of", _fails(RuntimeError("odd"), []))
+            patched.setattr("regard.recorder._joined_steps.top_of", _fails(RuntimeError("odd"), []))
             with pytest.warns(NotRecordedWarning):
                 model(10)
         assert len(recording) == 0

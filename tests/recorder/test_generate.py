@@ -57,7 +57,7 @@ def check(recording: Recording, wanted: list[Tensor], keep: str, rows: Tensor | 
             for offset in (-1, 0, 1):
                 share = eager.diagonal(offset, 2, 3).sum(-1) / length
                 torch.testing.assert_close(found.share(offset), share, **close)
-            cell = found.summary.cell if keep == "summary" else 4  # type: ignore[attr-defined]
+            cell = found.kept_cell if keep == "summary" else 4
             pad = torch.nn.functional.pad(eager, (0, -length % cell, 0, -length % cell))
             sums = pad.unflatten(3, (-1, cell)).sum(4).unflatten(2, (-1, cell)).sum(3)
             counts = torch.arange(0, length + cell, cell).clamp(max=length).diff()[: sums.shape[2]]
@@ -92,8 +92,8 @@ def test_a_long_text_stays_small() -> None:
     model = llama()
     with regard.watch(model) as recording:
         text = model.generate(torch.randint(2, 60, (1, 3)), max_new_tokens=150, do_sample=False)
-    assert recording[0].summary.cell == 4  # type: ignore[attr-defined]
-    assert recording[0].summary.map.shape[2:] == (38, 38)  # type: ignore[attr-defined]
+    assert recording[0].kept_cell == 4
+    assert recording[0].pooled(4).shape[2:] == (38, 38)
     check(recording, at_once(model, text[:, :-1]), "summary")
 
 

@@ -8,9 +8,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 import regard
+from regard.backends.native import Native
 from regard.errors import ArgumentError
 from regard.recorder import EmptyRecordingError, record, watch
-from regard.weights import AttentionWeights, summarise
+from regard.weights import AttentionWeights, consumed_at_once, summarise
 
 
 class Plain(nn.Module):
@@ -62,7 +63,7 @@ def test_summaries_are_those_of_the_exact_weights() -> None:
     torch.testing.assert_close(kept.entropy(), whole.entropy())
     torch.testing.assert_close(kept.received(corrected=True), whole.received(corrected=True))
     torch.testing.assert_close(kept.peak().values, whole.peak().values)
-    cell = kept.summary.cell  # type: ignore[attr-defined]
+    cell = kept.kept_cell
     torch.testing.assert_close(kept.pooled(cell), whole.pooled(cell))
     torch.testing.assert_close(kept.head(1, 2).entropy(), whole.head(1, 2).entropy())
     for offset in (-1, 0, 1, "first"):
@@ -183,16 +184,16 @@ def test_summaries_come_with_the_output(gradient: bool, monkeypatch: pytest.Monk
     own, plain = Own(), Plain()
     expected, weights = regard.attention(q, q, q, causal=True, need_weights=True)
     wanted = summarise(weights)
-    monkeypatch.setattr("regard.weights._summarise.summary", None)
+    monkeypatch.setattr(Native, "summarise", None)
     with watch(own) as recording, watch(plain, heads=[2, 0]) as some:
         found = own(q, False)
         plain(q).square().sum().backward() if gradient else plain(q)
     assert torch.equal(found, expected)
     assert found.requires_grad == gradient
     heads = torch.tensor([2, 0])
-    for kept, pick in ((recording[0].summary, slice(None)), (some[0].summary, heads)):
+    for kept, pick in ((summarise(recording[0]), slice(None)), (summarise(some[0]), heads)):
         assert kept.cell == wanted.cell
-        for name in ("map", "entropy", "distance", "links", "link_keys", "received", "near", "lse"):
+        for name in ("map", "entropy", "distance", "top", "top_keys", "received", "neighbours", "lse"):
             torch.testing.assert_close(getattr(kept, name), getattr(wanted, name)[:, pick])
             assert not getattr(kept, name).requires_grad
 
@@ -212,11 +213,11 @@ def test_only_summaries_that_are_kept_are_made(monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_weights_with_a_summary_answer_as_others() -> None:
-    """`need_weights="summary"` changes no answer; a change of the weights leaves the summary behind."""
+    """A summary that came with the output changes no answer; a change of the weights leaves it behind."""
     q, k = torch.randn(2, 2, 70, 8), torch.randn(2, 2, 90, 8)
-    (output, weights), (same, others) = (
-        regard.attention(q, k, k, causal=True, need_weights=asked) for asked in ("summary", True)
-    )
+    with consumed_at_once(summary=True):
+        output, weights = regard.attention(q, k, k, causal=True, need_weights=True)
+    same, others = regard.attention(q, k, k, causal=True, need_weights=True)
     assert torch.equal(output, same)
     torch.testing.assert_close(weights.pooled(64), others.pooled(64))
     torch.testing.assert_close(weights.dense(), others.dense())

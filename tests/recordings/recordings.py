@@ -13,9 +13,6 @@ from regard.recordings import Grid, Recording, Texts
 from regard.recordings._rules import tensors_of
 from regard.weights import (
     AttentionWeights,
-    RestoredWeights,
-    StoredWeights,
-    Summary,
     from_dense,
     summarise,
 )
@@ -68,7 +65,7 @@ def recording_of(**weights: AttentionWeights) -> Recording:
 def small() -> Recording:
     """Two calls: summaries, and an exact one with a mask and a bias; one missed and two left out."""
     exact = attend(9, 11, mask=masks.padding([11, 4]), bias=torch.randn(1, 1, 9, 11))
-    recording = recording_of(summary=StoredWeights(summarise(attend(21, 21))), exact=exact)
+    recording = recording_of(summary=AttentionWeights.of_summary(summarise(attend(21, 21))), exact=exact)
     recording.missed["a module (ItsAttention)"] = 1
     recording.left_out = 2
     return recording.describe(TEXTS)
@@ -94,32 +91,27 @@ def answers(weights: AttentionWeights) -> Iterator[tuple[str, Tensor]]:
     for offset in (-1, 0, 1, "first"):
         yield f"share {offset}", weights.share(offset)  # type: ignore[arg-type]
     yield "visible", weights.visible_keys()
-    yield "hidden", weights.masked(kept(weights).cell)
+    yield "hidden", weights.masked(summarise(weights).cell)
     yield "lse", weights.lse
-    yield "map", weights.pooled(kept(weights).cell)
-    if not isinstance(weights, StoredWeights):
+    yield "map", weights.pooled(summarise(weights).cell)
+    if not weights.kept_cell:
         yield "rectangle", weights.dense()
         yield "rectangle of masks", weights.masked()
         yield "rectangle of a map", weights.pooled(5)
         yield "rectangle with norms", weights.value_weighted().dense()
 
 
-def kept(weights: AttentionWeights) -> Summary:
-    """The summaries that a recording of these weights holds."""
-    return weights.summary if isinstance(weights, StoredWeights | RestoredWeights) else summarise(weights)
-
-
 def alike(found: AttentionWeights, expected: AttentionWeights) -> str:
     """Name what differs: summaries are held to the bit, what follows from query and key to rounding."""
     if (found.shape, found.dtype, found.sums_to_one) != (expected.shape, expected.dtype, expected.sums_to_one):
         return "shape"
-    if isinstance(found, StoredWeights) != isinstance(expected, StoredWeights):
+    if found.kept_cell != expected.kept_cell:
         return "kind"
-    pairs = zip(tensors_of(kept(found)), tensors_of(kept(expected)), strict=True)
+    pairs = zip(tensors_of(summarise(found)), tensors_of(summarise(expected)), strict=True)
     for (name, one), (_, other) in pairs:
         if not torch.equal(one.nan_to_num(7.5), other.nan_to_num(7.5)):
             return name
-    as_kept = StoredWeights(kept(expected), expected.ndim, sums_to_one=expected.sums_to_one)
+    as_kept = AttentionWeights.of_summary(summarise(expected), expected.ndim, sums_to_one=expected.sums_to_one)
     bits = dict(answers(as_kept))
     for (name, one), (_, other) in zip(answers(found), answers(expected), strict=True):
         if not torch.equal(one, bits.get(name, one)) and not one.isnan().any():

@@ -298,7 +298,7 @@ HARM: dict[str, tuple[Callable[[dict[str, Tensor], dict[str, Any]], None], str]]
     "a span past the end": (put("stop", torch.full((2, 1, 9), 12, dtype=torch.int32)), "stop outside of 0 to 11"),
     "a span before the start": (put("start", torch.full((2, 1, 9), -3, dtype=torch.int32)), "start outside of 0 to 11"),
     "a span turned round": (put("start", torch.full((2, 1, 9), 11, dtype=torch.int32)), "end before they start"),
-    "a key past the end": (put("link_keys", torch.full((2, 4, 9, 4), 11, dtype=torch.int32) + 1), "link_keys outside"),
+    "a key past the end": (put("top_keys", torch.full((2, 4, 9, 4), 11, dtype=torch.int32) + 1), "top_keys outside"),
     "half a truth": (put("masked", torch.full((1, 1, 9, 11), 2, dtype=torch.uint8).view(torch.bool)), "neither true"),
     "a query of no width": (put("query", torch.empty(2, 4, 9, 0)), "not what a call of this size has"),
     "other sizes": (put("query", torch.zeros(2, 4, 10, 8)), "not what a call of this size has"),

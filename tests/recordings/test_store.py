@@ -16,7 +16,7 @@ from torch import nn
 import regard
 from regard.errors import ArgumentError, RecordingFileError
 from regard.recordings import FolderWriter, Recording, Texts
-from regard.weights import AttentionWeights, StoredWeights, summarise
+from regard.weights import AttentionWeights, summarise
 from tests.recordings.recordings import EXACT, TEXTS, alike, attend, recording_of, same, small
 
 FORMS = ["run.regard", "run"]
@@ -41,7 +41,7 @@ def test_summaries_coverage_and_names_come_back(form: str, tmp_path: Path) -> No
     recording = small()
     found = again(recording, tmp_path / form)
     assert same(found, recording)
-    assert isinstance(found["summary"], StoredWeights)
+    assert found["summary"].kept_cell
     assert same(again(found, tmp_path / f"again-{form}"), recording)
     with pytest.raises(ArgumentError, match='keep="exact"'):
         found["summary"].dense()
@@ -327,7 +327,7 @@ def test_other_weights_are_refused_in_words(tmp_path: Path) -> None:
     with pytest.raises(ArgumentError, match="summaries"):
         recording_of(call=weights).save(tmp_path / "run.regard")
     assert not os.listdir(tmp_path)
-    recording_of(call=StoredWeights(summarise(weights))).save(tmp_path / "run.regard")
+    recording_of(call=AttentionWeights.of_summary(summarise(weights))).save(tmp_path / "run.regard")
 
 
 @pytest.mark.skipif(os.name != "posix", reason="modes are POSIX")

@@ -39,7 +39,7 @@ def test_summaries_show_their_map_and_nothing_finer() -> None:
     assert entry["quantities"] == {"mass": [2, 2]}
     assert (entry["layer"], entry["pass"], entry["heads"], entry["links"]) == (0, 0, 4, 4)
     assert "cells of 4 tokens" in entry["notes"][0]
-    kept = recording[0].summary.map[0, 3].numpy()  # type: ignore[attr-defined]
+    kept = recording[0].pooled(4)[0, 3].numpy()
     np.testing.assert_array_equal(numbers(source, "tile/0/3/mass/2/0/0").reshape(50, 50), kept)
     for key in ("tile/0/3/mass/1/0/0", "tile/0/3/peak/2/0/0", "row/0/0/1", "column/0/0/1"):
         assert source.block(key) is None

@@ -1,5 +1,6 @@
 """One look at every weight in PyTorch, against the questions asked one by one."""
 
+from dataclasses import fields
 from typing import Any
 
 import pytest
@@ -8,7 +9,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 import regard
 from regard import masks
-from regard.weights import AttentionWeights, _source, from_dense, links_of, summarise, summary_cell
+from regard._inputs import Summary, summary_cell
+from regard.weights import AttentionWeights, _softmax_source, from_dense, summarise, top_of
 
 CALLS = {
     "plain": {},
@@ -29,20 +31,20 @@ def call(name: str, backend: str) -> AttentionWeights:
 
 @pytest.mark.parametrize("name", CALLS)
 def test_each_figure_is_that_of_its_own_question(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Map, entropy, distance, received, links and neighbours of every mask; rows that see nothing have none."""
-    monkeypatch.setattr("regard.weights._summarise.cannot_inspect", lambda inputs: "left out")
+    """Map, entropy, distance, received, top weights and neighbours of every mask; rows that see nothing have none."""
+    monkeypatch.setattr("regard.weights._summary.INSPECTORS", ())
     monkeypatch.setattr("regard.weights._stream._ENTRIES", {"cpu": 1 << 14})  # several blocks a row
     weights = call(name, "math")
-    found, near = summarise(weights), (weights.lse != -torch.inf).sum(-1).clamp(min=1)
+    found, queries = summarise(weights), (weights.lse != -torch.inf).sum(-1).clamp(min=1)
     torch.testing.assert_close(found.map, weights.pooled(summary_cell(200)))
     torch.testing.assert_close(found.entropy, weights.entropy())
     torch.testing.assert_close(found.distance, weights.mean_distance())
     torch.testing.assert_close(found.received, weights.received())
     values, keys = weights.top(4)
-    torch.testing.assert_close(found.links, values)
-    assert torch.equal(found.link_keys.long(), keys)
-    torch.testing.assert_close(found.near[..., 0] / near, weights.share(-1))
-    torch.testing.assert_close(found.near[..., 2] / near, weights.share(1))
+    torch.testing.assert_close(found.top, values)
+    assert torch.equal(found.top_keys.long(), keys)
+    torch.testing.assert_close(found.neighbours[..., 0] / queries, weights.share(-1))
+    torch.testing.assert_close(found.neighbours[..., 2] / queries, weights.share(1))
 
 
 @pytest.mark.parametrize("name", CALLS)
@@ -50,16 +52,19 @@ def test_it_is_what_the_kernel_gives(name: str, monkeypatch: pytest.MonkeyPatch)
     """The same figures as from the native kernel, to rounding."""
     weights = call(name, "native")
     native = summarise(weights)
-    monkeypatch.setattr("regard.weights._summarise.cannot_inspect", lambda inputs: "left out")
-    torch.testing.assert_close(vars(summarise(weights)), vars(native), rtol=1e-4, atol=1e-5)
+    monkeypatch.setattr("regard.weights._summary.INSPECTORS", ())
+    streamed = summarise(weights)
+    for field in fields(Summary):
+        found, expected = getattr(streamed, field.name), getattr(native, field.name)
+        torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
 
 
 def test_equal_weights_keep_the_first_keys() -> None:
     """Among equals the lower key comes first, whatever topk takes; hidden keys and missing ones are -1."""
     weights = torch.full((1, 1, 1, 500), 1 / 500)
-    assert summarise(from_dense(weights)).link_keys.tolist() == [[[[0, 1, 2, 3]]]]
+    assert summarise(from_dense(weights)).top_keys.tolist() == [[[[0, 1, 2, 3]]]]
     some = torch.tensor([[0.25, -torch.inf, 0.5, 0.25], [-torch.inf] * 4])
-    values, keys = links_of(some[:, :3])
+    values, keys = top_of(some[:, :3])
     assert values.tolist() == [[0.5, 0.25, 0.0, 0.0], [0.0] * 4]
     assert keys.tolist() == [[2, 0, -1, -1], [-1] * 4]
 
@@ -83,6 +88,6 @@ def test_heads_as_a_model_lays_them_out_are_multiplied_whole() -> None:
     """Of keys that are a view of `(B, L, H, E)` whole rows are multiplied; gaps took a hundred times as long."""
     key = torch.randn(1, 2048, 12, 64).transpose(1, 2)
     with Products() as products:
-        _source._product(key[:, 1:2, :512], key[:, 1:2])
+        _softmax_source._product(key[:, 1:2, :512], key[:, 1:2])
     assert products.whole
     assert all(products.whole)

@@ -11,7 +11,7 @@ from torch import Tensor
 import regard
 from regard.backends import BACKENDS
 from regard.errors import DtypeError, ShapeError
-from regard.weights import AttentionWeights, summarise
+from regard.weights import AttentionWeights, consumed_at_once, summarise
 
 KINDS = ("per head", "per row")
 
@@ -52,11 +52,12 @@ def test_entries_and_summaries(rank: int, kind: str) -> None:
     assert torch.allclose(weights.head(*head).dense(), dense[head], atol=1e-6)
 
 
-@pytest.mark.parametrize("asked", [True, "summary"])
-def test_what_is_kept_is_of_the_call_with_sinks(asked: bool | str) -> None:
+@pytest.mark.parametrize("summary", [False, True])
+def test_what_is_kept_is_of_the_call_with_sinks(summary: bool) -> None:
     """A map or a summary of the call without sinks is handed on by none."""
     q = torch.randn(1, 2, 150, 16)
-    weights = regard.attention(q, q, q, sinks=torch.zeros(2), need_weights=asked)[1]
+    with consumed_at_once(summary=summary):
+        weights = regard.attention(q, q, q, sinks=torch.zeros(2), need_weights=True)[1]
     found = summarise(weights)
     assert torch.allclose(found.map.sum(-1), weights.pooled(found.cell).sum(-1), atol=1e-5)
     assert torch.allclose(found.received, weights.dense().sum(-2), atol=1e-4)

@@ -11,7 +11,7 @@ from torch import Tensor
 
 import regard
 from regard.errors import ArgumentError, TooLargeError
-from regard.weights import AttentionWeights, StoredWeights, summarise
+from regard.weights import AttentionWeights, summarise
 
 
 def weights_of(length: int = 6) -> AttentionWeights:
@@ -205,7 +205,7 @@ def test_our_own_names_stay_ours() -> None:
 
 def test_summaries_say_what_was_kept() -> None:
     """Weights of which only summaries were kept refuse a recipe with the setting that keeps more."""
-    stored = StoredWeights(summarise(weights_of()))
+    stored = AttentionWeights.of_summary(summarise(weights_of()))
     assert stored.size(-1) == 6
     with pytest.raises(ArgumentError, match='keep="exact"'):
         stored.mean(1)
@@ -214,9 +214,9 @@ def test_summaries_say_what_was_kept() -> None:
 @pytest.mark.parametrize("cell", [0, -1, 1.5, True, (1,), (1, 2, 3), "4"])
 @pytest.mark.parametrize("question", ["masked", "pooled"])
 def test_stored_masks_check_their_cells(cell: Any, question: str) -> None:
-    """`StoredWeights` refuses the cells that the weights themselves refuse, with the same words."""
+    """A kept summary refuses the cells that the weights themselves refuse, with the same words."""
     weights = weights_of()
-    for one in (weights, StoredWeights(summarise(weights))):
+    for one in (weights, AttentionWeights.of_summary(summarise(weights))):
         with pytest.raises(ArgumentError, match="give the tokens per side"):
             getattr(one, question)(cell)
         with pytest.raises(ArgumentError, match="takes slices with step 1"):
@@ -226,6 +226,6 @@ def test_stored_masks_check_their_cells(cell: Any, question: str) -> None:
 def test_stored_masks_take_what_masks_take() -> None:
     """Lists of sides, and rectangles without a row, give what the weights themselves give."""
     weights = weights_of()
-    stored = StoredWeights(summarise(weights))
+    stored = AttentionWeights.of_summary(summarise(weights))
     for settings in ({"cell": [2, 3]}, {"cell": 2, "rows": slice(4, 2)}, {"cell": 2, "columns": slice(-4, None)}):
         assert torch.equal(stored.masked(**settings), weights.masked(**settings))  # type: ignore[arg-type]

@@ -1,4 +1,4 @@
-"""The machines: each computes the same attention. `BACKENDS` gives the one visible order in which they are asked."""
+"""Each computes the same attention. `BACKENDS` gives the one visible order in which they are asked."""
 
 from __future__ import annotations
 
@@ -10,7 +10,9 @@ from .._inputs import AttentionInputs
 from .._tracing import recorded
 from .._values import instance
 from ..errors import BackendError, RefusedError, nearest
-from ._contract import Backend, refusal
+from ._cells import cell_sizes, in_cells
+from ._contract import FAR, Backend, Inspector, refusal
+from ._masked import masked_cells, seen_of, uniform_cells, visible_keys, visible_queries
 from ._scores import accumulate_dtype, scores, visible
 from ._sinks import lse_beside
 from ._steady import steady_exp2_, steady_sum
@@ -22,24 +24,37 @@ from .reference import Reference
 
 __all__ = [
     "BACKENDS",
+    "FAR",
+    "INSPECTORS",
+    "Inspector",
     "accumulate_dtype",
     "all_finite",
     "asked_for",
     "backend_names",
+    "cell_sizes",
     "choose",
     "hand_on",
+    "in_cells",
     "lse_beside",
+    "masked_cells",
     "readable",
     "refusals",
     "scores",
+    "seen_of",
     "steady_exp2_",
     "steady_sum",
+    "uniform_cells",
     "use_backend",
     "visible",
+    "visible_keys",
+    "visible_queries",
 ]
 
 # Fastest first; `math` accepts everything, so what stands behind it runs only when asked for by name.
-BACKENDS: tuple[Backend, ...] = (Native(), Fused(), Math(), Reference())
+_NATIVE = Native()
+BACKENDS: tuple[Backend, ...] = (_NATIVE, Fused(), Math(), Reference())
+# Those that can also look into the weights of a call that was made.
+INSPECTORS: tuple[Inspector, ...] = (_NATIVE,)
 # Where a tool needs operators that it knows, `math` comes first.
 _RECORDED: tuple[Backend, ...] = (BACKENDS[2], *BACKENDS[:2], *BACKENDS[3:])
 

@@ -11,10 +11,15 @@ from collections.abc import Callable
 from typing import Protocol
 
 import torch
+from torch import Tensor
 
-from .._inputs import AttentionInputs, AttentionResult
+from .._inputs import AttentionInputs, AttentionResult, Summary
 
-__all__ = ["FEATURES", "Backend", "refusal"]
+__all__ = ["FAR", "FEATURES", "Backend", "Inspector", "refusal"]
+
+FAR = 64.0
+"""An `lse` beyond it, above or below zero, is too coarse in float32: half of its last place shows in every weight. Such
+rows are normalised by the sum of their own scores. The native kernel has the same bound (`is_far` in csrc/scores.h)."""
 
 
 def _any_gradient(inputs: AttentionInputs) -> bool:
@@ -54,6 +59,43 @@ class Backend(Protocol):
 
     def run(self, inputs: AttentionInputs) -> AttentionResult:
         """Compute the call. Whether weights are needed must not change a bit of the output."""
+        ...
+
+
+class Inspector(Protocol):
+    """A backend that can also look into the weights of a call that was made: passes over query, key, mask and `lse`.
+
+    No pass has a gradient. A weight is `exp(score - lse)`; of rows whose `lse` is beyond `FAR` it is the softmax of the
+    scores.
+    """
+
+    name: str
+
+    def cannot_inspect(self, inputs: AttentionInputs, name: str, count: int = 0) -> str | None:
+        """Say why there is no such pass over this call, or None. `count` is how many weights of a row "top" keeps."""
+        ...
+
+    def inspect(
+        self,
+        name: str,
+        inputs: AttentionInputs,
+        lse: Tensor | None,
+        rows: slice,
+        columns: slice,
+        cell: tuple[int, int] = (1, 1),
+        count: int = 0,
+    ) -> tuple[Tensor, ...]:
+        """Run a pass over a rectangle that is not empty, given by slices with plain bounds.
+
+        Returns one tensor in the dtype of the weights, for "peak" and "top" also int64 keys: "tile" `(B, H, r, c)`;
+        "pooled" (mean over the rows of a cell of the sum over its keys) and "highest" `(B, H, ⌈r/cell⌉, ⌈c/cell⌉)`;
+        "received" `(B, H, c)`; "entropy" and "peak" `(B, H, r)`; "top" `(B, H, r, count)`; "lse" `(B, H, L)`, for
+        which `lse` is None.
+        """
+        ...
+
+    def summarise(self, inputs: AttentionInputs, lse: Tensor, cell: int) -> Summary:
+        """Look once at every weight, where `cannot_inspect(inputs, "summary")` is None; O(n) memory."""
         ...
 
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, NamedTuple
 
 from .._inputs import NeedWeights
-from ..weights import AttentionWeights
+from ..weights import AttentionWeights, consumed_at_once
 
 __all__ = ["Call", "Given", "Result", "Run"]
 
@@ -73,7 +74,7 @@ class Call(NamedTuple):
     alone: bool
     """Whether it is known without a look at the stack that nothing here runs again in a backward pass."""
     needs: NeedWeights = False
-    """What is asked of the weights, as `need_weights`."""
+    """Whether weights are asked for; "summary": only their summary, which a kernel may make with the output."""
     backends: tuple[str, ...] = ()
     """Which of ours may compute the output, in this order; the function itself where none does."""
     apart: bool = False
@@ -85,6 +86,10 @@ class Call(NamedTuple):
         """Return the call with weights asked for, beside what is asked already."""
         needs = "summary" if "summary" in (self.needs, needs) else bool(self.needs or needs)
         return Call(self.given, self.alone, needs, self.backends, self.apart or apart, self.compare or compare)
+
+    def consumed(self) -> AbstractContextManager[None]:
+        """Return what stands around the attention of this call: its weights are looked at before it returns."""
+        return consumed_at_once(summary=self.needs == "summary") if self.needs else nullcontext()
 
     def served(self, *names: str) -> Call:
         """Return the call with backends that may compute its output, behind those that may already."""

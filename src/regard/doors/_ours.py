@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import nullcontext
 from typing import Any
 
 import torch
 
 from .._attention import attention
-from .._inputs import NeedWeights
-from ..weights import AttentionWeights, consumed_at_once, kept
+from ..weights import AttentionWeights, kept
 from ._call import Call, Given, Result
 from ._untouched import untouched
 
@@ -30,7 +28,7 @@ class Ours(Given):
     ) -> None:
         super().__init__(door, function, args, settings, untouched((*args, *settings.values())))
         self._packed = packed
-        self._asked: NeedWeights = settings.get("need_weights", False)
+        self._asked: bool = settings.get("need_weights", False)
 
     @property
     def arguments(self) -> dict[str, Any]:
@@ -50,11 +48,10 @@ class Ours(Given):
         """Run the call; weights change no bit of the output."""
         if self.reason is not None or not (call.needs or self._asked):
             return Result(self.own(), reason=self.reason)
-        with consumed_at_once() if call.needs else nullcontext():
+        with call.consumed():
             if call.apart and not self._asked:
-                return Result(self.own(), weights_of(self.arguments, call.needs))
-            needs: NeedWeights = "summary" if "summary" in (self._asked, call.needs) else True
-            return Result(*attention(**self.arguments, need_weights=needs))
+                return Result(self.own(), weights_of(self.arguments))
+            return Result(*attention(**self.arguments, need_weights=True))
 
     def returned(self, result: Result) -> Any:
         """Return the output, with weights where the caller asked for them."""
@@ -64,9 +61,9 @@ class Ours(Given):
         return (output, kept(result.weights)) if self._asked and result.weights is not None else output
 
 
-def weights_of(arguments: dict[str, Any], needs: NeedWeights) -> AttentionWeights:
+def weights_of(arguments: dict[str, Any]) -> AttentionWeights:
     """Compute the weights of a call alone, before dropout and without a gradient."""
     with torch.no_grad():
-        found: Any = attention(**{**arguments, "dropout": 0.0}, need_weights=needs)
+        found: Any = attention(**{**arguments, "dropout": 0.0}, need_weights=True)
     weights: AttentionWeights = found[1]
     return weights

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import nullcontext
 from typing import Any, NamedTuple
 
 import torch
@@ -11,10 +10,8 @@ from torch import Tensor, nn
 
 from .. import masks
 from .._attention import attention, explain
-from .._inputs import NeedWeights
 from ..backends import asked_for
 from ..errors import ArgumentError, DeviceError, DtypeError, RefusedError, ShapeError
-from ..weights import consumed_at_once
 from ._call import Call, Given, Result
 from ._grouped import grouped
 from ._mask_reader import MaskReader
@@ -126,7 +123,7 @@ class ScaledDotProduct(Given):
         if self.reason is not None or not (call.needs or call.backends):
             return Result(self._heads(self.own()), reason=self.reason)
         try:
-            with consumed_at_once() if call.needs else nullcontext():
+            with call.consumed():
                 result = self._attended(call)
         except (ArgumentError, DeviceError, DtypeError, RefusedError, ShapeError) as error:
             result = Result(None, reason=str(error))
@@ -143,7 +140,7 @@ class ScaledDotProduct(Given):
     def _attended(self, call: Call) -> Result:
         """Compute output and weights, or the weights alone and without gradient where no backend may serve."""
         arguments, seen, spreads, _ = self._translated
-        together: NeedWeights = False if call.apart or spreads else call.needs
+        together = bool(call.needs) and not (call.apart or spreads)
         asked, refusals = asked_for(), dict[str, str]()
         for name in call.backends if self.plain else ():
             reason = None if asked in (None, name) else f"use_backend asks for {asked}"
@@ -157,10 +154,10 @@ class ScaledDotProduct(Given):
                 else:
                     output, weights = found if together else (found, None)
                     if call.needs and not together:
-                        weights = weights_of(seen, call.needs)
+                        weights = weights_of(seen)
                     return Result(output, weights, None, name, refusals)
             refusals[name] = reason
-        return Result(None, weights_of(seen, call.needs) if call.needs else None, refusals=refusals)
+        return Result(None, weights_of(seen) if call.needs else None, refusals=refusals)
 
     def _heads(self, output: Tensor) -> Tensor:
         """Return PyTorch's output with one query for each head of a packed group."""

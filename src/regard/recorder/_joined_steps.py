@@ -8,14 +8,24 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-from .._inputs import AttentionInputs, Spans
-from ..weights import AttentionWeights, LseOf, SoftmaxSource, StoredWeights, Summary, from_dense, kept, links_of
+from .._inputs import AttentionInputs, Spans, summary_cell
+from ..backends import cell_sizes, in_cells
+from ..weights import (
+    AttentionWeights,
+    LseOf,
+    SoftmaxSource,
+    Summary,
+    from_dense,
+    inputs_of,
+    kept,
+    lse_of,
+    top_of,
+)
 from ._steps import Orders, Step, Turn, arranged
 
 __all__ = ["JoinedDense", "JoinedExact", "JoinedSummary"]
 
-# Cells a side of the map, and entries of rows that are looked at together.
-_CELLS = 64
+# Entries of rows that are looked at together.
 _ENTRIES = 1 << 22
 
 
@@ -26,15 +36,17 @@ class JoinedSummary:
         self._orders = orders
         batch, heads, queries = first.entropy.shape
         self._cell = first.cell
-        rows = _cells_of(queries, first.cell, first.map.device).to(first.map)
+        rows = cell_sizes(queries, first.cell, first.map.device).to(first.map)
         columns = -(-filled // first.cell)
         self._sums = first.map[..., :columns].double() * rows[:, None]
         self._hidden = first.masked.expand(first.map.shape)[..., :columns]
         self._received = first.received[..., :filled].double()
-        self._counts = first.counts.expand(batch, heads, -1)[..., :filled]
-        self._near = first.near.double()
-        self._rows: list[tuple[Tensor, ...]] = [(first.entropy, first.distance, first.links, first.link_keys, first.lse,
-                       first.seeing.expand(batch, heads, queries))]  # fmt: skip
+        self._visible_queries = first.visible_queries.expand(batch, heads, -1)[..., :filled]
+        self._neighbours = first.neighbours.double()
+        visible_keys = first.visible_keys.expand(batch, heads, queries)
+        self._rows: list[tuple[Tensor, ...]] = [
+            (first.entropy, first.distance, first.top, first.top_keys, first.lse, visible_keys)
+        ]
         self._turns: list[Turn | None] = [None]
         self._queries, self._keys = queries, filled
         self._waiting: Step | None = None
@@ -42,8 +54,7 @@ class JoinedSummary:
     def add(self, step: Step) -> None:
         """Append a call; its sums are taken when the next one comes, for then the order of the batch is known."""
         self._settle()
-        height = max(1, _ENTRIES // max(1, step.keys * step.weights._source.shape[0] * step.weights._source.shape[1]))
-        parts = [_Rows(step, slice(a, min(a + height, step.rows))) for a in range(0, step.rows, height)]
+        parts = [_Rows(step, rows) for rows in _stretches(step)]
         self._rows.append(tuple(torch.cat(each, 2) for each in zip(*(part.each() for part in parts), strict=True)))
         self._turns.append(step.turn)
         # By then a cache of fixed size holds other keys.
@@ -56,18 +67,17 @@ class JoinedSummary:
         order = self._orders.of(step.turn)
         if order is not None:
             self._sums, self._hidden, self._received = self._sums[order], self._hidden[order], self._received[order]
-            self._counts, self._near = self._counts[order], self._near[order]
+            self._visible_queries, self._neighbours = self._visible_queries[order], self._neighbours[order]
         self._keys = max(self._keys, step.total)
         self._grow(self._queries + step.rows)
-        height = max(1, _ENTRIES // max(1, step.keys * step.weights._source.shape[0] * step.weights._source.shape[1]))
         columns = torch.arange(step.first_key, step.total, device=self._sums.device)
-        for a in range(0, step.rows, height):
-            part = _Rows(step, slice(a, min(a + height, step.rows)))
+        for stretch in _stretches(step):
+            part = _Rows(step, stretch)
             seen = ~part.hidden
             self._received[..., step.first_key : step.total] += part.weights.sum(2)
-            self._counts[..., step.first_key : step.total] += seen.sum(2)
-            self._near = self._near + part.near()
-            rows = torch.arange(part.weights.shape[2], device=columns.device) + self._queries + a
+            self._visible_queries[..., step.first_key : step.total] += seen.sum(2)
+            self._neighbours = self._neighbours + part.neighbours()
+            rows = torch.arange(part.weights.shape[2], device=columns.device) + self._queries + stretch.start
             self._fold(part.weights.double(), seen, rows // self._cell, columns // self._cell)
         self._queries += step.rows
 
@@ -81,37 +91,45 @@ class JoinedSummary:
             self._hidden[:, :, down] &= width.index_add(2, columns, some.double()) == 0
 
     def _grow(self, queries: int) -> None:
-        while max(queries, self._keys) > _CELLS * self._cell:
+        while self._cell < summary_cell(max(queries, self._keys)):
             self._cell *= 2
-            self._sums = _paired(self._sums, 0.0).sum((3, 5))
-            self._hidden = _paired(self._hidden, True).all(5).all(3)
+            self._sums = in_cells(self._sums, (2, 2), torch.sum)
+            self._hidden = ~in_cells(~self._hidden, (2, 2), torch.any)
         down = -(-queries // self._cell) - self._sums.shape[2]
         across = -(-self._keys // self._cell) - self._sums.shape[3]
         self._sums = pad(self._sums, (0, across, 0, down))
         self._hidden = pad(self._hidden, (0, across, 0, down), value=True)
         more = (0, self._keys - self._received.shape[2])
-        self._received, self._counts = pad(self._received, more), pad(self._counts, more)
+        self._received, self._visible_queries = pad(self._received, more), pad(self._visible_queries, more)
 
     def weights(self) -> AttentionWeights:
         """Return the summaries of the whole matrix."""
         self._settle()
         columns = [arranged(each, self._turns, self._orders) for each in zip(*self._rows, strict=True)]
-        entropy, distance, links, link_keys, lse, seeing = (torch.cat(each, 2) for each in columns)
-        rows = _cells_of(self._queries, self._cell, self._sums.device)
-        return StoredWeights(
+        entropy, distance, top, top_keys, lse, visible_keys = (torch.cat(each, 2) for each in columns)
+        rows = cell_sizes(self._queries, self._cell, self._sums.device)
+        return AttentionWeights.of_summary(
             Summary(
                 self._cell, (self._sums / rows[:, None]).to(entropy), self._hidden, entropy, distance,
-                self._received.to(entropy), links, link_keys, self._near.to(entropy), lse, seeing, self._counts,
+                self._received.to(entropy), top, top_keys, self._neighbours.to(entropy), lse, visible_keys,
+                self._visible_queries,
             )
         )  # fmt: skip
+
+
+def _stretches(step: Step) -> list[slice]:
+    """Cut the rows of a step into stretches of bounded size."""
+    batch, heads = step.weights.shape[:2]
+    height = max(1, _ENTRIES // max(1, step.keys * batch * heads))
+    return [slice(a, min(a + height, step.rows)) for a in range(0, step.rows, height)]
 
 
 class _Rows:
     """Some rows of a step, whole: O(rows x keys)."""
 
     def __init__(self, step: Step, rows: slice) -> None:
-        whole = AttentionWeights(step.weights._source, 4)
-        self._step, self._slice = step, rows
+        whole = step.weights
+        self._step = step
         self.weights = whole[:, :, rows, : step.keys]
         self.hidden = whole.masked(rows=rows, columns=slice(0, step.keys))
         self._lse = whole.lse[:, :, rows]
@@ -121,19 +139,19 @@ class _Rows:
 
     def each(self) -> tuple[Tensor, ...]:
         """Return entropy, distance, largest weights, their keys, lse and visible keys of each row."""
-        links, link_keys = links_of(self.weights.masked_fill(self.hidden, -torch.inf))
+        top, top_keys = top_of(self.weights.masked_fill(self.hidden, -torch.inf))
         keys = torch.arange(self._step.keys, device=self.weights.device)
         apart = (keys - self._places[:, None]).abs().to(self.weights)
         return (
             torch.special.entr(self.weights).sum(-1),
             (self.weights * apart).sum(-1) if self._step.own else torch.full_like(self._lse, torch.nan),
-            links,
-            torch.where(link_keys < 0, link_keys, link_keys + self._step.first_key),
+            top,
+            torch.where(top_keys < 0, top_keys, top_keys + self._step.first_key),
             self._lse,
             (~self.hidden).sum(-1),
         )
 
-    def near(self) -> Tensor:
+    def neighbours(self) -> Tensor:
         """Return the sums of the weights before, at and after the own place, `(B, H, 3)`; NaN where there is none."""
         sums = []
         for side in (-1, 0, 1):
@@ -153,35 +171,33 @@ class JoinedExact:
         self._steps: list[dict[str, Tensor]] = []
         self._turns: list[Turn | None] = []
         self._orders, self._rank = orders, first.weights.ndim
-        self._settings = first.weights._source.inputs
+        self._settings = inputs_of(first.weights)
         self._firsts: list[int] = []
         self._sizes: list[int] = []
         self._keys = 0
-        self._lse_of = first.weights._source.lse_of
+        self._lse_of = lse_of(first.weights)
         self.add(first)
 
     def add(self, step: Step) -> None:
         """Append the queries of a call and the keys that are new in it."""
-        source = step.weights._source
-        x = source.inputs
+        x = inputs_of(step.weights)
         new = slice(max(0, self._keys - step.first_key), step.keys)
-        lse = step.weights.lse.reshape(source.shape[:3])
-        if source.lse_of != "scores":
-            self._lse_of = source.lse_of
+        if lse_of(step.weights) != "scores":
+            self._lse_of = lse_of(step.weights)
         held = {
             "query": x.query.clone(),
             "key": x.key[:, :, new].clone(),
             "value": x.value[:, :, new].clone(),
-            "lse": lse,
+            "lse": step.weights.lse,
         }
-        batch, heads, rows, _ = source.shape
+        batch, heads, rows, _ = x.shape
         if x.dense_mask is None and x.bias is None and x.position_bias is None:
             zero = torch.zeros(1, 1, rows, dtype=torch.int32, device=x.query.device)
             held["start"] = (zero if x.spans is None else x.spans.start) + step.first_key
             held["stop"] = (zero + step.keys if x.spans is None else x.spans.stop.clamp(max=step.keys)) + step.first_key
         else:
             every = (torch.arange(count, device=x.query.device) for count in (rows, step.keys))
-            part, _, _ = source.rectangle(*every)
+            part = x.select(*every)
             none = torch.zeros(batch, heads, rows, step.keys, dtype=torch.float32, device=x.query.device)
             bias = none if part.bias is None else part.bias.float().clone()
             if part.dense_mask is not None:
@@ -226,9 +242,8 @@ class JoinedDense:
 
     def add(self, step: Step) -> None:
         """Append the rows of a call."""
-        whole = AttentionWeights(step.weights._source, 4)
-        self._rows.append(whole.dense()[..., : step.keys])
-        self._hidden.append(whole.masked()[..., : step.keys])
+        self._rows.append(step.weights.dense()[..., : step.keys])
+        self._hidden.append(step.weights.masked()[..., : step.keys])
         self._firsts.append(step.first_key)
         self._turns.append(step.turn)
         self._keys = max(self._keys, step.total)
@@ -249,15 +264,3 @@ def _call(inputs: AttentionInputs, lse: Tensor, lse_of: LseOf) -> AttentionWeigh
 def _joined(spans: list[Tensor]) -> Tensor:
     batch, heads = (max(span.shape[dim] for span in spans) for dim in (0, 1))
     return torch.cat([span.expand(batch, heads, -1) for span in spans], 2).contiguous()
-
-
-def _cells_of(length: int, cell: int, device: torch.device) -> Tensor:
-    edges = torch.arange(0, length + cell, cell, device=device).clamp(max=length)
-    return edges.diff()[: -(-length // cell)]
-
-
-def _paired(cells: Tensor, value: float) -> Tensor:
-    """Return the cells as `(B, H, rows, 2, columns, 2)`."""
-    even = pad(cells, (0, cells.shape[3] % 2, 0, cells.shape[2] % 2), value=value)
-    paired: Tensor = even.unflatten(3, (-1, 2)).unflatten(2, (-1, 2))
-    return paired

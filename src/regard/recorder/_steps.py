@@ -13,7 +13,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ..weights import AttentionWeights
+from ..backends import visible_queries
+from ..weights import AttentionWeights, inputs_of, with_batch
 
 __all__ = ["Call", "Growth", "Orders", "Step", "arranged"]
 
@@ -26,6 +27,7 @@ class Step:
     """Where the rows of a call stand in the growing matrix."""
 
     weights: AttentionWeights
+    """In four dimensions."""
     rows: int
     """New rows."""
     keys: int
@@ -49,9 +51,8 @@ class Call:
     """What must be known of a call to tell whether the next one continues it."""
 
     def __init__(self, weights: AttentionWeights) -> None:
-        source = weights._source
-        key = source.inputs.key
-        self.queries, self.keys = source.shape[2], source.shape[3]
+        key = inputs_of(weights).key
+        self.queries, self.keys = weights.shape[-2:]
         self.filled = _filled(weights)
         self.first_key = 0
         self._ends = key[:, :, :: max(1, self.keys - 1)].clone()
@@ -80,9 +81,8 @@ class Call:
         That is: the keys that count, those that counted here, the first key, and which old row of the batch each new
         one may be.
         """
-        source = weights._source
-        key, rows = source.inputs.key, source.shape[2]
-        if key.shape[:2] != self.first.shape[:2] or rows >= source.shape[3]:
+        key, (rows, every) = inputs_of(weights).key, weights.shape[-2:]
+        if key.shape[:2] != self.first.shape[:2] or rows >= every:
             return None
         filled = _filled(weights)
         # The filled part of a cache of fixed size, then all that was handed over.
@@ -96,7 +96,7 @@ class Call:
 
     def has_keys_of(self, weights: AttentionWeights) -> bool:
         """Return whether another call looks at the same keys: cross-attention, step after step."""
-        key = weights._source.inputs.key
+        key = inputs_of(weights).key
         return (
             key.shape[2] == self.keys
             and key.shape[:2] == self.first.shape[:2]
@@ -138,6 +138,7 @@ class Growth:
 
     def step(self, module: str, number: int, weights: AttentionWeights) -> tuple[Step, bool]:
         """Return the call as a step, and whether it continues recording `number` of the module."""
+        weights = with_batch(weights)
         call = Call(weights)
         step = self._continuation(module, number, call, weights)
         if step is None:
@@ -152,7 +153,7 @@ class Growth:
         found = last.continued_by(weights)
         if found is not None:
             keys, before, call.first_key, allowed = found
-            self._turn = (number, weights._source.shape[0], call.first_key + keys)
+            self._turn = (number, weights.shape[0], call.first_key + keys)
             self._rows = call.queries
             self.orders.narrow(self._turn, allowed)
             return Step(weights, call.queries, keys, call.first_key, self._turn, True, before)
@@ -177,13 +178,13 @@ def arranged(chunks: Sequence[Tensor], turns: Sequence[Turn | None], orders: Ord
 
 def _filled(weights: AttentionWeights) -> int:
     """Return one past the last key that any row sees by the mask."""
-    x = weights._source.inputs
+    x = inputs_of(weights)
     if x.dense_mask is None:
         if x.spans is None:
             return x.key.shape[2]
         start, stop, _ = x.spans
         return int((stop * (stop > start)).amax())
-    seen = (weights._source.counts() > 0).any(0).any(0)
+    seen = (visible_queries(x) > 0).any(0).any(0)
     return int(seen.nonzero()[-1]) + 1 if bool(seen.any()) else 0
 
 

@@ -12,7 +12,7 @@ import torch
 from .._values import choice, listed, whole
 from ..errors import ArgumentError
 from ..recordings import Growing, layer_of
-from ..weights import AttentionWeights, StoredWeights, from_dense, summarise
+from ..weights import AttentionWeights, from_dense, of_heads, summarise, with_batch
 from ._joined_steps import JoinedDense, JoinedExact, JoinedSummary
 from ._steps import Growth, Step
 
@@ -52,7 +52,7 @@ class Wanted:
 
     def check(self, name: str, weights: AttentionWeights) -> None:
         """Raise `ArgumentError` for a head that a module does not have."""
-        every = weights._source.shape[1]
+        every = with_batch(weights).shape[1]
         if self.heads is not None and max(self.heads) >= every:
             raise ArgumentError(f"heads is {list(self.heads)}; {name} has {every} heads, counted from 0.")
 
@@ -60,8 +60,7 @@ class Wanted:
         """Return the heads that are wanted."""
         if self.heads is None:
             return weights.detach()
-        source = weights._source.detached().select(slice(None), torch.tensor(self.heads, device=weights.device))
-        return AttentionWeights(source, max(3, weights.ndim))
+        return of_heads(weights.detach(), torch.tensor(self.heads, device=weights.device))
 
     def kept(self, weights: AttentionWeights) -> AttentionWeights:
         """Return what stays of the weights of one call."""
@@ -69,11 +68,11 @@ class Wanted:
             return weights.clone()
         if self.keep == "dense":
             return from_dense(weights.dense(), ~weights.masked())
-        return StoredWeights(summarise(weights), weights.ndim)
+        return AttentionWeights.of_summary(summarise(weights), weights.ndim, sums_to_one=weights.sums_to_one)
 
     def growing(self, first: AttentionWeights, step: Step, growth: Growth) -> Growing:
         """Return what grows out of the first call, which the given step continues."""
-        if isinstance(first, StoredWeights):
-            return JoinedSummary(first.summary, step.before, growth.orders)
-        begin = Step(first, first._source.shape[2], step.before, 0, None, True)
+        if first.kept_cell:
+            return JoinedSummary(summarise(first), step.before, growth.orders)
+        begin = Step(with_batch(first), first.shape[-2], step.before, 0, None, True)
         return (JoinedExact if self.keep == "exact" else JoinedDense)(begin, growth.orders)

@@ -280,7 +280,7 @@ class Watch(ModelListener):
         )
 
     def _needs(self) -> Literal[True, "summary"]:
-        """Return what to ask of the call that the running module makes, as `need_weights`."""
+        """Return what to ask of the weights of the call that the running module makes."""
         wanted = self._wanted
         return "summary" if wanted.keep == "summary" and wanted.layer(self.frame.name) else True
 

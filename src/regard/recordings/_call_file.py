@@ -12,8 +12,6 @@ from ..weights import (
     AttentionWeights,
     LseOf,
     Parts,
-    RestoredWeights,
-    StoredWeights,
     Summary,
     WeightSource,
     parts_of,
@@ -63,11 +61,8 @@ def call_file(call: RecordedCall, position: int) -> tuple[list[Bytes], int]:
 
 
 def _kept(weights: AttentionWeights) -> tuple[Summary, Parts | None]:
-    if isinstance(weights, StoredWeights):
-        return weights.summary, None
     with torch.no_grad():
-        summary = weights.summary if isinstance(weights, RestoredWeights) else summarise(weights)
-        return summary, parts_of(weights)
+        return summarise(weights), None if weights.kept_cell else parts_of(weights)
 
 
 class CallFile:

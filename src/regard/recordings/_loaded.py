@@ -9,7 +9,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 
 from ..errors import RecordingFileError
-from ..weights import AttentionWeights, RestoredWeights, StoredWeights, Summary, WeightSource
+from ..weights import AttentionWeights, Summary, WeightSource
 from ._call import RecordedCall
 from ._call_file import CallFile
 from ._documents import Fields, read_document
@@ -136,9 +136,8 @@ class LoadedCall(RecordedCall):
     def _read(self) -> AttentionWeights:
         file, recent = self.file, self._recent
         summary = file.summary()
-        if not file.exact:
-            return StoredWeights(summary, file.rank)
-        return RestoredWeights(summary, lambda: recent.source(file, summary), file.rank, sums_to_one=file.sums_to_one)
+        fetch = (lambda: recent.source(file, summary)) if file.exact else None
+        return AttentionWeights.of_summary(summary, file.rank, sums_to_one=file.sums_to_one, fetch=fetch)
 
 
 class _Recent:

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from .._values import described, whole
 from ..errors import ArgumentError, ArgumentTypeError, DtypeError, ShapeError
-from ..weights import AttentionWeights, StoredWeights
+from ..weights import AttentionWeights
 
 __all__ = ["MASKED", "NOT_RECORDED", "Cells", "Matrix", "cells_of", "checked_matrix", "heads_of", "pick"]
 
@@ -89,9 +89,8 @@ def cells_of(matrix: Matrix, most: int = 512) -> Cells:
     """
     queries, keys = matrix.shape
     cell = 1 << max(0, (-(-max(queries, keys) // most) - 1).bit_length())
-    if isinstance(matrix, StoredWeights):
-        cell = max(cell, matrix.summary.cell)
     if isinstance(matrix, AttentionWeights):
+        cell = max(cell, matrix.kept_cell)
         numbers = matrix.detach().pooled(cell).double().cpu().numpy().copy()
         sees = (matrix.visible_keys() > 0).double().cpu().numpy()
         numbers[matrix.masked(cell).cpu().numpy()] = MASKED

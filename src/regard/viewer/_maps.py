@@ -14,7 +14,7 @@ from torch import Tensor
 from .._values import described
 from ..errors import ArgumentError
 from ..recordings import Recording
-from ..weights import AttentionWeights, StoredWeights, from_dense
+from ..weights import AttentionWeights, from_dense
 from ._cells import checked_matrix, heads_of
 from ._sides import Axes, Sides
 from ._tokens import Axis
@@ -54,8 +54,8 @@ class Map:
 
     @property
     def kept_cell(self) -> int:
-        """Tokens per side of the stored cells; 0 if every weight can be computed."""
-        return self.weights.summary.cell if isinstance(self.weights, StoredWeights) else 0
+        """Tokens per side of the cells that were kept, 0 where every weight can be computed."""
+        return self.weights.kept_cell
 
     @property
     def sizes(self) -> tuple[int, int]:
@@ -94,7 +94,7 @@ def shown_of(weights: Weights, sides: Sides, title: str | None) -> Shown:
                 axes.check_batched(inputs)
             for place in range(inputs):
                 queries, keys, first = axes.of(name, (one.shape[-2], one.shape[-1]), place)
-                lazy = one is given and not isinstance(one, StoredWeights)
+                lazy = one is given and not one.kept_cell
                 known = recorded[layer] if recorded else None
                 found = Map(name, one, place, layer, number, queries, keys, model, first, lazy)
                 if known is not None:

@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ..weights import AttentionWeights, StoredWeights
+from ..weights import AttentionWeights
 
 __all__ = ["column", "measures", "row", "track", "tracks_of"]
 
@@ -80,7 +80,7 @@ def _of_head(weights: AttentionWeights, heads: int) -> dict[str, Any]:
         entropy = weights.entropy()[sees].double()
         found["entropy"], found["effective_keys"] = entropy.mean().item(), entropy.exp().mean().item()
         found["peak"] = weights.peak().values[sees].double().mean().item()
-    if queries * keys * heads <= _MOST_MEASURED and not isinstance(weights, StoredWeights):
+    if queries * keys * heads <= _MOST_MEASURED and not weights.kept_cell:
         sums = weights.pooled((1, keys))[sees, 0]
         if weights.sums_to_one:
             found["row_sums"] = (sums.min().item(), sums.max().item())

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..weights import LINKS
+from ..weights import KEPT_TOP
 from ._cells import MASKED
 from ._label_colours import label_colours
 from ._maps import Map, Shown
@@ -161,7 +161,7 @@ class TileSource:
             "exact": not one.kept_cell,
             "quantities": {name: list(zooms) for name, zooms in _quantities(one).items()},
             "tracks": tracks_of(one.sizes),
-            "links": _links_of(one),
+            "links": _top_of(one),
             "notes": _notes(one),
         }
 
@@ -211,7 +211,7 @@ class TileSource:
         one = self._found(number, head)
         if one is None:
             return None
-        top = self._heads.matrix(number, head).top(_links_of(one))
+        top = self._heads.matrix(number, head).top(_top_of(one))
         return _binary(top.indices.cpu().numpy(), "i4") + _binary(top.values.cpu().numpy(), "f4")
 
     def _track(self, number: int, head: int, name: str) -> bytes | None:
@@ -252,8 +252,8 @@ def _passes_over_all(key: str) -> bool:
     )
 
 
-def _links_of(one: Map) -> int:
-    return min(LINKS if one.kept_cell else 8, one.sizes[1])
+def _top_of(one: Map) -> int:
+    return min(KEPT_TOP if one.kept_cell else 8, one.sizes[1])
 
 
 def _notes(one: Map) -> list[str]:

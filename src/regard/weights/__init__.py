@@ -1,37 +1,38 @@
 """The attention weights as a lazy matrix: every entry is `exp(score - lse)`, computed where it is looked at."""
 
+from .._inputs import KEPT_TOP, Summary
 from ._answers import DistanceProfile, Peak, Top
 from ._dense import from_dense
-from ._keeping import consumed_at_once, keeping
+from ._keeping import consumed_at_once, keeping, summary_is_enough
 from ._matrix import AttentionWeights, kept
-from ._one_look import LINKS, links_of
-from ._parts import Parts, parts_of, source_of
-from ._restored import RestoredWeights
-from ._source import LseOf, SoftmaxSource, WeightSource, pair_products
-from ._stored import StoredWeights, Summary
-from ._summarise import summarise, summary_cell
+from ._parts import Parts, inputs_of, lse_of, of_heads, parts_of, source_of, with_batch
+from ._softmax_source import SoftmaxSource, pair_products
+from ._source import LseOf, WeightSource
+from ._summary import summarise, top_of
 
 __all__ = [
-    "LINKS",
+    "KEPT_TOP",
     "AttentionWeights",
     "DistanceProfile",
     "LseOf",
     "Parts",
     "Peak",
-    "RestoredWeights",
     "SoftmaxSource",
-    "StoredWeights",
     "Summary",
     "Top",
     "WeightSource",
     "consumed_at_once",
     "from_dense",
+    "inputs_of",
     "keeping",
     "kept",
-    "links_of",
+    "lse_of",
+    "of_heads",
     "pair_products",
     "parts_of",
     "source_of",
     "summarise",
-    "summary_cell",
+    "summary_is_enough",
+    "top_of",
+    "with_batch",
 ]

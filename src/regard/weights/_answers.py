@@ -7,9 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ._source import WeightSource
-
-__all__ = ["DistanceProfile", "Peak", "Top", "first_column", "profile_of"]
+__all__ = ["DistanceProfile", "Peak", "Top", "profile_of"]
 
 # Distances up to this far have a bin each; beyond it the bins double.
 _NEAR = 16
@@ -61,16 +59,3 @@ def _is_edge(distance: Tensor) -> Tensor:
     # Bins are closed on the far side: -32 … -17 and 17 … 32, so an edge lies at -32 and at 17.
     far = torch.where(distance < 0, -distance, distance - 1)
     return (far <= _NEAR) | (far & (far - 1) == 0)
-
-
-def first_column(source: WeightSource) -> Tensor:
-    """Return the weights `(B, H, L)` on the first key that some query may see."""
-    found = torch.zeros(source.shape[:3], dtype=source.dtype, device=source.device)
-    if source.shape[3] == 0:
-        return found
-    first = (source.counts() > 0).to(torch.uint8).argmax(-1)
-    rows = torch.arange(source.shape[2], device=source.device)
-    for key in first.unique().tolist():
-        here = source.pairs(rows, torch.full_like(rows, key))
-        found = torch.where((first == key)[..., None], here, found)
-    return found

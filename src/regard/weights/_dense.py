@@ -1,4 +1,4 @@
-"""A matrix that somebody else computed, held whole, with the same ways to look at it."""
+"""A dense matrix of weights computed by other code, behind the interface of lazy weights."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from torch import Tensor
 from .._inputs import AttentionInputs
 from ..errors import ArgumentError, DtypeError, ShapeError
 from ._matrix import AttentionWeights
-from ._source import SoftmaxSource
+from ._softmax_source import SoftmaxSource
 
 __all__ = ["from_dense"]
 

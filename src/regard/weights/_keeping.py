@@ -1,8 +1,8 @@
-"""Holding on to the tensors of a call: lazy weights read them later, and by then somebody may have written to them.
+"""Keeping the tensors of a call: lazy weights read them later, and they may be written to in between.
 
 What was written in place before the call (a cache of fixed size, a ring buffer) will be again, so it is copied.
-Everything else is witnessed: PyTorch counts the writes to a tensor, and a sum over each row shows many of those that
-it does not count. A question about weights whose tensors have changed is an error, never another answer.
+Everything else is witnessed: PyTorch counts the writes to a tensor, and a sum over each row reveals many of those that
+it does not count. A question about weights whose tensors have changed is an error, never a wrong answer.
 """
 
 from __future__ import annotations
@@ -12,29 +12,35 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import replace
 
-import torch
-from torch import Tensor
-
 from .._inputs import AttentionInputs
 from .._tracing import traced
+from ._answering import full_precision
 from ._norms_source import NormsSource
-from ._questions import full_precision
-from ._source import WeightSource
-from ._witness import EVERYTHING, Witness, tensors_of_call, version_of, witness
+from ._source import WeightSource, copied
+from ._witness import Witness, tensors_of_call, version_of, witness
 
-__all__ = ["consumed_at_once", "keeping", "owned"]
+__all__ = ["consumed_at_once", "keeping", "summary_is_enough"]
 
-_at_once: ContextVar[bool] = ContextVar("regard_weights_consumed_at_once", default=False)
+# Whether weights are asked before anything is written, and whether a summary is all that is asked for.
+_at_once: ContextVar[tuple[bool, bool]] = ContextVar("regard_weights_consumed_at_once", default=(False, False))
 
 
 @contextmanager
-def consumed_at_once() -> Iterator[None]:
-    """Say that weights made in this block are asked before anything is written: nothing is copied or witnessed."""
-    token = _at_once.set(True)
+def consumed_at_once(*, summary: bool = False) -> Iterator[None]:
+    """Say that weights made in this block are asked before anything is written: nothing is copied or witnessed.
+
+    `summary` says that they will be asked for their summary, which a kernel may then make with the output.
+    """
+    token = _at_once.set((True, summary))
     try:
         yield
     finally:
         _at_once.reset(token)
+
+
+def summary_is_enough() -> bool:
+    """Return whether a surrounding block will ask for the summary of weights."""
+    return not traced() and _at_once.get()[1]  # a graph cannot hold a ContextVar
 
 
 def keeping(source: WeightSource, *, copy_all: bool = False) -> WeightSource:
@@ -45,8 +51,8 @@ def keeping(source: WeightSource, *, copy_all: bool = False) -> WeightSource:
     is smaller than its keys (a step of decoding) the scores are kept in their place. `copy_all` witnesses nothing.
     """
     if traced():  # a graph cannot ask how often a tensor was written
-        return _with_copies(source, {name for name, _ in tensors_of_call(source.inputs)})
-    if _at_once.get():
+        return source.copied({name for name, _ in tensors_of_call(source.inputs)})
+    if _at_once.get()[0]:
         return source
     x = source.inputs
     most = max(x.query.numel(), x.key.numel(), x.value.numel())
@@ -61,18 +67,9 @@ def keeping(source: WeightSource, *, copy_all: bool = False) -> WeightSource:
     few = x.query.shape[1] * x.query.shape[2] <= x.key.shape[1] * x.key.shape[3]
     if few and risky & {"query", "key"} and not source.requires_grad:
         return _scores_only(source)
-    kept = _with_copies(source, risky)
+    kept = source.copied(risky)
     inputs = _aliases(kept.inputs)
     return replace(kept, inputs=inputs, witness=witness(inputs, risky))
-
-
-def owned(source: WeightSource) -> WeightSource:
-    """Return a source whose tensors nobody else can write to, after a check that they are those of the call."""
-    names = {name for name, _ in tensors_of_call(source.inputs)}
-    if source.witness is not None:
-        source.witness.check(EVERYTHING)
-        names = {one.name for one in source.witness.seen}
-    return replace(_with_copies(source, names), witness=Witness(()))
 
 
 def _scores_only(source: WeightSource) -> WeightSource:
@@ -93,23 +90,12 @@ def _scores_only(source: WeightSource) -> WeightSource:
         softcap=None,
     )
     return NormsSource(
-        inputs.map(_copy, ("dense_mask", "sinks")), source.lse, lse_of=source.lse_of, log_factor=source.log_factor,
+        inputs.map(copied, ("dense_mask", "sinks")), source.lse, lse_of=source.lse_of, log_factor=source.log_factor,
         map=source.map, map_cell=source.map_cell, summary=source.summary, backend=source.backend, witness=Witness(()),
         value_norms=x.value.detach().to(source.dtype).norm(dim=-1),
     )  # fmt: skip
 
 
-def _with_copies(source: WeightSource, names: set[str]) -> WeightSource:
-    return replace(source, inputs=source.inputs.map(_copy, names)) if names else source
-
-
 def _aliases(x: AttentionInputs) -> AttentionInputs:
     """Return the same memory in tensors of our own: `set_`, `resize_`, `.data =` change a tensor, not its memory."""
     return x.map(lambda tensor: tensor if tensor.requires_grad else tensor.detach(), ("query", "key", "value", "bias"))
-
-
-def _copy(tensor: Tensor) -> Tensor:
-    # What is the same along a dimension is kept once.
-    once = tensor[tuple(slice(0, 1) if step == 0 else slice(None) for step in tensor.stride())]
-    with torch.set_grad_enabled(tensor.requires_grad):
-        return once.clone().expand(tensor.shape)

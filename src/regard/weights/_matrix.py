@@ -1,24 +1,27 @@
-"""`AttentionWeights`: what the caller holds. It checks, asks, and brings answers back to the shape of the call."""
+"""`AttentionWeights`: checks what is asked, asks the source, and brings answers back to the shape of the call."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, Literal, Self, get_args
 
 import torch
 from torch import Tensor
 
-from .._inputs import AttentionInputs, AttentionResult
+from .._inputs import AttentionInputs, AttentionResult, Summary
 from .._tracing import jit_traced, transformed
-from ..backends import lse_beside, steady_sum
+from ..backends import lse_beside, visible_queries
 from ..errors import ArgumentError, ShapeError, TooLargeError, nearest
-from ._answers import DistanceProfile, Peak, Top, first_column, profile_of
+from ._answering import answer, full_precision
+from ._answers import DistanceProfile, Peak, Top, profile_of
 from ._index import bounds, plan, sides
-from ._keeping import keeping, owned
-from ._masked import masked_cells, uniform_cells, visible_keys
+from ._keeping import keeping
+from ._kept_source import KeptSource
 from ._memory import free_bytes, readable_size
-from ._questions import Question, answer, full_precision
-from ._source import Index, SoftmaxSource, WeightSource
+from ._question import Question, QuestionName
+from ._softmax_source import SoftmaxSource
+from ._source import Index, Source, WeightSource
 from ._tensor_like import TensorLike
 from ._witness import READ_BY_MASKS, READ_BY_NORMS
 
@@ -39,6 +42,10 @@ class AttentionWeights(TensorLike):
     `pooled` (mass), `mean_distance`, `distance_profile`, `share` and `@`; what is looked up by size (`peak`, `top`,
     `pooled` peak) has none. Under `torch.no_grad`, or after `detach()`, all of them are faster.
 
+    Weights of a recording answer from the summary that was kept of the call, exactly. With keep="exact" everything else
+    is computed from the query and key that were kept, without gradient; else it raises `ArgumentError`, which names the
+    setting that keeps it. `kept_cell` tells which.
+
     Cost: a summary costs about as much as the forward pass, less what the spans hide. Memory O(B·H·(L + S)).
 
     Source: `exp(score - lse)` is the recomputation of FlashAttention, Dao et al. 2022, arXiv:2205.14135, section 3.1.
@@ -50,9 +57,9 @@ class AttentionWeights(TensorLike):
     ((2, 4, 100, 100), torch.Size([2, 100]), torch.Size([2, 4, 10, 10]))
     """
 
-    def __init__(self, source: WeightSource, rank: int = 4, *, sums_to_one: bool = True) -> None:
-        self._source, self._rank, self._sums_to_one = source, rank, sums_to_one
-        self._plain: WeightSource | None = None
+    def __init__(self, source: Source, rank: int = 4) -> None:
+        self._source, self._rank = source, rank
+        self._plain: Source | None = None
 
     @classmethod
     def of_call(
@@ -65,6 +72,18 @@ class AttentionWeights(TensorLike):
             backend=backend,
         )  # fmt: skip
         return cls(keeping(source), rank)
+
+    @classmethod
+    def of_summary(
+        cls,
+        summary: Summary,
+        rank: int = 4,
+        *,
+        sums_to_one: bool = True,
+        fetch: Callable[[], WeightSource] | None = None,
+    ) -> AttentionWeights:
+        """Wrap what was kept of a call; `fetch` gives the matrix where its entries were kept too."""
+        return cls(KeptSource(summary, sums_to_one, fetch), rank)
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -99,12 +118,18 @@ class AttentionWeights(TensorLike):
     @property
     def sums_to_one(self) -> bool:
         """Whether rows are shares of 1; False for `value_weighted` ones, which are in units of the values."""
-        return self._sums_to_one
+        return self._source.sums_to_one
 
     @property
     def map_cell(self) -> int:
         """Tokens per side of a cell of the map that came with the call, which makes `pooled` free; 0 if none did."""
-        return 0 if self._source.map is None else self._source.map_cell
+        return self._source.map_cell_at_hand
+
+    @property
+    def kept_cell(self) -> int:
+        """Tokens per side of the finest cells that can be looked at, where a recording kept a summary of the call and
+        nothing else; 0 where every entry can be computed."""
+        return self._source.kept_cell
 
     @property
     def lse(self) -> Tensor:
@@ -114,7 +139,7 @@ class AttentionWeights(TensorLike):
         lse = source.lse if known else self._ready(differentiable=True).lse
         if lse is None:
             raise ValueError("the lse was not computed")
-        return self._trim(lse).clone()  # whoever writes to it shall not change the weights
+        return self._trim(lse).clone()  # who writes to it does not change the weights
 
     def __len__(self) -> int:
         """Return the size of the first dimension."""
@@ -122,6 +147,11 @@ class AttentionWeights(TensorLike):
 
     def __repr__(self) -> str:
         """Say the shape, what the matrix would cost, and how to look at it."""
+        if self.kept_cell:
+            return (
+                f"AttentionWeights(shape={self.shape})  # a summary was kept: .pooled({self.kept_cell}), .entropy(), "
+                ".received(), .peak(), .mean_distance(), .share(0)"
+            )
         kind = str(self.dtype).removeprefix("torch.")
         place = "" if self.device.type == "cpu" else f", device='{self.device}'"
         first = ", ".join(["0"] * (self._rank - 1))
@@ -137,7 +167,7 @@ class AttentionWeights(TensorLike):
         Takes integers, slices, `None`, `...`, integer and boolean tensors, lists and arrays. Raises `IndexError` as
         torch does, `TooLargeError` if the rectangle would not fit. Differentiable.
         """
-        source = self._ready(differentiable=True)
+        source = self._ready(differentiable=True).entries()
         index = index if isinstance(index, tuple) else (index,)
         wanted = plan((*(0,) * (4 - self._rank), *index), source.shape, source.device)
         batch, heads, rows, columns = wanted.selectors
@@ -169,13 +199,13 @@ class AttentionWeights(TensorLike):
                 f"values have shape {given}; weights of shape {self.shape} multiply values of shape "
                 "(B, G, S, D) with the same leading dimensions and H a multiple of G."
             )
-        source = self._ready(differentiable=True)
+        source = self._ready(differentiable=True).entries()
         if torch.is_grad_enabled() and values.requires_grad:
             source = replace(source, tracked=True)
         values = values.to(source.dtype).repeat_interleave(heads // values.shape[1], 1)
         if not bool(values.isfinite().all()):
-            values = torch.where((source.counts() > 0)[..., None], values, 0.0)
-        return self._trim(answer(replace(self._question("product", source), values=values))[0])
+            values = torch.where((visible_queries(source.inputs) > 0)[..., None], values, 0.0)
+        return self._trim(answer(self._question("product", source, values=values))[0])
 
     def head(self, *index: int) -> AttentionWeights:
         """Return the matrix of one head, still lazy: `head(b, h)`, shape `(L, S)`.
@@ -197,11 +227,11 @@ class AttentionWeights(TensorLike):
             if not -size <= position < size:
                 raise IndexError(f"head {index} lies outside of weights of shape {self.shape}.")
             places.append(slice(position % size, position % size + 1))
-        return AttentionWeights(self._source.select(*places), 2, sums_to_one=self._sums_to_one)
+        return AttentionWeights(self._source.select(*places), 2)
 
     def __getstate__(self) -> dict[str, Any]:
         """Pickle, and `copy.deepcopy`: copies of what the weights are computed from, without gradient."""
-        return {**self.__dict__, "_source": owned(self._source.detached()), "_plain": None}
+        return {**self.__dict__, "_source": self._source.detached().owned(), "_plain": None}
 
     def __copy__(self) -> Self:
         """Return the same weights: what they are computed from is shared, and so are gradients."""
@@ -219,15 +249,15 @@ class AttentionWeights(TensorLike):
         >>> bool((mine.dense() != 1 / 3).any())
         True
         """
-        return AttentionWeights(owned(self._source), self._rank, sums_to_one=self._sums_to_one)
+        return AttentionWeights(self._source.owned(), self._rank)
 
     def detach(self) -> AttentionWeights:
         """Return the same weights without gradients: summaries are then faster and the graph can be freed."""
-        return AttentionWeights(self._source.detached(), self._rank, sums_to_one=self._sums_to_one)
+        return AttentionWeights(self._source.detached(), self._rank)
 
     def moved(self, device: torch.device | str) -> AttentionWeights:
         """Return the weights with what they are computed from on another device, as `to` does. Copies O(n)."""
-        return AttentionWeights(self._source.moved(device), self._rank, sums_to_one=self._sums_to_one)
+        return AttentionWeights(self._source.moved(device), self._rank)
 
     def dense(self, *, max_bytes: int | None = None) -> Tensor:
         """Return the whole matrix, `(B, H, L, S)`.
@@ -274,13 +304,7 @@ class AttentionWeights(TensorLike):
         if kind not in get_args(Kind):
             raise ArgumentError(f"kind is {kind!r}; it is 'mass' or 'peak'.{nearest(str(kind), get_args(Kind))}")
         source = self._ready(differentiable=kind == "mass")
-        asked = replace(
-            self._question("pooled" if kind == "mass" else "highest", source),
-            rows=bounds(rows, source.shape[2], "rows"),
-            columns=bounds(columns, source.shape[3], "columns"),
-            cell=sides(cell),
-        )
-        return self._trim(answer(asked)[0])
+        return self._of_cells("pooled" if kind == "mass" else "highest", source, cell, rows, columns)
 
     def masked(
         self, cell: int | tuple[int, int] = 1, *, rows: slice | None = None, columns: slice | None = None
@@ -297,9 +321,7 @@ class AttentionWeights(TensorLike):
         tensor([[False,  True],
                 [False, False]])
         """
-        source = self._source.fresh(READ_BY_MASKS)
-        down, across = bounds(rows, source.shape[2], "rows"), bounds(columns, source.shape[3], "columns")
-        return self._trim(masked_cells(source, down, across, sides(cell)))
+        return self._of_cells("masked", self._source.fresh(READ_BY_MASKS), cell, rows, columns)
 
     def uniform(
         self, cell: int | tuple[int, int] = 1, *, rows: slice | None = None, columns: slice | None = None
@@ -308,13 +330,11 @@ class AttentionWeights(TensorLike):
 
         `pooled / uniform` is the lift: how much more a cell gets than it would by its size. Float32, cost of `masked`.
         """
-        source = self._source.fresh(READ_BY_MASKS)
-        down, across = bounds(rows, source.shape[2], "rows"), bounds(columns, source.shape[3], "columns")
-        return self._trim(uniform_cells(source, down, across, sides(cell)))
+        return self._of_cells("uniform", self._source.fresh(READ_BY_MASKS), cell, rows, columns)
 
     def visible_keys(self) -> Tensor:
         """Return how many keys each query may see by the mask, int64 `(B, H, L)`; O(n), with a dense mask O(n²)."""
-        return self._trim(visible_keys(self._source.fresh(READ_BY_MASKS)))
+        return self._trim(answer(self._question("visible_keys", self._source.fresh(READ_BY_MASKS)))[0])
 
     def entropy(self) -> Tensor:
         """Return the entropy of each row in nats, `(B, H, L)`: 0 = one key, `log S` = all keys alike.
@@ -328,7 +348,7 @@ class AttentionWeights(TensorLike):
         tensor([1., 2., 3., 4.])
         """
         source = self._ready(differentiable=True)
-        if not self._sums_to_one:
+        if isinstance(source, WeightSource) and not source.sums_to_one:
             source = replace(source, lse=None, lse_of="weighted")
             source = replace(source, lse=self._lse(source))
         return self._trim(answer(self._question("entropy", source))[0])
@@ -357,7 +377,8 @@ class AttentionWeights(TensorLike):
         """
         found = self._ask("received", differentiable=True)
         if corrected:
-            found = found / self._source.counts().clamp(min=1)
+            seen = answer(self._question("visible_queries", self._source.fresh(READ_BY_MASKS)))[0]
+            found = found / seen.clamp(min=1)
         return self._trim(found)
 
     def peak(self) -> Peak:
@@ -384,7 +405,7 @@ class AttentionWeights(TensorLike):
         if not isinstance(k, int) or isinstance(k, bool) or not 1 <= k <= keys:
             raise ArgumentError(f"k is {k!r}; it must be an integer from 1 to the number of keys, {keys}.")
         source = self._ready(differentiable=False)
-        values, indices = answer(replace(self._question("top", source), count=k))
+        values, indices = answer(self._question("top", source, count=k))
         return Top(self._trim(values), self._trim(indices))
 
     def share(self, offset: int | Literal["first"]) -> Tensor:
@@ -404,17 +425,10 @@ class AttentionWeights(TensorLike):
         >>> regard.attention(q, q, q, need_weights=True)[1].share(0).round()
         tensor([[1.]])
         """
-        source = self._ready(differentiable=True)
-        if offset == "first":
-            found = first_column(source)
-        elif isinstance(offset, int) and not isinstance(offset, bool):
-            rows = torch.arange(source.shape[2], device=source.device)
-            columns = rows + source.shift + offset
-            inside = (columns >= 0) & (columns < source.shape[3])
-            found = source.pairs(rows[inside], columns[inside])
-        else:
+        if offset != "first" and (not isinstance(offset, int) or isinstance(offset, bool)):
             raise ArgumentError(f"offset is {offset!r}; give key minus query position (0, -1, 1 ...), or 'first'.")
-        return self._trim(steady_sum(found, -1) / self._seeing(source))
+        source = self._ready(differentiable=True)
+        return self._trim(answer(self._question("share", source, offset=offset))[0] / self._seeing(source))
 
     def mean_distance(self) -> Tensor:
         """Return how far each query looks on average: `Σ weight · |key - query|`, in tokens, `(B, H, L)`.
@@ -458,36 +472,28 @@ class AttentionWeights(TensorLike):
         tensor([[0., 2.],
                 [0., 2.]])
         """
-        heads, width = self._source.shape[1], self._source.inputs.value.shape[3]
-        per_head = None
-        if output_weight is not None:
-            if output_weight.ndim != 2 or output_weight.shape[1] != heads * width:
-                raise ShapeError(
-                    f"output_weight has shape {tuple(output_weight.shape)}; the rule is "
-                    f"(D, H * Ev) = (D, {heads * width}), as in the weight of a torch.nn.Linear after the heads."
-                )
-            per_head = output_weight.t().unflatten(0, (heads, width))
-        factor = self._source.fresh(READ_BY_NORMS).norms(per_head).log()
-        source = replace(self._source, log_factor=factor, map=None, summary=None)
+        whole = self._source.entries("values")
+        factor = whole.fresh(READ_BY_NORMS).norms(output_weight).log()
+        source = replace(whole, log_factor=factor, map=None, summary=None)
         if normalise:
             source = replace(source, lse=None, lse_has_gradient=False, lse_of="weighted")
         elif source.lse is None:
             source = replace(source, lse=self._ready(differentiable=False).lse)
-        return AttentionWeights(source, self._rank, sums_to_one=normalise)
+        return AttentionWeights(source, self._rank)
 
-    def _ready(self, *, differentiable: bool) -> WeightSource:
+    def _ready(self, *, differentiable: bool) -> Source:
         """Return the source with its `lse`: one that gradients flow through where they are wanted and possible."""
         self._source.fresh()
         trains = torch.is_grad_enabled() and self._source.requires_grad
         if differentiable and (trains or transformed()):  # a transform does not know sums in place
             tracked = self._source.tracking()
-            if tracked.lse is None:
-                bare = tracked if self._sums_to_one else replace(tracked, log_factor=None)
+            if isinstance(tracked, WeightSource) and tracked.lse is None:
+                bare = tracked if tracked.sums_to_one else replace(tracked, log_factor=None)
                 tracked = replace(tracked, lse=self._lse(bare))
             return tracked
         if self._plain is None:
             plain = self._source.detached()
-            if plain.lse is None:
+            if isinstance(plain, WeightSource) and plain.lse is None:
                 plain = replace(plain, lse=self._lse(plain))
             self._plain = plain
         return self._plain
@@ -497,17 +503,29 @@ class AttentionWeights(TensorLike):
         sinks = source.inputs.sinks if source.lse_of == "more" else None
         return lse if sinks is None else lse_beside(lse, sinks)
 
-    def _question(self, name: Any, source: WeightSource) -> Question:
-        return Question(name, source, slice(0, source.shape[2]), slice(0, source.shape[3]))
+    def _question(self, name: QuestionName, source: Source, **details: Any) -> Question:
+        return Question(name, source, slice(0, source.shape[2]), slice(0, source.shape[3]), **details)
 
-    def _ask(self, name: str, *, differentiable: bool) -> Tensor:
+    def _of_cells(
+        self,
+        name: QuestionName,
+        source: Source,
+        cell: int | tuple[int, int],
+        rows: slice | None,
+        columns: slice | None,
+    ) -> Tensor:
+        _, _, queries, keys = source.shape
+        down, across = bounds(rows, queries, "rows"), bounds(columns, keys, "columns")
+        return self._trim(answer(Question(name, source, down, across, sides(cell)))[0])
+
+    def _ask(self, name: QuestionName, *, differentiable: bool) -> Tensor:
         return answer(self._question(name, self._ready(differentiable=differentiable)))[0]
 
     def _trim(self, tensor: Tensor) -> Tensor:
         # Leading dimensions that the call left out are of size 1.
         return tensor.reshape(tensor.shape[4 - self._rank :])
 
-    def _seeing(self, source: WeightSource) -> Tensor:
+    def _seeing(self, source: Source) -> Tensor:
         """Return the number of queries that see something, at least 1: `(B, H)`."""
         if source.lse is None:
             raise ValueError("the lse was not computed")
@@ -538,8 +556,7 @@ class AttentionWeights(TensorLike):
 
 def kept(weights: AttentionWeights, *, copy_all: bool = False) -> AttentionWeights:
     """Return weights made under `consumed_at_once` as those of any other call: safe from what is written later."""
-    source = keeping(weights._source, copy_all=copy_all)
-    return AttentionWeights(source, weights.ndim, sums_to_one=weights.sums_to_one)
+    return AttentionWeights(keeping(weights._source.entries(), copy_all=copy_all), weights.ndim)
 
 
 def _whole(batch: Index, heads: Index, source: WeightSource) -> bool:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from .._inputs import Index, cut, key_heads
 from ..errors import ArgumentError
-from ._source import SoftmaxSource
+from ._softmax_source import SoftmaxSource
 
 __all__ = ["NormsSource"]
 

@@ -1,4 +1,4 @@
-"""What an exact matrix is computed from, laid bare so that it can be stored, and put together again."""
+"""What a matrix is computed from: for rooms that store it and put it together again, or join the rows of calls."""
 
 from __future__ import annotations
 
@@ -11,10 +11,11 @@ from .._inputs import TENSORS, AttentionInputs
 from ..errors import ArgumentError
 from ._matrix import AttentionWeights
 from ._norms_source import NormsSource
-from ._source import LseOf, SoftmaxSource
+from ._softmax_source import SoftmaxSource
+from ._source import Index, LseOf
 from ._witness import EVERYTHING
 
-__all__ = ["Parts", "parts_of", "source_of"]
+__all__ = ["Parts", "inputs_of", "lse_of", "of_heads", "parts_of", "source_of", "with_batch"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,11 +56,11 @@ _SHARED = ({field.name for field in fields(Parts)} & TENSORS.keys()) | {"scale",
 
 def parts_of(weights: AttentionWeights) -> Parts:
     """Return what these weights are computed from; raises `ArgumentError` where that is no softmax of a call."""
-    source = weights._source.fresh(EVERYTHING).detached()
+    source = weights._source.entries("query and key").fresh(EVERYTHING).detached()
     if not isinstance(source, SoftmaxSource):
         raise ArgumentError(
             f"Weights of {type(source).__name__.strip('_')} are not stored exactly: only softmax attention is. Keep "
-            "their summaries, weights.StoredWeights(weights.summarise(these))."
+            "their summaries: AttentionWeights.of_summary(weights.summarise(these))."
         )
     norms = source.value_norms if isinstance(source, NormsSource) else None
     if norms is None:
@@ -81,3 +82,23 @@ def source_of(parts: Parts, lse: Tensor, lse_of: LseOf = "scores") -> NormsSourc
         inputs, lse, lse_of=lse_of, log_factor=parts.log_factor, map=parts.kernel_map, map_cell=parts.kernel_map_cell,
         value_norms=parts.value_norms,
     )  # fmt: skip
+
+
+def inputs_of(weights: AttentionWeights) -> AttentionInputs:
+    """Return the call that weights are computed from; raises `ArgumentError` where only a summary was kept."""
+    return weights._source.entries("query and key").inputs
+
+
+def lse_of(weights: AttentionWeights) -> LseOf:
+    """Return what the `lse` of weights is the sum of."""
+    return weights._source.entries("query and key").lse_of
+
+
+def with_batch(weights: AttentionWeights) -> AttentionWeights:
+    """Return the same weights in four dimensions."""
+    return weights if weights.ndim == 4 else AttentionWeights(weights._source)
+
+
+def of_heads(weights: AttentionWeights, heads: Index) -> AttentionWeights:
+    """Return the weights of some heads, in three dimensions or more."""
+    return AttentionWeights(weights._source.select(slice(None), heads), max(3, weights.ndim))

@@ -1,10 +1,10 @@
 """What a lazy matrix is computed from: the call, its `lse`, and how to get the scores of any rectangle.
 
-Every weight is `exp(score - lse)`, but in rows far from zero: there one number cannot hold both the largest score and
-the sum, and a score that is computed anew may round otherwise, so the whole row is normalised by its own sum whenever
-a part of it is looked at. Softmax and linear attention differ only in what the score is, so they share selection,
-spans, masks and every summary. Two ways lead to a rectangle: `logs`, in which gradients flow, and `bits`,
-base 2 and without a graph, which is what the summaries stream over. Base 2, because `torch.exp2` took a quarter of
+Every weight is `exp(score - lse)`. Rows whose `lse` is far from zero are the exception: one number cannot hold both the
+largest score and the sum, and a score that is computed again may round differently, so such a row is normalised by its
+own sum whenever a part of it is looked at. Softmax and linear attention differ only in what the score is, so they share
+selection, spans, masks and every summary. There are two ways to a rectangle: `logs`, through which gradients flow, and
+`bits`, in base 2 and without a graph, which the summaries stream over. Base 2, because `torch.exp2` took a quarter of
 the time of `torch.exp` where it was measured.
 """
 
@@ -19,29 +19,117 @@ from typing import Literal, Self
 import torch
 from torch import Tensor
 
-from .._inputs import AttentionInputs, CallSummary, Index, cut
+from .._inputs import AttentionInputs, Index, Summary, cut
 from .._tracing import traced
-from ..backends import accumulate_dtype, all_finite, readable, scores, steady_exp2_, visible
-from ._witness import EVERYTHING, READ_BY_WEIGHTS, Witness
+from ..backends import (
+    FAR,
+    accumulate_dtype,
+    all_finite,
+    readable,
+    steady_exp2_,
+    visible_queries,
+)
+from ..errors import ShapeError
+from ._witness import EVERYTHING, READ_BY_WEIGHTS, Witness, tensors_of_call
 
-__all__ = ["FAR", "LOG2E", "Index", "LseOf", "SoftmaxSource", "WeightSource"]
+__all__ = ["LOG2E", "Index", "LseOf", "Source", "WeightSource", "copied", "in_base_2", "single_entries"]
 
 LOG2E = 1.0 / math.log(2.0)
 LseOf = Literal["scores", "weighted", "more"]
-FAR = 64.0
-"""An `lse` beyond it, above or below zero, is too coarse in float32: half of its last place shows in every weight. The
-kernel has the same bound (`is_far` in csrc/scores.h)."""
 # Entries of the temporaries of one step of `pairs`, times the head width.
 _PAIR_ENTRIES = 1 << 22
 
 
+class Source(ABC):
+    """What questions about one attention matrix `(B, H, L, S)` are asked of."""
+
+    summary: Summary | None
+    """What was kept of the weights; questions that it answers are answered from it."""
+    tracked: bool
+    """Gradients are wanted: tiles are made in operations that autograd can follow."""
+    lse_has_gradient: bool
+    backend: str | None
+    """Which backend computed the call; None where none of regard's did, or it is not known."""
+
+    @property
+    @abstractmethod
+    def shape(self) -> tuple[int, int, int, int]:
+        """`(B, H, L, S)`."""
+
+    @property
+    @abstractmethod
+    def device(self) -> torch.device:
+        """Where the answers lie."""
+
+    @property
+    @abstractmethod
+    def dtype(self) -> torch.dtype:
+        """The dtype of the weights: float64 for float64 inputs, else float32."""
+
+    @property
+    @abstractmethod
+    def lse(self) -> Tensor | None:
+        """`(B, H, L)`, -inf where a row sees nothing; None until it is computed."""
+
+    @property
+    @abstractmethod
+    def sums_to_one(self) -> bool:
+        """Whether rows are shares of 1."""
+
+    @property
+    @abstractmethod
+    def requires_grad(self) -> bool:
+        """Whether gradients can flow from the weights into some input."""
+
+    @property
+    @abstractmethod
+    def kept_cell(self) -> int:
+        """Tokens per side of the finest cells that are left; 0 where entries can be computed."""
+
+    @property
+    def map_cell_at_hand(self) -> int:
+        """Tokens per side of the cells of a map that is there already; 0 if there is none."""
+        return 0 if self.summary is None else self.summary.cell
+
+    @abstractmethod
+    def entries(self, what: str | None = None) -> WeightSource:
+        """Return the source whose entries can be computed; raises `ArgumentError` where there is none.
+
+        `what` names what is needed of them, for the error.
+        """
+
+    @abstractmethod
+    def fresh(self, reads: Collection[str] = READ_BY_WEIGHTS) -> Self:
+        """Return this, after a check that what a question reads is still that of the call."""
+
+    @abstractmethod
+    def tracking(self) -> Self:
+        """Return a copy that gradients flow through, if any can."""
+
+    @abstractmethod
+    def detached(self) -> Self:
+        """Return this if no gradient flows through it, else a copy."""
+
+    @abstractmethod
+    def select(self, batch: Index, heads: Index) -> Self:
+        """Return the matrices of some batch rows and query heads."""
+
+    @abstractmethod
+    def moved(self, device: torch.device | str) -> Self:
+        """Return a copy on another device."""
+
+    @abstractmethod
+    def owned(self) -> Self:
+        """Return a source whose tensors are not shared with other code."""
+
+
 @dataclass(eq=False)
-class WeightSource(ABC):
-    """One attention matrix that is not there: shape `(B, H, L, S)`."""
+class WeightSource(Source):
+    """A matrix of which any entry can be computed."""
 
     inputs: AttentionInputs
     lse: Tensor | None = None
-    """`(B, H, L)`, -inf where a row sees nothing; None until somebody computes it."""
+    """`(B, H, L)`, -inf where a row sees nothing; None until it is computed."""
     lse_has_gradient: bool = False
     lse_of: LseOf = "scores"
     """What `lse` is the sum of: each row's scores, the scores with `log_factor`, or something else besides."""
@@ -52,12 +140,12 @@ class WeightSource(ABC):
     map: Tensor | None = None
     """A pooled map that came with the forward pass, cells of `map_cell` tokens a side."""
     map_cell: int = 0
-    summary: CallSummary | None = None
-    """What came with the forward pass, of which `map` is the map."""
+    summary: Summary | None = None
+    """What came with the forward pass in place of a map."""
     backend: str | None = None
     """Which backend computed the call; None where none of regard's did, or it is not known."""
     witness: Witness | None = None
-    """Knows whether the inputs are still those of the call; None where nobody writes to them before they are read."""
+    """Knows whether the inputs are still those of the call; None where nothing can write to them before."""
 
     @property
     def shape(self) -> tuple[int, int, int, int]:
@@ -80,9 +168,28 @@ class WeightSource(ABC):
         return self.shape[3] - self.shape[2]
 
     @property
+    def sums_to_one(self) -> bool:
+        """False where the factors of the keys were not normalised away."""
+        return self.log_factor is None or self.lse_of == "weighted"
+
+    @property
+    def kept_cell(self) -> int:
+        """0: entries can be computed."""
+        return 0
+
+    @property
+    def map_cell_at_hand(self) -> int:
+        """Tokens per side of the cells of a map that is there already; 0 if there is none."""
+        return super().map_cell_at_hand or (0 if self.map is None else self.map_cell)
+
+    @property
     def requires_grad(self) -> bool:
         """Whether gradients can flow from the weights into some input."""
         return self.inputs.weights_require_grad
+
+    def entries(self, what: str | None = None) -> WeightSource:
+        """Return this."""
+        return self
 
     def fresh(self, reads: Collection[str] = READ_BY_WEIGHTS) -> Self:
         """Return this, after a check that what a question reads is still that of the call."""
@@ -103,11 +210,11 @@ class WeightSource(ABC):
 
     @abstractmethod
     def pair_scores(self, rows: Tensor, columns: Tensor) -> Tensor:
-        """Return the scores `(B, H, n)` of the entries `(rows[n], columns[n])`, masks aside; differentiable."""
+        """Return the scores `(B, H, n)` of the entries `(rows[n], columns[n])`, without the mask; differentiable."""
 
     def fresh_scores(self, rows: Index, columns: Index) -> Tensor:
         """Return `scores` in base 2, without a graph, in a tensor that may be written to."""
-        return _in_base_2(self.scores(rows, columns).clone())
+        return in_base_2(self.scores(rows, columns).clone())
 
     def raw_logs(self, rows: Index, columns: Index) -> Tensor:
         """Return the scores with the factor of each key: what `lse` is taken over."""
@@ -141,7 +248,7 @@ class WeightSource(ABC):
     def bits(self, rows: Index, columns: Index) -> Tensor:
         """Return `logs` in base 2, without a graph, in a tensor that may be written to."""
         if self.far(rows):
-            return _in_base_2(self._own_logs(rows)[..., columns].clone())
+            return in_base_2(self._own_logs(rows)[..., columns].clone())
         # Not by `alpha`: whether its product is rounded depends on where threads cut the tensor.
         return self.raw_bits(rows, columns).sub_(self._norm(rows) * LOG2E)
 
@@ -168,7 +275,7 @@ class WeightSource(ABC):
             start, stop = x.spans.start[..., rows], x.spans.stop[..., rows]
             score = score.masked_fill((columns < start) | (columns >= stop), -torch.inf)
         if x.dense_mask is not None:
-            score = score.masked_fill(~entries(x.dense_mask, rows, columns), -torch.inf)
+            score = score.masked_fill(~single_entries(x.dense_mask, rows, columns), -torch.inf)
         return (score - self._norm(rows)[..., 0]).exp()
 
     def _known_lse(self) -> Tensor:
@@ -179,26 +286,6 @@ class WeightSource(ABC):
     def _norm(self, rows: Index) -> Tensor:
         norm = self._known_lse()[:, :, rows, None]
         return torch.where(norm == -torch.inf, 0.0, norm)
-
-    def counts(self) -> Tensor:
-        """Return how many queries may see each key by the mask: int64 `(b, h, S)`, sizes 1 where all agree."""
-        x, (_, _, queries, keys) = self.inputs, self.shape
-        if x.dense_mask is not None:
-            step = max(1, (1 << 22) // max(1, keys))
-            parts = [visible(x, slice(a, min(a + step, queries)), slice(0, keys)) for a in range(0, queries, step)]
-            seen = [part.sum(2) for part in parts if part is not None]
-            # A mask with one row for all queries stands for as many rows as there are queries.
-            if x.spans is None and x.dense_mask.shape[2] == 1:
-                seen = [x.dense_mask[:, :, 0].long() * queries]
-            total = torch.stack(seen).sum(0) if seen else torch.zeros(1, 1, keys, dtype=torch.long, device=self.device)
-            return total.expand(*total.shape[:2], keys)
-        if x.spans is None:
-            return torch.full((1, 1, keys), queries, dtype=torch.long, device=self.device)
-        start, stop, _ = x.spans
-        change = torch.zeros(*start.shape[:2], keys + 1, dtype=torch.long, device=self.device)
-        ones = torch.ones_like(start, dtype=torch.long)
-        change.scatter_add_(2, start.long(), ones).scatter_add_(2, stop.long(), -ones)
-        return change[..., :keys].cumsum(-1)
 
     def reach(self, rows: slice) -> tuple[int, int]:
         """Return the first key that some row of the slice may see by its span, and one past the last."""
@@ -229,14 +316,19 @@ class WeightSource(ABC):
         return bool(columns.start < first or columns.stop > last)
 
     def norms(self, output_weight: Tensor | None) -> Tensor:
-        """Return `‖v_j‖`, or `‖v_j W_h‖` with a weight `(H, Ev, D)`, per query head: `(B, H, S)`, no gradient."""
+        """Return `‖v_j‖`, or `‖W_h v_j‖` with a weight `(D, H·Ev)`, per query head: `(B, H, S)`, no gradient."""
         value = self.inputs.value.detach().to(self.dtype)
-        heads, groups = self.shape[1], value.shape[1]
+        heads, groups, width = self.shape[1], value.shape[1], value.shape[3]
         if output_weight is None:
             plain: Tensor = value.norm(dim=-1).repeat_interleave(heads // max(groups, 1), 1)
             return plain
+        if output_weight.ndim != 2 or output_weight.shape[1] != heads * width:
+            raise ShapeError(
+                f"output_weight has shape {tuple(output_weight.shape)}; the rule is "
+                f"(D, H * Ev) = (D, {heads * width}), as in the weight of a torch.nn.Linear after the heads."
+            )
         # ‖v W‖² = v (W Wᵀ) vᵀ: the width D is folded away once per head.
-        weight = output_weight.detach().to(self.dtype)
+        weight = output_weight.t().unflatten(0, (heads, width)).detach().to(self.dtype)
         gram = weight @ weight.transpose(-2, -1)
         picked = [value[:, h // (heads // groups)] for h in range(heads)]
         squares = [((v @ gram[h]) * v).sum(-1) for h, v in enumerate(picked)]
@@ -248,7 +340,7 @@ class WeightSource(ABC):
         lse, factor, found = (
             None if one is None else cut(one, "BH", index) for one in (self.lse, self.log_factor, self.map)
         )
-        summed = None if self.summary is None else CallSummary(*(cut(one, "BH", index) for one in self.summary))
+        summed = None if self.summary is None else self.summary.of_heads(batch, heads)
         inputs = self.inputs.of_heads(batch, heads)
         return replace(self, inputs=inputs, lse=lse, log_factor=factor, map=found, summary=summed)
 
@@ -269,7 +361,7 @@ class WeightSource(ABC):
             return None if tensor is None else change(tensor)
 
         inputs = self.inputs.map(change)
-        summed = None if self.summary is None else CallSummary(*map(change, self.summary))
+        summed = None if self.summary is None else self.summary.each(change)
         return replace(
             self, inputs=inputs, lse=maybe(self.lse), log_factor=maybe(self.log_factor), map=maybe(self.map),
             summary=summed,
@@ -279,13 +371,34 @@ class WeightSource(ABC):
         """Return a copy that gradients flow through; its `lse` is dropped if none flows through that."""
         x = self.inputs
         if (x.spans is not None or x.dense_mask is not None) and not (readable(x.key) and all_finite(x.key)):
-            # A NaN that nobody sees would come back as 0 · NaN in the gradient of the queries.
-            seen = (self.counts() > 0)[..., None]
+            # A NaN in a key that no query sees would come back as 0 · NaN in the gradient of the queries.
+            seen = (visible_queries(x) > 0)[..., None]
             if seen.shape[1] != 1:
                 seen = seen.reshape(seen.shape[0], x.key.shape[1], -1, *seen.shape[2:]).any(2)
             x = replace(x, key=torch.where(seen, x.key, 0.0))
         lse = self.lse if self.lse_has_gradient else None
         return replace(self, inputs=x, lse=lse, map=None, summary=None, tracked=True)
+
+    def copied(self, names: Collection[str]) -> Self:
+        """Return the same matrix out of copies of some tensors of the call."""
+        return replace(self, inputs=self.inputs.map(copied, names)) if names else self
+
+    def owned(self) -> Self:
+        """Return a source whose tensors are our own, after a check that they are those of the call."""
+        if self.witness is None:
+            names = {name for name, _ in tensors_of_call(self.inputs)}
+        else:
+            self.witness.check(EVERYTHING)
+            names = {one.name for one in self.witness.seen}
+        return replace(self.copied(names), witness=Witness(()))
+
+
+def copied(tensor: Tensor) -> Tensor:
+    """Return a copy that shares no memory; gradients flow through it."""
+    # What is the same along a dimension is kept once.
+    once = tensor[tuple(slice(0, 1) if step == 0 else slice(None) for step in tensor.stride())]
+    with torch.set_grad_enabled(tensor.requires_grad):
+        return once.clone().expand(tensor.shape)
 
 
 def _log_softmax(logs: Tensor) -> Tensor:
@@ -294,88 +407,21 @@ def _log_softmax(logs: Tensor) -> Tensor:
     return torch.log_softmax(logs.masked_fill(nothing, 0.0), -1).masked_fill(nothing, -torch.inf)
 
 
-def _in_base_2(logs: Tensor) -> Tensor:
-    # In place. The lowest finite biases would become -inf, which means hidden.
+def in_base_2(logs: Tensor) -> Tensor:
+    """Return natural logs in base 2, in place."""
+    # The lowest finite biases would become -inf, which means hidden.
     hidden = logs == -torch.inf
     return logs.mul_(LOG2E).clamp_(min=torch.finfo(logs.dtype).min).masked_fill_(hidden, -torch.inf)
 
 
 def _with_factor(score: Tensor, factor: Tensor | None, columns: Index, unit: float) -> Tensor:
-    # Hidden stays hidden, whatever the norm of a value that nobody sees.
+    # What is hidden stays hidden, even if the norm of its value is NaN.
     if factor is None:
         return score
     return torch.where(score == -torch.inf, score, score + unit * factor[:, :, None, columns])
 
 
-def entries(matrix: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
+def single_entries(matrix: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
     """Return single entries `(b, h, n)` of a tensor whose last two sizes may be 1 for "the same everywhere"."""
     rows = rows if matrix.shape[2] > 1 else torch.zeros_like(rows)
     return matrix[..., rows, columns if matrix.shape[3] > 1 else torch.zeros_like(columns)]
-
-
-@dataclass(eq=False)
-class SoftmaxSource(WeightSource):
-    """The matrix of a call of `regard.attention`."""
-
-    def scores(self, rows: Index, columns: Index) -> Tensor:
-        """Return `scale · QKᵀ (→ softcap) + bias`, hidden keys at -inf."""
-        return scores(*self.rectangle(rows, columns))
-
-    def fresh_scores(self, rows: Index, columns: Index) -> Tensor:
-        """Return the scores in base 2; only blocks that the mask cuts are masked."""
-        x = self.inputs
-        if not isinstance(rows, slice) or not isinstance(columns, slice):
-            return _in_base_2(self.scores(rows, columns))
-        if x.position_bias is not None or x.bias is not None:
-            return _in_base_2(self.scores(rows, columns))
-        groups = x.key.shape[1]
-        factor = x.scale if x.softcap is not None else x.scale * LOG2E
-        query = x.query[:, :, rows].to(self.dtype) * factor
-        batch, heads, length, width = query.shape
-        key = x.key[:, :, columns].to(self.dtype)
-        stacked = query.reshape(batch, groups, heads // max(groups, 1) * length, width)
-        score = _product(stacked, key).reshape(batch, heads, length, key.shape[2])
-        if x.softcap is not None:
-            score.div_(x.softcap).tanh_().mul_(x.softcap * LOG2E)
-        seen = visible(x, rows, columns) if self.cuts(rows, columns) else None
-        return score if seen is None else score.masked_fill_(~seen, -torch.inf)
-
-    def pair_scores(self, rows: Tensor, columns: Tensor) -> Tensor:
-        """Return `scale · q·k (→ softcap) + bias` of single entries."""
-        x = self.inputs
-        query = x.query[:, :, rows].to(self.dtype)
-        score = pair_products(query, x.key[:, :, columns].to(self.dtype)) * x.scale
-        if x.softcap is not None:
-            score = x.softcap * torch.tanh(score / x.softcap)
-        if x.position_bias is not None:
-            score = score + x.position_bias[:, columns - rows + x.query.shape[2] - 1].to(self.dtype)
-        return score if x.bias is None else score + entries(x.bias, rows, columns).to(self.dtype)
-
-
-def pair_products(query: Tensor, key: Tensor) -> Tensor:
-    """Return `q·k` of each pair: `(B, H, n)` from `(B, H, n, E)` and `(B, G, n, E)`."""
-    batch, heads, length, width = query.shape
-    groups = key.shape[1]
-    grouped = query.reshape(batch, groups, heads // max(groups, 1), length, width)
-    return (grouped * key[:, :, None]).sum(-1).reshape(batch, heads, length)
-
-
-def _product(query: Tensor, key: Tensor) -> Tensor:
-    # `(b, g, r, E) @ (b, g, c, E)ᵀ`. On the CPU oneDNN's product took 43 % of the time of MKL's on an AMD machine
-    # (0.58 and 1.34 ns an entry at E = 64); the same on Intel. Only one matrix at a time, and not for small ones. Rows
-    # that are not next to each other, as a model lays its heads out, take oneDNN a hundred times longer.
-    if (
-        query.dtype == torch.float32
-        and query.device.type == "cpu"
-        and key.shape[0] * key.shape[1] == 1
-        and query.shape[2] * key.shape[2] >= 1 << 16
-        and query.shape[3] > 0
-        and _ONEDNN
-    ):
-        rows, columns = query[0, 0].contiguous(), key[0, 0].contiguous()
-        flat: Tensor = torch.ops.mkldnn._linear_pointwise(rows, columns, None, "none", [], "")
-        return flat[None, None]
-    return query @ key.transpose(-2, -1)
-
-
-_ONEDNN = torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -16,13 +16,20 @@ from torch.nn.functional import pad
 from torch.utils.checkpoint import checkpoint
 
 from .._tracing import jit_traced
-from ..backends import steady_exp2_, steady_sum
+from ..backends import (
+    cell_sizes,
+    in_cells,
+    masked_cells,
+    steady_exp2_,
+    steady_sum,
+    uniform_cells,
+    visible_keys,
+    visible_queries,
+)
+from ._question import Question
 from ._source import WeightSource
 
-if TYPE_CHECKING:
-    from ._questions import Question
-
-__all__ = ["BITS_OF_NOTHING", "Stream", "blocks", "folded", "largest"]
+__all__ = ["BITS_OF_NOTHING", "Stream", "blocks", "largest"]
 
 # Entries of a block. On the CPU 4 MiB of float32 were fastest (1 to 4 MiB within a third); an accelerator wants few
 # large blocks.
@@ -46,7 +53,7 @@ class Block(NamedTuple):
 
 def blocks(question: Question) -> Iterator[Block]:
     """Cut what is asked for into blocks that do not straddle cells, without those that the spans hide."""
-    source, rows, columns, cell = question.source, question.rows, question.columns, question.cell
+    source, rows, columns, cell = question.matrix, question.rows, question.columns, question.cell
     if cell == (1, 1) and (jit_traced() or torch.compiler.is_compiling()):  # cuts would hold for these sizes alone
         yield Block(source, slice(0, source.shape[0]), slice(0, source.shape[1]), rows, columns)
         return
@@ -116,7 +123,7 @@ _Place = Callable[[Block], tuple[slice, ...]]
 
 def _total(question: Question, step: _Step, sizes: tuple[int, ...], place: _Place) -> Tensor:
     """Add up what `step` makes of each block, at its place behind batch and heads."""
-    source = question.source
+    source = question.matrix
     sizes = (*source.shape[:2], *sizes)
     total = torch.zeros(sizes, dtype=source.dtype, device=source.device)
     every = blocks(question)
@@ -174,11 +181,11 @@ def _weights(block: Block) -> Tensor:
 
 
 def _lse(question: Question) -> Tensor:
-    if question.source.tracked:
+    if question.matrix.tracked:
         # A stripe holds whole rows. Rows that no block covers see nothing.
         found = _total(question, _log_sum, *_rows(question))
         return torch.where(_covered(question), found, -torch.inf)
-    source = question.source
+    source = question.matrix
     shape = source.shape[:3]
     top = torch.full(shape, -torch.inf, dtype=source.dtype, device=source.device)
     total = torch.zeros_like(top)
@@ -197,14 +204,14 @@ def _log_sum(block: Block) -> Tensor:
 
 
 def _covered(question: Question) -> Tensor:
-    covered = torch.zeros(question.source.shape[:3], dtype=torch.bool, device=question.source.device)
+    covered = torch.zeros(question.matrix.shape[:3], dtype=torch.bool, device=question.matrix.device)
     for block in blocks(question):
         covered[block.batch, block.heads, block.rows] = True
     return covered
 
 
 def _tile(question: Question) -> Tensor:
-    source = question.source
+    source = question.matrix
     if source.tracked:
         return source.tile(question.rows, question.columns)
     rows, columns = question.rows, question.columns
@@ -216,31 +223,22 @@ def _tile(question: Question) -> Tensor:
     return whole
 
 
-def folded(tile: Tensor, cell: tuple[int, int], reduce: Callable[[Tensor, int], Tensor]) -> Tensor:
-    """Return the cells of a tile that starts on a border of cells."""
-    for dim, size in ((2, cell[0]), (3, cell[1])):
-        if size > 1:
-            tile = reduce(tile.unflatten(dim, (-1, min(size, tile.shape[dim]))), dim + 1)
-    return tile
-
-
 def _pooled(question: Question) -> Tensor:
     def step(block: Block) -> Tensor:
-        return folded(_weights(block), question.cell, steady_sum)
+        return in_cells(_weights(block), question.cell, steady_sum)
 
     found = _total(question, step, *_cells(question))
-    height, cell = question.rows.stop - question.rows.start, question.cell[0]
-    edges = torch.arange(0, height + cell, cell, device=found.device).clamp(max=height)[: found.shape[2] + 1]
-    return found / edges.diff().to(found.dtype)[:, None]
+    queries = cell_sizes(question.rows.stop - question.rows.start, question.cell[0], found.device)
+    return found / queries.to(found.dtype)[:, None]
 
 
 def _highest(question: Question) -> Tensor:
     (down, across), place = _cells(question)
-    source = question.source
+    source = question.matrix
     found = torch.zeros(*source.shape[:2], down, across, dtype=source.dtype, device=source.device)
     for block in blocks(question):
         where = (block.batch, block.heads, *place(block))
-        found[where] = torch.maximum(found[where], folded(_weights(block), question.cell, lambda t, dim: t.amax(dim)))
+        found[where] = torch.maximum(found[where], in_cells(_weights(block), question.cell, torch.amax))
     return found
 
 
@@ -274,7 +272,7 @@ def _diagonal_sums(block: Block) -> Tensor:
 
 
 def _profile(question: Question) -> Tensor:
-    _, _, queries, keys = question.source.shape
+    _, _, queries, keys = question.matrix.shape
 
     def place(block: Block) -> tuple[slice, ...]:
         first = block.columns.start - block.rows.stop + queries
@@ -282,6 +280,29 @@ def _profile(question: Question) -> Tensor:
         return (slice(first, first + width + height - 1),)
 
     return _total(question, _diagonal_sums, (max(0, queries + keys - 1),), place)
+
+
+def _share(question: Question) -> Tensor:
+    source = question.matrix
+    if question.offset == "first":
+        return steady_sum(_first_column(source), -1)
+    rows = torch.arange(source.shape[2], device=source.device)
+    columns = rows + source.shift + question.offset
+    inside = (columns >= 0) & (columns < source.shape[3])
+    return steady_sum(source.pairs(rows[inside], columns[inside]), -1)
+
+
+def _first_column(source: WeightSource) -> Tensor:
+    """Return the weights `(B, H, L)` on the first key that some query may see."""
+    found = torch.zeros(source.shape[:3], dtype=source.dtype, device=source.device)
+    if source.shape[3] == 0:
+        return found
+    first = (visible_queries(source.inputs) > 0).to(torch.uint8).argmax(-1)
+    rows = torch.arange(source.shape[2], device=source.device)
+    for key in first.unique().tolist():
+        here = source.pairs(rows, torch.full_like(rows, key))
+        found = torch.where((first == key)[..., None], here, found)
+    return found
 
 
 def _mixed(question: Question) -> Tensor:
@@ -304,7 +325,7 @@ def _peak(question: Question) -> tuple[Tensor, Tensor]:
 
 def _top(question: Question, count: int) -> tuple[Tensor, Tensor]:
     """Keep the best of each row; among equals the first key stays. Index -1 where no key is left to see."""
-    source = question.source
+    source = question.matrix
     shape = (*source.shape[:3], count)
     best = torch.full(shape, -torch.inf, dtype=source.dtype, device=source.device)
     index = torch.full(shape, -1, dtype=torch.long, device=source.device)
@@ -343,6 +364,11 @@ _ANSWERS: dict[str, Callable[[Question], Tensor]] = {
     "distances": lambda q: _total(q, _distance, *_rows(q)),
     "product": _mixed,
     "profile": _profile,
+    "share": _share,
+    "masked": lambda q: masked_cells(q.matrix.inputs, q.rows, q.columns, q.cell),
+    "uniform": lambda q: uniform_cells(q.matrix.inputs, q.rows, q.columns, q.cell),
+    "visible_keys": lambda q: visible_keys(q.matrix.inputs),
+    "visible_queries": lambda q: visible_queries(q.matrix.inputs),
 }
 
 
@@ -352,12 +378,12 @@ class Stream:
     name = "stream"
 
     def why_not(self, question: Question) -> str | None:
-        """Nothing is refused."""
-        return None
+        """Nothing is refused of a matrix whose entries can be computed."""
+        return None if isinstance(question.source, WeightSource) else "its entries are not at hand"
 
     def run(self, question: Question) -> tuple[Tensor, ...]:
         """Stream over the blocks."""
-        with torch.set_grad_enabled(question.source.tracked):
+        with torch.set_grad_enabled(question.matrix.tracked):
             if question.name == "peak":
                 return _peak(question)
             if question.name == "top":

@@ -48,7 +48,7 @@ def _operator(name: str) -> Callable[[TensorLike, Any], Any]:
 
 
 class TensorLike(ABC):
-    """A matrix that is computed when somebody looks, in the clothes of a Tensor."""
+    """A matrix that is computed when it is looked at, with the interface of a Tensor."""
 
     @property
     @abstractmethod

@@ -25,7 +25,7 @@ __all__ = [
     "witness",
 ]
 
-# Every tensor that weights are computed from and that the caller may hold, and what he calls it.
+# The tensors that weights are computed from and that the caller may hold, with the names used in errors.
 _NAMES = {name: tensor.called for name, tensor in TENSORS.items() if tensor.called is not None}
 READ_BY_MASKS = frozenset(_NAMES) - {"query", "key", "value"}
 READ_BY_WEIGHTS = frozenset(_NAMES) - {"value"}
@@ -115,7 +115,7 @@ def _place(tensor: Tensor) -> tuple[object, ...]:
 
 
 def _sums(tensor: Tensor) -> Tensor:
-    half = tensor.dtype in (torch.float16, torch.bfloat16)  # which sums to infinity soon
+    half = tensor.dtype in (torch.float16, torch.bfloat16)  # whose sums overflow soon
     return tensor.detach().sum(-1, dtype=torch.float32 if half else None)
 
 

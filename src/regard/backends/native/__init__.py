@@ -5,33 +5,17 @@ loaded. The library is looked for beside this file, at the first call; `REGARD_I
 set, `REGARD_REQUIRE=native` makes a missing library an error.
 """
 
-from ._backend import Native, cannot_inspect
-from ._inspection import (
-    LINKS,
-    MOST_TOP,
-    PASSES,
-    CallSummary,
-    forward_summary,
-    inspect,
-    summary,
-    summary_cell,
-    with_factor,
-)
+from ._backend import Native
+from ._inspection import PASSES, forward_summary, inspect, summary
 from ._library import LibraryInfo, available, library_info
 
 __all__ = [
-    "LINKS",
-    "MOST_TOP",
     "PASSES",
-    "CallSummary",
     "LibraryInfo",
     "Native",
     "available",
-    "cannot_inspect",
     "forward_summary",
     "inspect",
     "library_info",
     "summary",
-    "summary_cell",
-    "with_factor",
 ]

@@ -5,20 +5,21 @@ from __future__ import annotations
 import math
 
 import torch
+from torch import Tensor
 
-from ..._inputs import KERNEL_LEARNT, AttentionInputs, AttentionResult, CallSummary
+from ..._inputs import KERNEL_LEARNT, AttentionInputs, AttentionResult, Summary, summary_cell
 from ..._tracing import forward_mode, jit_traced, transformed
 from .._contract import FEATURES
 from .._sinks import beside_sinks
 from .._values import readable
 from ._calls import forward, map_cell
 from ._graph import Attend, Run
-from ._inspection import forward_summary, summary_cell
+from ._inspection import MOST_TOP, PASSES, forward_summary, inspect, summary
 from ._library import problem
 from ._operators import attend
 from ._words import DTYPES
 
-__all__ = ["Native", "cannot_inspect"]
+__all__ = ["Native"]
 
 _WIDEST = 256
 _LONGEST = 2**31 - 1
@@ -42,15 +43,6 @@ def _uncovered(x: AttentionInputs) -> str | None:
     if queries > _LONGEST or keys > _LONGEST:
         return "counts rows and columns in 32 bits"
     return problem()
-
-
-def cannot_inspect(x: AttentionInputs) -> str | None:
-    """Say why `inspect` cannot look into a call, or None."""
-    if x.query.dtype not in DTYPES or x.query.device.type != "cpu":
-        return f"does not compute in {x.query.dtype} on {x.query.device}"
-    if not readable(x.query):
-        return "works in eager mode"
-    return _uncovered(x)
 
 
 class Native:
@@ -85,6 +77,35 @@ class Native:
             output, lse, found = Attend.apply(run, x, cell, *x.flat()[: len(KERNEL_LEARNT)])  # type: ignore[no-untyped-call]
         else:
             output, lse, found = run(x, cell, None)
-        if isinstance(found, CallSummary):
-            return AttentionResult(output, lse, True, found.map, cell, found)
+        if isinstance(found, Summary):
+            return AttentionResult(output, lse, lse_has_gradient=True, summary=found)
         return AttentionResult(output, lse, lse_has_gradient=True, map=found, map_cell=cell)
+
+    def cannot_inspect(self, inputs: AttentionInputs, name: str, count: int = 0) -> str | None:
+        """Say why there is no such pass over this call, or None."""
+        if name not in PASSES:
+            return f"has no pass for {name}"
+        if count > MOST_TOP:
+            return f"keeps at most the {MOST_TOP} largest"
+        if inputs.query.dtype not in DTYPES or inputs.query.device.type != "cpu":
+            return f"does not compute in {inputs.query.dtype} on {inputs.query.device}"
+        if not readable(inputs.query):
+            return "works in eager mode"
+        return _uncovered(inputs)
+
+    def inspect(
+        self,
+        name: str,
+        inputs: AttentionInputs,
+        lse: Tensor | None,
+        rows: slice,
+        columns: slice,
+        cell: tuple[int, int] = (1, 1),
+        count: int = 0,
+    ) -> tuple[Tensor, ...]:
+        """Run a pass over a rectangle."""
+        return inspect(name, inputs, lse, rows, columns, cell, count)
+
+    def summarise(self, inputs: AttentionInputs, lse: Tensor, cell: int) -> Summary:
+        """Look once at every weight; `cell` divides 64 or is a multiple of it."""
+        return summary(inputs, lse, cell)

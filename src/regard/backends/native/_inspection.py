@@ -4,26 +4,21 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import replace
 
 import torch
 from torch import Tensor
 
-from ..._inputs import AttentionInputs, CallSummary
+from ..._inputs import KEPT_TOP, AttentionInputs, Summary
+from .._masked import seen_of
 from ._calls import empty_output, forward
 from ._library import library
 from ._words import INSPECTION, address, call_words
 from ._words import rows as row_words
 
-__all__ = [
-    "LINKS", "MOST_TOP", "PASSES", "CallSummary", "forward_summary", "inspect", "summary", "summary_cell",
-    "with_factor",
-]  # fmt: skip
+__all__ = ["MOST_TOP", "PASSES", "forward_summary", "inspect", "summary"]
 
-PASSES = ("lse", "tile", "pooled", "highest", "received", "entropy", "peak", "top")
+PASSES = ("lse", "tile", "pooled", "highest", "received", "entropy", "peak", "top", "summary")
 MOST_TOP = 64
-LINKS = 4
-"""Largest weights of each row that a summary keeps."""
 # Of the output and its rest.
 _NO_OUTPUT = (0, 0, 0, 0, 0)
 # Words between `lse` and the rectangle, which no pass here reads: the map and the gradients.
@@ -33,8 +28,6 @@ _MOST_PARTS = 16
 _LEAST_ROWS = 512
 # A stretch holds whole items of the forward pass.
 _STRETCH = 256
-# A kept map has at most this many cells a side.
-_CELLS = 64
 
 
 def inspect(
@@ -79,52 +72,48 @@ def inspect(
     return (values if peaks is None else peaks,)
 
 
-def summary_cell(length: int) -> int:
-    """Return the tokens per side of a cell of the kept map, for the longer of queries and keys."""
-    return 1 << (max(1, -(-length // _CELLS)) - 1).bit_length()
-
-
-def summary(x: AttentionInputs, lse: Tensor, cell: int) -> CallSummary:
+def summary(x: AttentionInputs, lse: Tensor, cell: int) -> Summary:
     """Look once at every weight of a call; `cell` divides 64 or is a multiple of it. No gradient, O(n) memory."""
     return _summarised("summary", x, _NO_OUTPUT, lse.to(torch.float32).contiguous(), cell)
 
 
-def forward_summary(x: AttentionInputs, cell: int, rest: Tensor | None = None) -> tuple[Tensor, Tensor, CallSummary]:
+def forward_summary(x: AttentionInputs, cell: int, rest: Tensor | None = None) -> tuple[Tensor, Tensor, Summary]:
     """Return output, `lse` and `summary`: for up to 2,048 keys in one pass over the scores, which saves a third."""
     output = empty_output(x.query, x.value)
     lse = _room(x.query.shape[:3])
     return output, lse, _summarised("forward_summary", x, (*row_words(output), address(rest)), lse, cell)
 
 
-def _summarised(operation: str, x: AttentionInputs, output: tuple[int, ...], lse: Tensor, cell: int) -> CallSummary:
+def _summarised(operation: str, x: AttentionInputs, output: tuple[int, ...], lse: Tensor, cell: int) -> Summary:
     call, kept = call_words(x)
     batch, heads, queries, keys = x.shape
     stretch = math.lcm(_STRETCH, cell)
     part = -(-max(_LEAST_ROWS, -(-queries // _MOST_PARTS)) // stretch) * stretch
     entropy, distance = _room((2, batch, heads, queries))
-    links = _room((batch, heads, queries, LINKS))
-    link_keys = _room((batch, heads, queries, LINKS), torch.int32)
+    top = _room((batch, heads, queries, KEPT_TOP))
+    top_keys = _room((batch, heads, queries, KEPT_TOP), torch.int32)
     cells = _room((batch, heads, -(-queries // cell), -(-keys // cell)))
     parts = -(-queries // part)
     received = _room((batch, heads, parts, keys), torch.float64)
-    near = _room((batch, heads, parts, 3), torch.float64)
+    neighbours = _room((batch, heads, parts, 3), torch.float64)
     words = INSPECTION.pack(
         INSPECTION.size, *call, *output, lse.data_ptr(), *_UNREAD,
         0, queries, 0, keys, cell, cell, 0, 0,
-        cells.data_ptr(), links.data_ptr(), 0,
-        part, entropy.data_ptr(), distance.data_ptr(), received.data_ptr(), near.data_ptr(), link_keys.data_ptr(),
+        cells.data_ptr(), top.data_ptr(), 0,
+        part, entropy.data_ptr(), distance.data_ptr(), received.data_ptr(), neighbours.data_ptr(), top_keys.data_ptr(),
     )  # fmt: skip
     library().call(operation, words)
     del kept
-    sums = (t[:, :, 0] if parts == 1 else t.sum(2) for t in (received, near))
-    return CallSummary(cells, entropy, distance, links, link_keys, *(t.to(torch.float32) for t in sums))
+    sums = (t[:, :, 0] if parts == 1 else t.sum(2) for t in (received, neighbours))
+    received, neighbours = (t.to(torch.float32) for t in sums)
+    masked, visible_keys, visible_queries = seen_of(x, cell)
+    # Autograd will put the graph into the `lse` that is handed out.
+    return Summary(
+        cell, cells, masked, entropy, distance, received, top, top_keys, neighbours, lse.detach(), visible_keys,
+        visible_queries,
+    )  # fmt: skip
 
 
 def _room(shape: Sequence[int], dtype: torch.dtype = torch.float32) -> Tensor:
     # What the library writes to is what it expects, whatever torch's defaults are.
     return torch.empty(tuple(shape), dtype=dtype, device="cpu")
-
-
-def with_factor(x: AttentionInputs, log_factor: Tensor | None) -> AttentionInputs:
-    """Return the call with the natural log of a factor on each key's weights, `(B, H, S)`, as a bias."""
-    return x if log_factor is None else replace(x, bias=log_factor[:, :, None].to(torch.float32))

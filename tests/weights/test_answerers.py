@@ -1,14 +1,17 @@
 """Who answers: the first machine without a reason not to, and the map of the forward pass is exact."""
 
 from dataclasses import replace
+from typing import get_args
 
 import pytest
 import torch
 
 import regard
 from regard import AttentionWeights
-from regard.weights import _questions
-from regard.weights._questions import MACHINES, KernelMap, Question
+from regard.weights import _answering
+from regard.weights._answering import ANSWERERS
+from regard.weights._kept import KeptMap
+from regard.weights._question import Question, QuestionName
 
 
 def with_map(rows: int, keys: int, cell: int) -> tuple[AttentionWeights, AttentionWeights]:
@@ -33,7 +36,7 @@ def test_map_serves_what_it_can_and_refuses_the_rest() -> None:
     _, mapped = with_map(64, 64, 8)
     source = replace(mapped._ready(differentiable=False), map=torch.full((2, 3, 8, 8), 5.0))
     everything = Question("pooled", source, slice(0, 64), slice(0, 64), (8, 8))
-    assert KernelMap().why_not(everything) is None
+    assert KeptMap().why_not(everything) is None
     assert AttentionWeights(source).pooled(16)[0, 0, 0, 0] == 10
     refused = {
         "cells of 8 tokens": [
@@ -50,11 +53,11 @@ def test_map_serves_what_it_can_and_refuses_the_rest() -> None:
     }
     for reason, questions in refused.items():
         for question in questions:
-            assert reason in str(KernelMap().why_not(question))
+            assert reason in str(KeptMap().why_not(question))
 
 
-def test_first_willing_machine_answers(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A machine in front answers what it can; what it refuses goes on to the next."""
+def test_first_willing_answerer_answers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An answerer in front answers what it can; what it refuses goes on to the next."""
 
     class OnlyEntropy:
         name = "only entropy"
@@ -65,19 +68,19 @@ def test_first_willing_machine_answers(monkeypatch: pytest.MonkeyPatch) -> None:
         def run(self, question: Question) -> tuple[torch.Tensor, ...]:
             return (torch.full(question.source.shape[:3], 7.0),)
 
-    monkeypatch.setattr(_questions, "MACHINES", (OnlyEntropy(), *MACHINES))
+    monkeypatch.setattr(_answering, "ANSWERERS", (OnlyEntropy(), *ANSWERERS))
     q = torch.randn(1, 2, 4, 3)
     _, weights = regard.attention(q, q, q, need_weights=True)
     assert torch.equal(weights.entropy(), torch.full((1, 2, 4), 7.0))
     assert torch.allclose(weights.received().sum(-1), torch.full((1, 2), 4.0))
 
 
-def test_last_machine_refuses_nothing() -> None:
+def test_last_answerer_refuses_nothing() -> None:
     """There is always an answer."""
     q = torch.randn(1, 1, 4, 3)
     source = regard.attention(q, q, q, need_weights=True)[1]._source
-    for name in Question.__annotations__["name"].split('"')[1::2]:
-        assert MACHINES[-1].why_not(Question(name, source, slice(0, 4), slice(0, 4))) is None
+    for name in get_args(QuestionName):
+        assert ANSWERERS[-1].why_not(Question(name, source, slice(0, 4), slice(0, 4))) is None
 
 
 def test_without_lse_the_weights_make_their_own() -> None:

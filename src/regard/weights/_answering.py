@@ -1,0 +1,40 @@
+"""The answerers in order: the first that has no reason not to answers."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from .._tracing import quiet
+from ..backends import INSPECTORS
+from ._inspected import Inspected
+from ._kept import Kept, KeptMap
+from ._question import Answerer, Question
+from ._stream import Stream
+
+__all__ = ["ANSWERERS", "answer", "full_precision"]
+
+_KEPT = Kept()
+# Fastest first. `Stream` answers every question about a matrix whose entries can be computed.
+ANSWERERS: tuple[Answerer, ...] = (_KEPT, KeptMap(), *(Inspected(backend) for backend in INSPECTORS), Stream())
+
+
+def answer(question: Question) -> tuple[Tensor, ...]:
+    """Ask the first answerer that can; where none can, the source fetches its entries, or says what was not kept."""
+    with quiet(), full_precision(question.source.device.type):
+        for answerer in ANSWERERS:
+            if answerer.why_not(question) is None:
+                return answerer.run(question)
+    return answer(replace(question, source=question.source.entries(_KEPT.why_not(question))))
+
+
+def full_precision(device: str) -> AbstractContextManager[object]:
+    """Switch autocast off: scores and sums stay in the accumulation dtype."""
+    return (
+        torch.autocast(device, enabled=False)
+        if device != "meta" and torch.is_autocast_enabled(device)
+        else nullcontext()
+    )

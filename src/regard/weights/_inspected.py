@@ -1,0 +1,63 @@
+"""Questions that a backend answers: passes of a kernel over the call that it, or another, has made."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from .._inputs import AttentionInputs
+from .._tracing import traced
+from ..backends import FAR, Inspector
+from ._question import Question
+from ._softmax_source import SoftmaxSource
+from ._source import WeightSource
+
+__all__ = ["Inspected", "sums_rows"]
+
+
+class Inspected:
+    """The passes of one backend: softmax weights, without gradient."""
+
+    def __init__(self, backend: Inspector) -> None:
+        self.backend, self.name = backend, backend.name
+
+    def why_not(self, question: Question) -> str | None:
+        """Refuse what the backend has no pass for."""
+        source = question.source
+        if not isinstance(source, SoftmaxSource):
+            return f"has no pass over a {type(source).__name__}"
+        if source.tracked:
+            return "has no gradient"
+        if traced():
+            return "cannot be written down"
+        if question.rows.start >= question.rows.stop or question.columns.start >= question.columns.stop:
+            return "takes no empty rectangle"
+        if source.log_factor is not None and source.inputs.bias is not None:
+            return "takes no factor beside a dense bias"
+        if not sums_rows(source):
+            return "sums rows far from zero by their scores alone"
+        return self.backend.cannot_inspect(source.inputs, question.name, question.count)
+
+    def run(self, question: Question) -> tuple[Tensor, ...]:
+        """Run the pass."""
+        source = question.matrix
+        return self.backend.inspect(
+            question.name, _with_factor(source), source.lse, question.rows, question.columns, question.cell,
+            question.count,
+        )  # fmt: skip
+
+
+def sums_rows(source: WeightSource) -> bool:
+    """Return whether a backend finds weights from `lse`, or from the sum of a row's own scores where that is far."""
+    if source.lse is None or (source.log_factor is None and source.lse_of == "scores"):
+        return True
+    return bool((source.lse.abs().nan_to_num(0.0, 0.0) <= FAR).all())
+
+
+def _with_factor(source: WeightSource) -> AttentionInputs:
+    # The log of a factor on each key's weights is a bias.
+    if source.log_factor is None:
+        return source.inputs
+    return replace(source.inputs, bias=source.log_factor[:, :, None].to(torch.float32))
