@@ -6,17 +6,20 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from threading import local
 
+import torch
+from torch import Tensor
+
 from .._inputs import AttentionInputs
 from .._tracing import recorded
 from .._values import instance
 from ..errors import BackendError, nearest
-from ._contract import Backend, refusal
+from ._contract import Backend, refusal, wants_gradient
 from ._scores import accumulate_dtype, scores, visible
 from ._steady import steady_exp2_, steady_sum
 from ._values import all_finite, readable
 from .fused import Fused
 from .math import Math
-from .native import Native
+from .native import Native, hidden_from_kernel, why_slower
 from .reference import Reference
 
 __all__ = [
@@ -26,6 +29,7 @@ __all__ = [
     "asked_for",
     "backend_names",
     "choose",
+    "fastest",
     "readable",
     "refusals",
     "scores",
@@ -33,10 +37,12 @@ __all__ = [
     "steady_sum",
     "use_backend",
     "visible",
+    "why_slower",
 ]
 
 # Fastest first; `math` accepts everything, so what stands behind it runs only when asked for by name.
 BACKENDS: tuple[Backend, ...] = (Native(), Fused(), Math(), Reference())
+_NATIVE, _FUSED = BACKENDS[:2]
 # Where a tool needs operators that it knows, `math` comes first.
 _RECORDED: tuple[Backend, ...] = (BACKENDS[2], *BACKENDS[:2], *BACKENDS[3:])
 
@@ -108,14 +114,29 @@ def choose(inputs: AttentionInputs, name: str | None = None) -> Backend:
             + (f", or use one of: {', '.join(able)}." if able else ".")
         )
     for backend in _in_order():
-        if refusal(backend, inputs) is None:
+        if refusal(backend, inputs) is None and _slower(backend, inputs) is None:
             return backend
     raise BackendError("No backend accepts this call: " + "; ".join(f"{n} {r}" for n, r in refusals(inputs)) + ".")
 
 
+def fastest(query: Tensor, key: Tensor, value: Tensor) -> tuple[str, str]:
+    """Return the names of the two fast backends, the faster one for tensors of this size first: neither is asked."""
+    trains = torch.is_grad_enabled() and any(tensor.requires_grad for tensor in (query, key, value))
+    names = _NATIVE.name, _FUSED.name
+    return names if why_slower(query, key, trains) is None else names[::-1]
+
+
 def refusals(inputs: AttentionInputs) -> list[tuple[str, str | None]]:
-    """Return each backend's name with why it refuses the call, None if it accepts, in the order asked."""
-    return [(backend.name, refusal(backend, inputs)) for backend in _in_order()]
+    """Return each backend's name with why it is not to run the call, None if it is, in the order asked."""
+    return [(backend.name, refusal(backend, inputs) or _slower(backend, inputs)) for backend in _in_order()]
+
+
+def _slower(backend: Backend, inputs: AttentionInputs) -> str | None:
+    """Say why an able backend leaves a call to one behind it, unless it was asked for by name."""
+    if backend is not _NATIVE or _chosen.name is not None:
+        return None
+    reason = why_slower(inputs.query, inputs.key, wants_gradient(inputs), lambda: hidden_from_kernel(inputs))
+    return reason if reason and refusal(_FUSED, inputs) is None else None
 
 
 def _in_order() -> tuple[Backend, ...]:

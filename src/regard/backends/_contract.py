@@ -14,10 +14,11 @@ import torch
 
 from .._inputs import AttentionInputs, AttentionResult
 
-__all__ = ["FEATURES", "Backend", "refusal"]
+__all__ = ["FEATURES", "Backend", "refusal", "wants_gradient"]
 
 
-def _any_gradient(inputs: AttentionInputs) -> bool:
+def wants_gradient(inputs: AttentionInputs) -> bool:
+    """Return whether a gradient of this call will be asked for."""
     return torch.is_grad_enabled() and any(tensor.requires_grad for tensor in inputs.tensors())
 
 
@@ -31,7 +32,7 @@ FEATURES: dict[str, Callable[[AttentionInputs], bool]] = {
     "dropout": lambda x: x.dropout > 0.0,
     "grouped heads": lambda x: x.key.shape[1] != x.query.shape[1],
     "value width": lambda x: x.value.shape[3] != x.query.shape[3],
-    "gradient": _any_gradient,
+    "gradient": wants_gradient,
 }
 
 

@@ -17,6 +17,7 @@ from .. import masks
 from .._attention import attention, explain
 from .._tracing import in_backward, traced
 from .._values import instance
+from ..backends import fastest
 from ..errors import BackendError, KernelError, RegardError
 from ..masks import Mask
 from ._checkpointing import join
@@ -147,7 +148,9 @@ class FastAttention:
         enable_gqa: bool = False,
     ) -> tuple[str, Tensor | None]:
         try:
-            reason = _why_not(query, key, value, attn_mask, is_causal, enable_gqa) or _why_slower(query, key, dropout_p)
+            reason = _why_not(query, key, value, attn_mask, is_causal, enable_gqa) or _why_slower(
+                query, key, value, dropout_p
+            )
             if reason is None and not mode.alone() and not join(self):
                 reason = "run again, or to be run again, by code that is not known here"
             if reason is not None:
@@ -198,8 +201,10 @@ def _why_not(
     return None
 
 
-def _why_slower(query: Tensor, key: Tensor, dropout: float) -> str | None:
+def _why_slower(query: Tensor, key: Tensor, value: Tensor, dropout: float) -> str | None:
     """Return why PyTorch is the faster one for a call of this size, or None."""
+    if not dropout and fastest(query, key, value)[0] != _BACKEND:
+        return "measured to be slower here, of this dtype and size"
     products = query.shape[-2] * key.shape[-2]
     if query.dtype != torch.float32:
         products *= query.shape[:-2].numel()

@@ -15,7 +15,7 @@ from torch.utils._python_dispatch import is_traceable_wrapper_subclass
 from .. import masks
 from .._attention import attention
 from .._tracing import jit_traced, transformed
-from ..backends import asked_for
+from ..backends import asked_for, fastest
 from ..errors import BackendError, KernelError, RegardError, TooLargeError
 from ..integrations import sink_attention
 from ..weights import AttentionWeights, consumed_at_once, kept
@@ -26,8 +26,6 @@ from ._returned import weights_of_softmax
 __all__ = ["DOORS", "Door", "Keeper", "door_of", "untouched"]
 
 _masks = CallMasks()
-# Ours, and PyTorch's own kernel, which hands out `lse` with the output, so that nothing is computed twice.
-_SERVE = ("native", "fused")
 _PLAIN = (Tensor, nn.Parameter)
 
 
@@ -171,7 +169,8 @@ def _attend(
     parts: tuple[Tensor, ...], call: dict[str, Any], serves: bool
 ) -> tuple[bool, tuple[Tensor, AttentionWeights]]:
     """Return whether the output may take the place of PyTorch's own; output and weights, else without gradient."""
-    for name in _SERVE if serves else ():
+    # Ours and PyTorch's own kernel both hand out `lse` with the output, so that nothing is computed twice.
+    for name in fastest(*parts) if serves else ():
         if asked_for() in (None, name):
             try:  # cheaper than asking every backend first
                 return True, attention(*parts, **call, backend=name)

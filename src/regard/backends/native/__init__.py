@@ -18,20 +18,27 @@ from ._inspection import (
     with_factor,
 )
 from ._library import LibraryInfo, available, library_info
+from ._measured import LENGTHS, Row, Work
+from ._speed import hidden_from_kernel, why_slower
 
 __all__ = [
+    "LENGTHS",
     "LINKS",
     "MOST_TOP",
     "PASSES",
     "CallSummary",
     "LibraryInfo",
     "Native",
+    "Row",
+    "Work",
     "available",
     "cannot_inspect",
     "forward_summary",
+    "hidden_from_kernel",
     "inspect",
     "library_info",
     "summary",
     "summary_cell",
+    "why_slower",
     "with_factor",
 ]
