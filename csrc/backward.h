@@ -11,6 +11,7 @@ constexpr int64_t kSumsBytes = int64_t(24) << 20; // of dK and dV at a time
 
 template <class T, class Products>
 void backward_item(int64_t number, unsigned char *scratch, const void *context) {
+  const typename Products::InUse in_use;
   const auto &all = *static_cast<const BackwardCall<T, Products> *>(context);
   const int64_t local = number % all.chains, chain = all.first_chain + local;
   const int64_t b = chain / all.a.kv_heads, g = chain % all.a.kv_heads;
@@ -75,12 +76,7 @@ template <class T, class Products> int run_backward_with(const regard_args &a) {
 }
 
 template <class T> int run_backward(const regard_args &a, T) {
-  return run_backward_with<T, FloatProducts>(a);
+  return run_backward_with<T, typename ProductsOf<T>::Type>(a);
 }
-#ifdef REGARD_HAS_DOT_BFLOAT16
-inline int run_backward(const regard_args &a, Bfloat16) {
-  return run_backward_with<Bfloat16, PairProducts>(a);
-}
-#endif
 
 } // namespace

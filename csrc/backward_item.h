@@ -29,6 +29,7 @@ template <class T, class Products> struct BackwardItem {
   using Unit = typename Products::Unit;
   static constexpr int kPer = Products::kPerUnit;
   static constexpr bool kPair = kPer == 2;
+  static constexpr int kKeys = strip_keys<Products>();
 
   struct Group {
     Visible visible;
@@ -123,14 +124,16 @@ private:
       group[i].grad_pairs = reinterpret_cast<Unit *>(pairs + i * pairs_bytes);
       group[i].query = reinterpret_cast<Unit *>(take(layout.key_units * kGroup * 4));
       group[i].grad_output = reinterpret_cast<Unit *>(take(layout.value_units * kGroup * 4));
-      group[i].grad_query = reinterpret_cast<float *>(take(a.head_dim * kGroup * 4));
+      group[i].grad_query = reinterpret_cast<float *>(take(round_up(a.head_dim, Products::kUnitStep) * kGroup * 4));
     }
     query_panels = reinterpret_cast<Unit *>(take(layout.strip / kPer * layout.key_width * 4));
     grad_panels = reinterpret_cast<Unit *>(take(layout.strip / kPer * layout.value_width * 4));
     packed_keys = reinterpret_cast<Unit *>(take(layout.block * layout.key_stride * 4));
     packed_values = reinterpret_cast<Unit *>(take(layout.block * layout.value_stride * 4));
     packed_pairs =
-        kPair ? reinterpret_cast<Unit *>(take(layout.block / 2 * layout.key_width * 4)) : nullptr;
+        kPair ? reinterpret_cast<Unit *>(take(layout.pairs_stride *
+                                              (Products::kTiles ? layout.key_width : layout.block / 2) * 4))
+              : nullptr;
     scores = reinterpret_cast<float *>(take(kStrip * kGroup * 4));
     products = reinterpret_cast<float *>(take(kStrip * kGroup * 4));
     slopes = reinterpret_cast<float *>(take(kStrip * kGroup * 4));
@@ -138,7 +141,7 @@ private:
     grad_key = {rows_of<T>(a.grad_key, b, g), nullptr, a.head_dim, layout.key_width, layout.alone};
     grad_value = {rows_of<T>(a.grad_value, b, g), nullptr, a.value_dim, layout.value_width,
                   layout.alone};
-    const int64_t sums_rows = layout.alone ? layout.block : a.keys;
+    const int64_t sums_rows = layout.alone ? layout.block : layout.sums_rows;
     float *sums = layout.alone
                       ? reinterpret_cast<float *>(at)
                       : reinterpret_cast<float *>(all.sums + number % all.chains * layout.sums_bytes);
@@ -172,7 +175,7 @@ private:
     x.row = row + i * kGroup;
     x.count = smaller<int64_t>(kGroup, a.queries - x.row);
     x.visible.read(a, b, h, x.row);
-    __builtin_memset(x.grad_query, 0, size_t(a.head_dim) * kGroup * 4);
+    __builtin_memset(x.grad_query, 0, size_t(round_up(a.head_dim, Products::kUnitStep)) * kGroup * 4);
     if (x.visible.begin >= x.visible.end)
       return;
     const Block<T> q = query.from(x.row, kGroup), d = grad_output.from(x.row, kGroup);
@@ -216,8 +219,8 @@ private:
       for (int r = 0; r < x.run_count; ++r) {
         const Run &run = x.runs[r];
         Strip strip = strip_of(run);
-        for (int32_t key = run.begin; key < run.end; key += kStrip) {
-          strip.count = int(smaller<int32_t>(kStrip, run.end - key));
+        for (int32_t key = run.begin; key < run.end; key += kKeys) {
+          strip.count = int(smaller<int32_t>(kKeys, run.end - key));
           strip.keep = keep + (key - begin);
           score_strip(x, run, strip, key, false);
           add_strip(strip, a.dropout > 0, sums);
@@ -308,8 +311,11 @@ private:
       pack_rows<Products>(v, layout.value_stride, packed_values);
     key_pairs = keys;
     if constexpr (kPair) {
-      pack_down<Products>(k, layout.key_width, packed_pairs);
-      key_pairs = {packed_pairs, layout.key_width};
+      if constexpr (Products::kTiles)
+        turn_values(k.data, 0, k.rows, k.width, layout.pairs_stride, packed_pairs);
+      else
+        pack_down<Products>(k, layout.key_width, packed_pairs);
+      key_pairs = {packed_pairs, layout.pairs_stride};
     }
   }
 
@@ -331,21 +337,28 @@ private:
       cut |= x.runs[r].cut;
       // Quads beyond the last query see what it sees, and need nothing.
       x.runs[r].quad_end = smaller(x.runs[r].quad_end, int32_t(ceil_div(x.count, kQuad)));
+      cut |= pads(x, x.runs[r]);
     }
     return cut;
+  }
+
+  // Tiles go through queries and keys beyond a run, which weigh 0.
+  bool pads(const Group &x, const Run &run) const {
+    return Products::kTiles && (run.quad_begin > 0 || run.quad_end * kQuad < x.count ||
+                                (run.end - run.begin) % 32 != 0);
   }
 
   // Passes 2 and 3 for the keys of one run.
   template <class Enter>
   void run_keys(const Group &x, int i, const Run &run, int32_t block_begin, const Enter &enter) {
     const bool cut = run.cut || masks;
-    const bool careful = cut && !finite;
+    const bool careful = (cut || pads(x, run)) && !finite;
     const int32_t first = run.begin - block_begin, last = run.end - block_begin;
     if (careful)
       enter();
     Strip strip = strip_of(run);
-    for (int32_t at = first; at < last; at += kStrip) {
-      strip.count = int(smaller<int32_t>(kStrip, last - at));
+    for (int32_t at = first; at < last; at += kKeys) {
+      strip.count = int(smaller<int32_t>(kKeys, last - at));
       strip.keep = keep + at;
       if (!kPair && !careful) {
         strip.scores = reinterpret_cast<float *>(x.weights + at * kGroup);
@@ -364,7 +377,11 @@ private:
     }
     if (careful)
       return;
-    column_products<Products>(key_pairs.units + first / kPer * key_pairs.stride, key_pairs.stride,
+    if constexpr (Products::kTiles)
+      for (int64_t u = ceil_div(last, 2); u < first / 2 + round_up(ceil_div(last - first, 2), 16); ++u)
+        __builtin_memset(x.grad_pairs + u * kGroup, 0, kGroup * 4);
+    column_products<Products>(key_pairs.units + first / kPer * (Products::kTiles ? 1 : key_pairs.stride),
+                              key_pairs.stride,
                               a.head_dim, x.grad_pairs + first / kPer * kGroup,
                               ceil_div(last - first, kPer), strip.begin, strip.end, x.grad_query);
     const int32_t lanes_end = smaller(run.quad_end * kQuad, int32_t(round_up(x.count, kPer)));
@@ -407,13 +424,15 @@ private:
 
   // Leaves P and dS as the products over queries and over keys read them.
   void keep_strip(const Group &x, const Strip &strip, int64_t at) const {
-#ifdef REGARD_HAS_DOT_BFLOAT16
     if constexpr (kPair) {
       round_strip(strip, strip.scores, reinterpret_cast<uint16_t *>(x.weights) + at * kGroup, nullptr);
       round_strip(strip, strip.products, reinterpret_cast<uint16_t *>(x.grad_scores) + at * kGroup,
                   x.grad_pairs + at / 2 * kGroup);
+      if constexpr (Products::kTiles) {
+        clear_left_out(strip, reinterpret_cast<uint16_t *>(x.weights) + at * kGroup);
+        clear_left_out(strip, reinterpret_cast<uint16_t *>(x.grad_scores) + at * kGroup);
+      }
     }
-#endif
     (void)x, (void)strip, (void)at;
   }
 

@@ -20,7 +20,8 @@ template <class T, class Products> struct BackwardLayout : Shape {
   int64_t key_units, value_units, key_stride, value_stride, key_width, value_width;
   bool key_direct, value_direct; // sums are the gradient itself
   bool alone;                    // chains of one item: sums live in its scratch
-  int64_t sums_bytes;            // of one chain, outside the items
+  int64_t sums_rows, sums_bytes; // of one chain, outside the items
+  int64_t pairs_stride;          // of keys in pairs, which lie turned for tiles
   int64_t group_bytes, area_bytes, pairs_bytes, bytes;
 
   explicit BackwardLayout(const regard_args &a) {
@@ -30,25 +31,30 @@ template <class T, class Products> struct BackwardLayout : Shape {
     strips = ceil_div(a.queries, strip);
     blocks = ceil_div(a.keys, block);
     shared = a.heads / larger<int64_t>(a.kv_heads, 1);
-    key_units = ceil_div(a.head_dim, kPer);
-    value_units = ceil_div(a.value_dim, kPer);
+    key_units = units_of<Products>(a.head_dim);
+    value_units = units_of<Products>(a.value_dim);
     key_stride = round_up(key_units, kLanes);
     value_stride = round_up(value_units, kLanes);
-    key_width = round_up(a.head_dim, kLanes);
-    value_width = round_up(a.value_dim, kLanes);
+    constexpr int kStep = kLanes > Products::kUnitStep ? kLanes : Products::kUnitStep;
+    key_width = round_up(a.head_dim, kStep);
+    value_width = round_up(a.value_dim, kStep);
+    sums_rows = round_up(a.keys, Products::kUnitStep);
     constexpr bool kFloat = sizeof(T) == sizeof(float);
     key_direct = kFloat && key_width == a.head_dim;
     value_direct = kFloat && value_width == a.value_dim;
     alone = chain() <= 1;
     const int64_t key_sums = key_direct ? 0 : key_width, value_sums = value_direct ? 0 : value_width;
-    sums_bytes = alone ? 0 : a.keys * (key_sums + value_sums) * 4;
-    group_bytes = (key_units + value_units + a.head_dim) * kGroup * 4;
+    sums_bytes = alone ? 0 : sums_rows * (key_sums + value_sums) * 4;
+    group_bytes = (key_units + value_units + round_up(a.head_dim, Products::kUnitStep)) * kGroup * 4;
     area_bytes = block * kGroup * 4 / kPer;
-    pairs_bytes = kPair ? block / 2 * kGroup * 4 : 0;
+    const int64_t pairs = block / 2 + (Products::kTiles ? 16 : 0);
+    pairs_bytes = kPair ? pairs * kGroup * 4 : 0;
+    pairs_stride = Products::kTiles ? pairs : key_width;
+    const int64_t key_pairs = pairs_stride * (Products::kTiles ? key_width : block / 2);
     bytes = groups * (group_bytes + 2 * area_bytes + pairs_bytes) +
             strip / kPer * (key_width + value_width) * 4 +   // panels of Q and dO
             block * (key_stride + value_stride) * 4 +        // keys and values
-            (kPair ? block / 2 * key_width * 4 : 0) +        // keys in pairs
+            (kPair ? key_pairs * 4 : 0) +                    // keys in pairs
             (alone ? block * (key_sums + value_sums) * 4 : 0) +
             3 * kStrip * kGroup * 4 +                        // scores, dP, slopes
             (a.grad_position_bias ? round_up(DiagonalSums::length(strip, a.keys), 16) * 4 : 0);

@@ -5,6 +5,7 @@
 #pragma once
 
 #include "backward_tiles.h"
+#include "blocks.h"
 
 namespace {
 
@@ -18,17 +19,29 @@ template <class T>
 REGARD_INLINE Vec units_of_rows(const T *low, const T *, int64_t e, int64_t width, FloatProducts) {
   return load_elements(low + e, int(smaller<int64_t>(kLanes, width - e)));
 }
-#ifdef REGARD_HAS_DOT_BFLOAT16
-REGARD_INLINE Vec units_of_row(const Bfloat16 *row, int64_t u, int64_t width, PairProducts) {
-  return as_vec(load_pairs(bits_of(row) + 2 * u, int(smaller<int64_t>(2 * kLanes, width - 2 * u))));
-}
 REGARD_INLINE Half halves_of(const Bfloat16 *row, int n) {
   return n >= kLanes ? load_half(bits_of(row)) : load_half_first(bits_of(row), n);
 }
+REGARD_INLINE Vec pairs_of_rows(const Bfloat16 *low, const Bfloat16 *high, int64_t e, int64_t width) {
+  const int n = int(larger<int64_t>(0, smaller<int64_t>(kLanes, width - e)));
+  return as_vec(pair_halves(halves_of(low + e, n), high ? halves_of(high + e, n) : Half{}));
+}
+#ifdef REGARD_HAS_DOT_BFLOAT16
+REGARD_INLINE Vec units_of_row(const Bfloat16 *row, int64_t u, int64_t width, PairProducts) {
+  return load_unit_pairs(row, u, width);
+}
 REGARD_INLINE Vec units_of_rows(const Bfloat16 *low, const Bfloat16 *high, int64_t e, int64_t width,
                                 PairProducts) {
-  const int n = int(smaller<int64_t>(kLanes, width - e));
-  return as_vec(pair_halves(halves_of(low + e, n), high ? halves_of(high + e, n) : Half{}));
+  return pairs_of_rows(low, high, e, width);
+}
+#endif
+#ifdef REGARD_HAS_TILES
+REGARD_INLINE Vec units_of_row(const Bfloat16 *row, int64_t u, int64_t width, TileProducts) {
+  return load_unit_pairs(row, u, width);
+}
+REGARD_INLINE Vec units_of_rows(const Bfloat16 *low, const Bfloat16 *high, int64_t e, int64_t width,
+                                TileProducts) {
+  return pairs_of_rows(low, high, e, width);
 }
 #endif
 
@@ -52,7 +65,7 @@ template <class Unit> struct UnitRows {
 // are not so far apart that they compete for the same places of the cache.
 template <class Products, class T> bool units_in_place(const Block<T> &x) {
   constexpr int kPer = Products::kPerUnit;
-  return sizeof(T) * kPer == sizeof(typename Products::Unit) && x.width % kPer == 0 &&
+  return !Products::kTiles && sizeof(T) * kPer == sizeof(typename Products::Unit) && x.width % kPer == 0 &&
          x.data.stride % kPer == 0 && x.data.stride * int64_t(sizeof(T)) <= 1024;
 }
 
@@ -90,6 +103,13 @@ void pack_down(const Block<T> &x, int64_t stride, typename Products::Unit *out) 
 template <class Products, class T>
 void pack_panels(const Block<T> &x, int64_t units, int64_t begin, typename Products::Unit *out) {
   constexpr int kPer = Products::kPerUnit;
+  if constexpr (Products::kTiles) { // one panel of everything, to the end of the group
+    const int64_t stride = round_up(x.width, Products::kUnitStep);
+    pack_down<Products>(x, stride, out + begin * stride);
+    for (int64_t i = ceil_div(x.rows, kPer); i < kGroup / kPer; ++i)
+      __builtin_memset(out + (begin + i) * stride, 0, size_t(stride) * 4);
+    return;
+  }
   for_panels(ceil_div(x.width, kLanes), [&](int64_t first, int64_t width) {
     float *to = reinterpret_cast<float *>(out) + (first * units + begin * width) * kLanes;
     for (int64_t i = 0; i < x.rows; i += kPer) {
@@ -103,7 +123,7 @@ void pack_panels(const Block<T> &x, int64_t units, int64_t begin, typename Produ
 // out[unit][lane], lane i holding row i.
 template <class Products, class T>
 void pack_turned(const Block<T> &x, typename Products::Unit *out) {
-  const int64_t units = ceil_div(x.width, Products::kPerUnit);
+  const int64_t units = units_of<Products>(x.width);
   float *turned = reinterpret_cast<float *>(out);
   for (int v = 0; v < kGroup / kLanes; ++v)
     for (int64_t u = 0; u < units; u += kLanes) {

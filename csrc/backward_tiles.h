@@ -10,7 +10,7 @@
 #pragma once
 
 #include "elements.h"
-#include "products.h"
+#include "tile_grid.h"
 
 namespace {
 
@@ -197,5 +197,54 @@ REGARD_INLINE void column_products(const typename Products::Unit *columns, int64
     }
   });
 }
+
+#ifdef REGARD_HAS_TILES
+// The three in tiles: 16 keys, queries or columns by 16, over 16 units a step.
+// Panels are one, columns lie turned, and `count` may end between tiles: rows
+// of keys beyond are room, units beyond are 0.
+template <> struct PanelProduct<TileProducts> {
+  const int32_t *weights;
+  int64_t group_stride;
+  const int32_t *panels;
+  int64_t strip_units, groups;
+  Rows<float> sums;
+
+  static constexpr int64_t kUnits = kGroup / 2;
+
+  void run(int64_t vectors, const Share *share, int64_t key_begin, int64_t key_end) const {
+    const int64_t width = vectors * kLanes;
+    for (int64_t key = key_begin; key < key_end; key += 2 * kTileSide)
+      for (int64_t column = 0; column < width; column += 2 * kTileSide)
+        for (int64_t g = 0; g < groups; ++g) {
+          if (share[g].begin >= share[g].end)
+            continue;
+          const int64_t first = share[g].begin / kTileSide * kTileSide;
+          const int32_t *own = weights + g * group_stride + key * kUnits + first;
+          multiply_either(TileGrid(own, kUnits),
+                          TileGrid(panels + (g * kUnits + first) * width + column, width),
+                          TileGrid(sums[key] + column, sums.stride), key + kTileSide < key_end,
+                          column + kTileSide < width, ceil_div(share[g].end - first, kTileSide), true);
+        }
+  }
+};
+
+template <>
+REGARD_INLINE void row_products<TileProducts>(const int32_t *rows, int64_t stride, int64_t count,
+                                              const int32_t *turned, int64_t units, int begin,
+                                              int end, float *out) {
+  multiply_grid(TileGrid(rows, stride), TileGrid(turned, kGroup), TileGrid(out, kGroup),
+                ceil_div(count, kTileSide), begin / kQuadVectors, end / kQuadVectors,
+                units / kTileSide, false);
+}
+
+template <>
+REGARD_INLINE void column_products<TileProducts>(const int32_t *columns, int64_t stride,
+                                                 int64_t width, const int32_t *weights,
+                                                 int64_t count, int begin, int end, float *sums) {
+  multiply_grid(TileGrid(columns, stride), TileGrid(weights, kGroup), TileGrid(sums, kGroup),
+                ceil_div(width, kTileSide), begin / kQuadVectors, end / kQuadVectors,
+                ceil_div(count, kTileSide), true);
+}
+#endif
 
 } // namespace

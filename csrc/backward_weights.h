@@ -14,7 +14,8 @@
 namespace {
 
 // Keys worked on between two products: their scores stay in the nearest cache.
-constexpr int kStrip = kTileRows;
+template <class Products> constexpr int strip_keys() { return Products::kTiles ? 16 : kTileRows; }
+constexpr int kStrip = 16; // at most
 
 // The queries of a group, as every strip of keys needs them.
 struct RowStatistics {
@@ -189,7 +190,6 @@ inline void scale_strip(const Strip &strip, float scale, const float *slopes) {
     }
 }
 
-#ifdef REGARD_HAS_DOT_BFLOAT16
 // x[key][lane] of a strip, rounded: `along` pairs of queries (for sums over
 // queries), `across` pairs of keys (for sums over keys), or null. The first
 // key of a strip is even; after an odd last key, zeros.
@@ -208,6 +208,13 @@ REGARD_INLINE void round_strip(const Strip &strip, const float *x, uint16_t *alo
         store_int(across + r / 2 * kGroup + v * kLanes, pair_bfloat16(low, high));
     }
 }
-#endif
+
+// Tiles take sums over whole groups: the queries that a strip leaves out weigh 0.
+REGARD_INLINE void clear_left_out(const Strip &strip, uint16_t *along) {
+  for (int r = 0; r < strip.count; ++r)
+    for (int v = 0; v < kGroup / kLanes; ++v)
+      if (v < strip.begin || v >= strip.end)
+        store_half(along + r * kGroup + v * kLanes, Half{});
+}
 
 } // namespace

@@ -7,6 +7,17 @@ namespace {
 
 constexpr int kBlock = 128; // keys; a multiple of kPart
 constexpr int kPart = 64;   // keys summed at once; cells of the map are multiples
+// Keys and values prepared at once, a multiple of kBlock. Products of tiles are
+// so fast that an output should stay near for longer than a block.
+constexpr int prepared_keys(bool tiles) { return tiles ? 512 : kBlock; }
+
+// What products of elements are taken as, where each number is used many times.
+template <class T> struct ProductsOf { using Type = FloatProducts; };
+#if defined(REGARD_HAS_TILES)
+template <> struct ProductsOf<Bfloat16> { using Type = TileProducts; };
+#elif defined(REGARD_HAS_DOT_BFLOAT16)
+template <> struct ProductsOf<Bfloat16> { using Type = PairProducts; };
+#endif
 
 // One head as the products read it.
 template <class T, class Products> struct Head {
@@ -31,7 +42,7 @@ template <class T, class Products> struct Head {
     value_width = a.value_dim;
     keys = a.keys;
   }
-  int64_t units() const { return ceil_div(width, Products::kPerUnit); }
+  int64_t units() const { return units_of<Products>(width); }
 
   // n elements of a row of the output, and what their rounding left.
   void write(int64_t row, int64_t e, Vec x, int n) const {
@@ -52,9 +63,18 @@ template <class Unit> struct Operand {
 template <class T> REGARD_INLINE Vec load_units(const T *row, int64_t u, int64_t width, FloatProducts) {
   return load_elements(row + u, int(smaller<int64_t>(kLanes, width - u)));
 }
+REGARD_INLINE Vec load_unit_pairs(const Bfloat16 *row, int64_t u, int64_t width) {
+  const int64_t left = larger<int64_t>(0, width - 2 * u);
+  return as_vec(load_pairs(bits_of(row) + 2 * u, int(smaller<int64_t>(2 * kLanes, left))));
+}
 #ifdef REGARD_HAS_DOT_BFLOAT16
 REGARD_INLINE Vec load_units(const Bfloat16 *row, int64_t u, int64_t width, PairProducts) {
-  return as_vec(load_pairs(bits_of(row) + 2 * u, int(smaller<int64_t>(2 * kLanes, width - 2 * u))));
+  return load_unit_pairs(row, u, width);
+}
+#endif
+#ifdef REGARD_HAS_TILES
+REGARD_INLINE Vec load_units(const Bfloat16 *row, int64_t u, int64_t width, TileProducts) {
+  return load_unit_pairs(row, u, width);
 }
 #endif
 
@@ -66,6 +86,32 @@ void copy_rows(Rows<const T> from, int64_t begin, int64_t end, int64_t width, in
     for (int64_t u = 0; u < stride; u += kLanes)
       store(reinterpret_cast<float *>(to) + u,
             load_units(from[i], u, width, Products{}));
+}
+
+// Keys [begin, end) of the values turned: rows are columns of the values, 0
+// beyond the last, units are pairs of keys, 0 beyond the last, to whole tiles
+// from any multiple of 8 on.
+inline void turn_values(Rows<const Bfloat16> value, int64_t begin, int64_t end, int64_t width,
+                        int64_t stride, int32_t *out) {
+  const int64_t units = round_up(ceil_div(end - begin, 2), 16);
+  for (int64_t e = 0; e < round_up(width, 16); ++e)
+    for (int64_t u = units; u < units + 16; u += kLanes)
+      store(reinterpret_cast<float *>(out) + e * stride + u, Vec{});
+  for (int64_t u = 0; u < units; u += kLanes)
+    for (int64_t e = 0; e < round_up(width, 16); e += kLanes) {
+      const int n = int(larger<int64_t>(0, smaller<int64_t>(kLanes, width - e)));
+      Vec x[kLanes];
+      for (int i = 0; i < kLanes; ++i) {
+        const int64_t key = begin + 2 * (u + i);
+        const Half low = load_half_first(bits_of(value[smaller(key, end - 1)]) + e, key < end ? n : 0);
+        const Half high =
+            load_half_first(bits_of(value[smaller(key + 1, end - 1)]) + e, key + 1 < end ? n : 0);
+        x[i] = as_vec(pair_halves(low, high));
+      }
+      transpose(x);
+      for (int i = 0; i < kLanes; ++i)
+        store(reinterpret_cast<float *>(out) + (e + i) * stride + u, x[i]);
+    }
 }
 
 // Keys and values of the next block, asked for row by row while this one is
@@ -88,24 +134,36 @@ struct Ahead {
 };
 
 template <class T, class Products> struct Blocks {
+  static constexpr int64_t kPrepared = prepared_keys(Products::kTiles);
   using Unit = typename Products::Unit;
   const Head<T, Products> &head;
   Unit *key_scratch, *value_scratch;
   Operand<Unit> keys, values;
   Ahead ahead;
+  int64_t begin, end; // of the block
 
   static int64_t key_stride(int64_t width) {
-    return round_up(ceil_div(width, Products::kPerUnit), kLanes);
+    return round_up(units_of<Products>(width), kLanes);
   }
-  static int64_t value_stride(int64_t width) { return round_up(width, kLanes); }
-
-  bool keys_direct() const {
-    return Head<T, Products>::kDirectKeys && head.width % Products::kPerUnit == 0 &&
-           head.key.stride % Products::kPerUnit == 0;
+  static int64_t value_stride(int64_t width) {
+    return Products::kTiles ? kPrepared / 2 + 16 : round_up(width, kLanes);
+  }
+  static int64_t key_units(int64_t width) { return key_stride(width) * kPrepared; }
+  static int64_t value_units(int64_t width) {
+    return value_stride(width) * (Products::kTiles ? round_up(width, 16) : kPrepared);
   }
 
-  void prepare(int64_t begin, int64_t end) {
-    if (keys_direct()) {
+  // Whether products can read the keys [begin, end) where they lie.
+  bool keys_direct(int64_t begin, int64_t end) const {
+    constexpr int64_t kWhole = Products::kPerUnit * Products::kUnitStep;
+    return Head<T, Products>::kDirectKeys && head.width % kWhole == 0 &&
+           head.key.stride % Products::kPerUnit == 0 && (end - begin) % Products::kUnitStep == 0;
+  }
+
+  void prepare(int64_t from, int64_t to) {
+    begin = from;
+    end = to;
+    if (keys_direct(begin, end)) {
       keys = {reinterpret_cast<const Unit *>(head.key[begin]), head.key.stride / Products::kPerUnit};
     } else {
       const int64_t stride = key_stride(head.width);
@@ -120,7 +178,13 @@ template <class T, class Products> struct Blocks {
              head.value.stride * element,
              head.width * element,
              head.value_width * element,
-             smaller<int64_t>(kBlock, head.keys - end)};
+             smaller<int64_t>(kPrepared, head.keys - end)};
+  }
+
+  // Units of keys, and of values, from a key of the block on.
+  const Unit *keys_from(int64_t key) const { return keys.units + (key - begin) * keys.stride; }
+  const Unit *values_from(int64_t key) const {
+    return values.units + (key - begin) / Products::kPerUnit * (Products::kTiles ? 1 : values.stride);
   }
 
 private:
@@ -148,6 +212,13 @@ private:
         store_int(to + u, pair_halves(a, b));
       }
     }
+    values = {value_scratch, stride};
+  }
+#endif
+#ifdef REGARD_HAS_TILES
+  void prepare_values(int64_t begin, int64_t end, TileProducts) {
+    const int64_t stride = value_stride(head.value_width);
+    turn_values(head.value, begin, end, head.value_width, stride, value_scratch);
     values = {value_scratch, stride};
   }
 #endif

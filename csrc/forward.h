@@ -22,6 +22,9 @@
 #include "decode.h"
 #include "forward_tiles.h"
 #include "map.h"
+#ifdef REGARD_HAS_TILES
+#include "tile_products.h"
+#endif
 
 namespace {
 
@@ -60,16 +63,6 @@ void turn_queries(const Head<T, Products> &head, int64_t row, int64_t queries, v
   }
 }
 
-// The maximum of a run whose scores were changed after the products.
-inline void run_most(const Run &run, int32_t block_begin, const float *scores, float *most) {
-  for (int v = run.quad_begin * kQuadVectors; v < run.quad_end * kQuadVectors; ++v) {
-    Vec highest = load(most + v * kLanes);
-    for (int32_t key = run.begin; key < run.end; ++key)
-      highest = largest(load(scores + int64_t(key - block_begin) * kGroup + v * kLanes), highest);
-    store(most + v * kLanes, highest);
-  }
-}
-
 // Pass 3.
 inline void move_reference(Group &group, const Vec factor, int64_t value_width) {
   for (int v = 0; v < kGroup / kLanes; ++v) {
@@ -93,38 +86,47 @@ inline void move_reference(Group &group, const Vec factor, int64_t value_width) 
 
 // Pass 4 for keys [begin, end) of a run: exponentials, in place where scores
 // are not kept, their sums added to `sums`. With kPair, two keys become one row
-// of pairs, in the first half of the area (a row is read before it is
-// overwritten).
-template <bool kCut, bool kPair, class Products>
-void exponentials(const Group &group, const Run &run, Vec factor, int64_t begin, int64_t end,
-                  const float *scores, float *weights, float *sums) {
-  for (int v = run.quad_begin * kQuadVectors; v < run.quad_end * kQuadVectors; ++v) {
-    Vec most = load(group.most + v * kLanes);
-    most = select((Int)(most == splat(-kInfinity)), Vec{}, most);
-    Vec sum = Vec{};
-    const float *column = scores + v * kLanes;
-    if constexpr (kPair) {
-#ifdef REGARD_HAS_DOT_BFLOAT16
-      int32_t *pairs = reinterpret_cast<int32_t *>(weights) + v * kLanes;
-      for (int64_t k = begin; k < end; k += 2) {
-        const Vec low = weight<kCut, Products>(load(column + k * kGroup), most, factor);
-        Vec high = Vec{};
-        if (k + 1 < end)
-          high = weight<kCut, Products>(load(column + (k + 1) * kGroup), most, factor);
-        sum = sum + (low + high);
-        store_int(pairs + k / 2 * kGroup, pair_bfloat16(low, high));
-      }
-#endif
-    } else {
-      for (int64_t k = begin; k < end; ++k) {
-        const Vec p = weight<kCut, Products>(load(column + k * kGroup), most, factor);
-        sum = sum + p;
-        store(weights + k * kGroup + v * kLanes, p);
+// of pairs, at or before their scores (a row is read before it is overwritten).
+template <bool kCut, bool kPair, class Products> struct Exponentials {
+  const Group &group;
+  Vec factor;
+  int64_t begin, end;
+  const float *scores;
+  float *weights, *sums;
+
+  template <int kV> REGARD_INLINE void run(int first) const {
+    Vec most[kV], sum[kV];
+#pragma GCC unroll 8
+    for (int v = 0; v < kV; ++v) {
+      const Vec known = load(group.most + (first + v) * kLanes);
+      most[v] = select((Int)(known == splat(-kInfinity)), Vec{}, known);
+      sum[v] = Vec{};
+    }
+    for (int64_t k = begin; k < end; k += kPair ? 2 : 1) {
+      const float *row = scores + k * kGroup + first * kLanes;
+      const bool alone = k + 1 == end;
+#pragma GCC unroll 8
+      for (int v = 0; v < kV; ++v) {
+        const Vec p = weight<kCut, Products>(load(row + v * kLanes), most[v], factor);
+        if constexpr (kPair) {
+          Vec high = Vec{};
+          if (!alone)
+            high = weight<kCut, Products>(load(row + kGroup + v * kLanes), most[v], factor);
+          sum[v] = sum[v] + (p + high);
+          store_int(reinterpret_cast<int32_t *>(weights) + k / 2 * Products::kWeightRow +
+                        (first + v) * kLanes,
+                    pair_bfloat16(p, high));
+        } else {
+          sum[v] = sum[v] + p;
+          store(weights + k * kGroup + (first + v) * kLanes, p);
+        }
       }
     }
-    store(sums + v * kLanes, load(sums + v * kLanes) + sum);
+#pragma GCC unroll 8
+    for (int v = 0; v < kV; ++v)
+      store(sums + (first + v) * kLanes, load(sums + (first + v) * kLanes) + sum[v]);
   }
-}
+};
 
 inline void drop_weights(const Dropout &dropout, const Group &group, const Run &run,
                          int32_t block_begin, uint32_t head, float *weights) {
@@ -148,28 +150,36 @@ inline void drop_weights(const Dropout &dropout, const Group &group, const Run &
   }
 }
 
-#ifdef REGARD_HAS_DOT_BFLOAT16
-inline void pair_weights(const Run &run, int64_t begin, int64_t end, float *weights) {
+template <class Products>
+void pair_weights(const Run &run, int64_t begin, int64_t end, float *weights) {
   int32_t *pairs = reinterpret_cast<int32_t *>(weights);
   for (int v = run.quad_begin * kQuadVectors; v < run.quad_end * kQuadVectors; ++v)
     for (int64_t k = begin; k < end; k += 2) {
       const float *at = weights + k * kGroup + v * kLanes;
       const Vec high = k + 1 < end ? load(at + kGroup) : Vec{};
-      store_int(pairs + k / 2 * kGroup + v * kLanes, pair_bfloat16(load(at), high));
+      store_int(pairs + k / 2 * Products::kWeightRow + v * kLanes, pair_bfloat16(load(at), high));
     }
 }
-#endif
+
+// Weights of nothing after those of a run, to whole steps of units.
+template <class Products>
+void pad_weights(const Run &run, int64_t begin, int64_t end, float *weights) {
+  for (int64_t unit = begin; unit < end; ++unit)
+    for (int v = run.quad_begin * kQuadVectors; v < run.quad_end * kQuadVectors; ++v)
+      store(weights + unit * Products::kWeightRow + v * kLanes, Vec{});
+}
 
 // Pass 5 where a value of a cut run is not finite: those who may not see the
 // key are left alone. Weights are floats or pairs, as pass 4 left them.
-template <class T, bool kPair>
+template <class T, class Products>
 void output_careful(const Group &group, const Run &run, int32_t block_begin, Rows<const T> value,
                     int64_t width, const float *weights) {
+  constexpr bool kPair = Products::kPerUnit == 2;
   for (int32_t key = run.begin; key < run.end; ++key) {
     const int64_t k = key - block_begin;
     for (int v = run.quad_begin * kQuadVectors; v < run.quad_end * kQuadVectors; ++v) {
       Int bits = load_int(reinterpret_cast<const int32_t *>(weights) +
-                          (kPair ? k / 2 : k) * kGroup + v * kLanes);
+                          k / Products::kPerUnit * Products::kWeightRow + v * kLanes);
       if (kPair)
         bits = k % 2 ? bits & int32_t(0xffff0000) : bits << 16;
       const Int seen = (Int)(bits != splat_int(INT32_MIN));
@@ -214,11 +224,14 @@ void write_group(const regard_args &a, const Head<T, Products> &head, const Grou
   }
 }
 
+// Scores and weights of a block, and the padding of its last run.
+constexpr size_t kAreaBytes = size_t(kBlock + 32) * kGroup * 4;
+
 // How a call is cut into items, and where an item's scratch lies.
 struct Layout {
   int64_t groups;   // per item
   int64_t per_head; // items
-  int64_t units, value_width;
+  int64_t units, value_width, output_rows;
   size_t group_bytes, key_bytes, value_bytes, map_bytes, kept_bytes, bytes;
 };
 
@@ -231,15 +244,16 @@ template <class T, class Products> Layout layout_of(const regard_args &a, bool k
     l.groups = round_up(l.groups, a.map_rows / kGroup);
   l.groups = larger<int64_t>(1, smaller(l.groups, all));
   l.per_head = ceil_div(all, l.groups);
-  l.units = ceil_div(a.head_dim, Products::kPerUnit);
+  l.units = units_of<Products>(a.head_dim);
   l.value_width = a.value_dim;
-  l.group_bytes = round_up(sizeof(Group), 64) + size_t(l.units + l.value_width) * kGroup * 4;
-  l.key_bytes = size_t(Own::key_stride(a.head_dim)) * kBlock * 4;
-  l.value_bytes = size_t(Own::value_stride(a.value_dim)) * kBlock * 4;
+  l.output_rows = round_up(a.value_dim, Products::kUnitStep);
+  l.group_bytes = round_up(sizeof(Group), 64) + size_t(l.units + l.output_rows) * kGroup * 4;
+  l.key_bytes = size_t(Own::key_units(a.head_dim)) * 4;
+  l.value_bytes = size_t(Own::value_units(a.value_dim)) * 4;
   l.map_bytes = a.map ? MapRecord::bytes(a.keys, a.map_columns) : 0;
-  l.kept_bytes = keep_scores ? size_t(a.keys) * kGroup * 4 : 0;
+  l.kept_bytes = keep_scores ? size_t(round_up(a.keys, Products::kUnitStep)) * kGroup * 4 : 0;
   l.bytes = size_t(l.groups) * (l.group_bytes + l.map_bytes + l.kept_bytes) + l.key_bytes +
-            l.value_bytes + size_t(kBlock) * kGroup * 4;
+            l.value_bytes + kAreaBytes;
   return l;
 }
 
@@ -250,6 +264,7 @@ template <class T, class Products> struct Forward {
   const Dropout dropout;
 
   static void item(int64_t number, unsigned char *scratch, const void *context) {
+    const typename Products::InUse in_use;
     static_cast<const Forward *>(context)->run_item(number, scratch);
   }
 
@@ -269,9 +284,9 @@ template <class T, class Products> struct Forward {
     const Vec factor = splat(scoring.remaining());
 
     float *weights = reinterpret_cast<float *>(scratch);
-    unsigned char *at = scratch + size_t(kBlock) * kGroup * 4;
+    unsigned char *at = scratch + kAreaBytes;
     Blocks<T, Products> blocks{head, reinterpret_cast<Unit *>(at),
-                               reinterpret_cast<Unit *>(at + layout.key_bytes), {}, {}, {}};
+                               reinterpret_cast<Unit *>(at + layout.key_bytes), {}, {}, {}, 0, 0};
 
     int32_t begin = int32_t(a.keys), end = 0;
     int64_t count = 0;
@@ -285,18 +300,21 @@ template <class T, class Products> struct Forward {
       end = larger(end, group.visible.end);
     }
 
-    for (int32_t block = begin / 64 * 64; block < end; block += kBlock) {
-      const int32_t block_end = smaller(block + kBlock, end);
+    constexpr int32_t kPrepared = int32_t(Blocks<T, Products>::kPrepared);
+    for (int32_t first = begin / 64 * 64; first < end; first += kPrepared) {
+      const int32_t last = smaller(first + kPrepared, end);
       bool prepared = false;
       for (int64_t i = 0; i < count; ++i) {
         Group &group = group_at(scratch, i);
-        if (group.visible.begin >= block_end || group.visible.end <= block)
+        if (group.visible.begin >= last || group.visible.end <= first)
           continue;
         if (!prepared)
-          blocks.prepare(block, block_end);
+          blocks.prepare(first, last);
         prepared = true;
-        run_block(group, head, blocks, scoring, masks, factor, block, block_end,
-                  uint32_t(head_number), weights);
+        for (int32_t block = first; block < last; block += kBlock)
+          if (group.visible.begin < smaller(block + kBlock, last) && group.visible.end > block)
+            run_block(group, head, blocks, scoring, masks, factor, block,
+                      smaller(block + kBlock, last), uint32_t(head_number), weights);
       }
     }
     float *map = a.map ? a.map + head_number * ceil_div(a.queries, a.map_rows) *
@@ -310,7 +328,7 @@ template <class T, class Products> struct Forward {
 
   Group &group_at(unsigned char *scratch, int64_t i) const {
     unsigned char *first =
-        scratch + size_t(kBlock) * kGroup * 4 + layout.key_bytes + layout.value_bytes;
+        scratch + kAreaBytes + layout.key_bytes + layout.value_bytes;
     return *reinterpret_cast<Group *>(
         first + size_t(i) * (layout.group_bytes + layout.map_bytes + layout.kept_bytes));
   }
@@ -332,7 +350,7 @@ private:
     }
     if (group.visible.begin < group.visible.end)
       turn_queries(head, row, a.queries, group.queries);
-    __builtin_memset(group.output, 0, size_t(layout.value_width) * kGroup * 4);
+    __builtin_memset(group.output, 0, size_t(layout.output_rows) * kGroup * 4);
   }
 
   // Whether a block went through in one pass (weight_tile): it is one run that
@@ -351,7 +369,7 @@ private:
     for (int32_t begin = run.begin; begin < run.end; ++part) {
       const int32_t end = part_end(begin, run.end);
       for_lane_tiles(run, WeightTiles<Unit, Products>{
-                              blocks.keys.units, static_cast<Unit *>(group.queries),
+                              blocks.keys_from(block), static_cast<Unit *>(group.queries),
                               blocks.keys.stride, layout.units, begin - block, end - block, factor,
                               group.most, most, sums[part], weights,
                               group.kept ? group.kept + int64_t(block) * kGroup : nullptr,
@@ -388,11 +406,15 @@ private:
     float *scores = group.kept ? group.kept + int64_t(block) * kGroup : weights;
     Run runs[kBlock / kSubBlock];
     const int count = group.visible.plan(block, block_end, runs);
-    if (count == 1 && scoring.plain && !runs[0].cut && !(a.dropout > 0) &&
-        run_block_at_once(group, blocks, factor, runs[0], block, weights)) {
-      add_values(group, head, blocks, runs[0], block, false, weights);
-      return;
-    }
+    const int quads = int(ceil_div(smaller<int64_t>(kGroup, a.queries - group.row), kQuad));
+    for (int i = 0; i < count; ++i) // lanes beyond the last query see what it sees
+      runs[i].quad_end = smaller(runs[i].quad_end, quads);
+    if constexpr (!Products::kTiles)
+      if (count == 1 && scoring.plain && !runs[0].cut && !(a.dropout > 0) &&
+          run_block_at_once(group, blocks, factor, runs[0], block, weights)) {
+        add_values(group, head, blocks, runs[0], block, false, weights);
+        return;
+      }
     for (int i = 0; i < kGroup; ++i)
       group.block_most[i] = -kInfinity;
     for (int i = 0; i < count; ++i) {
@@ -400,7 +422,7 @@ private:
       const bool finished = scoring.plain && !run.cut;
       const int64_t k = run.begin - block;
       for_lane_tiles(run, ScoreTiles<Unit, Products>{
-                              blocks.keys.units + k * blocks.keys.stride,
+                              blocks.keys_from(run.begin),
                               static_cast<Unit *>(group.queries), blocks.keys.stride,
                               layout.units, run.end - run.begin,
                               scores + k * kGroup, group.block_most, finished});
@@ -416,8 +438,9 @@ private:
       sum_run(group, run, factor, block, cut, scores, weights);
       if (a.dropout > 0)
         drop_run(group, run, block, head_number, weights);
-      add_values(group, head, blocks, run, block, cut, weights);
     }
+    for (int i = count; i-- > 0;) // the padding of a run may lie on the next
+      add_values(group, head, blocks, runs[i], block, runs[i].cut || masks, weights);
   }
 
   void sum_run(Group &group, const Run &run, Vec factor, int32_t block, bool cut,
@@ -427,38 +450,50 @@ private:
     for (int32_t begin = run.begin; begin < run.end;) {
       const int32_t end = part_end(begin, run.end);
       alignas(64) float sums[kGroup] = {};
-      const auto pass = pair ? (cut ? exponentials<true, kPair, Products>
-                                    : exponentials<false, kPair, Products>)
-                             : (cut ? exponentials<true, false, Products>
-                                    : exponentials<false, false, Products>);
-      pass(group, run, factor, begin - block, end - block, scores, weights, sums);
+      if (pair && cut)
+        weigh<true, kPair>(group, run, factor, begin - block, end - block, scores, weights, sums);
+      else if (pair)
+        weigh<false, kPair>(group, run, factor, begin - block, end - block, scores, weights, sums);
+      else if (cut)
+        weigh<true, false>(group, run, factor, begin - block, end - block, scores, weights, sums);
+      else
+        weigh<false, false>(group, run, factor, begin - block, end - block, scores, weights, sums);
       add_sums(group, run, factor, begin, sums);
       begin = end;
     }
   }
 
+  template <bool kCut, bool kPair>
+  static void weigh(const Group &group, const Run &run, Vec factor, int64_t begin, int64_t end,
+                    const float *scores, float *weights, float *sums) {
+    for_lane_tiles(run, Exponentials<kCut, kPair, Products>{group, factor, begin, end, scores,
+                                                            weights, sums});
+  }
+
   void drop_run(const Group &group, const Run &run, int32_t block, uint32_t head_number,
                 float *weights) const {
     drop_weights(dropout, group, run, block, head_number, weights);
-#ifdef REGARD_HAS_DOT_BFLOAT16
     if constexpr (Products::kPerUnit == 2)
-      pair_weights(run, run.begin - block, run.end - block, weights);
-#endif
+      pair_weights<Products>(run, run.begin - block, run.end - block, weights);
   }
 
   void add_values(const Group &group, const Head<T, Products> &head, const Blocks<T, Products> &blocks,
-                  const Run &run, int32_t block, bool cut, const float *weights) const {
+                  const Run &run, int32_t block, bool cut, float *weights) const {
     constexpr int kPer = Products::kPerUnit;
-    if (cut && strange_values(head.value, head.value_width, run.begin, run.end)) {
-      output_careful<T, kPer == 2>(group, run, block, head.value, head.value_width, weights);
+    const int64_t k = (run.begin - block) / kPer, units = ceil_div(run.end - run.begin, kPer);
+    const int64_t padded = round_up(units, Products::kUnitStep);
+    // Tiles read the values of a few keys more, times weights of 0.
+    const int64_t read_end = smaller(run.begin + padded * kPer, blocks.end);
+    if ((cut || read_end > run.end) &&
+        strange_values(head.value, head.value_width, run.begin, larger<int64_t>(run.end, read_end))) {
+      output_careful<T, Products>(group, run, block, head.value, head.value_width, weights);
       return;
     }
-    const int64_t k = (run.begin - block) / kPer;
+    pad_weights<Products>(run, k + units, k + padded, weights);
     for_lane_tiles(run, OutputTiles<Unit, Products>{
-                            blocks.values.units + k * blocks.values.stride,
-                            reinterpret_cast<const Unit *>(weights) + k * kGroup,
-                            blocks.values.stride, ceil_div(run.end - run.begin, kPer),
-                            layout.value_width, group.output});
+                            blocks.values_from(run.begin),
+                            reinterpret_cast<const Unit *>(weights) + k * Products::kWeightRow,
+                            blocks.values.stride, units, layout.value_width, group.output});
   }
 
   void finish_group(Group &group, const Head<T, Products> &head, const Scoring &scoring, int64_t head_number,
@@ -477,7 +512,7 @@ private:
 
 template <class T, class Products> int run_forward_with(const regard_args &a) {
   if (few_queries(a))
-    return run_decode<T, Products>(a);
+    return run_decode<T, typename Products::Streaming>(a);
   const Layout layout = layout_of<T, Products>(a);
   const Forward<T, Products> forward{a, layout, Dropout(a)};
   const int64_t heads = a.batch * a.heads;
@@ -488,12 +523,7 @@ template <class T, class Products> int run_forward_with(const regard_args &a) {
 }
 
 template <class T> int run_forward(const regard_args &a, T) {
-  return run_forward_with<T, FloatProducts>(a);
+  return run_forward_with<T, typename ProductsOf<T>::Type>(a);
 }
-#ifdef REGARD_HAS_DOT_BFLOAT16
-inline int run_forward(const regard_args &a, Bfloat16) {
-  return run_forward_with<Bfloat16, PairProducts>(a);
-}
-#endif
 
 } // namespace

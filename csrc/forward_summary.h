@@ -62,6 +62,7 @@ template <class T> struct ForwardSummary {
   }
   static void item(int64_t number, unsigned char *scratch, const void *context) {
     const ForwardSummary &own = *static_cast<const ForwardSummary *>(context);
+    const typename Products::InUse in_use;
     const int64_t per_head = own.summary.per_head;
     KeptRows<T> rows(own.forward, number / per_head, scratch);
     own.summary.item(rows, per_head - 1 - number % per_head);

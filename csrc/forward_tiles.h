@@ -21,6 +21,39 @@ template <class F> REGARD_INLINE void for_lane_tiles(const Run &run, const F &f)
   }
 }
 
+struct RunMost {
+  const float *scores;
+  int64_t count;
+  float *most;
+
+  template <int kV> REGARD_INLINE void run(int first) const {
+    Vec highest[2][kV]; // of every other key: a chain of maxima waits for itself
+#pragma GCC unroll 8
+    for (int v = 0; v < kV; ++v)
+      highest[0][v] = highest[1][v] = load(most + (first + v) * kLanes);
+    int64_t key = 0;
+    for (; key + 2 <= count; key += 2)
+#pragma GCC unroll 2
+      for (int side = 0; side < 2; ++side)
+#pragma GCC unroll 8
+        for (int v = 0; v < kV; ++v)
+          highest[side][v] = largest(
+              load(scores + (key + side) * kGroup + (first + v) * kLanes), highest[side][v]);
+#pragma GCC unroll 8
+    for (int v = 0; v < kV; ++v) {
+      if (key < count)
+        highest[0][v] = largest(load(scores + key * kGroup + (first + v) * kLanes), highest[0][v]);
+      store(most + (first + v) * kLanes, largest(highest[1][v], highest[0][v]));
+    }
+  }
+};
+
+// The maximum of a run whose scores were left in memory.
+inline void run_most(const Run &run, int32_t block_begin, const float *scores, float *most) {
+  for_lane_tiles(run, RunMost{scores + int64_t(run.begin - block_begin) * kGroup,
+                              run.end - run.begin, most});
+}
+
 // Pass 1, one tile: products of kR keys with kV vectors of queries.
 template <class Products, int kR, int kV>
 REGARD_INLINE void score_tile(const typename Products::Unit *keys, int64_t stride,

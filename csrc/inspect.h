@@ -13,11 +13,6 @@
 
 namespace {
 
-template <class T> struct ProductsOf { using Type = FloatProducts; };
-#ifdef REGARD_HAS_DOT_BFLOAT16
-template <> struct ProductsOf<Bfloat16> { using Type = PairProducts; };
-#endif
-
 // A group of rows of one head, each in its lane, and what makes weights of
 // their scores.
 struct RowsInLanes {
@@ -79,7 +74,7 @@ template <class T> struct Rectangle : RowsInLanes {
   Visible visible;
 
   static size_t query_bytes(const regard_args &a) {
-    return size_t(ceil_div(a.head_dim, Products::kPerUnit)) * kGroup * sizeof(Unit);
+    return size_t(units_of<Products>(a.head_dim)) * kGroup * sizeof(Unit);
   }
   static size_t key_bytes(const regard_args &a) {
     return size_t(Blocks<T, Products>::key_stride(a.head_dim)) * kBlock * sizeof(Unit);
@@ -137,7 +132,7 @@ template <class T> struct Rectangle : RowsInLanes {
 
 private:
   Operand<Unit> prepare(int64_t begin, int64_t end) {
-    if (Blocks<T, Products>{head, nullptr, nullptr, {}, {}, {}}.keys_direct())
+    if (Blocks<T, Products>{head, nullptr, nullptr, {}, {}, {}, 0, 0}.keys_direct(begin, end))
       return {reinterpret_cast<const Unit *>(head.key[begin]), head.key.stride / Products::kPerUnit};
     const int64_t stride = Blocks<T, Products>::key_stride(head.width);
     copy_rows<T, Products>(head.key, begin, end, head.width, stride, key_scratch);
@@ -229,6 +224,7 @@ template <class Pass> struct PassOver {
         heads * pass.per_head, cost, Rectangle<typename Pass::Element>::bytes(a) + pass.bytes,
         [](int64_t number, unsigned char *scratch, const void *context) {
           const PassOver &own = *static_cast<const PassOver *>(context);
+          const typename Rectangle<typename Pass::Element>::Products::InUse in_use;
           const Pass &pass = own.pass;
           Rectangle<typename Pass::Element> rectangle(pass.a, number / pass.per_head, own.norms,
                                                       scratch);

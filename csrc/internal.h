@@ -30,10 +30,13 @@ struct Table {
 };
 
 extern const Table baseline_table;
-#if defined(__x86_64__)
+// A test builds the baseline alone, on any machine.
+#if defined(__x86_64__) && !defined(REGARD_BASELINE_ONLY)
+#define REGARD_HAS_X86_UNITS
 extern const Table avx2_table;
 extern const Table avx512_table;
 extern const Table avx512_bf16_table;
+extern const Table avx512_amx_table; // with REGARD_TILES
 #endif
 
 // Sets the message of this thread and returns the code.

@@ -20,10 +20,21 @@ constexpr int kQuad = 16;
 constexpr int kQuads = kGroup / kQuad;
 constexpr int kQuadVectors = kQuad / kLanes;
 
+// Nothing has to be had to use registers.
+struct AnyTime {
+  AnyTime() {}
+  ~AnyTime() {}
+};
+
 // How a unit of the contracted dimension is multiplied.
 struct FloatProducts {
   using Unit = float;
+  using Streaming = FloatProducts; // where reading a matrix once is all there is to do
+  using InUse = AnyTime;           // lives as long as products are taken
   static constexpr int kPerUnit = 1;
+  static constexpr int kUnitStep = 1; // units of a width are padded to multiples
+  static constexpr int kWeightRow = kGroup; // from one unit of the weights to the next
+  static constexpr bool kTiles = false;
   static REGARD_INLINE Vec spread(const float *a) { return splat(*a); }
   static REGARD_INLINE Vec row(const float *b) { return load(b); }
   static REGARD_INLINE Vec add(Vec a, Vec b, Vec sum) { return multiply_add(a, b, sum); }
@@ -33,7 +44,12 @@ struct FloatProducts {
 // Two bfloat16 in one 32-bit unit.
 struct PairProducts {
   using Unit = int32_t;
+  using Streaming = PairProducts;
+  using InUse = AnyTime;
   static constexpr int kPerUnit = 2;
+  static constexpr int kUnitStep = 1;
+  static constexpr int kWeightRow = kGroup;
+  static constexpr bool kTiles = false;
   static REGARD_INLINE Int spread(const int32_t *a) {
     int32_t unit;
     __builtin_memcpy(&unit, a, sizeof unit); // rows may start at odd elements
@@ -43,6 +59,26 @@ struct PairProducts {
   static REGARD_INLINE Vec add(Int a, Int b, Vec sum) { return dot_bfloat16(a, b, sum); }
 };
 #endif
+
+#ifdef REGARD_HAS_TILES
+// The same in whole tiles: tile_products.h.
+struct TileProducts {
+  using Unit = int32_t;
+  using Streaming = FloatProducts;
+  using InUse = TilesInUse;
+  static constexpr int kPerUnit = 2;
+  static constexpr int kUnitStep = 16;
+  // Where their first score was: a row at half the distance would meet, in the
+  // low bits of its address, scores that are read soon, which stalls the reads.
+  static constexpr int kWeightRow = 2 * kGroup;
+  static constexpr bool kTiles = true;
+};
+#endif
+
+template <class Products> constexpr int64_t units_of(int64_t width) {
+  return (width + Products::kPerUnit * Products::kUnitStep - 1) /
+         (Products::kPerUnit * Products::kUnitStep) * Products::kUnitStep;
+}
 
 // a(r, k) is at a[r * stride + k] (along rows) or a[k * stride + r] (across).
 enum class Along { kRows, kAcross };

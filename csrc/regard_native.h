@@ -22,7 +22,7 @@
 extern "C" {
 #endif
 
-#define REGARD_ABI_VERSION 5
+#define REGARD_ABI_VERSION 6
 #define REGARD_MAX_WIDTH 256 /* of E and of Ev */
 #define REGARD_MAX_TOP 64
 #define REGARD_LINKS 4 /* of each row, in a summary */
@@ -157,6 +157,9 @@ REGARD_API const char *regard_last_error(void);
 REGARD_API const char *regard_isa(void);
 /* All that this machine can run, best first, separated by spaces. */
 REGARD_API const char *regard_isas(void);
+/* Vendor, family and model of the processor, "GenuineIntel 6 207"; "" where it
+ * does not say. */
+REGARD_API const char *regard_processor(void);
 /* Changes the instruction set (for tests). NULL: choose again. */
 REGARD_API int regard_select_isa(const char *name);
 

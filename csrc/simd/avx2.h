@@ -17,6 +17,10 @@ REGARD_INLINE bool any(Int mask) { return _mm256_movemask_ps((__m256)mask) != 0;
 #define REGARD_HAS_BITS_OF_LANES
 REGARD_INLINE uint32_t bits_of_lanes(Int mask) { return uint32_t(_mm256_movemask_ps((__m256)mask)); }
 
+#define REGARD_HAS_LARGEST
+REGARD_INLINE Vec largest(Vec a, Vec b) { return (Vec)_mm256_max_ps((__m256)a, (__m256)b); }
+REGARD_INLINE Vec smallest(Vec a, Vec b) { return (Vec)_mm256_min_ps((__m256)a, (__m256)b); }
+
 #define REGARD_HAS_FLOAT16
 REGARD_INLINE Vec widen_float16(Half x) { return (Vec)_mm256_cvtph_ps((__m128i)x); }
 REGARD_INLINE Half narrow_float16(Vec x) {

@@ -20,6 +20,11 @@ REGARD_INLINE bool any(Int mask) { return _mm512_movepi32_mask((__m512i)mask) !=
 #define REGARD_HAS_BITS_OF_LANES
 REGARD_INLINE uint32_t bits_of_lanes(Int mask) { return uint32_t(_mm512_movepi32_mask((__m512i)mask)); }
 
+// One instruction, where the compiler makes two of the comparison.
+#define REGARD_HAS_LARGEST
+REGARD_INLINE Vec largest(Vec a, Vec b) { return (Vec)_mm512_max_ps((__m512)a, (__m512)b); }
+REGARD_INLINE Vec smallest(Vec a, Vec b) { return (Vec)_mm512_min_ps((__m512)a, (__m512)b); }
+
 #define REGARD_HAS_PARTIAL
 REGARD_INLINE __mmask16 first_lanes(int n) { return (__mmask16)((1u << n) - 1); }
 REGARD_INLINE Vec load_first(const float *p, int n) {
@@ -75,24 +80,25 @@ REGARD_INLINE Vec fast_exp2(Vec x) {
 #define REGARD_HAS_NARROW_BFLOAT16
 REGARD_INLINE Half narrow_bfloat16(Vec x) { return (Half)_mm512_cvtneps_pbh((__m512)x); }
 
-// Pairs of bfloat16 in one 32-bit unit, contracted two at a time.
+#ifndef REGARD_WIDENS_BFLOAT16
+// Pairs of units contracted two at a time.
 #define REGARD_HAS_DOT_BFLOAT16
 REGARD_INLINE Vec dot_bfloat16(Int a, Int b, Vec sum) {
   return (Vec)_mm512_dpbf16_ps((__m512)sum, (__m512bh)a, (__m512bh)b);
 }
-// (low, high) of each lane rounded into one unit.
+#endif
+
+#define REGARD_HAS_PAIRS
 REGARD_INLINE Int pair_bfloat16(Vec low, Vec high) {
   const __m512i both = (__m512i)_mm512_cvtne2ps_pbh((__m512)high, (__m512)low);
   const __m512i order = _mm512_set_epi16(31, 15, 30, 14, 29, 13, 28, 12, 27, 11, 26, 10, 25, 9, 24,
                                          8, 23, 7, 22, 6, 21, 5, 20, 4, 19, 3, 18, 2, 17, 1, 16, 0);
   return (Int)_mm512_permutexvar_epi16(order, both);
 }
-// The first n (at most 32) halves at p as units; the rest are zero, not read.
 REGARD_INLINE Int load_pairs(const uint16_t *p, int n) {
   const __mmask32 some = n >= 32 ? 0xffffffffu : (1u << n) - 1;
   return (Int)_mm512_maskz_loadu_epi16(some, p);
 }
-// Two rows of 16 halves into 16 units (a low, b high).
 REGARD_INLINE Int pair_halves(Half a, Half b) {
   const __m512i low = _mm512_cvtepu16_epi32((__m256i)a);
   const __m512i high = _mm512_slli_epi32(_mm512_cvtepu16_epi32((__m256i)b), 16);

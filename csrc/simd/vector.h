@@ -25,8 +25,10 @@ REGARD_INLINE Int iota() {
 REGARD_INLINE Vec select(Int mask, Vec a, Vec b) { return mask ? a : b; }
 // The second operand where either is NaN: write largest(new, running) to keep
 // a running maximum free of NaN, largest(bound, x) to let a NaN through.
+#ifndef REGARD_HAS_LARGEST
 REGARD_INLINE Vec largest(Vec a, Vec b) { return a > b ? a : b; }
 REGARD_INLINE Vec smallest(Vec a, Vec b) { return a < b ? a : b; }
+#endif
 // Contracted to one instruction where there is one (-ffp-contract=fast).
 REGARD_INLINE Vec multiply_add(Vec a, Vec b, Vec c) { return a * b + c; }
 
@@ -100,6 +102,25 @@ REGARD_INLINE Half narrow_bfloat16(Vec x) {
   const UInt rounded = (bits + 0x7fff + ((bits >> 16) & 1)) >> 16;
   const UInt nan = (bits >> 16) | 0x40;
   return __builtin_convertvector((Int)(x != x) ? nan : rounded, Half);
+}
+#endif
+
+// Pairs of bfloat16 in one 32-bit unit, the first in the lower half.
+#ifndef REGARD_HAS_PAIRS
+// Each lane's two numbers, rounded.
+REGARD_INLINE Int pair_bfloat16(Vec low, Vec high) {
+  return (Int)(__builtin_convertvector(narrow_bfloat16(low), UInt) |
+               __builtin_convertvector(narrow_bfloat16(high), UInt) << 16);
+}
+REGARD_INLINE Int pair_halves(Half low, Half high) {
+  return (Int)(__builtin_convertvector(low, UInt) | __builtin_convertvector(high, UInt) << 16);
+}
+// The first n of 2 * kLanes halves at p as units; the rest are zero, not read.
+REGARD_INLINE Int load_pairs(const uint16_t *p, int n) {
+  uint16_t halves[2 * kLanes] = {};
+  for (int i = 0; i < n; ++i)
+    halves[i] = p[i];
+  return load_int(reinterpret_cast<const int32_t *>(halves));
 }
 #endif
 

@@ -6,12 +6,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from threading import local
 
+import torch
+from torch import Tensor
+
 from .._inputs import AttentionInputs
 from .._tracing import recorded
 from .._values import instance
 from ..errors import BackendError, RefusedError, nearest
 from ._cells import cell_sizes, in_cells
-from ._contract import FAR, Backend, Inspector, refusal
+from ._contract import FAR, Backend, Inspector, refusal, wants_gradient
 from ._masked import masked_cells, seen_of, uniform_cells, visible_keys, visible_queries
 from ._scores import accumulate_dtype, scores, visible
 from ._sinks import lse_beside
@@ -19,7 +22,7 @@ from ._steady import steady_exp2_, steady_sum
 from ._values import all_finite, readable
 from .fused import Fused
 from .math import Math
-from .native import Native
+from .native import Native, hidden_from_kernel, why_slower
 from .reference import Reference
 
 __all__ = [
@@ -33,6 +36,7 @@ __all__ = [
     "backend_names",
     "cell_sizes",
     "choose",
+    "fastest",
     "hand_on",
     "in_cells",
     "lse_beside",
@@ -48,11 +52,12 @@ __all__ = [
     "visible",
     "visible_keys",
     "visible_queries",
+    "why_slower",
 ]
 
 # Fastest first; `math` accepts everything, so what stands behind it runs only when asked for by name.
-_NATIVE = Native()
-BACKENDS: tuple[Backend, ...] = (_NATIVE, Fused(), Math(), Reference())
+_NATIVE, _FUSED = Native(), Fused()
+BACKENDS: tuple[Backend, ...] = (_NATIVE, _FUSED, Math(), Reference())
 # Those that can also look into the weights of a call that was made.
 INSPECTORS: tuple[Inspector, ...] = (_NATIVE,)
 # Where a tool needs operators that it knows, `math` comes first.
@@ -128,14 +133,29 @@ def choose(inputs: AttentionInputs, name: str | None = None) -> Backend:
             reason,
         )
     for backend in _in_order():
-        if refusal(backend, inputs) is None:
+        if refusal(backend, inputs) is None and _slower(backend, inputs) is None:
             return backend
     raise BackendError("No backend accepts this call: " + "; ".join(f"{n} {r}" for n, r in refusals(inputs)) + ".")
 
 
+def fastest(query: Tensor, key: Tensor, value: Tensor) -> tuple[str, str]:
+    """Return the names of the two fast backends, the faster one for tensors of this size first: neither is asked."""
+    trains = torch.is_grad_enabled() and any(tensor.requires_grad for tensor in (query, key, value))
+    names = _NATIVE.name, _FUSED.name
+    return names if why_slower(query, key, trains) is None else names[::-1]
+
+
 def refusals(inputs: AttentionInputs) -> list[tuple[str, str | None]]:
-    """Return each backend's name with why it refuses the call, None if it accepts, in the order asked."""
-    return [(backend.name, refusal(backend, inputs)) for backend in _in_order()]
+    """Return each backend's name with why it is not to run the call, None if it is, in the order asked."""
+    return [(backend.name, refusal(backend, inputs) or _slower(backend, inputs)) for backend in _in_order()]
+
+
+def _slower(backend: Backend, inputs: AttentionInputs) -> str | None:
+    """Say why an able backend leaves a call to one behind it, unless it was asked for by name."""
+    if backend is not _NATIVE or _chosen.name is not None:
+        return None
+    reason = why_slower(inputs.query, inputs.key, wants_gradient(inputs), lambda: hidden_from_kernel(inputs))
+    return reason if reason and refusal(_FUSED, inputs) is None else None
 
 
 def hand_on(inputs: AttentionInputs) -> dict[str, str]:

@@ -15,14 +15,15 @@ from torch import Tensor
 
 from .._inputs import AttentionInputs, AttentionResult, Summary
 
-__all__ = ["FAR", "FEATURES", "Backend", "Inspector", "refusal"]
+__all__ = ["FAR", "FEATURES", "Backend", "Inspector", "refusal", "wants_gradient"]
 
 FAR = 64.0
 """An `lse` beyond it, above or below zero, is too coarse in float32: half of its last place shows in every weight. Such
 rows are normalised by the sum of their own scores. The native kernel has the same bound (`is_far` in csrc/scores.h)."""
 
 
-def _any_gradient(inputs: AttentionInputs) -> bool:
+def wants_gradient(inputs: AttentionInputs) -> bool:
+    """Return whether a gradient of this call will be asked for."""
     return torch.is_grad_enabled() and inputs.requires_grad
 
 
@@ -37,7 +38,7 @@ FEATURES: dict[str, Callable[[AttentionInputs], bool]] = {
     "dropout": lambda x: x.dropout is not None,
     "grouped heads": lambda x: x.key.shape[1] != x.query.shape[1],
     "value width": lambda x: x.value.shape[3] != x.query.shape[3],
-    "gradient": _any_gradient,
+    "gradient": wants_gradient,
 }
 
 

@@ -6,6 +6,7 @@ import json
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import date
 from statistics import median
 from typing import Any
 
@@ -13,6 +14,8 @@ import torch
 from torch.nn import functional as F
 
 from .. import attention, explain
+from ..backends.native import LENGTHS, Row, Work, library_info
+from ..errors import BackendError
 
 __all__ = ["Bench"]
 
@@ -36,11 +39,16 @@ class Bench:
     """Threads that torch may use; torch's default unless given."""
     json: bool = False
     """Print one JSON object, for scripts."""
+    table: bool = False
+    """Print this machine's row for `backends/native/_measured.py`, the table of which kernel is faster, and end."""
 
     def run(self) -> int:
         """Print one line a call."""
         if self.threads is not None:
             torch.set_num_threads(self.threads)
+        if self.table:
+            print(self._row())
+            return 0
         rows = [
             self._measure(length, dtype, causal, training)
             for dtype in (torch.float32, torch.bfloat16)
@@ -59,13 +67,47 @@ class Bench:
             print(f"{what}  {row['ours_ms']:9.3f} ms  torch / regard {row['ratio']:5.2f}  ({row['backend']})")
         return 0
 
-    def _measure(self, length: int, dtype: torch.dtype, causal: bool, training: bool) -> dict[str, Any]:
+    def _row(self) -> Row:
+        found = library_info()
+        if found.problem is not None or found.isa is None:
+            raise BackendError(f"The native kernel cannot run here, so there is nothing to compare: {found.problem}")
+        work: tuple[Work, ...] = ("forward", "training", "decoding")
+        ratios = {
+            (str(dtype).removeprefix("torch."), what): tuple(
+                round(min(self._ratio(length, dtype, what, causal) for causal in (False, True)), 2)
+                for length in LENGTHS[what]
+            )
+            for dtype in (torch.float32, torch.bfloat16, torch.float16)
+            for what in work
+        }
+        measured = f"{date.today()}, torch {torch.__version__}, {torch.get_num_threads()} threads"
+        return Row(found.processor, found.isas[0], found.isa, measured, ratios)
+
+    def _ratio(self, length: int, dtype: torch.dtype, what: Work, causal: bool) -> float:
+        queries = 1 if what == "decoding" else length
+        batch = max(1, 1024 // length)  # what a short call costs besides is not the kernel's
+        measured = self._measure(length, dtype, causal and queries > 1, what == "training", batch, queries, "native")
+        return float(measured["ratio"])
+
+    def _measure(
+        self,
+        length: int,
+        dtype: torch.dtype,
+        causal: bool,
+        training: bool,
+        batch: int = 1,
+        queries: int | None = None,
+        backend: str | None = None,
+    ) -> dict[str, Any]:
         generator = torch.Generator().manual_seed(0)
-        shape = (1, self.heads, length, self.width)
-        q, k, v = (torch.randn(shape, generator=generator).to(dtype).requires_grad_(training) for _ in range(3))
+        lengths = (queries or length, length, length)
+        q, k, v = (
+            torch.randn((batch, self.heads, n, self.width), generator=generator).to(dtype).requires_grad_(training)
+            for n in lengths
+        )
 
         def ours() -> Any:
-            return attention(q, k, v, causal=causal)
+            return attention(q, k, v, causal=causal, backend=backend)
 
         def theirs() -> Any:
             return F.scaled_dot_product_attention(q, k, v, is_causal=causal)

@@ -91,6 +91,7 @@ class Doctor:
                 "abi_version": native.abi_version,
                 "isa": native.isa,
                 "isas": native.isas,
+                "processor": native.processor,
                 "threads": native.threads,
             },
             "missing": {extra: _missing(extra) for extra in EXTRAS},
@@ -108,6 +109,7 @@ class Doctor:
                 f"native   {native.path}",
                 f"         interface {native.abi_version}, instruction set {native.isa} "
                 f"(this machine runs {', '.join(native.isas)}), {native.threads} threads",
+                f"         processor {native.processor or 'unknown'}",
             ]
         else:
             lines.append(f"native   MISSING, attention on the CPU is slower for it. {native.problem}")

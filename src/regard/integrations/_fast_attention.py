@@ -12,6 +12,7 @@ from torch.utils._python_dispatch import is_in_torch_dispatch_mode
 
 from .._tracing import in_backward
 from .._values import instance
+from ..backends import fastest
 from ..doors import MULTI_HEAD, SCALED_DOT_PRODUCT, Call, Listener, Result, Run, ScaledDotProduct, join
 
 __all__ = ["FastAttention", "use_fast_attention"]
@@ -118,7 +119,7 @@ class FastAttention(Listener):
         if given.reason is not None or not isinstance(given, ScaledDotProduct):
             return given.reason or "changed by who listens further in, so that regard runs it anyway"
         try:
-            reason = _why_slower(given) or _why_not(given)
+            reason = _why_not(given) or _why_slower(given)
             if reason is None and not call.alone and not join(self):
                 reason = "run again, or to be run again, by code that is not known here"
             if reason is None:
@@ -145,6 +146,8 @@ def _why_not(given: ScaledDotProduct) -> str | None:
 def _why_slower(given: ScaledDotProduct) -> str | None:
     """Return why PyTorch is the faster one for a call of this size, or None."""
     query, key = given.query, given.key
+    if not given.dropout and fastest(query, key, given.value)[0] != _BACKEND:
+        return "measured to be slower here, of this dtype and size"
     products = query.shape[-2] * key.shape[-2]
     if query.dtype != torch.float32:
         products *= query.shape[:-2].numel()

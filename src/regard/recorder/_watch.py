@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from .._values import described, flag, instance
+from ..backends import fastest
 from ..doors import (
     FAST_PATHS,
     MULTI_HEAD,
@@ -22,6 +23,7 @@ from ..doors import (
     ModelListener,
     Result,
     Run,
+    ScaledDotProduct,
     found_in,
     has_nested,
     padded,
@@ -37,9 +39,6 @@ from ._steps import Growth, Step
 from ._wanted import Keep, Wanted
 
 __all__ = ["Watch", "record", "watch"]
-
-# Ours, and PyTorch's own kernel, which hands out `lse` with the output, so that nothing is computed twice.
-_SERVE = ("native", "fused")
 
 
 def watch(
@@ -190,8 +189,10 @@ class Watch(ModelListener):
             # Gradient checkpointing may run it again after the block: then the output is that of an unwatched call.
             apart = not call.alone and runs_again()
             asking = call.asking(self._needs(), apart=apart, compare=self._compares)
-            if call.given.reason is None and not apart and call.given.alike():
-                asking = asking.served(*_SERVE)
+            given = call.given
+            if isinstance(given, ScaledDotProduct) and given.reason is None and not apart and given.alike():
+                # Both hand out `lse` with the output, so that nothing is computed twice.
+                asking = asking.served(*fastest(given.query, given.key, given.value))
             result = run(asking)
         except Exception as error:
             if self._is_told(error):

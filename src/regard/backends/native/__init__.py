@@ -8,14 +8,21 @@ set, `REGARD_REQUIRE=native` makes a missing library an error.
 from ._backend import Native
 from ._inspection import PASSES, forward_summary, inspect, summary
 from ._library import LibraryInfo, available, library_info
+from ._measured import LENGTHS, Row, Work
+from ._speed import hidden_from_kernel, why_slower
 
 __all__ = [
+    "LENGTHS",
     "PASSES",
     "LibraryInfo",
     "Native",
+    "Row",
+    "Work",
     "available",
     "forward_summary",
+    "hidden_from_kernel",
     "inspect",
     "library_info",
     "summary",
+    "why_slower",
 ]

@@ -17,7 +17,7 @@ from ._words import INSPECTION
 
 __all__ = ["ABI_VERSION", "Library", "LibraryInfo", "available", "library", "library_info", "load", "problem"]
 
-ABI_VERSION = 5
+ABI_VERSION = 6
 OPERATIONS = (
     "forward", "backward", "tile", "pooled", "received", "entropy", "peak", "top", "summary", "forward_summary",
 )  # fmt: skip
@@ -42,10 +42,11 @@ class Library:
             # The struct is passed as the bytes that hold it; the library only reads them.
             function.argtypes, function.restype = (ctypes.c_char_p,), ctypes.c_int
             self.operations[name] = function
-        for name in ("isa", "isas"):
+        for name in ("isa", "isas", "processor"):
             getattr(handle, f"regard_{name}").restype = ctypes.c_char_p
         self.isa: str = handle.regard_isa().decode()
         self.isas: tuple[str, ...] = tuple(handle.regard_isas().decode().split())
+        self.processor: str = handle.regard_processor().decode()
         self.uses_torch_threads = _share_threads(handle)
 
     def call(self, name: str, words: bytes) -> None:
@@ -155,6 +156,8 @@ class LibraryInfo:
     """Instruction set in use: the best of `isas`, unless `REGARD_ISA` names another."""
     isas: tuple[str, ...] = ()
     """All that this machine can run, best first."""
+    processor: str = ""
+    """Vendor, family and model; "" where it does not say."""
     threads: int = 1
     """How many threads a call may use: torch's own, as set by `torch.set_num_threads`."""
 
@@ -165,4 +168,4 @@ def library_info() -> LibraryInfo:
     if isinstance(found, str):
         return LibraryInfo(found)
     threads = torch.get_num_threads() if found.uses_torch_threads else 1
-    return LibraryInfo(None, found.path, ABI_VERSION, found.isa, found.isas, threads)
+    return LibraryInfo(None, found.path, ABI_VERSION, found.isa, found.isas, found.processor, threads)

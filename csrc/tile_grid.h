@@ -1,0 +1,94 @@
+// Matrices of whole tiles (AMX), and their product.
+#pragma once
+
+#include "products.h"
+
+#ifdef REGARD_HAS_TILES
+namespace {
+
+constexpr int64_t kTileSide = 16; // rows, and units of a row
+
+// Where a matrix of tiles lies, in bytes.
+struct TileGrid {
+  const char *data;
+  int64_t row, down, right; // to the next row, and to the next tile either way
+
+  template <class X>
+  TileGrid(const X *at, int64_t row_units)
+      : data(reinterpret_cast<const char *>(at)), row(row_units * 4), down(kTileSide * row), right(64) {}
+  REGARD_INLINE const char *at(int64_t i, int64_t j) const { return data + i * down + j * right; }
+  REGARD_INLINE TileGrid from(int64_t i, int64_t j) const {
+    TileGrid moved = *this;
+    moved.data = at(i, j);
+    return moved;
+  }
+};
+
+// The first kI x kJ tiles of c = or += a's rows times b's columns, over `steps` tiles.
+template <int kI, int kJ>
+REGARD_INLINE void multiply_tiles(const TileGrid &a, const TileGrid &b, const TileGrid &c,
+                                  int64_t steps, bool add) {
+  const auto sum = [&](int64_t i, int64_t j) { return const_cast<char *>(c.at(i, j)); };
+  if (add) {
+    tile_load<0>(sum(0, 0), c.row);
+    if constexpr (kJ > 1)
+      tile_load<1>(sum(0, 1), c.row);
+    if constexpr (kI > 1)
+      tile_load<2>(sum(1, 0), c.row);
+    if constexpr (kI > 1 && kJ > 1)
+      tile_load<3>(sum(1, 1), c.row);
+  } else {
+    tile_zero<0>();
+    tile_zero<1>();
+    tile_zero<2>();
+    tile_zero<3>();
+  }
+  for (int64_t k = 0; k < steps; ++k) {
+    tile_load<4>(a.at(0, k), a.row);
+    tile_load<6>(b.at(k, 0), b.row);
+    tile_dot<0, 4, 6>();
+    if constexpr (kJ > 1) {
+      tile_load<7>(b.at(k, 1), b.row);
+      tile_dot<1, 4, 7>();
+    }
+    if constexpr (kI > 1) {
+      tile_load<5>(a.at(1, k), a.row);
+      tile_dot<2, 5, 6>();
+    }
+    if constexpr (kI > 1 && kJ > 1)
+      tile_dot<3, 5, 7>();
+  }
+  tile_store<0>(sum(0, 0), c.row);
+  if constexpr (kJ > 1)
+    tile_store<1>(sum(0, 1), c.row);
+  if constexpr (kI > 1)
+    tile_store<2>(sum(1, 0), c.row);
+  if constexpr (kI > 1 && kJ > 1)
+    tile_store<3>(sum(1, 1), c.row);
+}
+
+// One or two tiles either way.
+inline void multiply_either(const TileGrid &a, const TileGrid &b, const TileGrid &c, bool two, bool wide,
+                            int64_t steps, bool add) {
+  if (two && wide)
+    multiply_tiles<2, 2>(a, b, c, steps, add);
+  else if (two)
+    multiply_tiles<2, 1>(a, b, c, steps, add);
+  else if (wide)
+    multiply_tiles<1, 2>(a, b, c, steps, add);
+  else
+    multiply_tiles<1, 1>(a, b, c, steps, add);
+}
+
+// All of c: `rows` tiles down, columns [begin, end) of it.
+inline void multiply_grid(const TileGrid &a, const TileGrid &b, const TileGrid &c, int64_t rows,
+                          int64_t begin, int64_t end, int64_t steps, bool add) {
+  for (int64_t i = 0; i < rows; i += 2)
+    for (int64_t j = begin; j < end; j += 2) {
+      const TileGrid from = a.from(i, 0), by = b.from(0, j), to = c.from(i, j);
+      multiply_either(from, by, to, i + 1 < rows, j + 1 < end, steps, add);
+    }
+}
+
+} // namespace
+#endif

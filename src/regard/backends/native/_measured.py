@@ -1,0 +1,37 @@
+"""What was measured: a row for each processor and instruction set. `regard bench --table` prints that of a machine.
+
+A number says how many times as long PyTorch's `scaled_dot_product_attention` takes, 8 heads of 64: under 1 it is the
+faster one. The lower of full and causal counts. Rows of machines other than ours are welcome.
+"""
+
+from __future__ import annotations
+
+from typing import Literal, NamedTuple
+
+__all__ = ["LENGTHS", "ROWS", "Row", "Work"]
+
+Work = Literal["forward", "training", "decoding"]
+LENGTHS: dict[Work, tuple[int, int, int]] = {
+    "forward": (128, 512, 2048),
+    "training": (128, 512, 2048),
+    "decoding": (2048, 8192, 32768),
+}
+"""Keys of the calls measured, and as many queries; in decoding one."""
+
+
+class Row(NamedTuple):
+    """What was measured on one machine."""
+
+    processor: str
+    """Vendor, family and model, as `regard doctor` prints them."""
+    best: str
+    """The best instruction set that the processor can run."""
+    isa: str
+    """The one that was in use."""
+    measured: str
+    """Date, PyTorch, threads."""
+    ratios: dict[tuple[str, Work], tuple[float, ...]]
+    """By dtype and work: PyTorch's time as a multiple of ours, at `LENGTHS`."""
+
+
+ROWS: tuple[Row, ...] = ()

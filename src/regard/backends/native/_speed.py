@@ -1,0 +1,86 @@
+"""Which of the two fast kernels is to run a call: what was measured decides (`_measured.py`).
+
+A processor that stands in no row is taken for the last one that ran the same instruction set and could run the same
+best one; where there is none either, the native kernel is taken for the faster. What is asked for by name is never
+asked here, and whether weights are wanted is never looked at.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from ..._inputs import AttentionInputs
+from .._values import readable
+from ._library import available, library
+from ._measured import LENGTHS, ROWS, Row, Work
+
+__all__ = ["hidden_from_kernel", "ratio_at", "row_of", "why_slower"]
+
+FEW_QUERIES = 4
+# Less than what a repeated measurement moves by.
+_AS_FAST = 0.97
+_NAMES = {torch.float32: "float32", torch.bfloat16: "bfloat16", torch.float16: "float16"}
+
+
+def row_of(processor: str, best: str, isa: str, rows: tuple[Row, ...] = ROWS) -> Row | None:
+    """Return the row that speaks for a processor, or None."""
+    alike = [row for row in rows if (row.best, row.isa) == (best, isa)]
+    own = [row for row in alike if row.processor == processor]
+    found = own or alike
+    return found[-1] if found else None
+
+
+def ratio_at(ratios: tuple[float, ...], work: Work, queries: int, keys: int) -> float:
+    """Return the ratio at the measured length that is nearest, as a factor, to a call's size."""
+    side = math.log(max(1, keys)) if work == "decoding" else math.log(max(1, queries * keys)) / 2
+    return min(zip(LENGTHS[work], ratios, strict=True), key=lambda at: abs(math.log(at[0]) - side))[1]
+
+
+def _measured(dtype: str, work: Work) -> tuple[tuple[float, ...], str]:
+    # While a graph is compiled the answer is a constant.
+    if not available():
+        return (), ""
+    here = library()
+    row = row_of(here.processor, here.isas[0], here.isa)
+    if row is None:
+        return (), ""
+    return row.ratios.get((dtype, work), ()), f"{here.isa}, measured {row.measured}"
+
+
+_measured._dynamo_marked_constant = True  # type: ignore[attr-defined]
+# Every call asks, and a tiny one takes ten microseconds.
+_measured_cached = functools.cache(_measured)
+
+
+def why_slower(query: Tensor, key: Tensor, trains: bool, hidden: Callable[[], float] | None = None) -> str | None:
+    """Say why PyTorch's kernel is the faster one for a call that it serves, or None.
+
+    `trains`: a gradient is wanted. `hidden()` gives the share of the weights that only the native kernel skips, in
+    [0, 1), and is asked only where that decides; None for nothing. In a compiled graph the longest length stands for
+    all, so that no size is fixed.
+    """
+    queries, keys = query.shape[-2], key.shape[-2]
+    compiled = torch.compiler.is_compiling()
+    work: Work = "training" if trains else "forward"
+    if not compiled and not trains and queries <= FEW_QUERIES:
+        work = "decoding"
+    measured = _measured if compiled else _measured_cached
+    ratios, source = measured(_NAMES.get(query.dtype, ""), work)
+    if not ratios:
+        return None
+    ratio = ratios[-1] if compiled else ratio_at(ratios, work, queries, keys)
+    if ratio >= _AS_FAST or (hidden is not None and not compiled and ratio >= _AS_FAST * (1 - hidden())):
+        return None
+    return f"takes {1 / ratio:.1f} times as long here as PyTorch's own kernel ({source})"
+
+
+def hidden_from_kernel(x: AttentionInputs) -> float:
+    """Return the share of the weights that spans hide and PyTorch's kernel computes all the same."""
+    if x.spans is None or x.causal or not readable(x.spans.start):
+        return 0.0
+    return 1.0 - float((x.spans.stop - x.spans.start).float().mean()) / max(1, x.key.shape[2])
