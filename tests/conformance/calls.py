@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import zlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -36,7 +36,8 @@ class Call:
     def inputs(self, need_weights: NeedWeights = False) -> AttentionInputs:
         """Return the checked form; a call with dropout draws its seed from generator 7 each time."""
         given = {**self.arguments, "generator": torch.Generator().manual_seed(7)}
-        return _prepare(self.query, self.key, self.value, need_weights, given)[0]
+        made = _prepare(self.query, self.key, self.value, bool(need_weights), given)[0]
+        return replace(made, need_weights=need_weights)
 
     def bias_leaf(self) -> Tensor | None:
         """Return the bias tensor that takes a gradient, or None."""

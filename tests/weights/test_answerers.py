@@ -8,7 +8,8 @@ import torch
 
 import regard
 from regard import AttentionWeights
-from regard.weights import _answering
+from regard.errors import ArgumentError
+from regard.weights import WeightSource, _answering, summarise
 from regard.weights._answering import ANSWERERS
 from regard.weights._kept import KeptMap
 from regard.weights._question import Question, QuestionName
@@ -113,3 +114,42 @@ def test_moving_keeps_everything() -> None:
     moved = weights.to("meta")
     assert {t.device.type for t in moved._source.inputs.tensors().values()} == {"meta"}
     assert moved.device.type == "meta"
+
+
+def test_a_summary_answers_and_the_rest_is_fetched_or_refused() -> None:
+    """What was kept is answered without the matrix, to the bit; everything else reads it, or says what keeps it."""
+    q = torch.randn(1, 2, 70, 8)
+    _, weights = regard.attention(q, q, q, causal=True, need_weights=True)
+    kept, fetched = summarise(weights), []
+
+    def fetch() -> WeightSource:
+        fetched.append(1)
+        return weights._source.entries()
+
+    on_disk, alone = AttentionWeights.of_summary(kept, fetch=fetch), AttentionWeights.of_summary(kept)
+    assert (weights.kept_cell, on_disk.kept_cell, alone.kept_cell) == (0, 0, kept.cell)
+    of_summary = {
+        "entropy": kept.entropy, "received": kept.received, "mean_distance": kept.distance,
+        "visible_keys": kept.visible_keys.expand(1, 2, 70),
+    }  # fmt: skip
+    for one in (on_disk, alone):
+        for name, answer in of_summary.items():
+            assert torch.equal(getattr(one, name)(), answer)
+        assert torch.equal(one.lse, kept.lse)
+        assert torch.equal(one.top(4).values, kept.top)
+        torch.testing.assert_close(one.pooled(kept.cell), weights.pooled(kept.cell))
+        assert torch.equal(one.masked(2 * kept.cell), weights.masked(2 * kept.cell))
+        torch.testing.assert_close(one.share("first"), weights.share("first"))
+        torch.testing.assert_close(one.head(0, 1).share(-1), weights.head(0, 1).share(-1))
+    assert not fetched
+    for ask in (
+        AttentionWeights.dense, AttentionWeights.distance_profile, lambda w: w[0, 0, 1], lambda w: w.top(5),
+        lambda w: w.share(2), lambda w: w.uniform(4), lambda w: w.masked(1), lambda w: w.pooled(2, "peak"),
+        lambda w: w.value_weighted(), lambda w: w @ q,
+    ):  # fmt: skip
+        before = len(fetched)
+        ask(on_disk)
+        assert len(fetched) > before
+        with pytest.raises(ArgumentError, match=r'kept summaries, not .*keep="exact"'):
+            ask(alone)
+    torch.testing.assert_close(on_disk.head(0, 1).dense(), weights.head(0, 1).dense())

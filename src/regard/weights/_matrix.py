@@ -358,7 +358,8 @@ class AttentionWeights(TensorLike):
 
         Differentiable. Cost of `entropy`.
         """
-        return torch.where(self.lse == -torch.inf, 0.0, self.entropy().exp())
+        source = self._source if self._source.lse is not None else self._ready(differentiable=True)
+        return torch.where(self._trim(self._sees(source)), self.entropy().exp(), 0.0)
 
     def received(self, *, corrected: bool = False) -> Tensor:
         """Return how much attention each key gets: the sum over queries, `(B, H, S)`.
@@ -525,11 +526,18 @@ class AttentionWeights(TensorLike):
         # Leading dimensions that the call left out are of size 1.
         return tensor.reshape(tensor.shape[4 - self._rank :])
 
-    def _seeing(self, source: Source) -> Tensor:
-        """Return the number of queries that see something, at least 1: `(B, H)`."""
+    def _sees(self, source: Source) -> Tensor:
+        """Return which queries see some key, bool `(B, H, L)`."""
         if source.lse is None:
             raise ValueError("the lse was not computed")
-        return (source.lse != -torch.inf).sum(-1).clamp(min=1)
+        seen = source.lse != -torch.inf
+        if isinstance(source, WeightSource) and source.lse_of != "more":
+            return seen
+        return seen & (answer(self._question("visible_keys", source))[0] > 0)  # a sink has a finite lse alone, too
+
+    def _seeing(self, source: Source) -> Tensor:
+        """Return the number of queries that see something, at least 1: `(B, H)`."""
+        return self._sees(source).sum(-1).clamp(min=1)
 
     def _bytes(self, sizes: tuple[int, ...]) -> int:
         count = 1
