@@ -7,7 +7,11 @@
 #else
 #include "../simd/narrow.h"
 #endif
+#ifdef REGARD_REAL_TILES // to compare with, compiled alike
+#include "../simd/tiles.h"
+#else
 #include "../simd/imitated_tiles.h"
+#endif
 
 #define REGARD_UNIT_NAME "imitated"
 #define REGARD_UNIT_TABLE baseline_table

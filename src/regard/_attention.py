@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -197,7 +196,21 @@ class Explanation:
 
 
 def explain(
-    query: Tensor, key: Tensor, value: Tensor, *, need_weights: bool = False, **arguments: Unpack[Arguments]
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    *,
+    mask: Mask | Tensor | None = None,
+    causal: bool = False,
+    window: tuple[int | None, int | None] | None = None,
+    bias: PositionBias | Tensor | None = None,
+    scale: float | None = None,
+    softcap: float | None = None,
+    sinks: Tensor | None = None,
+    dropout: float = 0.0,
+    generator: torch.Generator | None = None,
+    need_weights: bool = False,
+    **unknown: Any,
 ) -> Explanation:
     """Say which backend `attention` would choose for these arguments, and why each other one would not.
 
@@ -208,27 +221,19 @@ def explain(
     >>> explain(q, q, q, causal=True).chosen in ("native", "fused", "math")
     True
     """
-    unknown = {name: value for name, value in arguments.items() if name not in Arguments.__annotations__}
     if unknown:
         raise unknown_argument("explain", unknown, _ARGUMENTS[:-1])
-    state = arguments.get("generator")
+    state = generator
     if state is None:
         state = torch.Generator().manual_seed(0)
     elif isinstance(state, torch.Generator):
         state = state.clone_state()
-    arguments["generator"] = state
+    arguments: Arguments = {
+        "mask": mask, "causal": causal, "window": window, "bias": bias, "scale": scale, "softcap": softcap,
+        "sinks": sinks, "dropout": dropout, "generator": state,
+    }  # fmt: skip
     inputs, _ = _prepare(query, key, value, need_weights, arguments)
     return Explanation(tuple(refusals(inputs)), asked_for(), hand_on(inputs))
-
-
-def _signature_of_explain() -> inspect.Signature:
-    signature = inspect.signature(attention)
-    shown = [one for name, one in signature.parameters.items() if name != "backend"]
-    return signature.replace(parameters=shown, return_annotation="Explanation")
-
-
-# What `help` and notebooks show: every argument by name.
-explain.__signature__ = _signature_of_explain()  # type: ignore[attr-defined]
 
 
 def _prepare(

@@ -61,6 +61,20 @@ def test_threads_are_torch_s() -> None:
     assert library_info().threads == 2
 
 
+@pytest.mark.skipif("avx512_amx" not in library_info().isas, reason="this processor has no tiles")
+def test_a_system_that_refuses_the_tiles() -> None:
+    """Linux refuses them to a process with a small stack for signals; then the next instruction set runs."""
+    code = (
+        "import ctypes; memory = ctypes.create_string_buffer(4096); "
+        "stack = (ctypes.c_void_p * 3)(ctypes.addressof(memory), 0, 4096); "
+        "assert ctypes.CDLL(None).sigaltstack(stack, None) == 0; "
+        "import torch, regard; from regard.backends.native import library_info; "
+        "q = torch.ones(1, 1, 70, 16, dtype=torch.bfloat16); "
+        "print(library_info().isas[0], bool((regard.attention(q, q, q, backend='native') == 1).all()))"
+    )
+    assert _run(code).stdout.split() == [library_info().isas[1], "True"]
+
+
 @pytest.mark.parametrize("isa", library_info().isas)
 def test_forced_instruction_set(isa: str) -> None:
     """`REGARD_ISA` decides, and each set gives the same numbers within rounding."""
@@ -96,7 +110,7 @@ def test_windows_has_no_library() -> None:
 def test_missing_library_asked_for_by_name() -> None:
     """Asked for by name, the backend refuses and says how to build it."""
     run = _run("hide(); regard.attention(q, q, q, backend='native')")
-    assert "BackendError: Backend 'native' was asked for, but it cannot run" in run.stderr
+    assert "RefusedError: Backend 'native' was asked for, but it cannot run" in run.stderr
 
 
 def test_required_library_is_an_error() -> None:

@@ -104,14 +104,14 @@ def test_portable_units_hold_no_avx(tmp_path: Path) -> None:
         assert not re.search(r"%[yz]mm\d", run("objdump", "-d", unit)), unit.name
 
 
-@pytest.mark.parametrize("isa", ["baseline", "avx2", "avx512", "avx512_bf16"])
+@pytest.mark.parametrize("isa", ["baseline", "avx2", "avx512", "avx512_bf16", "avx512_amx"])
 def test_units_share_nothing(tmp_path: Path, isa: str) -> None:
     """A unit shows its table and no function: the linker cannot give one unit's code to another."""
     need("g++", "nm")
-    wide = "-mavx2 -mfma -mf16c -mavx512f -mavx512bw -mavx512dq -mavx512vl -mavx512bf16".split()
+    wide = "-mavx2 -mfma -mf16c -mavx512f -mavx512bw -mavx512dq -mavx512vl -mavx512bf16 -mamx-tile".split()
     unit = tmp_path / "unit.o"
     # Without optimisation nothing that is inline disappears.
-    run("g++", *FLAGS, "-O0", *wide[: {"baseline": 0, "avx2": 3, "avx512": 7}.get(isa)], "-c",
+    run("g++", *FLAGS, "-O0", *wide[: {"baseline": 0, "avx2": 3, "avx512": 7, "avx512_bf16": 8}.get(isa)], "-c",
         ROOT / "csrc" / "isa" / f"{isa}.cpp", "-o", unit)  # fmt: skip
     shown = run("nm", "-C", "--defined-only", "--extern-only", unit).splitlines()
     assert [line.split()[-1] for line in shown] == [f"regard::{isa}_table"]

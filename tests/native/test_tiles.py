@@ -14,6 +14,7 @@ import pytest
 import torch
 
 from . import library
+from .gradients import gradients, through
 from .reference import forward as exact
 from .test_forward import SHAPES, check, inputs, options
 from .test_imitated import CHECK, FLAGS, ROOT, checked, need, run
@@ -30,18 +31,21 @@ class Built(NamedTuple):
     wide: bool
 
 
+def build(folder: Path, *flags: str) -> Path:
+    """Compile a library with that unit alone."""
+    sources = [ROOT / "csrc" / name for name in ("dispatch.cpp", "threads.cpp", "isa/imitated.cpp")]
+    path = folder / f"lib{len(flags)}.so"
+    run("g++", *FLAGS, "-ffp-contract=fast", "-DREGARD_BASELINE_ONLY", *flags, "-shared", *sources, "-o", path)
+    return path
+
+
 @pytest.fixture(scope="module", params=[False, True], ids=["plain vectors", "AVX-512"])
 def imitated(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Built:
     """Build one."""
     need("g++")
     if request.param and "avx512_bf16" not in ISAS:
         pytest.skip("needs a processor with AVX-512 and bfloat16")
-    folder = tmp_path_factory.mktemp("tiles")
-    wide = WIDE if request.param else []
-    sources = [ROOT / "csrc" / name for name in ("dispatch.cpp", "threads.cpp", "isa/imitated.cpp")]
-    path = folder / "libimitated.so"
-    run("g++", *FLAGS, "-ffp-contract=fast", *wide, "-DREGARD_BASELINE_ONLY", "-shared", *sources, "-o", path)
-    return Built(path, request.param)
+    return Built(build(tmp_path_factory.mktemp("tiles"), *(WIDE if request.param else [])), request.param)
 
 
 @pytest.fixture
@@ -58,6 +62,21 @@ def test_every_feature(shape: tuple[int, ...]) -> None:
     q, k, v = inputs(shape, HALF)
     for choice in options(shape).values():
         check(library.forward(q, k, v, cell=(64, 64), **choice), exact(q, k, v, **choice), HALF)
+
+
+@pytest.mark.usefixtures("tiles")
+@pytest.mark.parametrize("shape", [SHAPES[i] for i in (0, 2, 3, 4, 5)], ids=str)
+def test_every_gradient(shape: tuple[int, ...]) -> None:
+    """Gradients of every feature are as near to float64 as the naive computation, three times over."""
+    q, k, v = inputs(shape, HALF)
+    upstream = torch.randn(*q.shape[:3], v.shape[3]).to(HALF)
+    for name, choice in options(shape).items():
+        found = through(q, k, v, upstream, **choice)
+        wanted, naive = (gradients(q, k, v, upstream, **choice, dtype=dtype) for dtype in (torch.float64, HALF))
+        for of, gradient in found.items():
+            size = wanted[of].norm()
+            allowed = max(3 * float((naive[of].double() - wanted[of]).norm() / size), 1e-3)
+            assert (gradient.double() - wanted[of]).norm() <= allowed * size, (name, of)
 
 
 @pytest.mark.usefixtures("tiles")
@@ -81,19 +100,25 @@ def test_every_pass(imitated: Built, tmp_path: Path) -> None:
     checked(run(program, *words, REGARD_ISA=""), "imitated")
 
 
+@pytest.fixture(scope="module")
+def real(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Build the same with tiles as they are: with other optimisations other sums are contracted."""
+    return build(tmp_path_factory.mktemp("real"), *WIDE, "-DREGARD_REAL_TILES")
+
+
 @pytest.mark.skipif("avx512_amx" not in ISAS, reason="this processor has no tiles")
-@pytest.mark.parametrize("shape", [*SHAPES, (1, 2, 1, 333, 700, 96, 64)], ids=str)
-def test_the_tiles_give_the_same_bits(imitated: Built, shape: tuple[int, ...], monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is imitated and what is not differ in no bit, whatever the feature."""
+def test_the_tiles_give_the_same_bits(imitated: Built, real: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is imitated and what is not differ in no bit of output, lse, map or gradient, whatever the feature."""
     if not imitated.wide:
         pytest.skip("plain vectors round elsewhere")
-    q, k, v = inputs(shape, HALF)
-    assert library.LIB.regard_select_isa(b"avx512_amx") == 0
-    for name, choice in options(shape).items():
-        real = library.forward(q, k, v, cell=(64, 64), **choice)
-        with monkeypatch.context() as exchange:
-            exchange.setattr(library, "LIB", library.load(imitated.path))
-            same = library.forward(q, k, v, cell=(64, 64), **choice)
-        for found, wanted in zip(same, real, strict=True):
-            assert torch.equal(found.nan_to_num(7), wanted.nan_to_num(7)), name
-    library.LIB.regard_select_isa(None)
+    for shape in (*SHAPES[:-1], (1, 2, 1, 333, 700, 96, 64)):
+        q, k, v = inputs(shape, HALF)
+        upstream = torch.randn(*q.shape[:3], v.shape[3]).to(HALF)
+        for name, choice in options(shape).items():
+            found = []
+            for path in (imitated.path, real):
+                monkeypatch.setattr(library, "LIB", library.load(path))
+                results = library.forward(q, k, v, cell=(64, 64), **choice)
+                found.append([*results, *through(q, k, v, upstream, **choice).values()])
+            for same, wanted in zip(*found, strict=True):
+                assert torch.equal(same.nan_to_num(7), wanted.nan_to_num(7)), (shape, name)

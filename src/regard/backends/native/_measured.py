@@ -34,4 +34,22 @@ class Row(NamedTuple):
     """By dtype and work: PyTorch's time as a multiple of ours, at `LENGTHS`."""
 
 
-ROWS: tuple[Row, ...] = ()
+ROWS: tuple[Row, ...] = (
+    Row(
+        processor="GenuineIntel 6 207",
+        best="avx512_amx",
+        isa="avx512_amx",
+        measured="2026-11-29, torch 2.13.0+cpu, 1 threads",
+        ratios={
+            ("float32", "forward"): (1.06, 1.15, 1.31),
+            ("float32", "training"): (1.16, 1.14, 1.27),
+            ("float32", "decoding"): (0.81, 1.07, 1.14),
+            ("bfloat16", "forward"): (1.12, 1.36, 1.29),
+            ("bfloat16", "training"): (4.8, 2.69, 2.53),
+            ("bfloat16", "decoding"): (0.52, 0.77, 0.9),
+            ("float16", "forward"): (1.28, 1.31, 1.41),
+            ("float16", "training"): (3.25, 1.66, 1.75),
+            ("float16", "decoding"): (1.26, 1.55, 1.52),
+        },
+    ),
+)

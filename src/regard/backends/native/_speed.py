@@ -31,8 +31,8 @@ def row_of(processor: str, best: str, isa: str, rows: tuple[Row, ...] = ROWS) ->
     """Return the row that speaks for a processor, or None."""
     alike = [row for row in rows if (row.best, row.isa) == (best, isa)]
     own = [row for row in alike if row.processor == processor]
-    found = own or alike
-    return found[-1] if found else None
+    speaks = own or alike
+    return speaks[-1] if speaks else None
 
 
 def ratio_at(ratios: tuple[float, ...], work: Work, queries: int, keys: int) -> float:
