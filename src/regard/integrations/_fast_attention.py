@@ -203,12 +203,14 @@ def _why_not(
 
 def _why_slower(query: Tensor, key: Tensor, value: Tensor, dropout: float) -> str | None:
     """Return why PyTorch is the faster one for a call of this size, or None."""
-    if not dropout and fastest(query, key, value)[0] != _BACKEND:
-        return "measured to be slower here, of this dtype and size"
     products = query.shape[-2] * key.shape[-2]
     if query.dtype != torch.float32:
         products *= query.shape[:-2].numel()
-    return "so small that PyTorch is faster" if products < _FEW and not dropout else None
+    if dropout:
+        return None
+    if products < _FEW:
+        return "so small that PyTorch is faster"
+    return None if fastest(query, key, value)[0] == _BACKEND else "measured to be slower here, of this dtype and size"
 
 
 class _Mode(Mode):
