@@ -27,7 +27,7 @@ _AS_FAST = 0.97
 _NAMES = {torch.float32: "float32", torch.bfloat16: "bfloat16", torch.float16: "float16"}
 
 
-def row_of(processor: str, best: str, isa: str, rows: tuple[Row, ...] = ROWS) -> Row | None:
+def row_of(processor: str, best: str, isa: str, rows: tuple[Row, ...]) -> Row | None:
     """Return the row that speaks for a processor, or None."""
     alike = [row for row in rows if (row.best, row.isa) == (best, isa)]
     own = [row for row in alike if row.processor == processor]
@@ -46,7 +46,7 @@ def _measured(dtype: str, work: Work) -> tuple[tuple[float, ...], str]:
     if not available():
         return (), ""
     here = library()
-    row = row_of(here.processor, here.isas[0], here.isa)
+    row = row_of(here.processor, here.isas[0], here.isa, ROWS)
     if row is None:
         return (), ""
     return row.ratios.get((dtype, work), ()), f"{here.isa}, measured {row.measured}"
