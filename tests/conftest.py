@@ -10,13 +10,9 @@ import hypothesis
 import pytest
 import torch
 
-<<<<<<< HEAD
-# No deadline, so that a slow machine does not fail; in CI always the same examples.
-=======
 from regard.backends.native import _speed
 
-# A slow machine is no failure; CI draws the same examples every time.
->>>>>>> amx
+# No deadline, so that a slow machine does not fail; in CI always the same examples.
 hypothesis.settings.register_profile("regard", deadline=None, derandomize="CI" in os.environ, database=None)
 hypothesis.settings.load_profile("regard")
 

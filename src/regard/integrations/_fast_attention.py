@@ -145,49 +145,16 @@ def _why_not(given: ScaledDotProduct) -> str | None:
 
 def _why_slower(given: ScaledDotProduct) -> str | None:
     """Return why PyTorch is the faster one for a call of this size, or None."""
-<<<<<<< HEAD
     query, key = given.query, given.key
-    if not given.dropout and fastest(query, key, given.value)[0] != _BACKEND:
-        return "measured to be slower here, of this dtype and size"
-    products = query.shape[-2] * key.shape[-2]
-    if query.dtype != torch.float32:
-        products *= query.shape[:-2].numel()
-    return "so small that PyTorch is faster" if products < _FEW and not given.dropout else None
-=======
-    products = query.shape[-2] * key.shape[-2]
-    if query.dtype != torch.float32:
-        products *= query.shape[:-2].numel()
-    if dropout:
+    if given.dropout:
         return None
+    products = query.shape[-2] * key.shape[-2]
+    if query.dtype != torch.float32:
+        products *= query.shape[:-2].numel()
     if products < _FEW:
         return "so small that PyTorch is faster"
-    return None if fastest(query, key, value)[0] == _BACKEND else "measured to be slower here, of this dtype and size"
-
-
-class _Mode(Mode):
-    def __init__(self, owner: FastAttention) -> None:
-        super().__init__()
-        self.owner = owner
-
-    def __torch_function__(
-        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
-    ) -> Any:
-        if func is F.scaled_dot_product_attention and not self.over:
-            return self.owner.run(self, *args, **(kwargs or {}))
-        if func is F.multi_head_attention_forward and not self.over:
-            return _multi_head(functools.partial(self.owner.run, self))(*args, **(kwargs or {}))
-        return func(*args, **(kwargs or {}))
-
-
-def _multi_head(run: Callable[..., Tensor]) -> Callable[..., Any]:
-    """Return PyTorch's own multi-head attention with another attention inside; the original stays as it is.
-
-    A mode sees the whole function and nothing of what it calls, so the call inside is exchanged in a copy of its
-    namespace.
-    """
-    names = {**F.__dict__, "scaled_dot_product_attention": run, "has_torch_function": lambda tensors: False}
-    theirs: Any = F.multi_head_attention_forward
-    copied = types.FunctionType(theirs.__code__, names, theirs.__name__, theirs.__defaults__)
-    copied.__kwdefaults__ = theirs.__kwdefaults__
-    return copied
->>>>>>> amx
+    return (
+        None
+        if fastest(query, key, given.value)[0] == _BACKEND
+        else "measured to be slower here, of this dtype and size"
+    )
