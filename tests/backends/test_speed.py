@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pytest
 import torch
 
@@ -16,14 +18,17 @@ SLOW, FAST = (0.3, 0.4, 0.5), (1.5, 2.0, 3.0)
 
 
 @pytest.fixture
-def loses(monkeypatch: pytest.MonkeyPatch) -> None:
+def loses(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """A machine on which the native kernel loses in bfloat16, but in training short sequences."""
     ratios = {
         ("bfloat16", "forward"): SLOW,
         ("bfloat16", "training"): (2.0, 1.2, 0.5),
         ("bfloat16", "decoding"): FAST,
     }
-    monkeypatch.setattr(_speed, "_measured_cached", lambda dtype, work: (ratios.get((dtype, work), ()), "some unit"))
+    monkeypatch.setattr(_speed, "_measured", lambda dtype, work: (ratios.get((dtype, work), ()), "some unit"))
+    _speed._ratio.cache_clear()
+    yield
+    _speed._ratio.cache_clear()
 
 
 def half(length: int, *, keys: int | None = None, gradient: bool = False) -> list[torch.Tensor]:
