@@ -90,7 +90,11 @@ def test_left_calls_are_counted(name: str) -> None:
     expected = _outcome(call)
     with use_fast_attention() as fast:
         found = _outcome(call)
-    assert torch.equal(found, expected) if isinstance(expected, Tensor) else found == expected
+    if isinstance(expected, str):  # a call that PyTorch refuses is its error, and no call
+        assert (found, fast.calls) == (expected, 0)
+        return
+    assert isinstance(found, Tensor)
+    assert torch.equal(found, expected)
     assert fast.taken == 0
     assert [word in reason for reason in fast.left] == [True], fast
     assert word in repr(fast)
