@@ -11,7 +11,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 import regard
-from regard.doors import MULTI_HEAD, Call, Listener, ModelListener, Result, Run
+from regard.doors import MULTI_HEAD, Call, Given, Listener, ModelListener, Result, Run
+from regard.errors import ArgumentError
 from regard.integrations import use_fast_attention
 
 HEADS, LENGTH = 4, 64
@@ -256,3 +257,13 @@ def test_grouped_heads_are_heads_to_all() -> None:
         with edit.block(), around:
             torch.testing.assert_close(model(query, key), expected)
         assert edit.weights[0].shape == (1, 6, 1, 50)
+
+
+def test_a_call_that_is_not_read_cannot_be_changed() -> None:
+    """Who asks for its arguments, or for others, is told why; it runs as it is."""
+    given = Given("some door", lambda: "its own", (), {}, "nested or sparse tensors")
+    assert given.own() == "its own"
+    with pytest.raises(ArgumentError, match=r"some door.*nested or sparse"):
+        given.changed(scale=2.0)
+    with pytest.raises(ArgumentError, match=r"some door.*nested or sparse"):
+        _ = given.arguments

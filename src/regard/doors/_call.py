@@ -7,6 +7,7 @@ from contextlib import AbstractContextManager, nullcontext
 from typing import Any, NamedTuple
 
 from .._inputs import NeedWeights
+from ..errors import ArgumentError
 from ..weights import AttentionWeights, consumed_at_once
 
 __all__ = ["Call", "Given", "Result", "Run"]
@@ -47,16 +48,16 @@ class Given:
 
     @property
     def arguments(self) -> dict[str, Any]:
-        """The call as arguments of `regard.attention`; where there is no `reason`."""
-        raise NotImplementedError
+        """The call as arguments of `regard.attention`. Raises `ArgumentError` with the `reason` where it has one."""
+        raise self._unread()
 
     def alike(self) -> bool:
         """Say whether our attention may take the place of the function: the same output to rounding."""
         return False
 
     def changed(self, **arguments: Any) -> Given:
-        """Return the call with other `arguments`; it then runs on our attention."""
-        raise NotImplementedError
+        """Return the call with other `arguments`; it then runs on our attention. Raises like `arguments`."""
+        raise self._unread()
 
     def run(self, call: Call) -> Result:
         """Compute what `call` asks for."""
@@ -65,6 +66,9 @@ class Given:
     def returned(self, result: Result) -> Any:
         """Return to the caller what the function would have returned."""
         return result.output
+
+    def _unread(self) -> ArgumentError:
+        return ArgumentError(f"This call of {self.door} is none of attention as regard knows it: {self.reason}.")
 
 
 class Call(NamedTuple):

@@ -153,8 +153,6 @@ def _why_slower(given: ScaledDotProduct) -> str | None:
         products *= query.shape[:-2].numel()
     if products < _FEW:
         return "so small that PyTorch is faster"
-    return (
-        None
-        if fastest(query, key, given.value)[0] == _BACKEND
-        else "measured to be slower here, of this dtype and size"
-    )
+    if fastest(query, key, given.value)[0] != _BACKEND:
+        return "measured to be slower here, of this dtype and size"
+    return None
