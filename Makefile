@@ -108,6 +108,7 @@ $(WHEEL): $(PACKAGE) $(LIBRARY) | $(TO_RUN)
 # Without a compiler the work goes on and the next call tries again; an error in csrc/ stops it.
 $(NATIVE): $(LIBRARY) | $(TO_RUN)
 	@rm -f src/regard/backends/native/libregard_native.*
+	@echo "Building the native kernel: some two minutes on two cores, once."
 	@if PATH="$(CURDIR)/$(BIN):$$PATH" cmake -S . -B build/native -G Ninja -DCMAKE_BUILD_TYPE=Release; then \
 	  $(BIN)/cmake --build build/native && $(BIN)/cmake --install build/native --prefix src && touch $@; \
 	else \
