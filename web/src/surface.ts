@@ -1,14 +1,14 @@
 // Tiles on the GPU: textures hold the numbers, the shader maps them to colours.
 import { MASKED_COLOUR, MISSING_COLOUR, NAN_COLOUR, type Rgb, rampTable } from "./colours.ts";
 import { type Colouring, DECADES, rampOf } from "./quantities.ts";
-import type { Shown } from "./painter.ts";
+import { hiddenColumns, type Shown } from "./painter.ts";
 import { isCode } from "./store.ts";
 
 export interface Frame {
   shown: Shown[];
   colouring: Colouring;
-  /** Key token whose column is hidden, null for none. */
-  hidden: number | null;
+  /** Keys whose columns are hidden. */
+  hidden: readonly number[];
   /** Room of the cells on the canvas, in pixels of the page. */
   left: number;
   top: number;
@@ -32,13 +32,16 @@ void main() {
 // Codes are exact powers of two: -2^100 masked, -2^101 not recorded, and 2^102 in place of NaN, which shaders may lose.
 const NAN_CODE = 2 ** 102;
 const LARGEST = 2 ** 99;
+// Each key that can be hidden takes two hundredths of the attention or more.
+const MOST_HIDDEN = 50;
 const FRAGMENT = `#version 300 es
 precision highp float;
 precision highp int;
 uniform highp sampler2D cells;
 uniform sampler2D ramp;
 uniform ivec2 size;
-uniform int hidden, kind;
+uniform int hidden[${MOST_HIDDEN}];
+uniform int hides, kind;
 uniform float most;
 uniform vec3 masked, missing, notNumber;
 in vec2 at;
@@ -49,7 +52,7 @@ void main() {
   bool stripe = mod(gl_FragCoord.x + gl_FragCoord.y, 8.0) < 3.0;
   if (value < -1.9e30) { seen = vec4(stripe ? missing * 0.8 : missing, 1.0); return; }
   if (value < -1e30) { seen = vec4(masked, 1.0); return; }
-  if (cell.x == hidden) { seen = vec4(stripe ? masked * 0.85 : masked, 1.0); return; }
+  for (int i = 0; i < hides; i++) if (cell.x == hidden[i]) { seen = vec4(stripe ? masked * 0.85 : masked, 1.0); return; }
   if (value > 4e30) { seen = vec4(notNumber, 1.0); return; }
   float share = value / most;
   if (kind == 1) share = value <= 0.0 ? 0.0 : 1.0 + log2(value / most) / (${DECADES}.0 * 3.321928);
@@ -57,7 +60,7 @@ void main() {
   if (kind == 3) share = 0.5 + value / (2.0 * most);
   seen = vec4(texelFetch(ramp, ivec2(int(clamp(share, 0.0, 1.0) * 255.0 + 0.5), 0), 0).rgb, 1.0);
 }`;
-const UNIFORMS = ["place", "cells", "ramp", "size", "hidden", "kind", "most", "masked", "missing", "notNumber"];
+const UNIFORMS = ["place", "cells", "ramp", "size", "hidden", "hides", "kind", "most", "masked", "missing", "notNumber"];
 const TEXTURES_KEPT = 160;
 
 function compiled(gl: WebGL2RenderingContext): WebGLProgram | null {
@@ -139,7 +142,9 @@ export class Surface {
       const y = frame.top + firstRow * cell - frame.y * frame.pixels;
       gl.uniform4f(places["place"]!, x / size.width, y / size.height, (tile.columns * cell) / size.width, (tile.rows * cell) / size.height);
       gl.uniform2i(places["size"]!, tile.columns, tile.rows);
-      gl.uniform1i(places["hidden"]!, frame.hidden === null ? -1 : Math.floor(frame.hidden / 2 ** z) - firstColumn);
+      const away = hiddenColumns({ tile, firstRow, firstColumn, z }, frame.hidden).slice(0, MOST_HIDDEN);
+      if (away.length) gl.uniform1iv(places["hidden"]!, away);
+      gl.uniform1i(places["hides"]!, away.length);
       gl.drawArrays(gl.TRIANGLE_STRIP, 0, 4);
     }
   }

@@ -15,7 +15,10 @@ from .._values import LARGEST, described, instance, listed, whole
 from ..errors import ArgumentError, ArgumentTypeError, ShapeError
 from ..recordings import Grid
 
-__all__ = ["Axis", "Labelling", "axis", "shown"]
+__all__ = ["GOES_ON", "Axis", "Labelling", "axis", "shown"]
+
+GOES_ON = 1 << 14
+"""Added to the class of a token in the page, where it goes on with the run of the token before."""
 
 Tokens = Sequence[str | bytes]
 Labels = Sequence[str | None]
@@ -127,10 +130,8 @@ def _labelling(name: str, given: Labels) -> Labelling:
     tagged = bool(marked) and all(str(label).startswith(_PREFIXES) for label in marked)
     plain = [None if label in _OUTSIDE else str(label)[2:] if tagged else str(label) for label in given]
     classes = tuple(dict.fromkeys(label for label in plain if label is not None))
-    if len(classes) > np.iinfo(np.int16).max:
-        raise ArgumentError(
-            f"labels {name!r} have {len(classes)} classes; at most {np.iinfo(np.int16).max} can be shown."
-        )
+    if len(classes) > GOES_ON:
+        raise ArgumentError(f"labels {name!r} have {len(classes)} classes; at most {GOES_ON} can be shown.")
     number = {label: place for place, label in enumerate(classes)}
     ids = np.array([-1 if label is None else number[label] for label in plain], np.int16)
     begins = np.ones(len(ids), np.bool_)
