@@ -268,7 +268,8 @@ export class Matrix {
   drawNow(): void {
     this.unplan();
     if (!this.paint()) return;
-    this.onDraw();
+    // Before any cell has come there is nothing to name.
+    if (this.shown.length) this.onDraw();
     this.tellAgain();
     if (!this.complete || !this.onReady) return;
     this.onReady();

@@ -48,10 +48,14 @@ export function headsName(heads: number[]): string {
 // What has no width, or turns the order of what follows. Joiners stay: letters and emoji are made with them.
 const UNSEEN = /[\u0000-\u001f\u007f-\u009f\u00ad\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u2069\ufeff]/g;
 
-/** Control characters and spaces become signs, so that a token can be seen; longer ones than `most` end in an ellipsis. */
+/**
+ * Control characters and spaces become signs, so that a token can be seen; longer ones than `most`
+ * end in an ellipsis. One space before a word is left out, as in print: many tokenizers begin words with it.
+ */
 export function visible(token: string, most = 200): string {
   if (token === "") return "∅";
-  const shown = token.length > most ? `${token.slice(0, most - 1)}…` : token;
+  const word = token.replace(/^ (?=[^ ])/, "");
+  const shown = word.length > most ? `${word.slice(0, most - 1)}…` : word;
   return shown.replace(/\n/g, "⏎").replace(/\t/g, "⇥").replace(UNSEEN, "�").replace(/ /g, "␣");
 }
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -15,7 +15,7 @@ from ..weights import AttentionWeights
 from ._patches import Patches
 from ._sinks import sinks
 
-__all__ = ["column", "measures", "row", "track", "tracks_of"]
+__all__ = ["Side", "column", "measures", "row", "track", "tracks_of"]
 
 # The side of each track.
 TRACKS = {
@@ -62,16 +62,27 @@ def track(weights: AttentionWeights, name: str, patches: Patches | None = None) 
     return None if found is None else np.asarray(found.float().cpu().numpy(), np.float32)
 
 
-def measures(heads: list[AttentionWeights], same_axis: bool, patches: Patches | None = None) -> dict[str, Any]:
-    """Return each measure, one number a head, None if unavailable and "NaN" if it is not a number.
+class Side(NamedTuple):
+    """What is known of the keys of a map beside their weights."""
 
-    `same_axis`: self-attention; `patches`: over those of an image.
-    """
-    every = [_of_head(weights, len(heads), patches) for weights in heads]
+    same_axis: bool
+    """Self-attention: queries and keys are the same tokens."""
+    patches: Patches | None = None
+    """Where they lie in an image."""
+    tokens: Sequence[bytes] | None = None
+    mask_known: bool = True
+
+
+def measures(heads: list[AttentionWeights], side: Side) -> dict[str, Any]:
+    """Return each measure, one number a head, None if unavailable and "NaN" if it is not a number."""
+    every = [_of_head(weights, len(heads), side) for weights in heads]
+    same_axis, patches = side.same_axis, side.patches
     places = _OF_PATCHES if patches is not None else _OF_TEXT
     found: dict[str, Any] = {name: [_number(one.get(name)) for one in every] for name in (*_MEASURES, *places)}
     found["sinks"] = [one.get("sinks", [] if not one else None) for one in every]
-    found["kind"] = [_kind(one, same_axis and weights.sums_to_one, patches) for one, weights in zip(every, heads, strict=True)]
+    found["kind"] = [
+        _kind(one, same_axis and weights.sums_to_one, patches) for one, weights in zip(every, heads, strict=True)
+    ]
     seeing = [one for one in every if one]
     sums = [one["row_sums"] for one in seeing if "row_sums" in one]
     extremes = [min(s[0] for s in sums), max(s[1] for s in sums)] if sums and len(sums) == len(seeing) else [math.nan]
@@ -79,8 +90,9 @@ def measures(heads: list[AttentionWeights], same_axis: bool, patches: Patches | 
     return found
 
 
-def _of_head(weights: AttentionWeights, heads: int, patches: Patches | None) -> dict[str, Any]:
+def _of_head(weights: AttentionWeights, heads: int, side: Side) -> dict[str, Any]:
     queries, keys = weights.shape
+    patches = side.patches
     seeing = weights.visible_keys()
     sees = seeing > 0
     if not bool(sees.any()):
@@ -91,7 +103,7 @@ def _of_head(weights: AttentionWeights, heads: int, patches: Patches | None) -> 
     }
     if patches is None:
         found["previous"], found["next"] = weights.share(-1).item(), weights.share(1).item()
-    found["sinks"] = sinks(weights, _MOST_MEASURED // heads)
+    found["sinks"] = sinks(weights, _MOST_MEASURED // heads, side.tokens, mask_known=side.mask_known)
     if found["sinks"] is not None:
         found["sink"] = sum(share for _, share in found["sinks"])
     if queries * keys * heads <= _MOST_MEASURED:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from .._values import LARGEST, described, instance, listed, whole
 from ..errors import ArgumentError, ArgumentTypeError, ShapeError
 from ..recordings import Grid
+from ._token_marks import unmarked
 
 __all__ = ["GOES_ON", "Axis", "Labelling", "axis", "shown"]
 
@@ -76,17 +77,24 @@ def axis(
 ) -> Axis:
     """Validate and normalise what was given for one side of a matrix; raises `ShapeError`."""
     side = "key_" if name == "keys" else ""
-    held = None if tokens is None else tuple(_bytes(side, one) for one in _one_each(f"{side}tokens", tokens, size))
+    given, parts = (None, None) if tokens is None else unmarked(_one_each(f"{side}tokens", tokens, size))
+    held = None if given is None else tuple(_bytes(side, one) for one in given)
     named = {} if labels is None else labels if isinstance(labels, Mapping) else {"labels": labels}
     named = {str(key): _one_each(f"{side}labels {key!r}", every, size) for key, every in named.items()}
     if grid is not None:
         instance(f"{side}grid", grid, Grid, "a regard.viewer.Grid").check(size)
-    numbers = None if words is None else np.array([_word(word) for word in _one_each("words", words, size)], np.int32)
+    of_words = parts if words is None else [_word(word) for word in _one_each("words", words, size)]
+    numbers = None if of_words is None else np.array(of_words, np.int32)
     return Axis(name, size, held, numbers, tuple(_labelling(key, every) for key, every in named.items()), grid)
 
 
 def shown(text: str, most: int = 24) -> str:
-    """Return a printable form of a token: visible blanks and control characters, shortened if long."""
+    """Return a printable form of a token: visible blanks and control characters, shortened if long.
+
+    A single space before it is left out: many tokenizers begin words with one.
+    """
+    if len(text) > 1 and text[0] == " " and text[1] != " ":
+        text = text[1:]
     inner = text if text and text == text.strip(" ") else text.replace(" ", "␣")
     joined = inner.strip(_JOINERS) != ""
     drawn = "".join(

@@ -16,7 +16,7 @@ from ..weights import KEPT_TOP
 from ._cells import MASKED
 from ._label_colours import label_colours
 from ._maps import Map, Shown
-from ._measures import column, measures, row, track, tracks_of
+from ._measures import Side, column, measures, row, track, tracks_of
 from ._patches import Patches
 from ._quantities import TILE, Heads, coarsest_zoom, zooms_of
 from ._tokens import GOES_ON, Axis
@@ -202,7 +202,10 @@ class TileSource:
         if one is None:
             return None
         heads = [self._heads.matrix(number, head) for head in range(one.heads)]
-        return _json(measures(heads, one.queries == one.keys, self._patches[number]))
+        tokens = self.shown.axes[one.keys].tokens
+        stored = not (one.has_values or one.kept_cell)
+        side = Side(one.queries == one.keys, self._patches[number], tokens, mask_known=not stored)
+        return _json(measures(heads, side))
 
     def _row(self, number: int, head: int, query: int) -> bytes | None:
         one = self._found(number, head)
