@@ -23,14 +23,14 @@ LONG = 1400
 def limited(tmp_path_factory: pytest.TempPathFactory) -> str:
     """Two heads of 1,400 tokens, exact, in a file that has room for cells of some tokens and the largest weights."""
     made = regard.view(calls(LONG, 1, 2), [f"t{n}" for n in range(LONG)])
-    return saved(made, tmp_path_factory.mktemp("limited"), budget_mib=0.6)
+    return saved(made, tmp_path_factory.mktemp("limited"), budget_mib=1.2)
 
 
 def test_a_file_that_left_weights_out_says_so(limited: str, open_page: Open) -> None:
     """Of exact weights no view says that they were not recorded: they are not in this file."""
     for view in ("head", "text", "numbers"):
         page = open_page(f"{limited}#view={view}&query=700")
-        page.locator(".caption").filter(has_text="not in this file").wait_for()
+        page.locator("#regard").filter(has_text=re.compile(r"not in this file.*cells of", re.DOTALL)).wait_for()
         whole = page.locator("#regard").inner_text()
         assert "not recorded" not in whole.replace("were not recorded in", "")
         assert "not in this file" in whole
@@ -158,10 +158,10 @@ def test_patches_are_told_in_two_dimensions(open_page: Open, tmp_path: Path) -> 
     down[0, range(16), [(place + 4) % 16 for place in range(16)]] = 1
     image = np.zeros((40, 40, 3), np.uint8)
     page = open_page(saved(regard.view(down, grid=Grid(4, 4, image=image)), tmp_path) + "#view=head")
-    page.get_by_text("to the eight patches around").wait_for()
+    page.get_by_text("to the eight patches around", exact=True).wait_for()
     assert page.locator("dt", has_text="kind of head").locator("+ dd").text_content() == "neighbours"
     assert page.locator("dt", has_text="mean distance").locator("+ dd").text_content() == "1.50 patches"
-    assert page.get_by_text("to the previous token").count() == 0
+    assert page.get_by_text("to the previous token", exact=True).count() == 0
 
 
 def test_compare_opens_before_against_after(open_page: Open, tmp_path: Path) -> None:
