@@ -263,7 +263,7 @@ int check_top(const regard_args &a) {
 }
 
 int check_summary(const regard_args &a) {
-  if (!a.peaks || !a.link_keys || !a.entropy || !a.distance || !a.received || !a.near)
+  if (!a.peaks || !a.top_keys || !a.entropy || !a.distance || !a.received || !a.neighbours)
     return fail(REGARD_BAD_ARGUMENT, "a summary needs room for all of its results");
   if (a.row_start || a.column_start || a.row_count != a.queries || a.column_count != a.keys)
     return fail(REGARD_BAD_ARGUMENT, "a summary is of the whole matrix");

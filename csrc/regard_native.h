@@ -25,7 +25,7 @@ extern "C" {
 #define REGARD_ABI_VERSION 6
 #define REGARD_MAX_WIDTH 256 /* of E and of Ev */
 #define REGARD_MAX_TOP 64
-#define REGARD_LINKS 4 /* of each row, in a summary */
+#define REGARD_TOP 4 /* of each row, in a summary */
 
 enum { REGARD_FLOAT32 = 0, REGARD_BFLOAT16 = 1, REGARD_FLOAT16 = 2 };
 
@@ -114,12 +114,12 @@ typedef struct {
   float *peaks;                    /* regard_pooled: largest weight of a cell, or NULL */
   int64_t *indices;                /* regard_peak, regard_top: key index */
 
-  /* Summaries, beside values (the map) and peaks (of each row, (B, H, L, REGARD_LINKS)). */
+  /* Summaries, beside values (the map) and peaks (of each row, (B, H, L, REGARD_TOP)). */
   int64_t part_rows; /* a multiple of 64 and of cell_rows; P = ceil(L / part_rows) */
   float *entropy, *distance; /* (B, H, L): nats; sum of weight * |key - query| in tokens */
   double *received;          /* (B, H, P, S): sums over the rows of each part */
-  double *near;              /* (B, H, P, 3): sums of the weights before, at, after a row's place */
-  int32_t *link_keys;        /* (B, H, L, REGARD_LINKS): the keys of peaks, as in regard_top */
+  double *neighbours;        /* (B, H, P, 3): sums of the weights before, at, after a row's place */
+  int32_t *top_keys;         /* (B, H, L, REGARD_TOP): the keys of peaks, as in regard_top */
 } regard_args;
 
 REGARD_API int regard_forward(const regard_args *args);

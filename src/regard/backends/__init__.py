@@ -58,7 +58,7 @@ __all__ = [
 # Fastest first; `math` accepts everything, so what stands behind it runs only when asked for by name.
 _NATIVE, _FUSED = Native(), Fused()
 BACKENDS: tuple[Backend, ...] = (_NATIVE, _FUSED, Math(), Reference())
-# Those that can also look into the weights of a call that was made.
+# Those that can also inspect the weights of a finished call.
 INSPECTORS: tuple[Inspector, ...] = (_NATIVE,)
 # Where a tool needs operators that it knows, `math` comes first.
 _RECORDED: tuple[Backend, ...] = (BACKENDS[2], *BACKENDS[:2], *BACKENDS[3:])
@@ -151,7 +151,7 @@ def refusals(inputs: AttentionInputs) -> list[tuple[str, str | None]]:
 
 
 def _slower(backend: Backend, inputs: AttentionInputs) -> str | None:
-    """Say why an able backend leaves a call to one behind it, unless it was asked for by name."""
+    """Say why a backend that accepts a call leaves it to a later one, unless it was asked for by name."""
     if backend is not _NATIVE or _chosen.name is not None:
         return None
     reason = why_slower(inputs.query, inputs.key, wants_gradient(inputs), lambda: hidden_from_kernel(inputs))
@@ -159,7 +159,7 @@ def _slower(backend: Backend, inputs: AttentionInputs) -> str | None:
 
 
 def hand_on(inputs: AttentionInputs) -> dict[str, str]:
-    """Return, of the backends that may hand this call on when they see the numbers, to which and when."""
+    """Return which backends may hand this call on once they have read its values, to which, and when."""
     told = ((backend.name, backend.instead(inputs)) for backend in BACKENDS)
     return {name: instead for name, instead in told if instead is not None}
 

@@ -16,7 +16,7 @@ from ._values import all_finite
 
 __all__ = ["masked_cells", "seen_of", "uniform_cells", "visible_keys", "visible_queries"]
 
-# Entries of a mask that are looked at together, where it is no span.
+# Entries of a dense mask that are read at a time.
 _ENTRIES = 1 << 22
 _Seen = tuple[Tensor, Tensor, Tensor]
 # All layers of a model see the same spans: what follows from the last ones is kept as long as they live.
@@ -82,7 +82,7 @@ def visible_queries(x: AttentionInputs) -> Tensor:
 
 
 def uniform_cells(x: AttentionInputs, rows: slice, columns: slice, cell: tuple[int, int]) -> Tensor:
-    """Return float32 `(B, H, …)` cells of the weights that look at all visible keys alike: sums over keys, means over
+    """Return float32 `(B, H, …)` cells of uniform weights over the visible keys: sums over keys, means over
     queries."""
     batch, heads, _, keys = x.shape
     device = x.query.device

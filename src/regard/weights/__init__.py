@@ -1,4 +1,4 @@
-"""The attention weights as a lazy matrix: every entry is `exp(score - lse)`, computed where it is looked at."""
+"""The attention weights as a lazy matrix: every entry is `exp(score - lse)`, computed when it is read."""
 
 from .._inputs import KEPT_TOP, Summary
 from ._answers import DistanceProfile, Peak, Top

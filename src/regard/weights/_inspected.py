@@ -1,4 +1,4 @@
-"""Questions that a backend answers: passes of a kernel over the call that it, or another, has made."""
+"""Questions that a backend answers: passes of a kernel over a call, whichever backend computed it."""
 
 from __future__ import annotations
 

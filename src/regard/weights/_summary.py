@@ -1,4 +1,4 @@
-"""From the weights of a call to what is kept of them: one look at every weight."""
+"""From the weights of a call to the summary that is kept of them: one pass over every weight."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def summarise(weights: AttentionWeights) -> Summary:
 
 
 def _one_look(source: WeightSource) -> Summary:
-    """Look once at every weight of a source that has its `lse`, by a backend if there is one that can."""
+    """Read every weight of a source that has its `lse` once, by a backend if one can."""
     x, lse = source.inputs, source.lse
     if lse is None:
         raise ValueError("the lse was not computed")

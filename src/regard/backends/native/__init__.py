@@ -1,6 +1,6 @@
 """The CPU kernels of `csrc/`, behind the contract of every backend.
 
-`Native` is the backend; `inspect` looks into the weights of a call. `available` and `library_info` say what was
+`Native` is the backend; `inspect` reads the weights of a call. `available` and `library_info` say what was
 loaded. The library is looked for beside this file, at the first call; `REGARD_ISA=avx2` forces a lower instruction
 set, `REGARD_REQUIRE=native` makes a missing library an error.
 """

@@ -107,5 +107,5 @@ class Native:
         return inspect(name, inputs, lse, rows, columns, cell, count)
 
     def summarise(self, inputs: AttentionInputs, lse: Tensor, cell: int) -> Summary:
-        """Look once at every weight; `cell` divides 64 or is a multiple of it."""
+        """Read every weight once; `cell` divides 64 or is a multiple of it."""
         return summary(inputs, lse, cell)

@@ -73,7 +73,7 @@ def inspect(
 
 
 def summary(x: AttentionInputs, lse: Tensor, cell: int) -> Summary:
-    """Look once at every weight of a call; `cell` divides 64 or is a multiple of it. No gradient, O(n) memory."""
+    """Read every weight of a call once; `cell` divides 64 or is a multiple of it. No gradient, O(n) memory."""
     return _summarised("summary", x, _NO_OUTPUT, lse.to(torch.float32).contiguous(), cell)
 
 
