@@ -26,6 +26,8 @@ export interface AttentionMap {
   queries: Side;
   keys: Side;
   finest: number;
+  /** The finest zoom that was recorded; what is finer than `finest` but not than this was left out of the file. */
+  recorded: number;
   coarsest: number;
   overview: number;
   exact: boolean;
@@ -49,5 +51,7 @@ export interface Manifest {
 export interface HeadMeasures {
   numbers: Record<string, (number | null)[]>;
   kind: (string | null)[];
+  /** Keys that take much of all attention, with their shares, for each head; null where they are not known. */
+  sinks: ([number, number][] | null)[];
   rowSums: [number, number] | null;
 }

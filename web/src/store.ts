@@ -55,6 +55,15 @@ export interface Tile {
   values: Float32Array;
 }
 
+/** Class of each token, -1 for none; whether it goes on with the span of the token before. */
+export interface Labels {
+  classes: Int16Array;
+  goesOn: boolean[];
+}
+
+// Added to the class of a token that goes on with a span.
+const GOES_ON = 1 << 14;
+
 export interface Links {
   keys: Int32Array;
   weights: Float32Array;
@@ -129,6 +138,16 @@ export class Store {
     return found;
   }
 
+  /** Name of a quantity; that of the first depends on what was recorded. */
+  quantityOf({ id, name }: { id: string; name: string }): string {
+    return id === "mass" ? this.manifest.quantity : name;
+  }
+
+  /** What distances along a map are counted in. */
+  unitOf(map: AttentionMap): string {
+    return map.kind === "self" && this.manifest.axes[map.queries.axis]?.grid ? "patches" : "tokens";
+  }
+
   /** A map in words: with its model, input and call where there are several. */
   nameOf(map: AttentionMap): string {
     const { maps } = this.manifest;
@@ -192,11 +211,12 @@ export class Store {
       const block = await this.source.block(`measures/${map.id}`);
       if (!block) return null;
       const raw = JSON.parse(new TextDecoder().decode(block)) as Record<string, unknown>;
-      const found: HeadMeasures = { numbers: {}, kind: [], rowSums: null };
+      const found: HeadMeasures = { numbers: {}, kind: [], sinks: [], rowSums: null };
       for (const [name, value] of Object.entries(raw)) {
         if (name === "kind") found.kind = (value ?? []) as string[];
+        else if (name === "sinks") found.sinks = (value ?? []) as HeadMeasures["sinks"];
         else if (name === "row_sums") found.rowSums = value as [number, number] | null;
-        else if (Array.isArray(value)) found.numbers[name] = value as (number | null)[];
+        else if (Array.isArray(value)) found.numbers[name] = value.map((one) => (one === "NaN" ? NaN : (one as number | null)));
       }
       return found;
     });
@@ -223,10 +243,12 @@ export class Store {
     });
   }
 
-  async labels(axis: number, which: number): Promise<Int16Array | null> {
+  async labels(axis: number, which: number): Promise<Labels | null> {
     return this.keep(`labels/${axis}/${which}`, async () => {
       const block = await this.source.block(`labels/${axis}/${which}`);
-      return block && new Int16Array(block);
+      if (!block) return null;
+      const codes = new Int16Array(block);
+      return { classes: codes.map((code) => (code >= GOES_ON ? code - GOES_ON : code)), goesOn: Array.from(codes, (code) => code >= GOES_ON) };
     });
   }
 

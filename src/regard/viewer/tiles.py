@@ -16,9 +16,10 @@ from ..weights import KEPT_TOP
 from ._cells import MASKED
 from ._label_colours import label_colours
 from ._maps import Map, Shown
-from ._measures import column, measures, row, track, tracks_of
+from ._measures import Side, column, measures, row, track, tracks_of
+from ._patches import Patches
 from ._quantities import TILE, Heads, coarsest_zoom, zooms_of
-from ._tokens import Axis
+from ._tokens import GOES_ON, Axis
 
 __all__ = ["TILE", "TileSource"]
 
@@ -54,7 +55,8 @@ class TileSource:
         self._kept: OrderedDict[str, bytes] = OrderedDict()
         self._kept_bytes = 0
         self._lock, self._tiles, self._passes = Lock(), Lock(), Lock()
-        self._heads = Heads(shown.maps)
+        self._patches = [_patches_of(one, shown.axes) for one in shown.maps]
+        self._heads = Heads(shown.maps, self._patches)
         self._answers: dict[str, tuple[int, Callable[..., bytes | None]]] = {
             "tile": (6, self._tile),
             "track": (3, self._track),
@@ -156,14 +158,20 @@ class TileSource:
             "queries": {"axis": one.queries, "first": one.first_query, "size": queries},
             "keys": {"axis": one.keys, "first": 0, "size": keys},
             "finest": finest,
+            "recorded": finest,
             "coarsest": max(finest, coarsest_zoom(one.sizes)),
             "overview": max(finest, coarsest_zoom(one.sizes, _OVERVIEW)),
             "exact": not one.kept_cell,
             "quantities": {name: list(zooms) for name, zooms in _quantities(one).items()},
-            "tracks": tracks_of(one.sizes),
+            "tracks": self._tracks_of(number),
             "links": _top_of(one),
             "notes": _notes(one),
         }
+
+    def _tracks_of(self, number: int) -> dict[str, str]:
+        one = self.shown.maps[number]
+        far = self._patches[number] is not None and one.kept_cell > 1  # two dimensions need single weights
+        return {name: side for name, side in tracks_of(one.sizes).items() if not (far and name == "distance")}
 
     def _tile(self, number: int, head: int, quantity: str, zoom: int, row: int, column: int) -> bytes | None:
         one = self._found(number, head)
@@ -193,7 +201,11 @@ class TileSource:
         one = self._found(number)
         if one is None:
             return None
-        return _json(measures([self._heads.matrix(number, h) for h in range(one.heads)], one.queries == one.keys))
+        heads = [self._heads.matrix(number, head) for head in range(one.heads)]
+        tokens = self.shown.axes[one.keys].tokens
+        stored = not (one.has_values or one.kept_cell)
+        side = Side(one.queries == one.keys, self._patches[number], tokens, mask_known=not stored)
+        return _json(measures(heads, side))
 
     def _row(self, number: int, head: int, query: int) -> bytes | None:
         one = self._found(number, head)
@@ -216,9 +228,10 @@ class TileSource:
 
     def _track(self, number: int, head: int, name: str) -> bytes | None:
         one = self._found(number, head)
-        if one is None or name not in tracks_of(one.sizes):
+        if one is None or name not in self._tracks_of(number):
             return None
-        return _binary(track(self._heads.matrix(number, head), name), "f4")
+        made = track(self._heads.matrix(number, head), name, self._patches[number])
+        return None if made is None else _binary(made, "f4")
 
     def _tokens(self, number: int) -> bytes | None:
         axis = self._axis(number)
@@ -238,11 +251,18 @@ class TileSource:
         axis = self._axis(number)
         if axis is None or which >= len(axis.labels):
             return None
-        return _binary(axis.labels[which].ids, "i2")
+        labels = axis.labels[which]
+        goes_on = (labels.ids >= 0) & ~labels.begins
+        return _binary(labels.ids + GOES_ON * goes_on, "i2")
 
     def _image(self, number: int) -> bytes | None:
         axis = self._axis(number)
         return None if axis is None or axis.grid is None else axis.grid.image
+
+
+def _patches_of(one: Map, axes: Sequence[Axis]) -> Patches | None:
+    grid = axes[one.keys].grid
+    return None if grid is None or one.queries != one.keys else Patches(grid, one.first_query, one.sizes)
 
 
 def _passes_over_all(key: str) -> bool:
