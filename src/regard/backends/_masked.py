@@ -86,7 +86,7 @@ def uniform_cells(x: AttentionInputs, rows: slice, columns: slice, cell: tuple[i
     queries."""
     batch, heads, _, keys = x.shape
     device = x.query.device
-    counts = visible_keys(x)[..., rows]
+    counts = _once(visible_keys(x)[..., rows])
     share = torch.where(counts > 0, 1.0 / counts.double(), 0.0)
     height = rows.stop - rows.start
     down = -(-height // cell[0])
@@ -97,13 +97,13 @@ def uniform_cells(x: AttentionInputs, rows: slice, columns: slice, cell: tuple[i
         start, stop = (end.long().expand_as(share) for end in ends)
         sums = _uniform_by_spans(start, stop, share, columns, cell, (down, across))
     else:
-        sums = torch.zeros(batch, heads, down, across, dtype=torch.float64, device=device)
         step = max(1, _ENTRIES // max(1, (columns.stop - columns.start) * cell[0]))
+        parts = [share.new_zeros(*share.shape[:2], 0, across)]
         for row in range(0, down, step):
             part = slice(rows.start + row * cell[0], min(rows.start + (row + step) * cell[0], rows.stop))
             even = _visible(x, part, columns) * share[..., part.start - rows.start : part.stop - rows.start, None]
-            found = in_cells(even, cell, torch.sum)
-            sums[:, :, row : row + found.shape[2]] = found
+            parts.append(in_cells(even, cell, torch.sum))
+        sums = torch.cat(parts, 2)
     return (sums / cell_sizes(height, cell[0], device)[:, None]).float().expand(batch, heads, down, across)
 
 

@@ -19,7 +19,7 @@ from ._softmax_source import SoftmaxSource
 from ._source import WeightSource
 from ._stream import BITS_OF_NOTHING, blocks, largest
 
-__all__ = ["summarise", "top_of"]
+__all__ = ["summarise", "top_of", "with_summary"]
 
 
 def summarise(weights: AttentionWeights) -> Summary:
@@ -34,6 +34,19 @@ def summarise(weights: AttentionWeights) -> Summary:
             return source.summary
         found = _one_look(source.entries())
         return found if weights.sums_to_one else replace(found, entropy=weights.entropy().reshape(source.shape[:3]))
+
+
+def with_summary(weights: AttentionWeights) -> AttentionWeights:
+    """Return the same weights, without gradient, with their summary at hand: what that answers costs nothing more.
+
+    Costs `summarise`. They are as the call was now: what is written to its tensors later is not noticed.
+    """
+    if weights.kept_cell:
+        return weights
+    source = weights._ready(differentiable=False)
+    return AttentionWeights.of_summary(
+        summarise(weights), weights.ndim, sums_to_one=weights.sums_to_one, fetch=source.entries
+    )
 
 
 def _one_look(source: WeightSource) -> Summary:
