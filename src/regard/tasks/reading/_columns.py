@@ -1,4 +1,4 @@
-"""Columns of CSV and TSV: detecting a header, and finding the requested columns."""
+"""Columns of lines: detecting a header, and finding the requested columns."""
 
 from __future__ import annotations
 
@@ -10,8 +10,11 @@ from statistics import median
 
 from ...errors import DataError, nearest
 from ._files import Notes
+from ._schemes import holds_tags
 
-__all__ = ["Columns", "find_columns", "has_header", "is_number", "places"]
+__all__ = [
+    "TAG_NAME", "WORD_NAME", "Columns", "find_columns", "has_header", "heads_tags", "is_number", "places",
+]  # fmt: skip
 
 USUAL_NAMES = frozenset(
     "id ids text texts sentence sentences sentence1 sentence2 content review reviews comment comments document article "
@@ -27,6 +30,8 @@ LANGUAGES = frozenset(
     "korean norwegian polish portuguese romanian russian spanish swedish turkish ukrainian vietnamese "
     "deu eng fra spa ita por rus jpn kor cmn zho nld pol tur ara deutsch englisch".split()
 )
+TAG_NAME = re.compile(r".*\b(ner|ne|tags?|labels?|entit(y|ies)|iob2?|bio|bioes|chunks?|class)\b.*")
+WORD_NAME = re.compile(r".*\b(words?|tokens?|forms?|texts?|sentences?|terms?)\b.*")
 _NUMBER = re.compile(r"[-+]?\d[\d.,]*(?:[eE][-+]?\d+)?")
 _NAME = re.compile(r"[^\W\d][\w .:#()/-]{0,39}")
 
@@ -85,6 +90,15 @@ def has_header(
         f"line {line} ({named}) was read as the names of the columns, for {why}; --header False reads an example in it."
     )
     return True
+
+
+def heads_tags(head: Sequence[str], rest: Sequence[Sequence[str]]) -> bool:
+    """Return whether a row names columns of words and tags, or a column of the rows below that holds tags."""
+    small = [re.sub(r"[_\W]+", " ", cell.lower()) for cell in head]
+    tags = [place for place, cell in enumerate(small) if TAG_NAME.fullmatch(cell)]
+    if any(WORD_NAME.fullmatch(cell) for cell in small) and tags:
+        return True
+    return bool(rest) and any(holds_tags(cells[place] for cells in rest) for place in tags)
 
 
 def _why_header(rows: Sequence[Sequence[str]]) -> str | None:

@@ -1,20 +1,23 @@
-"""Cells of CSV and TSV: detecting separator and quoting, and splitting rows."""
+"""Cells of lines: detecting what separates them and how they are quoted, and splitting them."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 
 from ._columns import Columns, find_columns, has_header, places
 from ._files import Notes, rough_lines, why_no_text
 
-__all__ = ["separated"]
+__all__ = ["SEPARATORS", "best_form", "is_tabbed", "separated", "split_rows"]
 
 # Number of lines from which separator and quoting are detected.
 SAMPLE = 1000
-SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}
+SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars", " ": "blanks"}
+Form = tuple[str, bool]
+"""What separates cells, and whether they may be quoted."""
+Rows = list[list[str] | str]
 
 
 def separated(
@@ -34,8 +37,8 @@ def separated(
     begin = 0
     if lines and re.fullmatch(r"sep=(.)", lines[0]):  # Excel's declaration of the separator
         usual, begin = lines[0][-1], 1
-    separator, quoted = _form(lines[begin:], usual, names)
-    sample = [row for _, row in islice(_records(lines, begin, separator, quoted), SAMPLE) if isinstance(row, list)]
+    separator, quoted = form = _form(lines[begin:], usual, names)
+    sample = [row for _, row in islice(_rows(lines, begin, form), SAMPLE) if isinstance(row, list)]
     if not sample:
         return
     head = sample[0]
@@ -46,7 +49,7 @@ def separated(
     if quoted and separator == "\t":
         notes.remarks.append('quotation marks around cells were taken off, as a program put them on ("" within).')
     keys = [*head, *found] if header else [*map(str, range(len(head))), *found]
-    for place, (number, row) in enumerate(_records(lines, begin, separator, quoted)):
+    for place, (number, row) in enumerate(_rows(lines, begin, form)):
         if place == 0 and header:
             continue
         if isinstance(row, str):
@@ -63,19 +66,27 @@ def separated(
             notes.bad(path, number, rule)
 
 
-def _records(lines: Sequence[str], begin: int, separator: str, quoted: bool) -> Iterator[tuple[int, list[str] | str]]:
-    """Yield each row with the number of its first line: its cells, or why it is invalid."""
+def _rows(lines: Sequence[str], begin: int, form: Form) -> Iterator[tuple[int, list[str] | str]]:
+    return ((number, row) for number, row in split_rows(lines, form, begin) if row)
+
+
+def split_rows(lines: Sequence[str], form: Form, begin: int = 0) -> Iterator[tuple[int, list[str] | str]]:
+    """Yield each row with the number of its first line: its cells, none for an empty line, or why it is invalid.
+
+    Separated by blanks, each run of them is one separator.
+    """
+    separator, quoted = form
     place = begin
     while place < len(lines):
         line, number = lines[place], place + 1
-        if not quoted or '"' not in line:
-            place += 1
-            if line:
-                yield number, line.split(separator)
+        if quoted and '"' in line:
+            row, after = _quoted(lines, place, separator)
+            place = after if isinstance(row, list) else place + 1
+            yield number, row
             continue
-        row, after = _quoted(lines, place, separator)
-        place = after if isinstance(row, list) else place + 1
-        yield number, row
+        place += 1
+        cells = line.split(separator) if line else []
+        yield number, [cell for cell in cells if cell] if separator == " " else cells
 
 
 def _quoted(lines: Sequence[str], place: int, separator: str) -> tuple[list[str] | str, int]:
@@ -134,30 +145,44 @@ def _closing(line: str, at: int) -> int:
     return -1
 
 
-def _form(lines: Sequence[str], usual: str, names: tuple[str, ...]) -> tuple[str, bool]:
-    """Detect the separator of a file, and whether cells are quoted: the combination that gives a regular table."""
+def best_form(lines: Sequence[str], forms: Sequence[Form], weigh: Callable[[Form, Rows], float]) -> Form | None:
+    """Return the form whose rows weigh most, the first of equals; None if no weight is above 0.
+
+    `weigh` gets the non-empty rows of a form; one with broken quotes is a text.
+    """
+    best, most = None, 0.0
+    for form in forms:
+        rows = [row for _, row in _rows(lines[:SAMPLE], 0, form)]
+        if len(lines) >= SAMPLE and len(rows) > 1:  # the last row may continue after the sample
+            rows.pop()
+        weight = weigh(form, rows)
+        if weight > most:
+            best, most = form, weight
+    return best
+
+
+def _form(lines: Sequence[str], usual: str, names: tuple[str, ...]) -> Form:
+    """Detect the form of a file: a regular table, with the names asked for if there is one."""
     wanted = max([2, *(int(name) + 1 for name in names if name.isdecimal())])
-    fits = []
-    for separator in (usual, *(one for one in SEPARATORS if one != usual)):
-        for quoted in (False, True) if separator == "\t" else (True,):
-            head, width = _width(lines[:SAMPLE], separator, quoted)
-            if width and (width >= wanted or any(places(head, name) for name in names)):
-                fits.append((separator, quoted, any(places(head, name) for name in names)))
-    for has_names in (True, False):
-        for separator, quoted, named in fits:
-            if named == has_names and (has_names or separator == usual or len(names) > 1):
-                return separator, quoted or (separator == "\t" and _has_quotes(lines))
-    return usual, usual != "\t"
+
+    def weigh(form: Form, rows: Rows) -> float:
+        head = rows[0] if rows else ""
+        if isinstance(head, str) or any(isinstance(row, str) or len(row) != len(head) for row in rows):
+            return 0
+        if any(places(head, name) for name in names):
+            return 2
+        return float(len(head) >= wanted and (form[0] == usual or len(names) > 1))
+
+    order = (usual, *(one for one in ",;\t|" if one != usual))
+    forms = [(one, quoted) for one in order for quoted in ((False, True) if one == "\t" else (True,))]
+    separator, quoted = best_form(lines, forms, weigh) or (usual, usual != "\t")
+    return separator, quoted or (separator == "\t" and _has_quotes(lines))
 
 
-def _width(lines: Sequence[str], separator: str, quoted: bool) -> tuple[list[str], int]:
-    """Return the first row, and the number of cells of every row; 0 if it varies."""
-    rows = [row for _, row in _records(lines, 0, separator, quoted)]
-    if len(lines) == SAMPLE and len(rows) > 1:  # the last row may continue after the sample
-        rows.pop()
-    if not rows or any(isinstance(row, str) or len(row) != len(rows[0]) for row in rows):
-        return [], 0
-    return list(rows[0]), len(rows[0])
+def is_tabbed(lines: Sequence[str]) -> bool:
+    """Return whether the first lines, empty ones aside, have the same number of tabs, and have some."""
+    counts = {line.count("\t") for line in lines[:SAMPLE] if line.strip()}
+    return len(counts) == 1 and min(counts) > 0
 
 
 def _has_quotes(lines: Sequence[str]) -> bool:

@@ -11,8 +11,8 @@ from typing import Any
 
 from ...errors import DataError, MissingExtraError, install_line, nearest
 from ._columns import Columns
-from ._files import Notes, open_bytes, plain_suffix, text_lines, whole_text, why_no_text
-from ._separated import separated
+from ._files import Notes, open_bytes, plain_suffix, rough_lines, text_lines, whole_text, why_no_text
+from ._separated import is_tabbed, separated
 
 __all__ = [
     "MISSING",
@@ -35,8 +35,8 @@ SHEETS = (".xlsx", ".xls", ".ods", ".numbers")
 PACKED = (".zip", ".bz2", ".xz", ".zst", ".7z", ".rar", ".tar", ".tgz")
 
 
-def why_no_table(source: tuple[Path, ...]) -> str | None:
-    """Return why a source is not a table; None if it is one."""
+def why_no_table(source: tuple[Path, ...], *, tabs: bool = True) -> str | None:
+    """Return why a source is not a table; None if it is one, by its name or, where `tabs`, by its lines."""
     if len(source) != 1:
         return f"it is one file, {len(source)} were given"
     path = source[0]
@@ -48,7 +48,9 @@ def why_no_table(source: tuple[Path, ...]) -> str | None:
         return f"{path.name} is a spreadsheet; save it as CSV in UTF-8"
     if plain_suffix(path) in PACKED:
         return f"{path.name} is packed in a form that is not read, as .gz alone is; unpack it"
-    return f"its name ends in {', '.join(SUFFIXES)} (and .gz)"
+    if tabs and path.is_file() and is_tabbed(rough_lines(path, Notes(skip=True))):
+        return None
+    return f"its name ends in {', '.join(SUFFIXES)} (and .gz){', or its lines have equal numbers of tabs' * tabs}"
 
 
 def rows(path: Path, names: tuple[str, ...], columns: Columns, notes: Notes) -> Iterator[Row]:
@@ -60,13 +62,13 @@ def rows(path: Path, names: tuple[str, ...], columns: Columns, notes: Notes) -> 
     suffix = plain_suffix(path)
     if suffix == ".parquet":
         yield from parquet_rows(path)
-    elif suffix in (".csv", ".tsv"):
-        for number, values in separated(path, "\t" if suffix == ".tsv" else ",", names, columns, notes):
-            yield path, number, values
     elif suffix == ".json":
         yield from _json(path, names, notes)
-    else:
+    elif suffix in (".jsonl", ".ndjson"):
         yield from _json_lines(path, names, notes)
+    else:
+        for number, values in separated(path, "," if suffix == ".csv" else "\t", names, columns, notes):
+            yield path, number, values
     notes.reading = notes.reading or f"{KINDS.get(suffix, 'table')}: {', '.join(names)}"
 
 

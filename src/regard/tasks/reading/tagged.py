@@ -16,8 +16,8 @@ from ._files import Notes, Read, first_accepting, plain_suffix, text_lines
 from ._hub import hub_rows, why_no_hub
 from ._records import Record, is_records, records
 from ._roles import Roles, blocks_without_ranges, coded_column, find_roles
-from ._schemes import begun_inside, opens_plainly, to_iob2, why_not_scheme
-from ._sheets import Block, Row, Sheet, holds_tags, lines_sheet, pieces, table_sheet
+from ._schemes import begun_inside, holds_tags, opens_plainly, to_iob2, why_not_scheme
+from ._sheets import Block, Row, Sheet, lines_sheet, pieces, table_sheet
 from ._spans import InvalidRow, SpanTexts, are_span_texts, spans_of, why_not_characters
 from .sources import Source, as_paths
 
@@ -244,12 +244,6 @@ def _refuse_names(sheet: Sheet, roles: Roles) -> None:
             f"{first.path}, line {first.lines[0]}: the tag {tag!r} never comes again. {_names(first, roles)} "
             "If it is meant so: --as-told."
         )
-
-
-def _asked(sheet: Sheet, column: int | str | None, name: str | None) -> int | str | None:
-    """Return the requested column: in a table the option by name has priority, in lines the option by number."""
-    first, second = (column, name) if sheet.names is None else (name, column)
-    return second if first is None else first
 
 
 def _why_bad_block(sheet: Sheet, block: Block, words: int, tags: int) -> tuple[int, str] | None:

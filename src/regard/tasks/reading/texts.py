@@ -7,6 +7,7 @@ import json
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,6 @@ from ._folders import check_labels, class_folders, is_shown
 from ._hub import hub_rows, why_no_hub
 from ._judging import judge_documents, judge_labelled, judge_pairs
 from ._parallel import side_by_side
-from ._separated import separated
 from ._tables import MISSING, Columns, Row, rows, text_value, value, why_no_table
 from .sources import Source, as_paths
 
@@ -213,21 +213,12 @@ def _labelled_table(source: tuple[Path, ...], options: LabelledOptions, notes: N
     return rows(source[0], (options.text, options.label), Columns(options.header, ("text", "label")), notes)
 
 
-def _why_not_tabbed(source: tuple[Path, ...]) -> str | None:
-    """Return why a file without a table's suffix is not a table with tabs; None if it is one."""
-    if len(source) != 1 or not source[0].is_file():
-        return "it is one file"
-    lines = [line for _, line in text_lines(source[0], Notes(skip=True)) if line.strip()][:100]
-    counts = {line.count("\t") for line in lines}
-    return None if len(counts) == 1 and min(counts) > 0 else "its lines have not the same number of tabs"
-
-
 FASTTEXT = "__label__"
 
 
 def _why_not_fasttext(source: tuple[Path, ...]) -> str | None:
-    if len(source) != 1 or not source[0].is_file():
-        return "it is one file"
+    if len(source) != 1 or not source[0].is_file() or why_no_table(source, tabs=False) is None:
+        return "it is one file, and no table"
     first = next((line for _, line in text_lines(source[0], Notes(skip=True)) if line.strip()), "")
     return None if first.startswith(FASTTEXT) else f"its lines do not begin with {FASTTEXT}"
 
@@ -241,12 +232,6 @@ def _fasttext(source: tuple[Path, ...], options: LabelledOptions, notes: Notes) 
             labels.append(words.pop(0).removeprefix(FASTTEXT).rstrip(","))
         if line.strip():
             yield source[0], number, {options.text: " ".join(words).strip(), options.label: labels or None}
-
-
-def _labelled_tabbed(source: tuple[Path, ...], options: LabelledOptions, notes: Notes) -> Iterator[Row]:
-    columns = Columns(options.header, ("text", "label"))
-    for number, values in separated(source[0], "\t", (options.text, options.label), columns, notes):
-        yield source[0], number, values
 
 
 def _hub(source: tuple[Path, ...], options: object, notes: Notes) -> Iterator[Row]:
@@ -321,11 +306,10 @@ def _lines(source: tuple[Path, ...], options: LabelledOptions, notes: Notes) -> 
 
 
 LABELLED = (
+    ("lines of fastText", _why_not_fasttext, _fasttext),
     ("table (CSV, TSV, JSONL, JSON, Parquet)", why_no_table, _labelled_table),
     ("parallel lines", _why_no_lines, _lines),
     ("file or folder for each label", _why_no_classes, _classes),
-    ("lines of fastText", _why_not_fasttext, _fasttext),
-    ("lines with tabs", _why_not_tabbed, _labelled_tabbed),
     ("data set of the hub", why_no_hub, _hub),
 )
 
@@ -365,12 +349,6 @@ def _pair_table(source: tuple[Path, ...], options: PairOptions, notes: Notes) ->
     return rows(source[0], (options.source, options.target), Columns(options.header, ("source", "target")), notes)
 
 
-def _pair_tabbed(source: tuple[Path, ...], options: PairOptions, notes: Notes) -> Iterator[Row]:
-    columns = Columns(options.header, ("source", "target"))
-    for number, values in separated(source[0], "\t", (options.source, options.target), columns, notes):
-        yield source[0], number, values
-
-
 def _why_no_parallel(source: tuple[Path, ...]) -> str | None:
     if len(source) != 2:
         return f"it is two files of as many lines, {len(source)} was given"
@@ -385,7 +363,6 @@ def _parallel(source: tuple[Path, ...], options: PairOptions, notes: Notes) -> I
 PAIRS = (
     ("parallel files", _why_no_parallel, _parallel),
     ("table (CSV, TSV, JSONL, JSON, Parquet)", why_no_table, _pair_table),
-    ("lines with tabs", _why_not_tabbed, _pair_tabbed),
     ("data set of the hub", why_no_hub, _hub),
 )
 
@@ -465,7 +442,7 @@ def _is_shown_below(file: Path, folder: Path) -> bool:
 
 
 DOCUMENTS = (
-    ("table (CSV, TSV, JSONL, JSON, Parquet)", why_no_table, _document_table),
+    ("table (CSV, TSV, JSONL, JSON, Parquet)", partial(why_no_table, tabs=False), _document_table),
     ("text files", _why_no_text, _text),
     ("data set of the hub", why_no_hub, _document_hub),
 )
