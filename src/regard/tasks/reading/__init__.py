@@ -14,7 +14,7 @@ accepts the source is used; if none does, the error lists the reason of each. `a
 """
 
 from ._files import LeftOut, Notes, Read, given_lines, open_bytes, split_lines, why_no_text
-from ._spans import words_of
+from ._spans import is_han
 from .account import Account, account, doubts_between
 from .pictures import PictureOptions, open_picture, read_images, read_pictures
 from .tagged import TaggedOptions, read_tagged, to_iob2
@@ -33,6 +33,7 @@ __all__ = [
     "account",
     "doubts_between",
     "given_lines",
+    "is_han",
     "open_bytes",
     "open_picture",
     "read_documents",
@@ -44,5 +45,4 @@ __all__ = [
     "split_lines",
     "to_iob2",
     "why_no_text",
-    "words_of",
 ]
