@@ -53,11 +53,11 @@ class Cutting:
         """Learn from sentences; cost linear in their characters."""
         counts: dict[str, list[float]] = {}
         for words in sentences:
-            for chunk, cuts in [*_written(words), *((word, {}) for word in words)]:
+            together = [(chunk, cuts, 1.0) for chunk, cuts in _written(words)]
+            for chunk, cuts, weight in [*together, *((word, {}, 0.5) for word in words)]:
                 for place in range(1, len(chunk)):
                     for key in _keys(chunk, place):
-                        weights = counts.setdefault(key, [0.0, 0.0])
-                        weights[place in cuts] += cuts.get(place, 1.0)
+                        counts.setdefault(key, [0.0, 0.0])[place in cuts] += cuts.get(place, weight)
         found: dict[str, bool] = {}
         for key in sorted(counts, key=lambda key: (len(key.split(" ")), key)):
             joined, cut = counts[key]

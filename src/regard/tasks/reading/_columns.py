@@ -51,7 +51,8 @@ def is_number(text: str) -> bool:
     return _NUMBER.fullmatch(text.strip()) is not None
 
 
-Line = tuple[int, list[str]]
+# With fewer rows than this nothing is concluded from how often values come again.
+LEAST = 4
 
 
 def places(head: Sequence[str], name: str) -> list[int]:
@@ -152,14 +153,32 @@ def _suggested(rows: Sequence[Sequence[str]], options: tuple[str, ...], names: t
     free = iter([place for place in chosen if [place] not in given])
     chosen = [at[0] if len(at) == 1 else next(free, chosen[0]) for at in given]
     names = tuple(head[place] for place in chosen)
+    if len(names) != len(options):
+        return "by option"
     return " ".join(
         f"--{option} {name if re.fullmatch(r'[A-Za-z0-9_.-]+', name) else repr(name)}"
         for option, name in zip(options, names, strict=False)
     )
 
 
+def _label_first(rows: Sequence[Sequence[str]]) -> bool:
+    """Return whether, of two columns, the first holds few short labels that come again, and the second texts."""
+    if len(rows[0]) != 2 or len(rows) < LEAST:
+        return False
+    labels, texts = zip(*(row for row in rows if len(row) == 2), strict=True)
+    words = [sum(len(cell.split()) for cell in column) for column in (labels, texts)]
+    return 2 * len(set(labels)) <= len(labels) and len(set(texts)) > len(set(labels)) and words[1] > 2 * words[0]
+
+
 def find_columns(
-    path: Path, line: int, rows: Sequence[Sequence[str]], names: tuple[str, ...], columns: Columns, *, header: bool
+    path: Path,
+    line: int,
+    rows: Sequence[Sequence[str]],
+    names: tuple[str, ...],
+    columns: Columns,
+    notes: Notes,
+    *,
+    header: bool,
 ) -> dict[str, int]:
     """Return the indices of the requested columns.
 
@@ -169,6 +188,13 @@ def find_columns(
     head = rows[0]
     usual = names == (columns.options or names) and len(names) <= len(head)
     if not header and usual and not any(name.isdecimal() for name in names):
+        if names == ("text", "label") and _label_first(rows):
+            notes.columns.update(text=1, label=0)
+            notes.remarks.append(
+                "column 0 was read as the label and column 1 as the text, by what they hold; --text 0 --label 1 reads "
+                "them the other way round."
+            )
+            return {"text": 1, "label": 0}
         return {name: place for place, name in enumerate(names)}
     found = {}
     for name in names:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
 from ._columns import Columns, find_columns, has_header, places
 from ._files import Notes, rough_lines, why_no_text
 
-__all__ = ["SEPARATORS", "best_form", "is_tabbed", "separated", "split_rows"]
+__all__ = ["SEPARATORS", "Cells", "Form", "best_form", "is_tabbed", "open_cells", "separated", "split_rows"]
 
 # Number of lines from which separator and quoting are detected.
 SAMPLE = 1000
@@ -20,10 +21,44 @@ Form = tuple[str, bool]
 Rows = list[list[str] | str]
 
 
-def separated(
-    path: Path, usual: str, names: tuple[str, ...], columns: Columns, notes: Notes
-) -> Iterator[tuple[int, dict[str, str]]]:
-    """Yield the non-empty rows of a file, by column, each with the number of its first line.
+@dataclass(frozen=True)
+class Cells:
+    """The lines of CSV or TSV, and how they are told into cells."""
+
+    path: Path
+    lines: Sequence[str]
+    begin: int
+    """The number of lines above the table: 1 with Excel's `sep=;`."""
+    form: Form
+    head: Sequence[str]
+    """The first row."""
+    header: bool
+    """Whether it names the columns."""
+    found: dict[str, int]
+    """The place of each column that was asked for."""
+
+    def rows(self, notes: Notes) -> Iterator[tuple[int, list[str]]]:
+        """Yield the valid rows, each with the number of its first line; `notes` gets the others."""
+        for place, (number, row) in enumerate(_rows(self.lines, self.begin, self.form)):
+            if place == 0 and self.header:
+                continue
+            rule: str | None
+            if isinstance(row, str):
+                rule = row
+            elif self.header and row == self.head:
+                rule = "the names of the columns stand here again, as where files were joined; remove the line."
+            elif len(row) != len(self.head):
+                rule = f"there are {len(row)} columns, {len(self.head)} in the first line."
+            else:
+                rule = why_no_text("".join(row))
+            if rule is None and not isinstance(row, str):
+                yield number, row
+            else:
+                notes.bad(self.path, number, rule or "")
+
+
+def open_cells(path: Path, usual: str, names: tuple[str, ...], columns: Columns, notes: Notes) -> Cells | None:
+    """Detect how a file's lines are told into cells; None for a file without a row.
 
     Args:
         path: The file.
@@ -31,7 +66,7 @@ def separated(
         names: Columns that will be requested; a number counts from 0. If the file has no header, the default
             names of the options stand for its first columns.
         columns: How columns are found.
-        notes: Receives invalid rows.
+        notes: Receives remarks.
     """
     lines = rough_lines(path, notes)
     begin = 0
@@ -40,30 +75,25 @@ def separated(
     separator, quoted = form = _form(lines[begin:], usual, names)
     sample = [row for _, row in islice(_rows(lines, begin, form), SAMPLE) if isinstance(row, list)]
     if not sample:
-        return
-    head = sample[0]
+        return None
     header = has_header(path, begin + 1, sample, names, columns, notes)
-    found = find_columns(path, begin + 1, sample, names, columns, header=header)
+    found = find_columns(path, begin + 1, sample, names, columns, notes, header=header)
     notes.empty_lines = "\n".join(lines).strip("\n").count("\n\n")
-    notes.reading = _reading(head, found, columns, separator, header=header)
+    notes.reading = _reading(sample[0], found, columns, separator, header=header)
     if quoted and separator == "\t":
         notes.remarks.append('quotation marks around cells were taken off, as a program put them on ("" within).')
-    keys = [*head, *found] if header else [*map(str, range(len(head))), *found]
-    for place, (number, row) in enumerate(_rows(lines, begin, form)):
-        if place == 0 and header:
-            continue
-        if isinstance(row, str):
-            notes.bad(path, number, row)
-            continue
-        rule = why_no_text("".join(row))
-        if header and row == head:
-            rule = "the names of the columns stand here again, as where files were joined; remove the line."
-        if rule is None and len(row) != len(head):
-            rule = f"there are {len(row)} columns, {len(head)} in the first line."
-        if rule is None:
-            yield number, dict(zip(keys, [*row, *(row[at] for at in found.values())], strict=True))
-        else:
-            notes.bad(path, number, rule)
+    return Cells(path, lines, begin, form, sample[0], header, found)
+
+
+def separated(
+    path: Path, usual: str, names: tuple[str, ...], columns: Columns, notes: Notes
+) -> Iterator[tuple[int, dict[str, str]]]:
+    """Yield the rows of a file by column, also by the names that were asked for; arguments as of `open_cells`."""
+    cells = open_cells(path, usual, names, columns, notes)
+    if cells is not None:
+        keys = [*(cells.head if cells.header else map(str, range(len(cells.head)))), *cells.found]
+        for number, row in cells.rows(notes):
+            yield number, dict(zip(keys, [*row, *(row[at] for at in cells.found.values())], strict=True))
 
 
 def _rows(lines: Sequence[str], begin: int, form: Form) -> Iterator[tuple[int, list[str] | str]]:

@@ -72,6 +72,10 @@ class Sheet:
         """Return the name of a column."""
         return f"{place}" if self.names is None else repr(self.names[place])
 
+    def column(self, place: int) -> str | int:
+        """Return a column's name, or its number if columns have no names."""
+        return place if self.names is None else self.names[place]
+
     def place(self, asked: int | str, what: str) -> int:
         """Return the index of a column, given by name or by number from 0 (negative from the end).
 
@@ -291,6 +295,7 @@ def _columns(count: int) -> str:
 def _grouped(path: Path, rows: Sequence[Row], width: int, notes: Notes) -> Iterator[list[Row]]:
     """Yield the rows between empty lines; an invalid row drops its whole sentence."""
     known = {str(row.cells[-1]) for row in rows if len(row.cells) == width and not _hash(row)} if width else set()
+    words = {str(row.cells[0]) for row in rows if len(row.cells) == width == 2}
     group: list[Row] = []
     bad = False
     for row in (*rows, Row(0, ())):
@@ -302,6 +307,8 @@ def _grouped(path: Path, rows: Sequence[Row], width: int, notes: Notes) -> Itera
             group, bad = [], False
         elif _hash(row) and not _is_row(row, width, known):
             continue
+        elif width == 2 and len(row.cells) == 1 and str(row.cells[0]) in known and str(row.cells[0]) not in words:
+            group.append(Row(row.number, ("", *row.cells)))  # a tag whose word is empty
         elif len(row.cells) < 2 or len(row.cells) != width:
             if not bad:
                 notes.bad(path, row.number, _why_bad(row, width))

@@ -21,6 +21,7 @@ __all__ = [
     "json_values",
     "named",
     "parquet_rows",
+    "parts_of",
     "rows",
     "text_value",
     "value",
@@ -124,11 +125,26 @@ def _there(values: Mapping[str, Any]) -> list[str]:
     return found
 
 
-def text_value(row: Row, name: str, notes: Notes) -> str | None:
-    """Return a row's text in a column; None, and a record, for a row without it or with a value of another type."""
+def parts_of(name: str) -> tuple[str, ...]:
+    """Return the columns that make a text together: `title+body` is two."""
+    parts = tuple(name.split("+"))
+    return parts if all(part.strip() for part in parts) else (name,)
+
+
+def text_value(row: Row, name: str, notes: Notes, join: str = " ") -> str | None:
+    """Return a row's text in a column; None, and a record, for a row without it or with a value of another type.
+
+    Columns named together (`title+body`), and lists of texts, are joined with `join` between.
+    """
+    if len(parts := parts_of(name)) > 1 and name not in row[2]:
+        texts = [text_value(row, part, notes, join) for part in parts]
+        return None if None in texts else unescaped(join).join(map(str, texts))
     found = value(row, name, notes)
     if found is None:
         return None
+    if isinstance(found, list) and found and all(isinstance(one, str) for one in found):
+        notes.once(f"column {name!r} holds lists, which were joined with {join!r} between; --join changes that.")
+        found = unescaped(join).join(found)
     rule: str | None
     if not isinstance(found, str):
         rule = f"column {name!r} holds a {type(found).__name__}; the rule is a text."
@@ -142,6 +158,11 @@ def text_value(row: Row, name: str, notes: Notes) -> str | None:
         return str(found)
     notes.bad(row[0], row[1], rule)
     return None
+
+
+def unescaped(join: str) -> str:
+    r"""Return what stands between joined texts, where `\n` and `\t` on a command line are a line end and a tab."""
+    return join.replace("\\n", "\n").replace("\\t", "\t")
 
 
 def _json_lines(path: Path, names: tuple[str, ...], notes: Notes) -> Iterator[Row]:

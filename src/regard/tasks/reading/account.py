@@ -48,7 +48,8 @@ class Account:
             rows.append(("labels", _counts(self.labels)))
         shown = [f"  {name:12} {text}" for name, text in rows]
         if self.left_out:
-            shown.append(f"  {_many(len(self.left_out), 'row')} left out:")
+            one = self.amount.split()[1].rstrip("s,")  # "1,200 sentences, 9,000 words"
+            shown.append(f"  {_many(len(self.left_out), one)} left out:")
             shown += [f"    {row}" for row in self.left_out[:ROWS]]
             shown += [f"    and {len(self.left_out) - ROWS} more"] if len(self.left_out) > ROWS else []
         return shown + [f"Note: {remark}" for remark in self.remarks]

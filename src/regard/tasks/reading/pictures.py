@@ -62,7 +62,7 @@ def read_images(source: Source, options: PictureOptions | None = None) -> Read[I
     """
     paths, options = as_paths(source), options or PictureOptions()
     notes = Notes(options.skip_bad_rows)
-    run: Any = first_accepting("labelled pictures", paths, PICTURES)
+    _, run = first_accepting("labelled pictures", paths, PICTURES)
     images: Images = run(paths, options, notes)
     return Read(images, tuple(notes.left_out), tuple(notes.remarks), notes.reading)
 

@@ -19,7 +19,7 @@ from ._roles import Roles, blocks_without_ranges, coded_column, find_roles
 from ._schemes import begun_inside, holds_tags, opens_plainly, to_iob2, why_not_scheme
 from ._sheets import Block, Row, Sheet, lines_sheet, pieces, table_sheet
 from ._spans import InvalidRow, SpanTexts, are_span_texts, spans_of, why_not_characters
-from .sources import Source, as_paths
+from .sources import Group, Source, read_each
 
 __all__ = ["TaggedOptions", "read_tagged", "to_iob2"]
 
@@ -80,9 +80,17 @@ def read_tagged(source: Source, options: TaggedOptions | None = None) -> Read[li
     >>> found.reading
     'columns split by blanks (numbers from 0): words in 1, tags in 2, 0 numbers the words'
     """
-    paths, options = as_paths(source), options or TaggedOptions()
+    return read_each(source, options or TaggedOptions(), _groups, _read)
+
+
+def _groups(paths: Group) -> list[Group]:
+    """Return each path alone, or two files of words and of tags together."""
+    return [paths] if len(paths) == 2 and _why_no_folder(paths) is None else [(path,) for path in paths]
+
+
+def _read(paths: Group, options: TaggedOptions) -> Read[list[TaggedWords]]:
     notes = Notes(options.skip_bad_rows)
-    run: Any = first_accepting("tagged words", paths, READERS)
+    form, run = first_accepting("tagged words", paths, READERS)
     taken: Taken = run(paths, options, notes)
     found: list[TaggedWords] = []
     openings = _Openings()
@@ -101,7 +109,7 @@ def read_tagged(source: Source, options: TaggedOptions | None = None) -> Read[li
         found = [TaggedWords(tuple(word.removeprefix(prefix) for word in one.words), one.tags) for one in found]
         taken.remarks.append(f"every word begins with {prefix!r}, as in WikiANN, which was taken off.")
     remarks = (*taken.remarks, *openings.remarks(), *_odd_words(found))
-    return Read(found, tuple(notes.left_out), remarks, taken.reading)
+    return Read(found, tuple(notes.left_out), remarks, taken.reading, form, taken.columns)
 
 
 class Raw(NamedTuple):
@@ -127,6 +135,7 @@ class Taken:
     sentences: list[Raw] = field(default_factory=list)
     reading: str = ""
     remarks: list[str] = field(default_factory=list)
+    columns: dict[str, str | int] = field(default_factory=dict)
 
 
 def _why_bad_sentence(raw: Raw, options: TaggedOptions) -> tuple[int, str] | None:
@@ -198,6 +207,8 @@ def _from_sheet(sheet: Sheet, options: TaggedOptions, notes: Notes) -> Taken:
         taken.remarks.append(
             f"rows that number a range of words (1-2) or an empty node (8.1) were left out: {count:,}."
         )
+    if not sheet.whole:
+        taken.remarks += _without_empty_words(sheet, roles)
     for block in sheet.blocks:
         rule = _why_bad_block(sheet, block, roles.words, roles.tags)
         if rule is None:
@@ -218,8 +229,28 @@ def _from_sheet(sheet: Sheet, options: TaggedOptions, notes: Notes) -> Taken:
     numbers = "" if sheet.names is not None else " (numbers from 0)"
     parts = [f"words in {sheet.called(roles.words)}", f"tags in {sheet.called(roles.tags)}", *roles.others]
     parts += [sheet.boundary] if sheet.boundary else []
+    taken.columns = {"words": sheet.column(roles.words), "tags": sheet.column(roles.tags)}
     taken.reading = f"{sheet.form}{numbers}: {', '.join(parts)}"
     return taken
+
+
+def _without_empty_words(sheet: Sheet, roles: Roles) -> list[str]:
+    """Leave out words that are empty, unless an entity begins with them, and say so."""
+    count, first = 0, ""
+    for number, block in enumerate(sheet.blocks):
+        words, tags = block.columns[roles.words], block.columns[roles.tags]
+        read = roles.style.read([str(tag) for tag in tags])
+        keep = [
+            str(word).strip(" \t") != "" or (read[place] or "?")[0] not in "OIELM" for place, word in enumerate(words)
+        ]
+        if all(keep) or not any(keep):
+            continue
+        count, first = count + keep.count(False), first or f"{block.path}, line {block.lines[keep.index(False)]}"
+        columns = [[cell for cell, kept in zip(column, keep, strict=True) if kept] for column in block.columns]
+        lines = [line for line, kept in zip(block.lines, keep, strict=True) if kept]
+        sheet.blocks[number] = Block(block.path, lines, columns)
+    what = "a tag without a word was" if count == 1 else f"{count:,} tags without a word were"
+    return [f"{what} left out; first {first}."] if count else []
 
 
 def _names(block: Block, roles: Roles) -> str:
