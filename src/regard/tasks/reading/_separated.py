@@ -11,7 +11,17 @@ from pathlib import Path
 from ._columns import Columns, find_columns, has_header, places
 from ._files import Notes, rough_lines, why_no_text
 
-__all__ = ["SEPARATORS", "Cells", "Form", "best_form", "is_tabbed", "open_cells", "separated", "split_rows"]
+__all__ = [
+    "SEPARATORS",
+    "Cells",
+    "Form",
+    "best_form",
+    "cells_text",
+    "is_tabbed",
+    "open_cells",
+    "separated",
+    "split_rows",
+]
 
 # Number of lines from which separator and quoting are detected.
 SAMPLE = 1000
@@ -207,6 +217,17 @@ def _form(lines: Sequence[str], usual: str, names: tuple[str, ...]) -> Form:
     forms = [(one, quoted) for one in order for quoted in ((False, True) if one == "\t" else (True,))]
     separator, quoted = best_form(lines, forms, weigh) or (usual, usual != "\t")
     return separator, quoted or (separator == "\t" and _has_quotes(lines))
+
+
+def cells_text(path: Path, names: Sequence[str]) -> str | None:
+    """Return which of some names the first line of a table has, as it is written there; None if none."""
+    lines = rough_lines(path, Notes(skip=True))
+    for separator in ",;\t|":
+        head = [cell.strip(' "') for cell in lines[0].split(separator)] if lines else []
+        found = next((head[at[0]] for name in names if (at := places(head, name))), None)
+        if found is not None:
+            return found
+    return None
 
 
 def is_tabbed(lines: Sequence[str]) -> bool:

@@ -22,7 +22,7 @@ from ._files import Notes, text_lines
 from ._schemes import MOST, PLAIN, are_tags, holds_tags, style_of
 from ._separated import SEPARATORS, best_form, split_rows
 
-__all__ = ["Block", "Row", "Sheet", "lines_sheet", "pieces", "table_sheet"]
+__all__ = ["Block", "Row", "Sheet", "lines_sheet", "pieces", "table_sheet", "tag_share"]
 
 # Number of lines from which the separator of columns is detected.
 LOOKED_AT = 1000
@@ -67,6 +67,10 @@ class Sheet:
     """The column that separates sentences."""
     whole: bool = False
     """Whether each row is a whole sentence."""
+    separator: str = ""
+    """What separates the cells of lines."""
+    head: int = 0
+    """The line that names the columns; 0: none does."""
 
     def called(self, place: int) -> str:
         """Return the name of a column."""
@@ -75,6 +79,12 @@ class Sheet:
     def column(self, place: int) -> str | int:
         """Return a column's name, or its number if columns have no names."""
         return place if self.names is None else self.names[place]
+
+    def holds(self, asked: int | str) -> bool:
+        """Return whether a column is there, by its name or number."""
+        if isinstance(asked, str) and not asked.lstrip("-").isdecimal():
+            return asked in (self.names or ())
+        return -self.width <= int(asked) < self.width
 
     def place(self, asked: int | str, what: str) -> int:
         """Return the index of a column, given by name or by number from 0 (negative from the end).
@@ -117,8 +127,8 @@ def pieces(cell: Any) -> Any:
     return [piece for piece in BLANKS.split(text) if piece]
 
 
-def lines_sheet(path: Path, asked: Sequence[str], options: Any, notes: Notes) -> Sheet:
-    """Read lines of columns; `asked` are names that a header may contain."""
+def lines_sheet(path: Path, asked: Sequence[str], options: Any, notes: Notes, least: int = 2) -> Sheet:
+    """Read lines of columns; `asked` are names that a header may contain, `least` the least columns of a word."""
     numbered = [(number, line.lstrip("\ufeff")) for number, line in text_lines(path, notes)]
     if any(line.startswith("#FORMAT=WebAnno") for _, line in numbered[:3]):
         raise DataError(f"{path} is WebAnno TSV, which is not read. Export it as CoNLL 2002 or 2003, or as JSONL.")
@@ -137,10 +147,14 @@ def lines_sheet(path: Path, asked: Sequence[str], options: Any, notes: Notes) ->
     first = next((row for row in rows if row.cells), None)
     if names is None and first is not None and _is_header(first, rows, width, asked):
         names = [str(cell).strip() for cell in first.cells]
+        head = first.number
         rows.remove(first)
-    if first is not None and width == 1:
+    head = 0
+    if first is not None and width < least:
         raise DataError(f"{path}: most lines hold one column, first line {first.number}: {_why_bad(first, 2)}")
-    return _sheet(path, rows, names, width, f"columns split by {SEPARATORS[separator]}", options, notes)
+    sheet = _sheet(path, rows, names, width, f"columns split by {SEPARATORS[separator]}", options, notes)
+    sheet.separator, sheet.head = separator, head
+    return sheet
 
 
 def table_sheet(path: Path, rows: list[Row], names: Sequence[str], form: str, options: Any, notes: Notes) -> Sheet:
@@ -200,6 +214,18 @@ def _separator(path: Path, lines: Sequence[str]) -> str:
 
     found = best_form(looked, [(one, one != " ") for one in order], weigh)
     return found[0] if found is not None else " "
+
+
+def tag_share(path: Path, lines: Sequence[str]) -> float:
+    """Return the greatest share of tags in a column of lines that most have the same number of columns."""
+    separator = _separator(path, lines)
+    rows = [row for _, row in split_rows(lines[:LOOKED_AT], (separator, separator in ",;")) if row]
+    whole = [row for row in rows if isinstance(row, list)]
+    width = Counter(map(len, whole)).most_common(1)[0][0] if whole else 0
+    even = [row for row in whole if len(row) == width]
+    if width < 2 or len(even) < MOST * len(rows):
+        return 0.0
+    return max(_tag_share(column) for column in zip(*even, strict=True))
 
 
 def _tag_share(cells: Sequence[Any]) -> float:
@@ -309,7 +335,7 @@ def _grouped(path: Path, rows: Sequence[Row], width: int, notes: Notes) -> Itera
             continue
         elif width == 2 and len(row.cells) == 1 and str(row.cells[0]) in known and str(row.cells[0]) not in words:
             group.append(Row(row.number, ("", *row.cells)))  # a tag whose word is empty
-        elif len(row.cells) < 2 or len(row.cells) != width:
+        elif len(row.cells) < min(2, width) or len(row.cells) != width:
             if not bad:
                 notes.bad(path, row.number, _why_bad(row, width))
             bad = True
@@ -325,7 +351,7 @@ def _hash(row: Row) -> bool:
 def _is_row(row: Row, width: int, known: set[str]) -> bool:
     """Return whether a line that begins with `#` is a word with all columns and a tag, not a comment like `# id 7`."""
     last = str(row.cells[-1])
-    return len(row.cells) == max(width, 2) and (last in known or style_of(Counter([last]))[1] == 1)
+    return len(row.cells) == max(width, 1) and (width < 2 or last in known or style_of(Counter([last]))[1] == 1)
 
 
 def _why_bad(row: Row, width: int) -> str:

@@ -18,13 +18,17 @@ __all__ = [
     "MISSING",
     "Columns",
     "Row",
+    "is_cells",
+    "is_table",
     "json_values",
     "named",
     "parquet_rows",
     "parts_of",
     "rows",
     "text_value",
+    "unescaped",
     "value",
+    "value_at",
     "why_no_table",
 ]
 
@@ -52,6 +56,16 @@ def why_no_table(source: tuple[Path, ...], *, tabs: bool = True) -> str | None:
     if tabs and path.is_file() and is_tabbed(rough_lines(path, Notes(skip=True))):
         return None
     return f"its name ends in {', '.join(SUFFIXES)} (and .gz){', or its lines have equal numbers of tabs' * tabs}"
+
+
+def is_table(path: Path) -> bool:
+    """Return whether a file is a table by its name."""
+    return plain_suffix(path) in SUFFIXES
+
+
+def is_cells(path: Path) -> bool:
+    """Return whether a file is CSV or TSV by its name."""
+    return plain_suffix(path) in (".csv", ".tsv")
 
 
 def rows(path: Path, names: tuple[str, ...], columns: Columns, notes: Notes) -> Iterator[Row]:
@@ -88,7 +102,7 @@ def value(row: Row, name: str, notes: Notes) -> Any:
     `translation.de` is the value `de` of the object in the column `translation`.
     """
     path, number, values = row
-    found = _at(values, name)
+    found = value_at(values, name)
     if isinstance(found, float) and math.isnan(found):
         found = None
     if found is None:
@@ -100,7 +114,7 @@ def value(row: Row, name: str, notes: Notes) -> Any:
     return found
 
 
-def _at(values: Mapping[str, Any], name: str) -> Any:
+def value_at(values: Mapping[str, Any], name: str) -> Any:
     """Return a value by its name, or by a path of names joined by dots; numbers index lists."""
     if name in values or "." not in name:
         return values.get(name)
@@ -245,7 +259,7 @@ def _unpacked(path: Path, found: dict[str, Any], names: tuple[str, ...]) -> list
     lists = [one for one in found.values() if isinstance(one, list) and one and isinstance(one[0], dict)]
     if len(lists) == 1 and not any(name in found for name in names):
         return lists[0]
-    if any(_at(found, name) is not None for name in names):
+    if any(value_at(found, name) is not None for name in names):
         return [found]
     raise DataError(
         f"{path} holds an object of {', '.join(map(repr, found)) or 'nothing'}; the rule is a list of objects, "
