@@ -81,9 +81,11 @@ def sources_of(
         found.append(("the arguments", _texts(task, texts, learnt)))
     if pictures:
         found.append(("the arguments", read_files(pictures, Path(), texts=False)))
+    # A prompt is a line, though the documents that a language model learns from have many.
+    several = bool(learnt.get("multiline")) and not isinstance(task, LanguageModeling)
     for word in files:
         path, own = _path(word, options)
-        wanted = bool(learnt.get("multiline")) if whole is None else whole
+        wanted = several if whole is None else whole
         found.append((word, _file(task, path or Path(word), own, learnt, wanted)))
     return found
 
