@@ -48,6 +48,7 @@ __all__ = [
     "TranslationSettings",
     "Verdict",
     "load",
+    "read_description",
 ]
 
 TASKS: dict[str, type[Task[Any, Any]]] = {
