@@ -39,6 +39,7 @@ __all__ = [
     "fastest",
     "hand_on",
     "in_cells",
+    "kernels",
     "lse_beside",
     "masked_cells",
     "readable",
@@ -162,6 +163,12 @@ def hand_on(inputs: AttentionInputs) -> dict[str, str]:
     """Return, of the backends that may hand this call on when they see the numbers, to which and when."""
     told = ((backend.name, backend.instead(inputs)) for backend in BACKENDS)
     return {name: instead for name, instead in told if instead is not None}
+
+
+def kernels(inputs: AttentionInputs) -> dict[str, str]:
+    """Return, of the backends with several kernels for the call's device, which of them takes the call and why."""
+    choice = _FUSED.kernel(inputs)
+    return {} if choice is None or choice.kernel is None else {_FUSED.name: choice.why}
 
 
 def _in_order() -> tuple[Backend, ...]:
