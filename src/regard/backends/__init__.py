@@ -39,6 +39,7 @@ __all__ = [
     "fastest",
     "hand_on",
     "in_cells",
+    "inspectors",
     "kernels",
     "lse_beside",
     "masked_cells",
@@ -163,6 +164,12 @@ def hand_on(inputs: AttentionInputs) -> dict[str, str]:
     """Return, of the backends that may hand this call on when they see the numbers, to which and when."""
     told = ((backend.name, backend.instead(inputs)) for backend in BACKENDS)
     return {name: instead for name, instead in told if instead is not None}
+
+
+def inspectors(inputs: AttentionInputs, made_by: str | None) -> Iterator[Inspector]:
+    """Return the backends that are to look into a call, the one that made it first."""
+    yield from (one for one in INSPECTORS if one.name == made_by)
+    yield from (one for one in INSPECTORS if one.name != made_by and one.looks_unasked(inputs))
 
 
 def kernels(inputs: AttentionInputs) -> dict[str, str]:

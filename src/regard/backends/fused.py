@@ -111,7 +111,7 @@ class Fused:
 
 def _choice(inputs: AttentionInputs) -> Choice | None:
     query = inputs.query
-    device = None if query.device.type == "cpu" else device_of(query.device)
+    device = device_of(query.device)
     if device is None:
         return None
     masking = "added" if not _needs_no_mask(inputs) else "causal" if inputs.causal else "none"

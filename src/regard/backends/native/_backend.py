@@ -49,6 +49,7 @@ class Native:
     """Compiled kernels for the CPU, chosen by its instruction set."""
 
     name = "native"
+    takes_sinks = False
     honours = frozenset(FEATURES) | {"float32", "bfloat16", "float16", "cpu"}
 
     def why_not(self, inputs: AttentionInputs) -> str | None:
@@ -80,6 +81,10 @@ class Native:
         if isinstance(found, Summary):
             return AttentionResult(output, lse, lse_has_gradient=True, summary=found)
         return AttentionResult(output, lse, lse_has_gradient=True, map=found, map_cell=cell)
+
+    def looks_unasked(self, inputs: AttentionInputs) -> bool:
+        """Look into any call on the CPU."""
+        return True
 
     def cannot_inspect(self, inputs: AttentionInputs, name: str, count: int = 0) -> str | None:
         """Say why there is no such pass over this call, or None."""
