@@ -24,6 +24,7 @@ from .fused import Fused
 from .math import Math
 from .native import Native, hidden_from_kernel, why_slower
 from .reference import Reference
+from .triton import Triton
 
 __all__ = [
     "BACKENDS",
@@ -58,12 +59,12 @@ __all__ = [
 ]
 
 # Fastest first; `math` accepts everything, so what stands behind it runs only when asked for by name.
-_NATIVE, _FUSED = Native(), Fused()
-BACKENDS: tuple[Backend, ...] = (_NATIVE, _FUSED, Math(), Reference())
+_NATIVE, _FUSED, _TRITON, _MATH = Native(), Fused(), Triton(), Math()
+BACKENDS: tuple[Backend, ...] = (_NATIVE, _FUSED, _TRITON, _MATH, Reference())
 # Those that can also look into the weights of a call that was made.
 INSPECTORS: tuple[Inspector, ...] = (_NATIVE,)
 # Where a tool needs operators that it knows, `math` comes first.
-_RECORDED: tuple[Backend, ...] = (BACKENDS[2], *BACKENDS[:2], *BACKENDS[3:])
+_RECORDED: tuple[Backend, ...] = (_MATH, *(backend for backend in BACKENDS if backend is not _MATH))
 
 
 class _Chosen(local):
@@ -154,7 +155,11 @@ def refusals(inputs: AttentionInputs) -> list[tuple[str, str | None]]:
 
 def _slower(backend: Backend, inputs: AttentionInputs) -> str | None:
     """Say why an able backend leaves a call to one behind it, unless it was asked for by name."""
-    if backend is not _NATIVE or _chosen.name is not None:
+    if _chosen.name is not None:
+        return None
+    if backend is _TRITON and inputs.query.device.type == "cpu":
+        return "runs in Triton's interpreter here, which is slow: only where it is asked for by name"
+    if backend is not _NATIVE:
         return None
     reason = why_slower(inputs.query, inputs.key, wants_gradient(inputs), lambda: hidden_from_kernel(inputs))
     return reason if reason and refusal(_FUSED, inputs) is None else None
