@@ -7,7 +7,7 @@ of lazy matrix.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple, get_args, overload
@@ -21,8 +21,8 @@ from ._checks import checked_tensors, joined_mask
 from ._inputs import AttentionInputs
 from ._mask_parts import ResolvedMask
 from ._tracing import plain, quiet, recorded, traced, transformed
-from ._values import described, flag, size, tensor
-from .backends import accumulate_dtype, asked_for, native, scores
+from ._values import described, flag, onto, size, tensor
+from .backends import accumulate_dtype, all_finite, asked_for, native, readable, scores
 from .errors import ArgumentError, ShapeError, nearest, unknown_argument
 from .masks import Mask
 from .weights import AttentionWeights, WeightSource, keeping, pair_products
@@ -100,11 +100,12 @@ def linear_attention(
         query, key, value: float32, bfloat16, float16 or float64, all of one dtype and device.
         feature_map: "elu" is `elu(x) + 1`; "relu" is `relu(x) + 0.001`; "softmax" is `[softmax(x), softmax(-x)]` over
             the features, which is spiky like softmax attention; or a function from `(..., E)` to features
-            `(..., F)` that are nowhere negative, for example a layer of your own.
+            `(..., F)` that are nowhere negative (checked on the CPU), for example a layer of your own.
         causal: each query sees its past; the last query is aligned with the last key (bottom-right).
         mask: a `regard.masks` mask, or a bool tensor broadcastable to `(B, H, L, S)`, True = may look. Every query
             must see all keys that any query sees, up to a last key that does not go back: padding, causal with any
-            offset, prefix, and these together.
+            offset, prefix, and these together. Its numbers are read, to see whether that holds: one made of tensors on
+            a GPU makes the host wait there, one made of lists or CPU tensors does not.
         need_weights: also return the weights, as a lazy matrix; the output does not change by a bit.
         chunk_size: queries that are processed at once if `causal`, where no kernel does it; affects speed and memory
             only.
@@ -151,7 +152,8 @@ def linear_attention(
                 dense = None if visible is None else visible.to_dense(queries, keys, query.device)
                 found = _divided(_whole(phi_q, phi_k, v, dense))
             else:
-                seen = _seen(resolved, keys) if mask is not None else _Seen(None, _stops(queries, keys, causal), None)
+                where = queries, keys, query.device
+                seen = _past(*where) if mask is None and causal else _seen_by(visible, *where)
                 if isinstance(feature_map, str):
                     found = _by_kernel(query, key, value, feature_map, seen, chunk_size)
                 if found is None or need_weights:
@@ -197,7 +199,7 @@ def _by_kernel(
         return None
     if seen.keys is not None and seen.keys.shape[1] not in (1, key.shape[1]):
         return None  # heads that share a key head see different keys
-    stops = None if seen.stops is None else torch.as_tensor(seen.stops, dtype=torch.int32)
+    stops = None if seen.limit is None else seen.limit.to(torch.int32)
 
     def again(*tensors: Tensor) -> tuple[Tensor, Tensor]:
         mapped = _MAPS.get(features, lambda phi: phi)
@@ -217,11 +219,28 @@ class _Seen(NamedTuple):
 
     keys: Tensor | None
     """bool `(b, h, S)`: keys that some query sees; None = all."""
-    stops: list[int] | Tensor | None
-    """For each query one past the last key that it sees, never going back; None = all see the same keys. Plain numbers
-    in a graph, which is then unrolled."""
+    stops: Sequence[int] | None
+    """For each query one past the last key that it sees, never going back; None = all see the same keys."""
+    limit: Tensor | None
+    """The same as a tensor `(L,)`."""
     rows: Tensor | None
     """bool `(b, h, L)`: queries that see something; None = all that their stop lets see."""
+
+
+def _seen_by(mask: Mask | None, queries: int, keys: int, device: torch.device) -> _Seen:
+    if mask is None:
+        return _Seen(None, None, None, None)
+    # Whether sums can honour a mask, its numbers tell: they are read where it was made.
+    found = _seen(mask.resolve(queries, keys, "cpu" if mask.on_host() else device), keys)
+    limit = None if found.stops is None else onto(torch.tensor(found.stops, dtype=torch.int64, device="cpu"), device)
+    held = (None if part is None else onto(part, device) for part in (found.keys, found.rows))
+    return _Seen(next(held), found.stops, limit, next(held))
+
+
+def _past(queries: int, keys: int, device: torch.device) -> _Seen:
+    limit = torch.arange(keys - queries + 1, keys + 1, device=device).clamp(0, keys)
+    stops = range(keys - queries + 1, keys + 1) if keys >= queries else [0] * (queries - keys) + [*range(1, keys + 1)]
+    return _Seen(None, stops, limit, None)
 
 
 def _seen(mask: ResolvedMask, keys: int) -> _Seen:
@@ -229,10 +248,10 @@ def _seen(mask: ResolvedMask, keys: int) -> _Seen:
         raise _not_honoured()
     holes = None if mask.dense is None else mask.dense[:, :, 0].expand(*mask.dense.shape[:2], keys)
     if mask.start is None or mask.stop is None:
-        return _Seen(holes, None, None)
+        return _Seen(holes, None, None, None)
     start, stop = mask.start.long(), mask.stop.long()
     if stop.numel() == 0:
-        return _Seen(None, [0] * stop.shape[2], None)
+        return _Seen(None, [0] * stop.shape[2], None, None)
     change = torch.zeros(*start.shape[:2], keys + 1, dtype=torch.long, device=start.device)
     ones = torch.ones_like(start)
     open_ = change.scatter_add(2, start, ones).scatter_add(2, stop, -ones).cumsum(-1)[..., :keys] > 0
@@ -244,8 +263,8 @@ def _seen(mask: ResolvedMask, keys: int) -> _Seen:
     visible = before.gather(2, stop) - before.gather(2, start)
     if not bool(((visible == before[..., common]) | (visible == 0)).all()):
         raise _not_honoured()
-    stops = None if bool((common == common[0]).all()) else common
-    return _Seen(open_, stops, visible > 0)
+    stops = None if bool((common == common[0]).all()) else common.tolist()
+    return _Seen(open_, stops, None, visible > 0)
 
 
 def _not_honoured() -> ArgumentError:
@@ -277,20 +296,12 @@ def _apply(features: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
             f"feature_map made {phi.dtype} of shape {tuple(phi.shape)} from {tuple(x.shape)}; it may change the last "
             "size only and must stay floating."
         )
-    if features not in _MAPS.values() and not traced() and bool((phi < 0).any()):
+    if features not in _MAPS.values() and readable(phi) and bool((phi < 0).any()):
         raise ArgumentError(
             "feature_map made negative features. Weights are φ(q)·φ(k) divided by their sum, so features must be >= 0: "
             "end the map with elu + 1, relu, exp or softmax."
         )
     return phi.to(x.dtype)
-
-
-def _stops(queries: int, keys: int, causal: bool) -> list[int] | Tensor | None:
-    if not causal:
-        return None
-    if plain():
-        return torch.arange(keys - queries + 1, keys + 1, device="cpu").clamp_(min=0)
-    return [min(max(i + keys - queries + 1, 0), keys) for i in range(queries)]
 
 
 def _whole(query: Tensor, key: Tensor, value: Tensor, seen: Tensor | None) -> Tensor:
@@ -332,7 +343,7 @@ def _attend(query: Tensor, key: Tensor, value: Tensor, seen: _Seen, chunk: int) 
     """Return `φ(q) Σ φ(k) [v, 1]`, `(B, H, L, Ev + 1)`: the last column is the sum of the weights."""
     batch, heads, queries, width = query.shape
     groups = key.shape[1]
-    careful = not traced() and not (bool(key.isfinite().all()) and bool(value.isfinite().all()))
+    careful = not traced() and not (readable(key) and all_finite(key, value))
     carried = None
     if careful:
         # 0 · NaN is NaN, so a zero weight cannot exclude it. So the sums run over finite numbers, and others are
@@ -344,18 +355,19 @@ def _attend(query: Tensor, key: Tensor, value: Tensor, seen: _Seen, chunk: int) 
     if seen.stops is None:
         found = stacked @ (key.transpose(-2, -1) @ value)[:, :, None]
     else:
-        stops = seen.stops.tolist() if isinstance(seen.stops, Tensor) else seen.stops
-        found = torch.cat([*_chunks(stacked, key, value, stops, chunk)], 3)
+        found = torch.cat([*_chunks(stacked, key, value, seen, chunk)], 3)
     found = found.reshape(batch, heads, queries, value.shape[3])
     if carried is not None:
-        found = found + _carried(carried, seen.stops, queries, heads)
+        found = found + _carried(carried, seen.limit, heads)
     return found if seen.rows is None else torch.where(seen.rows[..., None], found, 0.0)
 
 
-def _chunks(query: Tensor, key: Tensor, value: Tensor, stops: list[int], chunk: int) -> Iterable[Tensor]:
+def _chunks(query: Tensor, key: Tensor, value: Tensor, seen: _Seen, chunk: int) -> Iterable[Tensor]:
     """Yield the sums chunk by chunk: keys that all its queries see come as one state, the rest one by one."""
+    stops, limit = seen.stops, seen.limit
+    if stops is None or limit is None:
+        raise ValueError("all queries see the same keys")
     queries = len(stops)
-    limit = torch.tensor(stops, device=query.device)
     state = key.new_zeros(*key.shape[:2], key.shape[3], value.shape[3])
     done = 0
     for top in range(0, max(queries, 1), chunk):
@@ -373,10 +385,9 @@ def _chunks(query: Tensor, key: Tensor, value: Tensor, stops: list[int], chunk: 
         yield total
 
 
-def _carried(carried: Tensor, stops: list[int] | Tensor | None, queries: int, heads: int) -> Tensor:
-    keys, device = carried.shape[2], carried.device
-    stop = torch.full((queries,), keys, device=device) if stops is None else torch.as_tensor(stops, device=device)
-    rows = functional.pad(carried, (0, 0, 1, 0))[:, :, stop]
+def _carried(carried: Tensor, limit: Tensor | None, heads: int) -> Tensor:
+    carried = functional.pad(carried, (0, 0, 1, 0))
+    rows = carried[:, :, -1:] if limit is None else carried[:, :, limit]
     # The sum of the weights is lost only with everything else: by a key that is not finite.
     return functional.pad(rows, (0, 1)).repeat_interleave(heads // max(carried.shape[1], 1), 1)
 

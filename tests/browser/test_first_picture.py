@@ -81,7 +81,7 @@ def slow(tmp_path: Path) -> Iterator[Slow]:
 
 
 def test_all_heads_are_seen_while_the_rest_is_on_its_way(slow: Slow, browser: Any) -> None:
-    """The overview is drawn from the first part, and from it a head that is asked for; its tracks come with the rest."""
+    """The overview is drawn from the first part, and from it a head that is asked for; tracks come with the rest."""
     context = browser.new_context()
     page = context.new_page()
     page.set_default_timeout(60_000)

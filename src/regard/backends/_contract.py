@@ -67,10 +67,16 @@ class Inspector(Protocol):
     """A backend that can also inspect the weights of a finished call: passes over query, key, mask and `lse`.
 
     No pass has a gradient. A weight is `exp(score - lse)`; of rows whose `lse` is beyond `FAR` it is the softmax of the
-    scores.
+    scores. Answers lie on the device of the call, and the host does not wait for them.
     """
 
     name: str
+    takes_sinks: bool
+    """Where a sink is counted in `lse`, it is taken as it is for rows far from zero, too."""
+
+    def looks_unasked(self, inputs: AttentionInputs) -> bool:
+        """Return whether it is to look into the calls of other backends, too, and not into its own alone."""
+        ...
 
     def cannot_inspect(self, inputs: AttentionInputs, name: str, count: int = 0) -> str | None:
         """Say why there is no such pass over this call, or None. `count` is how many weights of a row "top" keeps."""

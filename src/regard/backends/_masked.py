@@ -12,7 +12,7 @@ from torch.utils.weak import WeakIdKeyDictionary
 from .._inputs import AttentionInputs
 from ._cells import cell_sizes, in_cells
 from ._scores import visible
-from ._values import all_finite
+from ._values import all_finite, readable
 
 __all__ = ["masked_cells", "seen_of", "uniform_cells", "visible_keys", "visible_queries"]
 
@@ -129,7 +129,7 @@ def _uniform_by_spans(
 
 def _only_spans(x: AttentionInputs) -> bool:
     given = [bias for bias in (x.position_bias, x.bias) if bias is not None]
-    return x.dense_mask is None and (not given or all_finite(*given))
+    return x.dense_mask is None and (not given or (readable(x.query) and all_finite(*given)))
 
 
 def _seen_by_spans(

@@ -10,9 +10,9 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from .._inputs import KEPT_TOP, Summary, summary_cell
-from ..backends import INSPECTORS, cell_sizes, in_cells, seen_of, steady_exp2_, steady_sum
+from ..backends import cell_sizes, in_cells, seen_of, steady_exp2_, steady_sum
 from ._answering import full_precision
-from ._inspected import sums_rows
+from ._inspected import looking
 from ._matrix import AttentionWeights
 from ._question import Question
 from ._softmax_source import SoftmaxSource
@@ -55,11 +55,8 @@ def _one_look(source: WeightSource) -> Summary:
     if lse is None:
         raise ValueError("the lse was not computed")
     cell = summary_cell(max(source.shape[2:]))
-    if isinstance(source, SoftmaxSource) and source.log_factor is None and sums_rows(source):
-        for backend in INSPECTORS:
-            if backend.cannot_inspect(x, "summary") is None:
-                return backend.summarise(x, lse, cell)
-    return _streamed(source, lse, cell)
+    backend = looking(source, "summary") if isinstance(source, SoftmaxSource) and source.log_factor is None else None
+    return _streamed(source, lse, cell) if backend is None else backend.summarise(x, lse, cell)
 
 
 def _streamed(source: WeightSource, lse: Tensor, cell: int) -> Summary:

@@ -9,8 +9,9 @@ import torch
 from torch import Tensor
 
 from ..._inputs import KEPT_TOP, AttentionInputs, Summary
+from .._compiled import empty_output
 from .._masked import seen_of
-from ._calls import empty_output, forward
+from ._calls import forward
 from ._library import library
 from ._words import INSPECTION, address, call_words
 from ._words import rows as row_words
