@@ -7,7 +7,7 @@ from torch import Tensor
 
 from ..._inputs import AttentionInputs
 from ._bias import bias_gradient, position_gradient
-from ._call import Strides, describe, plain_rows, strides_of, widths
+from ._call import describe, plain_rows, strides_of, widths
 from ._device import tile_for
 from ._launch import launch
 from .kernels.gradients import key_gradients, prepare, query_gradient

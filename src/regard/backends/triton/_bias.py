@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 
 from ..._inputs import AttentionInputs
@@ -16,9 +15,7 @@ __all__ = ["bias_gradient", "position_gradient"]
 _CHUNK = 256
 
 
-def bias_gradient(
-    x: AttentionInputs, call: Call, given: tuple[Tensor, Strides], stats: Tensor
-) -> Tensor | None:
+def bias_gradient(x: AttentionInputs, call: Call, given: tuple[Tensor, Strides], stats: Tensor) -> Tensor | None:
     """Return the gradient of the dense bias. `given` flows into the output; `stats` is what `prepare` wrote."""
     if x.bias is None:
         return None
@@ -27,9 +24,7 @@ def bias_gradient(
     return found.sum_to_size(x.bias.shape).to(x.bias.dtype)
 
 
-def position_gradient(
-    x: AttentionInputs, call: Call, given: tuple[Tensor, Strides], stats: Tensor
-) -> Tensor | None:
+def position_gradient(x: AttentionInputs, call: Call, given: tuple[Tensor, Strides], stats: Tensor) -> Tensor | None:
     """Return the gradient of the position bias."""
     if x.position_bias is None:
         return None

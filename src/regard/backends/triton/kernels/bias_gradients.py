@@ -78,7 +78,7 @@ def along(call, diagonals, found, items, heads_of_bias, BM: tl.constexpr, CHUNK:
     length = call.keys + 2 * BM
     total = tl.zeros((CHUNK,), tl.float32)
     for item in range(head, items, heads_of_bias):
-        for tile in range(0, tiles):
+        for tile in range(tiles):
             # The first row of the tile meets key j at entry j + BM - 1.
             entry = place_of - (call.queries - 1) + tile * BM + BM - 1
             at = (item * tiles + tile).to(tl.int64) * length + entry

@@ -45,7 +45,7 @@ def walk(
         top = highest
         if line is not None:
             # What the map needs of this block, in one number: its sum, under the maximum of the row so far.
-            block = (first // BN).to(tl.int64) * call.queries
+            block = first // BN * tl.full((), call.queries, tl.int64)
             tl.store(line + block, tl.log2(part) + known * unit(call), mask=rows < call.queries)
         if call.seed is not None:
             p = tl.where(keep(call, item, rows, first, BM, BN), p, 0.0)

@@ -306,7 +306,7 @@ def key_gradients(
     base = call.value + batch * call.value_strides[0] + group * call.value_strides[1]
     v = load_rows(base, call.value_strides[2], columns, call.keys, EV, BEV, False)
     sums = tl.zeros((BN, BE), tl.float32), tl.zeros((BN, BEV), tl.float32)
-    for of_group in range(0, call.shared):
+    for of_group in range(call.shared):
         head = group * call.shared + of_group
         item = batch * call.heads + head
         at = (item, batch, head, group)

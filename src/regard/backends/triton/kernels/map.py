@@ -30,7 +30,7 @@ def mend(
 ):
     """Write log2 of the shares of far rows, whose maximum and sum are known by now."""
     wanted = far(lse)
-    item, batch, head, group = at
+    _, batch, head, group = at
     if tl.max(wanted.to(tl.int32), 0) > 0:
         keys = call.key + batch * call.key_strides[0] + group * call.key_strides[1]
         for first in range(begin, end, BN):
@@ -40,14 +40,12 @@ def mend(
             product = dot(q, tl.trans(k))
             score, visible = unit_scores(call, product, batch, head, rows[:, None], columns[None, :], visible)
             p = tl.where(visible, tl.exp2((score - top[:, None]) * unit(call)), 0.0)
-            block = (first // BN).to(tl.int64) * call.queries
+            block = first // BN * tl.full((), call.queries, tl.int64)
             tl.store(line + block, tl.log2(tl.sum(p, 1) / total), mask=wanted & (rows < call.queries))
 
 
 @triton.jit
-def cells(
-    call, parts, lse, found, CELL: tl.constexpr, BN: tl.constexpr, BLOCKS: tl.constexpr, BM: tl.constexpr
-):
+def cells(call, parts, lse, found, CELL: tl.constexpr, BN: tl.constexpr, BLOCKS: tl.constexpr, BM: tl.constexpr):
     """Write one row of cells of one head: means over the queries of a cell of the sums over its keys.
 
     `BLOCKS` blocks of `BN` keys are read at a time, in one row of cells `BM` queries at a time.
