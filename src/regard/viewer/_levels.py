@@ -20,8 +20,8 @@ __all__ = ["Levels", "Tiles", "choose", "derived", "stored"]
 
 # The page makes two zooms out of the one below; coarser ones take a 64th part of its bytes, and are stored.
 _MADE = 2
-# Rows of cells that are looked at in each of so many places, each in another head, to tell how well they compress.
-_ROWS, _PLACES = 32, 4
+# Cells that are looked at in each of so many places, each in another head, to tell how well they compress.
+_ROWS, _COLUMNS, _PLACES = 32, 1024, 5
 # Numbers that are computed together.
 _TOGETHER = 1 << 24
 # The overview of all maps may take this share of the budget; below so many cells a side it shows nothing.
@@ -71,16 +71,16 @@ class _Sample:
 
     def _sampled(self, zoom: int) -> list[Tensor]:
         if zoom not in self._rows:
-            cell, (queries, _) = 1 << zoom, self.one.sizes
-            rows = -(-queries // cell)
-            places = sorted({round(part * max(0, rows - _ROWS) / (_PLACES - 1)) for part in range(_PLACES)})
-            heads = [part * self.one.heads // len(places) for part in range(len(places))]
-            self._rows[zoom] = [
-                _coded(
-                    self.one.part(slice(head, head + 1)), cell, slice(row * cell, min((row + _ROWS) * cell, queries))
-                )
-                for row, head in zip(places, heads, strict=True)
-            ]
+            cell, found = 1 << zoom, list[Tensor]()
+            for place in range(_PLACES):
+                head = place * self.one.heads // _PLACES
+                parts = []
+                # On the diagonal and off it, as much below as above.
+                for size, most, at in zip(self.one.sizes, (_ROWS, _COLUMNS), (place, 2 * place % _PLACES), strict=True):
+                    start = round(at * max(0, -(-size // cell) - most) / (_PLACES - 1)) * cell
+                    parts.append(slice(start, min(start + most * cell, size)))
+                found.append(_coded(self.one.part(slice(head, head + 1)), cell, *parts))
+            self._rows[zoom] = found
         return self._rows[zoom]
 
     @property
@@ -181,9 +181,10 @@ def _written(numbers: Tensor, rounding: Rounding | None) -> bytes:
     return binary(numbers.cpu().numpy(), "f2") if rounding is None else rounding.codes(numbers).tobytes()
 
 
-def _coded(weights: AttentionWeights, cell: int, rows: slice) -> Tensor:
+def _coded(weights: AttentionWeights, cell: int, rows: slice, columns: slice | None = None) -> Tensor:
     """Return cells of some queries, float32 `(heads, rows, columns)`, masked ones as their code."""
-    return torch.where(weights.masked(cell, rows=rows), MASKED, weights.pooled(cell, rows=rows).float())
+    hidden = weights.masked(cell, rows=rows, columns=columns)
+    return torch.where(hidden, MASKED, weights.pooled(cell, rows=rows, columns=columns).float())
 
 
 def _folded(numbers: Tensor, together: int, cell: int, queries: int) -> Tensor:

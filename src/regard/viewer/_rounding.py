@@ -33,11 +33,11 @@ class Rounding:
 
     def codes(self, numbers: Tensor) -> NDArray[np.uint8]:
         """Return the byte of each number; `MASKED` is a code, as in `Cells`."""
-        found = torch.pow(numbers.clamp(min=0.0) / self.top, 1 / _POWER).mul_(self.levels).round_()
-        found = found.clamp_(1.0, self.levels).nan_to_num_(_NAN)
-        found.masked_fill_(numbers == 0, 0).masked_fill_(numbers == torch.inf, _INFINITE)
-        found.masked_fill_(numbers == MASKED, _MASKED).masked_fill_(numbers == NOT_RECORDED, _NOT_RECORDED)
-        return np.asarray(found.to(torch.uint8).cpu().numpy())
+        steps = numbers.clamp(min=0.0).div_(self.top).pow_(1 / _POWER).mul_(self.levels).add_(0.5)
+        found = steps.clamp_(1.0, self.levels + 0.5).nan_to_num_(0.0).to(torch.uint8)
+        for special, code in ((0.0, 0), (MASKED, _MASKED), (NOT_RECORDED, _NOT_RECORDED), (torch.inf, _INFINITE)):
+            found.masked_fill_(numbers == special, code)
+        return np.asarray(found.masked_fill_(numbers.isnan(), _NAN).cpu().numpy())
 
     def table(self) -> NDArray[np.float32]:
         """Return the number of each byte, float32 `(256,)`: the middle of what is rounded to it."""
