@@ -109,6 +109,9 @@ class Task(ABC, Generic[Examples, Answer]):
     fine_tuned: ClassVar[type[Task[Any, Any]] | None] = None
     """The derived class that starts from a pretrained model; a task built with its settings is one of these."""
 
+    files: ClassVar[str] = f"{WEIGHTS}/"
+    """The files of the model in a task's folder, for messages."""
+
     settings: Any
     model_: nn.Module
     training_: TrainingResult
@@ -117,7 +120,9 @@ class Task(ABC, Generic[Examples, Answer]):
     def __new__(cls, settings: TaskSettings | None = None) -> Self:
         """Choose the class by the settings, as `pathlib.Path` chooses one by the system."""
         tuned = cls.fine_tuned
-        return super().__new__(tuned if tuned and isinstance(settings, tuned.Settings) else cls)  # type: ignore[arg-type]
+        chosen: Any = tuned if tuned and isinstance(settings, tuned.Settings) else cls
+        made: Self = super().__new__(chosen)
+        return made
 
     def __init__(self, settings: TaskSettings | None = None) -> None:
         self.settings = self.Settings() if settings is None else settings
@@ -375,7 +380,8 @@ class _Objective:
         self.lengths: Sequence[int]
         self.lengths, self.batch = task._encode(examples)
         self.loss = task._loss
-        self._task, self._dev = task, dev
+        limit = getattr(task.settings, "dev_limit", 0)
+        self._task, self._dev = task, dev[:limit] if limit else dev
 
     def evaluate(self, model: nn.Module) -> dict[str, float]:
         """Return the figures on the development examples."""

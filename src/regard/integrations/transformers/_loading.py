@@ -12,7 +12,7 @@ from typing import Any
 from ...errors import ArgumentError, nearest
 from ._package import hugging_face
 
-__all__ = ["has_head", "load_pretrained"]
+__all__ = ["has_head", "load_image_processor", "load_pretrained"]
 
 # owner/name, or a name alone.
 _HUB_NAME = re.compile(r"(?:\w[\w.-]*/)?\w[\w.-]*", re.ASCII)
@@ -39,6 +39,19 @@ def load_pretrained(kind: str, name: str, **options: Any) -> Any:
         # transformers' messages continue with a paragraph of advice.
         first = str(error).strip().split("\n")[0].removesuffix(".")
         raise ArgumentError(f"{name!r} cannot be loaded from the hub or as a folder: {first}.{_near(name)}") from error
+
+
+def load_image_processor(name: str, config: Any) -> Any:
+    """Load a model's image processor; for one without, pictures get the model's size and values from -1 to 1."""
+    try:
+        return load_pretrained("AutoImageProcessor", name)
+    except ArgumentError:
+        if (Path(name) / "preprocessor_config.json").exists():
+            raise
+        size = config.image_size
+        height, width = size if isinstance(size, list | tuple) else (size, size)
+        with _quiet(hugging_face()):
+            return hugging_face().ViTImageProcessor(size={"height": height, "width": width})
 
 
 def has_head(config: Any, head: str) -> bool:

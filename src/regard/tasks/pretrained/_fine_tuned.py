@@ -27,6 +27,7 @@ class FineTuned(Task[Any, Any]):
     folder holds the model in the format of transformers, so that `from_pretrained(folder)` opens it.
     """
 
+    files: ClassVar[str] = "config.json, model.safetensors, README.md"
     head: ClassVar[str]
     """The class of transformers that loads the model with its head: `AutoModelFor...`."""
 
@@ -94,7 +95,7 @@ class FineTunedTexts(FineTuned):
             model.config.pad_token_id = self.tokenizer_.pad_token_id  # type: ignore[union-attr]
         return model
 
-    def _windows(self, model: nn.Module, texts: Sequence[str]) -> list[Window]:
+    def _cut(self, model: nn.Module, texts: Sequence[str]) -> list[Window]:
         """Cut texts into windows that the model can read."""
         return windows_of(self.tokenizer_, texts, longest(self.tokenizer_, model.config, self.settings.max_length))
 
@@ -103,7 +104,7 @@ class FineTunedTexts(FineTuned):
         ids, lengths = padded([window.tokens for window in windows], self.tokenizer_.pad_token_id)
         return {"input_ids": ids, "attention_mask": (torch.arange(ids.shape[1]) < lengths[:, None]).long()}
 
-    def _pieces(self, window: Window, text: str) -> tuple[str, ...]:
+    def _shown(self, window: Window, text: str) -> tuple[str, ...]:
         """Return the text of each token; special tokens have their names."""
         names = self.tokenizer_.convert_ids_to_tokens(list(window.tokens))
         return tuple(text[start:stop].strip() or name for (start, stop), name in zip(window.spans, names, strict=True))

@@ -99,7 +99,8 @@ def _with_updates(model: nn.Module, above: dict[str, int], rank: int) -> nn.Modu
     if not inside:
         raise ArgumentError(f"LoRA finds no linear layer in the stacks of a {type(model).__name__}; leave lora out.")
     # A new head learns whole, with what lies between it and the layers (BERT's pooler).
-    new = model.get_output_embeddings() is None  # type: ignore[operator]
+    whole: Any = model
+    new = whole.get_output_embeddings() is None
     config = peft.LoraConfig(r=rank, lora_alpha=2 * rank, lora_dropout=0.05, target_modules=inside)
     tuned: Any = peft.get_peft_model(model, config)
     for name, weight in tuned.get_base_model().named_parameters():
@@ -119,7 +120,8 @@ def merged(model: nn.Module) -> nn.Module:
     """Return a model whose low-rank updates are added to its weights; one without any is returned as it is."""
     if not hasattr(model, "merge_and_unload"):
         return model
-    plain: nn.Module = model.merge_and_unload()
+    tuned: Any = model
+    plain: nn.Module = tuned.merge_and_unload()
     for weight in plain.parameters():
         weight.requires_grad_(True)
     return plain.eval()

@@ -47,7 +47,7 @@ class FineTunedEntities(FineTunedTexts, NamedEntities, of=NamedEntities):
     """
 
     head: ClassVar[str] = "AutoModelForTokenClassification"
-    Settings = FineTunedEntitiesSettings
+    Settings = FineTunedEntitiesSettings  # type: ignore[assignment]
 
     def _learn_labels(self, examples: Sequence[TaggedWords]) -> None:
         NamedEntities._learn_labels(self, examples)
@@ -61,7 +61,7 @@ class FineTunedEntities(FineTunedTexts, NamedEntities, of=NamedEntities):
     def _placed(self, model: nn.Module, rows: Sequence[Sequence[str]]) -> tuple[list[Window], list[dict[int, int]]]:
         """Return the windows of sentences, and which word is decided where in each."""
         joined = [" ".join(words) for words in rows]
-        windows = self._windows(model, joined)
+        windows = self._cut(model, joined)
         return windows, place_words(windows, rows, joined)
 
     def _encode(self, examples: Sequence[TaggedWords]) -> tuple[list[int], MakeBatch]:
@@ -129,7 +129,7 @@ class FineTunedEntities(FineTunedTexts, NamedEntities, of=NamedEntities):
         tags = self._answers(model, [one])[0].tags
         at = placed[0]
         labels = tuple(tags[at[place]] if place in at else "" for place in range(len(windows[0].tokens)))
-        return Attention(weights, self._pieces(windows[0], " ".join(one)), labels=labels)
+        return Attention(weights, self._shown(windows[0], " ".join(one)), labels=labels)
 
     def _state(self) -> dict[str, Any]:
         return {"tags": self.tags_}

@@ -47,7 +47,7 @@ class FineTunedSentiment(FineTunedTexts, Sentiment, of=Sentiment):
     """
 
     head: ClassVar[str] = "AutoModelForSequenceClassification"
-    Settings = FineTunedSentimentSettings
+    Settings = FineTunedSentimentSettings  # type: ignore[assignment]
 
     def _learn_labels(self, examples: Sequence[LabelledText]) -> None:
         Sentiment._learn_labels(self, examples)
@@ -60,7 +60,7 @@ class FineTunedSentiment(FineTunedTexts, Sentiment, of=Sentiment):
         }
 
     def _encode(self, examples: Sequence[LabelledText]) -> tuple[list[int], MakeBatch]:
-        windows = self._windows(self.model_, [example.text for example in examples])
+        windows = self._cut(self.model_, [example.text for example in examples])
         targets = self._targets(examples)
         own: list[list[int]] = [[] for _ in examples]
         for index, window in enumerate(windows):
@@ -78,7 +78,7 @@ class FineTunedSentiment(FineTunedTexts, Sentiment, of=Sentiment):
 
     @torch.no_grad()
     def _shares(self, model: nn.Module, texts: Sequence[str]) -> Tensor:
-        windows = self._windows(model, texts)
+        windows = self._cut(model, texts)
         device = next(model.parameters()).device
         total, count = torch.zeros(len(texts), len(self.labels_)), torch.zeros(len(texts), 1)
         for group in by_length([len(window.tokens) for window in windows], at_once=8192):
@@ -90,11 +90,11 @@ class FineTunedSentiment(FineTunedTexts, Sentiment, of=Sentiment):
         return scores.sigmoid() if self.several_ else scores.softmax(-1)
 
     def _attention(self, model: nn.Module, one: Any) -> Attention:
-        window = self._windows(model, [one])[0]
+        window = self._cut(model, [one])[0]
         device = next(model.parameters()).device
         inputs = {name: tensor.to(device) for name, tensor in self._stacked([window]).items()}
         weights = named_weights(model(**inputs, output_attentions=True), "attentions")
-        return Attention(weights, self._pieces(window, one))
+        return Attention(weights, self._shown(window, one))
 
     def _state(self) -> dict[str, Any]:
         return self._label_state()
