@@ -414,7 +414,6 @@ class AttentionWeights(TensorLike):
 
         Where a row sees fewer than `k` keys the rest has value 0 and index -1. Raises `ArgumentError` unless
         `1 <= k <= S`. Time O(B·H·L·S·E), memory O(n·k).
-
         >>> import regard
         >>> q = torch.eye(3)[None, None] * 9
         >>> regard.attention(q, q, q, need_weights=True)[1].top(1).indices[0, 0, :, 0]
