@@ -30,12 +30,15 @@ export interface AttentionMap {
   recorded: number;
   coarsest: number;
   overview: number;
+  /** Zooms without tiles, made from the next finer one; only in files, where the overview's block is its zoom's tile. */
+  derived?: number[];
   exact: boolean;
   quantities: Record<string, [number, number]>;
   tracks: Record<string, "queries" | "keys">;
   links: number;
   notes: string[];
 }
+export type NumberKind = "u1" | "f2" | "f4";
 export interface Manifest {
   format: string;
   version: number;
@@ -43,7 +46,7 @@ export interface Manifest {
   quantity: string;
   sums_to_one: boolean;
   tile: number;
-  number: "f2" | "f4";
+  number: NumberKind;
   axes: Axis[];
   maps: AttentionMap[];
   holds: string;

@@ -10,13 +10,13 @@ from threading import Lock
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ..weights import KEPT_TOP
 from ._cells import MASKED
 from ._label_colours import label_colours
 from ._maps import Map, Shown
 from ._measures import Side, column, measures, row, track, tracks_of
+from ._packing import binary
 from ._patches import Patches
 from ._quantities import TILE, Heads, coarsest_zoom, zooms_of
 from ._tokens import GOES_ON, Axis
@@ -25,7 +25,6 @@ __all__ = ["TILE", "TileSource"]
 
 # Cells a side of a map in the overview.
 _OVERVIEW = 64
-_SMALLEST_F2 = float(np.finfo(np.float16).smallest_subnormal)
 # Computed blocks are cached up to this many bytes.
 _KEPT_BYTES = 128 << 20
 # Keys are untrusted input: only words and small integers are accepted.
@@ -186,7 +185,7 @@ class TileSource:
         if rows.start >= rows.stop or columns.start >= columns.stop:
             return None
         numbers = self._heads.cells(number, head, quantity, 1 << zoom, (rows, columns))
-        return _binary(numbers, self.number if quantity in ("mass", "peak") else "f4")
+        return binary(numbers, self.number if quantity in ("mass", "peak") else "f4")
 
     def _overview(self, number: int) -> bytes | None:
         one = self._found(number)
@@ -195,7 +194,7 @@ class TileSource:
         cell = max(one.kept_cell, 1 << coarsest_zoom(one.sizes, _OVERVIEW))
         whole = slice(0, one.sizes[0]), slice(0, one.sizes[1])
         every = [self._heads.cells(number, h, "mass", cell, whole) for h in range(one.heads)]
-        return _binary(np.stack(every), "f2")
+        return binary(np.stack(every), "f2")
 
     def _measures(self, number: int) -> bytes | None:
         one = self._found(number)
@@ -211,27 +210,27 @@ class TileSource:
         one = self._found(number, head)
         if one is None or one.kept_cell or query >= one.sizes[0]:
             return None
-        return _binary(row(self._heads.matrix(number, head), query, MASKED), "f4")
+        return binary(row(self._heads.matrix(number, head), query, MASKED), "f4")
 
     def _column(self, number: int, head: int, key: int) -> bytes | None:
         one = self._found(number, head)
         if one is None or one.kept_cell or key >= one.sizes[1]:
             return None
-        return _binary(column(self._heads.matrix(number, head), key, MASKED), "f4")
+        return binary(column(self._heads.matrix(number, head), key, MASKED), "f4")
 
     def _links(self, number: int, head: int) -> bytes | None:
         one = self._found(number, head)
         if one is None:
             return None
         top = self._heads.matrix(number, head).top(_top_of(one))
-        return _binary(top.indices.cpu().numpy(), "i4") + _binary(top.values.cpu().numpy(), "f4")
+        return binary(top.indices.cpu().numpy(), "i4") + binary(top.values.cpu().numpy(), "f4")
 
     def _track(self, number: int, head: int, name: str) -> bytes | None:
         one = self._found(number, head)
         if one is None or name not in self._tracks_of(number):
             return None
         made = track(self._heads.matrix(number, head), name, self._patches[number])
-        return None if made is None else _binary(made, "f4")
+        return None if made is None else binary(made, "f4")
 
     def _tokens(self, number: int) -> bytes | None:
         axis = self._axis(number)
@@ -241,11 +240,11 @@ class TileSource:
         axis = self._axis(number)
         if axis is None or axis.tokens is None:
             return None
-        return _binary(np.cumsum([0, *map(len, axis.tokens)]), "u4")
+        return binary(np.cumsum([0, *map(len, axis.tokens)]), "u4")
 
     def _words(self, number: int) -> bytes | None:
         axis = self._axis(number)
-        return None if axis is None or axis.words is None else _binary(axis.words, "i4")
+        return None if axis is None or axis.words is None else binary(axis.words, "i4")
 
     def _labels(self, number: int, which: int) -> bytes | None:
         axis = self._axis(number)
@@ -253,7 +252,7 @@ class TileSource:
             return None
         labels = axis.labels[which]
         goes_on = (labels.ids >= 0) & ~labels.begins
-        return _binary(labels.ids + GOES_ON * goes_on, "i2")
+        return binary(labels.ids + GOES_ON * goes_on, "i2")
 
     def _image(self, number: int) -> bytes | None:
         axis = self._axis(number)
@@ -319,14 +318,6 @@ def _axis_entry(number: int, axis: Axis, colours: dict[str, str]) -> dict[str, A
         if grid is None
         else {"first": grid.first, "rows": grid.rows, "columns": grid.columns, "image": grid.media_type},
     }
-
-
-def _binary(numbers: NDArray[Any] | Sequence[int], kind: str) -> bytes:
-    given = np.asarray(numbers)
-    if kind == "f2":  # too small for float16, but not zero
-        given = np.where((given > 0) & (given < _SMALLEST_F2), _SMALLEST_F2, given)
-    with np.errstate(over="ignore"):
-        return np.ascontiguousarray(given, np.dtype("<" + kind)).tobytes()
 
 
 def _json(value: dict[str, Any]) -> bytes:
