@@ -66,10 +66,13 @@ def test_a_finger_scrolls_the_page(small: Any) -> None:
 
     def swipe() -> None:
         x, y = middle(page)
-        session.send(
-            "Input.synthesizeScrollGesture",
-            {"x": x, "y": y, "yDistance": 90, "gestureSourceType": "touch", "speed": 1600},
-        )
+        session.send("Input.dispatchTouchEvent", {"type": "touchStart", "touchPoints": [{"x": x, "y": y}]})
+        for step in range(1, 11):
+            page.wait_for_timeout(16)
+            session.send(
+                "Input.dispatchTouchEvent", {"type": "touchMove", "touchPoints": [{"x": x, "y": y + 9 * step}]}
+            )
+        session.send("Input.dispatchTouchEvent", {"type": "touchEnd", "touchPoints": []})
 
     before = page.evaluate(SCROLLED)
     swipe()
