@@ -20,8 +20,11 @@ def tile_for(work: str, x: AttentionInputs) -> Tile:
 
 @functools.cache
 def _capability(device: torch.device) -> int:
+    """Return what the table of tiles calls the device: ten times its compute capability, 0 for the interpreter."""
     if device.type != "cuda":
         return 0
+    if torch.version.hip is not None:
+        return 1
     major, minor = torch.cuda.get_device_capability(device)
     return 10 * major + minor
 
