@@ -153,7 +153,7 @@ def _file(task: Task[Any, Any], path: Path, options: Any, learnt: Mapping[str, A
     tabs = form.startswith("table")
     if is_table(path) or (tabs and not whole and path.is_file() and why_no_table((path,)) is None):
         text = options.source if hasattr(options, "source") else options.text
-        known = learnt.get("columns", {}).get("text")
+        known = learnt.get("columns")
         return read_table(path, text, _filled(options), known=known, header=options.header, join=options.join,
                           skip=options.skip_bad_rows)  # fmt: skip
     if path.suffix and why_no_table((path,), tabs=False) and plain_suffix(path) in (".xlsx", ".xls", ".ods", ".zip"):

@@ -30,7 +30,7 @@ def read_table(
     text: str,
     filled: Mapping[str, str],
     *,
-    known: str | int | None = None,
+    known: Mapping[str, Any] | None = None,
     header: bool | None = None,
     join: str = " ",
     skip: bool = False,
@@ -41,7 +41,7 @@ def read_table(
         path: CSV, TSV, JSONL, JSON or Parquet, or lines with tabs.
         text: The column of the texts, or several (`title+body`).
         filled: The column that each field of an answer is written to; it is added if the table lacks it.
-        known: The column of the texts in training data without a header.
+        known: The columns of training data without a header, by their role: `text`, `label`.
         header: Whether the first line of CSV or TSV names the columns; None: as it looks.
         join: What stands between the texts of several columns.
         skip: Whether rows that cannot be read are left out.
@@ -99,11 +99,11 @@ def _with(record: dict[str, Any], answer: Fields, filled: Mapping[str, str]) -> 
 
 
 def _cells(
-    path: Path, text: str, filled: Mapping[str, str], known: str | int | None, header: bool | None, join: str,
+    path: Path, text: str, filled: Mapping[str, str], known: Mapping[str, Any] | None, header: bool | None, join: str,
     notes: Notes,
 ) -> Inputs:  # fmt: skip
-    if known is not None and cells_text(path, parts_of(text)) is None:
-        text = str(known)
+    if known and "text" in known and cells_text(path, parts_of(text)) is None:
+        text = str(known["text"])
     names = parts_of(text)
     usual = "," if path.name.lower().removesuffix(".gz").endswith(".csv") else "\t"
     cells = open_cells(path, usual, names, Columns(header, ("text",) if len(names) == 1 else ()), notes)
@@ -121,6 +121,8 @@ def _cells(
             found = places(head, column) if cells.header else []
             if not found and column.isdecimal() and int(column) < len(cells.head):
                 found = [int(column)]
+            if not found and not cells.header:
+                found = [at for at in (_place(name, known or {}),) if at is not None and at < len(head)]
             if not found:
                 found = [len(head)]
                 head.append(column)
@@ -135,6 +137,11 @@ def _cells(
         return ("\n".join(out) + "\n").encode()
 
     return Inputs(values, write, notes)
+
+
+def _place(name: str, known: Mapping[str, Any]) -> int | None:
+    """Return the column of a field in a table without a header."""
+    return known.get(name, {"label": 1, "target": 1, "text": 0}.get(name))
 
 
 def _cell(value: Any) -> str:

@@ -99,7 +99,7 @@ def heads_tags(head: Sequence[str], rest: Sequence[Sequence[str]]) -> bool:
     tags = [place for place, cell in enumerate(small) if TAG_NAME.fullmatch(cell)]
     if any(WORD_NAME.fullmatch(cell) for cell in small) and tags:
         return True
-    return bool(rest) and any(holds_tags(cells[place] for cells in rest) for place in tags)
+    return bool(rest) and any(holds_tags(tag for cells in rest for tag in cells[place].split()) for place in tags)
 
 
 def _why_header(rows: Sequence[Sequence[str]]) -> str | None:
@@ -162,10 +162,11 @@ def _suggested(rows: Sequence[Sequence[str]], options: tuple[str, ...], names: t
 
 
 def _label_first(rows: Sequence[Sequence[str]]) -> bool:
-    """Return whether, of two columns, the first holds few short labels that come again, and the second texts."""
-    if len(rows[0]) != 2 or len(rows) < LEAST:
+    """Return whether the first column holds few short labels that come again, the second texts, others numbers."""
+    even = [row for row in rows if len(row) == len(rows[0])]
+    if len(rows[0]) < 2 or len(even) < LEAST or not all(is_number(cell) for row in even for cell in row[2:]):
         return False
-    labels, texts = zip(*(row for row in rows if len(row) == 2), strict=True)
+    labels, texts = zip(*(row[:2] for row in even), strict=True)
     words = [sum(len(cell.split()) for cell in column) for column in (labels, texts)]
     return 2 * len(set(labels)) <= len(labels) and len(set(texts)) > len(set(labels)) and words[1] > 2 * words[0]
 
@@ -191,8 +192,7 @@ def find_columns(
         if names == ("text", "label") and _label_first(rows):
             notes.columns.update(text=1, label=0)
             notes.remarks.append(
-                "column 0 was read as the label and column 1 as the text, by what they hold; --text 0 --label 1 reads "
-                "them the other way round."
+                "column 0 was read as the label and 1 as the text, by what they hold; the other way: --text 0 --label 1."
             )
             return {"text": 1, "label": 0}
         return {name: place for place, name in enumerate(names)}

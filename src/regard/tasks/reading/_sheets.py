@@ -210,7 +210,7 @@ def _separator(path: Path, lines: Sequence[str]) -> str:
         if width < 2 or len(even) < MOST * len(whole):
             return 0.0
         # A little for columns without any tag, which the user may have named.
-        return 0.01 + max(_tag_share(column) for column in zip(*even, strict=True))
+        return 0.01 + round(max(_tag_share(column) for column in zip(*even, strict=True)), 2)
 
     found = best_form(looked, [(one, one != " ") for one in order], weigh)
     return found[0] if found is not None else " "
