@@ -15,6 +15,17 @@ from ..errors import ArgumentError, nearest
 
 __all__ = ["parse", "parse_group"]
 
+# What others call a task.
+CALLED = {
+    "sentiment": ("text_classification", "sequence_classification", "classification", "sentiment_analysis", "topic", "topics",
+                  "intent", "intents", "classify", "text"),
+    "ner": ("token_classification", "named_entity_recognition", "sequence_labeling", "tagging", "entities", "slots",
+            "named_entities", "slot_filling", "tagger"),
+    "summarization": ("summary", "summarize", "summaries", "text2text", "seq2seq"),
+    "translation": ("translate", "machine_translation", "mt", "nmt"),
+    "language_modeling": ("lm", "language_model", "text_generation", "causal_lm", "gpt", "generation", "language_modelling"),
+    "image_classification": ("image", "images", "vision", "picture_classification", "pictures", "vit"),
+}  # fmt: skip
 _KINDS = {int: "a whole number", float: "a number", str: "a text", Path: "a path"}
 
 
@@ -33,7 +44,14 @@ def parse_group(commands: dict[str, Any], program: str, words: Sequence[str]) ->
     names = ", ".join(commands)
     if not words or words[0].startswith("-"):
         raise ArgumentError(f"`{program}` needs a name behind it, one of: {names}.")
-    raise ArgumentError(f"There is no `{program} {words[0]}`.{nearest(words[0], commands)} There are: {names}.")
+    meant = next((name for name, others in CALLED.items() if name in commands and _plain(words[0]) in others), None)
+    near = nearest(words[0], commands) if meant is None else f" That is `{program} {meant}` here."
+    raise ArgumentError(f"There is no `{program} {words[0]}`.{near} There are: {names}.")
+
+
+def _plain(word: str) -> str:
+    """Return a name as the names of tasks are compared."""
+    return word.lower().replace("-", "_").replace("isation", "ization").replace("labelling", "labeling")
 
 
 def _taken_over(tell: Callable[[Any], None]) -> AbstractContextManager[None]:

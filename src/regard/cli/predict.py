@@ -59,7 +59,8 @@ class Predict:
     @classmethod
     def of_run(cls, words: Sequence[str]) -> type[Predict]:
         """Return the command with the options of the run that the words name."""
-        return of_run(cls, words)
+        found: type[Predict] = of_run(cls, words)
+        return found
 
     def run(self) -> int:
         """Print the answers, in the order of the inputs."""

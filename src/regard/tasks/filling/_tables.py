@@ -141,7 +141,8 @@ def _cells(
 
 def _place(name: str, known: Mapping[str, Any]) -> int | None:
     """Return the column of a field in a table without a header."""
-    return known.get(name, {"label": 1, "target": 1, "text": 0}.get(name))
+    usual = {"label": 1, "target": 1, "text": 0}
+    return int(known[name]) if name in known else usual.get(name)
 
 
 def _cell(value: Any) -> str:

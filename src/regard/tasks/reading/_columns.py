@@ -192,7 +192,7 @@ def find_columns(
         if names == ("text", "label") and _label_first(rows):
             notes.columns.update(text=1, label=0)
             notes.remarks.append(
-                "column 0 was read as the label and 1 as the text, by what they hold; the other way: --text 0 --label 1."
+                "column 0 was read as the label and 1 as the text, by what they hold; otherwise --text 0 --label 1."
             )
             return {"text": 1, "label": 0}
         return {name: place for place, name in enumerate(names)}

@@ -250,10 +250,10 @@ def _without_empty_words(sheet: Sheet, roles: Roles) -> list[str]:
 
 def _asked(sheet: Sheet, options: TaggedOptions) -> tuple[int | str | None, int | str | None]:
     """Return the columns that were asked for: of a table first by name, of lines by number."""
-    words, tags = (options.word_column, options.words), (options.tag_column, options.tags)
-    if sheet.names is not None:
-        words, tags = words[::-1], tags[::-1]
-    return words[0] if words[0] is not None else words[1], tags[0] if tags[0] is not None else tags[1]
+    both = ((options.word_column, options.words), (options.tag_column, options.tags))
+    order = 1 if sheet.names is None else -1
+    words, tags = (next((one for one in asked[::order] if one is not None), None) for asked in both)
+    return words, tags
 
 
 def word_and_tag(sheet: Sheet, options: TaggedOptions, learnt: Mapping[str, str | int]) -> tuple[int, int | None]:
