@@ -136,7 +136,7 @@ def _refuse_missing(word: str) -> None:
     if " " not in word and plain_suffix(path) in KNOWN:
         beside = [entry.name for entry in path.parent.iterdir()] if path.parent.is_dir() else []
         raise DataError(
-            f"There is no file {word}.{nearest(path.name, beside)} A text that looks so is given by --file."
+            f"There is no file {word}.{nearest(path.name, beside)} A text that looks so goes through standard input."
         )
 
 

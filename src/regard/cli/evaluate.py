@@ -47,7 +47,8 @@ class Evaluate:
         options = fitting(options, getattr(task, "shape_", None))
         if "-" in self.data:
             with standard_input(task.name, options, learnt_from(self.folder)) as path:
-                (examples,) = read(task.name, {"evaluation": [path if x == "-" else x for x in self.data]}, options)
+                data = [path if one == "-" else one for one in self.data]
+                (examples,) = read(task.name, {"evaluation": data}, options, given=path)
         else:
             (examples,) = read(task.name, {"evaluation": self.data}, options)
         if not options.as_told:

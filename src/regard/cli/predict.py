@@ -73,11 +73,18 @@ class Predict:
             return self._answered(task, options, learnt, self.inputs, self.file)
         with standard_input(task.name, options, learnt) as path:
             files = [path if one == "-" else one for one in given] or [path]
-            return self._answered(task, options, learnt, (), files)
+            return self._answered(task, options, learnt, (), files, path)
 
     def _answered(
-        self, task: Task[Any, Any], options: Any, learnt: Mapping[str, Any], words: Sequence[str], files: Sequence[str]
+        self,
+        task: Task[Any, Any],
+        options: Any,
+        learnt: Mapping[str, Any],
+        words: Sequence[str],
+        files: Sequence[str],
+        given: str = "",
     ) -> int:
+        """Answer; `given` is the path of the file that stands for standard input."""
         found = sources_of(task, words, files, options, learnt, self.whole)
         if not any(inputs.values for _, inputs in found):
             raise ArgumentError("There is nothing to predict: give texts, --file, or lines on standard input.")
@@ -87,7 +94,7 @@ class Predict:
             if isinstance(task, ImageClassification):
                 ready = read_pictures(inputs.values, self.folder, task.shape_, inputs.notes)
             answers = task.predict(ready) if inputs.values else []
-            self._say(task, name, inputs)
+            self._say(task, "standard input" if name == given else name, inputs)
             first = ready[0] if first is None and inputs.values else first
             if self.json:
                 for value, answer in zip(inputs.values, answers, strict=True):

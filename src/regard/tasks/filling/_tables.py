@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -20,7 +19,7 @@ from ..reading import (
     unescaped,
     value_at,
 )
-from ._inputs import Fields, Inputs, record_bytes, row_text
+from ._inputs import Fields, Inputs, cell_text, record_bytes, row_text, shown_fields
 
 __all__ = ["read_table"]
 
@@ -114,7 +113,7 @@ def _cells(
 
     def write(answers: Sequence[Fields]) -> bytes:
         head = list(cells.head)
-        fields = list(answers[0]) if answers else list(filled)
+        fields = shown_fields(answers) or list(filled)
         at = {}
         for name in fields:
             column = filled.get(name, name)
@@ -131,8 +130,8 @@ def _cells(
         out += [row_text(head, *cells.form)] if cells.header else []
         for row, one in zip(read, answers, strict=True):
             full = [*row, *[""] * (len(head) - len(row))]
-            for name, value in one.items():
-                full[at[name]] = _cell(value)
+            for name in fields:
+                full[at[name]] = cell_text(one[name])
             out.append(row_text(full, *cells.form))
         return ("\n".join(out) + "\n").encode()
 
@@ -143,11 +142,3 @@ def _place(name: str, known: Mapping[str, Any]) -> int | None:
     """Return the column of a field in a table without a header."""
     usual = {"label": 1, "target": 1, "text": 0}
     return int(known[name]) if name in known else usual.get(name)
-
-
-def _cell(value: Any) -> str:
-    if isinstance(value, float):
-        return f"{value:.4f}"
-    if isinstance(value, list | tuple) and value and not isinstance(value[0], str):
-        return json.dumps(value, ensure_ascii=False)
-    return ",".join(map(str, value)) if isinstance(value, list | tuple) else str(value)

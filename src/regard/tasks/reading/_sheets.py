@@ -22,7 +22,7 @@ from ._files import Notes, text_lines
 from ._schemes import MOST, PLAIN, are_tags, holds_tags, style_of
 from ._separated import SEPARATORS, best_form, split_rows
 
-__all__ = ["Block", "Row", "Sheet", "lines_sheet", "pieces", "table_sheet", "tag_share"]
+__all__ = ["BOUNDARY", "Block", "Row", "Sheet", "lines_sheet", "pieces", "table_sheet", "tag_share"]
 
 # Number of lines from which the separator of columns is detected.
 LOOKED_AT = 1000
@@ -71,6 +71,8 @@ class Sheet:
     """What separates the cells of lines."""
     head: int = 0
     """The line that names the columns; 0: none does."""
+    features: int | None = None
+    """The column of features that has the tags in it."""
 
     def called(self, place: int) -> str:
         """Return the name of a column."""

@@ -15,7 +15,7 @@ from ._features import named
 from ._files import Notes, Read, first_accepting, plain_suffix, text_lines
 from ._hub import hub_rows, why_no_hub
 from ._records import Record, is_records, records
-from ._roles import Roles, blocks_without_ranges, coded_column, find_roles
+from ._roles import Roles, blocks_without_ranges, coded_column, find_roles, range_column
 from ._schemes import begun_inside, holds_tags, opens_plainly, to_iob2, why_not_scheme
 from ._sheets import Block, Row, Sheet, lines_sheet, pieces, table_sheet
 from ._spans import InvalidRow, SpanTexts, are_span_texts, spans_of, why_not_characters
@@ -259,12 +259,15 @@ def _asked(sheet: Sheet, options: TaggedOptions) -> tuple[int | str | None, int 
 def word_and_tag(sheet: Sheet, options: TaggedOptions, learnt: Mapping[str, str | int]) -> tuple[int, int | None]:
     """Return the columns of words and of tags in a sheet that may lack tags; None for those.
 
-    Without tags the words are where they were in the training data (`learnt`).
+    Rows of word ranges leave the sheet. Without tags the words are where they were in the training data (`learnt`).
 
     Raises:
         DataError: nothing says where the words are.
     """
     words, tags = _asked(sheet, options)
+    ranges = None if sheet.whole else range_column(sheet)
+    if ranges is not None:
+        sheet.blocks, _ = blocks_without_ranges(sheet, ranges)
     try:
         roles = find_roles(sheet, words, tags, options.scheme)
     except DataError:
