@@ -6,7 +6,10 @@ TREEBANK = [
     one.split()
     for one in ("They do n't like the U.S. .", 'Ada \'s " house " , I say , is 2.5 m wide ( well-known )', "It rains .")
 ]
-TWEETS = ["@ada don't go to http://t.co/x1 #now !!! It rains .".split(), "It's @bob's :) , see http://t.co/y2 .".split()]
+TWEETS = [
+    "@ada don't go to http://t.co/x1 #now !!! It rains .".split(),
+    "It's @bob's :) , see http://t.co/y2 .".split(),
+]
 
 
 def test_each_data_set_is_cut_in_its_own_way() -> None:

@@ -137,12 +137,15 @@ class NamedEntities(AnsweringTask[Sequence[TaggedWords], Sentence]):
     )
     Settings = NamedEntitySettings
 
-    def _learn(self, examples: Sequence[TaggedWords]) -> None:
+    def _learn_labels(self, examples: Sequence[TaggedWords]) -> None:
         tags = sorted({tag for example in examples for tag in example.tags}, key=lambda tag: (tag != "O", tag))
         if tags == ["O"] or not tags:
             raise ArgumentError("No word of the training examples has a tag other than O: there is nothing to learn.")
         self.tags_ = tags
         self.cutting_ = Cutting.learnt([example.words for example in examples])
+
+    def _learn(self, examples: Sequence[TaggedWords]) -> None:
+        self._learn_labels(examples)
         self.words_ = Vocabulary.learnt(
             (self._fold(word) for example in examples for word in example.words), at_least=self.settings.min_count
         )
