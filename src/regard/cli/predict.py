@@ -85,7 +85,9 @@ class Predict:
         given: str = "",
     ) -> int:
         """Answer; `given` is the path of the file that stands for standard input."""
-        found = sources_of(task, words, files, options, learnt, self.whole)
+        several = len(words) + len(files) > 1
+        base = Path() if self.out is None else self.out if several else self.out.parent
+        found = sources_of(task, words, files, options, learnt, self.whole, base)
         if not any(inputs.values for _, inputs in found):
             raise ArgumentError("There is nothing to predict: give texts, --file, or lines on standard input.")
         first: Any = None
@@ -119,8 +121,8 @@ class Predict:
         """Say on standard error how a file was read, and what was left out."""
         if inputs.notes.reading:
             more = ""
-            if inputs.lines and len(inputs.values) > 1:
-                more = "; --whole reads it as one"
+            if inputs.lines and len(inputs.values) > 1 and not isinstance(task, ImageClassification):
+                more = "; --whole True reads it as one"
             print(f"Read {name}: {inputs.notes.reading}{more}.", file=sys.stderr)
         if isinstance(task, NamedEntities) and any(isinstance(value, str) for value in inputs.values):
             print(f"Note: {task.cutting_}.", file=sys.stderr)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -47,8 +48,8 @@ def files_of(path: Path, suffixes: Sequence[str]) -> list[Path]:
     return found
 
 
-def read_files(files: Sequence[Path], folder: Path, *, texts: bool) -> Inputs:
-    """Read one text a file, or name pictures; answers are a table whose paths are relative to `folder`."""
+def read_files(files: Sequence[Path], base: Path, *, texts: bool) -> Inputs:
+    """Read one text a file, or name pictures; answers are a table whose paths are relative to the folder `base`."""
     notes = Notes(skip=False)
     values = [whole_text(file, notes) or "" for file in files] if texts else list(files)
     notes.reading = f"{len(files):,} {'text' if texts else 'picture'}{'' if len(files) == 1 else 's'}, a file each"
@@ -57,8 +58,8 @@ def read_files(files: Sequence[Path], folder: Path, *, texts: bool) -> Inputs:
         names = shown_fields(answers)
         lines = [row_text(["path", *names], ",", True)]
         for file, one in zip(files, answers, strict=True):
-            path = file.relative_to(folder) if file.is_relative_to(folder) else file
-            lines.append(row_text([path.as_posix(), *(cell_text(one[name]) for name in names)], ",", True))
+            path = Path(os.path.relpath(file, base)).as_posix()
+            lines.append(row_text([path, *(cell_text(one[name]) for name in names)], ",", True))
         return ("\n".join(lines) + "\n").encode("utf-8", errors="backslashreplace")
 
     return Inputs(values, write, notes)

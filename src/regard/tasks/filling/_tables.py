@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from ...errors import DataError
 from ..reading import (
     Columns,
     Notes,
@@ -32,6 +33,7 @@ def read_table(
     known: Mapping[str, Any] | None = None,
     header: bool | None = None,
     join: str = " ",
+    option: str = "text",
     skip: bool = False,
 ) -> Inputs:
     """Read the texts of a table's rows; an empty cell is an empty text.
@@ -42,6 +44,7 @@ def read_table(
         filled: The column that each field of an answer is written to; it is added if the table lacks it.
         known: The columns of training data without a header, by their role: `text`, `label`.
         header: Whether the first line of CSV or TSV names the columns; None: as it looks.
+        option: The option that names the column, for messages.
         join: What stands between the texts of several columns.
         skip: Whether rows that cannot be read are left out.
 
@@ -50,7 +53,7 @@ def read_table(
     """
     notes = Notes(skip)
     if is_cells(path) or not is_table(path):
-        return _cells(path, text, filled, known, header, unescaped(join), notes)
+        return _cells(path, text, filled, known, header, unescaped(join), option, notes)
     names = parts_of(text)
     values, records = [], []
     for row in rows(path, names, Columns(header, ("text",)), notes):
@@ -99,7 +102,7 @@ def _with(record: dict[str, Any], answer: Fields, filled: Mapping[str, str]) -> 
 
 def _cells(
     path: Path, text: str, filled: Mapping[str, str], known: Mapping[str, Any] | None, header: bool | None, join: str,
-    notes: Notes,
+    option: str, notes: Notes,
 ) -> Inputs:  # fmt: skip
     if known and "text" in known and cells_text(path, parts_of(text)) is None:
         text = str(known["text"])
@@ -108,6 +111,12 @@ def _cells(
     cells = open_cells(path, usual, names, Columns(header, ("text",) if len(names) == 1 else ()), notes)
     if cells is None:
         return Inputs([], lambda answers: b"", notes)
+    if not cells.header and header is None and known is not None and known.get("header") is not False:
+        there = ", ".join(map(repr, cells.head))
+        raise DataError(
+            f"{path}, line 1: there is no column {text!r}; there are {there}. Name the column of the texts, by name or "
+            f"number from 0: --{option} NAME. If the line is an input like the others: --header False."
+        )
     read = [row for _, row in cells.rows(notes)]
     values = [join.join(row[cells.found[name]] for name in names) for row in read]
 

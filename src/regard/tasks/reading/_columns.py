@@ -123,12 +123,15 @@ def _why_header(rows: Sequence[Sequence[str]]) -> str | None:
         return "these are languages"
     if len(rest) > 1 and any(all(map(is_number, column)) for column in columns):
         return "numbers stand below"
-    if len(rest) < 8:
+    if len(rest) < LEAST:
         return None
-    if any(len(set(column)) >= 2 and min(map(column.count, set(column))) > 1 for column in columns):
-        return "below it the same few words return, and it is none of them"
+    again = any(len(set(column)) >= 2 and min(map(column.count, set(column))) > 1 for column in columns)
     single = all(len(cell.split()) <= 1 for cell in head)
-    if single and any(min(len(cell.split()) for cell in column[:8]) >= 3 for column in columns):
+    over = single and any(min(len(cell.split()) for cell in column[:8]) >= 3 for column in columns)
+    few = len(rest) < 8  # of few rows both must be true
+    if again and (over or not few):
+        return "below it the same few words return, and it is none of them"
+    if over and not few:
         return "it has a word where texts stand below"
     return None
 
