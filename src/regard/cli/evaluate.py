@@ -43,17 +43,18 @@ class Evaluate:
     def run(self) -> int:
         """Print the figures."""
         task = load(self.folder)
-        source, options = remembered(self.folder, task.name)[0], reading_of(self, task.name)
-        options = fitting(options, getattr(task, "shape_", None))
+        source, known_options = remembered(self.folder, task.name)
+        options = fitting(reading_of(self, task.name), getattr(task, "shape_", None))
         if "-" in self.data:
             with standard_input(task.name, options, learnt_from(self.folder)) as path:
-                (examples,) = read(task.name, {"evaluation": [path if x == "-" else x for x in self.data]}, options)
+                data = [path if one == "-" else one for one in self.data]
+                (examples,) = read(task.name, {"evaluation": data}, options, given=path)
         else:
             (examples,) = read(task.name, {"evaluation": self.data}, options)
         if not options.as_told:
             check_known(task, examples, self.data)
         try:
-            known = read_quietly(task.name, source, options)
+            known = read_quietly(task.name, source, fitting(known_options, getattr(task, "shape_", None)))
         except RegardError as error:
             print(f"No baseline: {error}", file=sys.stderr)
             known = None

@@ -149,7 +149,8 @@ class PairTask(AnsweringTask[Sequence[TextPair], str]):
             source, lengths = padded([rows[i] for i in group], PAD)
             hypotheses = self._search(model, source.to(device), lengths.to(device))
             for i, hypothesis in zip(group, hypotheses, strict=True):
-                written[i] = self.tokenizer_.decode(hypothesis.tokens)
+                if inputs[i].strip():  # of nothing, nothing is written
+                    written[i] = self.tokenizer_.decode(hypothesis.tokens)
         return written
 
     def _search(self, model: nn.Module, source: Tensor, lengths: Tensor) -> list[Hypothesis]:

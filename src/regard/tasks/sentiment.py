@@ -193,7 +193,14 @@ class Sentiment(AnsweringTask[Sequence[LabelledText], Verdict]):
 
     @torch.no_grad()
     def _answers(self, model: nn.Module, inputs: Sequence[Any]) -> list[Verdict]:
-        return [self._verdict(row) for row in self._shares(model, inputs).tolist()]
+        rows = self._shares(model, inputs).tolist()
+        return [
+            self._verdict(row) if text.strip() else self._no_verdict() for text, row in zip(inputs, rows, strict=True)
+        ]
+
+    def _no_verdict(self) -> Verdict:
+        """Return the answer to a text without any sign: no label, and none likelier than another."""
+        return Verdict((), dict.fromkeys(self.labels_, 1 / len(self.labels_)))
 
     @torch.no_grad()
     def _shares(self, model: nn.Module, texts: Sequence[str]) -> Tensor:

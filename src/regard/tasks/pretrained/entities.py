@@ -17,6 +17,7 @@ from ...models.conditional_field import follows, viterbi
 from ...models.token_classifier import IGNORED
 from ...training import TrainingSettings
 from .._batches import by_length, padded
+from .._cutting import Cutting
 from .._task import Attention, MakeBatch
 from ..ner import NamedEntities, Sentence
 from ._fine_tuned import FineTunedTexts
@@ -132,7 +133,8 @@ class FineTunedEntities(FineTunedTexts, NamedEntities, of=NamedEntities):
         return Attention(weights, self._shown(windows[0], " ".join(one)), labels=labels)
 
     def _state(self) -> dict[str, Any]:
-        return {"tags": self.tags_}
+        return {"tags": self.tags_, "cutting": self.cutting_.to_dict()}
 
     def _restore(self, state: dict[str, Any]) -> None:
         self.tags_ = list(state["tags"])
+        self.cutting_ = Cutting.from_dict(state.get("cutting"))
