@@ -42,6 +42,10 @@ class FineTunedPairsSettings(FineTuning):
 
     max_target: int = 128
     """Most tokens of a target, in training and when writing."""
+    source_language: str | None = None
+    """Language of the sources, as the model calls it: `en`, `en_XX`; needed by mBART, and by T5 for its prefix."""
+    target_language: str | None = None
+    """Language of the targets, as the model calls it; None: that of the sources."""
     prefix: str | None = None
     """Words before each source that the model expects; None: those it is known for (T5, Marian)."""
     beams: int = 4
@@ -79,10 +83,6 @@ class FineTunedSummarizationSettings(FineTunedPairsSettings):
 class FineTunedTranslationSettings(FineTunedPairsSettings):
     """Translations from a pretrained encoder-decoder."""
 
-    source_language: str | None = None
-    """Language of the sources, as the model calls it: `en`, `en_XX`; needed by T5 (for its prefix) and mBART."""
-    target_language: str | None = None
-    """Language of the targets, as the model calls it."""
     max_length: int = 128
     """Longest source in tokens, special ones included."""
 
@@ -110,7 +110,8 @@ class FineTunedPairs(FineTunedTexts):
     def _tell(self, model: nn.Module) -> None:
         """Set languages and prefix; what generation begins with is saved with the model."""
         settings, config = self.settings, cast(Any, model.config)
-        source, target = getattr(settings, "source_language", None), getattr(settings, "target_language", None)
+        source = settings.source_language
+        target = settings.target_language or source
         self._begin = start_of(self.tokenizer_, source, target)
         usual = prefix_of(self.name, self.tokenizer_, config, source, target)
         self._prefix = usual if settings.prefix is None else settings.prefix
