@@ -12,7 +12,8 @@ from typing import Any
 
 from ..errors import ArgumentError, MissingExtraError, install_line
 from ..models.hub import upload
-from ..tasks import Evaluation, FineTuning, Task
+from ..tasks import Evaluation, Task
+from ..tasks.pretrained import FineTuning
 from ._program import program
 
 __all__ = ["check_push", "push", "write_card"]
