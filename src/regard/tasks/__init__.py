@@ -50,6 +50,7 @@ __all__ = [
     "Verdict",
     "load",
     "pretrained",
+    "read_description",
 ]
 
 TASKS: dict[str, type[Task[Any, Any]]] = {
