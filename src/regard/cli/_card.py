@@ -86,7 +86,7 @@ def _numbers(figures: dict[str, float], names: Sequence[str]) -> list[str]:
 def check_push(name: str) -> None:
     """Raise, before training, if an upload cannot work: a wrong name, no package, no login."""
     try:
-        import huggingface_hub
+        import huggingface_hub.utils
         from huggingface_hub.errors import HFValidationError
     except ModuleNotFoundError:
         raise MissingExtraError(f"--push needs the package huggingface_hub: {install_line('hf')}.") from None
