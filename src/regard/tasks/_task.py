@@ -251,8 +251,8 @@ class Task(ABC, Generic[Examples, Answer]):
                 f"{folder} holds the task {description['task']!r}, not {cls.name!r}; "
                 "`regard.tasks.load` finds the class."
             )
-        kind = cls.fine_tuned.Settings if description.get("pretrained") and cls.fine_tuned else cls.Settings
-        task = cls(kind.from_dict(_with_known_figure(description["settings"], cls.figures)))
+        kind: Any = cls.fine_tuned if description.get("pretrained") else cls
+        task: Self = kind(kind.Settings.from_dict(_with_known_figure(description["settings"], cls.figures)))
         task._restore(description["state"])
         if (Path(folder) / TENSORS).exists():
             task._restore_tensors(load_file(Path(folder) / TENSORS))
