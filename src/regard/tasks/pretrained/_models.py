@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 import torch
@@ -97,7 +98,9 @@ def _with_updates(model: nn.Module, above: dict[str, int], rank: int) -> nn.Modu
     whole: Any = model
     new = whole.get_output_embeddings() is None
     config = peft.LoraConfig(r=rank, lora_alpha=2 * rank, lora_dropout=0.05, target_modules=inside)
-    tuned: Any = peft.get_peft_model(model, config)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # peft asks transformers by a name that goes away
+        tuned: Any = peft.get_peft_model(model, config)
     for name, weight in tuned.get_base_model().named_parameters():
         if new and above.get(name) == 0:
             weight.requires_grad_(True)
