@@ -16,12 +16,12 @@ import os
 from typing import Any
 
 from ..errors import ArgumentError, nearest
+from . import pretrained
 from ._evaluation import Evaluation
 from ._task import Attention, NotFittedError, Task, TaskSettings, read_description
 from .image_classification import ImageClassification, ImageClassificationSettings
 from .language_modeling import LanguageModeling, LanguageModelingSettings
 from .ner import Entity, NamedEntities, NamedEntitySettings, Sentence
-from .pretrained import FineTuning
 from .sentiment import Sentiment, SentimentSettings, Verdict
 from .summarization import Summarization, SummarizationSettings
 from .translation import Translation, TranslationSettings
@@ -31,7 +31,6 @@ __all__ = [
     "Attention",
     "Entity",
     "Evaluation",
-    "FineTuning",
     "ImageClassification",
     "ImageClassificationSettings",
     "LanguageModeling",
@@ -50,6 +49,7 @@ __all__ = [
     "TranslationSettings",
     "Verdict",
     "load",
+    "pretrained",
     "read_description",
 ]
 

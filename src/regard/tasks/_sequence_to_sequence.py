@@ -79,11 +79,9 @@ class PairTask(AnsweringTask[Sequence[TextPair], str]):
     """An encoder reads the source; a decoder with cross-attention writes the target."""
 
     def _learn(self, examples: Sequence[TextPair]) -> None:
-        self.tokenizer_ = train_tokenizer(
-            self.settings.tokenizer,
-            (text for example in examples for text in (example.source, example.target)),
-            vocab_size=self.settings.vocab_size,
-        )
+        texts = (text for example in examples for text in (example.source, example.target))
+        kind, size = self.settings.tokenizer, self.settings.vocab_size
+        self.tokenizer_ = self._known("tokenizer_", lambda: train_tokenizer(kind, texts, vocab_size=size))
 
     def _build(self) -> nn.Module:
         settings = self.settings

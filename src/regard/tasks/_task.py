@@ -26,12 +26,14 @@ from ..errors import ArgumentError, nearest
 from ..training import Listener, TrainingResult, TrainingSettings, train
 from ..weights import AttentionWeights
 from ._batches import set_aside
+from ._continuing import choose_layers, continued, is_own_run, take_over
 from ._evaluation import Evaluation
 
 __all__ = ["AnsweringTask", "Attention", "Goal", "MakeBatch", "NotFittedError", "Positions", "Task", "TaskSettings"]
 
 Examples = TypeVar("Examples", bound=Sized)
 Answer = TypeVar("Answer")
+Learnt = TypeVar("Learnt")
 
 Goal = Literal["min", "max"]
 # Learned positions need a maximal length, so only tasks that have one offer them as well.
@@ -120,11 +122,17 @@ class Task(ABC, Generic[Examples, Answer]):
     def __new__(cls, settings: TaskSettings | None = None) -> Self:
         """Choose the class by the settings, as `pathlib.Path` chooses one by the system."""
         tuned = cls.fine_tuned
-        chosen: Any = tuned if tuned and isinstance(settings, tuned.Settings) else cls
+        starts = tuned and isinstance(settings, tuned.Settings) and not is_own_run(settings.model)  # type: ignore[attr-defined]
+        chosen: Any = tuned if starts else cls
         made: Self = super().__new__(chosen)
         return made
 
     def __init__(self, settings: TaskSettings | None = None) -> None:
+        self._before: Self | None = None
+        self._wanted: Any = settings
+        if isinstance(settings, self.FineTuning) and type(self) is not self.fine_tuned and self.fine_tuned:
+            self._before = type(self).load(self._wanted.model)
+            settings = continued(self._before.settings, settings)
         self.settings = self.Settings() if settings is None else settings
         if not isinstance(self.settings, self.Settings):
             raise ArgumentError(
@@ -243,8 +251,8 @@ class Task(ABC, Generic[Examples, Answer]):
                 f"{folder} holds the task {description['task']!r}, not {cls.name!r}; "
                 "`regard.tasks.load` finds the class."
             )
-        kind = cls.fine_tuned.Settings if description.get("pretrained") and cls.fine_tuned else cls.Settings
-        task = cls(kind.from_dict(_with_known_figure(description["settings"], cls.figures)))
+        kind: Any = cls.fine_tuned if description.get("pretrained") else cls
+        task: Self = kind(kind.Settings.from_dict(_with_known_figure(description["settings"], cls.figures)))
         task._restore(description["state"])
         if (Path(folder) / TENSORS).exists():
             task._restore_tensors(load_file(Path(folder) / TENSORS))
@@ -286,6 +294,15 @@ class Task(ABC, Generic[Examples, Answer]):
 
     def _start(self, model: nn.Module, objective: _Objective) -> None:
         """Change a new model before it learns, if the task starts from another one."""
+        if self._before is not None:
+            own, old = self._state(), self._before._state()
+            same = all(own[name] == old[name] for name in ("tags", "labels") if name in own)
+            take_over(model, self._before.model_, same_labels=same)
+            choose_layers(model, self._wanted.train_layers, freeze_embeddings=self._wanted.freeze_embeddings)
+
+    def _known(self, name: str, learn: Callable[[], Learnt]) -> Learnt:
+        """Return what the run that this one goes on from has learnt; without one, learn it."""
+        return learn() if self._before is None else getattr(self._before, name)  # type: ignore[no-any-return]
 
     def _place(self, folder: Path) -> Path:
         """Return where the model of a task's folder lies."""

@@ -78,13 +78,13 @@ class ImageClassification(AnsweringTask[Images, Verdict]):
         self.labels_ = sorted(set(examples.labels))
         if len(self.labels_) < 2:
             raise ArgumentError(f"Training pictures have {len(self.labels_)} label; two are the least.")
-        self.shape_ = tuple(examples.pixels.shape[1:])
+        self.shape_ = self._known("shape_", lambda: tuple(examples.pixels.shape[1:]))
 
     def _learn(self, examples: Images) -> None:
         self._learn_labels(examples)
         pixels = self._pixels(examples.pixels)
-        self.mean_ = pixels.double().mean((0, 2, 3)).div(255).tolist()
-        self.std_ = pixels.double().std((0, 2, 3)).div(255).clamp_min(1e-3).tolist()
+        self.mean_ = self._known("mean_", lambda: pixels.double().mean((0, 2, 3)).div(255).tolist())
+        self.std_ = self._known("std_", lambda: pixels.double().std((0, 2, 3)).div(255).clamp_min(1e-3).tolist())
 
     def _build(self) -> nn.Module:
         settings = self.settings

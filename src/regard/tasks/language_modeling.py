@@ -120,9 +120,9 @@ class LanguageModeling(Task[Sequence[Document], str]):
         return kept, rest
 
     def _learn(self, examples: Sequence[Document]) -> None:
-        self.tokenizer_ = train_tokenizer(
-            self.settings.tokenizer, (example.text for example in examples), vocab_size=self.settings.vocab_size
-        )
+        texts = (example.text for example in examples)
+        kind, size = self.settings.tokenizer, self.settings.vocab_size
+        self.tokenizer_ = self._known("tokenizer_", lambda: train_tokenizer(kind, texts, vocab_size=size))
 
     def _build(self) -> nn.Module:
         settings = self.settings

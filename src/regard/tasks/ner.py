@@ -146,11 +146,12 @@ class NamedEntities(AnsweringTask[Sequence[TaggedWords], Sentence]):
 
     def _learn(self, examples: Sequence[TaggedWords]) -> None:
         self._learn_labels(examples)
-        self.words_ = Vocabulary.learnt(
-            (self._fold(word) for example in examples for word in example.words), at_least=self.settings.min_count
+        words = [word for example in examples for word in example.words]
+        self.words_ = self._known(
+            "words_", lambda: Vocabulary.learnt(map(self._fold, words), at_least=self.settings.min_count)
         )
-        self.characters_ = Vocabulary.learnt(
-            character for example in examples for word in example.words for character in word
+        self.characters_ = self._known(
+            "characters_", lambda: Vocabulary.learnt(character for word in words for character in word)
         )
 
     def _build(self) -> nn.Module:

@@ -111,11 +111,15 @@ class Sentiment(AnsweringTask[Sequence[LabelledText], Verdict]):
 
     def _learn(self, examples: Sequence[LabelledText]) -> None:
         self._learn_labels(examples)
-        self.tokenizer_ = train_tokenizer(
-            self.settings.tokenizer,
-            (example.text for example in examples),
-            vocab_size=self.settings.vocab_size,
-            lowercase=self.settings.lowercase,
+        settings = self.settings
+        self.tokenizer_ = self._known(
+            "tokenizer_",
+            lambda: train_tokenizer(
+                settings.tokenizer,
+                (example.text for example in examples),
+                vocab_size=settings.vocab_size,
+                lowercase=settings.lowercase,
+            ),
         )
 
         if self.settings.evidence:
