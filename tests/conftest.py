@@ -6,6 +6,9 @@ import socket
 from collections.abc import Iterator
 from typing import Any
 
+# Kernels in Triton run in its interpreter; that is decided when they are first imported.
+os.environ.setdefault("TRITON_INTERPRET", "1")
+
 import hypothesis
 import pytest
 import torch

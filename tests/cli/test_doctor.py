@@ -22,7 +22,7 @@ def test_json_tells_what_the_library_tells(capsys: pytest.CaptureFixture[str]) -
     assert found["torch"] == torch.__version__
     assert found["native"]["isa"] == native.isa
     assert found["native"]["abi_version"] == native.abi_version
-    assert list(found["backends"]) == ["native", "fused", "math", "reference"]
+    assert list(found["backends"]) == ["native", "fused", "triton", "math", "reference"]
     assert found["backends"][found["chosen"]] is None
 
 

@@ -13,6 +13,8 @@ from .._graph import Attend
 from .._operators import KERNELS, attend
 from .._sinks import beside_sinks
 from ._available import interpreted, problem
+from ._device import tile_for
+from ._table import FEW_QUERIES, map_cell
 
 __all__ = ["PASSES", "Triton"]
 
@@ -63,7 +65,10 @@ class Triton:
         if inputs.sinks is not None:
             return beside_sinks(inputs, self.run)
         x = inputs
-        cell = 0
+        queries, keys = x.shape[2:]
+        # A step of a generation has one row of cells; a summary is another pass.
+        kept = x.need_weights and x.need_weights != "summary" and queries > FEW_QUERIES
+        cell = map_cell(queries, keys, tile_for("forward", x)) if kept else 0
         if not plain():
             output, lse, found = attend(x, cell, x.query.device.type == "cpu" and interpreted())
         elif torch.is_grad_enabled() and x.requires_grad:

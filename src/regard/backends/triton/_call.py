@@ -11,7 +11,10 @@ from torch import Tensor
 from ..._inputs import AttentionInputs
 from .._philox import threshold
 
-__all__ = ["Call", "describe", "plain_rows", "widths"]
+__all__ = ["Call", "Strides", "describe", "plain_rows", "strides_of", "widths"]
+
+Strides = tuple[int, int, int]
+"""Batch, head, row."""
 
 _LOG2E = 1 / math.log(2)
 # Below it the product with a difference of scores might be a number that hardware takes for zero.
@@ -26,10 +29,9 @@ class Call(NamedTuple):
     query: Tensor
     key: Tensor
     value: Tensor
-    query_strides: tuple[int, int, int]
-    """Batch, head, row."""
-    key_strides: tuple[int, int, int]
-    value_strides: tuple[int, int, int]
+    query_strides: Strides
+    key_strides: Strides
+    value_strides: Strides
     heads: int
     shared: int
     """Query heads of a key/value head."""
@@ -83,7 +85,7 @@ def describe(x: AttentionInputs) -> Call:
             # By value: a copy from the host would wait for it, and stand in the way of a captured graph.
             seed = torch.full((), int(seed), dtype=torch.int64, device=query.device)
     return Call(
-        query, key, value, _strides(query), _strides(key), _strides(value),
+        query, key, value, strides_of(query), strides_of(key), strides_of(value),
         query.shape[1], query.shape[1] // key.shape[1], query.shape[2], key.shape[2],
         x.scale, x.scale * _LOG2E if raw else None, x.softcap,
         1 if x.causal else None, start, stop, _across(start)[:2],
@@ -92,7 +94,8 @@ def describe(x: AttentionInputs) -> Call:
     )  # fmt: skip
 
 
-def _strides(tensor: Tensor) -> tuple[int, int, int]:
+def strides_of(tensor: Tensor) -> Strides:
+    """Return the strides of a 4-D tensor whose last dimension is contiguous."""
     batch, head, row, _ = tensor.stride()
     return batch, head, row
 

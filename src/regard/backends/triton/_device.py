@@ -9,7 +9,7 @@ import torch
 from ..._inputs import AttentionInputs
 from ._table import Tile, tile_of
 
-__all__ = ["tile_for"]
+__all__ = ["processors", "tile_for"]
 
 
 def tile_for(work: str, x: AttentionInputs) -> Tile:
@@ -20,7 +20,16 @@ def tile_for(work: str, x: AttentionInputs) -> Tile:
 
 @functools.cache
 def _capability(device: torch.device) -> int:
+    """Return what the table of tiles calls the device: ten times its compute capability, 0 for the interpreter."""
     if device.type != "cuda":
         return 0
+    if torch.version.hip is not None:
+        return 1
     major, minor = torch.cuda.get_device_capability(device)
     return 10 * major + minor
+
+
+@functools.cache
+def processors(device: torch.device) -> int:
+    """Return how many programs the device runs at a time; a few in the interpreter, so that it shares work too."""
+    return torch.cuda.get_device_properties(device).multi_processor_count if device.type == "cuda" else 4
