@@ -12,23 +12,15 @@ from .._cells import cell_sizes, in_cells
 from .._contract import FAR
 from .._masked import seen_of
 from ._call import describe, widths
+from ._device import tile_for
 from ._forward import forward
 from ._launch import launch
-from ._table import Tile
 from .kernels import inspection as kernels
 
-__all__ = ["inspect", "summary", "tiles"]
+__all__ = ["inspect", "summary"]
 
 # Keys that one program goes through, where it writes something for each of them.
 _CHUNK = 2048
-# By the size of a number and the width of a head: tiles of passes that keep a number for each row, and of the others.
-# None of them spills, compiled for compute capability 8.0, 9.0 and 10.0 (`tests/triton/test_budget.py`).
-_TILES: tuple[tuple[int, int, Tile, Tile], ...] = (
-    (2, 128, Tile(64, 32, 4, 2), Tile(64, 64, 4, 2)),
-    (2, 256, Tile(64, 32, 4, 2), Tile(64, 32, 4, 2)),
-    (4, 64, Tile(32, 32, 4, 2), Tile(32, 32, 4, 2)),
-    (4, 256, Tile(32, 16, 4, 1), Tile(32, 16, 4, 1)),
-)
 _BY_ROW = ("entropy", "peak", "top", "summary")
 
 
@@ -95,8 +87,7 @@ class _Pass:
 
     def __init__(self, name: str, x: AttentionInputs, lse: Tensor) -> None:
         self.x, self.call, self.sizes = x, describe(x), widths(x)
-        by_row, by_key = tiles(x.query)
-        self.tile = by_row if name in _BY_ROW else by_key
+        self.tile = tile_for("by row" if name in _BY_ROW else "inspection", x)
         self.norm = self.room(x.shape[2], 2)
         # With a sink in the sum, `lse` is all there is.
         far = 0.0 if x.sinks is not None else FAR
@@ -130,12 +121,6 @@ class _Pass:
             PEAK=peak, REGULAR=regular, NR=lines, NC=_power(per), PER=per,
         )  # fmt: skip
         return out
-
-
-def tiles(query: Tensor) -> tuple[Tile, Tile]:
-    """Return the tiles of passes over heads like these: those that keep numbers for each row, and the others."""
-    size, width = query.element_size(), query.shape[3]
-    return next((one, other) for each, widest, one, other in _TILES if each == size and width <= widest)
 
 
 def _power(size: int) -> int:
