@@ -5,9 +5,10 @@ Always the same ones; all of them with REGARD_EVERY=triton, which takes the whol
 
 from __future__ import annotations
 
+import itertools
 import os
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from typing import Any
 
 import pytest
@@ -20,10 +21,10 @@ def sampled(backend: str, what: str, one_in: int) -> bool:
     return backend != "triton" or EVERY or zlib.crc32(what.encode()) % one_in == 0
 
 
-def share(backends: Iterable[Any], things: Iterable[Any], one_in: int) -> Iterator[Any]:
-    """Yield parameters `backend, thing` for pytest, of the Triton backend's one in so many."""
-    things = list(things)
-    for backend in backends:
-        for thing in things:
-            if sampled(backend.name, str(thing), one_in):
-                yield pytest.param(backend, thing, id=f"{thing}-{backend.name}".replace(" ", "-"))
+def share(backends: Iterable[Any], things: Iterable[Any], one_in: int) -> list[Any]:
+    """Return parameters `backend, thing` for pytest, of the Triton backend's one in so many."""
+    return [
+        pytest.param(backend, thing, id=f"{thing}-{backend.name}".replace(" ", "-"))
+        for backend, thing in itertools.product(backends, things)
+        if sampled(backend.name, str(thing), one_in)
+    ]

@@ -20,7 +20,6 @@ from . import oracle
 from .cases import Case
 from .oracle import Answer, Problem
 
-
 DEVICE = os.environ.get("REGARD_TEST_DEVICE", "cpu")
 """Where the tensors of the cases lie; `pytest --device cuda` sets it."""
 

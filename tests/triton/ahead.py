@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import subprocess
+import sys
 import tempfile
 from contextlib import ExitStack
 from pathlib import Path
@@ -20,10 +21,11 @@ from torch import Tensor
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
+from regard._attention import _prepare
 from regard._inputs import AttentionInputs
 from regard.backends._compiled import output_rest
 from regard.backends.triton import _backward, _bias, _device, _forward
-from regard.backends.triton._table import Tile
+from regard.backends.triton._table import ROWS, Row, Tile
 
 DTYPES = {
     torch.float32: "fp32", torch.bfloat16: "bf16", torch.float16: "fp16", torch.bool: "i1", torch.int32: "i32",
@@ -123,3 +125,33 @@ def built(kernel: Any) -> Built:
         said = subprocess.run([program, "-res-usage", file], capture_output=True, text=True, check=True).stdout
     found = {name: int(number) for name, number in re.findall(r"(REG|STACK):(\d+)", said)}
     return Built(found["REG"], found["STACK"], kernel.metadata.shared)
+
+
+def of_row(row: Row) -> list[Launch]:
+    """Return what the table's figures are taken from: a causal call of that width, its weights asked for."""
+    dtype = torch.bfloat16 if row.itemsize == 2 else torch.float32
+    queries = 1 if row.work == "decode" else 1024
+    query = torch.empty(2, 8, queries, row.width, dtype=dtype)
+    key, value = torch.empty(2, 2, 2, 1024, row.width, dtype=dtype)
+    x = prepared(query, key, value)
+    found = launches(x, row.capability, row.tile.keys * 2 if row.work == "forward" else 0, row.work == "backward")
+    return [launch for launch in found if launch.tile == row.tile]
+
+
+def prepared(query: Tensor, key: Tensor, value: Tensor, **arguments: Any) -> AttentionInputs:
+    """Return a causal call as a backend is given it."""
+    return _prepare(query, key, value, False, {"causal": True, **arguments})[0]
+
+
+def worst(row: Row) -> Built:
+    """Compile a row of the table; return the most that one of its kernels takes."""
+    every = [built(compiled(launch, row.capability)) for launch in of_row(row)]
+    return Built(*(max(numbers) for numbers in zip(*every, strict=True)))
+
+
+if __name__ == "__main__":
+    for row in ROWS:
+        if row.capability >= 80 and row.work in ("forward", "backward", "decode") and row.work in sys.argv[1]:
+            print(row, worst(row) if "each" not in sys.argv else [
+                (launch.kernel.__name__, built(compiled(launch, row.capability))) for launch in of_row(row)
+            ], flush=True)  # fmt: skip

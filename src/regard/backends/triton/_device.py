@@ -7,7 +7,7 @@ import functools
 import torch
 
 from ..._inputs import AttentionInputs
-from ._table import Tile, tile_of
+from ._table import WIDEST, Tile, tile_of
 
 __all__ = ["processors", "tile_for"]
 
@@ -15,7 +15,9 @@ __all__ = ["processors", "tile_for"]
 def tile_for(work: str, x: AttentionInputs) -> Tile:
     """Return the tile of a pass over a call."""
     width = max(x.query.shape[3], x.value.shape[3])
-    return tile_of(work, _capability(x.query.device), width, x.query.element_size())
+    if any(part is not None for part in (x.bias, x.position_bias, x.softcap, x.dropout)):
+        width *= 2  # what else is done to scores takes registers as a wider head does
+    return tile_of(work, _capability(x.query.device), min(width, WIDEST), x.query.element_size())
 
 
 @functools.cache

@@ -9,8 +9,10 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-__all__ = ["FEW_QUERIES", "MAP_ROWS", "ROWS", "Row", "Tile", "map_cell", "tile_of"]
+__all__ = ["FEW_QUERIES", "MAP_ROWS", "ROWS", "WIDEST", "Row", "Tile", "map_cell", "tile_of"]
 
+WIDEST = 256
+"""The widest heads and values."""
 FEW_QUERIES = 4
 """Up to so many queries a call is a step of a generation."""
 MAP_ROWS = 64
@@ -25,6 +27,7 @@ class Tile(NamedTuple):
     """How a pass is cut."""
 
     rows: int
+    """Queries; in the backward pass that of the gradients of keys, turned for that of queries."""
     keys: int
     warps: int
     stages: int
@@ -91,8 +94,8 @@ ROWS = (
     Row("by row", 80, 256, 2, Tile(64, 32, 4, 2)),
     Row("by row", 80, 64, 4, Tile(32, 32, 4, 2)),
     Row("by row", 80, 256, 4, Tile(32, 16, 4, 1)),
-    Row("forward", 90, 64, 2, Tile(128, 128, 8, 2)),
-    Row("forward", 90, 128, 2, Tile(128, 128, 8, 2)),
+    Row("forward", 90, 64, 2, Tile(128, 64, 8, 3)),
+    Row("forward", 90, 128, 2, Tile(128, 64, 8, 2)),
     Row("forward", 90, 256, 2, Tile(128, 64, 8, 2)),
     Row("backward", 90, 64, 2, Tile(64, 128, 8, 2)),
     Row("backward", 90, 128, 2, Tile(64, 64, 8, 2)),
