@@ -59,10 +59,9 @@ def draw_gpu(source: Path, target: Path) -> None:
     down = -(-(len(kinds) + 1) // across)
     figure, panels = plt.subplots(down, across, figsize=(3.4 * across, 2.9 * down), layout="constrained", squeeze=False)
     every = iter(panels.flat)
-    for panel, (width, what, causal) in zip(every, kinds, strict=False):
-        alike = sorted(
-            (r for r in speeds if (r["width"], r["pass"], r["causal"]) == (width, what, causal)), key=_length
-        )
+    for (width, what, causal), panel in zip(kinds, every, strict=False):
+        alike = [one for one in speeds if (one["width"], one["pass"], one["causal"]) == (width, what, causal)]
+        alike.sort(key=lambda one: int(one["keys"]))
         for name in sorted({name for one in alike for name in one["tflops"]}):
             points = [(one["keys"], one["tflops"][name]) for one in alike if name in one["tflops"]]
             panel.plot(*zip(*points, strict=True), marker="o", ms=3, label=name)
@@ -82,10 +81,6 @@ def draw_gpu(source: Path, target: Path) -> None:
     figure.suptitle(next(one["gpu"] for one in results if one["what"] == "machine"), fontsize=9)
     target.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(target, dpi=130)
-
-
-def _length(record: dict[str, Any]) -> int:
-    return int(record["keys"])
 
 
 def _chosen(records: list[dict[str, Any]], dtype: str, causal: bool) -> list[dict[str, Any]]:

@@ -7,6 +7,8 @@ a CPU, in Triton's interpreter, with calls so small that each line runs within s
 
 from __future__ import annotations
 
+import functools
+import importlib.util
 import os
 import statistics
 import subprocess
@@ -91,7 +93,7 @@ class Session:
             try:
                 call()
                 able[name] = call
-            except Exception as error:  # a peer that this machine, or this PyTorch, does not have
+            except _failures() as error:  # not for this machine or PyTorch
                 found[name] = f"{type(error).__name__}: {error}".splitlines()[0][:200]
         turns: dict[str, list[float]] = {name: [] for name in able}
         for _ in range(2 if self.dry else 7):
@@ -128,11 +130,21 @@ class Session:
         return peak / 2**20
 
 
+def _failures() -> tuple[type[Exception], ...]:
+    own = (RuntimeError, regard.errors.RegardError)
+    if importlib.util.find_spec("triton") is None:
+        return own
+    from triton.errors import TritonError
+
+    return (*own, TritonError)
+
+
 def run(quick: bool, dry: bool = False) -> Table:
     """Return milliseconds of each peer. Raises `SystemExit`, in one sentence, where there is no GPU."""
     if not dry and not torch.cuda.is_available():
         raise SystemExit(
-            "python -m benchmarks gpu measures a GPU and PyTorch finds none here; --dry-run tries its every step on the CPU."
+            "python -m benchmarks gpu measures a GPU, and PyTorch finds none here; --dry-run tries its every step on "
+            "the CPU."
         )
     if dry:
         os.environ["TRITON_INTERPRET"] = "1"
@@ -173,6 +185,8 @@ def _conformance(session: Session) -> dict[str, Any]:
     """Run the table of cases and inspection on the device, before anything is timed."""
     few = ("-k", "square-fused or widths") if session.dry else ("-k", "fused or triton or inspection")
     words = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", *_TESTS, *few]
+    if not session.dry and importlib.util.find_spec("xdist"):  # kernels compile on the host's cores
+        words += ["-n", "8"]
     environment = {name: value for name, value in os.environ.items() if session.dry or name != "TRITON_INTERPRET"}
     try:
         done = subprocess.run(
@@ -240,9 +254,13 @@ def _peers(session: Session, call: Call, backward: bool) -> dict[str, Callable[[
         return lambda: whole(regard.attention(*tensors, **options))
 
     peers = {name: theirs(backend) for name, backend in _TORCH.items()}
-    return peers | {"Flex": lambda: whole(_flex(session, call)(*tensors))} | {name: ours(name) for name in _OURS}
+    if session.dry or call.keys in _FLEX_LENGTHS:
+        peers["Flex"] = lambda: whole(_flex(session, call)(*tensors))
+    return peers | {name: ours(name) for name in _OURS}
 
 
+# It is compiled for each length anew, which takes a quarter of a minute.
+_FLEX_LENGTHS = (4096, 16384)
 _FLEX: dict[Any, Callable[..., Tensor]] = {}
 
 
@@ -260,7 +278,7 @@ def _flex(session: Session, call: Call) -> Callable[..., Tensor]:
         mask = (
             create_block_mask(near, None, None, call.queries, call.keys, device=session.device) if call.causal else None
         )
-        compiled = flex_attention if session.dry else torch.compile(flex_attention)
+        compiled = flex_attention if session.dry else torch.compile(flex_attention, dynamic=False)
 
         def attend(*tensors: Tensor) -> Tensor:
             found: Tensor = compiled(*tensors, block_mask=mask)
@@ -281,11 +299,9 @@ def _looks(session: Session) -> Iterator[dict[str, Any]]:
             continue
         tensors = call.tensors(session.device)
         backend = "triton" if session.dry else None
-        weights = regard.attention(*tensors, causal=True, need_weights=True, backend=backend)[1]
-        peers: dict[str, Callable[[], object]] = {
-            "forward": lambda tensors=tensors: regard.attention(*tensors, causal=True, backend=backend)  # type: ignore[misc]
-        }
-        peers |= {name: (lambda look=look, weights=weights: look(weights)) for name, look in _LOOKS.items()}  # type: ignore[misc]
+        forward = functools.partial(regard.attention, *tensors, causal=True, backend=backend)
+        weights = forward(need_weights=True)[1]
+        peers = {"forward": forward} | {name: functools.partial(look, weights) for name, look in _LOOKS.items()}
         yield {**vars(call), "pass": "inspection", "times": session.time(peers)}
 
 
