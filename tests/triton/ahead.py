@@ -52,7 +52,7 @@ def launches(x: AttentionInputs, capability: int, cell: int = 0, backward: bool 
     with ExitStack() as stack:
         for module in (_forward, _backward, _bias):
             stack.enter_context(patch.object(module, "launch", note))
-        stack.enter_context(patch.object(_device, "_capability", lambda device: capability))
+        stack.enter_context(patch.object(_device, "_asked", lambda device: capability))
         rest = output_rest(x)
         output, lse, _ = _forward.forward(x, cell, rest)
         if backward:

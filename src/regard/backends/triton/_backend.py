@@ -13,7 +13,7 @@ from .._graph import Attend
 from .._operators import KERNELS, attend
 from .._sinks import beside_sinks
 from ._available import interpreted, problem
-from ._device import tile_for
+from ._device import capability, tile_for
 from ._table import FEW_QUERIES, map_cell
 
 __all__ = ["PASSES", "Triton"]
@@ -42,6 +42,8 @@ def _backward(
     return backward(x, output, lse, grad_output, grad_lse, needed, rest)
 
 
+# Ten times the compute capability; what is less is no such device.
+_TOO_OLD = (10, 80)
 # Graphs find them by name. Triton itself is imported when the first of them runs.
 KERNELS["triton"] = Kernels(_forward, _backward)
 
@@ -55,7 +57,11 @@ class Triton:
 
     def why_not(self, inputs: AttentionInputs) -> str | None:
         """Refuse wide heads, empty tensors, `torch.func`, and everything where Triton cannot run."""
-        return problem(inputs.query.device.type) or too_large(inputs) or uncovered(inputs)
+        device = inputs.query.device
+        reason = problem(device.type) or too_large(inputs) or uncovered(inputs)
+        if reason is None and _TOO_OLD[0] <= capability(device) < _TOO_OLD[1]:
+            return "needs a GPU of compute capability 8.0 or newer"
+        return reason
 
     def instead(self, inputs: AttentionInputs) -> None:
         """No other backend runs in its place."""

@@ -97,7 +97,7 @@ ROWS = (
     Row("forward", 90, 64, 2, Tile(128, 64, 8, 3)),
     Row("forward", 90, 128, 2, Tile(128, 64, 8, 2)),
     Row("forward", 90, 256, 2, Tile(128, 64, 8, 2)),
-    Row("backward", 90, 64, 2, Tile(64, 128, 8, 2)),
+    Row("backward", 90, 64, 2, Tile(64, 64, 4, 2)),
     Row("backward", 90, 128, 2, Tile(64, 64, 8, 2)),
     Row("backward", 90, 256, 2, Tile(64, 64, 8, 1)),
     Row("forward", 100, 64, 2, Tile(128, 64, 4, 3)),
