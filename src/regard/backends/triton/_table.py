@@ -37,7 +37,8 @@ class Row(NamedTuple):
     """One line of the table."""
 
     work: str
-    """"forward", "backward", "bias" (square tiles), "decode" (whose rows are what the call has) or "inspection"."""
+    """"forward", "backward", "bias" (square tiles), "decode" (whose rows are what the call has), "inspection" (of
+    cells and keys) or "by row" (inspection that keeps numbers for each row)."""
     capability: int
     """Ten times the compute capability, and for later ones until the next; 0: the interpreter, 1: AMD."""
     width: int
@@ -55,6 +56,7 @@ ROWS = (
     Row("bias", 0, 256, 4, Tile(64, 64, 1, 1)),
     Row("decode", 0, 256, 4, Tile(16, 64, 1, 1)),
     Row("inspection", 0, 256, 4, Tile(64, 64, 1, 1)),
+    Row("by row", 0, 256, 4, Tile(64, 64, 1, 1)),
     Row("forward", 1, 128, 2, Tile(128, 64, 4, 1)),
     Row("forward", 1, 256, 2, Tile(64, 32, 4, 1)),
     Row("forward", 1, 256, 4, Tile(32, 32, 4, 1)),
@@ -65,7 +67,9 @@ ROWS = (
     Row("decode", 1, 128, 2, Tile(16, 64, 4, 1)),
     Row("decode", 1, 256, 4, Tile(16, 32, 4, 1)),
     Row("inspection", 1, 128, 2, Tile(64, 64, 4, 1)),
-    Row("inspection", 1, 256, 4, Tile(32, 32, 4, 1)),
+    Row("inspection", 1, 256, 4, Tile(32, 16, 4, 1)),
+    Row("by row", 1, 128, 2, Tile(64, 32, 4, 1)),
+    Row("by row", 1, 256, 4, Tile(32, 16, 4, 1)),
     Row("forward", 80, 64, 2, Tile(128, 64, 4, 3)),
     Row("forward", 80, 128, 2, Tile(128, 64, 8, 2)),
     Row("forward", 80, 256, 2, Tile(64, 32, 8, 2)),
@@ -83,7 +87,13 @@ ROWS = (
     Row("decode", 80, 128, 2, Tile(16, 64, 4, 2)),
     Row("decode", 80, 256, 4, Tile(16, 32, 4, 1)),
     Row("inspection", 80, 128, 2, Tile(64, 64, 4, 2)),
-    Row("inspection", 80, 256, 4, Tile(32, 32, 4, 1)),
+    Row("inspection", 80, 256, 2, Tile(64, 32, 4, 2)),
+    Row("inspection", 80, 64, 4, Tile(32, 32, 4, 2)),
+    Row("inspection", 80, 256, 4, Tile(32, 16, 4, 1)),
+    Row("by row", 80, 128, 2, Tile(64, 32, 4, 2)),
+    Row("by row", 80, 256, 2, Tile(64, 32, 4, 2)),
+    Row("by row", 80, 64, 4, Tile(32, 32, 4, 2)),
+    Row("by row", 80, 256, 4, Tile(32, 16, 4, 1)),
     Row("forward", 90, 64, 2, Tile(128, 64, 8, 3)),
     Row("forward", 90, 128, 2, Tile(128, 64, 8, 2)),
     Row("forward", 90, 256, 2, Tile(128, 64, 8, 2)),
