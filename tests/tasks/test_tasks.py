@@ -16,8 +16,8 @@ import torch
 
 from regard.errors import ArgumentError, RegardError
 from regard.tasks import TASKS, NotFittedError, Task, load
+from regard.tasks._classes import best_threshold
 from regard.tasks._evidence import Evidence
-from regard.tasks.sentiment import best_threshold
 from regard.training import Budget, Evaluated, Evaluation
 
 from .small import CASES, PAIRS, TAGGED, Case

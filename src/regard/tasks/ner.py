@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
@@ -19,6 +19,8 @@ from ..models import TokenClassifier, TokenClassifierConfig
 from ..models.token_classifier import IGNORED
 from ..training import Batches, Budget, Evaluation, Optimizer, TrainingSettings
 from ._batches import by_length, padded
+from ._calibration import right_temperature
+from ._chains import Chains, Place, continues
 from ._task import AnsweringTask, Attention, Goal, MakeBatch, Positions, TaskSettings
 from ._vocabulary import UNKNOWN, Vocabulary
 from .baselines import MostFrequentTag
@@ -89,6 +91,8 @@ class Entity:
     start: int
     stop: int
     text: str
+    confidence: float | None = None
+    """The calibrated probability that exactly these words are an entity of this label; None if nobody guessed it."""
 
 
 @dataclass(frozen=True)
@@ -97,12 +101,17 @@ class Sentence:
 
     words: tuple[str, ...]
     tags: tuple[str, ...]
+    confidences: tuple[float, ...] = ()
+    """The confidence of each entity, in order; empty if nobody guessed the tags."""
 
     @property
     def entities(self) -> list[Entity]:
         """The entities of the tags, in order."""
+        spans = entities(self.tags)
+        sure = self.confidences or (None,) * len(spans)
         return [
-            Entity(label, start, stop, " ".join(self.words[start:stop])) for label, start, stop in entities(self.tags)
+            Entity(label, start, stop, " ".join(self.words[start:stop]), one)
+            for (label, start, stop), one in zip(spans, sure, strict=True)
         ]
 
 
@@ -124,7 +133,7 @@ class NamedEntities(AnsweringTask[Sequence[TaggedWords], Sentence]):
         tags = sorted({tag for example in examples for tag in example.tags}, key=lambda tag: (tag != "O", tag))
         if tags == ["O"] or not tags:
             raise ArgumentError("No word of the training examples has a tag other than O: there is nothing to learn.")
-        self.tags_ = tags
+        self.tags_, self.temperature_ = tags, 1.0
         self.words_ = Vocabulary.learnt(
             (self._fold(word) for example in examples for word in example.words), at_least=self.settings.min_count
         )
@@ -186,17 +195,53 @@ class NamedEntities(AnsweringTask[Sequence[TaggedWords], Sentence]):
     @torch.no_grad()
     def _answers(self, model: nn.Module, inputs: Sequence[Any]) -> list[Sentence]:
         found: list[Sentence] = [Sentence((), ())] * len(inputs)
-        device = next(model.parameters()).device
+        after = continues(self.tags_)
+        for rows, chains in self._groups(model, inputs):
+            best = chains.best()
+            sure = iter(chains.cooled(self.temperature_).chances(self._places(best), best, after))
+            for i, numbers in zip(rows, best, strict=True):
+                tags = tuple(self.tags_[number] for number in numbers)
+                found[i] = Sentence(tuple(inputs[i]), tags, tuple(next(sure) for _ in entities(tags)))
+        return found
+
+    def _groups(self, model: nn.Module, inputs: Sequence[Any]) -> Iterator[tuple[list[int], Chains]]:
+        """Yield indices of sentences of like length, and the scores of their tags; sentences without words in none."""
         for group in by_length([len(words) for words in inputs], at_once=8192):
             rows = [i for i in group if inputs[i]]
-            if not rows:
-                continue
-            words, characters, lengths = (x.to(device) for x in self._stack([self._numbers(inputs[i]) for i in rows]))
-            scores = model(words, lengths, characters=characters)
-            best = model.decode(scores, lengths).tolist()  # type: ignore[operator]
-            for i, tags in zip(rows, best, strict=True):
-                found[i] = Sentence(tuple(inputs[i]), tuple(self.tags_[tag] for tag in tags[: len(inputs[i])]))
-        return found
+            if rows:
+                yield rows, self._chains(model, [inputs[i] for i in rows])
+
+    def _chains(self, model: nn.Module, sentences: Sequence[Any]) -> Chains:
+        """Return the model's scores of the tags of sentences, on the CPU."""
+        device = next(model.parameters()).device
+        words, characters, lengths = self._stack([self._numbers(one) for one in sentences])
+        scores = model(words.to(device), lengths.to(device), characters=characters.to(device))
+        start, between, end = (one.detach().cpu() for one in model.transitions())  # type: ignore[operator]
+        return Chains(scores.float().cpu(), lengths, start, between, end)
+
+    def _places(self, numbers: list[list[int]]) -> list[Place]:
+        """Return the entities in the tags of a batch: sentence, first word, word after the last."""
+        tagged = ([self.tags_[number] for number in tags] for tags in numbers)
+        return [(row, start, stop) for row, tags in enumerate(tagged) for _, start, stop in entities(tags)]
+
+    def _settle(self, dev_examples: Sequence[TaggedWords]) -> None:
+        """Fit the temperature at which the confidence of the entities found says how many of them are right."""
+        held: list[tuple[Chains, list[Place], list[list[int]]]] = []
+        right: list[bool] = []
+        with torch.no_grad():
+            for rows, chains in self._groups(self._fitted(), self._inputs(dev_examples)):
+                best = chains.best()
+                held.append((chains, self._places(best), best))
+                for i, numbers in zip(rows, best, strict=True):
+                    true = set(entities(dev_examples[i].tags))
+                    right += [span in true for span in entities([self.tags_[number] for number in numbers])]
+        after = continues(self.tags_)
+
+        def chances(temperature: float) -> Tensor:
+            parts = (chains.cooled(temperature).chances(places, best, after) for chains, places, best in held)
+            return torch.tensor([chance for part in parts for chance in part])
+
+        self.temperature_ = right_temperature(chances, torch.tensor(right)) if right else 1.0
 
     def _attention(self, model: nn.Module, one: Any) -> Attention:
         device = next(model.parameters()).device
@@ -217,10 +262,15 @@ class NamedEntities(AnsweringTask[Sequence[TaggedWords], Sentence]):
         return baseline.name, entity_scores([example.tags for example in examples], tags).figures()
 
     def _state(self) -> dict[str, Any]:
-        return {"tags": self.tags_, "words": self.words_.things, "characters": self.characters_.things}
+        return {
+            "tags": self.tags_,
+            "words": self.words_.things,
+            "characters": self.characters_.things,
+            "temperature": self.temperature_,
+        }
 
     def _restore(self, state: dict[str, Any]) -> None:
-        self.tags_ = list(state["tags"])
+        self.tags_, self.temperature_ = list(state["tags"]), float(state.get("temperature", 1.0))
         self.words_, self.characters_ = Vocabulary(state["words"]), Vocabulary(state["characters"])
 
     def _fold(self, word: str) -> str:
