@@ -6,12 +6,12 @@ import json
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import tyro
 
 from ..errors import RegardError
-from ..tasks import load
+from ..tasks import Task, load
 from ._data import fitting, read, read_quietly, remembered
 
 __all__ = ["Evaluate"]
@@ -21,7 +21,8 @@ __all__ = ["Evaluate"]
 class Evaluate:
     """Evaluate a trained task, and a cheap baseline, on labelled data.
 
-    The baseline is fitted to the task's training data, if it still exists.
+    The baseline is the one that training saved; a language model's is fitted again to the training data, if that still
+    exists.
     """
 
     folder: Annotated[Path, tyro.conf.Positional]
@@ -37,11 +38,16 @@ class Evaluate:
         source, options = remembered(self.folder, task.name)
         options = fitting(options, getattr(task, "shape_", None))
         (examples,) = read(task.name, {"evaluation": self.data}, options)
+        known = None if task.baseline_ is not None else self._known(task, source, options)
+        evaluation = task.evaluate(examples, known)
+        print(json.dumps(evaluation.to_dict()) if self.json else evaluation)
+        return 0
+
+    def _known(self, task: Task[Any, Any], source: list[str], options: Any) -> Any:
+        """Return what the run was trained on, to fit its baseline again; None if it is not at hand."""
         try:
             known = read_quietly(task.name, source, options)
         except RegardError as error:
             print(f"No baseline: {error}", file=sys.stderr)
-            known = None
-        evaluation = task.evaluate(examples, known)
-        print(json.dumps(evaluation.to_dict()) if self.json else evaluation)
-        return 0
+            return None
+        return task.set_aside(known)[0] if task.aside_ and known is not None else known

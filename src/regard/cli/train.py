@@ -21,6 +21,8 @@ from ._progress import progress
 
 __all__ = ["TRAIN", "Train", "fit_and_judge", "summary"]
 
+# What a run's folder holds, as the summary names it.
+FILES = ("task.json", "model", "baseline", "log.csv", "curves.png", "evaluation.json", "report.html")
 EXIT = {"SIGINT": 130, "SIGTERM": 143}
 
 
@@ -85,24 +87,27 @@ def fit_and_judge(
 def summary(task: Task[Any, Any], evaluation: Evaluation, folder: Path, again: str = "") -> str:
     """Return the summary for the user; `again` is the command to resume if the minutes were too few."""
     lines = [str(evaluation)]
-    if evaluation.better() is False:
+    if evaluation.uses == "model" and evaluation.better() is False:
         lines.append(f"The model is no better than the baseline: {_remedy(task, again)}")
     given = "FILE" if isinstance(task, ImageClassification) else '"..."'
     use = f"{program()} predict {shlex.quote(str(folder))} {given}"
-    return "\n".join(
-        [
-            *lines,
-            f"Saved in {folder}: task.json, model/, log.csv, curves.png, evaluation.json.",
-            f"Use it: {use}",
-            f"See what it attends to: {use} --open",
-        ]
-    )
+    there = [name for name in FILES if (folder / name).exists()]
+    lines += [f"Saved in {folder}: {', '.join(there)}.", f"Use it: {use}"]
+    if task.settings.only != "baseline":
+        lines.append(f"See what it attends to: {use} --open")
+    said = task.choice_.said(task.watched, evaluation.baseline_name)
+    if said:
+        keep = "" if task.choice_.name == "model" else " `--only model` keeps the transformer alone."
+        lines.append(said + keep)
+    if task.choice_.name == "baseline" and task.settings.only is None:
+        lines.append(f"To do better with the transformer: {_remedy(task, again)}")
+    return "\n".join(lines)
 
 
 def _remedy(task: Task[Any, Any], again: str) -> str:
     done, minutes = task.training_, task.settings.training.budget.minutes
     if minutes is None or done.seconds < 60 * minutes:
-        return "use the baseline, or more data, epochs or another size."
+        return "more data, epochs or another size, or a pretrained model."
     again = again or f"the same command with more, --minutes {2 * minutes:g} say, goes on from here."
     return f"only {done.step:,} steps ({done.epochs:.2g} epochs) fitted into {minutes:g} minutes; {again}"
 

@@ -48,7 +48,7 @@ def right_temperature(chances: Callable[[float], Tensor], right: Tensor) -> floa
     return best_temperature(loss)
 
 
-def cooled(probabilities: Tensor, temperature: float, *, several: bool) -> Tensor:
+def cooled(probabilities: Tensor, temperature: float, several: bool) -> Tensor:
     """Return probabilities (N, labels) at another temperature; float64 inside, so that 0 and 1 stay finite."""
     if temperature == 1.0:
         return probabilities

@@ -56,7 +56,7 @@ class PairSettings(TaskSettings):
     label_smoothing: float = 0.1
     """Label smoothing: the share of the target's probability that is spread over all tokens."""
     dev_limit: int = 200
-    """Development examples that each evaluation during training writes targets for; the search is slow."""
+    """Development examples that each evaluation during training writes targets for; the search is slow. 0: all."""
     training: TrainingSettings = field(
         default_factory=lambda: TrainingSettings(
             optimizer=Optimizer(lr=1e-3),
@@ -151,6 +151,17 @@ class PairTask(AnsweringTask[Sequence[TextPair], str]):
             for i, hypothesis in zip(group, hypotheses, strict=True):
                 written[i] = self.tokenizer_.decode(hypothesis.tokens)
         return written
+
+    def _baseline_answers(self, inputs: Sequence[Any]) -> list[str]:
+        baseline: Any = self.baseline_
+        written: list[str] = baseline.predict(inputs)
+        return written
+
+    def _progress(self, model: nn.Module, dev_examples: Sequence[TextPair]) -> dict[str, float]:
+        return super()._progress(model, dev_examples[: self.settings.dev_limit or None])
+
+    def _settle(self, dev_examples: Sequence[TextPair]) -> None:
+        super()._settle(dev_examples[: self.settings.dev_limit or None])
 
     def _search(self, model: nn.Module, source: Tensor, lengths: Tensor) -> list[Hypothesis]:
         settings = self.settings

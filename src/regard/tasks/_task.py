@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import shutil
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence, Sized
 from pathlib import Path
@@ -26,7 +27,11 @@ from ..errors import ArgumentError, nearest
 from ..training import Listener, TrainingResult, TrainingSettings, train
 from ..weights import AttentionWeights
 from ._batches import set_aside
+from ._choice import MACRO, SHARES, Choice, choose
 from ._evaluation import Evaluation
+from .baselines import Baseline
+from .baselines import read as read_baseline
+from .baselines import write as write_baseline
 
 __all__ = ["AnsweringTask", "Attention", "Goal", "MakeBatch", "NotFittedError", "Positions", "Task", "TaskSettings"]
 
@@ -41,9 +46,13 @@ MakeBatch = Callable[[NDArray[np.int64], np.random.Generator], Any]
 # Least steps of an epoch, and least tokens of a step: with small data they override `tokens_per_step`.
 STEPS_AN_EPOCH, SMALLEST_STEP = 20, 256
 
+# During training: the mean of the main figure and macro F1, and the number of labels that were never predicted.
+SELECTION, UNFINISHED = "selection", "labels_missed"
+
 DESCRIPTION = "task.json"
 TENSORS = "learnt.safetensors"
 WEIGHTS = "model"
+BASELINE = "baseline"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -72,6 +81,9 @@ class TaskSettings:
 
     dev_share: float = 0.1
     """Share of the training examples that is set aside for development if no development examples are given."""
+    only: Literal["model", "baseline"] | None = None
+    """Keep the transformer alone, or train none and keep the baseline alone; None keeps what the development data
+    prefers, which may be a mix of both."""
     training: TrainingSettings = dataclasses.field(default_factory=TrainingSettings)
     """How to train."""
 
@@ -109,6 +121,12 @@ class Task(ABC, Generic[Examples, Answer]):
     model_: nn.Module
     training_: TrainingResult
     dev_: Examples
+    baseline_: Baseline | None = None
+    """The cheap model fitted to the same examples; None where there is none to save, or training was stopped."""
+    choice_: Choice = Choice()
+    """What answers: the transformer, the baseline, or a mix of both."""
+    aside_: bool = False
+    """Whether the development examples were set aside from the training examples."""
 
     def __init__(self, settings: TaskSettings | None = None) -> None:
         self.settings = self.Settings() if settings is None else settings
@@ -162,31 +180,51 @@ class Task(ABC, Generic[Examples, Answer]):
         """
         if not len(train_examples):
             raise ArgumentError("There are no training examples.")
+        self.aside_ = dev_examples is None
         if dev_examples is None:
             train_examples, dev_examples = self.set_aside(train_examples)
         if not len(dev_examples):
             raise ArgumentError("There are no development examples; give some, or none of the argument at all.")
         self._learn(train_examples)
-        with torch.random.fork_rng():
-            torch.manual_seed(self.settings.training.batches.seed)
-            self.model_ = self._build()
         self._train, self.dev_ = train_examples, dev_examples
-        objective = _Objective(self, train_examples, dev_examples)
-        checkpoints = None if folder is None else Path(folder) / "checkpoints"
-        own = {name: value for name, value in dataclasses.asdict(self.settings).items() if name != "training"}
-        self.training_ = train(
-            self.model_, objective, self._training_settings(objective.lengths), folder=checkpoints, listeners=listeners,
-            about=own,
-        )  # fmt: skip
-        self.model_.eval()
-        self._settle(dev_examples)
+        self.baseline_, self.choice_ = None, Choice()
+        self.training_ = self._trained(train_examples, dev_examples, folder, listeners)
+        if self.training_.finished and self.training_.writes:
+            self.baseline_ = self._fit_baseline(train_examples)
+        with torch.no_grad():
+            self._settle(dev_examples)
         if folder is not None and self.training_.finished and self.training_.writes:
             self.save(folder)
         return self
 
+    def _trained(
+        self,
+        train_examples: Examples,
+        dev_examples: Examples,
+        folder: str | os.PathLike[str] | None,
+        listeners: Sequence[Listener],
+    ) -> TrainingResult:
+        """Train the transformer; with the baseline alone there is none."""
+        if self.settings.only == "baseline":
+            first = int(os.environ.get("RANK", "0")) == 0
+            return TrainingResult(0, 0.0, "budget", None, {}, 0.0, writes=first)
+        with torch.random.fork_rng():
+            torch.manual_seed(self.settings.training.batches.seed)
+            self.model_ = self._build()
+        objective = _Objective(self, train_examples, dev_examples)
+        checkpoints = None if folder is None else Path(folder) / "checkpoints"
+        own = {name: value for name, value in dataclasses.asdict(self.settings).items() if name != "training"}
+        result = train(
+            self.model_, objective, self._training_settings(objective.lengths), folder=checkpoints, listeners=listeners,
+            about=own,
+        )  # fmt: skip
+        self.model_.eval()
+        return result
+
     def predict(self, inputs: Sequence[Any]) -> list[Answer]:
-        """Return the model's answer to each input, in order."""
-        return self._answers(self._fitted(), self._checked(inputs))
+        """Return the answer to each input, in order: the transformer's, the baseline's or a mix, as `choice_` says."""
+        self._check_fitted()
+        return self._used(self._checked(inputs), self.choice_.share)
 
     def evaluate(self, examples: Examples, train_examples: Examples | None = None) -> Evaluation:
         """Compare the model's answers, and a cheap baseline's, with the true answers.
@@ -197,22 +235,34 @@ class Task(ABC, Generic[Examples, Answer]):
         """
         if not len(examples):
             raise ArgumentError("There are no examples to evaluate on.")
-        figures = self._judge(self._fitted(), examples)
+        self._check_fitted()
+        figures = self._measured(examples, self.choice_.share)
+        alone = self._measured(examples, 1.0) if self.choice_.name == "mix" else {}
         known = self._train if train_examples is None else train_examples
-        name, baseline = ("", {}) if known is None else self._baseline(known, examples)
-        return Evaluation(self.name, len(examples), self.watched, self.goal, figures, baseline, name, self._note())
+        name, baseline = self._baseline(known, examples)
+        return Evaluation(
+            self.name, len(examples), self.watched, self.goal, figures, baseline, name, self._note(),
+            uses=self.choice_.name, alone=alone,
+        )  # fmt: skip
 
     def save(self, folder: str | os.PathLike[str]) -> None:
         """Write the trained task: `task.json`, and the model as safetensors with its own JSON."""
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
-        self._fitted().save_pretrained(folder / WEIGHTS)  # type: ignore[operator]
+        self._check_fitted()
+        if self.settings.only != "baseline":
+            self._fitted().save_pretrained(folder / WEIGHTS)  # type: ignore[operator]
+        shutil.rmtree(folder / BASELINE, ignore_errors=True)
+        if self.baseline_ is not None:
+            write_baseline(self.baseline_, folder / BASELINE)
         tensors = self._tensors()
         if tensors:
             _files.write(folder / TENSORS, save(tensors))
         description = {
             "task": self.name,
             "settings": dataclasses.asdict(self.settings),
+            "choice": self.choice_.to_dict(),
+            "aside": self.aside_,
             "state": self._state(),
         }
         text = json.dumps(description, ensure_ascii=False, indent=1)
@@ -231,8 +281,12 @@ class Task(ABC, Generic[Examples, Answer]):
         task._restore(description["state"])
         if (Path(folder) / TENSORS).exists():
             task._restore_tensors(load_file(Path(folder) / TENSORS))
-        task.model_ = task._load_model(Path(folder) / WEIGHTS)
-        task.model_.eval()
+        task.baseline_ = read_baseline(Path(folder) / BASELINE)
+        task.choice_ = Choice.from_dict(description.get("choice", Choice().to_dict()))
+        task.aside_ = bool(description.get("aside", False))
+        if task.settings.only != "baseline":
+            task.model_ = task._load_model(Path(folder) / WEIGHTS)
+            task.model_.eval()
         return task
 
     @torch.no_grad()
@@ -251,9 +305,14 @@ class Task(ABC, Generic[Examples, Answer]):
         """
         return set_aside(examples, self.settings.dev_share, part)
 
-    def _fitted(self) -> nn.Module:
-        if not hasattr(self, "model_"):
+    def _check_fitted(self) -> None:
+        if not hasattr(self, "model_") and self.baseline_ is None:
             raise NotFittedError(f"{type(self).__name__} has learnt nothing yet; call fit or load first.")
+
+    def _fitted(self) -> nn.Module:
+        self._check_fitted()
+        if not hasattr(self, "model_"):
+            raise NotFittedError("This run kept the baseline alone; train without --only baseline for a transformer.")
         return self.model_
 
     def _training_settings(self, lengths: Sequence[int]) -> TrainingSettings:
@@ -264,7 +323,9 @@ class Task(ABC, Generic[Examples, Answer]):
         settings: TrainingSettings = self.settings.training
         most = max(SMALLEST_STEP, sum(lengths) // STEPS_AN_EPOCH)
         batches = dataclasses.replace(settings.batches, tokens_per_step=min(settings.batches.tokens_per_step, most))
-        judge = dataclasses.replace(settings.evaluation, metric=self.watched, goal=self.goal)
+        named = settings.evaluation.metric is not None or MACRO not in self.figures or self.watched == MACRO
+        metric = self.watched if named else SELECTION
+        judge = dataclasses.replace(settings.evaluation, metric=metric, goal=self.goal)
         return dataclasses.replace(settings, batches=batches, evaluation=judge)
 
     def _checked(self, inputs: Sequence[Any]) -> Sequence[Any]:
@@ -308,8 +369,24 @@ class Task(ABC, Generic[Examples, Answer]):
         """Return the model's figures on examples, including the main one."""
 
     @abstractmethod
-    def _baseline(self, train_examples: Examples, examples: Examples) -> tuple[str, dict[str, float]]:
-        """Return the name of the baseline and its figures on the examples."""
+    def _baseline(self, train_examples: Examples | None, examples: Examples) -> tuple[str, dict[str, float]]:
+        """Return the name of the baseline and its figures on the examples; nothing if there is none and no data."""
+
+    def _progress(self, model: nn.Module, dev_examples: Examples) -> dict[str, float]:
+        """Return the figures on development examples during training, with those that only training needs."""
+        return self._judge(model, dev_examples)
+
+    def _fit_baseline(self, train_examples: Examples) -> Baseline | None:
+        """Return the baseline that is saved with the task; None if it is fitted anew where it is needed."""
+        return None
+
+    def _used(self, inputs: Sequence[Any], share: float) -> list[Answer]:
+        """Return answers that are `share` the transformer's and the rest the baseline's."""
+        return self._answers(self._fitted(), inputs)
+
+    def _measured(self, examples: Examples, share: float) -> dict[str, float]:
+        """Return the figures of such answers."""
+        return self._judge(self._fitted(), examples)
 
     @abstractmethod
     def _state(self) -> dict[str, Any]:
@@ -327,11 +404,14 @@ class Task(ABC, Generic[Examples, Answer]):
         """Restore what `_tensors` returned."""
 
     def _settle(self, dev_examples: Examples) -> None:
-        """After training, choose what depends on the development examples (thresholds)."""
+        """After training, choose what depends on the development examples: what answers, thresholds, temperature."""
 
 
 class AnsweringTask(Task[Examples, Answer]):
     """A task whose answers are compared with true ones."""
+
+    mixes: ClassVar[bool] = False
+    """Whether its answers can be mixed from the transformer's and the baseline's."""
 
     @abstractmethod
     def _inputs(self, examples: Examples) -> Sequence[Any]:
@@ -341,8 +421,61 @@ class AnsweringTask(Task[Examples, Answer]):
     def _figures(self, examples: Examples, answers: Sequence[Answer]) -> dict[str, float]:
         """Return the figures of answers, including the main one."""
 
+    @abstractmethod
+    def _fit_baseline(self, train_examples: Examples) -> Baseline: ...
+
+    @abstractmethod
+    def _baseline_answers(self, inputs: Sequence[Any]) -> list[Answer]:
+        """Return the baseline's answers."""
+
     def _judge(self, model: nn.Module, examples: Examples) -> dict[str, float]:
         return self._figures(examples, self._answers(model, self._inputs(examples)))
+
+    def _progress(self, model: nn.Module, dev_examples: Examples) -> dict[str, float]:
+        answers = self._answers(model, self._inputs(dev_examples))
+        figures = self._figures(dev_examples, answers)
+        if MACRO not in figures:
+            return figures
+        figures[SELECTION] = (figures[self.headline] + figures[MACRO]) / 2
+        figures[UNFINISHED] = float(len(self._true_labels(dev_examples) - self._called(answers)))
+        return figures
+
+    def _true_labels(self, examples: Examples) -> set[str]:
+        """Return the labels that occur in examples and that the task knows."""
+        return set()
+
+    def _called(self, answers: Sequence[Answer]) -> set[str]:
+        """Return the labels that occur in answers."""
+        return set()
+
+    def _measured(self, examples: Examples, share: float) -> dict[str, float]:
+        return self._figures(examples, self._used(self._inputs(examples), share))
+
+    def _used(self, inputs: Sequence[Any], share: float) -> list[Answer]:
+        return self._baseline_answers(inputs) if share < 0.5 else self._answers(self._fitted(), inputs)
+
+    def _baseline(self, train_examples: Examples | None, examples: Examples) -> tuple[str, dict[str, float]]:
+        if self.baseline_ is None and train_examples is not None:  # of a version that did not save it
+            self.baseline_ = self._fit_baseline(train_examples)
+        if self.baseline_ is None:
+            return "", {}
+        return self.baseline_.name, self._measured(examples, 0.0)
+
+    def _shares(self) -> tuple[float, ...]:
+        """Return the weights of the transformer that come into question."""
+        if self.settings.only == "baseline":
+            return (0.0,)
+        if self.settings.only == "model" or self.baseline_ is None:
+            return (1.0,)
+        return SHARES if self.mixes else (0.0, 1.0)
+
+    def _settle(self, dev_examples: Examples) -> None:
+        shares = self._shares()
+        if len(shares) == 1:
+            self.choice_ = Choice(shares[0])
+            return
+        trials = {share: self._measured(dev_examples, share) for share in shares}
+        self.choice_ = choose(trials, self.watched, self.goal)
 
 
 class _Objective:
@@ -356,7 +489,7 @@ class _Objective:
 
     def evaluate(self, model: nn.Module) -> dict[str, float]:
         """Return the figures on the development examples."""
-        return self._task._judge(model, self._dev)
+        return self._task._progress(model, self._dev)
 
 
 def _with_known_figure(settings: dict[str, Any], figures: Mapping[str, str]) -> dict[str, Any]:

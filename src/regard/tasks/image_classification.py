@@ -21,8 +21,7 @@ from ..training import Batches, Budget, Evaluation, Optimizer, TrainingSettings
 from ._batches import which_aside
 from ._classes import ClassTask
 from ._task import Attention, Goal, MakeBatch, TaskSettings
-from .baselines import PixelLogisticRegression
-from .metrics import classification_scores
+from .baselines import Baseline, PictureLogisticRegression
 
 __all__ = ["ImageClassification", "ImageClassificationSettings"]
 
@@ -196,11 +195,8 @@ class ImageClassification(ClassTask[Images]):
         places = [f"{row},{column}" for row in range(rows) for column in range(columns)]
         return Attention(weights, tuple(places), grid=(rows, columns))
 
-    def _baseline(self, train_examples: Images, examples: Images) -> tuple[str, dict[str, float]]:
-        baseline = PixelLogisticRegression.fit(train_examples)
-        answers = baseline.predict(examples.pixels)
-        truth = [(label,) for label in examples.labels]
-        return baseline.name, classification_scores(truth, [(label,) for label in answers]).figures()
+    def _fit_baseline(self, train_examples: Images) -> Baseline:
+        return PictureLogisticRegression.fit(train_examples)
 
     def _state(self) -> dict[str, Any]:
         return {**super()._state(), "shape": list(self.shape_), "mean": self.mean_, "std": self.std_}

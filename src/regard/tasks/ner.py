@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
@@ -23,7 +23,7 @@ from ._calibration import right_temperature
 from ._chains import Chains, Place, continues
 from ._task import AnsweringTask, Attention, Goal, MakeBatch, Positions, TaskSettings
 from ._vocabulary import UNKNOWN, Vocabulary
-from .baselines import MostFrequentTag
+from .baselines import Baseline, FeatureChain, MostFrequentTag
 from .metrics import entities, entity_scores
 from .reading import words_of
 
@@ -33,6 +33,7 @@ __all__ = ["Entity", "NamedEntities", "NamedEntitySettings", "Sentence"]
 # vocabulary, are never hidden in training.
 NEVER_HIDDEN, NEVER_HIDDEN_SHARE = 100, 0.05
 Numbers = tuple[list[int], list[list[int]]]
+Scored = Callable[[Sequence[Any]], Chains]
 
 
 @dataclass(frozen=True)
@@ -128,12 +129,15 @@ class NamedEntities(AnsweringTask[Sequence[TaggedWords], Sentence]):
         ("f1", "precision", "recall", "macro_f1", "token_accuracy"), "max"
     )
     Settings = NamedEntitySettings
+    mixes: ClassVar[bool] = True
+    heat_: dict[float, float]
+    """The temperature by the share of the transformer: the baseline alone, what answers, the transformer alone."""
 
     def _learn(self, examples: Sequence[TaggedWords]) -> None:
         tags = sorted({tag for example in examples for tag in example.tags}, key=lambda tag: (tag != "O", tag))
         if tags == ["O"] or not tags:
             raise ArgumentError("No word of the training examples has a tag other than O: there is nothing to learn.")
-        self.tags_, self.temperature_ = tags, 1.0
+        self.tags_, self.heat_ = tags, {}
         self.words_ = Vocabulary.learnt(
             (self._fold(word) for example in examples for word in example.words), at_least=self.settings.min_count
         )
@@ -194,22 +198,41 @@ class NamedEntities(AnsweringTask[Sequence[TaggedWords], Sentence]):
 
     @torch.no_grad()
     def _answers(self, model: nn.Module, inputs: Sequence[Any]) -> list[Sentence]:
+        return self._tagged(inputs, lambda some: self._chains(model, some), None)
+
+    @torch.no_grad()
+    def _used(self, inputs: Sequence[Any], share: float) -> list[Sentence]:
+        return self._tagged(inputs, lambda some: self._mixed(some, share), self.heat_.get(share, 1.0))
+
+    def _baseline_answers(self, inputs: Sequence[Any]) -> list[Sentence]:
+        return self._used(inputs, 0.0)
+
+    def _tagged(self, inputs: Sequence[Any], scored: Scored, temperature: float | None) -> list[Sentence]:
+        """Return sentences with their best tags; with the confidence of their entities if a temperature is given."""
         found: list[Sentence] = [Sentence((), ())] * len(inputs)
         after = continues(self.tags_)
-        for rows, chains in self._groups(model, inputs):
+        for rows in by_length([len(words) for words in inputs], at_once=8192):
+            rows = [i for i in rows if inputs[i]]
+            if not rows:
+                continue
+            chains = scored([inputs[i] for i in rows])
             best = chains.best()
-            sure = iter(chains.cooled(self.temperature_).chances(self._places(best), best, after))
+            cool = None if temperature is None else chains.cooled(temperature)
+            sure = [] if cool is None else cool.chances(self._places(best), best, after)
             for i, numbers in zip(rows, best, strict=True):
                 tags = tuple(self.tags_[number] for number in numbers)
-                found[i] = Sentence(tuple(inputs[i]), tags, tuple(next(sure) for _ in entities(tags)))
+                count = len(entities(tags))
+                found[i] = Sentence(tuple(inputs[i]), tags, tuple(sure[:count]))
+                sure = sure[count:]
         return found
 
-    def _groups(self, model: nn.Module, inputs: Sequence[Any]) -> Iterator[tuple[list[int], Chains]]:
-        """Yield indices of sentences of like length, and the scores of their tags; sentences without words in none."""
-        for group in by_length([len(words) for words in inputs], at_once=8192):
-            rows = [i for i in group if inputs[i]]
-            if rows:
-                yield rows, self._chains(model, [inputs[i] for i in rows])
+    def _mixed(self, sentences: Sequence[Any], share: float) -> Chains:
+        """Return the scores of tags, `share` of them the transformer's and the rest the baseline's."""
+        if share == 1:
+            return self._chains(self._fitted(), sentences)
+        baseline: Any = self.baseline_
+        cheap: Chains = baseline.chains(sentences)
+        return cheap if share == 0 else self._chains(self._fitted(), sentences).mixed(cheap, share)
 
     def _chains(self, model: nn.Module, sentences: Sequence[Any]) -> Chains:
         """Return the model's scores of the tags of sentences, on the CPU."""
@@ -225,23 +248,30 @@ class NamedEntities(AnsweringTask[Sequence[TaggedWords], Sentence]):
         return [(row, start, stop) for row, tags in enumerate(tagged) for _, start, stop in entities(tags)]
 
     def _settle(self, dev_examples: Sequence[TaggedWords]) -> None:
-        """Fit the temperature at which the confidence of the entities found says how many of them are right."""
+        """Choose what answers; fit the temperature at which the confidence of entities says how many are right."""
+        self.heat_ = {}
+        super()._settle(dev_examples)
+        for share in {self.choice_.share} | ({0.0, 1.0} & set(self._shares())):
+            self.heat_[share] = self._heat(dev_examples, share)
+
+    def _heat(self, examples: Sequence[TaggedWords], share: float) -> float:
+        """Return the temperature of the chains at this share of the transformer."""
         held: list[tuple[Chains, list[Place], list[list[int]]]] = []
         right: list[bool] = []
-        with torch.no_grad():
-            for rows, chains in self._groups(self._fitted(), self._inputs(dev_examples)):
-                best = chains.best()
-                held.append((chains, self._places(best), best))
-                for i, numbers in zip(rows, best, strict=True):
-                    true = set(entities(dev_examples[i].tags))
-                    right += [span in true for span in entities([self.tags_[number] for number in numbers])]
+        for group in by_length([len(example.words) for example in examples], at_once=8192):
+            chains = self._mixed([examples[i].words for i in group], share)
+            best = chains.best()
+            held.append((chains, self._places(best), best))
+            for i, numbers in zip(group, best, strict=True):
+                true = set(entities(examples[i].tags))
+                right += [span in true for span in entities([self.tags_[number] for number in numbers])]
         after = continues(self.tags_)
 
         def chances(temperature: float) -> Tensor:
             parts = (chains.cooled(temperature).chances(places, best, after) for chains, places, best in held)
             return torch.tensor([chance for part in parts for chance in part])
 
-        self.temperature_ = right_temperature(chances, torch.tensor(right)) if right else 1.0
+        return right_temperature(chances, torch.tensor(right)) if right else 1.0
 
     def _attention(self, model: nn.Module, one: Any) -> Attention:
         device = next(model.parameters()).device
@@ -254,23 +284,29 @@ class NamedEntities(AnsweringTask[Sequence[TaggedWords], Sentence]):
         scores = entity_scores([example.tags for example in examples], [answer.tags for answer in answers])
         return scores.figures()
 
-    def _baseline(
-        self, train_examples: Sequence[TaggedWords], examples: Sequence[TaggedWords]
-    ) -> tuple[str, dict[str, float]]:
-        baseline = MostFrequentTag.fit(train_examples)
-        tags = baseline.predict([example.words for example in examples])
-        return baseline.name, entity_scores([example.tags for example in examples], tags).figures()
+    def _true_labels(self, examples: Sequence[TaggedWords]) -> set[str]:
+        known = {tag[2:] for tag in self.tags_}
+        return {label for example in examples for label, _, _ in entities(example.tags)} & known
+
+    def _called(self, answers: Sequence[Sentence]) -> set[str]:
+        return {entity.label for answer in answers for entity in answer.entities}
+
+    def _fit_baseline(self, train_examples: Sequence[TaggedWords]) -> Baseline:
+        try:
+            return FeatureChain.fit(train_examples, self.tags_)
+        except ImportError:
+            return MostFrequentTag.fit(train_examples, self.tags_)
 
     def _state(self) -> dict[str, Any]:
         return {
             "tags": self.tags_,
             "words": self.words_.things,
             "characters": self.characters_.things,
-            "temperature": self.temperature_,
+            "heat": list(self.heat_.items()),
         }
 
     def _restore(self, state: dict[str, Any]) -> None:
-        self.tags_, self.temperature_ = list(state["tags"]), float(state.get("temperature", 1.0))
+        self.tags_, self.heat_ = list(state["tags"]), dict(state.get("heat", []))
         self.words_, self.characters_ = Vocabulary(state["words"]), Vocabulary(state["characters"])
 
     def _fold(self, word: str) -> str:

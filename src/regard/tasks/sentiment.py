@@ -22,8 +22,7 @@ from ._batches import by_length, padded, stacked
 from ._classes import ClassTask, Verdict
 from ._evidence import Evidence
 from ._task import Attention, Goal, MakeBatch, Positions, TaskSettings
-from .baselines import TfidfLogisticRegression
-from .metrics import classification_scores
+from .baselines import Baseline, TfidfLogisticRegression
 from .tokenizers import Kind, Tokenizer, train_tokenizer
 
 __all__ = ["Sentiment", "SentimentSettings", "Verdict"]
@@ -199,12 +198,8 @@ class Sentiment(ClassTask[Sequence[LabelledText]]):
         front = ["[class]"] if self.settings.pooling == "class" else []
         return Attention(weights, tuple(front + (pieces or ["?"])))
 
-    def _baseline(
-        self, train_examples: Sequence[LabelledText], examples: Sequence[LabelledText]
-    ) -> tuple[str, dict[str, float]]:
-        baseline = TfidfLogisticRegression.fit(train_examples)
-        answers = baseline.predict([example.text for example in examples])
-        return baseline.name, classification_scores([example.labels for example in examples], answers).figures()
+    def _fit_baseline(self, train_examples: Sequence[LabelledText]) -> Baseline:
+        return TfidfLogisticRegression.fit(train_examples)
 
     def _state(self) -> dict[str, Any]:
         return {**super()._state(), "tokenizer": self.tokenizer_.to_dict()}
