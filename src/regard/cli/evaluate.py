@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,7 @@ import tyro
 from ..errors import RegardError
 from ..tasks import Task, load
 from ._data import fitting, read, read_quietly, remembered
+from ._report import write_report
 
 __all__ = ["Evaluate"]
 
@@ -29,6 +31,8 @@ class Evaluate:
     """Folder that `regard train --out` wrote."""
     data: Annotated[tuple[str, ...], tyro.conf.Positional]
     """Labelled data in the format of the training data."""
+    out: Path | None = None
+    """Folder for the report (report.html, report.txt, evaluation.json); by default evaluations/NAME in the task's."""
     json: bool = False
     """Print one JSON object, for scripts."""
 
@@ -40,7 +44,16 @@ class Evaluate:
         (examples,) = read(task.name, {"evaluation": self.data}, options)
         known = None if task.baseline_ is not None else self._known(task, source, options)
         evaluation = task.evaluate(examples, known)
-        print(json.dumps(evaluation.to_dict()) if self.json else evaluation)
+        lines = [str(evaluation), *evaluation.report.lines()]
+        print(json.dumps(evaluation.to_dict()) if self.json else "\n".join(lines))
+        folder = self.out or self.folder / "evaluations" / _mark(self.data)
+        try:
+            page = write_report(task, examples, evaluation, folder, looks=False)
+            print(f"The report: {page}", file=sys.stderr)
+        except OSError as error:
+            print(
+                f"The report cannot be written to {folder}: {error}. Give another place, --out FOLDER.", file=sys.stderr
+            )
         return 0
 
     def _known(self, task: Task[Any, Any], source: list[str], options: Any) -> Any:
@@ -51,3 +64,8 @@ class Evaluate:
             print(f"No baseline: {error}", file=sys.stderr)
             return None
         return task.set_aside(known)[0] if task.aside_ and known is not None else known
+
+
+def _mark(data: tuple[str, ...]) -> str:
+    """Return a name for an evaluation, from the names of its files."""
+    return "-".join(re.sub(r"[^\w.-]+", "-", Path(one).name).strip("-.") or "data" for one in data)[:80]

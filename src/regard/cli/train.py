@@ -18,11 +18,12 @@ from ..training import CsvLog, CurvePicture, TensorBoardLog
 from ._data import OPTIONS, read, remember
 from ._program import program
 from ._progress import progress
+from ._report import write_report
 
 __all__ = ["TRAIN", "Train", "fit_and_judge", "summary"]
 
 # What a run's folder holds, as the summary names it.
-FILES = ("task.json", "model", "baseline", "log.csv", "curves.png", "evaluation.json", "report.html")
+FILES = ("task.json", "model", "baseline", "log.csv", "curves.png", "evaluation.json", "report.txt", "report.html")
 EXIT = {"SIGINT": 130, "SIGTERM": 143}
 
 
@@ -80,13 +81,13 @@ def fit_and_judge(
         return 0, None
     judged = task.dev_ if test is None else test
     evaluation = dataclasses.replace(task.evaluate(judged), data="development" if test is None else "test")
-    (out / "evaluation.json").write_text(json.dumps(evaluation.to_dict(), indent=1), encoding="utf-8")
+    write_report(task, judged, evaluation, out, looks=task.settings.only != "baseline")
     return 0, evaluation
 
 
 def summary(task: Task[Any, Any], evaluation: Evaluation, folder: Path, again: str = "") -> str:
     """Return the summary for the user; `again` is the command to resume if the minutes were too few."""
-    lines = [str(evaluation)]
+    lines = [str(evaluation), *evaluation.report.lines(brief=True)]
     if evaluation.uses == "model" and evaluation.better() is False:
         lines.append(f"The model is no better than the baseline: {_remedy(task, again)}")
     given = "FILE" if isinstance(task, ImageClassification) else '"..."'

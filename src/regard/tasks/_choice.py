@@ -70,6 +70,8 @@ def choose(trials: Mapping[float, Figures], headline: str, goal: str) -> Choice:
     least = trials.get(0.0, {})
     allowed = [all(sign * (trials[share][name] - least.get(name, trials[share][name])) >= 0 for name in watched)
                for share in shares]  # fmt: skip
+    if goal == "max" and max(scores) <= 0:  # nothing was found by anything: the simplest
+        return Choice(shares[0], dict(trials))
     if allowed[-1] and shares[-1] == 1 and scores[-1] >= max(scores):
         return Choice(1.0, dict(trials))
     if len(shares) > 2:

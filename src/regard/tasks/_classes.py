@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from ._calibration import cooled, label_temperature
 from ._choice import Choice, choose
+from ._report import NONE, Mistake, Report, calibration, label_rows, most_common, never_given, surest
 from ._task import AnsweringTask
 from .metrics import classification_scores
 
@@ -174,8 +175,41 @@ class ClassTask(AnsweringTask[Examples, Verdict]):
     def _figures(self, examples: Examples, answers: Sequence[Verdict]) -> dict[str, float]:
         return classification_scores(self._labels(examples), [answer.labels for answer in answers]).figures()
 
-    def _true_labels(self, examples: Examples) -> set[str]:
-        return {label for some in self._labels(examples) for label in some} & set(self.labels_)
+    def _label_counts(self, examples: Examples) -> Counter[str]:
+        return Counter(label for some in self._labels(examples) for label in some)
+
+    def _known_labels(self) -> set[str]:
+        return set(self.labels_)
+
+    def _text(self, one: Any, place: int) -> str:
+        """Return an input as the report shows it."""
+        return one if isinstance(one, str) else f"example {place + 1}"
+
+    def _report(self, examples: Examples, answers: Sequence[Verdict]) -> Report:
+        true, found = self._labels(examples), [answer.labels for answer in answers]
+        there, given = (Counter(label for some in part for label in some) for part in (true, found))
+        both = [set(one) & set(other) for one, other in zip(true, found, strict=True)]
+        rows = label_rows(there, given, Counter(label for some in both for label in some))
+        confused: Counter[tuple[str, str]] = Counter()
+        for one, other, some in zip(true, found, both, strict=True):
+            confused.update((label, label) for label in some)
+            missed, wrong = (
+                [label for label in one if label not in some],
+                [label for label in other if label not in some],
+            )
+            confused.update((a, b) for a in (missed or [NONE] * bool(wrong)) for b in (wrong or [NONE]))
+        right = [set(one) == set(other) for one, other in zip(true, found, strict=True)]
+        bins, error = calibration([(answer.confidence, good) for answer, good in zip(answers, right, strict=True)])
+        inputs = self._inputs(examples)
+        mistakes = [
+            Mistake(
+                self._text(inputs[i], i), ", ".join(true[i]) or NONE, ", ".join(found[i]) or NONE, answer.confidence
+            )
+            for i, answer in enumerate(answers)
+            if not right[i]
+        ]
+        remarks = (*never_given(rows, self._known_labels()), *self._unknown(examples))
+        return Report(rows, most_common(confused), "examples", surest(mistakes), bins, error, remarks)
 
     def _called(self, answers: Sequence[Verdict]) -> set[str]:
         return {label for answer in answers for label in answer.labels}

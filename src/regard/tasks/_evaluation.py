@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+from ._report import Report
+
 __all__ = ["Evaluation"]
 
 
@@ -38,6 +40,8 @@ class Evaluation:
     """Whose the figures are: the `model`'s (the transformer), the `baseline`'s, or those of a `mix` of both."""
     alone: dict[str, float] = field(default_factory=dict)
     """The figures of the transformer by itself, where a mix answers."""
+    report: Report = field(default_factory=Report)
+    """What the figures hide: each label, confusions, the surest errors, calibration, remarks."""
 
     def __str__(self) -> str:
         """A line for what answers, for the transformer in it if that is a mix, and for the baseline."""
@@ -54,7 +58,7 @@ class Evaluation:
             lines.append(f"  baseline  {_line(self.baseline)}  ({self.baseline_name})")
         else:
             lines.append("  baseline  not computed: the training data is not at hand")
-        return "\n".join([*lines, *([f"  {self.note}"] if self.note else [])])
+        return "\n".join(lines)
 
     def better(self) -> bool | None:
         """Return whether what answers beats the baseline in the main figure; None without a baseline."""
@@ -76,6 +80,7 @@ class Evaluation:
             "note": self.note,
             "uses": self.uses,
             "alone": self.alone,
+            "report": self.report.to_dict(),
         }
 
 

@@ -29,6 +29,8 @@ from ..weights import AttentionWeights
 from ._batches import set_aside
 from ._choice import MACRO, SHARES, Choice, choose
 from ._evaluation import Evaluation
+from ._remarks import digests, on_labels, on_overlap, on_training
+from ._report import Report, named
 from .baselines import Baseline
 from .baselines import read as read_baseline
 from .baselines import write as write_baseline
@@ -53,6 +55,7 @@ DESCRIPTION = "task.json"
 TENSORS = "learnt.safetensors"
 WEIGHTS = "model"
 BASELINE = "baseline"
+SEEN = "seen"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -127,6 +130,10 @@ class Task(ABC, Generic[Examples, Answer]):
     """What answers: the transformer, the baseline, or a mix of both."""
     aside_: bool = False
     """Whether the development examples were set aside from the training examples."""
+    remarks_: tuple[str, ...] = ()
+    """What in training or its data should give pause, a sentence each."""
+    seen_: Tensor | None = None
+    """A digest of each training input, int64."""
 
     def __init__(self, settings: TaskSettings | None = None) -> None:
         self.settings = self.Settings() if settings is None else settings
@@ -193,6 +200,9 @@ class Task(ABC, Generic[Examples, Answer]):
             self.baseline_ = self._fit_baseline(train_examples)
         with torch.no_grad():
             self._settle(dev_examples)
+        note = self._note(train_examples)
+        self.remarks_ = (*self._doubts(train_examples), *on_training(self.training_))
+        self.remarks_ += (f"in training, {note}",) if note else ()
         if folder is not None and self.training_.finished and self.training_.writes:
             self.save(folder)
         return self
@@ -236,13 +246,15 @@ class Task(ABC, Generic[Examples, Answer]):
         if not len(examples):
             raise ArgumentError("There are no examples to evaluate on.")
         self._check_fitted()
-        figures = self._measured(examples, self.choice_.share)
+        figures, report = self._examined(examples)
         alone = self._measured(examples, 1.0) if self.choice_.name == "mix" else {}
         known = self._train if train_examples is None else train_examples
         name, baseline = self._baseline(known, examples)
+        note = self._note(examples)
+        remarks = (*report.remarks, *([note] if note else []), *self.remarks_)
         return Evaluation(
-            self.name, len(examples), self.watched, self.goal, figures, baseline, name, self._note(),
-            uses=self.choice_.name, alone=alone,
+            self.name, len(examples), self.watched, self.goal, figures, baseline, name, note, uses=self.choice_.name,
+            alone=alone, report=dataclasses.replace(report, remarks=remarks),
         )  # fmt: skip
 
     def save(self, folder: str | os.PathLike[str]) -> None:
@@ -255,7 +267,7 @@ class Task(ABC, Generic[Examples, Answer]):
         shutil.rmtree(folder / BASELINE, ignore_errors=True)
         if self.baseline_ is not None:
             write_baseline(self.baseline_, folder / BASELINE)
-        tensors = self._tensors()
+        tensors = self._tensors() | ({} if self.seen_ is None else {SEEN: self.seen_})
         if tensors:
             _files.write(folder / TENSORS, save(tensors))
         description = {
@@ -263,6 +275,7 @@ class Task(ABC, Generic[Examples, Answer]):
             "settings": dataclasses.asdict(self.settings),
             "choice": self.choice_.to_dict(),
             "aside": self.aside_,
+            "remarks": self.remarks_,
             "state": self._state(),
         }
         text = json.dumps(description, ensure_ascii=False, indent=1)
@@ -280,10 +293,13 @@ class Task(ABC, Generic[Examples, Answer]):
         task = cls(cls.Settings.from_dict(_with_known_figure(description["settings"], cls.figures)))
         task._restore(description["state"])
         if (Path(folder) / TENSORS).exists():
-            task._restore_tensors(load_file(Path(folder) / TENSORS))
+            tensors = load_file(Path(folder) / TENSORS)
+            task.seen_ = tensors.pop(SEEN, None)
+            task._restore_tensors(tensors)
         task.baseline_ = read_baseline(Path(folder) / BASELINE)
         task.choice_ = Choice.from_dict(description.get("choice", Choice().to_dict()))
         task.aside_ = bool(description.get("aside", False))
+        task.remarks_ = tuple(description.get("remarks", ()))
         if task.settings.only != "baseline":
             task.model_ = task._load_model(Path(folder) / WEIGHTS)
             task.model_.eval()
@@ -332,9 +348,17 @@ class Task(ABC, Generic[Examples, Answer]):
         """Return validated inputs for `_answers`; raise if they are wrong."""
         return inputs
 
-    def _note(self) -> str:
-        """Return a remark on the figures."""
+    def _note(self, examples: Examples) -> str:
+        """Return a remark on what of the examples the model does not see; empty if it sees all."""
         return ""
+
+    def _examined(self, examples: Examples) -> tuple[dict[str, float], Report]:
+        """Return the figures of what answers, and the report on its answers."""
+        return self._measured(examples, self.choice_.share), Report()
+
+    def _doubts(self, examples: Examples) -> list[str]:
+        """Return remarks on the training examples, a sentence each."""
+        return []
 
     @abstractmethod
     def _learn(self, examples: Examples) -> None:
@@ -437,12 +461,9 @@ class AnsweringTask(Task[Examples, Answer]):
         if MACRO not in figures:
             return figures
         figures[SELECTION] = (figures[self.headline] + figures[MACRO]) / 2
-        figures[UNFINISHED] = float(len(self._true_labels(dev_examples) - self._called(answers)))
+        there = set(self._label_counts(dev_examples)) & self._known_labels()
+        figures[UNFINISHED] = float(len(there - self._called(answers)))
         return figures
-
-    def _true_labels(self, examples: Examples) -> set[str]:
-        """Return the labels that occur in examples and that the task knows."""
-        return set()
 
     def _called(self, answers: Sequence[Answer]) -> set[str]:
         """Return the labels that occur in answers."""
@@ -453,6 +474,48 @@ class AnsweringTask(Task[Examples, Answer]):
 
     def _used(self, inputs: Sequence[Any], share: float) -> list[Answer]:
         return self._baseline_answers(inputs) if share < 0.5 else self._answers(self._fitted(), inputs)
+
+    def _examined(self, examples: Examples) -> tuple[dict[str, float], Report]:
+        self._check_labels(examples)
+        inputs = self._inputs(examples)
+        answers = self._used(inputs, self.choice_.share)
+        report = self._report(examples, answers)
+        remarks = (*report.remarks, *on_overlap(self.seen_, inputs))
+        return self._figures(examples, answers), dataclasses.replace(report, remarks=remarks)
+
+    def _doubts(self, examples: Examples) -> list[str]:
+        self.seen_ = digests(self._inputs(examples)).unique()
+        return on_labels(self._label_counts(examples))
+
+    def _check_labels(self, examples: Examples) -> None:
+        """Raise `ArgumentError` if the examples have labels and the task knows none of them."""
+        counts = self._label_counts(examples)
+        if counts and not set(counts) & self._known_labels():
+            raise ArgumentError(
+                f"The model knows none of the labels of this data, {named(sorted(counts))}; it was trained on "
+                f"{named(sorted(self._known_labels()))}. Rename the labels, or take the data that the model is for."
+            )
+
+    @abstractmethod
+    def _report(self, examples: Examples, answers: Sequence[Answer]) -> Report:
+        """Return the report on answers."""
+
+    def _label_counts(self, examples: Examples) -> Mapping[str, int]:
+        """Return how often each label occurs in examples; empty for a task without labels."""
+        return {}
+
+    def _known_labels(self) -> set[str]:
+        """Return the labels that the task knows."""
+        return set()
+
+    def _unknown(self, examples: Examples) -> list[str]:
+        """Remark on labels of examples that the task does not know."""
+        counts = self._label_counts(examples)
+        missing = [label for label in counts if label not in self._known_labels()]
+        if not missing:
+            return []
+        shown = named(f"{label} ({counts[label]:,})" for label in missing)
+        return [f"labels that the model does not know, so that it is wrong each time: {shown}."]
 
     def _baseline(self, train_examples: Examples | None, examples: Examples) -> tuple[str, dict[str, float]]:
         if self.baseline_ is None and train_examples is not None:  # of a version that did not save it

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,6 +22,7 @@ from ..training import Batches, Budget, Evaluation, Optimizer, TrainingSettings
 from ._batches import by_length, padded
 from ._calibration import right_temperature
 from ._chains import Chains, Place, continues
+from ._report import NONE, Mistake, Report, calibration, label_rows, most_common, never_given, surest
 from ._task import AnsweringTask, Attention, Goal, MakeBatch, Positions, TaskSettings
 from ._vocabulary import UNKNOWN, Vocabulary
 from .baselines import Baseline, FeatureChain, MostFrequentTag
@@ -284,9 +286,41 @@ class NamedEntities(AnsweringTask[Sequence[TaggedWords], Sentence]):
         scores = entity_scores([example.tags for example in examples], [answer.tags for answer in answers])
         return scores.figures()
 
-    def _true_labels(self, examples: Sequence[TaggedWords]) -> set[str]:
-        known = {tag[2:] for tag in self.tags_}
-        return {label for example in examples for label, _, _ in entities(example.tags)} & known
+    def _label_counts(self, examples: Sequence[TaggedWords]) -> Counter[str]:
+        return Counter(label for example in examples for label, _, _ in entities(example.tags))
+
+    def _known_labels(self) -> set[str]:
+        return {tag[2:] for tag in self.tags_ if tag != "O"}
+
+    def _report(self, examples: Sequence[TaggedWords], answers: Sequence[Sentence]) -> Report:
+        true, given, right = Counter[str](), Counter[str](), Counter[str]()
+        confused: Counter[tuple[str, str]] = Counter()
+        sure: list[tuple[float, bool]] = []
+        mistakes: list[Mistake] = []
+        for example, answer in zip(examples, answers, strict=True):
+            spans = entities(example.tags)
+            true.update(label for label, _, _ in spans)
+            words = zip(example.tags, answer.tags, strict=True)
+            confused.update((one[2:] or NONE, two[2:] or NONE) for one, two in words if (one, two) != ("O", "O"))
+            for entity in answer.entities:
+                good = (entity.label, entity.start, entity.stop) in spans
+                given[entity.label] += 1
+                right[entity.label] += good
+                sure += [] if entity.confidence is None else [(entity.confidence, good)]
+                if not good:
+                    there = [
+                        f"{label}: {' '.join(example.words[start:stop])}"
+                        for label, start, stop in spans
+                        if start < entity.stop and entity.start < stop
+                    ]
+                    found = f"{entity.label}: {entity.text}"
+                    mistakes.append(
+                        Mistake(" ".join(example.words), "; ".join(there) or NONE, found, entity.confidence)
+                    )
+        rows = label_rows(true, given, right)
+        bins, error = calibration(sure)
+        remarks = (*never_given(rows, self._known_labels()), *self._unknown(examples))
+        return Report(rows, most_common(confused), "words", surest(mistakes), bins, error, remarks)
 
     def _called(self, answers: Sequence[Sentence]) -> set[str]:
         return {entity.label for answer in answers for entity in answer.entities}

@@ -21,6 +21,7 @@ from ..training import Batches, Budget, Evaluation, Optimizer, TrainingSettings
 from ._batches import by_length, padded, stacked
 from ._classes import ClassTask, Verdict
 from ._evidence import Evidence
+from ._remarks import cut_note
 from ._task import Attention, Goal, MakeBatch, Positions, TaskSettings
 from .baselines import Baseline, TfidfLogisticRegression
 from .tokenizers import Kind, Tokenizer, train_tokenizer
@@ -168,6 +169,9 @@ class Sentiment(ClassTask[Sequence[LabelledText]]):
 
     def _labels(self, examples: Sequence[LabelledText]) -> list[tuple[str, ...]]:
         return [example.labels for example in examples]
+
+    def _note(self, examples: Sequence[LabelledText]) -> str:
+        return cut_note((len(self.tokenizer_.encode(one.text)) for one in examples), self.settings.max_length, "texts")
 
     def _speaks(self, inputs: Sequence[str]) -> Tensor:
         return torch.tensor([any(token > UNKNOWN for token in self.tokenizer_.encode(text)) for text in inputs])
