@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -13,7 +14,8 @@ import tyro
 
 from ..errors import RegardError
 from ..tasks import Task, load
-from ._data import fitting, read, read_quietly, remembered
+from ._data import check_known, fitting, learnt_from, of_run, read, read_quietly, reading_of, remembered
+from ._inputs import standard_input
 from ._report import write_report
 
 __all__ = ["Evaluate"]
@@ -24,24 +26,37 @@ class Evaluate:
     """Evaluate a trained task, and a cheap baseline, on labelled data.
 
     The baseline is the one that training saved; a language model's is fitted again to the training data, if that still
-    exists.
+    exists. Data is read with the options of the training, which may be given anew: `regard evaluate RUN --help` lists
+    them.
     """
 
     folder: Annotated[Path, tyro.conf.Positional]
     """Folder that `regard train --out` wrote."""
     data: Annotated[tuple[str, ...], tyro.conf.Positional]
-    """Labelled data in the format of the training data."""
+    """Labelled data, in any format that the task is trained on; `-` is standard input."""
     out: Path | None = None
     """Folder for the report (report.html, report.txt, evaluation.json); by default evaluations/NAME in the task's."""
     json: bool = False
     """Print one JSON object, for scripts."""
 
+    @classmethod
+    def of_run(cls, words: Sequence[str]) -> type[Evaluate]:
+        """Return the command with the options of the run that the words name."""
+        found: type[Evaluate] = of_run(cls, words)
+        return found
+
     def run(self) -> int:
         """Print the figures."""
         task = load(self.folder)
-        source, options = remembered(self.folder, task.name)
+        source, options = remembered(self.folder, task.name)[0], reading_of(self, task.name)
         options = fitting(options, getattr(task, "shape_", None))
-        (examples,) = read(task.name, {"evaluation": self.data}, options)
+        if "-" in self.data:
+            with standard_input(task.name, options, learnt_from(self.folder)) as path:
+                (examples,) = read(task.name, {"evaluation": [path if x == "-" else x for x in self.data]}, options)
+        else:
+            (examples,) = read(task.name, {"evaluation": self.data}, options)
+        if not options.as_told:
+            check_known(task, examples, self.data)
         known = None if task.baseline_ is not None else self._known(task, source, options)
         evaluation = task.evaluate(examples, known)
         lines = [str(evaluation), *evaluation.report.lines()]
@@ -51,9 +66,7 @@ class Evaluate:
             page = write_report(task, examples, evaluation, folder, looks=False)
             print(f"The report: {page}", file=sys.stderr)
         except OSError as error:
-            print(
-                f"The report cannot be written to {folder}: {error}. Give another place, --out FOLDER.", file=sys.stderr
-            )
+            print(f"The report cannot be written: {error}. Give another place, --out FOLDER.", file=sys.stderr)
         return 0
 
     def _known(self, task: Task[Any, Any], source: list[str], options: Any) -> Any:

@@ -23,6 +23,7 @@ from ._task import Attention, NotFittedError, Task, TaskSettings, read_descripti
 from .image_classification import ImageClassification, ImageClassificationSettings
 from .language_modeling import LanguageModeling, LanguageModelingSettings
 from .ner import Entity, NamedEntities, NamedEntitySettings, Sentence
+from .pretrained import FineTuning
 from .sentiment import Sentiment, SentimentSettings
 from .summarization import Summarization, SummarizationSettings
 from .translation import Translation, TranslationSettings
@@ -32,6 +33,7 @@ __all__ = [
     "Attention",
     "Entity",
     "Evaluation",
+    "FineTuning",
     "ImageClassification",
     "ImageClassificationSettings",
     "LanguageModeling",
@@ -51,6 +53,7 @@ __all__ = [
     "TranslationSettings",
     "Verdict",
     "load",
+    "read_description",
 ]
 
 TASKS: dict[str, type[Task[Any, Any]]] = {

@@ -63,7 +63,7 @@ class ClassTask(AnsweringTask[Examples, Verdict]):
     """By the share of the transformer: the baseline alone, what answers, the transformer alone."""
     mixes: ClassVar[bool] = True
 
-    def _learn_labels(self, labels: Sequence[Sequence[str]]) -> None:
+    def _count_labels(self, labels: Sequence[Sequence[str]]) -> None:
         """Learn which labels there are, and whether an example has exactly one."""
         counted = Counter(label for some in labels for label in some)
         self.labels_ = sorted(counted)
@@ -214,7 +214,7 @@ class ClassTask(AnsweringTask[Examples, Verdict]):
     def _called(self, answers: Sequence[Verdict]) -> set[str]:
         return {label for answer in answers for label in answer.labels}
 
-    def _state(self) -> dict[str, Any]:
+    def _label_state(self) -> dict[str, Any]:
         return {
             "labels": self.labels_,
             "counts": self.counts_,
@@ -224,7 +224,7 @@ class ClassTask(AnsweringTask[Examples, Verdict]):
             "settled": [{"share": share, **dataclasses.asdict(one)} for share, one in self.settled_.items()],
         }
 
-    def _restore(self, state: dict[str, Any]) -> None:
+    def _restore_labels(self, state: dict[str, Any]) -> None:
         self.labels_ = list(state["labels"])
         self.counts_ = {label: int(count) for label, count in state.get("counts", {}).items()}
         self.several_, self.always_one_ = bool(state.get("several")), bool(state.get("always_one", True))

@@ -119,6 +119,13 @@ class Task(ABC, Generic[Examples, Answer]):
     """Every figure of an evaluation, and whether its minimum or maximum is best."""
     Settings: ClassVar[type[TaskSettings]]
     """The class of its settings."""
+    FineTuning: ClassVar[type[TaskSettings]] = TaskSettings
+    """The class of its settings if it starts from a pretrained model."""
+    fine_tuned: ClassVar[type[Task[Any, Any]] | None] = None
+    """The derived class that starts from a pretrained model; a task built with its settings is one of these."""
+
+    files: ClassVar[str] = f"{WEIGHTS}/"
+    """The files of the model in a task's folder, for messages."""
 
     settings: Any
     model_: nn.Module
@@ -134,6 +141,13 @@ class Task(ABC, Generic[Examples, Answer]):
     """What in training or its data should give pause, a sentence each."""
     seen_: Tensor | None = None
     """A digest of each training input, int64."""
+
+    def __new__(cls, settings: TaskSettings | None = None) -> Self:
+        """Choose the class by the settings, as `pathlib.Path` chooses one by the system."""
+        tuned = cls.fine_tuned
+        chosen: Any = tuned if tuned and isinstance(settings, tuned.Settings) else cls
+        made: Self = super().__new__(chosen)
+        return made
 
     def __init__(self, settings: TaskSettings | None = None) -> None:
         self.settings = self.Settings() if settings is None else settings
@@ -222,6 +236,7 @@ class Task(ABC, Generic[Examples, Answer]):
             torch.manual_seed(self.settings.training.batches.seed)
             self.model_ = self._build()
         objective = _Objective(self, train_examples, dev_examples)
+        self._start(self.model_, objective)
         checkpoints = None if folder is None else Path(folder) / "checkpoints"
         own = {name: value for name, value in dataclasses.asdict(self.settings).items() if name != "training"}
         result = train(
@@ -263,7 +278,7 @@ class Task(ABC, Generic[Examples, Answer]):
         folder.mkdir(parents=True, exist_ok=True)
         self._check_fitted()
         if self.settings.only != "baseline":
-            self._fitted().save_pretrained(folder / WEIGHTS)  # type: ignore[operator]
+            self._save_model(self._fitted(), folder)
         shutil.rmtree(folder / BASELINE, ignore_errors=True)
         if self.baseline_ is not None:
             write_baseline(self.baseline_, folder / BASELINE)
@@ -272,6 +287,7 @@ class Task(ABC, Generic[Examples, Answer]):
             _files.write(folder / TENSORS, save(tensors))
         description = {
             "task": self.name,
+            "pretrained": type(self) is self.fine_tuned,
             "settings": dataclasses.asdict(self.settings),
             "choice": self.choice_.to_dict(),
             "aside": self.aside_,
@@ -290,7 +306,8 @@ class Task(ABC, Generic[Examples, Answer]):
                 f"{folder} holds the task {description['task']!r}, not {cls.name!r}; "
                 "`regard.tasks.load` finds the class."
             )
-        task = cls(cls.Settings.from_dict(_with_known_figure(description["settings"], cls.figures)))
+        kind = cls.fine_tuned.Settings if description.get("pretrained") and cls.fine_tuned else cls.Settings
+        task = cls(kind.from_dict(_with_known_figure(description["settings"], cls.figures)))
         task._restore(description["state"])
         if (Path(folder) / TENSORS).exists():
             tensors = load_file(Path(folder) / TENSORS)
@@ -301,7 +318,7 @@ class Task(ABC, Generic[Examples, Answer]):
         task.aside_ = bool(description.get("aside", False))
         task.remarks_ = tuple(description.get("remarks", ()))
         if task.settings.only != "baseline":
-            task.model_ = task._load_model(Path(folder) / WEIGHTS)
+            task.model_ = task._load_model(task._place(Path(folder)))
             task.model_.eval()
         return task
 
@@ -343,6 +360,17 @@ class Task(ABC, Generic[Examples, Answer]):
         metric = self.watched if named else SELECTION
         judge = dataclasses.replace(settings.evaluation, metric=metric, goal=self.goal)
         return dataclasses.replace(settings, batches=batches, evaluation=judge)
+
+    def _start(self, model: nn.Module, objective: _Objective) -> None:
+        """Change a new model before it learns, if the task starts from another one."""
+
+    def _place(self, folder: Path) -> Path:
+        """Return where the model of a task's folder lies."""
+        return folder / WEIGHTS
+
+    def _save_model(self, model: nn.Module, folder: Path) -> None:
+        """Write the model into the task's folder."""
+        model.save_pretrained(self._place(folder))  # type: ignore[operator]
 
     def _checked(self, inputs: Sequence[Any]) -> Sequence[Any]:
         """Return validated inputs for `_answers`; raise if they are wrong."""
@@ -548,7 +576,8 @@ class _Objective:
         self.lengths: Sequence[int]
         self.lengths, self.batch = task._encode(examples)
         self.loss = task._loss
-        self._task, self._dev = task, dev
+        limit = getattr(task.settings, "dev_limit", 0)
+        self._task, self._dev = task, dev[:limit] if limit else dev
 
     def evaluate(self, model: nn.Module) -> dict[str, float]:
         """Return the figures on the development examples."""

@@ -73,11 +73,14 @@ class ImageClassification(ClassTask[Images]):
     figures: ClassVar[Mapping[str, Goal]] = dict.fromkeys(("accuracy", "macro_f1"), "max")
     Settings = ImageClassificationSettings
 
-    def _learn(self, examples: Images) -> None:
-        self._learn_labels(self._labels(examples))
+    def _learn_labels(self, examples: Images) -> None:
+        self._count_labels(self._labels(examples))
         if len(self.labels_) < 2:
             raise ArgumentError(f"Training pictures have {len(self.labels_)} label; two are the least.")
         self.shape_ = tuple(examples.pixels.shape[1:])
+
+    def _learn(self, examples: Images) -> None:
+        self._learn_labels(examples)
         pixels = self._pixels(examples.pixels)
         self.mean_ = pixels.double().mean((0, 2, 3)).div(255).tolist()
         self.std_ = pixels.double().std((0, 2, 3)).div(255).clamp_min(1e-3).tolist()
@@ -199,9 +202,9 @@ class ImageClassification(ClassTask[Images]):
         return PictureLogisticRegression.fit(train_examples)
 
     def _state(self) -> dict[str, Any]:
-        return {**super()._state(), "shape": list(self.shape_), "mean": self.mean_, "std": self.std_}
+        return {**self._label_state(), "shape": list(self.shape_), "mean": self.mean_, "std": self.std_}
 
     def _restore(self, state: dict[str, Any]) -> None:
-        super()._restore(state)
+        self._restore_labels(state)
         self.mean_, self.std_ = list(state["mean"]), list(state["std"])
         self.shape_ = tuple(state["shape"])

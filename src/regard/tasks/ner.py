@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import accumulate
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -22,12 +24,12 @@ from ..training import Batches, Budget, Evaluation, Optimizer, TrainingSettings
 from ._batches import by_length, padded
 from ._calibration import right_temperature
 from ._chains import Chains, Place, continues
+from ._cutting import Cutting, Span
 from ._report import NONE, Mistake, Report, calibration, label_rows, most_common, never_given, surest
 from ._task import AnsweringTask, Attention, Goal, MakeBatch, Positions, TaskSettings
 from ._vocabulary import UNKNOWN, Vocabulary
 from .baselines import Baseline, FeatureChain, MostFrequentTag
 from .metrics import entities, entity_scores
-from .reading import words_of
 
 __all__ = ["Entity", "NamedEntities", "NamedEntitySettings", "Sentence"]
 
@@ -88,12 +90,14 @@ class NamedEntitySettings(TaskSettings):
 
 @dataclass(frozen=True)
 class Entity:
-    """A named entity: words `start` to `stop` (exclusive) of a sentence."""
+    """A named entity: words `start` to `stop` (exclusive) of a sentence, characters `start_char` to `end_char`."""
 
     label: str
     start: int
     stop: int
     text: str
+    start_char: int = 0
+    end_char: int = 0
     confidence: float | None = None
     """The calibrated probability that exactly these words are an entity of this label; None if nobody guessed it."""
 
@@ -104,18 +108,30 @@ class Sentence:
 
     words: tuple[str, ...]
     tags: tuple[str, ...]
+    text: str = ""
+    """The text that the words were cut from; words that were given are joined by blanks."""
+    spans: tuple[Span, ...] = ()
+    """The first character of each word in the text, and the one after its last."""
     confidences: tuple[float, ...] = ()
     """The confidence of each entity, in order; empty if nobody guessed the tags."""
+
+    def __post_init__(self) -> None:
+        if not self.spans:
+            ends = list(accumulate(len(word) + 1 for word in self.words))
+            spans = tuple((end - 1 - len(word), end - 1) for word, end in zip(self.words, ends, strict=True))
+            object.__setattr__(self, "text", " ".join(self.words))
+            object.__setattr__(self, "spans", spans)
 
     @property
     def entities(self) -> list[Entity]:
         """The entities of the tags, in order."""
-        spans = entities(self.tags)
-        sure = self.confidences or (None,) * len(spans)
-        return [
-            Entity(label, start, stop, " ".join(self.words[start:stop]), one)
-            for (label, start, stop), one in zip(spans, sure, strict=True)
-        ]
+        found = []
+        tagged = entities(self.tags)
+        sure = self.confidences or (None,) * len(tagged)
+        for (label, start, stop), confidence in zip(tagged, sure, strict=True):
+            first, last = self.spans[start][0], self.spans[stop - 1][1]
+            found.append(Entity(label, start, stop, self.text[first:last], first, last, confidence))
+        return found
 
 
 class NamedEntities(AnsweringTask[Sequence[TaggedWords], Sentence]):
@@ -135,11 +151,15 @@ class NamedEntities(AnsweringTask[Sequence[TaggedWords], Sentence]):
     heat_: dict[float, float]
     """The temperature by the share of the transformer: the baseline alone, what answers, the transformer alone."""
 
-    def _learn(self, examples: Sequence[TaggedWords]) -> None:
+    def _learn_labels(self, examples: Sequence[TaggedWords]) -> None:
         tags = sorted({tag for example in examples for tag in example.tags}, key=lambda tag: (tag != "O", tag))
         if tags == ["O"] or not tags:
             raise ArgumentError("No word of the training examples has a tag other than O: there is nothing to learn.")
         self.tags_, self.heat_ = tags, {}
+        self.cutting_ = Cutting.learnt([example.words for example in examples])
+
+    def _learn(self, examples: Sequence[TaggedWords]) -> None:
+        self._learn_labels(examples)
         self.words_ = Vocabulary.learnt(
             (self._fold(word) for example in examples for word in example.words), at_least=self.settings.min_count
         )
@@ -196,7 +216,15 @@ class NamedEntities(AnsweringTask[Sequence[TaggedWords], Sentence]):
     def _checked(self, inputs: Sequence[Any]) -> Sequence[Any]:
         if isinstance(inputs, str):
             raise ArgumentError("predict takes a list of texts, or of lists of words; put the text into a list.")
-        return [tuple(words_of(one) if isinstance(one, str) else one) for one in inputs]
+        return [tuple(self.cutting_.cut(one) if isinstance(one, str) else one) for one in inputs]
+
+    def predict(self, inputs: Sequence[Any]) -> list[Sentence]:
+        """Tag texts, cut into words as the training data was, or lists of words."""
+        return [
+            dataclasses.replace(one, text=text, spans=tuple(self.cutting_.spans(text)))
+            if isinstance(text, str) and one.words else one
+            for text, one in zip(inputs, super().predict(inputs), strict=True)
+        ]  # fmt: skip
 
     @torch.no_grad()
     def _answers(self, model: nn.Module, inputs: Sequence[Any]) -> list[Sentence]:
@@ -224,7 +252,7 @@ class NamedEntities(AnsweringTask[Sequence[TaggedWords], Sentence]):
             for i, numbers in zip(rows, best, strict=True):
                 tags = tuple(self.tags_[number] for number in numbers)
                 count = len(entities(tags))
-                found[i] = Sentence(tuple(inputs[i]), tags, tuple(sure[:count]))
+                found[i] = Sentence(tuple(inputs[i]), tags, confidences=tuple(sure[:count]))
                 sure = sure[count:]
         return found
 
@@ -331,16 +359,18 @@ class NamedEntities(AnsweringTask[Sequence[TaggedWords], Sentence]):
         except ImportError:
             return MostFrequentTag.fit(train_examples, self.tags_)
 
+    def _tag_state(self) -> dict[str, Any]:
+        return {"tags": self.tags_, "heat": list(self.heat_.items()), "cutting": self.cutting_.to_dict()}
+
+    def _restore_tags(self, state: dict[str, Any]) -> None:
+        self.tags_, self.heat_ = list(state["tags"]), dict(state.get("heat", []))
+        self.cutting_ = Cutting.from_dict(state.get("cutting"))
+
     def _state(self) -> dict[str, Any]:
-        return {
-            "tags": self.tags_,
-            "words": self.words_.things,
-            "characters": self.characters_.things,
-            "heat": list(self.heat_.items()),
-        }
+        return {**self._tag_state(), "words": self.words_.things, "characters": self.characters_.things}
 
     def _restore(self, state: dict[str, Any]) -> None:
-        self.tags_, self.heat_ = list(state["tags"]), dict(state.get("heat", []))
+        self._restore_tags(state)
         self.words_, self.characters_ = Vocabulary(state["words"]), Vocabulary(state["characters"])
 
     def _fold(self, word: str) -> str:

@@ -92,12 +92,15 @@ class Sentiment(ClassTask[Sequence[LabelledText]]):
     figures: ClassVar[Mapping[str, Goal]] = dict.fromkeys(("accuracy", "macro_f1"), "max")
     Settings = SentimentSettings
 
-    def _learn(self, examples: Sequence[LabelledText]) -> None:
-        self._learn_labels(self._labels(examples))
+    def _learn_labels(self, examples: Sequence[LabelledText]) -> None:
+        self._count_labels(self._labels(examples))
         if len(self.labels_) < 2:
             raise ArgumentError(
                 f"Training texts have {len(self.labels_)} label ({', '.join(self.labels_)}); two are the least."
             )
+
+    def _learn(self, examples: Sequence[LabelledText]) -> None:
+        self._learn_labels(examples)
         self.tokenizer_ = train_tokenizer(
             self.settings.tokenizer,
             (example.text for example in examples),
@@ -151,13 +154,16 @@ class Sentiment(ClassTask[Sequence[LabelledText]]):
 
     def _loss(self, model: nn.Module, batch: Any) -> tuple[Tensor, Tensor]:
         tokens, lengths, evidence, targets = batch
-        scores = model(tokens, lengths, evidence=evidence).float()
+        return self._cost(model(tokens, lengths, evidence=evidence).float(), targets)
+
+    def _cost(self, scores: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the sum of the losses of texts, and their number; both arguments are (B, labels)."""
         smooth = self.settings.label_smoothing
         if self.several_:
             loss = F.binary_cross_entropy_with_logits(scores, targets * (1 - smooth) + smooth / 2, reduction="sum")
         else:
             loss = F.cross_entropy(scores, targets, label_smoothing=smooth, reduction="sum")
-        return loss, torch.tensor(len(tokens))
+        return loss, torch.tensor(len(scores))
 
     def _inputs(self, examples: Sequence[LabelledText]) -> Sequence[Any]:
         return [example.text for example in examples]
@@ -206,10 +212,10 @@ class Sentiment(ClassTask[Sequence[LabelledText]]):
         return TfidfLogisticRegression.fit(train_examples)
 
     def _state(self) -> dict[str, Any]:
-        return {**super()._state(), "tokenizer": self.tokenizer_.to_dict()}
+        return {**self._label_state(), "tokenizer": self.tokenizer_.to_dict()}
 
     def _restore(self, state: dict[str, Any]) -> None:
-        super()._restore(state)
+        self._restore_labels(state)
         self.tokenizer_ = Tokenizer.from_dict(state["tokenizer"])
 
     def _tensors(self) -> dict[str, Tensor]:
