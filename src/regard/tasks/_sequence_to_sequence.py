@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from difflib import SequenceMatcher
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +20,13 @@ from ..errors import ArgumentError
 from ..models import Hypothesis, SequenceToSequence, SequenceToSequenceConfig
 from ..training import Batches, Budget, Evaluation, Optimizer, TrainingSettings
 from ._batches import by_length, padded
+from ._remarks import cut_note
+from ._report import MISTAKES, Mistake, Report, shortened
 from ._task import AnsweringTask, Attention, MakeBatch, Positions, TaskSettings
 from .tokenizers import BOS, EOS, PAD, SPECIAL, Kind, Tokenizer, train_tokenizer
+
+# So many of the examples are compared one by one for a report.
+COMPARED = 200
 
 
 @dataclass(frozen=True)
@@ -56,7 +62,7 @@ class PairSettings(TaskSettings):
     label_smoothing: float = 0.1
     """Label smoothing: the share of the target's probability that is spread over all tokens."""
     dev_limit: int = 200
-    """Development examples that each evaluation during training writes targets for; the search is slow."""
+    """Development examples that each evaluation during training writes targets for; the search is slow. 0: all."""
     training: TrainingSettings = field(
         default_factory=lambda: TrainingSettings(
             optimizer=Optimizer(lr=1e-3),
@@ -150,6 +156,36 @@ class PairTask(AnsweringTask[Sequence[TextPair], str]):
                 if inputs[i].strip():  # of nothing, nothing is written
                     written[i] = self.tokenizer_.decode(hypothesis.tokens)
         return written
+
+    def _note(self, examples: Sequence[TextPair]) -> str:
+        encoded, settings = self.tokenizer_.encode, self.settings
+        sources = [len(encoded(one.source)) + 1 for one in examples]
+        targets = [len(encoded(one.target)) + 1 for one in examples]
+        sides = (
+            cut_note(sources, settings.max_source, "sources", "--max-source"),
+            cut_note(targets, settings.max_target, "targets", "--max-target"),
+        )
+        return " ".join(side for side in sides if side)
+
+    def _report(self, examples: Sequence[TextPair], answers: Sequence[str]) -> Report:
+        """Return the texts least like the true ones, of the first examples."""
+        pairs = list(zip(examples, answers, strict=False))[:COMPARED]
+        alike = [SequenceMatcher(None, one.target, answer, autojunk=False).ratio() for one, answer in pairs]
+        worst = sorted(range(len(pairs)), key=lambda place: alike[place])[:MISTAKES]
+        return Report(
+            mistakes=tuple(Mistake(shortened(pairs[i][0].source), pairs[i][0].target, pairs[i][1]) for i in worst)
+        )
+
+    def _baseline_answers(self, inputs: Sequence[Any]) -> list[str]:
+        baseline: Any = self.baseline_
+        written: list[str] = baseline.predict(inputs)
+        return written
+
+    def _progress(self, model: nn.Module, dev_examples: Sequence[TextPair]) -> dict[str, float]:
+        return super()._progress(model, dev_examples[: self.settings.dev_limit or None])
+
+    def _settle(self, dev_examples: Sequence[TextPair]) -> None:
+        super()._settle(dev_examples[: self.settings.dev_limit or None])
 
     def _search(self, model: nn.Module, source: Tensor, lengths: Tensor) -> list[Hypothesis]:
         settings = self.settings

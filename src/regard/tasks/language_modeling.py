@@ -237,8 +237,10 @@ class LanguageModeling(Task[Sequence[Document], str]):
         return float(F.cross_entropy(scores.flatten(0, 1), tokens[:, 1:][:, -new:].flatten(), reduction="sum"))
 
     def _baseline(
-        self, train_examples: Sequence[Document], examples: Sequence[Document]
+        self, train_examples: Sequence[Document] | None, examples: Sequence[Document]
     ) -> tuple[str, dict[str, float]]:
+        if train_examples is None:
+            return "", {}
         baseline = WittenBell.fit(self._row(train_examples), vocab_size=self.tokenizer_.vocab_size)
         row = self._row(examples)
         nats = baseline.nats(row)
