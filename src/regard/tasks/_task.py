@@ -10,7 +10,7 @@ import dataclasses
 import json
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence, Sized
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
 from pathlib import Path
 from typing import Any, ClassVar, Generic, Literal, Self, TypeVar
 
@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from .. import _files
 from .._values import check_fields, check_shares, described
 from ..errors import ArgumentError, nearest
-from ..training import Listener, TrainingResult, TrainingSettings, train
+from ..training import Evaluating, Listener, TrainingResult, TrainingSettings, train
 from ..weights import AttentionWeights
 from ._batches import set_aside
 from ._evaluation import Evaluation
@@ -32,6 +32,7 @@ __all__ = ["AnsweringTask", "Attention", "Goal", "MakeBatch", "NotFittedError", 
 
 Examples = TypeVar("Examples", bound=Sized)
 Answer = TypeVar("Answer")
+Group = TypeVar("Group", bound=Sized)
 
 Goal = Literal["min", "max"]
 # Learned positions need a maximal length, so only tasks that have one offer them as well.
@@ -105,6 +106,8 @@ class Task(ABC, Generic[Examples, Answer]):
     Settings: ClassVar[type[TaskSettings]]
     """The class of its settings."""
 
+    listeners: Sequence[Listener] = ()
+    """Called while an evaluation or prediction goes on, with `Evaluating`; `fit` sets its own."""
     settings: Any
     model_: nn.Module
     training_: TrainingResult
@@ -171,6 +174,7 @@ class Task(ABC, Generic[Examples, Answer]):
             torch.manual_seed(self.settings.training.batches.seed)
             self.model_ = self._build()
         self._train, self.dev_ = train_examples, dev_examples
+        self.listeners = listeners
         objective = _Objective(self, train_examples, dev_examples)
         checkpoints = None if folder is None else Path(folder) / "checkpoints"
         own = {name: value for name, value in dataclasses.asdict(self.settings).items() if name != "training"}
@@ -251,6 +255,18 @@ class Task(ABC, Generic[Examples, Answer]):
         """
         return set_aside(examples, self.settings.dev_share, part)
 
+    def _going(self, groups: Iterable[Group], total: int) -> Iterator[Group]:
+        """Yield groups of examples, and tell the listeners how many of them are done."""
+        done = 0
+        for group in groups:
+            yield group
+            done += len(group)
+            self._tell(done, total)
+
+    def _tell(self, done: int, total: int) -> None:
+        for listener in self.listeners:
+            listener(Evaluating(done, total))
+
     def _fitted(self) -> nn.Module:
         if not hasattr(self, "model_"):
             raise NotFittedError(f"{type(self).__name__} has learnt nothing yet; call fit or load first.")
@@ -326,6 +342,10 @@ class Task(ABC, Generic[Examples, Answer]):
     def _restore_tensors(self, tensors: dict[str, Tensor]) -> None:
         """Restore what `_tensors` returned."""
 
+    def _watched_part(self, dev_examples: Examples) -> Examples:
+        """Return the development examples that each evaluation during training reads."""
+        return dev_examples
+
     def _settle(self, dev_examples: Examples) -> None:
         """After training, choose what depends on the development examples (thresholds)."""
 
@@ -352,7 +372,7 @@ class _Objective:
         self.lengths: Sequence[int]
         self.lengths, self.batch = task._encode(examples)
         self.loss = task._loss
-        self._task, self._dev = task, dev
+        self._task, self._dev = task, task._watched_part(dev)
 
     def evaluate(self, model: nn.Module) -> dict[str, float]:
         """Return the figures on the development examples."""

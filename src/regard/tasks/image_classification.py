@@ -182,8 +182,9 @@ class ImageClassification(AnsweringTask[Images, Verdict]):
     def _answers(self, model: nn.Module, inputs: Any) -> list[Verdict]:
         answers = []
         device = next(model.parameters()).device
-        for start in range(0, len(inputs), 256):
-            pixels = self._scaled(self._pixels(inputs[start : start + 256]))
+        groups = (inputs[start : start + 256] for start in range(0, len(inputs), 256))
+        for group in self._going(groups, len(inputs)):
+            pixels = self._scaled(self._pixels(group))
             shares = model(pixels.to(device)).float().softmax(-1)
             for row in shares.tolist():
                 best = max(range(len(row)), key=lambda i: row[i])

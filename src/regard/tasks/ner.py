@@ -187,7 +187,7 @@ class NamedEntities(AnsweringTask[Sequence[TaggedWords], Sentence]):
     def _answers(self, model: nn.Module, inputs: Sequence[Any]) -> list[Sentence]:
         found: list[Sentence] = [Sentence((), ())] * len(inputs)
         device = next(model.parameters()).device
-        for group in by_length([len(words) for words in inputs], at_once=8192):
+        for group in self._going(by_length([len(words) for words in inputs], at_once=8192), len(inputs)):
             rows = [i for i in group if inputs[i]]
             if not rows:
                 continue
