@@ -90,7 +90,8 @@ def _read(stored: dict[str, Any]) -> type[Any]:
     for one in stored["fields"]:
         known: dict[str, Any] = {}
         if isinstance(one["kind"], dict):
-            kind = known["default_factory"] = _read(one["kind"])
+            kind = _read(one["kind"])
+            known["default_factory"] = kind
         else:
             kind = eval(one["kind"], dict(NAMES))
             known |= {"default": eval(one["default"], dict(NAMES))} if "default" in one else {}
