@@ -12,6 +12,8 @@ import torch
 from . import (
     attention_memory,
     attention_speed,
+    layers_speed,
+    linear_speed,
     native_speed,
     training_speed,
     transformers_speed,
@@ -24,7 +26,8 @@ from .measure import machine
 
 # One module a benchmark: NAME, and run(quick) that returns a Table.
 BENCHMARKS = (
-    native_speed, attention_speed, attention_memory, training_speed, transformers_speed, watch, watch_memory, viewer,
+    native_speed, linear_speed, layers_speed, attention_speed, attention_memory, training_speed, transformers_speed,
+    watch, watch_memory, viewer,
 )  # fmt: skip
 
 

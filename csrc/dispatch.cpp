@@ -203,6 +203,8 @@ int check(const regard_args &a) {
 }
 
 int check_forward(const regard_args &a) {
+  if (int code = check(a))
+    return code;
   if (a.batch && a.heads && a.queries && a.value_dim && (!a.output.data || (a.keys && !a.value.data)))
     return fail(REGARD_BAD_ARGUMENT, "forward needs value and output");
   if (a.output_rest && a.dtype == REGARD_FLOAT32)
@@ -217,6 +219,8 @@ int check_forward(const regard_args &a) {
 }
 
 int check_backward(const regard_args &a) {
+  if (int code = check(a))
+    return code;
   const bool rows = a.batch && a.heads && a.queries, key_rows = a.batch && a.kv_heads && a.keys;
   if (key_rows && a.value_dim && !a.value.data)
     return fail(REGARD_BAD_ARGUMENT, "backward needs value");
@@ -233,6 +237,8 @@ int check_backward(const regard_args &a) {
 }
 
 int check_inspection(const regard_args &a) {
+  if (int code = check(a))
+    return code;
   if (!a.lse || !a.values)
     return fail(REGARD_BAD_ARGUMENT, "inspection needs lse and values");
   if (a.row_start < 0 || a.row_count < 0 || a.row_start > a.queries - a.row_count ||
@@ -263,7 +269,7 @@ int check_top(const regard_args &a) {
 }
 
 int check_summary(const regard_args &a) {
-  if (!a.peaks || !a.link_keys || !a.entropy || !a.distance || !a.received || !a.near)
+  if (!a.peaks || !a.top_keys || !a.entropy || !a.distance || !a.received || !a.neighbours)
     return fail(REGARD_BAD_ARGUMENT, "a summary needs room for all of its results");
   if (a.row_start || a.column_start || a.row_count != a.queries || a.column_count != a.keys)
     return fail(REGARD_BAD_ARGUMENT, "a summary is of the whole matrix");
@@ -279,26 +285,67 @@ int check_forward_summary(const regard_args &a) {
   return code == REGARD_OK ? check_summary(a) : code;
 }
 
-int run(Operation Table::*operation, int (*check_own)(const regard_args &), const char *name,
-        const regard_args *given) {
+// Sizes that every kernel of linear attention relies on; queries, keys or
+// features may be none.
+int check_linear(const regard_linear_args &a) {
+  if (a.dtype < REGARD_FLOAT32 || a.dtype > REGARD_FLOAT16)
+    return fail(REGARD_BAD_ARGUMENT, "unknown dtype code %lld", (long long)a.dtype);
+  if (a.feature_map < REGARD_FEATURES_GIVEN || a.feature_map > REGARD_FEATURES_SOFTMAX)
+    return fail(REGARD_BAD_ARGUMENT, "unknown feature map %lld", (long long)a.feature_map);
+  if (a.batch < 0 || a.heads < 0 || a.queries < 0 || a.keys < 0 || a.head_dim < 1 || a.value_dim < 1)
+    return fail(REGARD_BAD_ARGUMENT, "a size is negative, or a width is 0");
+  if (a.queries > kMostTokens || a.keys > kMostTokens)
+    return fail(REGARD_BAD_ARGUMENT, "up to %lld queries and keys are covered, given %lld and %lld",
+                (long long)kMostTokens, (long long)a.queries, (long long)a.keys);
+  if (a.head_dim > 2 * REGARD_MAX_WIDTH || a.value_dim > REGARD_MAX_WIDTH)
+    return fail(REGARD_BAD_ARGUMENT, "%lld features and values of width %lld are more than is covered",
+                (long long)a.head_dim, (long long)a.value_dim);
+  if (a.kv_heads < 1 || a.heads % a.kv_heads != 0)
+    return fail(REGARD_BAD_ARGUMENT, "%lld heads do not share %lld key/value heads evenly",
+                (long long)a.heads, (long long)a.kv_heads);
+  const int64_t longest = a.queries > a.keys ? a.queries : a.keys;
+  if (!fits({a.batch, a.heads, longest + REGARD_MAX_WIDTH, REGARD_MAX_WIDTH, 16}))
+    return fail(REGARD_BAD_ARGUMENT, "%lld x %lld heads of %lld tokens are too much to count",
+                (long long)a.batch, (long long)a.heads, (long long)longest);
+  if (!a.strange || (a.batch && a.keys && (!a.key.data || !a.value.data)) ||
+      (a.batch && a.heads && a.queries && !a.query.data))
+    return fail(REGARD_BAD_ARGUMENT, "query, key, value and strange are needed");
+  return REGARD_OK;
+}
+
+int check_linear_forward(const regard_linear_args &a) {
+  if (a.batch && a.heads && a.queries && !a.output.data)
+    return fail(REGARD_BAD_ARGUMENT, "forward needs output");
+  return check_linear(a);
+}
+
+int check_linear_backward(const regard_linear_args &a) {
+  if (a.state_in || a.state_out)
+    return fail(REGARD_BAD_ARGUMENT, "backward is of whole calls, without a state");
+  if ((a.batch && a.heads && a.queries && (!a.grad_output.data || !a.grad_query.data)) ||
+      (a.batch && a.keys && (!a.grad_key.data || !a.grad_value.data)))
+    return fail(REGARD_BAD_ARGUMENT, "backward needs all gradients");
+  return check_linear(a);
+}
+
+template <class Args>
+int run(int (*Table::*operation)(const Args &), int (*check_own)(const Args &), const char *name, const Args *given) {
   message[0] = 0;
   // A caller built for an older header passes a shorter struct: what it does
   // not know of is zero.
-  regard_args args;
+  Args args;
   std::memset(&args, 0, sizeof args);
   if (!given || given->size < int64_t(sizeof(int64_t)) || given->size > int64_t(sizeof args))
     return fail(REGARD_BAD_ARGUMENT, "the size field does not fit this library (%zu bytes)",
                 sizeof args);
   std::memcpy(&args, given, size_t(given->size));
-  if (int code = check(args))
-    return code;
   if (int code = check_own(args))
     return code;
   const Table *table = current();
   if (!table)
     return fail(REGARD_NOT_AVAILABLE,
                 "REGARD_ISA names nothing that this machine runs; it runs: %s", regard_isas());
-  const Operation chosen_operation = table->*operation;
+  const auto chosen_operation = table->*operation;
   if (!chosen_operation)
     return fail(REGARD_NOT_AVAILABLE, "%s is not available on %s", name, table->name);
   return chosen_operation(args);
@@ -341,6 +388,13 @@ int regard_peak(const regard_args *args) {
 }
 int regard_top(const regard_args *args) {
   return run(&Table::top, check_top, "top", args);
+}
+
+int regard_linear_forward(const regard_linear_args *args) {
+  return run(&Table::linear_forward, check_linear_forward, "linear_forward", args);
+}
+int regard_linear_backward(const regard_linear_args *args) {
+  return run(&Table::linear_backward, check_linear_backward, "linear_backward", args);
 }
 
 int regard_summary(const regard_args *args) {

@@ -16,9 +16,9 @@ constexpr int64_t kShortKeys = 2048;
 
 template <class T> struct SummaryPass {
   using Element = T;
-  static constexpr int kLinks = REGARD_LINKS;
+  static constexpr int kTop = REGARD_TOP;
   static constexpr int kTogether = 8; // groups whose sums for a key are taken in float
-  static constexpr int kNear = 3; // the keys before, at and after a row's own place
+  static constexpr int kNeighbours = 3; // the keys before, at and after a row's own place
 
   const regard_args &a;
   const int64_t shift, height, width; // keys less queries; cells
@@ -40,7 +40,7 @@ template <class T> struct SummaryPass {
     __builtin_memset(sums.received, 0, size_t(a.keys) * sizeof(double));
     __builtin_memset(sums.cells, 0, size_t(width) * sizeof(double));
     __builtin_memset(sums.keys, 0, size_t(whole ? a.keys : kBlock) * kLanes * sizeof(float));
-    double near[kNear] = {};
+    double neighbours[kNeighbours] = {};
     const int64_t end = smaller(a.queries, (part + 1) * a.part_rows);
     for (int64_t row = part * a.part_rows; row < end; row += kGroup) {
       r.start(row, smaller<int64_t>(kGroup, end - row));
@@ -50,53 +50,53 @@ template <class T> struct SummaryPass {
         add(r, run, scores, rows, sums);
         beside(r, run, scores, rows);
       });
-      write(r, rows, near);
+      write(r, rows, neighbours);
       const bool last = row + kGroup >= end;
       fold(r, sums, last);
       if (whole && (last || row / kGroup % kTogether == kTogether - 1))
         receive(sums, 0, a.keys);
     }
-    for (int i = 0; i < kNear; ++i)
-      a.near[(r.number * per_head + part) * kNear + i] = near[i];
+    for (int i = 0; i < kNeighbours; ++i)
+      a.neighbours[(r.number * per_head + part) * kNeighbours + i] = neighbours[i];
   }
 
 private:
   struct Rows {
     alignas(64) float entropy[kGroup] = {}, lost[kGroup] = {}, distance[kGroup] = {};
-    alignas(64) float best[kLinks][kGroup]; // scores, the largest first
-    alignas(64) int32_t index[kLinks][kGroup];
-    alignas(64) float near[kNear][kGroup]; // scores
+    alignas(64) float best[kTop][kGroup]; // scores, the largest first
+    alignas(64) int32_t index[kTop][kGroup];
+    alignas(64) float neighbours[kNeighbours][kGroup]; // scores
     Rows() {
       for (int i = 0; i < kGroup; ++i) {
-        for (int link = 0; link < kLinks; ++link) {
-          best[link][i] = -kInfinity;
-          index[link][i] = -1;
+        for (int rank = 0; rank < kTop; ++rank) {
+          best[rank][i] = -kInfinity;
+          index[rank][i] = -1;
         }
-        for (int side = 0; side < kNear; ++side)
-          near[side][i] = -kInfinity;
+        for (int side = 0; side < kNeighbours; ++side)
+          neighbours[side][i] = -kInfinity;
       }
     }
   };
   // The largest scores of a vector's rows; ties stay with the lower key, the
   // first NaN counts as the largest.
-  struct Links {
-    Vec best[kLinks];
-    Int index[kLinks];
+  struct TopWeights {
+    Vec best[kTop];
+    Int index[kTop];
 
-    Links(const Rows &rows, int v) {
-      for (int link = 0; link < kLinks; ++link) {
-        best[link] = load(rows.best[link] + v * kLanes);
-        index[link] = load_int(rows.index[link] + v * kLanes);
+    TopWeights(const Rows &rows, int v) {
+      for (int rank = 0; rank < kTop; ++rank) {
+        best[rank] = load(rows.best[rank] + v * kLanes);
+        index[rank] = load_int(rows.index[rank] + v * kLanes);
       }
     }
     void keep(Rows &rows, int v) const {
-      for (int link = 0; link < kLinks; ++link) {
-        store(rows.best[link] + v * kLanes, best[link]);
-        store_int(rows.index[link] + v * kLanes, index[link]);
+      for (int rank = 0; rank < kTop; ++rank) {
+        store(rows.best[rank] + v * kLanes, best[rank]);
+        store_int(rows.index[rank] + v * kLanes, index[rank]);
       }
     }
     void add(Vec score, int32_t key) {
-      const Vec last = best[kLinks - 1];
+      const Vec last = best[kTop - 1];
       if (!any(~(Int)(score <= last)))
         return;
       if (any((Int)(score != score)))
@@ -104,10 +104,10 @@ private:
       // A row that takes a score in moves down what is below it.
       const Int from = splat_int(key);
 #pragma GCC unroll 8
-      for (int link = kLinks - 1; link > 0; --link) {
-        const Int here = (Int)(score > best[link]), above = (Int)(score > best[link - 1]);
-        best[link] = select(here, select(above, best[link - 1], score), best[link]);
-        index[link] = here ? (above ? index[link - 1] : from) : index[link];
+      for (int rank = kTop - 1; rank > 0; --rank) {
+        const Int here = (Int)(score > best[rank]), above = (Int)(score > best[rank - 1]);
+        best[rank] = select(here, select(above, best[rank - 1], score), best[rank]);
+        index[rank] = here ? (above ? index[rank - 1] : from) : index[rank];
       }
       const Int first = (Int)(score > best[0]);
       best[0] = select(first, score, best[0]);
@@ -118,12 +118,12 @@ private:
       Int below = Int{}; // rows whose score went in above, which moves the others down
       Vec moved = score;
       Int from = splat_int(key);
-      for (int link = 0; link < kLinks; ++link) {
-        const Int in = below | (Int)(score > best[link]) | (odd & (Int)(best[link] == best[link]));
-        const Vec old = best[link];
-        const Int place = index[link];
-        best[link] = select(in, moved, old);
-        index[link] = in ? from : place;
+      for (int rank = 0; rank < kTop; ++rank) {
+        const Int in = below | (Int)(score > best[rank]) | (odd & (Int)(best[rank] == best[rank]));
+        const Vec old = best[rank];
+        const Int place = index[rank];
+        best[rank] = select(in, moved, old);
+        index[rank] = in ? from : place;
         moved = select(in, old, moved);
         from = in ? place : from;
         below = in;
@@ -150,7 +150,7 @@ private:
     for (int v = run.quad_begin * kQuadVectors; v < run.quad_end * kQuadVectors; ++v) {
       const auto norm = r.norm(v);
       const Int real = r.real(v);
-      Links links(rows, v);
+      TopWeights top(rows, v);
       Vec surprise = Vec{}, far = Vec{}, apart = splat(float(run.begin)) - places(r, v);
       int64_t cell = run.begin / a.cell_columns;
       for (int32_t key = run.begin; key < run.end; ++cell) {
@@ -163,14 +163,14 @@ private:
           surprise = surprise + p * largest(splat(-16384.0f), x);
           far = far + p * largest(apart, -apart);
           apart = apart + splat(1.0f);
-          links.add(score, key);
+          top.add(score, key);
           float *own = keys + int64_t(key - run.begin) * kLanes;
           store(own, load(own) + select(real, p, Vec{}));
         }
         float *lanes = sums.lanes + cell * kGroup + v * kLanes;
         store(lanes, load(lanes) + sum);
       }
-      links.keep(rows, v);
+      top.keep(rows, v);
       store(rows.distance + v * kLanes, load(rows.distance + v * kLanes) + far);
       const Vec before = load(rows.entropy + v * kLanes);
       const Vec added = surprise - load(rows.lost + v * kLanes), after = before + added;
@@ -210,36 +210,36 @@ private:
 
   void beside(const RowsInLanes &r, const Run &run, const float *scores, Rows &rows) const {
     const int64_t first = r.row + shift - 1;
-    if (run.end <= first || run.begin >= first + kGroup + kNear - 1)
+    if (run.end <= first || run.begin >= first + kGroup + kNeighbours - 1)
       return;
     const int last = int(smaller<int64_t>(run.quad_end * kQuad, r.rows));
     for (int i = run.quad_begin * kQuad; i < last; ++i)
-      for (int side = 0; side < kNear; ++side) {
+      for (int side = 0; side < kNeighbours; ++side) {
         const int64_t key = first + i + side;
         if (key >= run.begin && key < run.end)
-          rows.near[side][i] = scores[(key - run.begin) * kGroup + i];
+          rows.neighbours[side][i] = scores[(key - run.begin) * kGroup + i];
       }
   }
 
-  void write(const RowsInLanes &r, Rows &rows, double *near) const {
+  void write(const RowsInLanes &r, Rows &rows, double *neighbours) const {
     for (int v = 0; v < kGroup / kLanes; ++v) {
       const auto norm = r.norm(v);
       for (float *best : rows.best)
         store(best + v * kLanes, r.weight(load(best + v * kLanes), norm));
-      for (int side = 0; side < kNear; ++side)
-        store(rows.near[side] + v * kLanes, r.weight(load(rows.near[side] + v * kLanes), norm));
+      for (int side = 0; side < kNeighbours; ++side)
+        store(rows.neighbours[side] + v * kLanes, r.weight(load(rows.neighbours[side] + v * kLanes), norm));
     }
     const int64_t at = r.number * a.queries + r.row;
     for (int64_t i = 0; i < r.rows; ++i) {
       a.entropy[at + i] = rows.entropy[i] >= 0 ? 0.0f : -kLn2 * rows.entropy[i];
       a.distance[at + i] = rows.distance[i];
-      for (int link = 0; link < kLinks; ++link) {
-        const int32_t key = rows.index[link][i];
-        a.peaks[(at + i) * kLinks + link] = key < 0 ? 0.0f : rows.best[link][i];
-        a.link_keys[(at + i) * kLinks + link] = key;
+      for (int rank = 0; rank < kTop; ++rank) {
+        const int32_t key = rows.index[rank][i];
+        a.peaks[(at + i) * kTop + rank] = key < 0 ? 0.0f : rows.best[rank][i];
+        a.top_keys[(at + i) * kTop + rank] = key;
       }
-      for (int side = 0; side < kNear; ++side)
-        near[side] += double(rows.near[side][i]);
+      for (int side = 0; side < kNeighbours; ++side)
+        neighbours[side] += double(rows.neighbours[side][i]);
     }
   }
 

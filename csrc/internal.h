@@ -12,6 +12,7 @@
 namespace regard {
 
 using Operation = int (*)(const regard_args &);
+using LinearOperation = int (*)(const regard_linear_args &);
 
 // One per instruction set. An entry that is null is not available there.
 struct Table {
@@ -26,6 +27,8 @@ struct Table {
   Operation top;
   Operation summary;
   Operation forward_summary;
+  LinearOperation linear_forward;
+  LinearOperation linear_backward;
   double (*multiply_add_loop)(int64_t dtype, int64_t rounds);
 };
 

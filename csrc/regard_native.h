@@ -22,10 +22,10 @@
 extern "C" {
 #endif
 
-#define REGARD_ABI_VERSION 6
+#define REGARD_ABI_VERSION 7
 #define REGARD_MAX_WIDTH 256 /* of E and of Ev */
 #define REGARD_MAX_TOP 64
-#define REGARD_LINKS 4 /* of each row, in a summary */
+#define REGARD_TOP 4 /* of each row, in a summary */
 
 enum { REGARD_FLOAT32 = 0, REGARD_BFLOAT16 = 1, REGARD_FLOAT16 = 2 };
 
@@ -114,13 +114,52 @@ typedef struct {
   float *peaks;                    /* regard_pooled: largest weight of a cell, or NULL */
   int64_t *indices;                /* regard_peak, regard_top: key index */
 
-  /* Summaries, beside values (the map) and peaks (of each row, (B, H, L, REGARD_LINKS)). */
+  /* Summaries, beside values (the map) and peaks (of each row, (B, H, L, REGARD_TOP)). */
   int64_t part_rows; /* a multiple of 64 and of cell_rows; P = ceil(L / part_rows) */
   float *entropy, *distance; /* (B, H, L): nats; sum of weight * |key - query| in tokens */
   double *received;          /* (B, H, P, S): sums over the rows of each part */
-  double *near;              /* (B, H, P, 3): sums of the weights before, at, after a row's place */
-  int32_t *link_keys;        /* (B, H, L, REGARD_LINKS): the keys of peaks, as in regard_top */
+  double *neighbours;        /* (B, H, P, 3): sums of the weights before, at, after a row's place */
+  int32_t *top_keys;         /* (B, H, L, REGARD_TOP): the keys of peaks, as in regard_top */
 } regard_args;
+
+/* Linear attention: the weight of key j for query i is phi(q).phi(k), divided by
+ * the sum over the keys seen. With a feature map inside, phi has E features
+ * (softmax: 2 E); REGARD_FEATURES_GIVEN takes query and key as features. */
+enum {
+  REGARD_FEATURES_GIVEN = 0,
+  REGARD_FEATURES_ELU = 1,    /* elu(x) + 1 */
+  REGARD_FEATURES_RELU = 2,   /* relu(x) + 0.001 */
+  REGARD_FEATURES_SOFTMAX = 3 /* softmax(x), softmax(-x) */
+};
+
+typedef struct {
+  int64_t size; /* sizeof(regard_linear_args) as the caller knows it */
+  int64_t dtype, feature_map;
+  int64_t batch, heads, kv_heads, queries, keys, head_dim, value_dim;
+  regard_rows query, key, value;
+  /* One past the last key that each query sees, (L), never going back, for all
+   * batch rows and heads; NULL: all keys. */
+  const int32_t *stops;
+  /* Keys that are seen at all, (B, G, S) with the last contiguous; or NULL. */
+  const uint8_t *seen;
+  int64_t seen_batch, seen_head;
+  /* (B, G, F, Ev + 1): the sums over keys that came before, and those after;
+   * or NULL. Every query sees what came before. */
+  const float *state_in;
+  float *state_out;
+  int32_t *strange; /* set to 1 if a key or value that is seen is not finite */
+
+  regard_rows output;
+  float *totals; /* (B, H, L): what the output was divided by; or NULL */
+
+  /* Backward: reads query, key, value and these; state_in has no gradient. */
+  regard_rows grad_output;
+  const float *grad_totals; /* (B, H, L) or NULL */
+  regard_rows grad_query, grad_key, grad_value;
+} regard_linear_args;
+
+REGARD_API int regard_linear_forward(const regard_linear_args *args);
+REGARD_API int regard_linear_backward(const regard_linear_args *args);
 
 REGARD_API int regard_forward(const regard_args *args);
 REGARD_API int regard_backward(const regard_args *args);

@@ -6,6 +6,7 @@
 #include "inspect_cells.h"
 #include "inspect_rows.h"
 #include "inspect_summary.h"
+#include "linear_backward.h"
 #include "multiply_add_loop.h"
 
 namespace {
@@ -20,6 +21,14 @@ int forward_summary(const regard_args &a) {
 
 int backward(const regard_args &a) {
   return with_element(a.dtype, [&](auto element) { return run_backward(a, element); });
+}
+
+int linear_forward(const regard_linear_args &a) {
+  return with_element(a.dtype, [&](auto element) { return run_linear_forward(a, element); });
+}
+
+int linear_backward(const regard_linear_args &a) {
+  return with_element(a.dtype, [&](auto element) { return run_linear_backward(a, element); });
 }
 
 } // namespace
@@ -38,6 +47,8 @@ const Table REGARD_UNIT_TABLE = {
     inspect<TopPass>,
     inspect<SummaryPass>,
     forward_summary,
+    linear_forward,
+    linear_backward,
     multiply_add_loop,
 };
 

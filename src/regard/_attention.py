@@ -15,7 +15,7 @@ from ._checks import checked_tensors, joined_mask
 from ._inputs import AttentionInputs, Dropout, NeedWeights, Spans
 from ._tracing import in_backward, jit_traced, quiet
 from ._values import described, flag, instance, number, probability
-from .backends import asked_for, choose, hand_on, refusals
+from .backends import asked_for, choose, hand_on, kernels, refusals
 from .biases import PositionBias
 from .errors import ArgumentError, DeviceError, DtypeError, ShapeError, unknown_argument
 from .masks import Mask
@@ -175,6 +175,8 @@ class Explanation:
     """The backend that a surrounding `use_backend` asks for: it runs the call or the call fails."""
     instead: Mapping[str, str] = field(default_factory=dict)
     """For a backend that may hand a call on when it sees the numbers, to which and when; `weights.backend` tells it."""
+    kernels: Mapping[str, str] = field(default_factory=dict)
+    """For a backend that has several kernels for the device of the call, which of them takes it, and why."""
 
     @property
     def chosen(self) -> str | None:
@@ -189,6 +191,8 @@ class Explanation:
         lines = []
         for name, reason in self.rows:
             verdict = "runs this call" if name == chosen else "could run it" if reason is None else reason
+            if reason is None and name in self.kernels:
+                verdict = f"{verdict} {self.kernels[name]}"
             asked = " (asked for by use_backend)" if name == self.asked else ""
             instead = f", or {self.instead[name]}" if name == chosen and name in self.instead else ""
             lines.append(f"{'->' if name == chosen else '  '} {name:{width}}  {verdict}{instead}{asked}")
@@ -233,7 +237,7 @@ def explain(
         "sinks": sinks, "dropout": dropout, "generator": state,
     }  # fmt: skip
     inputs, _ = _prepare(query, key, value, need_weights, arguments)
-    return Explanation(tuple(refusals(inputs)), asked_for(), hand_on(inputs))
+    return Explanation(tuple(refusals(inputs)), asked_for(), hand_on(inputs), kernels(inputs))
 
 
 def _prepare(

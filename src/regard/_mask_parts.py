@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from ._tracing import recorded, traced
+from ._values import onto
 from .errors import ShapeError
 
 __all__ = [
@@ -106,7 +107,7 @@ class Padding:
                 f"masks.padding was given a length of {self.longest}, but there are only {keys} keys. "
                 "Lengths count the real keys of each sequence; give the lengths that belong to this key tensor."
             )
-        length = self.lengths.to(device).view(-1, 1, 1).expand(-1, 1, queries)
+        length = onto(self.lengths, device).view(-1, 1, 1).expand(-1, 1, queries)
         start = keys - length if self.side == "left" else torch.zeros_like(length)
         return _clamped(start, start + length, keys)
 
@@ -123,7 +124,7 @@ class Packed:
 
     def resolve(self, queries: int, keys: int, device: torch.device) -> ResolvedMask:
         _check_one_per_key(keys if self.total is None else self.total, queries, keys)
-        sizes = self.lengths.to(device)
+        sizes = onto(self.lengths, device)
         stop = sizes.cumsum(0)
         edges = torch.stack((stop - sizes, stop))
         if recorded():
@@ -148,7 +149,7 @@ class Documents:
     def resolve(self, queries: int, keys: int, device: torch.device) -> ResolvedMask:
         _check_one_per_key(self.first.shape[-1], queries, keys)
         rows = slice(keys - queries, None)
-        return _clamped(self.first[:, None, rows].to(device), self.last[:, None, rows].to(device), keys)
+        return _clamped(onto(self.first[:, None, rows], device), onto(self.last[:, None, rows], device), keys)
 
 
 @dataclass(frozen=True, eq=False)
@@ -162,7 +163,7 @@ class Scattered:
 
     def resolve(self, queries: int, keys: int, device: torch.device) -> ResolvedMask:
         _check_one_per_key(self.ids.shape[-1], queries, keys)
-        ids = self.ids.to(device)
+        ids = onto(self.ids, device)
         return ResolvedMask(None, None, (ids[:, keys - queries :, None] == ids[:, None, :])[:, None])
 
 
@@ -185,7 +186,7 @@ class Prefix:
 
     def resolve(self, queries: int, keys: int, device: torch.device) -> ResolvedMask:
         place = torch.arange(keys - queries + 1, keys + 1, device=device).view(1, 1, -1)
-        stop = torch.maximum(place, self.lengths.to(device).view(-1, 1, 1))
+        stop = torch.maximum(place, onto(self.lengths, device).view(-1, 1, 1))
         return _clamped(torch.zeros_like(stop), stop, keys)
 
 
@@ -208,7 +209,7 @@ class Spans:
                 f"The mask {self!r} was made for {made_for}, but there are {queries} queries and {keys} keys. Give one "
                 "start and one stop per query, or a mask of this size."
             )
-        start, stop = (edge.to(device).expand(-1, -1, queries) for edge in (self.start, self.stop))
+        start, stop = (onto(edge, device).expand(-1, -1, queries) for edge in (self.start, self.stop))
         return _clamped(start, stop, keys)
 
 
@@ -229,4 +230,4 @@ class Dense:
                 f"L = {queries} queries and S = {keys} keys. For a padding mask of shape (B, S) use "
                 "regard.masks.padding(mask)."
             )
-        return ResolvedMask(None, None, self.visible.to(device))
+        return ResolvedMask(None, None, onto(self.visible, device))

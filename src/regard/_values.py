@@ -36,6 +36,7 @@ __all__ = [
     "integers",
     "listed",
     "number",
+    "onto",
     "probability",
     "size",
     "tensor",
@@ -209,6 +210,14 @@ def device_of(name: str, given: Any) -> torch.device:
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
         raise DeviceError(f"{name} is {str(device)!r}; PyTorch finds {torch.cuda.device_count()} GPUs here.")
     return device
+
+
+def onto(tensor: Tensor, device: torch.device | str) -> Tensor:
+    """Return a tensor on a device; the host does not wait where it only sends."""
+    if tensor.device.type != "cpu":
+        return tensor.to(device)
+    # What comes from ordinary memory is read before CUDA returns, so it may change or be freed at once.
+    return tensor.to(device, non_blocking=torch.device(device).type in ("cuda", "meta"))
 
 
 def integers(name: str, given: Any, ranks: Collection[int], rule: str, *, wide: bool = True) -> Tensor:

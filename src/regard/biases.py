@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from ._tracing import quiet, sizes
-from ._values import described, device_of, flag, floating, integers, size
+from ._values import described, device_of, flag, floating, integers, onto, size
 from .errors import ArgumentError, DtypeError, ShapeError
 
 __all__ = ["ALiBi", "PositionBias", "RelativeBias", "T5Bias", "alibi_slopes", "distances"]
@@ -67,7 +67,7 @@ class RelativeBias(PositionBias):
                 f"RelativeBias holds values of shape {tuple(self.values.shape)}; num_queries={num_queries} and "
                 f"num_keys={num_keys} need (1 or H, L + S - 1) = (H, {expected})."
             )
-        return self.values.to(device_of("device", device))
+        return onto(self.values, device_of("device", device))
 
 
 def alibi_slopes(num_heads: int) -> Tensor:
@@ -109,7 +109,7 @@ class ALiBi(PositionBias):
 
     def vector(self, num_queries: int, num_keys: int, device: torch.device | str) -> Tensor:
         """Return `-slope · distance`, `(H, L + S - 1)`, in the slopes' dtype."""
-        slopes = torch.as_tensor(self.slopes).to(device_of("device", device))
+        slopes = onto(torch.as_tensor(self.slopes), device_of("device", device))
         return -slopes[:, None] * distances(num_queries, num_keys, device).abs().to(slopes.dtype)
 
 
@@ -159,7 +159,7 @@ class T5Bias(PositionBias):
     def vector(self, num_queries: int, num_keys: int, device: torch.device | str) -> Tensor:
         """Return the bias of each relative position, `(H, L + S - 1)`, in the weight's dtype."""
         bucket = self.bucket(distances(num_queries, num_keys, device))
-        return self.weight.to(device_of("device", device))[bucket].t()
+        return onto(self.weight, device_of("device", device))[bucket].t()
 
     def bucket(self, distance: Tensor) -> Tensor:
         """Return the bucket of each key-minus-query distance: int64, same shape."""

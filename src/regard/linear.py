@@ -7,7 +7,7 @@ of lazy matrix.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple, get_args, overload
@@ -20,9 +20,9 @@ from . import masks
 from ._checks import checked_tensors, joined_mask
 from ._inputs import AttentionInputs
 from ._mask_parts import ResolvedMask
-from ._tracing import quiet, recorded, traced, transformed
-from ._values import described, flag, size, tensor
-from .backends import accumulate_dtype, scores
+from ._tracing import plain, quiet, recorded, traced, transformed
+from ._values import described, flag, onto, size, tensor
+from .backends import accumulate_dtype, all_finite, asked_for, native, readable, scores
 from .errors import ArgumentError, ShapeError, nearest, unknown_argument
 from .masks import Mask
 from .weights import AttentionWeights, WeightSource, keeping, pair_products
@@ -35,7 +35,8 @@ _ARGUMENTS = "query key value feature_map causal mask need_weights chunk_size".s
 
 
 def _elu(x: Tensor) -> Tensor:
-    return functional.elu(x) + 1.0
+    # Not `elu(x) + 1`, which is 0 below -17: exp is right as far as it goes.
+    return torch.where(x > 0, x + 1.0, x.clamp(max=0.0).exp())
 
 
 def _relu(x: Tensor) -> Tensor:
@@ -99,13 +100,15 @@ def linear_attention(
         query, key, value: float32, bfloat16, float16 or float64, all of one dtype and device.
         feature_map: "elu" is `elu(x) + 1`; "relu" is `relu(x) + 0.001`; "softmax" is `[softmax(x), softmax(-x)]` over
             the features, which is spiky like softmax attention; or a function from `(..., E)` to features
-            `(..., F)` that are nowhere negative, for example a layer of your own.
+            `(..., F)` that are nowhere negative (checked on the CPU), for example a layer of your own.
         causal: each query sees its past; the last query is aligned with the last key (bottom-right).
         mask: a `regard.masks` mask, or a bool tensor broadcastable to `(B, H, L, S)`, True = may look. Every query
             must see all keys that any query sees, up to a last key that does not go back: padding, causal with any
-            offset, prefix, and these together.
+            offset, prefix, and these together. Its numbers are read, to see whether that holds: one made of tensors on
+            a GPU makes the host wait there, one made of lists or CPU tensors does not.
         need_weights: also return the weights, as a lazy matrix; the output does not change by a bit.
-        chunk_size: queries that are processed at once if `causal`; affects speed and memory only.
+        chunk_size: queries that are processed at once if `causal`, where no kernel does it; affects speed and memory
+            only.
 
     Returns:
         The output `(B, H, L, Ev)` in the query's dtype; with `need_weights=True` also an `AttentionWeights` of shape
@@ -119,7 +122,8 @@ def linear_attention(
     even if they are NaN. Sums are in float32 (float64 for float64).
 
     Cost: time O(B·H·(L + S)·F·Ev), causal O(B·H·L·(F·Ev + chunk_size·(F + Ev))); memory O(B·H·(L + S)) for the
-    gradient too.
+    gradient too. On the CPU a kernel computes float32 and half precision, with up to 512 features and 256 values; it
+    keeps nothing for the gradient but its inputs. `use_backend("math")` leaves it out.
 
     Source: Katharopoulos et al. 2020, arXiv:2006.16236, equations 5, 7 and 9. "relu": Choromanski et al. 2021,
     arXiv:2009.14794. "softmax": the map of Zhang et al. 2024, arXiv:2402.04347, without its learned layer.
@@ -142,19 +146,24 @@ def linear_attention(
         resolved = ResolvedMask(None, None, None) if visible is None else visible.resolve(queries, keys, query.device)
         dtype = accumulate_dtype(query.dtype)
         with _as_given(query.device.type):
-            phi_q = _apply(features, query.to(dtype))
-            key, value = key.to(dtype), value.to(dtype)
+            found = None
             if recorded() or (mask is not None and traced() and not transformed()):
-                phi_k, v = _apply(features, key), value
+                phi_q, phi_k, v = _apply(features, query.to(dtype)), _apply(features, key.to(dtype)), value.to(dtype)
                 dense = None if visible is None else visible.to_dense(queries, keys, query.device)
-                both = _whole(phi_q, phi_k, v, dense)
+                found = _divided(_whole(phi_q, phi_k, v, dense))
             else:
-                seen = _seen(resolved, keys) if mask is not None else _Seen(None, _stops(queries, keys, causal), None)
-                phi_k, v = _sources(features, key, value, seen.keys, query.shape[1])
-                both = _attend(phi_q, phi_k, v, seen, chunk_size)
-            total = both[..., -1]
-            output = both[..., :-1] / torch.where(total == 0, 1.0, total)[..., None]
-        output = output.to(query.dtype)
+                where = queries, keys, query.device
+                seen = _past(*where) if mask is None and causal else _seen_by(visible, *where)
+                if isinstance(feature_map, str):
+                    found = _by_kernel(query, key, value, feature_map, seen, chunk_size)
+                if found is None or need_weights:
+                    phi_q = _apply(features, query.to(dtype))
+                    phi_k, v = _sources(features, key.to(dtype), value.to(dtype), seen.keys, query.shape[1])
+                if found is None:  # the features of keys that nobody sees are 0
+                    found = _by_kernel(phi_q, phi_k, v, "given", seen._replace(keys=None), chunk_size)
+                if found is None:
+                    found = _divided(_attend(phi_q, phi_k, v, seen, chunk_size))
+        output, total = found[0].to(query.dtype), found[1]
         if rank != 4:
             output = output.reshape(output.shape[4 - rank :])
     if not need_weights:
@@ -174,15 +183,64 @@ def _as_given(device: str) -> AbstractContextManager[object]:
     )
 
 
+def _divided(both: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the output and the sum of the weights of each row, from the sums of weighted values and of weights."""
+    total = both[..., -1]
+    return both[..., :-1] / torch.where(total == 0, 1.0, total)[..., None], total
+
+
+def _by_kernel(
+    query: Tensor, key: Tensor, value: Tensor, features: str, seen: _Seen, chunk: int
+) -> tuple[Tensor, Tensor] | None:
+    """Return output and sums of weights by the native kernel; None where it does not serve or a NaN is seen."""
+    if not plain() or asked_for() not in (None, "native") or not native.available():
+        return None
+    if native.why_not_linear(query, key, value, features) is not None:
+        return None
+    if seen.keys is not None and seen.keys.shape[1] not in (1, key.shape[1]):
+        return None  # heads that share a key head see different keys
+    stops = None if seen.limit is None else seen.limit.to(torch.int32)
+
+    def again(*tensors: Tensor) -> tuple[Tensor, Tensor]:
+        mapped = _MAPS.get(features, lambda phi: phi)
+        q, k, v = (tensor.to(accumulate_dtype(tensor.dtype)) for tensor in tensors)
+        phi_k, v = _sources(mapped, k, v, seen.keys, q.shape[1])
+        output, total = _divided(_attend(_apply(mapped, q), phi_k, v, seen._replace(rows=None), chunk))
+        return output.to(query.dtype), total
+
+    found = native.linear(query, key, value, features, native.LinearVisible(stops, seen.keys), again)
+    if found is None or seen.rows is None:
+        return found
+    return torch.where(seen.rows[..., None], found[0], 0.0), torch.where(seen.rows, found[1], 0.0)
+
+
 class _Seen(NamedTuple):
     """A mask in the form that sums can honour."""
 
     keys: Tensor | None
     """bool `(b, h, S)`: keys that some query sees; None = all."""
-    stops: list[int] | None
+    stops: Sequence[int] | None
     """For each query one past the last key that it sees, never going back; None = all see the same keys."""
+    limit: Tensor | None
+    """The same as a tensor `(L,)`."""
     rows: Tensor | None
     """bool `(b, h, L)`: queries that see something; None = all that their stop lets see."""
+
+
+def _seen_by(mask: Mask | None, queries: int, keys: int, device: torch.device) -> _Seen:
+    if mask is None:
+        return _Seen(None, None, None, None)
+    # Whether sums can honour a mask, its numbers tell: they are read where it was made.
+    found = _seen(mask.resolve(queries, keys, "cpu" if mask.on_host() else device), keys)
+    limit = None if found.stops is None else onto(torch.tensor(found.stops, dtype=torch.int64, device="cpu"), device)
+    held = (None if part is None else onto(part, device) for part in (found.keys, found.rows))
+    return _Seen(next(held), found.stops, limit, next(held))
+
+
+def _past(queries: int, keys: int, device: torch.device) -> _Seen:
+    limit = torch.arange(keys - queries + 1, keys + 1, device=device).clamp(0, keys)
+    stops = range(keys - queries + 1, keys + 1) if keys >= queries else [0] * (queries - keys) + [*range(1, keys + 1)]
+    return _Seen(None, stops, limit, None)
 
 
 def _seen(mask: ResolvedMask, keys: int) -> _Seen:
@@ -190,10 +248,10 @@ def _seen(mask: ResolvedMask, keys: int) -> _Seen:
         raise _not_honoured()
     holes = None if mask.dense is None else mask.dense[:, :, 0].expand(*mask.dense.shape[:2], keys)
     if mask.start is None or mask.stop is None:
-        return _Seen(holes, None, None)
+        return _Seen(holes, None, None, None)
     start, stop = mask.start.long(), mask.stop.long()
     if stop.numel() == 0:
-        return _Seen(None, [0] * stop.shape[2], None)
+        return _Seen(None, [0] * stop.shape[2], None, None)
     change = torch.zeros(*start.shape[:2], keys + 1, dtype=torch.long, device=start.device)
     ones = torch.ones_like(start)
     open_ = change.scatter_add(2, start, ones).scatter_add(2, stop, -ones).cumsum(-1)[..., :keys] > 0
@@ -206,7 +264,7 @@ def _seen(mask: ResolvedMask, keys: int) -> _Seen:
     if not bool(((visible == before[..., common]) | (visible == 0)).all()):
         raise _not_honoured()
     stops = None if bool((common == common[0]).all()) else common.tolist()
-    return _Seen(open_, stops, visible > 0)
+    return _Seen(open_, stops, None, visible > 0)
 
 
 def _not_honoured() -> ArgumentError:
@@ -238,16 +296,12 @@ def _apply(features: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
             f"feature_map made {phi.dtype} of shape {tuple(phi.shape)} from {tuple(x.shape)}; it may change the last "
             "size only and must stay floating."
         )
-    if features not in _MAPS.values() and not traced() and bool((phi < 0).any()):
+    if features not in _MAPS.values() and readable(phi) and bool((phi < 0).any()):
         raise ArgumentError(
             "feature_map made negative features. Weights are φ(q)·φ(k) divided by their sum, so features must be >= 0: "
             "end the map with elu + 1, relu, exp or softmax."
         )
     return phi.to(x.dtype)
-
-
-def _stops(queries: int, keys: int, causal: bool) -> list[int] | None:
-    return [min(max(i + keys - queries + 1, 0), keys) for i in range(queries)] if causal else None
 
 
 def _whole(query: Tensor, key: Tensor, value: Tensor, seen: Tensor | None) -> Tensor:
@@ -289,7 +343,7 @@ def _attend(query: Tensor, key: Tensor, value: Tensor, seen: _Seen, chunk: int) 
     """Return `φ(q) Σ φ(k) [v, 1]`, `(B, H, L, Ev + 1)`: the last column is the sum of the weights."""
     batch, heads, queries, width = query.shape
     groups = key.shape[1]
-    careful = not traced() and not (bool(key.isfinite().all()) and bool(value.isfinite().all()))
+    careful = not traced() and not (readable(key) and all_finite(key, value))
     carried = None
     if careful:
         # 0 · NaN is NaN, so a zero weight cannot exclude it. So the sums run over finite numbers, and others are
@@ -301,17 +355,19 @@ def _attend(query: Tensor, key: Tensor, value: Tensor, seen: _Seen, chunk: int) 
     if seen.stops is None:
         found = stacked @ (key.transpose(-2, -1) @ value)[:, :, None]
     else:
-        found = torch.cat([*_chunks(stacked, key, value, seen.stops, chunk)], 3)
+        found = torch.cat([*_chunks(stacked, key, value, seen, chunk)], 3)
     found = found.reshape(batch, heads, queries, value.shape[3])
     if carried is not None:
-        found = found + _carried(carried, seen.stops, queries, heads)
+        found = found + _carried(carried, seen.limit, heads)
     return found if seen.rows is None else torch.where(seen.rows[..., None], found, 0.0)
 
 
-def _chunks(query: Tensor, key: Tensor, value: Tensor, stops: list[int], chunk: int) -> Iterable[Tensor]:
+def _chunks(query: Tensor, key: Tensor, value: Tensor, seen: _Seen, chunk: int) -> Iterable[Tensor]:
     """Yield the sums chunk by chunk: keys that all its queries see come as one state, the rest one by one."""
+    stops, limit = seen.stops, seen.limit
+    if stops is None or limit is None:
+        raise ValueError("all queries see the same keys")
     queries = len(stops)
-    limit = torch.tensor(stops, device=query.device)
     state = key.new_zeros(*key.shape[:2], key.shape[3], value.shape[3])
     done = 0
     for top in range(0, max(queries, 1), chunk):
@@ -329,10 +385,9 @@ def _chunks(query: Tensor, key: Tensor, value: Tensor, stops: list[int], chunk: 
         yield total
 
 
-def _carried(carried: Tensor, stops: list[int] | None, queries: int, heads: int) -> Tensor:
-    keys, device = carried.shape[2], carried.device
-    stop = torch.full((queries,), keys, device=device) if stops is None else torch.tensor(stops, device=device)
-    rows = functional.pad(carried, (0, 0, 1, 0))[:, :, stop]
+def _carried(carried: Tensor, limit: Tensor | None, heads: int) -> Tensor:
+    carried = functional.pad(carried, (0, 0, 1, 0))
+    rows = carried[:, :, -1:] if limit is None else carried[:, :, limit]
     # The sum of the weights is lost only with everything else: by a key that is not finite.
     return functional.pad(rows, (0, 1)).repeat_interleave(heads // max(carried.shape[1], 1), 1)
 
@@ -379,24 +434,41 @@ class LinearState:
 
     def __init__(self, feature_map: FeatureMap = "elu") -> None:
         self._features = _named(feature_map)
+        self._kernel_map = feature_map if isinstance(feature_map, str) else ""
         self.sums: Tensor | None = None
         """`(B, G, F, Ev + 1)`: `Σ φ(k) [v, 1]ᵀ`; None before the first update."""
         self.length = 0
         """Number of keys so far."""
 
+    def _by_kernel(self, *tensors: Tensor) -> bool:
+        """Whether the native kernel serves a step: a map of its own, and nothing that gradients flow through."""
+        of_state = () if self.sums is None else (self.sums,)
+        if torch.is_grad_enabled() and any(tensor.requires_grad for tensor in (*tensors, *of_state)):
+            return False
+        if not self._kernel_map or not plain() or asked_for() not in (None, "native") or not native.available():
+            return False
+        return native.why_not_linear(tensors[0], tensors[0], tensors[1], self._kernel_map) is None
+
+    def _shape(self, key: Tensor, value: Tensor) -> tuple[int, ...]:
+        width = key.shape[3] * (2 if self._kernel_map == "softmax" else 1)
+        return (*key.shape[:2], width, value.shape[3] + 1)
+
     def update(self, key: Tensor, value: Tensor) -> LinearState:
         """Add keys and values, and return the state itself. Raises `ShapeError`, `DtypeError`, `DeviceError`."""
         tensor("key", key)
         _, key, value, _ = checked_tensors(key, key, value)
-        dtype = accumulate_dtype(key.dtype)
-        phi = _apply(self._features, key.to(dtype))
-        added = phi.transpose(-2, -1) @ functional.pad(value.to(dtype), (0, 1), value=1.0)
-        if self.sums is not None and self.sums.shape != added.shape:
-            raise ShapeError(
-                f"The state holds sums of shape {tuple(self.sums.shape)} (B, G, F, Ev + 1); these keys and values make "
-                f"{tuple(added.shape)}. One state serves one batch of sequences; begin another one."
-            )
-        self.sums = added if self.sums is None else self.sums + added
+        if self._by_kernel(key, value) and (self.sums is None or self.sums.shape == self._shape(key, value)):
+            self.sums = native.linear_update(key, value, self.sums, self._kernel_map)
+        else:
+            dtype = accumulate_dtype(key.dtype)
+            phi = _apply(self._features, key.to(dtype))
+            added = phi.transpose(-2, -1) @ functional.pad(value.to(dtype), (0, 1), value=1.0)
+            if self.sums is not None and self.sums.shape != added.shape:
+                raise ShapeError(
+                    f"The state holds sums of shape {tuple(self.sums.shape)} (B, G, F, Ev + 1); these keys and values "
+                    f"make {tuple(added.shape)}. One state serves one batch of sequences; begin another one."
+                )
+            self.sums = added if self.sums is None else self.sums + added
         self.length += key.shape[2]
         return self
 
@@ -412,6 +484,9 @@ class LinearState:
                 f"query has shape {tuple(query.shape)}; the state is of {self.sums.shape[0]} sequences and {groups} "
                 "key heads: give the same batch, and a multiple of these heads."
             )
+        fits = self.sums.shape[2] == self._shape(checked, checked)[2] and self.sums.dtype == torch.float32
+        if fits and self._by_kernel(checked, checked):
+            return native.linear_read(checked, self.sums, self._kernel_map).reshape(*query.shape[:-1], -1)
         phi = _apply(self._features, checked.to(self.sums.dtype))
         grouped = phi.reshape(batch, groups, heads // max(groups, 1), length, phi.shape[3])
         both = (grouped @ self.sums[:, :, None]).reshape(batch, heads, length, self.sums.shape[3])

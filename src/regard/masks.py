@@ -140,6 +140,11 @@ class Mask:
                 "not broadcast together. Build all parts for the same batch and heads."
             )
 
+    def on_host(self) -> bool:
+        """Return whether all that the mask was made of lies on the CPU, where it is read without waiting."""
+        held = (value for part in self.parts for value in vars(part).values())
+        return all(value.device.type == "cpu" for value in held if isinstance(value, Tensor))
+
     def is_causal(self, num_queries: int, num_keys: int) -> bool:
         """Return whether row `i` sees exactly the keys `0 … i` of as many keys: what torch calls `is_causal`."""
         num_queries, num_keys = size("num_queries", num_queries, 0), size("num_keys", num_keys, 0)
@@ -213,7 +218,8 @@ def padding(real: Tensor | Sequence[int], side: str = "right") -> Mask:
 
     `real` is either a bool tensor `(B, S)`, True at real tokens (an `attention_mask` of 0 and 1 with
     `.bool()`), or integer lengths `(B,)`, whose padding lies on `side` ("right" or "left").
-    A boolean mask whose rows are single runs becomes spans; any other stays dense.
+    A boolean mask whose rows are single runs becomes spans; any other stays dense. To see which, a boolean mask is read
+    once, here: on a GPU the host waits for it, and for lengths it does not.
     Raises `DtypeError`, `ShapeError`, `ArgumentError`.
 
     >>> padding([1, 2]).to_dense(1, 2).int()[:, 0, 0]
@@ -238,8 +244,8 @@ def documents(lengths: Sequence[int] | Tensor | None = None, *, ids: Tensor | No
 
     Give either `lengths`, the documents' sizes in order (they add up to S, the same for every batch row), or
     `ids`, an integer tensor `(S,)` or `(B, S)`. Ids that come back after another document (not one run) make the
-    mask dense, and so do ids that are made inside a compiled graph. Combine with `causal()` for a packed language
-    model.
+    mask dense, and so do ids that are made inside a compiled graph. Ids are read once, here: on a GPU the host waits
+    for them, and for lengths it does not. Combine with `causal()` for a packed language model.
 
     >>> documents([1, 2]).to_dense(3, 3).int()[0, 0]
     tensor([[1, 0, 0],

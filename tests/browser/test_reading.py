@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
-from PIL import Image
 
 from tests.browser.pages import VIEWS, saved, sentence_view, until
 
@@ -89,18 +86,3 @@ def test_everything_is_reached_by_tab(open_page: Open, tmp_path: Path) -> None:
         if page.evaluate("document.activeElement !== document.body"):
             assert page.evaluate("getComputedStyle(document.activeElement).outlineStyle") != "none"
     assert {"tab head", "Layer", "Head", "Scale", "Attention map", "Save PNG", "Zoom in"} <= names
-
-
-def test_paper_is_light_and_without_controls(open_page: Open, tmp_path: Path) -> None:
-    """A dark page prints on white, with caption and colours and without buttons."""
-    page = shown(open_page, tmp_path, "head", "dark")
-    page.emulate_media(media="print")
-    page.evaluate("window.dispatchEvent(new Event('beforeprint'))")
-    assert page.locator(".save").is_hidden()
-    assert page.get_by_role("tablist").is_hidden()
-    assert page.locator(".caption").is_visible()
-    pixels = np.asarray(Image.open(io.BytesIO(page.screenshot())).convert("RGB"))
-    assert pixels[5, 5].min() > 250
-    assert page.pdf(print_background=True).startswith(b"%PDF")
-    page.evaluate("window.dispatchEvent(new Event('afterprint'))")
-    assert "dark" in page.locator("#regard").get_attribute("class")

@@ -3,6 +3,7 @@
 // Prints the instruction set, the worst error of each call, and their number.
 #include <cstdio>
 
+#include "linear_check.h"
 #include "plain.h"
 
 namespace {
@@ -110,28 +111,28 @@ void check_summary(const Call &c, const Plain &plain, regard_args a, bool with_f
                    const std::vector<double> &received, const std::vector<double> &entropy,
                    const Numbers &tops, const std::vector<int64_t, Memory<int64_t>> &keys_of_tops,
                    Worst &worst) {
-  constexpr int64_t kCell = 4, kPart = 64, kNear = 3, kLinks = REGARD_LINKS;
+  constexpr int64_t kCell = 4, kPart = 64, kNeighbours = 3, kTop = REGARD_TOP;
   const double allowed = kAllowed[c.dtype][1];
   const int64_t parts = (c.n + kPart - 1) / kPart, matrices = c.b * c.h, shift = c.s - c.n;
-  std::vector<double> far(size_t(c.rows()), 0), beside(size_t(matrices * kNear), 0);
+  std::vector<double> far(size_t(c.rows()), 0), beside(size_t(matrices * kNeighbours), 0);
   for (int64_t row = 0; row < c.rows(); ++row)
     for (int64_t j = 0; j < c.s; ++j) {
       const int64_t apart = j - (row % c.n + shift);
       const double weight = plain.weights[size_t(row * c.s + j)];
       far[size_t(row)] += weight * double(std::llabs(apart));
       if (apart >= -1 && apart <= 1)
-        beside[size_t(row / c.n * kNear + apart + 1)] += weight;
+        beside[size_t(row / c.n * kNeighbours + apart + 1)] += weight;
     }
   const auto mass = cells(c, plain, kCell, kCell, false);
-  Numbers map(REGARD_FLOAT32, int64_t(mass.size())), links(REGARD_FLOAT32, c.rows() * kLinks);
+  Numbers map(REGARD_FLOAT32, int64_t(mass.size())), top(REGARD_FLOAT32, c.rows() * kTop);
   Numbers entropies(REGARD_FLOAT32, c.rows()), distances(REGARD_FLOAT32, c.rows());
-  std::vector<int32_t, Memory<int32_t>> keys(size_t(c.rows() * kLinks), -2);
+  std::vector<int32_t, Memory<int32_t>> keys(size_t(c.rows() * kTop), -2);
   std::vector<double, Memory<double>> sums(size_t(matrices * parts * c.s), NAN);
-  std::vector<double, Memory<double>> near(size_t(matrices * parts * kNear), NAN);
+  std::vector<double, Memory<double>> neighbours(size_t(matrices * parts * kNeighbours), NAN);
   a.cell_rows = a.cell_columns = kCell, a.part_rows = kPart;
-  a.values = map.floats(), a.peaks = links.floats(), a.link_keys = keys.data();
+  a.values = map.floats(), a.peaks = top.floats(), a.top_keys = keys.data();
   a.entropy = entropies.floats(), a.distance = distances.floats();
-  a.received = sums.data(), a.near = near.data();
+  a.received = sums.data(), a.neighbours = neighbours.data();
   Numbers again(c.dtype, c.rows() * c.ev), lse_again(REGARD_FLOAT32, c.rows());
   if (with_forward) {
     a.output = rows(again, c.h, c.n, c.ev), a.lse = lse_again.floats();
@@ -157,15 +158,15 @@ void check_summary(const Call &c, const Plain &plain, regard_args a, bool with_f
     return found;
   };
   worst.compare("summary received", joined(sums, c.s), received, allowed);
-  worst.compare("summary near", joined(near, kNear), beside, allowed);
-  for (int64_t i = 0; i < c.rows() * kLinks; ++i)
-    if (links[i] != tops[i] || keys[size_t(i)] != keys_of_tops[size_t(i)])
+  worst.compare("summary neighbours", joined(neighbours, kNeighbours), beside, allowed);
+  for (int64_t i = 0; i < c.rows() * kTop; ++i)
+    if (top[i] != tops[i] || keys[size_t(i)] != keys_of_tops[size_t(i)])
       worst.share = NAN;
 }
 
 void check_inspection(const Call &c, const Plain &plain, regard_args a, const Numbers &output,
                       const Numbers &lse, Worst &worst) {
-  constexpr int64_t kHeight = 5, kWidth = 3, kTop = REGARD_LINKS;
+  constexpr int64_t kHeight = 5, kWidth = 3, kTop = REGARD_TOP;
   a.row_count = c.n, a.column_count = c.s;
   const double allowed = kAllowed[c.dtype][1];
   const auto results = [&](int64_t each) { return Numbers(REGARD_FLOAT32, c.b * c.h * each); };
@@ -242,6 +243,10 @@ double share_of_allowed(const Call &c) {
   worst.compare("map", map, pooled, kAllowed[c.dtype][1]);
   check_backward(c, x, plain, a, worst);
   check_inspection(c, plain, a, output, lse, worst);
+  const auto compare = [&](const char *what, const Numbers &found, const std::vector<double> &wanted) {
+    worst.compare(what, found, wanted, kAllowed[c.dtype][0]);
+  };
+  check_linear(c, (c.n + c.s) % 4, compare, [&](const char *what, int code) { worst.done(what, code); });
   return worst.share;
 }
 

@@ -62,7 +62,7 @@ class Args(Structure):
         *[(n, c_int64) for n in ("cell_rows", "cell_columns", "top")],
         *[(n, c_void_p) for n in ("row_weight", "values", "peaks", "indices")],
         ("part_rows", c_int64),
-        *[(n, c_void_p) for n in ("entropy", "distance", "received", "near", "link_keys")],
+        *[(n, c_void_p) for n in ("entropy", "distance", "received", "neighbours", "top_keys")],
     ]
 
 

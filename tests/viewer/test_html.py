@@ -11,10 +11,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from regard import view
 from regard.errors import ArgumentError, RegardError
 from regard.viewer import html as page_module
+from regard.viewer._cells import MASKED, NOT_RECORDED
+from regard.viewer._rounding import Rounding
 from tests.viewer.examples import named_view, numbers, short_script, weights
 
 __all__ = ["short_script"]
@@ -56,6 +59,8 @@ class Page(html.parser.HTMLParser):
         """Return the bytes of a key as the page's script finds them."""
         for attributes, text in self.scripts:
             if attributes.get("id") == key:
+                if attributes.get("data-same"):
+                    return self.block(str(attributes["data-same"]))
                 data = base64.b64decode(text.strip())
                 return zlib.decompress(data, -15) if attributes["data-packing"] == "deflate" else data
         return None
@@ -76,14 +81,87 @@ def test_small_view_is_held_whole(tmp_path: Path) -> None:
     assert manifest["holds"] == "This file holds every weight, in float16."
     entry = manifest["maps"][0]
     assert (entry["finest"], entry["exact"]) == (0, False)
-    for head in range(4):
-        tile = numbers(page.block(f"tile/0/{head}/mass/0/0/0"), "f2", 13, 13)
+    every = numbers(page.block("overview/0"), "f2", 4, 13, 13)  # the cells of the coarsest zoom, here single weights
+    for head, tile in enumerate(every):
         exact = numbers(shown.source.block(f"tile/0/{head}/mass/0/0/0"), "f4", 13, 13)
         assert np.allclose(tile, exact, rtol=1e-3, atol=1e-7)
         assert np.array_equal(tile == -1, exact == -1)
-    for key in ("tokens/0", "offsets/0", "labels/0/0", "overview/0", "measures/0", "track/0/0/entropy", "links/0/3"):
+    for key in ("tokens/0", "offsets/0", "labels/0/0", "overview/0", "track/0/0/seeing"):
         assert page.block(key) == shown.source.block(key)
-    assert page.block("tile/0/0/uniform/0/0/0") is not None
+    entropy = [numbers(held.block("track/0/0/entropy"), "f4", 13) for held in (page, shown.source)]
+    assert np.allclose(*entropy, atol=1e-5)
+    keys = [
+        np.frombuffer(held.block("links/0/3") or b"", "<i4")[: 13 * n] for held, n in ((page, 4), (shown.source, 8))
+    ]
+    assert np.array_equal(keys[0].reshape(13, 4), keys[1].reshape(13, 8)[:, :4])
+    assert page.block("tile/0/0/uniform/0/0/0") == shown.source.block("tile/0/0/uniform/0/0/0")
+
+
+@pytest.mark.usefixtures("short_script")
+@pytest.mark.parametrize("causal", [False, True])
+def test_single_weights_are_rounded_to_fit(causal: bool) -> None:
+    """A budget too small for float16 holds every weight in one byte: near enough to itself, as the page says."""
+    shown = view(weights(6, 300, causal=causal))
+    page = Page(page_module.page(shown.source, budget_mib=0.55 if causal else 0.85))
+    manifest = page.manifest()
+    said = re.match(
+        r"This file holds every weight, rounded \(([^)]*)\), within its budget .* exact\.", manifest["holds"]
+    )
+    assert said is not None
+    bounds = [tuple(map(float, one.split(" ± "))) for one in said[1].split(", ")]
+    assert [number for number, _ in bounds] == [0.5, 0.01, 0.001]
+    assert manifest["number"] == "u1"
+    (entry,) = manifest["maps"]
+    assert (entry["finest"], entry["overview"], entry["derived"]) == (0, 3, [1, 2])
+    table = numbers(page.block("levels"), "f4", 256)
+    for head in range(6):
+        for row, column in np.ndindex(2, 2):
+            name = f"tile/0/{head}/mass/0/{row}/{column}"
+            exact = np.frombuffer(shown.source.block(name) or b"", "<f4")
+            held = table[np.frombuffer(page.block(name) or b"", "u1")]
+            assert np.array_equal(held == -1, exact == -1)
+            off = np.abs(held - exact)
+            for number, error in bounds:
+                assert off[exact <= number].max(initial=0.0) <= error * 1.0001
+            assert np.array_equal(held == 0, exact == 0)
+    assert not any("/mass/1/" in str(attributes.get("id")) for attributes, _ in page.scripts)
+
+
+@pytest.mark.usefixtures("short_script")
+def test_rounding_keeps_what_is_no_number() -> None:
+    """Masked, NaN, infinite and zero have bytes of their own; the smallest number is not 0; errors are as stated."""
+    rounding = Rounding(150, 2.0)
+    given = torch.tensor([0.0, 1e-30, 1.0, 2.0, MASKED, NOT_RECORDED, float("nan"), float("inf")])
+    held = rounding.table()[rounding.codes(given)]
+    assert held[0] == 0 < held[1] < 1e-5
+    assert abs(held[2] - 1.0) < rounding.error(1.0)
+    assert held[3:6].tolist() == [2.0, MASKED, NOT_RECORDED]
+    assert np.isnan(held[6])
+    assert held[7] == np.inf
+    every = torch.linspace(0, 2, 10_001)
+    off = np.abs(rounding.table()[rounding.codes(every)] - every.numpy())
+    assert np.all(off <= np.array([rounding.error(one) for one in every.tolist()]) * 1.01 + 1e-7)
+
+
+@pytest.mark.usefixtures("short_script")
+def test_even_attention_is_held_once() -> None:
+    """Heads and layers that are masked alike share one block; heads that are not have their own."""
+    shown = view({name: weights(3, 70, causal=True) for name in "ab"})
+    page = Page(page_module.page(shown.source))
+    tiles = [a for a, _ in page.scripts if "/uniform/1/" in str(a.get("id"))]
+    assert len(tiles) == 6
+    assert len([one for one in tiles if "data-same" not in one]) == 1
+    assert page.block("tile/1/2/uniform/1/0/0") == shown.source.block("tile/1/2/uniform/1/0/0")
+
+
+@pytest.mark.usefixtures("short_script")
+def test_the_work_is_told() -> None:
+    """Whoever waits hears of more and more of the work, to its end."""
+    heard = list[float]()
+    page_module.page(view({name: weights(2, 300) for name in "abc"}).source, tell=heard.append)
+    assert heard == sorted(heard)
+    assert len(heard) > 10
+    assert heard[-1] == 1.0
 
 
 @pytest.mark.usefixtures("short_script")
@@ -99,7 +177,8 @@ def test_budget_leaves_out_the_finest_and_says_so() -> None:
     assert manifest["maps"][0]["finest"] > 0
     for entry in manifest["maps"]:
         zooms = {int(key.split("/")[4]) for key in held if key.startswith(f"tile/{entry['id']}/0/mass/")}
-        assert zooms == set(range(entry["finest"], entry["coarsest"] + 1))
+        assert zooms == set(range(entry["finest"], entry["coarsest"])) - set(entry["derived"])
+        assert entry["overview"] == entry["coarsest"]
         assert entry["quantities"]["mass"] == [entry["finest"], entry["coarsest"]]
         for name in entry["tracks"]:
             assert f"track/{entry['id']}/1/{name}" in held
@@ -115,7 +194,9 @@ def test_hostile_text_stays_text() -> None:
     page = Page(text)
     kinds = [tag for tag, _ in page.elements]
     assert [kind for kind in kinds if kind != "script"] == [tag for tag, _ in plain.elements if tag != "script"]
-    assert all(set(attributes) <= {"id", "type", "data-packing", "async"} for attributes, _ in page.scripts)
+    assert all(
+        set(attributes) <= {"id", "type", "data-packing", "data-same", "async"} for attributes, _ in page.scripts
+    )
     assert "alert(1)" not in re.sub(r"<title>.*</title>", "", text)
     assert page.block("tokens/0") == "".join(HOSTILE).encode("utf-8", "replace")
 

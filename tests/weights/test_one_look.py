@@ -32,7 +32,7 @@ def call(name: str, backend: str) -> AttentionWeights:
 @pytest.mark.parametrize("name", CALLS)
 def test_each_figure_is_that_of_its_own_question(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Map, entropy, distance, received, top weights and neighbours of every mask; rows that see nothing have none."""
-    monkeypatch.setattr("regard.weights._summary.INSPECTORS", ())
+    monkeypatch.setattr("regard.backends.INSPECTORS", ())
     monkeypatch.setattr("regard.weights._stream._ENTRIES", {"cpu": 1 << 14})  # several blocks a row
     weights = call(name, "math")
     found, queries = summarise(weights), (weights.lse != -torch.inf).sum(-1).clamp(min=1)
@@ -52,7 +52,7 @@ def test_it_is_what_the_kernel_gives(name: str, monkeypatch: pytest.MonkeyPatch)
     """The same figures as from the native kernel, to rounding."""
     weights = call(name, "native")
     native = summarise(weights)
-    monkeypatch.setattr("regard.weights._summary.INSPECTORS", ())
+    monkeypatch.setattr("regard.backends.INSPECTORS", ())
     streamed = summarise(weights)
     for field in fields(Summary):
         found, expected = getattr(streamed, field.name), getattr(native, field.name)

@@ -1,58 +1,60 @@
 // The page: one state, one bar of controls, one of five views.
 import type { RampName, Rgb } from "./colours.ts";
 import { CHOICES } from "./colours.ts";
-import { compareView } from "./compare.ts";
 import { bar, header, step } from "./controls.ts";
 import { focusAgain, focused, make } from "./dom.ts";
-import type { Exported } from "./exports.ts";
-import { headView } from "./heads.ts";
+import { save } from "./exports.ts";
 import { helpElement } from "./help.ts";
 import { type Legend, legendElement, scaleName } from "./legend.ts";
 import type { AttentionMap } from "./manifest.ts";
-import type { Matrix } from "./matrix.ts";
-import { pressed } from "./gestures.ts";
-import { numbersView } from "./numbers.ts";
-import { overviewView } from "./overview.ts";
-import { type Colouring, endOf, offered, type Pick, quantityName, quantityOf } from "./quantities.ts";
+import { type Colouring, endOf, type Largest, offered, type Pick, quantityOf } from "./quantities.ts";
+import type { Caption, Mounted, Scene } from "./scene.ts";
 import { SearchBox } from "./search.ts";
-import { decode, encode, startOf, type State } from "./state.ts";
+import { type Frame, framed, toCanvas } from "./sheets.ts";
+import { decode, encode, sound, startOf, type State } from "./state.ts";
 import type { Store } from "./store.ts";
 import { Surface } from "./surface.ts";
-import { textView } from "./texts.ts";
+import { compareView } from "./views/compare.ts";
+import { headView } from "./views/head.ts";
+import { numbersView } from "./views/numbers.ts";
+import { overviewView } from "./views/overview.ts";
+import { textView } from "./views/text.ts";
 import { headsName, round } from "./words.ts";
 
 export interface Address {
   read(): string;
-  write(text: string): void;
+  /** `step`: Back leads to what was there before. */
+  write(text: string, step: boolean): void;
   /** Call back when somebody else has changed the address. */
   watch(changed: () => void): void;
   /** The URL that restores this state; null if there is none. */
   link(): string | null;
 }
 
-const PAINTERS = { overview: overviewView, head: headView, text: textView, compare: compareView, numbers: numbersView };
+const VIEWS = { overview: overviewView, head: headView, text: textView, compare: compareView, numbers: numbersView };
+// What leads somewhere else: Back undoes it.
+const STEPS = ["view", "map", "head", "chosen", "otherMap", "otherHead"] as const;
+// Steps within so many milliseconds of each other are one: heads that were leafed through.
+const TOGETHER = 1000;
 
-export class App {
+export class App implements Scene {
   state: State;
+  teller: unknown = null;
   readonly store: Store;
   readonly root: HTMLElement;
   readonly body = make("div", { class: "body", role: "tabpanel" });
   readonly search = new SearchBox();
-  readonly help = helpElement();
-  matrices: Matrix[] = [];
-  /** The matrix whose cell the sentence describes. */
-  telling: Matrix | null = null;
-  exported: (() => Exported) | null = null;
-  /** Called when the window's size changes. */
-  resized: (() => void) | null = null;
-  legends: Legend[] = [];
-  caption = "";
-  about: Record<string, unknown> = {};
+  private readonly help = helpElement();
+  private mounted: Mounted | null = null;
+  private legends: Legend[] = [];
+  private caption = "";
+  private about: Record<string, unknown> = {};
   private readonly header = make("header");
   private readonly bar = make("div", { class: "bar", role: "group", "aria-label": "What is shown" });
   private readonly says = make("p", { class: "says", role: "status", "aria-live": "polite" });
   private readonly captionLine = make("p", { class: "caption" });
   private readonly scale = make("div", { class: "legends" });
+  private readonly paper = make("div", { class: "paper" });
   private readonly address: Address;
   /** Defaults of the fields that the address does not have. */
   private readonly start: State;
@@ -61,39 +63,25 @@ export class App {
   private readonly surfaces: (Surface | null)[] = [];
   private printing = false;
   private saving = 0;
+  private stepped = -Infinity;
 
   constructor(store: Store, root: HTMLElement, address: Address) {
     this.store = store;
     this.root = root;
     this.address = address;
     this.start = startOf(store.manifest);
-    this.state = this.sound(decode(address.read(), this.start));
+    this.state = sound(decode(address.read(), this.start), store.manifest);
     const foot = make("div", { class: "foot" }, make("footer", {}, this.scale, this.captionLine), this.says);
-    root.replaceChildren(this.header, this.bar, this.body, foot);
+    root.replaceChildren(this.header, this.bar, this.body, foot, this.paper);
     // A standalone page handles keys from the start; in a notebook they belong to the focused cell.
     const hears: Document | HTMLElement = root.classList.contains("whole") ? document : root;
     hears.addEventListener("keydown", (event) => this.key(event as KeyboardEvent));
     this.prefersDark.addEventListener("change", () => this.render());
     address.watch(() => this.restore());
-    window.addEventListener("resize", () => this.resized?.());
+    window.addEventListener("resize", () => this.mounted?.resized?.());
     window.addEventListener("beforeprint", () => this.print(true));
     window.addEventListener("afterprint", () => this.print(false));
     this.render();
-  }
-
-  /** The state with invalid fields reset: a link may come from other data. */
-  private sound(state: State): State {
-    const { maps, axes } = this.store.manifest;
-    const within = (at: number, count: number): number => (Number.isInteger(at) && at >= 0 && at < count ? at : 0);
-    const map = within(state.map, maps.length);
-    const otherMap = within(state.otherMap, maps.length);
-    const heads = maps[map]?.heads ?? 1;
-    return {
-      ...state, map, otherMap, head: within(state.head, heads), otherHead: within(state.otherHead, maps[otherMap]?.heads ?? 1),
-      chosen: state.chosen.filter((head) => head < heads), range: state.range > 0 ? state.range : 0,
-      query: within(state.query, maps[map]?.queries.size ?? 1), key: within(state.key, maps[map]?.keys.size ?? 1),
-      labelling: within(state.labelling, Math.max(1, ...axes.map((axis) => axis.labels.length))),
-    };
   }
 
   get dark(): boolean {
@@ -115,23 +103,20 @@ export class App {
     return { map: this.map, heads: this.heads, quantity: can.includes(wanted) ? wanted : (can[0] ?? wanted) };
   }
 
-  /** A colour of the style sheet. */
   ink(name: string): string {
     let found = this.inks.get(name);
     if (found === undefined) this.inks.set(name, (found = getComputedStyle(this.root).getPropertyValue(`--${name}`).trim()));
     return found;
   }
 
-  get surfaceColour(): Rgb {
+  get ground(): Rgb {
     return [1, 3, 5].map((at) => parseInt(this.ink("surface").slice(at, at + 2), 16)) as Rgb;
   }
 
-  /** Size of the page's letters in pixels, which readers may have set. */
   get textSize(): number {
     return parseFloat(getComputedStyle(this.root).fontSize) || 14;
   }
 
-  /** The surface that draws the cells of the matrix of a place; null without WebGL2. */
   surface(place: number): Surface | null {
     if (this.state.draw === "canvas") return null;
     const made = this.surfaces[place];
@@ -139,8 +124,7 @@ export class App {
     return (this.surfaces[place] = Surface.make(this.state.draw === "webgl2", () => this.render()));
   }
 
-  /** Colours for numbers up to the largest, or up to where the reader has set the end of the bar; `moving` as in `endOf`. */
-  colouring(kind: Colouring["kind"], largest: { top: number; nan: boolean }, moving = false): Colouring {
+  colouring(kind: Colouring["kind"], largest: Largest, moving = false): Colouring {
     const { scale, range, colours } = this.state;
     const set = range > 0 && kind === "plain";
     const top = set ? range : endOf(largest.top, kind, moving);
@@ -150,28 +134,32 @@ export class App {
   }
 
   change(part: Partial<State>): void {
-    this.state = this.sound({ ...this.state, ...part });
-    this.render();
+    const before = this.state;
+    this.state = sound({ ...before, ...part }, this.store.manifest);
+    this.render(STEPS.some((name) => String(before[name]) !== String(this.state[name])));
   }
 
-  /** A change of state that needs no new layout: the position of the picture. */
   remember(part: Partial<State>): void {
     Object.assign(this.state, part);
     window.clearTimeout(this.saving);
-    this.saving = window.setTimeout(() => this.address.write(encode(this.state, this.start)), 250);
+    this.saving = window.setTimeout(() => this.write(false), 250);
   }
 
-  /** The address was changed from outside: a link was opened in this page. */
+  private write(step: boolean): void {
+    window.clearTimeout(this.saving);
+    this.address.write(encode(this.state, this.start), step);
+  }
+
+  /** The address was changed from outside: a link was opened in this page, or Back was pressed. */
   private restore(): void {
     const text = this.address.read().replace(/^#/, "");
     if (text === encode(this.state, this.start)) return;
-    this.state = this.sound(decode(text, this.start));
+    this.state = sound(decode(text, this.start), this.store.manifest);
     this.render();
   }
 
   link(): string | null {
-    window.clearTimeout(this.saving);
-    this.address.write(encode(this.state, this.start));
+    this.write(false);
     return this.address.link();
   }
 
@@ -184,21 +172,18 @@ export class App {
     this.root.prepend(make("p", { class: "error", role: "alert" }, error.message));
   }
 
-  /** Name what is seen, in the page and in every file: quantity, layer, heads, averaging, scale, what is hidden. */
-  show(legends: Legend[], parts: { quantity: string; where: string; heads: number[] | null; cells: string; extra?: string[]; sinkHidden?: boolean }): void {
+  show(legends: Legend[], parts: Caption): void {
     const { manifest } = this.store;
-    const { state } = this;
     this.legends = legends;
     this.drawLegends();
     const { colouring } = legends.at(-1)!;
     const colours = `scale ${scaleName(colouring)}, colours up to ${round(colouring.top)}${colouring.over ? " (larger ones are seen)" : colouring.rounded === null ? "" : `, rounded up from ${round(colouring.rounded)}`}`;
-    const sink = parts.sinkHidden ? "first key (place of the sink) hidden" : "";
-    const words = [parts.quantity, parts.where, parts.heads && headsName(parts.heads), parts.cells, colours, sink, ...(parts.extra ?? [])];
+    const words = [parts.quantity, parts.where, parts.heads && headsName(parts.heads), parts.cells, colours, parts.hidden, ...(parts.extra ?? [])];
     this.caption = `${words.filter(Boolean).join(" · ")}. ${manifest.holds}`;
     if (this.captionLine.textContent !== this.caption) this.captionLine.textContent = this.caption;
     this.about = {
-      title: manifest.title, view: state.view, quantity: parts.quantity, layer: parts.where, heads: parts.heads, averaged: (parts.heads?.length ?? 0) > 1,
-      cells: parts.cells, scale: scaleName(colouring), colours_up_to: colouring.top, sink_hidden: parts.sinkHidden ?? false, holds: manifest.holds,
+      title: manifest.title, view: this.state.view, quantity: parts.quantity, layer: parts.where, heads: parts.heads, averaged: (parts.heads?.length ?? 0) > 1,
+      cells: parts.cells, scale: scaleName(colouring), colours_up_to: colouring.top, hidden: parts.hidden ?? "", holds: manifest.holds, ...parts.about,
     };
   }
 
@@ -210,27 +195,39 @@ export class App {
     this.scale.replaceChildren(...shown.map((legend, i) => make("div", { class: "scale" }, ...legendElement(legend, i === shown.length - 1))));
   }
 
-  quantityName(): string {
-    return quantityName(this.store.manifest, this.pick.quantity);
+  mount(view: Mounted, ...elements: (HTMLElement | null)[]): void {
+    this.mounted?.close?.();
+    this.mounted = view;
+    this.body.replaceChildren(...elements.filter((one) => one !== null));
   }
 
-  render(): void {
+  save(kind: string): void {
+    const made = this.mounted?.exported();
+    this.say(made ? save(made, kind, this.frame(), this.about) : "There is nothing to save yet.");
+  }
+
+  private frame(): Frame {
+    const ink = { surface: this.ink("surface"), text: this.ink("text"), faint: this.ink("faint"), line: this.ink("line") };
+    return { title: this.store.manifest.title, legends: this.legends, caption: this.caption, ink };
+  }
+
+  private render(step = false): void {
     const held = focused(this.root);
-    this.address.write(encode(this.state, this.start));
+    const now = performance.now();
+    this.write(step && now - this.stepped > TOGETHER);
+    if (step) this.stepped = now;
     this.root.classList.toggle("dark", this.dark);
     this.inks.clear();
-    for (const matrix of this.matrices) matrix.close();
-    this.matrices = [];
-    this.exported = null;
-    this.resized = null;
+    this.mounted?.close?.();
+    this.mounted = null;
     this.search.serve("Find", null);
-    header(this, this.header);
+    header(this, this.header, this.help);
     bar(this, this.bar);
     this.body.setAttribute("aria-labelledby", `regard-tab-${this.state.view}`);
     this.say("");
     focusAgain(this.root, held);
     const { state } = this;
-    PAINTERS[state.view](this).then(
+    VIEWS[state.view](this).then(
       () => {
         if (this.state === state) focusAgain(this.root, held);
       },
@@ -238,13 +235,20 @@ export class App {
     );
   }
 
-  /** Paper is light; what is on the screen is drawn again before it is printed. */
+  /** Paper is light and shows what a file shows, in one piece: the screen's canvases are cut off at its border or empty. */
   private print(on: boolean): void {
+    if (on === this.printing) return;
     this.printing = on;
     this.root.classList.toggle("dark", this.dark);
     this.inks.clear();
+    this.mounted?.redraw();
     this.drawLegends();
-    for (const matrix of this.matrices) matrix.drawNow();
+    const made = on ? this.mounted?.exported() : null;
+    const picture = made && toCanvas(framed(made.sheet(), this.frame()));
+    picture?.setAttribute("role", "img");
+    picture?.setAttribute("aria-label", this.caption);
+    this.paper.replaceChildren(...(picture ? [picture] : []));
+    this.root.classList.toggle("printing", picture !== null && picture !== undefined);
   }
 
   private key(event: KeyboardEvent): void {
@@ -252,7 +256,7 @@ export class App {
     if (event.ctrlKey || event.metaKey || event.altKey || event.defaultPrevented || ["INPUT", "SELECT", "TEXTAREA"].includes(target.tagName)) return;
     if (event.key === "/") this.search.input.focus();
     else if (step(this, event.key)) this.say("");
-    else if (!this.matrices[0] || target.closest("[role=tablist]") || !pressed(this.matrices[0], event)) return;
+    else if (target.closest("[role=tablist]") || !this.mounted?.pressed?.(event)) return;
     event.preventDefault();
   }
 }

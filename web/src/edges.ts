@@ -1,6 +1,6 @@
 // Along both sides of a matrix: tokens where there is room, else positions; tracks; classes of labels in colour.
 import { type Camera, type Extent, tickStep } from "./camera.ts";
-import { fitted, type Pen, textWidth } from "./pens.ts";
+import { fitted, type Lettering, type Pen, textWidth } from "./pens.ts";
 import { visible } from "./words.ts";
 
 export interface Edge {
@@ -18,8 +18,10 @@ export interface Edge {
   track: { name: string; values: Float32Array | null; top: number } | null;
   /** Places that hold what is searched for. */
   found: number[];
-  /** Place that is pointed out: the sink among the keys. */
-  mark: number | null;
+  /** Places that are pointed out: sinks among the keys. */
+  marks: readonly number[];
+  /** First place and length of what the pointer is at. */
+  lit?: readonly [number, number] | null;
 }
 /** Colours and the size of letters that an edge is drawn with. */
 export interface Look {
@@ -56,7 +58,7 @@ export function textRoom(edge: Edge, size: number, side: number, roomy: boolean,
 }
 
 export function edgeRoom(edge: Edge, text: number, size: number): number {
-  return size * 1.6 + text + (edge.track ? TRACK : 0) + (edge.labels ? LABELS : 0) + (edge.mark === null ? 0 : MARK);
+  return size * 1.6 + text + (edge.track ? TRACK : 0) + (edge.labels ? LABELS : 0) + (edge.marks.length ? MARK : 0);
 }
 
 /** Largest value of each of `bins` stretches from token `from` to token `to`. */
@@ -92,8 +94,10 @@ function bar(pen: Pen, side: Stretch, at: number, length: number, away: number, 
 function drawSide(pen: Pen, side: Stretch, look: Look): void {
   const { edge, from, end, pixels } = side;
   let away = 2;
-  if (edge.mark !== null) {
-    if (edge.mark + 1 > from && edge.mark < end) pen.text("▼", side.along + Math.max(3, (edge.mark + 0.5 - from) * pixels), side.before - MARK / 2, { size: MARK, fill: look.accent, align: "middle" });
+  if (edge.marks.length) {
+    for (const mark of edge.marks) {
+      if (mark + 1 > from && mark < end) pen.text("▼", side.along + Math.max(3, (mark + 0.5 - from) * pixels), side.before - MARK / 2, { size: MARK, fill: look.accent, align: "middle" });
+    }
     away += MARK;
   }
   if (edge.labels) {
@@ -133,14 +137,25 @@ function drawNames(pen: Pen, side: Stretch, look: Look, away: number): void {
   const size = each ? Math.min(look.size, pixels * 0.95) : look.size;
   const step = each ? 1 : tickStep(pixels, look.size * (side.across ? 3 : 2.4));
   const found = new Set(edge.found);
+  const lit = edge.lit && edge.lit[0] + edge.lit[1] > from && edge.lit[0] < end ? edge.lit : null;
+  const litAt = lit && lit[0] + (lit[1] - 1) / 2;
   for (let i = Math.ceil(from / step) * step; i < end; i += step) {
     const middle = side.along + (i - from + 0.5) * pixels;
     if (middle > side.along + (end - from) * pixels + 1) break;
-    const how = { size, fill: found.has(i) ? look.accent : look.text, bold: found.has(i) };
-    const text = fitted(name(edge, i, each), side.text - 4, size);
-    if (side.across) pen.text(text, middle, side.before - away, { ...how, turned: true });
-    else pen.text(text, side.before - away, middle, { ...how, align: "end" });
+    if (litAt !== null && Math.abs(i - litAt) * pixels < look.size * 1.1) continue;
+    written(pen, side, middle, away, name(edge, i, each), { size, fill: found.has(i) ? look.accent : look.text, bold: found.has(i) });
   }
+  if (lit && litAt !== null) {
+    const text = lit[1] === 1 ? name(edge, lit[0], edge.tokens !== null) : `${edge.first + lit[0]}–${Math.min(edge.first + edge.size, edge.first + lit[0] + lit[1]) - 1}`;
+    const middle = Math.max(side.along, Math.min(side.along + (end - from) * pixels, side.along + (litAt - from + 0.5) * pixels));
+    written(pen, side, middle, away, text, { size: look.size, fill: look.accent, bold: true });
+  }
+}
+
+function written(pen: Pen, side: Stretch, middle: number, away: number, text: string, how: Lettering): void {
+  const short = fitted(text, side.text - 4, how.size);
+  if (side.across) pen.text(short, middle, side.before - away, { ...how, turned: true });
+  else pen.text(short, side.before - away, middle, { ...how, align: "end" });
 }
 
 export function drawEdges(pen: Pen, look: Look, rows: Edge, columns: Edge, camera: Camera, extent: Extent, room: Room, texts: Room): void {

@@ -1,18 +1,12 @@
 // What is seen, as a file: each carries the caption that says what it is.
-import type { App } from "./app.ts";
-import { button, make } from "./dom.ts";
+import { make } from "./dom.ts";
 import type { Matrix } from "./matrix.ts";
 import type { Sheet } from "./pens.ts";
-import { framed, matrixSheet, toCanvas, toSvg } from "./sheets.ts";
+import type { Exported } from "./scene.ts";
+import { type Frame, framed, matrixSheet, toCanvas, toSvg } from "./sheets.ts";
 import { isCode } from "./store.ts";
-import { plain } from "./words.ts";
+import { absent, plain } from "./words.ts";
 
-export interface Exported {
-  name: string;
-  columns: string[];
-  rows: (string | number)[][];
-  sheet(): Sheet;
-}
 /** A table with what it shows, as it goes into CSV and JSON. */
 export interface Table {
   caption: string;
@@ -75,38 +69,23 @@ export function matrixExport(name: string, matrix: Matrix, sheet: () => Sheet = 
     name: `${name}-head-${heads.join("-")}`,
     columns: ["first query", "first key", "tokens a side", "value"],
     get rows() {
-      return seen(matrix).map(({ query, key, span, value }) => [query + map.queries.first, key + map.keys.first, span, isCode(value) ? plain(value) : value]);
+      return seen(matrix).map(({ query, key, span, value }) => [query + map.queries.first, key + map.keys.first, span, isCode(value) ? plain(value, absent(map)) : value]);
     },
     sheet,
   };
 }
 
-export function save(app: App, kind: string): void {
-  const made = app.exported?.();
-  if (!made) return app.say("There is nothing to save yet.");
+/** A file of what is seen. Returns what to say of it. */
+export function save(made: Exported, kind: string, frame: Frame, about: Record<string, unknown>): string {
   const name = made.name.replace(/[^\w.-]+/g, "-").slice(0, 120);
-  const { caption, about } = app;
+  const { caption } = frame;
   if (kind === "csv" || kind === "json") {
     const table = { caption, about, columns: made.columns, rows: made.rows };
     download(`${name}.${kind}`, kind === "csv" ? csv(table) : json(table), kind === "csv" ? "text/csv" : "application/json");
-    return app.say(`Saved ${name}.${kind}.`);
+    return `Saved ${name}.${kind}.`;
   }
-  const ink = { surface: app.ink("surface"), text: app.ink("text"), faint: app.ink("faint"), line: app.ink("line") };
-  const whole = framed(made.sheet(), app.store.manifest.title, app.legends, caption, ink);
+  const whole = framed(made.sheet(), frame);
   if (kind === "svg") download(`${name}.svg`, toSvg(whole, caption), "image/svg+xml");
-  else toCanvas(whole).toBlob((blob) => (blob ? download(`${name}.png`, blob, "image/png") : app.say("The browser made no PNG of this; save SVG.")), "image/png");
-  app.say(`Saved ${name}.${kind}.`);
-}
-
-export function exportBar(app: App): HTMLElement {
-  const kinds = ["png", "svg", "csv", "json"].map((kind) => button(kind.toUpperCase(), `Save ${kind.toUpperCase()}`, null, () => save(app, kind)));
-  const link = app.link() === null ? null : button("Link", "Copy the link to this view", null, () => copyLink(app));
-  return make("div", { class: "save", role: "group", "aria-label": "Save what is seen" }, make("span", { "aria-hidden": "true" }, "Save"), ...kinds, link);
-}
-
-function copyLink(app: App): void {
-  const link = app.link() ?? "";
-  const shown = (): void => app.say(`The link to this view: ${link}`);
-  if (navigator.clipboard) navigator.clipboard.writeText(link).then(() => app.say("The link to this view was copied."), shown);
-  else shown();
+  else toCanvas(whole).toBlob((blob) => blob && download(`${name}.png`, blob, "image/png"), "image/png");
+  return `Saved ${name}.${kind}.`;
 }

@@ -15,6 +15,8 @@ export function listen(matrix: Matrix): void {
     return { x: event.clientX - box.left - matrix.room.left, y: event.clientY - box.top - matrix.room.top };
   };
   canvas.addEventListener("wheel", (event) => {
+    // A picture that is all in view lies in the way of whoever scrolls past it: it zooms with Ctrl or ⌘.
+    if (matrix.whole && !event.ctrlKey && !event.metaKey && scrolls(canvas)) return;
     event.preventDefault();
     const { x, y } = point(event);
     const { pixels } = matrix.camera;
@@ -26,7 +28,9 @@ export function listen(matrix: Matrix): void {
     pointers.set(event.pointerId, point(event));
   });
   canvas.addEventListener("pointermove", (event) => moved(matrix, pointers, event.pointerId, point(event)));
-  canvas.addEventListener("pointerleave", () => matrix.tell(null));
+  canvas.addEventListener("pointerleave", () => matrix.hover(null));
+  // One finger scrolls the page past a picture that is all in view; two are the picture's.
+  canvas.addEventListener("touchmove", (event) => event.touches.length > 1 && event.cancelable && event.preventDefault(), { passive: false });
   for (const end of ["pointerup", "pointercancel"] as const) canvas.addEventListener(end, (event) => void pointers.delete(event.pointerId));
   canvas.addEventListener("click", (event) => {
     const { x, y } = point(event);
@@ -41,7 +45,7 @@ export function listen(matrix: Matrix): void {
 function moved(matrix: Matrix, pointers: Map<number, Point>, id: number, now: Point): void {
   const before = pointers.get(id);
   if (!before) {
-    if (now.x >= 0 && now.y >= 0) matrix.tell(() => matrix.under(now.x, now.y));
+    matrix.hover(now);
     return;
   }
   const other = [...pointers].find(([one]) => one !== id)?.[1];
@@ -54,7 +58,13 @@ function moved(matrix: Matrix, pointers: Map<number, Point>, id: number, now: Po
   const shared = other ? 2 : 1;
   matrix.move({ pixels, x: x - (now.x - before.x) / pixels / shared, y: y - (now.y - before.y) / pixels / shared });
   // What is under the hand stays there, but for the border of the picture.
-  matrix.tell(other ? null : () => matrix.under(now.x, now.y));
+  matrix.hover(other ? null : now);
+}
+
+/** Whether the wheel has something to scroll: a notebook around the page, or the page in a small window. */
+function scrolls(canvas: HTMLElement): boolean {
+  const scroller = document.scrollingElement;
+  return canvas.getRootNode() !== document || (scroller !== null && scroller.scrollHeight > scroller.clientHeight + 1);
 }
 
 const STEPS: Record<string, [number, number]> = { ArrowUp: [-1, 0], ArrowDown: [1, 0], ArrowLeft: [0, -1], ArrowRight: [0, 1] };

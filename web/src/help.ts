@@ -8,9 +8,10 @@ export const KINDS: Record<string, string> = {
   itself: "more than half of its attention goes from each token to that token itself",
   "previous token": "more than half of its attention goes to the token before",
   "next token": "more than half of its attention goes to the token after",
-  sink: "more than half of its attention goes to the first key, where heads often look when they have nothing to look for",
+  sink: "more than half of its attention goes to sinks: a few keys that take much more than an even share (three times the odds, two hundredths of all attention or more each), where heads often look when they have nothing to look for. Any key can be one: the first, a separator, punctuation, padding",
   broad: "it spreads over more than half of the keys that a query may see (effective keys: e to the power of the entropy)",
-  local: "on average it looks less than 8 tokens away, and less than a sixth of the keys that a query may see",
+  neighbours: "more than half of its attention goes from each patch of an image to the eight patches around it",
+  local: "on average it looks less than 8 tokens away, and less than a sixth of the keys that a query may see; in an image, less than half as far away as even attention would",
   mixed: "none of the others",
   "sees nothing": "everything is masked",
 };
@@ -19,7 +20,7 @@ export const KINDS: Record<string, string> = {
 export const kindInWords = (kind: string): string => (KINDS[kind] ? `${kind}: ${KINDS[kind]}` : kind);
 
 const KEYS: [string, string][] = [
-  ["[ ]", "the head before, the next head"], ["{ }", "the layer before, the next layer"], ["arrows", "move the cell, with Shift by ten"], ["+ − 0", "zoom in, zoom out, show all"], ["/", "find a token"],
+  ["[ ]", "the head before, the next head"], ["{ }", "the layer before, the next layer"], ["arrows", "move the cell, with Shift by ten"], ["+ − 0", "zoom in, zoom out, show all; so does the wheel, with Ctrl where the page or notebook scrolls"], ["/", "find a token"],
 ];
 
 const list = (pairs: [string, string][]): HTMLElement => make("dl", {}, ...pairs.flatMap(([name, text]) => [make("dt", {}, name), make("dd", {}, text)]));

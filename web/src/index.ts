@@ -23,8 +23,15 @@ async function open(source: TileSource, element: HTMLElement, scope: Document | 
 function fragment(): Address {
   return {
     read: () => location.hash,
-    write: (text) => history.replaceState(null, "", text ? `#${text}` : location.pathname + location.search),
-    watch: (changed) => window.addEventListener("hashchange", changed),
+    write(text, step) {
+      const url = text ? `#${text}` : location.pathname + location.search;
+      if (step) history.pushState(null, "", url);
+      else history.replaceState(null, "", url);
+    },
+    watch(changed) {
+      window.addEventListener("hashchange", changed);
+      window.addEventListener("popstate", changed);
+    },
     link: () => location.href,
   };
 }
@@ -38,6 +45,7 @@ if (page && (host === "page" || host === "server")) {
 
 function render({ model, el }: { model: Model; el: HTMLElement }): () => void {
   const { source, close } = notebookSource(model);
+  const release = keepKeys(el);
   const main = make("div");
   const scope = el.attachShadow({ mode: "open" });
   scope.append(main);
@@ -52,7 +60,29 @@ function render({ model, el }: { model: Model; el: HTMLElement }): () => void {
     link: () => null,
   };
   void open(source, main, scope, address);
-  return close;
+  return () => {
+    close();
+    release();
+  };
+}
+
+/**
+ * Keys pressed in the page are the page's, not commands of the notebook around it, where "d d" deletes the cell.
+ * Those with Ctrl, ⌘ or Alt stay the notebook's. JupyterLab hears keys before the page does and leaves alone what
+ * carries its mark; others hear them as they leave the page.
+ */
+function keepKeys(element: HTMLElement): () => void {
+  const own = (event: KeyboardEvent): boolean => !event.ctrlKey && !event.metaKey && !event.altKey;
+  const before = (event: KeyboardEvent): void => {
+    if (event.composedPath().includes(element)) element.toggleAttribute("data-lm-suppress-shortcuts", own(event));
+  };
+  const kinds = ["keydown", "keypress", "keyup"] as const;
+  const stop = (event: KeyboardEvent): void => {
+    if (own(event)) event.stopPropagation();
+  };
+  for (const kind of kinds) element.addEventListener(kind, stop);
+  window.addEventListener("keydown", before, true);
+  return () => window.removeEventListener("keydown", before, true);
 }
 
 export default { render };

@@ -12,6 +12,8 @@ export interface Legend {
   name: string;
   /** Names and colours of the classes of labels that are shown. */
   classes: [string, string][];
+  /** What is said of a number that is not there: "not recorded", or "not in this file". */
+  missing: string;
 }
 
 /** Numbers along the bar, as pairs of place (0 to 1) and text. */
@@ -32,7 +34,7 @@ export function scaleName({ kind, scale }: Colouring): string {
 
 function keys(legend: Legend): [Rgb | string, string][] {
   const theme = legend.colouring.dark ? "dark" : "light";
-  const found: [Rgb | string, string][] = [[MASKED_COLOUR[theme]!, "masked"], [MISSING_COLOUR[theme]!, "not recorded"]];
+  const found: [Rgb | string, string][] = [[MASKED_COLOUR[theme]!, "masked"], [MISSING_COLOUR[theme]!, legend.missing]];
   if (legend.colouring.nan) found.push([NAN_COLOUR, "not a number (NaN)"]);
   for (const [name, fill] of legend.classes) found.push([fill, name]);
   return found;

@@ -26,14 +26,19 @@ export interface AttentionMap {
   queries: Side;
   keys: Side;
   finest: number;
+  /** The finest zoom that was recorded; what is finer than `finest` but not than this was left out of the file. */
+  recorded: number;
   coarsest: number;
   overview: number;
+  /** Zooms without tiles, made from the next finer one; only in files, where the overview's block is its zoom's tile. */
+  derived?: number[];
   exact: boolean;
   quantities: Record<string, [number, number]>;
   tracks: Record<string, "queries" | "keys">;
   links: number;
   notes: string[];
 }
+export type NumberKind = "u1" | "f2" | "f4";
 export interface Manifest {
   format: string;
   version: number;
@@ -41,7 +46,7 @@ export interface Manifest {
   quantity: string;
   sums_to_one: boolean;
   tile: number;
-  number: "f2" | "f4";
+  number: NumberKind;
   axes: Axis[];
   maps: AttentionMap[];
   holds: string;
@@ -49,5 +54,7 @@ export interface Manifest {
 export interface HeadMeasures {
   numbers: Record<string, (number | null)[]>;
   kind: (string | null)[];
+  /** Keys that take much of all attention, with their shares, for each head; null where they are not known. */
+  sinks: ([number, number][] | null)[];
   rowSums: [number, number] | null;
 }

@@ -1,13 +1,12 @@
 // One matrix as a map: tiles under a camera, labels and tracks along both axes, a cell under the pointer.
-import type { App } from "./app.ts";
 import { type Camera, type Extent, fitting, held, patches, zoomed, zoomFor } from "./camera.ts";
 import { ink } from "./colours.ts";
 import { make } from "./dom.ts";
 import { drawEdges, type Edge, edgeRoom, type Look, type Room, SMALLEST, textRoom } from "./edges.ts";
-import { listen } from "./gestures.ts";
-import { hiddenColumn, Painter, type Shown } from "./painter.ts";
+import { hiddenColumns, Painter, type Shown } from "./painter.ts";
 import { CanvasPen, type Pen } from "./pens.ts";
 import { cellColour, type Colouring, endOf, largestOf, type Pick } from "./quantities.ts";
+import type { Scene } from "./scene.ts";
 import { isCode, MISSING, type Tile } from "./store.ts";
 import type { Frame, Surface } from "./surface.ts";
 import { brief } from "./words.ts";
@@ -20,8 +19,8 @@ export interface Picture {
   cells(z: number, row: number, column: number, signal: AbortSignal): Promise<Tile>;
   rows: Edge;
   columns: Edge;
-  /** Key token that is the place of the sink, null where there is no single one. */
-  sink: number | null;
+  /** Keys that take much of all attention; they can be hidden. */
+  sinks: readonly number[];
 }
 export interface Cell {
   query: number;
@@ -57,6 +56,9 @@ export class Matrix {
   private readonly asked = new Set<string>();
   /** Pending tiles, with their abort controllers. */
   private readonly coming = new Map<string, AbortController>();
+  /** The small note at the pointer; the sentence below the picture says the same in full. */
+  readonly note = make("div", { class: "note", "aria-hidden": "true", hidden: "" });
+  private pointer: { x: number; y: number } | null = null;
   /** What the page's sentence is about, as a way to the cell that is there now, and the cell that was told. */
   private told: { cell: () => Cell | null; last: string } | null = null;
   // Drawn before the new size is seen; what is said about the picture may change the layout again and waits a frame.
@@ -66,23 +68,22 @@ export class Matrix {
   private texts: Room | null = null;
   private textsFor = "";
   private complete = false;
-  private closed = false;
+  closed = false;
   private frame = 0;
   private late = 0;
   private fitted = 0;
-  private readonly app: App;
+  private readonly scene: Scene;
   private readonly surface: Surface | null;
   readonly picture: Picture;
 
   /** `surface` draws the cells where there is WebGL2; without it the canvas does. */
-  constructor(app: App, picture: Picture, surface: Surface | null, name = "Attention map") {
-    this.app = app;
+  constructor(scene: Scene, picture: Picture, surface: Surface | null, name = "Attention map") {
+    this.scene = scene;
     this.picture = picture;
     this.surface = surface;
-    this.colouring = app.colouring(picture.kind, this.largest);
+    this.colouring = scene.colouring(picture.kind, this.largest);
     this.canvas = make("canvas", { tabindex: "0", role: "application", "data-name": name, "aria-label": `${name}. Arrows move the cell, plus and minus zoom, 0 shows all.` });
-    this.element = make("div", { class: "matrix", "data-drawn-by": surface ? "webgl2" : "canvas" }, surface?.canvas, this.canvas);
-    listen(this);
+    this.element = make("div", { class: "matrix", "data-drawn-by": surface ? "webgl2" : "canvas" }, surface?.canvas, this.canvas, this.note);
     this.watch.observe(this.element);
   }
 
@@ -100,8 +101,8 @@ export class Matrix {
   }
 
   get look(): Look {
-    const { app } = this;
-    return { text: app.ink("text"), faint: app.ink("faint"), track: app.ink("track"), accent: app.ink("accent"), size: app.textSize * 0.86 };
+    const { scene } = this;
+    return { text: scene.ink("text"), faint: scene.ink("faint"), track: scene.ink("track"), accent: scene.ink("accent"), size: scene.textSize * 0.86 };
   }
 
   get textRooms(): Room {
@@ -145,12 +146,17 @@ export class Matrix {
   /** Whether other tiles come onto the screen as the picture is moved. */
   private get moving(): boolean {
     const { queries, keys } = this.picture.pick.map;
-    return Math.max(queries.size, keys.size) > this.app.store.manifest.tile * 2 ** this.picture.zooms[0];
+    return Math.max(queries.size, keys.size) > this.scene.store.manifest.tile * 2 ** this.picture.zooms[0];
   }
 
-  /** The key whose column is hidden. */
-  get hidden(): number | null {
-    return this.app.state.sinks ? null : this.picture.sink;
+  /** Whether all of the picture is in view. */
+  get whole(): boolean {
+    return this.camera.pixels <= this.fitted * 1.000001;
+  }
+
+  /** The keys whose columns are hidden. */
+  get hidden(): readonly number[] {
+    return this.scene.state.sinks ? [] : this.picture.sinks;
   }
 
   draw(): void {
@@ -195,22 +201,49 @@ export class Matrix {
     this.draw();
   }
 
+  /** A pointer is at a place of the picture, or has left it: its cell is said, its row and column are lit. */
+  hover(at: { x: number; y: number } | null): void {
+    const before = this.lit;
+    this.pointer = at && at.x >= 0 && at.y >= 0 ? at : null;
+    const { lit } = this;
+    this.tell(lit && (() => this.lit));
+    if (lit?.query !== before?.query || lit?.key !== before?.key) this.draw();
+    this.placeNote();
+  }
+
+  /** The cell under the pointer. */
+  get lit(): Cell | null {
+    return this.pointer && this.under(this.pointer.x, this.pointer.y);
+  }
+
+  /** Beside the pointer, on the side where there is room. */
+  private placeNote(): void {
+    const { note, pointer, room, element } = this;
+    note.hidden = !pointer || !note.textContent;
+    if (!pointer || note.hidden) return;
+    const [x, y] = [room.left + pointer.x, room.top + pointer.y];
+    const { offsetWidth, offsetHeight } = note;
+    note.style.left = `${x + 14 + offsetWidth > element.clientWidth ? Math.max(0, x - 14 - offsetWidth) : x + 14}px`;
+    note.style.top = `${y + 18 + offsetHeight > element.clientHeight ? Math.max(0, y - 12 - offsetHeight) : y + 18}px`;
+  }
+
   /** Say a cell in words, and again when finer numbers of it have come; null: the sentence stays as it is. */
   tell(cell: (() => Cell | null) | null): void {
     this.told = cell && { cell, last: "" };
     if (!cell) return;
-    this.app.telling = this;
+    this.scene.teller = this;
     this.tellAgain();
   }
 
   private tellAgain(): void {
     const { told } = this;
-    if (!told || this.app.telling !== this) return;
+    if (!told || this.scene.teller !== this) return;
     const cell = told.cell();
     const now = cell ? `${cell.query} ${cell.key} ${cell.z} ${cell.value}` : "";
     if (now === told.last) return;
     told.last = now;
     this.onCell(cell);
+    this.placeNote();
   }
 
   /** The cell under a place of the picture, in pixels from its corner. */
@@ -235,7 +268,8 @@ export class Matrix {
   drawNow(): void {
     this.unplan();
     if (!this.paint()) return;
-    this.onDraw();
+    // Before any cell has come there is nothing to name.
+    if (this.shown.length) this.onDraw();
     this.tellAgain();
     if (!this.complete || !this.onReady) return;
     this.onReady();
@@ -259,6 +293,7 @@ export class Matrix {
     // A picture that shows all keeps showing all when its room changes.
     if (!this.camera.pixels || this.camera.pixels === this.fitted) this.camera.pixels = fitting(extent);
     this.fitted = fitting(extent);
+    this.canvas.classList.toggle("whole", this.whole);
     this.camera = held(this.camera, extent);
     this.collect(extent);
     const context = canvas.getContext("2d")!;
@@ -266,7 +301,7 @@ export class Matrix {
     context.clearRect(0, 0, width, height);
     const frame: Frame = { shown: this.shown, colouring: this.colouring, hidden: this.hidden, ...this.area(), ...this.camera };
     const pen = new CanvasPen(context);
-    if (surface) surface.draw(frame, { width, height, ratio }, this.app.surfaceColour);
+    if (surface) surface.draw(frame, { width, height, ratio }, this.scene.ground);
     else pen.within(frame.left, frame.top, frame.width, frame.height, () => this.drawTiles(pen, frame));
     this.drawOver(pen);
     return true;
@@ -277,18 +312,19 @@ export class Matrix {
     const { x, y, pixels } = this.camera;
     for (const one of frame.shown) {
       const cell = 2 ** one.z * pixels;
-      const picture = this.painter.picture(one.tile, frame.colouring, hiddenColumn(one, frame.hidden));
+      const picture = this.painter.picture(one.tile, frame.colouring, hiddenColumns(one, frame.hidden));
       pen.image(picture, frame.left + one.firstColumn * cell - x * pixels, frame.top + one.firstRow * cell - y * pixels, one.tile.columns * cell, one.tile.rows * cell);
     }
   }
 
   /** Everything that is no cell: numbers in large cells, the sink's mark, the chosen cell, both sides. */
   drawOver(pen: Pen, chosen = true): void {
-    const { look, room } = this;
+    const { look, room, lit } = this;
     const area = this.area();
     const { x, y, pixels } = this.camera;
     pen.within(area.left, area.top, area.width, area.height, () => {
       if (pixels >= look.size * ROOM_FOR_NUMBERS) this.drawNumbers(pen, look.size * 0.9);
+      if (lit && chosen) this.drawCross(pen, lit);
       if (this.selected && chosen) {
         const span = Math.max(2 ** this.zoom * pixels, 4);
         const [left, top] = [room.left + (this.selected.key - x) * pixels, room.top + (this.selected.query - y) * pixels];
@@ -296,19 +332,34 @@ export class Matrix {
         pen.outline(left, top, span, span, "#000", 1);
       }
     });
-    drawEdges(pen, look, this.picture.rows, this.picture.columns, this.camera, this.extent(), room, this.textRooms);
+    const at = chosen ? lit : null;
+    const span = at ? 2 ** at.z : 1;
+    drawEdges(pen, look, { ...this.picture.rows, lit: at && [at.query, span] }, { ...this.picture.columns, lit: at && [at.key, span] }, this.camera, this.extent(), room, this.textRooms);
+  }
+
+  /** Lines along the row and the column of a cell; the cells keep their colours. */
+  private drawCross(pen: Pen, { query, key, z }: Cell): void {
+    const { left, top, width, height } = this.area();
+    const { x, y, pixels } = this.camera;
+    const span = 2 ** z * pixels;
+    const [across, down] = [left + (key - x) * pixels, top + (query - y) * pixels];
+    for (const [at, fill] of [[0, "rgba(255, 255, 255, 0.9)"], [1, "rgba(0, 0, 0, 0.7)"]] as const) {
+      for (const line of [down - 1 - at, down + span + at]) pen.rect(left, line, width, 1, fill);
+      for (const line of [across - 1 - at, across + span + at]) pen.rect(line, top, 1, height, fill);
+    }
   }
 
   private drawNumbers(pen: Pen, size: number): void {
     const { x, y, pixels } = this.camera;
     const area = this.area();
+    const away = new Set(this.hidden);
     for (const { tile, firstRow, firstColumn, z } of this.shown) {
       if (z !== 0) continue;
       const last = { row: Math.min(tile.rows, Math.ceil(y + area.height / pixels) - firstRow), column: Math.min(tile.columns, Math.ceil(x + area.width / pixels) - firstColumn) };
       for (let row = Math.max(0, Math.floor(y) - firstRow); row < last.row; row++) {
         for (let column = Math.max(0, Math.floor(x) - firstColumn); column < last.column; column++) {
           const value = tile.values[row * tile.columns + column]!;
-          if (isCode(value) || firstColumn + column === this.hidden) continue;
+          if (isCode(value) || away.has(firstColumn + column)) continue;
           pen.text(brief(value), area.left + (firstColumn + column + 0.5 - x) * pixels, area.top + (firstRow + row + 0.5 - y) * pixels, { size, fill: ink(cellColour(this.colouring, value)), align: "middle" });
         }
       }
@@ -317,7 +368,7 @@ export class Matrix {
 
   private collect(extent: Extent): void {
     const z = this.zoom;
-    const size = this.app.store.manifest.tile;
+    const size = this.scene.store.manifest.tile;
     const [, highest] = this.picture.zooms;
     const wanted = patches(this.camera, extent, z, size);
     const found: Shown[] = [];
@@ -339,12 +390,12 @@ export class Matrix {
     const before = endOf(this.largest.top, this.picture.kind, this.moving);
     this.largest = { top: 0, nan: false };
     for (const one of found.length ? found : under) {
-      const seen = largestOf(one.tile.values, one.tile.columns, hiddenColumn(one, this.hidden));
+      const seen = largestOf(one.tile.values, one.tile.columns, hiddenColumns(one, this.hidden));
       this.largest = { top: Math.max(this.largest.top, seen.top), nan: this.largest.nan || seen.nan };
     }
     if (endOf(this.largest.top, this.picture.kind, this.moving) !== before) this.partner?.draw();
     const both = { top: Math.max(this.largest.top, this.partner?.largest.top ?? 0), nan: this.largest.nan };
-    this.colouring = this.app.colouring(this.picture.kind, both, this.moving);
+    this.colouring = this.scene.colouring(this.picture.kind, both, this.moving);
   }
 
   private get(z: number, row: number, column: number): Tile | undefined {
@@ -369,7 +420,7 @@ export class Matrix {
         if (end.signal.aborted) return;
         this.coming.delete(key);
         this.asked.delete(key);
-        this.app.fail(error);
+        this.scene.fail(error);
       },
     );
     return undefined;

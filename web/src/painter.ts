@@ -10,17 +10,16 @@ export interface Shown {
   z: number;
 }
 
-/** The column of a tile that the hidden key lies in, null for none. */
-export function hiddenColumn(shown: Shown, key: number | null): number | null {
-  if (key === null) return null;
-  const column = Math.floor(key / 2 ** shown.z) - shown.firstColumn;
-  return column >= 0 && column < shown.tile.columns ? column : null;
+/** The columns of a tile that hidden keys lie in. */
+export function hiddenColumns(shown: Shown, keys: readonly number[]): number[] {
+  const columns = keys.map((key) => Math.floor(key / 2 ** shown.z) - shown.firstColumn);
+  return [...new Set(columns.filter((column) => column >= 0 && column < shown.tile.columns))];
 }
 
 export class Painter {
   private readonly coloured = new WeakMap<Float32Array, { key: string; canvas: HTMLCanvasElement }>();
 
-  picture(tile: Tile, colouring: Colouring, hidden: number | null): HTMLCanvasElement {
+  picture(tile: Tile, colouring: Colouring, hidden: readonly number[]): HTMLCanvasElement {
     const key = `${rampOf(colouring)} ${colouring.kind} ${colouring.scale} ${colouring.top} ${colouring.dark} ${hidden}`;
     const found = this.coloured.get(tile.values);
     if (found?.key === key) return found.canvas;
@@ -35,8 +34,9 @@ export class Painter {
   }
 }
 
-/** Fill pixels, four bytes each, with a tile in colours; the column `hidden` is striped. */
-export function paint(pixels: Uint8ClampedArray, tile: Tile, colouring: Colouring, hidden: number | null): void {
+/** Fill pixels, four bytes each, with a tile in colours; the columns `hidden` are striped. */
+export function paint(pixels: Uint8ClampedArray, tile: Tile, colouring: Colouring, hidden: readonly number[]): void {
+  const away = new Set(hidden);
   const ramp = rampTable(rampOf(colouring));
   const theme = colouring.dark ? "dark" : "light";
   for (let i = 0; i < tile.values.length; i++) {
@@ -44,7 +44,7 @@ export function paint(pixels: Uint8ClampedArray, tile: Tile, colouring: Colourin
     const column = i % tile.columns;
     const to = i * 4;
     pixels[to + 3] = 255;
-    const sink = column === hidden && !isCode(value);
+    const sink = away.has(column) && !isCode(value);
     if (sink || isCode(value) || Number.isNaN(value)) {
       const rgb = sink ? MASKED_COLOUR[theme]! : isCode(value) ? (value === MISSING ? MISSING_COLOUR[theme]! : MASKED_COLOUR[theme]!) : NAN_COLOUR;
       const striped = (sink || value === MISSING) && (column + Math.floor(i / tile.columns)) % 2 === 0;

@@ -1,10 +1,10 @@
 // The patches of an image: where a query looks, and which patch looks.
-import type { App } from "./app.ts";
 import { css } from "./colours.ts";
 import { make } from "./dom.ts";
 import type { Axis, Side } from "./manifest.ts";
 import { cellColour, type Colouring } from "./quantities.ts";
-import { isCode } from "./store.ts";
+import type { Scene } from "./scene.ts";
+import { isCode, MASKED } from "./store.ts";
 
 const MOST = 296;
 const LEAST = 160;
@@ -16,10 +16,10 @@ export class Board {
   private image: ImageBitmap | null = null;
   private readonly grid: NonNullable<Axis["grid"]>;
   private readonly shift: number;
-  private readonly app: App;
+  private readonly scene: Scene;
 
-  constructor(app: App, side: Side, grid: NonNullable<Axis["grid"]>, name: string, points: boolean) {
-    this.app = app;
+  constructor(scene: Scene, side: Side, grid: NonNullable<Axis["grid"]>, name: string, points: boolean) {
+    this.scene = scene;
     this.grid = grid;
     this.shift = grid.first - side.first;
     const label = `${name}: ${grid.rows} × ${grid.columns} patches${points ? ". Arrows move to another patch." : ""}`;
@@ -27,7 +27,7 @@ export class Board {
   }
 
   async load(axis: number): Promise<void> {
-    this.image = await this.app.store.image(axis);
+    this.image = await this.scene.store.image(axis);
     const { canvas, grid } = this;
     const ratio = this.image ? this.image.height / this.image.width : grid.rows / grid.columns;
     const wide = Math.max(LEAST, Math.min(MOST, ratio > 1 ? MOST / ratio : MOST));
@@ -52,10 +52,10 @@ export class Board {
   }
 
   /** The image, with numbers of the side's places over it where there are some. */
-  paint(values: Float32Array | null, colouring: Colouring | null, chosen: number | null): void {
-    const { canvas, grid, image, app } = this;
+  paint(values: Float32Array | null, colouring: Colouring | null, chosen: number | null, hidden: ReadonlySet<number> = new Set()): void {
+    const { canvas, grid, image, scene } = this;
     const context = canvas.getContext("2d")!;
-    context.fillStyle = app.ink("raised");
+    context.fillStyle = scene.ink("raised");
     context.fillRect(0, 0, canvas.width, canvas.height);
     context.imageSmoothingEnabled = true;
     // Grey under colours, so that every colour is one of the bar's.
@@ -66,8 +66,8 @@ export class Board {
       const box = this.box(at);
       const value = values?.[at + this.shift];
       if (value !== undefined && colouring) {
-        context.globalAlpha = image && !app.state.opaque && !isCode(value) ? OVER_IMAGE : 1;
-        context.fillStyle = css(cellColour(colouring, value));
+        context.globalAlpha = image && !scene.state.opaque && !isCode(value) && !hidden.has(at + this.shift) ? OVER_IMAGE : 1;
+        context.fillStyle = css(cellColour(colouring, hidden.has(at + this.shift) ? MASKED : value));
         context.fillRect(...box);
         context.globalAlpha = 1;
       } else {

@@ -1,6 +1,6 @@
 // The numbers that can be shown: those of the host, and those the page makes of them.
 import { type RampName, colour, MASKED_COLOUR, MISSING_COLOUR, NAN_COLOUR, type Rgb } from "./colours.ts";
-import type { AttentionMap, Manifest } from "./manifest.ts";
+import type { AttentionMap } from "./manifest.ts";
 import type { Scale } from "./state.ts";
 import { isCode, MASKED, MISSING, type Store, type Tile } from "./store.ts";
 
@@ -38,10 +38,6 @@ export function offered(map: AttentionMap): Quantity[] {
 export function zooms(map: AttentionMap, quantity: Quantity): [number, number] {
   const ranges = quantity.needs.map((need): [number, number] => map.quantities[need] ?? [map.finest, map.coarsest]);
   return [Math.max(...ranges.map((r) => r[0])), Math.min(...ranges.map((r) => r[1]))];
-}
-
-export function quantityName(manifest: Manifest, quantity: Quantity): string {
-  return quantity.id === "mass" ? manifest.quantity : quantity.name;
 }
 
 export function ratios(top: Float32Array, bottom: Float32Array): Float32Array {
@@ -142,29 +138,30 @@ export function cellColour(colouring: Colouring, value: number): Rgb {
   return colour(rampOf(colouring), share(colouring, value));
 }
 
-/** The largest number among the cells without its sign, and whether one is NaN; a hidden column does not count. */
+/** The largest number among the cells without its sign, and whether one is NaN; hidden columns do not count. */
 export interface Largest {
   top: number;
   nan: boolean;
 }
 
-const known = new WeakMap<Float32Array, Map<number, Largest>>();
+const known = new WeakMap<Float32Array, Map<string, Largest>>();
 
-export function largestOf(values: Float32Array, columns: number, hidden: number | null): Largest {
-  const column = hidden ?? -1;
+export function largestOf(values: Float32Array, columns: number, hidden: readonly number[]): Largest {
+  const away = new Set(hidden);
+  const key = hidden.join();
   let found = known.get(values);
   if (!found) known.set(values, (found = new Map()));
-  const before = found.get(column);
+  const before = found.get(key);
   if (before) return before;
   const made = { top: 0, nan: false };
   for (let i = 0; i < values.length; i++) {
     const value = values[i]!;
-    if (column >= 0 && i % columns === column) continue;
+    if (away.size && away.has(i % columns)) continue;
     if (value !== value) made.nan = true;
     else if (value <= MASKED) continue;
     else if (Math.abs(value) > made.top && Number.isFinite(value)) made.top = Math.abs(value);
   }
-  found.set(column, made);
+  found.set(key, made);
   return made;
 }
 

@@ -2,6 +2,7 @@
 import { css } from "./colours.ts";
 import { drawLegend, type Legend } from "./legend.ts";
 import type { Matrix } from "./matrix.ts";
+import { hiddenColumns } from "./painter.ts";
 import { CanvasPen, fitted, type Pen, type Sheet, SvgPen, wrapped } from "./pens.ts";
 import { cellColour } from "./quantities.ts";
 import { isCode } from "./store.ts";
@@ -13,17 +14,17 @@ const MARGIN = 12;
 function rectangles(pen: Pen, matrix: Matrix): void {
   const area = matrix.area();
   const { x, y, pixels } = matrix.camera;
-  const [behind, line] = [matrix.colouring.dark ? "#3a3d44" : "#c3c6cc", matrix.hidden];
+  const behind = matrix.colouring.dark ? "#3a3d44" : "#c3c6cc";
   for (const { tile, firstRow, firstColumn, z } of matrix.shown) {
     const span = 2 ** z;
-    const hidden = line === null ? -1 : Math.floor(line / span) - firstColumn;
+    const hidden = new Set(hiddenColumns({ tile, firstRow, firstColumn, z }, matrix.hidden));
     for (let i = 0; i < tile.values.length; i++) {
       const [row, column] = [Math.floor(i / tile.columns), i % tile.columns];
       const left = area.left + ((firstColumn + column) * span - x) * pixels;
       const top = area.top + ((firstRow + row) * span - y) * pixels;
       if (left > area.left + area.width || top > area.top + area.height || left + span * pixels < area.left || top + span * pixels < area.top) continue;
       const value = tile.values[i]!;
-      pen.rect(left, top, span * pixels, span * pixels, column === hidden && !isCode(value) ? behind : css(cellColour(matrix.colouring, value)));
+      pen.rect(left, top, span * pixels, span * pixels, hidden.has(column) && !isCode(value) ? behind : css(cellColour(matrix.colouring, value)));
     }
   }
 }
@@ -118,15 +119,16 @@ function letters(pen: Pen, node: Text, style: CSSStyleDeclaration, around: DOMRe
   });
 }
 
-export interface Ink {
-  surface: string;
-  text: string;
-  faint: string;
-  line: string;
+/** What stands around a picture in a file and on paper. */
+export interface Frame {
+  title: string;
+  legends: Legend[];
+  caption: string;
+  ink: { surface: string; text: string; faint: string; line: string };
 }
 
 /** A whole file: title, what is seen, the bar of colours, the caption. */
-export function framed(sheet: Sheet, title: string, legends: Legend[], caption: string, ink: Ink): Sheet {
+export function framed(sheet: Sheet, { title, legends, caption, ink }: Frame): Sheet {
   const width = Math.max(sheet.width, 420) + 2 * MARGIN;
   const room = width - 2 * MARGIN;
   const lines = wrapped(caption, room, 11);

@@ -1,42 +1,38 @@
-// The position of the sink: the first visible key, if it is the same for all queries.
-import type { AttentionMap } from "./manifest.ts";
-import { MASKED, type Store, type Tile } from "./store.ts";
+// Keys that take much of all attention, whatever they stand for: found by the host, named and hidden here.
+import type { AttentionMap, HeadMeasures } from "./manifest.ts";
+import { percent, visible } from "./words.ts";
 
-/** The first column that is not masked, where all rows that see something agree on it. */
-export function sinkColumn(tile: Tile): number | null {
-  let found: number | null = null;
-  for (let row = 0; row < tile.rows; row++) {
-    const line = tile.values.subarray(row * tile.columns, (row + 1) * tile.columns);
-    const first = line.findIndex((value) => value !== MASKED);
-    if (first < 0) continue;
-    if (found !== null && found !== first) return null;
-    found = first;
-  }
-  return found;
+export interface Sink {
+  /** Place among the keys of the map, from 0. */
+  key: number;
+  share: number;
 }
 
-/** The key of the sink; null where each query has a first key of its own (windows), or nothing is known. */
-export async function sinkOf(store: Store, map: AttentionMap, head: number): Promise<number | null> {
-  const range = map.quantities["mass"];
-  if (!range) return null;
-  const [finest, coarsest] = range;
-  const column = sinkColumn(await store.tile(map, head, "mass", coarsest, 0, 0));
-  if (column === null || coarsest === finest) return column === null ? null : column * 2 ** coarsest;
-  // The last query that sees something: padding on the left begins inside of a coarse cell.
-  const side = store.manifest.tile * 2 ** finest;
-  const first = column * 2 ** coarsest;
-  const last = map.queries.size - 1;
-  const tile = await store.tile(map, head, "mass", finest, Math.floor(last / side), Math.floor(first / side));
-  const start = Math.floor((first % side) / 2 ** finest);
-  const fine = lastFirst(tile, start);
-  return fine === null ? first : Math.floor(first / side) * side + fine * 2 ** finest;
+/** The sinks of some heads, largest first; null where they are not known of one of them. */
+export function sinksOf(measures: HeadMeasures | null, heads: number[]): Sink[] | null {
+  const found = new Map<number, number>();
+  for (const head of heads) {
+    const sinks = measures?.sinks[head];
+    if (!sinks) return null;
+    for (const [key, share] of sinks) found.set(key, (found.get(key) ?? 0) + share / heads.length);
+  }
+  return [...found].map(([key, share]) => ({ key, share })).sort((a, b) => b.share - a.share);
 }
 
-function lastFirst(tile: Tile, start: number): number | null {
-  for (let row = tile.rows - 1; row >= 0; row--) {
-    const line = tile.values.subarray(row * tile.columns + start, (row + 1) * tile.columns);
-    const first = line.findIndex((value) => value !== MASKED);
-    if (first >= 0) return start + first;
+const NAMED = 4;
+
+/** Keys with their tokens, equal tokens together, and with the share of one head where `shares`. */
+export function named(map: AttentionMap, sinks: Sink[], tokens: string[] | null, shares: boolean): string {
+  const groups = new Map<string, Sink[]>();
+  for (const sink of sinks) {
+    const token = tokens?.[map.keys.first + sink.key];
+    const name = token === undefined ? `key ${map.keys.first + sink.key}` : `"${visible(token, 40)}"`;
+    groups.set(name, [...(groups.get(name) ?? []), sink]);
   }
-  return null;
+  const parts = [...groups].map(([name, group]) => {
+    const places = group.map(({ key }) => key + map.keys.first);
+    const where = tokens === null ? name : places.length > 3 ? `${places.length} × ${name}` : `${name} at ${places.join(", ")}`;
+    return shares ? `${where} (${percent(group.reduce((sum, { share }) => sum + share, 0))})` : where;
+  });
+  return `${parts.slice(0, NAMED).join(", ")}${parts.length > NAMED ? `, and ${parts.length - NAMED} more` : ""}`;
 }

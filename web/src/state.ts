@@ -16,8 +16,10 @@ export interface State {
   range: number;
   theme: Theme;
   sort: string;
+  /** -1: what the page chooses. */
   otherMap: number;
   otherHead: number;
+  /** -1: none was chosen. */
   query: number;
   key: number;
   x: number;
@@ -35,7 +37,7 @@ export interface State {
 
 export const START: State = {
   view: "overview", map: 0, head: 0, chosen: [], quantity: "mass", scale: "linear", sinks: true, range: 0, theme: "auto",
-  sort: "layer", otherMap: 0, otherHead: 1, query: 0, key: 0, x: 0, y: 0, zoom: 0, words: false, colours: "cividis", opaque: false,
+  sort: "layer", otherMap: -1, otherHead: -1, query: -1, key: -1, x: 0, y: 0, zoom: 0, words: false, colours: "cividis", opaque: false,
   labelling: 0, rowTrack: "auto", columnTrack: "auto", draw: "auto",
 };
 
@@ -79,4 +81,18 @@ export function decode(text: string, start = START): State {
   if (found.theme !== "dark" && found.theme !== "light") found.theme = "auto";
   if (found.scale !== "log") found.scale = "linear";
   return found;
+}
+
+/** The state with invalid fields reset: a link may come from other data. */
+export function sound(state: State, { maps, axes }: Manifest): State {
+  const within = (at: number, count: number, otherwise = 0): number => (Number.isInteger(at) && at >= 0 && at < count ? at : otherwise);
+  const map = within(state.map, maps.length);
+  const otherMap = within(state.otherMap, maps.length, -1);
+  const heads = maps[map]?.heads ?? 1;
+  return {
+    ...state, map, otherMap, head: within(state.head, heads), otherHead: within(state.otherHead, maps[otherMap]?.heads ?? heads, -1),
+    chosen: state.chosen.filter((head) => head < heads), range: state.range > 0 ? state.range : 0,
+    query: within(state.query, maps[map]?.queries.size ?? 1, -1), key: within(state.key, maps[map]?.keys.size ?? 1, -1),
+    labelling: within(state.labelling, Math.max(1, ...axes.map((axis) => axis.labels.length))),
+  };
 }

@@ -1,16 +1,13 @@
 // Blocks of a host, decoded and kept. A wrong length is an error that is shown, never guessed at.
-import type { AttentionMap, HeadMeasures, Manifest } from "./manifest.ts";
+import { joined, MASKED, MISSING, type Tile } from "./cells.ts";
+import type { AttentionMap, HeadMeasures, Manifest, NumberKind } from "./manifest.ts";
 
 export interface TileSource {
   /** `signal` aborts when nobody waits any longer. A host may then stop, with an error. */
   block(key: string, signal?: AbortSignal): Promise<ArrayBuffer | null>;
 }
 
-// Codes inside the page; differences may be negative, so the codes of the protocol (-1, -2) will not do here.
-// Powers of two: exact in float32.
-export const MASKED = -(2 ** 100);
-export const MISSING = -(2 ** 101);
-export const isCode = (value: number): boolean => value <= MASKED && value >= MISSING;
+export { isCode, MASKED, MISSING, type Tile } from "./cells.ts";
 
 const CAPACITY = 600;
 
@@ -30,16 +27,20 @@ function table(): Float32Array {
   return halves;
 }
 
-export function numbers(block: ArrayBuffer, kind: "f2" | "f4", length: number, key: string): Float32Array {
-  const width = kind === "f2" ? 2 : 4;
+const WIDTHS = { u1: 1, f2: 2, f4: 4 };
+
+/** `levels` has the number of each byte of "u1". */
+export function numbers(block: ArrayBuffer, kind: NumberKind, length: number, key: string, levels?: Float32Array | null): Float32Array {
+  const width = WIDTHS[kind];
   if (block.byteLength !== length * width) {
     throw new Error(`Block ${key} has ${block.byteLength} bytes; ${length * width} were expected.`);
   }
   const values = new Float32Array(length);
   if (kind === "f4") values.set(new Float32Array(block));
   else {
-    const lookup = table();
-    const bits = new Uint16Array(block);
+    const lookup = kind === "u1" ? levels : table();
+    if (!lookup) throw new Error(`Block ${key} is rounded, and the block "levels" is not there.`);
+    const bits = kind === "u1" ? new Uint8Array(block) : new Uint16Array(block);
     for (let i = 0; i < length; i++) values[i] = lookup[bits[i]!]!;
   }
   for (let i = 0; i < length; i++) {
@@ -49,11 +50,14 @@ export function numbers(block: ArrayBuffer, kind: "f2" | "f4", length: number, k
   return values;
 }
 
-export interface Tile {
-  rows: number;
-  columns: number;
-  values: Float32Array;
+/** Class of each token, -1 for none; whether it goes on with the span of the token before. */
+export interface Labels {
+  classes: Int16Array;
+  goesOn: boolean[];
 }
+
+// Added to the class of a token that goes on with a span.
+const GOES_ON = 1 << 14;
 
 export interface Links {
   keys: Int32Array;
@@ -95,13 +99,14 @@ export class Store {
     return made;
   }
 
-  private floats(key: string, length: number, kind: "f2" | "f4" = "f4", signal?: AbortSignal): Promise<Float32Array | null> {
+  private floats(key: string, length: number, kind: NumberKind = "f4", signal?: AbortSignal): Promise<Float32Array | null> {
     const made = this.keep(key, async () => {
       const asked = { waiting: 0, end: new AbortController() };
       this.asked.set(key, asked);
       try {
+        const levels = kind === "u1" ? await this.floats("levels", 256) : null;
         const block = await this.source.block(key, asked.end.signal);
-        return block && numbers(block, kind, length, key);
+        return block && numbers(block, kind, length, key, levels);
       } finally {
         if (this.asked.get(key) === asked) this.asked.delete(key);
       }
@@ -129,6 +134,16 @@ export class Store {
     return found;
   }
 
+  /** Name of a quantity; that of the first depends on what was recorded. */
+  quantityOf({ id, name }: { id: string; name: string }): string {
+    return id === "mass" ? this.manifest.quantity : name;
+  }
+
+  /** What distances along a map are counted in. */
+  unitOf(map: AttentionMap): string {
+    return map.kind === "self" && this.manifest.axes[map.queries.axis]?.grid ? "patches" : "tokens";
+  }
+
   /** A map in words: with its model, input and call where there are several. */
   nameOf(map: AttentionMap): string {
     const { maps } = this.manifest;
@@ -143,16 +158,44 @@ export class Store {
     const cells = (total: number, at: number): number => Math.min(size, Math.ceil(total / 2 ** z) - size * at);
     const rows = cells(map.queries.size, row);
     const columns = cells(map.keys.size, column);
-    const kind = ["uniform", "expected", "value"].includes(quantity) ? "f4" : this.manifest.number;
-    const key = `tile/${map.id}/${head}/${quantity}/${z}/${row}/${column}`;
-    const values = await this.floats(key, rows * columns, kind, signal);
+    const values = await this.cells(map, head, quantity, z, row, column, rows * columns, signal);
     return { rows, columns, values: values ?? new Float32Array(rows * columns).fill(MISSING) };
+  }
+
+  private async cells(map: AttentionMap, head: number, quantity: string, z: number, row: number, column: number, length: number, signal?: AbortSignal): Promise<Float32Array | null> {
+    if (quantity === "mass" && map.derived && z === map.overview) return (await this.overview(map))?.[head]?.values ?? null;
+    if (map.derived?.includes(z)) {
+      const parts = [0, 1].map((r) => [0, 1].map((c) => this.finer(map, head, quantity, z - 1, 2 * row + r, 2 * column + c, signal)));
+      return joined(await Promise.all(parts.map((line) => Promise.all(line))), 2 ** (z - 1), map.queries.size - row * this.manifest.tile * 2 ** z);
+    }
+    const kind = ["uniform", "expected", "value"].includes(quantity) ? "f4" : this.manifest.number;
+    const values = await this.floats(`tile/${map.id}/${head}/${quantity}/${z}/${row}/${column}`, length, kind, signal);
+    return values && kind === "u1" && z === 0 && map.links ? this.withLargest(map, head, row, column, values) : values;
+  }
+
+  private async finer(map: AttentionMap, head: number, quantity: string, z: number, row: number, column: number, signal?: AbortSignal): Promise<Tile | null> {
+    const side = this.manifest.tile * 2 ** z;
+    return row * side < map.queries.size && column * side < map.keys.size ? this.tile(map, head, quantity, z, row, column, signal) : null;
+  }
+
+  /** Rounded weights, with the largest of each query as they are. */
+  private async withLargest(map: AttentionMap, head: number, row: number, column: number, values: Float32Array): Promise<Float32Array> {
+    const links = await this.links(map, head);
+    const size = this.manifest.tile;
+    const columns = Math.min(size, map.keys.size - size * column);
+    for (let i = 0; links && i < values.length / columns; i++) {
+      for (let n = 0, at = (row * size + i) * map.links; n < map.links; n++, at++) {
+        const place = links.keys[at]! - column * size;
+        if (place >= 0 && place < columns) values[i * columns + place] = links.weights[at]!;
+      }
+    }
+    return values;
   }
 
   async overview(map: AttentionMap): Promise<Tile[] | null> {
     const rows = Math.ceil(map.queries.size / 2 ** map.overview);
     const columns = Math.ceil(map.keys.size / 2 ** map.overview);
-    const all = await this.floats(`overview/${map.id}`, map.heads * rows * columns, "f2");
+    const all = await this.floats(`overview/${map.id}`, map.heads * rows * columns, this.manifest.number === "u1" ? "u1" : "f2");
     if (!all) return null;
     const area = rows * columns;
     return Array.from({ length: map.heads }, (_, head) => ({
@@ -192,11 +235,12 @@ export class Store {
       const block = await this.source.block(`measures/${map.id}`);
       if (!block) return null;
       const raw = JSON.parse(new TextDecoder().decode(block)) as Record<string, unknown>;
-      const found: HeadMeasures = { numbers: {}, kind: [], rowSums: null };
+      const found: HeadMeasures = { numbers: {}, kind: [], sinks: [], rowSums: null };
       for (const [name, value] of Object.entries(raw)) {
         if (name === "kind") found.kind = (value ?? []) as string[];
+        else if (name === "sinks") found.sinks = (value ?? []) as HeadMeasures["sinks"];
         else if (name === "row_sums") found.rowSums = value as [number, number] | null;
-        else if (Array.isArray(value)) found.numbers[name] = value as (number | null)[];
+        else if (Array.isArray(value)) found.numbers[name] = value.map((one) => (one === "NaN" ? NaN : (one as number | null)));
       }
       return found;
     });
@@ -223,10 +267,12 @@ export class Store {
     });
   }
 
-  async labels(axis: number, which: number): Promise<Int16Array | null> {
+  async labels(axis: number, which: number): Promise<Labels | null> {
     return this.keep(`labels/${axis}/${which}`, async () => {
       const block = await this.source.block(`labels/${axis}/${which}`);
-      return block && new Int16Array(block);
+      if (!block) return null;
+      const codes = new Int16Array(block);
+      return { classes: codes.map((code) => (code >= GOES_ON ? code - GOES_ON : code)), goesOn: Array.from(codes, (code) => code >= GOES_ON) };
     });
   }
 

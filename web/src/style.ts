@@ -25,20 +25,22 @@ export const STYLE = `
 .regard .body { flex: 1 0 auto; padding: 4px 14px 8px; display: flex; flex-direction: column; gap: 8px; position: relative; }
 .regard .beside { display: flex; flex: 1; gap: 14px; min-height: 0; }
 .regard .stage { flex: 1; display: flex; flex-direction: column; min-width: 0; min-height: 22rem; position: relative; }
-.regard .zooms { position: absolute; right: 4px; bottom: 4px; z-index: 2; gap: 3px; }
+.regard .zooms { justify-content: flex-end; gap: 3px; padding-bottom: 3px; }
 .regard aside { flex: 0 0 16rem; font-size: 0.95em; }
 .regard aside p { margin: 8px 0; overflow-wrap: anywhere; color: var(--faint); }
 .regard aside label { margin-top: 6px; flex-wrap: wrap; }
 .regard .help[open] { flex-basis: 100%; } .regard .help summary { cursor: pointer; width: fit-content; padding: 2px 0; } .regard .help dl { grid-template-columns: max-content 1fr; } .regard .help p { margin: 6px 0; max-width: 90ch; }
 .regard dl { display: grid; grid-template-columns: auto auto; gap: 2px 10px; margin: 6px 0; }
 .regard dt { color: var(--faint); } .regard dd { margin: 0; font-variant-numeric: tabular-nums; }
-.regard .matrix { flex: 1; min-height: 16rem; min-width: 0; position: relative; overflow: hidden; touch-action: none; }
+.regard .matrix { flex: 1; min-height: 16rem; min-width: 0; position: relative; overflow: hidden; }
 .regard .matrix canvas { display: block; touch-action: none; cursor: crosshair; position: absolute; inset: 0 auto auto 0; }
+.regard .matrix canvas.whole { touch-action: pan-x pan-y; }
+.regard .note { position: absolute; z-index: 2; pointer-events: none; white-space: pre; max-width: 20rem; overflow: hidden; text-overflow: ellipsis; background: var(--surface); color: var(--text); border: 1px solid var(--line); border-radius: 5px; padding: 1px 6px; font-size: 0.85em; font-variant-numeric: tabular-nums; }
 .regard .matrix canvas:focus-visible { outline-offset: -2px; }
 .regard .pair { display: flex; flex: 1; gap: 12px; flex-wrap: wrap; }
 .regard .pair > section { flex: 1 1 20rem; display: flex; flex-direction: column; min-height: 22rem; min-width: 0; }
 .regard .pair > section.text { min-height: 0; }
-.regard .bar .zooms { position: static; margin-left: auto; }
+.regard .bar .zooms { margin-left: auto; padding: 0; }
 .regard h2 { font-size: 0.95em; margin: 2px 0; font-weight: 600; overflow-wrap: anywhere; }
 .regard .scale { display: flex; gap: 4px 14px; flex-wrap: wrap; align-items: flex-start; font-variant-numeric: tabular-nums; }
 .regard .ramp { display: inline-block; width: 16rem; max-width: 100%; }
@@ -58,9 +60,10 @@ export const STYLE = `
 .regard .thumb b { font-weight: 400; }
 .regard .thumb span { color: var(--faint); overflow: hidden; text-overflow: ellipsis; white-space: nowrap; max-width: 100%; }
 .regard .tokens { line-height: 2.2; font-size: 1.05em; overflow-wrap: anywhere; }
-.regard .tokens button { border: 1px solid transparent; border-bottom-width: 3px; background: none; border-radius: 4px; padding: 1px 3px; margin: 0 1px; min-height: 24px; min-width: 0; max-width: 100%; white-space: pre-wrap; line-height: 1.4; overflow-wrap: anywhere; unicode-bidi: isolate; }
+.regard .tokens button { border: 1px solid transparent; border-bottom-width: 3px; background: none; border-radius: 4px; padding: 1px 3px; margin: 0 1px; min-height: 24px; min-width: 24px; max-width: 100%; white-space: pre-wrap; line-height: 1.4; overflow-wrap: anywhere; unicode-bidi: isolate; }
 .regard .tokens button.chosen { outline: 3px solid var(--accent); outline-offset: 0; }
 .regard .tokens button.found { text-decoration: underline double; text-underline-offset: 3px; font-weight: 600; }
+.regard .tokens button.gap { padding-left: 0.45em; } .regard .tokens button.in { margin-left: 0; } .regard .tokens button.on { margin-left: 0; border-top-left-radius: 0; border-bottom-left-radius: 0; } .regard .tokens button.labelled:has(+ button.on) { margin-right: 0; border-top-right-radius: 0; border-bottom-right-radius: 0; } .regard .tokens button:has(+ button.in) { margin-right: 0; }
 .regard .tokens sup { font-size: 0.65em; margin-left: 2px; line-height: 1; }
 .regard .side { display: flex; flex-wrap: wrap; gap: 10px; align-items: flex-start; } .regard .side .tokens { flex-basis: 100%; }
 .regard .board { max-width: 100%; border: 1px solid var(--line); touch-action: manipulation; }
@@ -79,8 +82,17 @@ export const STYLE = `
 /* Telephones: one line of controls that is pushed aside, so that the picture has the screen. */
 @container (max-width: 29.99rem) { .regard > .bar { flex-wrap: nowrap; overflow-x: auto; padding-top: 3px; padding-bottom: 3px; } .regard > .bar > * { flex: none; } }
 @media (min-height: 50rem) { @container (min-width: 48rem) { .regard .foot { position: sticky; bottom: 0; z-index: 3; } } }
-@media print { .regard.whole { min-height: 0; } .regard .bar, .regard .save, .regard [role=tablist], .regard header label, .regard .help:not([open]), .regard aside label, .regard .zooms { display: none; } .regard .scroll, .regard aside { overflow: visible; } .regard .foot, .regard .says { position: static; }
-  .regard .matrix { height: 17cm; flex: none; } .regard .layer, .regard footer, .regard .matrix { break-inside: avoid; } .regard, .regard * { print-color-adjust: exact; -webkit-print-color-adjust: exact; } }
+.regard .paper { display: none; }
+.regard .all { display: flex; flex-direction: column; gap: 8px; }
+/* System colours take the place of the page's; weights and classes keep theirs, they are what is shown. */
+@media (forced-colors: active) {
+  .regard .tokens button, .regard td.weight, .regard canvas, .regard .key i { forced-color-adjust: none; }
+  .regard [aria-selected=true], .regard .heads-bar [aria-pressed=true] { forced-color-adjust: none; background: Highlight; color: HighlightText; border-color: Highlight; }
+  .regard .tokens button.chosen { outline: 3px solid Highlight; }
+  .regard .matrix { forced-color-adjust: none; background: var(--surface); }
+}
+@media print { .regard.whole { min-height: 0; } .regard.printing > :not(.paper) { display: none; } .regard.printing .paper { display: block; }
+  .regard .paper canvas { display: block; max-width: 100%; max-height: 98vh; margin: 0 auto; break-inside: avoid; } .regard, .regard * { print-color-adjust: exact; -webkit-print-color-adjust: exact; } }
 body:has(> .regard.whole) { margin: 0; }
 body:has(> .regard.dark) { background: #14161a; }
 `;

@@ -1,14 +1,14 @@
 // Tiles on the GPU: textures hold the numbers, the shader maps them to colours.
 import { MASKED_COLOUR, MISSING_COLOUR, NAN_COLOUR, type Rgb, rampTable } from "./colours.ts";
 import { type Colouring, DECADES, rampOf } from "./quantities.ts";
-import type { Shown } from "./painter.ts";
-import { isCode } from "./store.ts";
+import { hiddenColumns, type Shown } from "./painter.ts";
+import { isCode, type Tile } from "./store.ts";
 
 export interface Frame {
   shown: Shown[];
   colouring: Colouring;
-  /** Key token whose column is hidden, null for none. */
-  hidden: number | null;
+  /** Keys whose columns are hidden. */
+  hidden: readonly number[];
   /** Room of the cells on the canvas, in pixels of the page. */
   left: number;
   top: number;
@@ -29,16 +29,18 @@ void main() {
   gl_Position = vec4(corner.x * 2.0 - 1.0, 1.0 - corner.y * 2.0, 0.0, 1.0);
 }`;
 
-// Codes are exact powers of two: -2^100 masked, -2^101 not recorded, and 2^102 in place of NaN, which shaders may lose.
+// Codes are exact powers of two: -2^100 masked, -2^101 not recorded, -2^102 hidden, and 2^102 in place of NaN, which
+// shaders may lose.
 const NAN_CODE = 2 ** 102;
 const LARGEST = 2 ** 99;
+const HIDDEN_CODE = -(2 ** 102);
 const FRAGMENT = `#version 300 es
 precision highp float;
 precision highp int;
 uniform highp sampler2D cells;
 uniform sampler2D ramp;
 uniform ivec2 size;
-uniform int hidden, kind;
+uniform int kind;
 uniform float most;
 uniform vec3 masked, missing, notNumber;
 in vec2 at;
@@ -47,9 +49,9 @@ void main() {
   ivec2 cell = min(ivec2(at * vec2(size)), size - 1);
   float value = texelFetch(cells, cell, 0).r;
   bool stripe = mod(gl_FragCoord.x + gl_FragCoord.y, 8.0) < 3.0;
+  if (value < -3.8e30) { seen = vec4(stripe ? masked * 0.85 : masked, 1.0); return; }
   if (value < -1.9e30) { seen = vec4(stripe ? missing * 0.8 : missing, 1.0); return; }
   if (value < -1e30) { seen = vec4(masked, 1.0); return; }
-  if (cell.x == hidden) { seen = vec4(stripe ? masked * 0.85 : masked, 1.0); return; }
   if (value > 4e30) { seen = vec4(notNumber, 1.0); return; }
   float share = value / most;
   if (kind == 1) share = value <= 0.0 ? 0.0 : 1.0 + log2(value / most) / (${DECADES}.0 * 3.321928);
@@ -57,7 +59,7 @@ void main() {
   if (kind == 3) share = 0.5 + value / (2.0 * most);
   seen = vec4(texelFetch(ramp, ivec2(int(clamp(share, 0.0, 1.0) * 255.0 + 0.5), 0), 0).rgb, 1.0);
 }`;
-const UNIFORMS = ["place", "cells", "ramp", "size", "hidden", "kind", "most", "masked", "missing", "notNumber"];
+const UNIFORMS = ["place", "cells", "ramp", "size", "kind", "most", "masked", "missing", "notNumber"];
 const TEXTURES_KEPT = 160;
 
 function compiled(gl: WebGL2RenderingContext): WebGLProgram | null {
@@ -83,7 +85,7 @@ export class Surface {
   lost = false;
   private readonly gl: WebGL2RenderingContext;
   private readonly places: Record<string, WebGLUniformLocation | null> = {};
-  private readonly textures = new Map<Float32Array, WebGLTexture>();
+  private readonly textures = new Map<Float32Array, { texture: WebGLTexture; hidden: string }>();
   private readonly ramp: WebGLTexture;
   private rampName = "";
 
@@ -131,15 +133,15 @@ export class Surface {
     const room = [Math.round(frame.width * size.ratio), Math.round(frame.height * size.ratio)] as const;
     gl.scissor(left, tall - top - room[1], room[0], room[1]);
     this.colours(frame.colouring);
-    for (const { tile, firstRow, firstColumn, z } of frame.shown) {
+    for (const one of frame.shown) {
+      const { tile, firstRow, firstColumn, z } = one;
       const cell = 2 ** z * frame.pixels;
       gl.activeTexture(gl.TEXTURE0);
-      gl.bindTexture(gl.TEXTURE_2D, this.texture(tile.values, tile.columns, tile.rows));
+      gl.bindTexture(gl.TEXTURE_2D, this.texture(tile, hiddenColumns(one, frame.hidden)));
       const x = frame.left + firstColumn * cell - frame.x * frame.pixels;
       const y = frame.top + firstRow * cell - frame.y * frame.pixels;
       gl.uniform4f(places["place"]!, x / size.width, y / size.height, (tile.columns * cell) / size.width, (tile.rows * cell) / size.height);
       gl.uniform2i(places["size"]!, tile.columns, tile.rows);
-      gl.uniform1i(places["hidden"]!, frame.hidden === null ? -1 : Math.floor(frame.hidden / 2 ** z) - firstColumn);
       gl.drawArrays(gl.TRIANGLE_STRIP, 0, 4);
     }
   }
@@ -162,26 +164,26 @@ export class Surface {
     this.sharp();
   }
 
-  private texture(values: Float32Array, columns: number, rows: number): WebGLTexture {
+  private texture({ values, columns, rows }: Tile, away: number[]): WebGLTexture {
     const { gl, textures } = this;
+    const hidden = away.join();
     const found = textures.get(values);
-    if (found) {
+    if (found?.hidden === hidden) {
       textures.delete(values);
       textures.set(values, found);
-      return found;
+      return found.texture;
     }
     if (textures.size >= TEXTURES_KEPT) {
-      const [oldest, texture] = textures.entries().next().value!;
+      const [oldest, { texture }] = textures.entries().next().value!;
       gl.deleteTexture(texture);
       textures.delete(oldest);
     }
-    const made = gl.createTexture()!;
-    gl.bindTexture(gl.TEXTURE_2D, made);
-    const clean = values.every(Number.isFinite) ? values : values.map((value) => (Number.isNaN(value) ? NAN_CODE : isCode(value) ? value : Math.max(-LARGEST, Math.min(LARGEST, value))));
-    gl.texImage2D(gl.TEXTURE_2D, 0, gl.R32F, columns, rows, 0, gl.RED, gl.FLOAT, clean);
+    const texture = found?.texture ?? gl.createTexture()!;
+    gl.bindTexture(gl.TEXTURE_2D, texture);
+    gl.texImage2D(gl.TEXTURE_2D, 0, gl.R32F, columns, rows, 0, gl.RED, gl.FLOAT, coded(values, columns, new Set(away)));
     this.sharp();
-    textures.set(values, made);
-    return made;
+    textures.set(values, { texture, hidden });
+    return texture;
   }
 
   private sharp(): void {
@@ -189,4 +191,14 @@ export class Surface {
     gl.texParameteri(gl.TEXTURE_2D, gl.TEXTURE_MIN_FILTER, gl.NEAREST);
     gl.texParameteri(gl.TEXTURE_2D, gl.TEXTURE_MAG_FILTER, gl.NEAREST);
   }
+}
+
+/** The numbers as the shader reads them: finite, with codes for NaN and for hidden columns; masked cells stay masked. */
+function coded(values: Float32Array, columns: number, away: ReadonlySet<number>): Float32Array {
+  if (!away.size && values.every(Number.isFinite)) return values;
+  return values.map((value, i) => {
+    if (isCode(value)) return value;
+    if (away.has(i % columns)) return HIDDEN_CODE;
+    return Number.isNaN(value) ? NAN_CODE : Math.max(-LARGEST, Math.min(LARGEST, value));
+  });
 }

@@ -4,13 +4,20 @@ import { MASKED, MISSING } from "./store.ts";
 
 export function percent(value: number): string {
   if (value === 0) return "0 %";
+  if (!Number.isFinite(value)) return String(value);
   if (Math.abs(value) < 0.0005) return value.toExponential(1).replace(/e([+-])(\d)$/, "e$10$2");
   return `${(value * 100).toFixed(1)} %`;
 }
 
-export function plain(value: number): string {
+/** Why a number of a map is not there: it was never recorded, or it was left out of this file. */
+export const absent = (map: AttentionMap): string => (map.finest > map.recorded ? "not in this file" : "not recorded");
+
+/** The same as the end of a sentence about several. */
+export const lacking = (map: AttentionMap): string => (map.finest > map.recorded ? "are not in this file" : "were not recorded");
+
+export function plain(value: number, missing = "not recorded"): string {
   if (value === MASKED) return "masked";
-  if (value === MISSING) return "not recorded";
+  if (value === MISSING) return missing;
   if (!Number.isFinite(value)) return String(value);
   if (value === 0) return "0";
   const size = Math.abs(value);
@@ -31,7 +38,7 @@ export function brief(value: number): string {
   const size = Math.abs(value);
   if (size >= 10) return value.toFixed(0);
   if (size >= 0.995) return value.toFixed(1);
-  return size < 0.005 ? "≈0" : value.toFixed(2).replace("0.", ".");
+  return size < 0.005 ? value.toExponential(0) : value.toFixed(2).replace("0.", ".");
 }
 
 export function headsName(heads: number[]): string {
@@ -41,10 +48,14 @@ export function headsName(heads: number[]): string {
 // What has no width, or turns the order of what follows. Joiners stay: letters and emoji are made with them.
 const UNSEEN = /[\u0000-\u001f\u007f-\u009f\u00ad\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u2069\ufeff]/g;
 
-/** Control characters and spaces become signs, so that a token can be seen; longer ones than `most` end in an ellipsis. */
+/**
+ * Control characters and spaces become signs, so that a token can be seen; longer ones than `most`
+ * end in an ellipsis. One space before a word is left out, as in print: many tokenizers begin words with it.
+ */
 export function visible(token: string, most = 200): string {
   if (token === "") return "∅";
-  const shown = token.length > most ? `${token.slice(0, most - 1)}…` : token;
+  const word = token.replace(/^ (?=[^ ])/, "");
+  const shown = word.length > most ? `${word.slice(0, most - 1)}…` : word;
   return shown.replace(/\n/g, "⏎").replace(/\t/g, "⇥").replace(UNSEEN, "�").replace(/ /g, "␣");
 }
 
@@ -78,7 +89,8 @@ export function sentence(place: Place): string {
   const queries = one ? `query ${quoted(place.queryTokens, q + place.query)}` : `queries ${q + place.query} to ${q + last(place.query, map.queries.size)}`;
   const keys = one ? `key ${quoted(place.keyTokens, k + place.key)}` : `keys ${k + place.key} to ${k + last(place.key, map.keys.size)}`;
   if (value === MASKED) return `${where}${keys} ${one ? "is" : "are"} masked for ${queries}.`;
-  if (value === MISSING) return `${where}what ${queries} ${one ? "gives" : "give"} to ${keys} was not recorded.`;
+  if (value === MISSING) return `${where}what ${queries} ${one ? "gives" : "give"} to ${keys} ${absent(map) === "not recorded" ? "was" : "is"} ${absent(map)}.`;
+  if (Number.isNaN(value)) return `${where}what ${queries} ${one ? "gives" : "give"} to ${keys} is not a number (NaN).`;
   if (place.quantity !== "mass") return `${where}${queries}, ${keys}: ${place.quantity} ${plain(value)}.`;
   const number = place.percent ? percent(value) : plain(value);
   return `${where}${queries} ${one ? "gives" : "give, on average,"} ${number} of ${one ? "its" : "their"} attention to ${keys}.`;

@@ -7,12 +7,12 @@ import { csv, json } from "../src/exports.ts";
 import type { AttentionMap } from "../src/manifest.ts";
 import { escaped } from "../src/pens.ts";
 import { difference, mean, niceTop, ratios, share, valueAt } from "../src/quantities.ts";
-import { groups, summed } from "../src/rows.ts";
+import { groups, total } from "../src/rows.ts";
 import { decode, encode, START } from "../src/state.ts";
 import { halfToFloat, isCode, MASKED, MISSING, numbers } from "../src/store.ts";
 import { percent, sentence } from "../src/words.ts";
 
-const map = { name: "encoder.layers.3", queries: { axis: 0, first: 0, size: 100 }, keys: { axis: 0, first: 0, size: 100 } } as AttentionMap;
+const map = { name: "encoder.layers.3", queries: { axis: 0, first: 0, size: 100 }, keys: { axis: 0, first: 0, size: 100 }, finest: 0, recorded: 0 } as AttentionMap;
 const plainly = { kind: "plain", scale: "linear", top: 1, dark: false, colours: "cividis", rounded: null, over: false, nan: false } as const;
 const place = { name: map.name, map, heads: [5], z: 0, query: 12, key: 7, value: 0.3124, quantity: "mass", percent: true, queryTokens: null, keyTokens: null };
 
@@ -76,6 +76,9 @@ test("numbers in words follow the protocol", () => {
   assert.equal(sentence(place), "encoder.layers.3, head 5: query 12 gives 31.2 % of its attention to key 7.");
   assert.equal(sentence({ ...place, value: MASKED }), "encoder.layers.3, head 5: key 7 is masked for query 12.");
   assert.match(sentence({ ...place, z: 6, query: 0, key: 64, value: 0.041 }), /queries 0 to 63 give, on average, 4.1 % of their attention to keys 64 to 99\.$/);
+  assert.equal(sentence({ ...place, value: NaN }), "encoder.layers.3, head 5: what query 12 gives to key 7 is not a number (NaN).");
+  assert.match(sentence({ ...place, value: MISSING }), /was not recorded\.$/);
+  assert.match(sentence({ ...place, value: MISSING, map: { ...map, finest: 2 } }), /is not in this file\.$/);
   assert.equal(percent(0.000031), "3.1e-05");
   assert.equal(percent(0), "0 %");
 });
@@ -83,7 +86,8 @@ test("numbers in words follow the protocol", () => {
 test("subwords become words, their keys are summed", () => {
   const parts = groups(new Int32Array([-1, 0, 0, 1, -1]), 0, 5);
   assert.deepEqual(parts, [[0], [1, 2], [3], [4]]);
-  assert.deepEqual([...summed(new Float32Array([0.5, 0.25, 0.125, MASKED, 0]), parts)], [0.5, 0.375, MASKED, 0]);
+  const values = new Float32Array([0.5, 0.25, 0.125, MASKED, 0]);
+  assert.deepEqual(parts.map((part) => total(values, part).value), [0.5, 0.375, MASKED, 0]);
 });
 
 test("exported text can do nothing", () => {

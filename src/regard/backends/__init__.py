@@ -24,6 +24,7 @@ from .fused import Fused
 from .math import Math
 from .native import Native, hidden_from_kernel, why_slower
 from .reference import Reference
+from .triton import Triton
 
 __all__ = [
     "BACKENDS",
@@ -39,6 +40,8 @@ __all__ = [
     "fastest",
     "hand_on",
     "in_cells",
+    "inspectors",
+    "kernels",
     "lse_beside",
     "masked_cells",
     "readable",
@@ -56,12 +59,12 @@ __all__ = [
 ]
 
 # Fastest first; `math` accepts everything, so what stands behind it runs only when asked for by name.
-_NATIVE, _FUSED = Native(), Fused()
-BACKENDS: tuple[Backend, ...] = (_NATIVE, _FUSED, Math(), Reference())
-# Those that can also look into the weights of a call that was made.
+_NATIVE, _FUSED, _TRITON, _MATH = Native(), Fused(), Triton(), Math()
+BACKENDS: tuple[Backend, ...] = (_NATIVE, _FUSED, _TRITON, _MATH, Reference())
+# Those that can also inspect the weights of a finished call.
 INSPECTORS: tuple[Inspector, ...] = (_NATIVE,)
 # Where a tool needs operators that it knows, `math` comes first.
-_RECORDED: tuple[Backend, ...] = (BACKENDS[2], *BACKENDS[:2], *BACKENDS[3:])
+_RECORDED: tuple[Backend, ...] = (_MATH, *(backend for backend in BACKENDS if backend is not _MATH))
 
 
 class _Chosen(local):
@@ -151,17 +154,33 @@ def refusals(inputs: AttentionInputs) -> list[tuple[str, str | None]]:
 
 
 def _slower(backend: Backend, inputs: AttentionInputs) -> str | None:
-    """Say why an able backend leaves a call to one behind it, unless it was asked for by name."""
-    if backend is not _NATIVE or _chosen.name is not None:
+    """Say why a backend that accepts a call leaves it to a later one, unless it was asked for by name."""
+    if _chosen.name is not None:
+        return None
+    if backend is _TRITON and inputs.query.device.type == "cpu":
+        return "runs in Triton's interpreter here, which is slow: only where it is asked for by name"
+    if backend is not _NATIVE:
         return None
     reason = why_slower(inputs.query, inputs.key, wants_gradient(inputs), lambda: hidden_from_kernel(inputs))
     return reason if reason and refusal(_FUSED, inputs) is None else None
 
 
 def hand_on(inputs: AttentionInputs) -> dict[str, str]:
-    """Return, of the backends that may hand this call on when they see the numbers, to which and when."""
+    """Return which backends may hand this call on once they have read its values, to which, and when."""
     told = ((backend.name, backend.instead(inputs)) for backend in BACKENDS)
     return {name: instead for name, instead in told if instead is not None}
+
+
+def inspectors(inputs: AttentionInputs, made_by: str | None) -> Iterator[Inspector]:
+    """Return the backends that are to look into a call, the one that made it first."""
+    yield from (one for one in INSPECTORS if one.name == made_by)
+    yield from (one for one in INSPECTORS if one.name != made_by and one.looks_unasked(inputs))
+
+
+def kernels(inputs: AttentionInputs) -> dict[str, str]:
+    """Return, of the backends with several kernels for the call's device, which of them takes the call and why."""
+    choice = _FUSED.kernel(inputs)
+    return {} if choice is None or choice.kernel is None else {_FUSED.name: choice.why}
 
 
 def _in_order() -> tuple[Backend, ...]:

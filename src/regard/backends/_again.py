@@ -1,4 +1,4 @@
-"""What a kernel's backward cannot do itself, made in PyTorch's operations: second derivatives, and gradients that are
+"""What a kernel's backward cannot do itself, computed by PyTorch operations: second derivatives, and gradients that are
 batched or carry tangents.
 
 Which of these will be asked for is known in the backward pass alone, when the kernel has run already.
@@ -72,7 +72,7 @@ def _each(
 
 
 def differentiable(x: AttentionInputs, result: AttentionResult) -> AttentionResult:
-    """Give the result of a kernel that knows only the first derivative of its output the others, and those of `lse`."""
+    """Add the higher derivatives, and those of `lse`, to the result of a kernel that has only the first derivative."""
     output, lse = _Beyond.apply(result.output, result.lse, *x.flat())  # type: ignore[no-untyped-call]
     return result._replace(output=output, lse=lse, lse_has_gradient=lse is not None)
 

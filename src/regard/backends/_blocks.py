@@ -121,5 +121,7 @@ def drop_factor(inputs: AttentionInputs, rows: slice, columns: slice) -> Tensor 
     device = inputs.query.device
     head = torch.arange(batch * heads, device=device).view(batch, heads)
     row = torch.arange(rows.start, rows.stop, device=device)
-    kept = keep(seed.to(device), head, row, columns, probability)
+    # One number of the CPU is handed to a GPU's kernels as it is.
+    seed = seed if seed.device.type == "cpu" else seed.to(device)
+    kept = keep(seed, head, row, columns, probability)
     return kept.to(inputs.query.dtype) / (1.0 - probability)

@@ -1,7 +1,7 @@
 """The one contract of every backend: honour an argument, or refuse with a reason. There is no third way.
 
 A backend says which features it `honours`; a call that uses any other is refused here, by the shared part, so no
-backend can forget to look. What depends on sizes or on the machine, the backend says itself in `why_not`.
+backend can forget the check. What depends on sizes or on the machine, the backend says itself in `why_not`.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ class Backend(Protocol):
         ...
 
     def instead(self, inputs: AttentionInputs) -> str | None:
-        """Say which other backend may run the call in its place, and when, as only the numbers show; or None."""
+        """Say which other backend may run the call instead, and on which values of the tensors; or None."""
         ...
 
     def run(self, inputs: AttentionInputs) -> AttentionResult:
@@ -64,13 +64,19 @@ class Backend(Protocol):
 
 
 class Inspector(Protocol):
-    """A backend that can also look into the weights of a call that was made: passes over query, key, mask and `lse`.
+    """A backend that can also inspect the weights of a finished call: passes over query, key, mask and `lse`.
 
     No pass has a gradient. A weight is `exp(score - lse)`; of rows whose `lse` is beyond `FAR` it is the softmax of the
-    scores.
+    scores. Answers lie on the device of the call, and the host does not wait for them.
     """
 
     name: str
+    takes_sinks: bool
+    """Where a sink is counted in `lse`, it is taken as it is for rows far from zero, too."""
+
+    def looks_unasked(self, inputs: AttentionInputs) -> bool:
+        """Return whether it is to look into the calls of other backends, too, and not into its own alone."""
+        ...
 
     def cannot_inspect(self, inputs: AttentionInputs, name: str, count: int = 0) -> str | None:
         """Say why there is no such pass over this call, or None. `count` is how many weights of a row "top" keeps."""
@@ -96,7 +102,7 @@ class Inspector(Protocol):
         ...
 
     def summarise(self, inputs: AttentionInputs, lse: Tensor, cell: int) -> Summary:
-        """Look once at every weight, where `cannot_inspect(inputs, "summary")` is None; O(n) memory."""
+        """Read every weight once, where `cannot_inspect(inputs, "summary")` is None; O(n) memory."""
         ...
 
 

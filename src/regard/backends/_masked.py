@@ -12,11 +12,11 @@ from torch.utils.weak import WeakIdKeyDictionary
 from .._inputs import AttentionInputs
 from ._cells import cell_sizes, in_cells
 from ._scores import visible
-from ._values import all_finite
+from ._values import all_finite, readable
 
 __all__ = ["masked_cells", "seen_of", "uniform_cells", "visible_keys", "visible_queries"]
 
-# Entries of a mask that are looked at together, where it is no span.
+# Entries of a dense mask that are read at a time.
 _ENTRIES = 1 << 22
 _Seen = tuple[Tensor, Tensor, Tensor]
 # All layers of a model see the same spans: what follows from the last ones is kept as long as they live.
@@ -82,11 +82,11 @@ def visible_queries(x: AttentionInputs) -> Tensor:
 
 
 def uniform_cells(x: AttentionInputs, rows: slice, columns: slice, cell: tuple[int, int]) -> Tensor:
-    """Return float32 `(B, H, …)` cells of the weights that look at all visible keys alike: sums over keys, means over
+    """Return float32 `(B, H, …)` cells of uniform weights over the visible keys: sums over keys, means over
     queries."""
     batch, heads, _, keys = x.shape
     device = x.query.device
-    counts = visible_keys(x)[..., rows]
+    counts = _once(visible_keys(x)[..., rows])
     share = torch.where(counts > 0, 1.0 / counts.double(), 0.0)
     height = rows.stop - rows.start
     down = -(-height // cell[0])
@@ -97,13 +97,13 @@ def uniform_cells(x: AttentionInputs, rows: slice, columns: slice, cell: tuple[i
         start, stop = (end.long().expand_as(share) for end in ends)
         sums = _uniform_by_spans(start, stop, share, columns, cell, (down, across))
     else:
-        sums = torch.zeros(batch, heads, down, across, dtype=torch.float64, device=device)
         step = max(1, _ENTRIES // max(1, (columns.stop - columns.start) * cell[0]))
+        parts = [share.new_zeros(*share.shape[:2], 0, across)]
         for row in range(0, down, step):
             part = slice(rows.start + row * cell[0], min(rows.start + (row + step) * cell[0], rows.stop))
             even = _visible(x, part, columns) * share[..., part.start - rows.start : part.stop - rows.start, None]
-            found = in_cells(even, cell, torch.sum)
-            sums[:, :, row : row + found.shape[2]] = found
+            parts.append(in_cells(even, cell, torch.sum))
+        sums = torch.cat(parts, 2)
     return (sums / cell_sizes(height, cell[0], device)[:, None]).float().expand(batch, heads, down, across)
 
 
@@ -129,7 +129,7 @@ def _uniform_by_spans(
 
 def _only_spans(x: AttentionInputs) -> bool:
     given = [bias for bias in (x.position_bias, x.bias) if bias is not None]
-    return x.dense_mask is None and (not given or all_finite(*given))
+    return x.dense_mask is None and (not given or (readable(x.query) and all_finite(*given)))
 
 
 def _seen_by_spans(

@@ -53,7 +53,7 @@ def steady(function: Callable[..., Tensor], *tensors: Tensor) -> Tensor:
 
 
 def steady_exp2_(tensor: Tensor) -> Tensor:
-    """Return 2 to the power of each number, written in its place where no tool of PyTorch looks on.
+    """Return 2 to the power of each number, in place where no transform of PyTorch traces it.
 
     What is left over at the end of a thread's share is rounded otherwise than what vector code takes. So the shares are
     made whole steps, and what is left over is that of the whole tensor, as with one thread.

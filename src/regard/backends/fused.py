@@ -1,8 +1,8 @@
 """PyTorch's own fused attention, where it keeps what `docs/semantics.md` promises.
 
-On the CPU the operation behind `scaled_dot_product_attention` is called directly, always in the same way, since it
-also returns `lse`; elsewhere the public function, without `lse`. Found by experiment with torch 2.13 (CPU, AVX-512)
-and dealt with here, but for the fifth:
+On the CPU and on NVIDIA's GPUs the operation behind `scaled_dot_product_attention` is called directly, since it also
+returns `lse` (which of a GPU's kernels, `_gpu_kernels` says); elsewhere the public function, without `lse`. Found by
+experiment with torch 2.13 (CPU, AVX-512) and dealt with here, but for the fifth:
 
 - A row that sees nothing reports `lse = 0`: it is set to -inf.
 - A NaN in a key that a causal row does not see leaks into its gradient, one in a value even into its output. A row
@@ -34,7 +34,8 @@ from torch.nn.functional import pad, scaled_dot_product_attention
 from .._inputs import AttentionInputs, AttentionResult
 from .._tracing import forward_mode, traced, transformed
 from ._again import differentiable
-from ._blocks import finite_part, hides
+from ._blocks import hides
+from ._gpu_kernels import Choice, GpuCall, choose_kernel, device_of, run_kernel
 from ._scores import accumulate_dtype, biases, visible
 from ._sinks import beside_sinks
 from ._values import all_finite, readable
@@ -61,13 +62,17 @@ class Fused:
     )
 
     def why_not(self, inputs: AttentionInputs) -> str | None:
-        """Refuse empty tensors, a bias that needs a gradient, a large mask, `torch.func`, and sinks without `lse`."""
+        """Refuse empty tensors, a bias that needs a gradient, a large mask, `torch.func`, sinks without `lse`, and what
+        no kernel of a GPU takes."""
         if 0 in inputs.query.shape or 0 in inputs.key.shape:
             return "takes no empty tensor"
         if transformed() or forward_mode():
             return "cannot be transformed by torch.func, and has no forward-mode derivative"
-        if inputs.sinks is not None and inputs.query.device.type != "cpu":
-            return "tells no lse outside of the CPU, which sinks need"
+        choice = self.kernel(inputs)
+        if choice is not None and choice.kernel is None:
+            return choice.why
+        if inputs.sinks is not None and choice is None and inputs.query.device.type != "cpu":
+            return "tells no lse on this device, which sinks need"
         if inputs.sinks is not None and traced() and torch.is_grad_enabled() and _trains(inputs):
             return "has no gradient of lse in a graph, which sinks need"
         inputs = _as_the_kernel_hides(inputs)
@@ -82,6 +87,10 @@ class Fused:
         if size > _MASK_BYTES:
             return f"would have to store a mask of {size >> 20} MiB (it stores at most {_MASK_BYTES >> 20})"
         return None
+
+    def kernel(self, inputs: AttentionInputs) -> Choice | None:
+        """Return which of PyTorch's kernels runs a call on a GPU, and why; None where there is nothing to choose."""
+        return _choice(_as_the_kernel_hides(inputs))
 
     def instead(self, inputs: AttentionInputs) -> str | None:
         """Tell of what only the numbers show."""
@@ -98,6 +107,18 @@ class Fused:
         if result.lse_has_gradient or traced() or not (torch.is_grad_enabled() and _trains(inputs)):
             return result
         return differentiable(inputs, result)
+
+
+def _choice(inputs: AttentionInputs) -> Choice | None:
+    query = inputs.query
+    device = device_of(query.device)
+    if device is None:
+        return None
+    masking = "added" if not _needs_no_mask(inputs) else "causal" if inputs.causal else "none"
+    return choose_kernel(device, GpuCall(
+        query.dtype, query.shape[3], query.shape[2], inputs.key.shape[2], masking,
+        grouped=inputs.key.shape[1] != query.shape[1], trains=torch.is_grad_enabled() and _trains(inputs),
+    ))  # fmt: skip
 
 
 def _as_the_kernel_hides(inputs: AttentionInputs) -> AttentionInputs:
@@ -139,7 +160,8 @@ def _unseen(inputs: AttentionInputs) -> AttentionResult:
     touched, nothing = _touched(inputs), _empty_rows(inputs)
     if mask is not None:
         mask = mask.masked_fill(nothing[..., None], 0.0)  # no kernel agrees with another on an empty row
-    query, key, value = (finite_part(tensor) for tensor in (inputs.query, inputs.key, inputs.value))
+    # As `finite_part`, in one pass over each.
+    query, key, value = (tensor.nan_to_num(0.0, 0.0, 0.0) for tensor in (inputs.query, inputs.key, inputs.value))
     output, lse = _kernel(inputs, query, key, value, mask)
     output = output.masked_fill(nothing[..., None], 0.0).masked_fill(touched[..., None], torch.nan)
     if lse is not None:
@@ -150,6 +172,10 @@ def _unseen(inputs: AttentionInputs) -> AttentionResult:
 def _kernel(
     inputs: AttentionInputs, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None
 ) -> tuple[Tensor, Tensor | None]:
+    choice = _choice(inputs)
+    if choice is not None and choice.kernel is not None:
+        causal = inputs.causal and mask is None
+        return run_kernel(choice.kernel, query, key, value, mask, causal, inputs.scale)
     if query.device.type != "cpu":
         grouped = key.shape[1] != query.shape[1]
         causal = inputs.causal and mask is None
@@ -215,9 +241,11 @@ def _empty_rows(inputs: AttentionInputs) -> Tensor:
 def _touched(inputs: AttentionInputs) -> Tensor:
     """Return which rows hold or see something that is not finite: bool `(B, H, L)`, in O(n) where spans say it all."""
     batch, heads, queries, keys = inputs.shape
-    bad = ~(inputs.key.isfinite().all(-1) & inputs.value.isfinite().all(-1))
+    bad = ~(_largest(inputs.key).isfinite() & _largest(inputs.value).isfinite())
     bad = bad.repeat_interleave(heads // bad.shape[1], 1)
-    if _spans_say_it_all(inputs) and inputs.spans is not None:
+    if inputs.causal and _spans_say_it_all(inputs):
+        seen_bad = bad.cumsum(-1) > 0
+    elif _spans_say_it_all(inputs) and inputs.spans is not None:
         before = pad(bad.cumsum(-1), (1, 0))
         first, last = (end.long().expand(batch, heads, queries) for end in inputs.spans[:2])
         seen_bad = before.gather(-1, last) > before.gather(-1, first)
@@ -227,4 +255,10 @@ def _touched(inputs: AttentionInputs) -> Tensor:
             seen = bad.new_ones(1, 1, 1, 1)
         wide = seen.expand(*seen.shape[:3], keys).float()
         seen_bad = torch.einsum("bhs,xyls->bhl" if seen.shape[:2] == (1, 1) else "bhs,bhls->bhl", bad.float(), wide) > 0
-    return seen_bad | ~inputs.query.isfinite().all(-1)
+    return seen_bad | ~_largest(inputs.query).isfinite()
+
+
+def _largest(tensor: Tensor) -> Tensor:
+    """Return the largest size of a number in each row, in one pass; not finite where one of them is not."""
+    found: Tensor = torch.linalg.vector_norm(tensor.detach(), torch.inf, -1)
+    return found

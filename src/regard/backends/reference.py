@@ -128,7 +128,10 @@ def scaled_dot_product(
         scores = np.concatenate([scores, sink[..., None]], axis=-1)  # (..., L, S + 1)
     weights, lse = softmax(scores)
     if sinks is not None:
-        weights = weights[..., :-1]
+        # A sink of +inf takes all there is; as a score among others it would make NaN of the row.
+        everything = np.isposinf(sink) & ~(np.isnan(scores) | np.isposinf(scores))[..., :-1].any(axis=-1)
+        weights = np.where(everything[..., None], 0.0, weights)[..., :-1]
+        lse = np.where(everything, np.inf, lse)
     # Dropout acts on the mixing only; the weights that are returned are those before it.
     mixing = weights
     if dropout:

@@ -71,6 +71,7 @@ def _parse(words: list[str]) -> Command:
             f"{install_line('train')}; plain `regard doctor` runs without it."
         ) from None
     found = _outlined(words) or COMMANDS[words[0]].load()
+    found = found.of_run(words[1:]) if hasattr(found, "of_run") else found
     if words[0] == "demo" and (len(words) == 1 or (words[1].startswith("-") and words[1] not in ("-h", "--help"))):
         words.insert(1, "ner")
     read = parse_group if isinstance(found, dict) else parse

@@ -8,30 +8,47 @@ import os
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
+import tyro
 from numpy.typing import NDArray
 
 from ..corpora import Images
-from ..errors import ArgumentError
+from ..errors import ArgumentError, DataError
+from ..tasks import Task, read_description
 from ..tasks.reading import (
     LabelledOptions,
+    Notes,
     PairOptions,
     PictureOptions,
     TaggedOptions,
     TextOptions,
     account,
     doubts_between,
+    labels,
     read_documents,
     read_images,
     read_labelled,
     read_pairs,
     read_tagged,
+    told,
 )
 from ..tasks.reading import read_pictures as read_picture_files
 
-__all__ = ["OPTIONS", "fitting", "read", "read_pictures", "read_quietly", "remember", "remembered"]
+__all__ = [
+    "OPTIONS",
+    "check_known",
+    "fitting",
+    "learnt_from",
+    "of_run",
+    "read",
+    "read_pictures",
+    "read_quietly",
+    "reading_of",
+    "remember",
+    "remembered",
+]
 
 READERS: dict[str, tuple[Any, Any]] = {
     "ner": (read_tagged, TaggedOptions),
@@ -87,19 +104,77 @@ def fitting(options: Any, shape: Sequence[int] | None) -> Any:
     return dataclasses.replace(options, size=(shape[0], shape[1]), grey=shape[2] == 1)
 
 
-def read_pictures(files: Sequence[str], folder: Path, shape: Sequence[int]) -> NDArray[np.uint8]:
+def read_pictures(
+    files: Sequence[str | Path], folder: Path, shape: Sequence[int], notes: Notes | None = None
+) -> NDArray[np.uint8]:
     """Read picture files in the same way as the training data of the model in a folder; `shape` is its input shape."""
     _, options = remembered(folder, "image_classification")
-    return read_picture_files([Path(file) for file in files], fitting(options, shape))
+    return read_picture_files([Path(file) for file in files], fitting(options, shape), notes)
+
+
+def learnt_from(folder: Path) -> dict[str, Any]:
+    """Return what was found in the training data of a run: `form`, `columns` and `multiline`; nothing without it."""
+    try:
+        found = json.loads((folder / ACCOUNT).read_text(encoding="utf-8"))["training"]
+        return {name: found[name] for name in ("form", "columns", "multiline") if name in found}
+    except (OSError, ValueError, KeyError, TypeError):
+        return {}
+
+
+def of_run(command: Any, words: Sequence[str]) -> Any:
+    """Return a command with the options of a reader: those of the run that is named among its words, as defaults."""
+    folder = next((Path(word) for word in words if (Path(word) / "task.json").is_file()), None)
+    if folder is None:
+        return command
+    name = read_description(folder)["task"]
+    if name not in OPTIONS:
+        return command
+    _, options = remembered(folder, name)
+    kind = Annotated[OPTIONS[name], tyro.conf.OmitArgPrefixes]
+    made = dataclasses.make_dataclass(
+        command.__name__, [("reading", kind, dataclasses.field(default=options))], bases=(command,), frozen=True
+    )
+    made.__doc__ = command.__doc__
+    return made
+
+
+def reading_of(command: Any, task: str) -> Any:
+    """Return the reader's options of a command; those of the run it names where it has none of its own."""
+    given = getattr(command, "reading", None)
+    return remembered(command.folder, task)[1] if given is None else given
+
+
+def check_known(task: Task[Any, Any], examples: Any, source: Sequence[str]) -> None:
+    """Refuse examples with labels that a task has not learnt.
+
+    Raises:
+        DataError: with the labels, how often they occur, and those it knows.
+    """
+    known = {tag[2:] for tag in getattr(task, "tags_", ()) if tag != "O"} | set(getattr(task, "labels_", ()))
+    counted = labels(examples)
+    strange = {label: count for label, count in counted.items() if label not in known} if known else {}
+    if strange:
+        named = ", ".join(f"{label!r} ({count:,})" for label, count in list(strange.items())[:5])
+        more = f" and {len(strange) - 5:,} more" if len(strange) > 5 else ""
+        raise DataError(
+            f"{', '.join(source)}: the model has not learnt {named}{more}; it knows {', '.join(sorted(known)[:12])}"
+            f"{', ...' if len(known) > 12 else ''}. Give data with its labels; --as-told counts the others as errors."
+        )
 
 
 def remember(folder: Path, source: Sequence[str], options: Any) -> None:
     """Record the training data's source beside a trained task, for the baseline of a later evaluation."""
     values = {
-        "train": [str(Path(one).resolve()) if Path(one).exists() else one for one in source],
+        "train": [_absolute(one, options) for one in source],
         "options": {name: str(x) if isinstance(x, Path) else x for name, x in dataclasses.asdict(options).items()},
     }
     (folder / SOURCE).write_text(json.dumps(values, indent=1), encoding="utf-8")
+
+
+def _absolute(one: str, options: Any) -> str:
+    """Return a source that is valid from every folder; its own options stay behind it."""
+    path, _ = told(Path(one), options)
+    return str(path.resolve()) + one.removeprefix(str(path)) if path.exists() else one
 
 
 def remembered(folder: Path, task: str) -> tuple[list[str], Any]:
@@ -110,6 +185,8 @@ def remembered(folder: Path, task: str) -> tuple[list[str], Any]:
         options = values["options"]
         if options.get("label_names"):
             options["label_names"] = Path(options["label_names"])
+        if isinstance(options.get("size"), list):
+            options["size"] = tuple(options["size"])
         return list(values["train"]), kind(**options)
     except FileNotFoundError:
         return [], kind()

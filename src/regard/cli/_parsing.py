@@ -27,7 +27,10 @@ def parse(command: Any, program: str, words: Sequence[str]) -> Any:
 def parse_group(commands: dict[str, Any], program: str, words: Sequence[str]) -> Any:
     """Return the command that the first word names; raises `ArgumentError` if there is none."""
     if words and words[0] in commands:
-        return parse(commands[words[0]], f"{program} {words[0]}", words[1:])
+        command = commands[words[0]]
+        if hasattr(command, "chosen"):  # one of several, by its options
+            command = command.chosen(words[1:])
+        return parse(command, f"{program} {words[0]}", words[1:])
     if words and words[0] in ("-h", "--help"):
         return tyro.extras.subcommand_cli_from_dict(commands, prog=program, args=list(words))
     names = ", ".join(commands)
@@ -130,7 +133,8 @@ def _options(command: Any) -> Iterator[tuple[str, Any]]:
         if dataclasses.is_dataclass(inner):
             yield from _options(inner)
             continue
-        name = field.name.replace("_", "-")
+        named = (mark.name for mark in marks if getattr(mark, "name", None))
+        name = next(named, field.name.replace("_", "-"))
         yield (name.upper() if tyro.conf.Positional in marks else f"--{name}"), inner
         if inner is bool:
             yield f"--no-{name}", inner

@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from torch import nn
 
-from ..errors import ArgumentError, MissingExtraError, install_line, nearest
+from ..errors import ArgumentError
+from ..integrations.transformers import load_pretrained
 from ..recordings import Grid
 from ..tasks.reading import open_picture
 
 __all__ = ["Prepared", "prepare"]
-
-# owner/name, or a name alone.
-_HUB_NAME = re.compile(r"(?:\w[\w.-]*/)?\w[\w.-]*", re.ASCII)
 
 
 @dataclass(frozen=True)
@@ -42,24 +39,8 @@ class Prepared:
 
 def prepare(name: str, texts: tuple[str, ...], image: Path | None) -> Prepared:
     """Load a model and its tokenizer or image processor, and encode; raises `ArgumentError`, `MissingExtraError`."""
-    _check_name(name)
-    try:
-        import transformers
-    except ModuleNotFoundError as error:
-        raise MissingExtraError(
-            "Models of the Hugging Face hub need the package transformers, which the base install leaves out. "
-            f"Install it with {install_line('hf')}."
-        ) from error
-    library: Any = transformers
-    library.utils.logging.disable_progress_bar()
-    try:
-        model = library.AutoModel.from_pretrained(name).eval()
-        reader = (library.AutoTokenizer if image is None else library.AutoImageProcessor).from_pretrained(name)
-    except (OSError, ValueError, ImportError) as error:
-        raise ArgumentError(
-            f"{name!r} cannot be loaded from the hub or as a folder: {_first(error)}{_near(name)}"
-        ) from error
-    model = _part(model, image is not None)
+    model = _part(load_pretrained("AutoModel", name).eval(), image is not None)
+    reader = load_pretrained("AutoTokenizer" if image is None else "AutoImageProcessor", name)
     if image is not None:
         return Prepared(model, dict(reader(images=open_picture(image), return_tensors="pt")), image=image)
     if len(texts) > 1 and reader.pad_token is None:
@@ -69,27 +50,6 @@ def prepare(name: str, texts: tuple[str, ...], image: Path | None) -> Prepared:
     if not encoding["input_ids"].shape[1]:
         raise ArgumentError("The texts hold no token.")
     return Prepared(model, dict(encoding), reader, encoding)
-
-
-def _check_name(name: str) -> None:
-    """Raise if a name can only mean a missing local folder: asking the hub for it would take half a minute."""
-    path = Path(name)
-    inside = path.parent != Path() and path.parent.is_dir()
-    if path.is_dir() or (_HUB_NAME.fullmatch(name) and not inside):
-        return
-    here = f" The hub was not asked, for {path.parent} is a folder here." if inside and not path.is_absolute() else ""
-    raise ArgumentError(
-        f"There is no folder {name}.{_near(name)}{here} Give one that holds a model or a trained task, or a name on "
-        "the hub."
-    )
-
-
-def _near(name: str) -> str:
-    """Return a similar existing folder with a model or a trained task, as a suggestion."""
-    folder = Path(name).parent
-    around = folder.iterdir() if folder.is_dir() else ()
-    known = [str(one) for one in around if (one / "task.json").is_file() or (one / "config.json").is_file()]
-    return nearest(name, known)
 
 
 def _part(model: Any, picture: bool) -> nn.Module:
@@ -102,8 +62,3 @@ def _part(model: Any, picture: bool) -> nn.Module:
         return encoder
     whole: nn.Module = model
     return whole
-
-
-def _first(error: Exception) -> str:
-    # transformers' messages continue with a paragraph of advice.
-    return str(error).strip().split("\n")[0].removesuffix(".") + "."

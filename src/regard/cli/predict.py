@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -14,8 +14,9 @@ import tyro
 
 from ..errors import ArgumentError
 from ..tasks import ImageClassification, LanguageModeling, NamedEntities, Sentence, Sentiment, Task, Verdict, load
-from ..tasks.reading import given_lines, open_bytes, why_no_text
-from ._data import read_pictures
+from ..tasks.filling import Inputs
+from ._data import learnt_from, of_run, read_pictures, reading_of
+from ._inputs import fields_of, sources_of, standard_input
 from ._looking import open_page, view_of
 
 __all__ = ["DEDENT", "INDENT", "NEWLINE", "Predict", "describe", "inputs_of", "legend", "pieces"]
@@ -28,73 +29,109 @@ NEWLINE, INDENT, DEDENT = "⏎", "→", "←"
 
 @dataclass(frozen=True)
 class Predict:
-    """Print a trained task's answers to texts or pictures: arguments, lines of a file, or lines of standard input."""
+    """Print a trained task's answers to texts, or to files in every format that `regard train` reads.
+
+    A file comes back in its own format, with labels, confidence and, of entities, the characters they are at; order
+    and number of the answers are those of the inputs. The options of the task's reader are those of its training, and
+    may be given anew: `regard predict RUN --help` lists them.
+    """
 
     folder: Annotated[Path, tyro.conf.Positional]
     """Folder that `regard train --out` wrote."""
     inputs: Annotated[tuple[str, ...], tyro.conf.Positional] = ()
-    """Texts, or picture files; none: lines of standard input."""
-    file: Path | None = None
-    """Read inputs from this file, one a line."""
+    """Texts; or tables, CoNLL files, pictures, folders, and text files that are one text each; none: standard input.
+    A file may have columns of its own: b.csv:text=review."""
+    file: tuple[str, ...] = ()
+    """Read inputs from these files; a file that is no table has a text a line."""
+    whole: bool | None = None
+    """Whether a file of plain text is one text, line ends and all; unless given, one text a line from --file and
+    standard input, except if texts of the training data have several lines."""
+    out: Path | None = None
+    """Write the inputs with their answers to this file, in the format of the input; of several files to this
+    folder."""
     page: Path | None = None
     """Write the page of the model's attention on the first input to this .html file."""
     open: bool = False
     """Open that page in the browser; it is attention.html in the task's folder unless --page names another."""
     json: bool = False
-    """Print one JSON object a line, for scripts."""
+    """Print one JSON object for each input, for scripts."""
+
+    @classmethod
+    def of_run(cls, words: Sequence[str]) -> type[Predict]:
+        """Return the command with the options of the run that the words name."""
+        return of_run(cls, words)
 
     def run(self) -> int:
-        """Print one answer a line, in the order of the inputs."""
+        """Print the answers, in the order of the inputs."""
         task = load(self.folder)
-        inputs = self._inputs()
-        if not inputs:
+        options, learnt = reading_of(self, task.name), learnt_from(self.folder)
+        if self.inputs and self.file:
+            raise ArgumentError("Texts and --file were given; the inputs are one or the other.")
+        given = (*self.inputs, *self.file)
+        if given and "-" not in given:
+            return self._answered(task, options, learnt, self.inputs, self.file)
+        with standard_input(task.name, options, learnt) as path:
+            files = [path if one == "-" else one for one in given] or [path]
+            return self._answered(task, options, learnt, (), files)
+
+    def _answered(
+        self, task: Task[Any, Any], options: Any, learnt: Mapping[str, Any], words: Sequence[str], files: Sequence[str]
+    ) -> int:
+        found = sources_of(task, words, files, options, learnt, self.whole)
+        if not any(inputs.values for _, inputs in found):
             raise ArgumentError("There is nothing to predict: give texts, --file, or lines on standard input.")
-        given: Any = self._pictures(inputs, task.shape_) if isinstance(task, ImageClassification) else inputs
-        answers = task.predict(given)
-        first = given[0]
-        one = bool(self.inputs) and len(inputs) == 1
-        for given, answer in zip(inputs, answers, strict=True):
+        first: Any = None
+        for name, inputs in found:
+            ready: Any = inputs.values
+            if isinstance(task, ImageClassification):
+                ready = read_pictures(inputs.values, self.folder, task.shape_, inputs.notes)
+            answers = task.predict(ready) if inputs.values else []
+            self._say(task, name, inputs)
+            first = ready[0] if first is None and inputs.values else first
             if self.json:
-                print(json.dumps(_plain(given, answer), ensure_ascii=False))
-                continue
-            line = _line(task, given, answer, sys.stdout.isatty())
-            print(line if one else in_one_line(line))
+                for value, answer in zip(inputs.values, answers, strict=True):
+                    print(json.dumps(_plain(value, answer), ensure_ascii=False))
+            elif self.out is None and (inputs.lines or isinstance(inputs.values[0], Path)):
+                one = len(inputs.values) == 1 and bool(self.inputs)
+                for value, answer in zip(inputs.values, answers, strict=True):
+                    line = _line(task, value, answer, sys.stdout.isatty())
+                    print(line if one else in_one_line(line))
+            if self.out is not None or not (self.json or inputs.lines or isinstance(inputs.values[0], Path)):
+                self._write(name, inputs.write([fields_of(task, answer, options) for answer in answers]), len(found))
         if self.page is not None or self.open:
             path = self.page or self.folder / "attention.html"
-            view_of(task.attention(first), f"{task.name}: {short(str(inputs[0]), 60)}", first).save(path)
+            shown = first if isinstance(first, str) else found[0][0]
+            view_of(task.attention(first), f"{task.name}: {short(shown, 60)}", first).save(path)
             print(f"What it attends to: {path}", file=sys.stderr)
             if self.open:
                 open_page(path)
         return 0
 
-    def _inputs(self) -> list[str]:
-        """Return the arguments, or each line of the file or of standard input, blank ones too."""
-        if self.inputs and self.file is not None:
-            raise ArgumentError("Texts and --file were given; the inputs are one or the other.")
-        for number, text in enumerate(self.inputs, start=1):
-            rule = why_no_text(text)
-            if rule is not None:
-                raise ArgumentError(f"Argument {number} cannot be read: {rule}")
-        if self.inputs:
-            return [text.removeprefix("\ufeff") for text in self.inputs]
-        if self.file is not None:
-            return given_lines(open_bytes(self.file), str(self.file))
-        return given_lines(_standard_input(), "standard input")
+    def _say(self, task: Task[Any, Any], name: str, inputs: Inputs) -> None:
+        """Say on standard error how a file was read, and what was left out."""
+        if inputs.notes.reading:
+            more = ""
+            if inputs.lines and len(inputs.values) > 1:
+                more = "; --whole reads it as one"
+            print(f"Read {name}: {inputs.notes.reading}{more}.", file=sys.stderr)
+        if isinstance(task, NamedEntities) and any(isinstance(value, str) for value in inputs.values):
+            print(f"Note: {task.cutting_}.", file=sys.stderr)
+        for row in inputs.notes.left_out:
+            print(f"Left out: {row}", file=sys.stderr)
 
-    def _pictures(self, files: list[str], shape: tuple[int, ...]) -> Any:
-        blank = next((number for number, file in enumerate(files, start=1) if not file.strip()), None)
-        if blank is not None:
-            raise ArgumentError(f"Line {blank} of the inputs is blank; each is the path of a picture.")
-        return read_pictures(files, self.folder, shape)
-
-
-def _standard_input() -> bytes:
-    """Return standard input as bytes, not decoded."""
-    raw = getattr(sys.stdin, "buffer", None)
-    if raw is not None:
-        contents: bytes = raw.read()
-        return contents
-    return sys.stdin.read().encode("utf-8", errors="surrogatepass")
+    def _write(self, name: str, contents: bytes, count: int) -> None:
+        """Write a source with its answers, to a file or to standard output."""
+        if self.out is None:
+            if not contents.startswith(b"PAR1"):
+                print(contents.decode("utf-8"), end="")
+                return
+            raise ArgumentError("Parquet is not for a terminal: give --out x.parquet, or --json.")
+        path = self.out / Path(name.partition(":")[0]).name if count > 1 else self.out
+        if path.exists() and Path(name).exists() and path.samefile(name):
+            raise ArgumentError(f"--out {path} is the input itself, which would be lost; give another name.")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(contents)
+        print(f"Written: {path}", file=sys.stderr)
 
 
 def in_one_line(answer: str) -> str:
@@ -149,7 +186,8 @@ def short(text: str, most: int = 300) -> str:
     return text if len(text) <= most else f"{text[:most]} ..."
 
 
-def _plain(given: str, answer: Any) -> dict[str, Any]:
+def _plain(given: Any, answer: Any) -> dict[str, Any]:
+    given = str(given) if isinstance(given, Path) else given
     if isinstance(answer, Sentence):
         found = [dataclasses.asdict(entity) for entity in answer.entities]
         return {"input": given, "words": answer.words, "tags": answer.tags, "entities": found}
@@ -158,7 +196,7 @@ def _plain(given: str, answer: Any) -> dict[str, Any]:
     return {"input": given, "output": answer}
 
 
-def _line(task: Task[Any, Any], given: str, answer: Any, colour: bool) -> str:
+def _line(task: Task[Any, Any], given: Any, answer: Any, colour: bool) -> str:
     if isinstance(answer, Sentence):
         labels = sorted({tag[2:] for tag in getattr(task, "tags_", ()) if tag != "O"})
         return tagged(answer, labels, colour=colour)

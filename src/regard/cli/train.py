@@ -7,6 +7,8 @@ import inspect
 import json
 import os
 import shlex
+import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -15,6 +17,7 @@ import tyro
 
 from ..tasks import TASKS, Evaluation, ImageClassification, Task, TaskSettings
 from ..training import CsvLog, CurvePicture, TensorBoardLog
+from ._card import check_push, push, write_card
 from ._data import OPTIONS, read, remember
 from ._program import program
 from ._progress import progress
@@ -42,6 +45,11 @@ class Train:
     """Development data, to select the best checkpoint; unless given, a share of the training data is set aside."""
     test: tuple[str, ...] = ()
     """Test data, evaluated at the end; unless given, the development data is evaluated."""
+    start: Annotated[str | None, tyro.conf.arg(name="from")] = None
+    """Start from a pretrained model: a folder of a Hugging Face checkpoint, a name on its hub, or a run. Its settings,
+    which replace the sizes here: --from MODEL --help."""
+    push: str | None = None
+    """Upload the finished run to this repository of the Hugging Face hub, owner/name, which is created if necessary."""
     tensorboard: bool = False
     """Also write logs for TensorBoard."""
     json: bool = False
@@ -51,13 +59,18 @@ class Train:
         """Train, evaluate, and print where the results are."""
         settings: TaskSettings = self.settings  # type: ignore[attr-defined]  # fields of each task's own command
         options: Any = self.reading  # type: ignore[attr-defined]
-        task = next(task for task in TASKS.values() if isinstance(settings, task.Settings))(settings)
+        task = next(one for one in TASKS.values() if isinstance(settings, one.Settings | one.FineTuning))(settings)
+        if self.push is not None:
+            check_push(self.push)
         parts = {"training": self.train, "development": self.dev, "test": self.test}
         examples, dev, test = read(task.name, parts, options, self.out)
         status, evaluation = fit_and_judge(task, examples, dev, test, self.out, tensorboard=self.tensorboard)
         if evaluation is not None:
             remember(self.out, self.train, options)
+            write_card(task, evaluation, self.out, self.train)
             print(json.dumps(evaluation.to_dict()) if self.json else summary(task, evaluation, self.out))
+            if self.push is not None:
+                print(f"Uploaded: {push(self.out, self.push)}", file=sys.stderr)
         return status
 
 
@@ -92,7 +105,7 @@ def summary(task: Task[Any, Any], evaluation: Evaluation, folder: Path, again: s
     return "\n".join(
         [
             *lines,
-            f"Saved in {folder}: task.json, model/, log.csv, curves.png, evaluation.json.",
+            f"Saved in {folder}: task.json, {task.files}, log.csv, curves.png, evaluation.json.",
             f"Use it: {use}",
             f"See what it attends to: {use} --open",
         ]
@@ -107,15 +120,16 @@ def _remedy(task: Task[Any, Any], again: str) -> str:
     return f"only {done.step:,} steps ({done.epochs:.2g} epochs) fitted into {minutes:g} minutes; {again}"
 
 
-def _offered(task: type[Task[Any, Any]]) -> type[TaskSettings]:
+def _offered(task: type[Task[Any, Any]], known: TaskSettings) -> type[TaskSettings]:
     """Return a task's settings with its figures as choices of metric, and without the goal, which a figure implies."""
     say = tyro.conf.arg(help="The figure that says which checkpoint is best.")
     figures = Annotated[Literal[tuple(task.figures)], say]  # type: ignore[valid-type]
     hidden = Annotated[Literal["min", "max"] | None, tyro.conf.Suppress]
-    known = task.Settings()
     judge = _changed(known.training.evaluation, metric=(figures, task.headline), goal=(hidden, None))
     training = _changed(known.training, evaluation=(type(judge), judge))
-    offered: type[TaskSettings] = type(_changed(known, training=(type(training), training)))
+    start = {"model": (Annotated[str, tyro.conf.arg(name="from")], dataclasses.MISSING)}
+    fields = {"training": (type(training), training), **(start if hasattr(known, "model") else {})}
+    offered: type[TaskSettings] = type(_changed(known, **fields))
     return offered
 
 
@@ -126,26 +140,38 @@ def _changed(known: Any, **fields: tuple[Any, Any]) -> Any:
         [(name, kind, dataclasses.field(default=one)) for name, (kind, one) in fields.items()],
         bases=(type(known),),
         frozen=True,
+        kw_only=True,
         namespace={"__doc__": type(known).__doc__},
     )
     rest = {one.name: getattr(known, one.name) for one in dataclasses.fields(known) if one.name not in fields}
-    return made(**rest)
+    missing = {name: getattr(known, name) for name, (_, one) in fields.items() if one is dataclasses.MISSING}
+    return made(**rest, **missing)
 
 
 def _command(name: str) -> type[Train]:
     """Return the command of one task: `Train` with the task's settings and reader's options."""
+    task, options = TASKS[name], OPTIONS[name]
+    plain = _made(f"Train_{name}", task, options, _offered(task, task.Settings()))
+    tuned = _made(f"Tune_{name}", task.fine_tuned or task, options, _offered(task, task.FineTuning(model="-")))  # type: ignore[call-arg]
+
+    def chosen(words: Sequence[str]) -> type[Train]:
+        """Return the command for these words: with --from it has the settings of fine-tuning."""
+        return tuned if any(word.partition("=")[0] == "--from" for word in words) else plain
+
+    plain.chosen = staticmethod(chosen)  # type: ignore[attr-defined]
+    return plain
+
+
+def _made(name: str, task: type[Task[Any, Any]], options: Any, settings: type[TaskSettings]) -> type[Train]:
     flat = tyro.conf.OmitArgPrefixes
-    settings, options = _offered(TASKS[name]), OPTIONS[name]
-    made = dataclasses.make_dataclass(
-        f"Train_{name}",
-        [
-            ("reading", Annotated[options, flat], dataclasses.field(default_factory=options)),
-            ("settings", Annotated[settings, flat], dataclasses.field(default_factory=settings)),
-        ],
-        bases=(Train,),
-        frozen=True,
-    )
-    made.__doc__ = f"{inspect.getdoc(TASKS[name])}\n\n{inspect.getdoc(Train)}"
+    fields: list[Any] = [("reading", Annotated[options, flat], dataclasses.field(default_factory=options))]
+    if hasattr(settings, "model") or "model" in settings.__dataclass_fields__:
+        fields += [("settings", Annotated[settings, flat], dataclasses.field(kw_only=True))]
+        fields += [("start", Annotated[None, tyro.conf.Suppress], dataclasses.field(default=None))]
+    else:
+        fields += [("settings", Annotated[settings, flat], dataclasses.field(default_factory=settings))]
+    made = dataclasses.make_dataclass(name, fields, bases=(Train,), frozen=True)
+    made.__doc__ = f"{inspect.getdoc(task)}\n\n{inspect.getdoc(Train)}"
     command: type[Train] = made
     return command
 

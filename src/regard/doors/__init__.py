@@ -1,8 +1,8 @@
-"""The doors: functions through which attention is called, whose calls are caught; and who listens at them.
+"""The doors: functions through which attention is called, whose calls are caught, and their listeners.
 
 `F.scaled_dot_product_attention`, `F.multi_head_attention_forward`, `regard.attention`, and softmax in a module that is
-named after attention. A call becomes arguments of `regard.attention`, or says in one sentence why not, and goes
-through everybody who listens, innermost block first.
+named after attention. A call becomes arguments of `regard.attention`, or says in one sentence why not, and passes
+through every listener, innermost block first.
 """
 
 from ._call import Call, Given, Result, Run

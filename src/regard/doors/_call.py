@@ -23,7 +23,7 @@ class Result(NamedTuple):
     reason: str | None = None
     """Why there are none, where one asked."""
     backend: str | None = None
-    """Which of ours computed the output in place of the function that was called."""
+    """The backend that computed the output in place of the function that was called; None if none did."""
     refusals: Mapping[str, str] = {}
     """Backends that were asked first, with their reasons."""
     difference: float | None = None
@@ -31,7 +31,7 @@ class Result(NamedTuple):
 
 
 class Given:
-    """What was called. This kind cannot be put in our words and runs as it is; the others say how they run."""
+    """What was called: here a call that `regard.attention` cannot express, which runs as it is; subclasses can be."""
 
     def __init__(
         self, door: str, function: Callable[..., Any], args: Any, settings: dict[str, Any], reason: str | None = None
@@ -39,7 +39,7 @@ class Given:
         self.door = door
         """Name of the function through which it came."""
         self.reason = reason
-        """Why it cannot be put in our words, in one sentence; None if it can."""
+        """Why it cannot be expressed as a call of `regard.attention`, in one sentence; None if it can."""
         self._function, self._args, self._settings = function, args, settings
 
     def own(self) -> Any:
@@ -52,11 +52,11 @@ class Given:
         raise self._unread()
 
     def alike(self) -> bool:
-        """Say whether our attention may take the place of the function: the same output to rounding."""
+        """Say whether `regard.attention` may replace the function: the same output to rounding."""
         return False
 
     def changed(self, **arguments: Any) -> Given:
-        """Return the call with other `arguments`; it then runs on our attention. Raises like `arguments`."""
+        """Return the call with other `arguments`; it then runs as `regard.attention`. Raises like `arguments`."""
         raise self._unread()
 
     def run(self, call: Call) -> Result:
@@ -72,15 +72,15 @@ class Given:
 
 
 class Call(NamedTuple):
-    """A call on its way through those who listen, with what they ask of it. It is never changed, only passed on."""
+    """A call on its way through the listeners, with what they ask of it. Immutable: listeners change copies."""
 
     given: Given
     alone: bool
-    """Whether it is known without a look at the stack that nothing here runs again in a backward pass."""
+    """Whether it is known, without inspecting the stack, that nothing here is recomputed in a backward pass."""
     needs: NeedWeights = False
     """Whether weights are asked for; "summary": only their summary, which a kernel may make with the output."""
     backends: tuple[str, ...] = ()
-    """Which of ours may compute the output, in this order; the function itself where none does."""
+    """Backends that may compute the output, in this order; the function itself where none does."""
     apart: bool = False
     """Whether weights must be computed apart from the output, which is then computed as if nobody asked for them."""
     compare: bool = False

@@ -1,7 +1,8 @@
 """Gradient checkpointing runs a function again in the backward pass, which may come when a block is over.
 
 What was taken over the first time must be taken over the second time: other random numbers are a wrong gradient, and
-other saved tensors an error. So whoever takes a call over joins what is to run again, and is entered there.
+other saved tensors an error. So a listener that replaces calls is registered with
+what is to be recomputed, and entered again there.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ _ON_THE_WAY = ("checkpoint", "_checkpoint_impl", "_CheckpointedFunction.")
 
 
 class Replayed(Protocol):
-    """Who takes calls over."""
+    """A listener that replaces calls."""
 
     def again(self) -> AbstractContextManager[Any]:
         """Return what is to be entered when a function runs again."""
@@ -72,14 +73,14 @@ def join(owner: Replayed) -> bool:
 
 
 class _Replay:
-    """A function that is to run again, and who takes part."""
+    """A function that is to be recomputed, and the listeners to enter then."""
 
     def __init__(self, function: Callable[..., Any]) -> None:
         self._function = function
         self.owners: list[Replayed] = []
 
     def add(self, owner: Replayed) -> None:
-        """Let one more take part."""
+        """Add a listener."""
         if owner not in self.owners:
             self.owners.append(owner)
 

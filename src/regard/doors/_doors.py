@@ -1,4 +1,4 @@
-"""The doors: functions through which attention is called. Whoever listens stands around what comes through them."""
+"""The doors: functions through which attention is called. Listeners wrap the calls that come through them."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ __all__ = ["NAMES", "Listener", "Listening"]
 
 
 class Listener:
-    """Takes part in every call of attention, and does nothing; a kind of it says what it does.
+    """Base class: is offered every call of attention and does nothing; subclasses override what they need.
 
     It acts on the thread that enters. One object may be entered by several threads and more than once, and ended in
     any order.
@@ -38,11 +38,11 @@ class Listener:
         self._blocks: list[tuple[int, Listening, ExitStack]] = []
 
     def hears(self, door: str) -> bool:
-        """Say whether this one takes part in what comes through a door now."""
+        """Say whether this listener wants what comes through a door now."""
         return True
 
     def heard(self, call: Call, run: Run) -> Result:
-        """Stand around a call: pass it on with `run(call)`, changed or not, and return its result, changed or not.
+        """Handle a call: pass it on with `run(call)`, changed or not, and return its result, changed or not.
 
         A call whose `given` has a reason has no arguments that are known, and no weights.
         """
@@ -53,7 +53,7 @@ class Listener:
         return weights
 
     def module(self) -> nn.Module | None:
-        """Return the module that is running, where this one knows."""
+        """Return the module that is running, if this listener knows."""
         return None
 
     def again(self) -> Listening:
@@ -61,7 +61,7 @@ class Listener:
         return Listening(self)
 
     def around(self, module: nn.Module, call: Callable[..., Any], /, *args: Any, **settings: Any) -> Any:
-        """Call a module around which this one stands."""
+        """Call a module that this listener wraps."""
         with Listening(self):
             return call(*args, **settings)
 
@@ -80,7 +80,7 @@ class Listener:
         standing.close()
 
     def stand(self, modules: Iterable[nn.Module]) -> ExitStack:
-        """Stand around the calls of modules until the result is closed."""
+        """Wrap the calls of modules until the result is closed."""
         with ExitStack() as standing:
             standing.callback(StandingEverywhere(ASIDE, FAST_PATHS).remove)
             standing.callback(Standing(self, modules).remove)
@@ -88,7 +88,7 @@ class Listener:
 
 
 class Listening(Mode):
-    """Lets somebody listen to the calls that this thread makes, until it is left."""
+    """Adds a listener for the calls of this thread, until the mode is left."""
 
     def __init__(self, listener: Listener) -> None:
         super().__init__()
@@ -97,7 +97,7 @@ class Listening(Mode):
     def __torch_function__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
-        """Run a function; one that is a door goes through all who listen, and the modes below ours see the rest."""
+        """Run a function; a door goes through all listeners, and the modes below this one see the rest."""
         door = _BY_ID.get(id(func))
         if door is None or self.over or inside.now or torch.compiler.is_compiling():
             return func(*args, **(kwargs or {}))
@@ -107,13 +107,13 @@ class Listening(Mode):
 
 
 class _Listeners(NamedTuple):
-    """Those who take part in a call, the innermost first."""
+    """The listeners of a call, the innermost first."""
 
     listeners: Sequence[Listener]
     alone: bool
 
     def attend(self, given: Given) -> Any:
-        """Let a call go through all of them; return what its caller gets."""
+        """Pass a call through all of them; return what its caller gets."""
         with WITHIN:
             return given.returned(_passed_on(self.listeners, Call(given, self.alone)))
 
@@ -125,7 +125,7 @@ class _Listeners(NamedTuple):
         return weights
 
     def module(self) -> nn.Module | None:
-        """Return the module that is running, where one of them knows."""
+        """Return the module that is running, if one of them knows."""
         for listener in self.listeners:
             module = listener.module()
             if module is not None:
@@ -142,7 +142,7 @@ def _run(call: Call) -> Result:
 
 
 def _listening(innermost: Listening, door: str) -> _Listeners:
-    """Return who listens on this thread; one who has entered twice listens once."""
+    """Return the listeners of this thread; one that has entered twice is listed once."""
     found = [innermost.listener] if innermost.listener.hears(door) else []
     quiet = innermost.quiet
     for mode in reversed(modes()) if torch._C._len_torch_function_stack() else ():

@@ -1,4 +1,4 @@
-"""Heads that share keys, as transformers lays them out before it calls SDPA: brought back to one key head a group.
+"""Heads that share keys, as transformers lays them out before it calls SDPA: restored to one key head a group.
 
 With a mask it repeats the keys for each head of a group; for a single query it packs the heads of a group into the
 query dimension. Recorded as they come, the first would keep each key several times and the second would show heads

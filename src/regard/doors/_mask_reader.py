@@ -1,4 +1,4 @@
-"""Tensors that other code passes as masks, read once: what they hide, and what they add to the scores."""
+"""Reading the mask tensors of other libraries, each once: what they hide, and what they add to the scores."""
 
 from __future__ import annotations
 

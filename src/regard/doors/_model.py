@@ -25,7 +25,7 @@ class _Running(threading.local):
 
 
 class ModelListener(Listener):
-    """Stands around every module of one model, and hears every call in between, in whichever thread it is made."""
+    """Wraps every module of one model and is offered every call made inside them, in whichever thread."""
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
@@ -57,7 +57,7 @@ class ModelListener(Listener):
         return self._standing is not None
 
     def hears(self, door: str) -> bool:
-        """Say whether the block lasts, and what runs is a module, and no second time in a backward pass."""
+        """Say whether the block is open, a module is running, and this is no recomputation in a backward pass."""
         return self._awake and bool(self._running.frames)
 
     @property

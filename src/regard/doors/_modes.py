@@ -17,7 +17,7 @@ __all__ = ["WITHIN", "Mode", "inside", "modes", "without_modes"]
 
 class _Inside(threading.local):
     now = False
-    """Whether a call is among those who listen: what they and it call themselves is not caught."""
+    """Whether a call is being handled: what listeners and the call itself call in turn is not caught."""
 
 
 inside = _Inside()
@@ -26,8 +26,8 @@ inside = _Inside()
 class Mode(TorchFunctionMode):
     """A mode that can be left in any order, and from another thread, where it does nothing from then on.
 
-    Blocks end out of order where generators or coroutines hold them; PyTorch's own modes then take off what lies on
-    top, whosever it is.
+    Blocks end out of order where generators or coroutines hold them; PyTorch's own modes then pop whatever lies on
+    top of the stack.
     """
 
     over = False

@@ -1,4 +1,4 @@
-"""Standing around the calls of a module: what is entered before a call is left after it, whatever ends the call.
+"""Wrapping the calls of a module: what is entered before a call is left after it, whatever ends the call.
 
 Hooks of PyTorch do not do that: one that ends a forward pass is skipped by `KeyboardInterrupt` and all else that is no
 `Exception`. Nor may anything lie on the module, for it would travel into copies and files of it. So a table says who
@@ -21,7 +21,7 @@ __all__ = ["Around", "Standing", "StandingEverywhere"]
 
 
 class Around(Protocol):
-    """What stands around the calls of modules."""
+    """What wraps the calls of modules."""
 
     def around(self, module: nn.Module, call: Callable[..., Any], /, *args: Any, **settings: Any) -> Any:
         """Return `call(*args, **settings)`, which is the module's own call."""
@@ -29,9 +29,9 @@ class Around(Protocol):
 
 
 class Standing:
-    """Puts something around the calls of modules until `remove`, or until a module is gone.
+    """Wraps the calls of modules until `remove`, or until a module is collected.
 
-    The last that was put stands innermost. Copies of a module, and what is read from a file of it, are not concerned.
+    The last one added is innermost. Copies of a module, and what is read from a file of it, are not concerned.
     """
 
     def __init__(self, owner: Around, modules: Iterable[nn.Module]) -> None:
@@ -74,7 +74,7 @@ class StandingEverywhere:
 
 @dataclass(slots=True)
 class _Place:
-    """A module that something stands around."""
+    """A module that is wrapped."""
 
     reference: weakref.ref[nn.Module]
     patch: _Patch
@@ -82,7 +82,7 @@ class _Place:
 
 
 class _Patch:
-    """The `__call__` of a class for as long as something stands around a module of it."""
+    """The `__call__` of a class for as long as a module of it is wrapped."""
 
     def __init__(self, kind: type[nn.Module]) -> None:
         self.kind = kind
@@ -93,7 +93,7 @@ class _Patch:
         setattr(kind, "__call__", self._ours)  # noqa: B010 (an assignment is one to an instance, for mypy)
 
     def end(self) -> None:
-        """Give the class its own call back; where somebody has wrapped ours meanwhile, ours stays and does nothing."""
+        """Restore the class's own call; if other code has wrapped ours meanwhile, ours stays and does nothing."""
         if self.kind.__dict__.get("__call__") is not self._ours:
             return
         if self._before is None:

@@ -24,7 +24,7 @@ def has_nested(args: tuple[Any, ...], settings: dict[str, Any]) -> bool:
 def padded(module: nn.Module, args: tuple[Any, ...], settings: dict[str, Any]) -> tuple[list[Any], dict[str, Any]]:
     """Return what one of `FAST_PATHS` was given, with padding that a mask hides in place of nesting.
 
-    The one operation shows no attention; padded, it is looked at.
+    The fused operation exposes no attention; with padding the ordinary path runs and is caught.
     """
     nested = next(given for given in (*args, *settings.values()) if _is_nested(given))
     lengths = torch.tensor([len(one) for one in nested.unbind()], device=nested.device)

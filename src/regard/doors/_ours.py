@@ -1,4 +1,4 @@
-"""`regard.attention` itself, and calls of others that a listener changed: its arguments are our words already."""
+"""`regard.attention` itself, and calls of other functions that a listener changed into calls of it."""
 
 from __future__ import annotations
 

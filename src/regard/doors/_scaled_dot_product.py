@@ -1,4 +1,4 @@
-"""`F.scaled_dot_product_attention` in our words: on a backend of ours where listeners ask for one, else as it is."""
+"""`F.scaled_dot_product_attention` as a call of `regard.attention`: on a backend where listeners ask, else as it is."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class _Translated(NamedTuple):
     arguments: dict[str, Any]
     """What PyTorch computes."""
     seen: dict[str, Any]
-    """What is looked at: a row of the lowest number, which PyTorch spreads evenly, sees nothing."""
+    """For the weights: a row of the lowest number, which PyTorch spreads evenly, sees nothing."""
     spreads: bool
     """Whether there is such a row."""
     packed: tuple[int, ...] | None
@@ -65,7 +65,7 @@ class ScaledDotProduct(Given):
         """Whether no tensor is of a class of its own, which the output would be too."""
 
     def _why_not(self) -> str | None:
-        """Return why a call cannot be put in our words, before anything is computed for it."""
+        """Return why a call cannot be expressed, before anything is computed for it."""
         query, key, value, mask = self.query, self.key, self.value, self._mask
         reason = untouched((query, key, value, mask))
         if reason is not None:
@@ -111,7 +111,7 @@ class ScaledDotProduct(Given):
         return self._translated.arguments
 
     def alike(self) -> bool:
-        """Say whether ours gives the same output, to rounding and without other random numbers."""
+        """Say whether `regard.attention` gives the same output, to rounding and with the same random numbers."""
         return self.plain and not self.dropout and not self._translated.spreads
 
     def changed(self, **arguments: Any) -> Given:
@@ -119,7 +119,7 @@ class ScaledDotProduct(Given):
         return Ours(self.door, attention, (), {**self.arguments, **arguments}, self._translated.packed)
 
     def run(self, call: Call) -> Result:
-        """Compute what `call` asks for; where ours cannot, as PyTorch does, with the reason."""
+        """Compute what `call` asks for; where no backend can, as PyTorch does, with the reason."""
         if self.reason is not None or not (call.needs or call.backends):
             return Result(self._heads(self.own()), reason=self.reason)
         try:

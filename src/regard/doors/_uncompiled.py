@@ -12,7 +12,7 @@ __all__ = ["Uncompiled"]
 
 
 class Uncompiled:
-    """Asks the compiler to stand back inside a block. Its stance is one for the process, so blocks are counted."""
+    """Switches the compiler off inside a block. Its stance is one for the process, so blocks are counted."""
 
     _lock = threading.Lock()
     _inside = 0

@@ -1,4 +1,4 @@
-"""Calls whose numbers cannot be looked at, and which therefore run as they are."""
+"""Calls whose values cannot be read, and which therefore run as they are."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _PROXY = torch._C._TorchDispatchModeKey.PROXY
 
 
 def untouched(tensors: Iterable[Any]) -> str | None:
-    """Say why the numbers of a call cannot be looked at, None if they can."""
+    """Say why the values of a call cannot be read, None if they can."""
     proxies = torch._C._get_dispatch_mode(_PROXY) is not None
     if proxies or transformed() or jit_traced() or torch.compiler.is_compiling():
         return "traced or transformed code"

@@ -34,9 +34,11 @@ class Dropout(nn.Dropout):
 
     def forward(self, input: Tensor) -> Tensor:
         """Return the features, in training with some set to 0 and the others scaled up."""
+        if not self.training:
+            return input
         floating("input", input)
         dropped = round(self.p * _STEPS)
-        if not self.training or self.inplace or not 0 < dropped < _STEPS or not _plain(input):
+        if self.inplace or not 0 < dropped < _STEPS or not _plain(input):
             return super().forward(input)
         words = torch.empty(-(-input.numel() // 4), dtype=torch.int64).random_(-(2**63), None)
         draws = words.view(torch.int16)[: input.numel()].view(input.shape)  # uniform over -32768 … 32767

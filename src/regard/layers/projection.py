@@ -55,7 +55,7 @@ class Projection(nn.Linear):
 
     def forward(self, input: Tensor) -> Tensor:
         """Return `input · weightᵀ + bias`."""
-        return linear(input, self.weight, self.bias)
+        return _linear(input, self.weight, self.bias)
 
     def __setattr__(self, name: str, value: Any) -> None:
         """Set an attribute; warn if it is `qconfig`, by which torch.ao prepares a module for quantisation."""
@@ -66,7 +66,7 @@ class Projection(nn.Linear):
     def rows(self, input: Tensor, start: int, stop: int | None = None) -> Tensor:
         """Return the output features `start … stop - 1` alone."""
         bias = None if self.bias is None else self.bias[start:stop]
-        return linear(input, self.weight[start:stop], bias)
+        return _linear(input, self.weight[start:stop], bias)
 
 
 def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
@@ -78,8 +78,19 @@ def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """
     if not torch.compiler.is_compiling():  # a size that is read becomes a guard of the graph
         _check(input, weight, bias)
+    return _linear(input, weight, bias)
+
+
+def _linear(input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """Return the product; PyTorch finds what does not fit, and then it is said in our words: a check costs 5 µs."""
     if not _onednn_serves(input, weight, bias):
-        return F.linear(input, weight, bias)
+        if torch.compiler.is_compiling():
+            return F.linear(input, weight, bias)
+        try:
+            return F.linear(input, weight, bias)
+        except (RuntimeError, TypeError, AttributeError):
+            _check(input, weight, bias)
+            raise
     if torch.is_grad_enabled() and (
         input.requires_grad or weight.requires_grad or (bias is not None and bias.requires_grad)
     ):
@@ -106,15 +117,15 @@ def _onednn_serves(input: Tensor, weight: Tensor, bias: Tensor | None) -> bool:
     if not plain():  # before any size is read: it would become a guard of the graph
         return False
     return (
-        input.dtype == weight.dtype == torch.float32
+        type(input) in _PLAIN
+        and input.numel() * weight.shape[0] >= _SMALL
+        and type(weight) in _PLAIN
+        and input.dtype == weight.dtype == torch.float32
         and input.device.type == weight.device.type == "cpu"
         and (bias is None or bias.dtype == torch.float32)
         and input.ndim > 0
         and input.shape[-1] == weight.shape[1]
         and input.shape[-1] * weight.shape[0] * 16 <= input.numel() * weight.shape[0]  # 16 rows or more
-        and input.numel() * weight.shape[0] >= _SMALL
-        and type(input) in _PLAIN
-        and type(weight) in _PLAIN
         and torch.backends.mkldnn.is_available()
         and not torch.is_autocast_enabled("cpu")
     )

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from .. import _files
 from ..errors import ArgumentError, ModelFileError, nearest
-from . import _hub
+from . import hub
 
 __all__ = ["CONFIG", "WEIGHTS", "PretrainedModel"]
 
@@ -67,7 +67,7 @@ class PretrainedModel(nn.Module, Generic[ConfigT]):
                 be reached.
             MissingExtraError: the name is one of the hub and `huggingface_hub` is not installed.
         """
-        folder = _hub.local_folder(folder_or_hub_name, (CONFIG, WEIGHTS), revision)
+        folder = hub.local_folder(folder_or_hub_name, (CONFIG, WEIGHTS), revision)
         config = cls._config_of(_described(folder / CONFIG), folder / CONFIG)
         model = cls(config)
         _fill(model, _tensors(folder / WEIGHTS), folder / WEIGHTS)
@@ -80,7 +80,7 @@ class PretrainedModel(nn.Module, Generic[ConfigT]):
         """
         with tempfile.TemporaryDirectory() as folder:
             self.save_pretrained(folder)
-            return _hub.upload(folder, name, private=private, message=message)
+            return hub.upload(folder, name, private=private, message=message)
 
     @classmethod
     def _config_of(cls, described: Mapping[str, Any], file: Path) -> Any:

@@ -25,7 +25,7 @@ from ._steps import Orders, Step, Turn, arranged
 
 __all__ = ["JoinedDense", "JoinedExact", "JoinedSummary"]
 
-# Entries of rows that are looked at together.
+# Entries of rows that are read at a time.
 _ENTRIES = 1 << 22
 
 

@@ -31,7 +31,7 @@ class Step:
     rows: int
     """New rows."""
     keys: int
-    """Keys of the call that count; those behind them are room of a cache that nothing fills yet."""
+    """Number of valid keys of the call; behind them a cache of fixed size is not filled yet."""
     first_key: int
     """Which key of the growing matrix is key 0 of the call; above 0 where a window slides."""
     turn: Turn | None
@@ -39,7 +39,7 @@ class Step:
     own: bool
     """Rows stand on their own keys (self-attention), the last row on the last key."""
     before: int = 0
-    """Keys that counted in the call before."""
+    """Number of valid keys in the call before."""
 
     @property
     def total(self) -> int:
@@ -72,13 +72,13 @@ class Call:
 
     @property
     def last_filled(self) -> Tensor:
-        """The last key that counts, `(B, G, 1, E)`."""
+        """The last valid key, `(B, G, 1, E)`."""
         return self.last if self._last_filled is None else self._last_filled
 
     def continued_by(self, weights: AttentionWeights) -> tuple[int, int, int, Tensor] | None:
         """Return what of a step is new, None if the call does not continue this one.
 
-        That is: the keys that count, those that counted here, the first key, and which old row of the batch each new
+        That is: the valid keys, those valid in this call, the first key, and which old row of the batch each new
         one may be.
         """
         key, (rows, every) = inputs_of(weights).key, weights.shape[-2:]

@@ -71,7 +71,7 @@ class Wanted:
         return AttentionWeights.of_summary(summarise(weights), weights.ndim, sums_to_one=weights.sums_to_one)
 
     def growing(self, first: AttentionWeights, step: Step, growth: Growth) -> Growing:
-        """Return what grows out of the first call, which the given step continues."""
+        """Return the growing matrix that begins with the first call and that the given step continues."""
         if first.kept_cell:
             return JoinedSummary(summarise(first), step.before, growth.orders)
         begin = Step(with_batch(first), first.shape[-2], step.before, 0, None, True)

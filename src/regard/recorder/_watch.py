@@ -122,7 +122,7 @@ def record(
 
 
 class Watch(ModelListener):
-    """Stands around every module of one model, and records every call of attention in between."""
+    """Wraps every module of one model, and records every call of attention inside them."""
 
     def __init__(
         self, model: nn.Module, wanted: Wanted, compare: bool, folder: str | os.PathLike[str] | None = None
@@ -159,7 +159,7 @@ class Watch(ModelListener):
             self._writer.close(self._recording, ended=kind is None)
 
     def called(self, frame: Frame, call: Callable[..., Any], args: tuple[Any, ...], settings: dict[str, Any]) -> Any:
-        """Call a module; nested tensors, in which nothing is seen, are looked at once more with padding."""
+        """Call a module; nested tensors, whose attention is not exposed, run with padding instead."""
         output = call(*args, **settings)
         if isinstance(frame.module, FAST_PATHS) and not frame.seen and has_nested(args, settings):
             try:
@@ -183,7 +183,7 @@ class Watch(ModelListener):
             self._miss(reason)
 
     def heard(self, call: Call, run: Run) -> Result:
-        """Let a call run with its weights and keep them; without dropout on a kernel of ours where one serves it."""
+        """Run a call with its weights and keep them; without dropout on a backend of regard where one accepts it."""
         door = call.given.door
         try:
             # Gradient checkpointing may run it again after the block: then the output is that of an unwatched call.
@@ -191,7 +191,7 @@ class Watch(ModelListener):
             asking = call.asking(self._needs(), apart=apart, compare=self._compares)
             given = call.given
             if isinstance(given, ScaledDotProduct) and given.reason is None and not apart and given.alike():
-                # Both hand out `lse` with the output, so that nothing is computed twice.
+                # Both return `lse` with the output, so that nothing is computed twice.
                 asking = asking.served(*fastest(given.query, given.key, given.value))
             result = run(asking)
         except Exception as error:
@@ -207,7 +207,7 @@ class Watch(ModelListener):
         return result
 
     def softmax(self, door: str, scores: Tensor, weights: Tensor) -> Tensor:
-        """Keep the weights of `nn.MultiheadAttention`; what other modules make of theirs is seen when they return."""
+        """Keep the weights of `nn.MultiheadAttention`; those of other modules are read when they return."""
         if door != MULTI_HEAD:
             return super().softmax(door, scores, weights)
         found: AttentionWeights | None = None
@@ -253,7 +253,7 @@ class Watch(ModelListener):
 
     @contextmanager
     def _guarded(self, what: str) -> Iterator[None]:
-        """Let a fault of ours cost the recording of the call, and not the pass of the model."""
+        """A fault in recording loses the recording of the call, not the forward pass of the model."""
         try:
             yield
         except KernelError:
@@ -270,7 +270,7 @@ class Watch(ModelListener):
         )
 
     def _lose(self, what: str, error: Exception) -> None:
-        """Count a call that our own fault cost the recording, and say so."""
+        """Count a call lost to a fault in recording, and warn."""
         name = self.frame.name
         self._miss(f"{name}: {what}: {type(error).__name__}: {error}")
         warnings.warn(

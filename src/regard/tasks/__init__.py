@@ -21,6 +21,7 @@ from ._task import Attention, NotFittedError, Task, TaskSettings, read_descripti
 from .image_classification import ImageClassification, ImageClassificationSettings
 from .language_modeling import LanguageModeling, LanguageModelingSettings
 from .ner import Entity, NamedEntities, NamedEntitySettings, Sentence
+from .pretrained import FineTuning
 from .sentiment import Sentiment, SentimentSettings, Verdict
 from .summarization import Summarization, SummarizationSettings
 from .translation import Translation, TranslationSettings
@@ -30,6 +31,7 @@ __all__ = [
     "Attention",
     "Entity",
     "Evaluation",
+    "FineTuning",
     "ImageClassification",
     "ImageClassificationSettings",
     "LanguageModeling",
@@ -48,6 +50,7 @@ __all__ = [
     "TranslationSettings",
     "Verdict",
     "load",
+    "read_description",
 ]
 
 TASKS: dict[str, type[Task[Any, Any]]] = {

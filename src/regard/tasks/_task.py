@@ -105,6 +105,13 @@ class Task(ABC, Generic[Examples, Answer]):
     """Every figure of an evaluation, and whether its minimum or maximum is best."""
     Settings: ClassVar[type[TaskSettings]]
     """The class of its settings."""
+    FineTuning: ClassVar[type[TaskSettings]] = TaskSettings
+    """The class of its settings if it starts from a pretrained model."""
+    fine_tuned: ClassVar[type[Task[Any, Any]] | None] = None
+    """The derived class that starts from a pretrained model; a task built with its settings is one of these."""
+
+    files: ClassVar[str] = f"{WEIGHTS}/"
+    """The files of the model in a task's folder, for messages."""
 
     listeners: Sequence[Listener] = ()
     """Called while an evaluation or prediction goes on, with `Evaluating`; `fit` sets its own."""
@@ -112,6 +119,13 @@ class Task(ABC, Generic[Examples, Answer]):
     model_: nn.Module
     training_: TrainingResult
     dev_: Examples
+
+    def __new__(cls, settings: TaskSettings | None = None) -> Self:
+        """Choose the class by the settings, as `pathlib.Path` chooses one by the system."""
+        tuned = cls.fine_tuned
+        chosen: Any = tuned if tuned and isinstance(settings, tuned.Settings) else cls
+        made: Self = super().__new__(chosen)
+        return made
 
     def __init__(self, settings: TaskSettings | None = None) -> None:
         self.settings = self.Settings() if settings is None else settings
@@ -176,6 +190,7 @@ class Task(ABC, Generic[Examples, Answer]):
         self._train, self.dev_ = train_examples, dev_examples
         self.listeners = listeners
         objective = _Objective(self, train_examples, dev_examples)
+        self._start(self.model_, objective)
         checkpoints = None if folder is None else Path(folder) / "checkpoints"
         own = {name: value for name, value in dataclasses.asdict(self.settings).items() if name != "training"}
         self.training_ = train(
@@ -210,12 +225,13 @@ class Task(ABC, Generic[Examples, Answer]):
         """Write the trained task: `task.json`, and the model as safetensors with its own JSON."""
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
-        self._fitted().save_pretrained(folder / WEIGHTS)  # type: ignore[operator]
+        self._save_model(self._fitted(), folder)
         tensors = self._tensors()
         if tensors:
             _files.write(folder / TENSORS, save(tensors))
         description = {
             "task": self.name,
+            "pretrained": type(self) is self.fine_tuned,
             "settings": dataclasses.asdict(self.settings),
             "state": self._state(),
         }
@@ -231,11 +247,12 @@ class Task(ABC, Generic[Examples, Answer]):
                 f"{folder} holds the task {description['task']!r}, not {cls.name!r}; "
                 "`regard.tasks.load` finds the class."
             )
-        task = cls(cls.Settings.from_dict(_with_known_figure(description["settings"], cls.figures)))
+        kind = cls.fine_tuned.Settings if description.get("pretrained") and cls.fine_tuned else cls.Settings
+        task = cls(kind.from_dict(_with_known_figure(description["settings"], cls.figures)))
         task._restore(description["state"])
         if (Path(folder) / TENSORS).exists():
             task._restore_tensors(load_file(Path(folder) / TENSORS))
-        task.model_ = task._load_model(Path(folder) / WEIGHTS)
+        task.model_ = task._load_model(task._place(Path(folder)))
         task.model_.eval()
         return task
 
@@ -282,6 +299,17 @@ class Task(ABC, Generic[Examples, Answer]):
         batches = dataclasses.replace(settings.batches, tokens_per_step=min(settings.batches.tokens_per_step, most))
         judge = dataclasses.replace(settings.evaluation, metric=self.watched, goal=self.goal)
         return dataclasses.replace(settings, batches=batches, evaluation=judge)
+
+    def _start(self, model: nn.Module, objective: _Objective) -> None:
+        """Change a new model before it learns, if the task starts from another one."""
+
+    def _place(self, folder: Path) -> Path:
+        """Return where the model of a task's folder lies."""
+        return folder / WEIGHTS
+
+    def _save_model(self, model: nn.Module, folder: Path) -> None:
+        """Write the model into the task's folder."""
+        model.save_pretrained(self._place(folder))  # type: ignore[operator]
 
     def _checked(self, inputs: Sequence[Any]) -> Sequence[Any]:
         """Return validated inputs for `_answers`; raise if they are wrong."""

@@ -28,7 +28,7 @@ from ..errors import ArgumentError, MissingExtraError, RegardError, install_line
 from ._programs import Described, Program, described
 from ._task import Task
 
-__all__ = ["Exported", "ExportError", "Format", "export"]
+__all__ = ["ExportError", "Exported", "Format", "export"]
 
 Format = Literal["onnx", "torch"]
 FORMATS = ("onnx", "torch")
@@ -115,7 +115,7 @@ def _traced(program: Program) -> ExportedProgram:
             # Weights that could learn would be differentiated inside the program's loops.
             module = copy.deepcopy(program.module).requires_grad_(False)
             return torch.export.export(module, program.example(*TRACED), dynamic_shapes=shapes, strict=False)
-        except Exception as error:  # noqa: BLE001 - the tracer passes on whatever a model's code raises
+        except Exception as error:
             raise ExportError(f"The {program.name} cannot be traced: {_first(error)}") from error
 
 

@@ -74,11 +74,14 @@ class ImageClassification(AnsweringTask[Images, Verdict]):
     figures: ClassVar[Mapping[str, Goal]] = dict.fromkeys(("accuracy", "macro_f1"), "max")
     Settings = ImageClassificationSettings
 
-    def _learn(self, examples: Images) -> None:
+    def _learn_labels(self, examples: Images) -> None:
         self.labels_ = sorted(set(examples.labels))
         if len(self.labels_) < 2:
             raise ArgumentError(f"Training pictures have {len(self.labels_)} label; two are the least.")
         self.shape_ = tuple(examples.pixels.shape[1:])
+
+    def _learn(self, examples: Images) -> None:
+        self._learn_labels(examples)
         pixels = self._pixels(examples.pixels)
         self.mean_ = pixels.double().mean((0, 2, 3)).div(255).tolist()
         self.std_ = pixels.double().std((0, 2, 3)).div(255).clamp_min(1e-3).tolist()

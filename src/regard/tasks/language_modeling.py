@@ -148,12 +148,28 @@ class LanguageModeling(Task[Sequence[Document], str]):
 
     def _row(self, examples: Sequence[Document]) -> NDArray[np.int64]:
         """Return the tokens of all documents, with an end token after each."""
-        return np.concatenate([part for one in examples for part in (self.tokenizer_.encode_row(one.text), [EOS])])
+        rows = (self.tokenizer_.encode_row(one.text) for one in examples)
+        return np.concatenate([part for row in rows for part in (row, [self._end])])
+
+    @property
+    def _end(self) -> int:
+        """The token after each document."""
+        return EOS
+
+    @property
+    def _context(self) -> int:
+        """Most tokens that the model reads at once."""
+        return int(self.settings.context)
+
+    def _logits(self, model: nn.Module, tokens: Tensor) -> Tensor:
+        """Return the scores of the next token at each place, (B, L) to (B, L, vocabulary)."""
+        scores: Tensor = model(tokens)
+        return scores
 
     def _encode(self, examples: Sequence[Document]) -> tuple[list[int], MakeBatch]:
         row = self._row(examples)
         # At most half of a short text, so that windows can start at different places.
-        context = min(self.settings.context, len(row) // 2)
+        context = min(self._context, len(row) // 2)
         windows = max(1, (len(row) - 1) // context)
         last = len(row) - context - 1
 
@@ -164,7 +180,7 @@ class LanguageModeling(Task[Sequence[Document], str]):
         return [context] * windows, batch
 
     def _loss(self, model: nn.Module, batch: Any) -> tuple[Tensor, Tensor]:
-        scores = model(batch[:, :-1])
+        scores = self._logits(model, batch[:, :-1])
         targets = batch[:, 1:]
         loss = F.cross_entropy(scores.flatten(0, 1).float(), targets.flatten(), reduction="sum")
         return loss, torch.tensor(targets.numel())
@@ -181,20 +197,20 @@ class LanguageModeling(Task[Sequence[Document], str]):
         return [self._continued(model, text, generator) for (text,) in singly]
 
     def _continued(self, model: nn.Module, text: str, generator: torch.Generator) -> str:
-        prompt = self.tokenizer_.encode(text) or [EOS]
+        prompt = self.tokenizer_.encode(text) or [self._end]
         tokens = model.generate(  # type: ignore[operator]
-            torch.tensor([prompt[-self.settings.context :]]),
+            torch.tensor([prompt[-self._context :]]),
             max_new_tokens=self.settings.max_new_tokens,
             temperature=self.settings.temperature,
             top_k=self.settings.top_k,
             top_p=self.settings.top_p,
-            stop_id=EOS,
+            stop_id=self._end,
             generator=generator,
         )
         return text + self.tokenizer_.decode(tokens[0].tolist())
 
     def _attention(self, model: nn.Module, one: Any) -> Attention:
-        numbers = (self.tokenizer_.encode(one) or [EOS])[-self.settings.context :]
+        numbers = (self.tokenizer_.encode(one) or [self._end])[-self._context :]
         tokens = torch.tensor([numbers], device=next(model.parameters()).device)
         _, weights = model(tokens, need_weights=True)
         return Attention(weights, tuple(self.tokenizer_.decode([number]) or "<end>" for number in numbers))
@@ -228,7 +244,7 @@ class LanguageModeling(Task[Sequence[Document], str]):
 
     def _starts(self, size: int, most: int) -> tuple[int, int, NDArray[np.int64], bool]:
         """Return the context, the step between windows, where they start, and whether those are a sample of all."""
-        context = min(self.settings.context, size - 1)
+        context = min(self._context, size - 1)
         step = max(1, context // 2)
         starts = np.arange(step, size - context, step)
         count = max(1, most // step)
@@ -259,7 +275,7 @@ class LanguageModeling(Task[Sequence[Document], str]):
     def _nats(self, model: nn.Module, tokens: Tensor, new: int) -> float:
         """Return the loss of the last `new` tokens of each window, summed."""
         tokens = tokens.to(next(model.parameters()).device)
-        scores = model(tokens[:, :-1])[:, -new:].float()
+        scores = self._logits(model, tokens[:, :-1])[:, -new:].float()
         return float(F.cross_entropy(scores.flatten(0, 1), tokens[:, 1:][:, -new:].flatten(), reduction="sum"))
 
     def _scores(

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import accumulate
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -19,11 +21,11 @@ from ..models import TokenClassifier, TokenClassifierConfig
 from ..models.token_classifier import IGNORED
 from ..training import Batches, Budget, Evaluation, Optimizer, TrainingSettings
 from ._batches import by_length, padded
+from ._cutting import Cutting, Span
 from ._task import AnsweringTask, Attention, Goal, MakeBatch, Positions, TaskSettings
 from ._vocabulary import UNKNOWN, Vocabulary
 from .baselines import MostFrequentTag
 from .metrics import entities, entity_scores
-from .reading import words_of
 
 __all__ = ["Entity", "NamedEntities", "NamedEntitySettings", "Sentence"]
 
@@ -83,12 +85,14 @@ class NamedEntitySettings(TaskSettings):
 
 @dataclass(frozen=True)
 class Entity:
-    """A named entity: words `start` to `stop` (exclusive) of a sentence."""
+    """A named entity: words `start` to `stop` (exclusive) of a sentence, characters `start_char` to `end_char`."""
 
     label: str
     start: int
     stop: int
     text: str
+    start_char: int = 0
+    end_char: int = 0
 
 
 @dataclass(frozen=True)
@@ -97,13 +101,26 @@ class Sentence:
 
     words: tuple[str, ...]
     tags: tuple[str, ...]
+    text: str = ""
+    """The text that the words were cut from; words that were given are joined by blanks."""
+    spans: tuple[Span, ...] = ()
+    """The first character of each word in the text, and the one after its last."""
+
+    def __post_init__(self) -> None:
+        if not self.spans:
+            ends = list(accumulate(len(word) + 1 for word in self.words))
+            spans = tuple((end - 1 - len(word), end - 1) for word, end in zip(self.words, ends, strict=True))
+            object.__setattr__(self, "text", " ".join(self.words))
+            object.__setattr__(self, "spans", spans)
 
     @property
     def entities(self) -> list[Entity]:
         """The entities of the tags, in order."""
-        return [
-            Entity(label, start, stop, " ".join(self.words[start:stop])) for label, start, stop in entities(self.tags)
-        ]
+        found = []
+        for label, start, stop in entities(self.tags):
+            first, last = self.spans[start][0], self.spans[stop - 1][1]
+            found.append(Entity(label, start, stop, self.text[first:last], first, last))
+        return found
 
 
 class NamedEntities(AnsweringTask[Sequence[TaggedWords], Sentence]):
@@ -120,11 +137,15 @@ class NamedEntities(AnsweringTask[Sequence[TaggedWords], Sentence]):
     )
     Settings = NamedEntitySettings
 
-    def _learn(self, examples: Sequence[TaggedWords]) -> None:
+    def _learn_labels(self, examples: Sequence[TaggedWords]) -> None:
         tags = sorted({tag for example in examples for tag in example.tags}, key=lambda tag: (tag != "O", tag))
         if tags == ["O"] or not tags:
             raise ArgumentError("No word of the training examples has a tag other than O: there is nothing to learn.")
         self.tags_ = tags
+        self.cutting_ = Cutting.learnt([example.words for example in examples])
+
+    def _learn(self, examples: Sequence[TaggedWords]) -> None:
+        self._learn_labels(examples)
         self.words_ = Vocabulary.learnt(
             (self._fold(word) for example in examples for word in example.words), at_least=self.settings.min_count
         )
@@ -181,7 +202,15 @@ class NamedEntities(AnsweringTask[Sequence[TaggedWords], Sentence]):
     def _checked(self, inputs: Sequence[Any]) -> Sequence[Any]:
         if isinstance(inputs, str):
             raise ArgumentError("predict takes a list of texts, or of lists of words; put the text into a list.")
-        return [tuple(words_of(one) if isinstance(one, str) else one) for one in inputs]
+        return [tuple(self.cutting_.cut(one) if isinstance(one, str) else one) for one in inputs]
+
+    def predict(self, inputs: Sequence[Any]) -> list[Sentence]:
+        """Tag texts, cut into words as the training data was, or lists of words."""
+        return [
+            dataclasses.replace(one, text=text, spans=tuple(self.cutting_.spans(text)))
+            if isinstance(text, str) and one.words else one
+            for text, one in zip(inputs, super().predict(inputs), strict=True)
+        ]  # fmt: skip
 
     @torch.no_grad()
     def _answers(self, model: nn.Module, inputs: Sequence[Any]) -> list[Sentence]:
@@ -217,10 +246,16 @@ class NamedEntities(AnsweringTask[Sequence[TaggedWords], Sentence]):
         return baseline.name, entity_scores([example.tags for example in examples], tags).figures()
 
     def _state(self) -> dict[str, Any]:
-        return {"tags": self.tags_, "words": self.words_.things, "characters": self.characters_.things}
+        return {
+            "tags": self.tags_,
+            "words": self.words_.things,
+            "characters": self.characters_.things,
+            "cutting": self.cutting_.to_dict(),
+        }
 
     def _restore(self, state: dict[str, Any]) -> None:
         self.tags_ = list(state["tags"])
+        self.cutting_ = Cutting.from_dict(state.get("cutting"))
         self.words_, self.characters_ = Vocabulary(state["words"]), Vocabulary(state["characters"])
 
     def _fold(self, word: str) -> str:

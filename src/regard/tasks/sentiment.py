@@ -99,7 +99,7 @@ class Sentiment(AnsweringTask[Sequence[LabelledText], Verdict]):
     figures: ClassVar[Mapping[str, Goal]] = dict.fromkeys(("accuracy", "macro_f1"), "max")
     Settings = SentimentSettings
 
-    def _learn(self, examples: Sequence[LabelledText]) -> None:
+    def _learn_labels(self, examples: Sequence[LabelledText]) -> None:
         self.labels_ = sorted({label for example in examples for label in example.labels})
         if len(self.labels_) < 2:
             raise ArgumentError(
@@ -108,6 +108,9 @@ class Sentiment(AnsweringTask[Sequence[LabelledText], Verdict]):
         self.thresholds_ = [0.5] * len(self.labels_)
         self.several_ = any(len(example.labels) != 1 for example in examples)
         self.always_one_ = all(example.labels for example in examples)
+
+    def _learn(self, examples: Sequence[LabelledText]) -> None:
+        self._learn_labels(examples)
         self.tokenizer_ = train_tokenizer(
             self.settings.tokenizer,
             (example.text for example in examples),
@@ -169,13 +172,16 @@ class Sentiment(AnsweringTask[Sequence[LabelledText], Verdict]):
 
     def _loss(self, model: nn.Module, batch: Any) -> tuple[Tensor, Tensor]:
         tokens, lengths, evidence, targets = batch
-        scores = model(tokens, lengths, evidence=evidence).float()
+        return self._cost(model(tokens, lengths, evidence=evidence).float(), targets)
+
+    def _cost(self, scores: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the sum of the losses of texts, and their number; both arguments are (B, labels)."""
         smooth = self.settings.label_smoothing
         if self.several_:
             loss = F.binary_cross_entropy_with_logits(scores, targets * (1 - smooth) + smooth / 2, reduction="sum")
         else:
             loss = F.cross_entropy(scores, targets, label_smoothing=smooth, reduction="sum")
-        return loss, torch.tensor(len(tokens))
+        return loss, torch.tensor(len(scores))
 
     def _inputs(self, examples: Sequence[LabelledText]) -> Sequence[Any]:
         return [example.text for example in examples]
@@ -245,19 +251,24 @@ class Sentiment(AnsweringTask[Sequence[LabelledText], Verdict]):
         answers = baseline.predict([example.text for example in examples])
         return baseline.name, classification_scores([example.labels for example in examples], answers).figures()
 
-    def _state(self) -> dict[str, Any]:
+    def _label_state(self) -> dict[str, Any]:
         return {
             "labels": self.labels_,
             "several": self.several_,
             "always_one": self.always_one_,
             "thresholds": self.thresholds_,
-            "tokenizer": self.tokenizer_.to_dict(),
         }
 
-    def _restore(self, state: dict[str, Any]) -> None:
+    def _restore_labels(self, state: dict[str, Any]) -> None:
         self.labels_ = list(state["labels"])
         self.several_, self.always_one_ = bool(state["several"]), bool(state["always_one"])
         self.thresholds_ = [float(least) for least in state["thresholds"]]
+
+    def _state(self) -> dict[str, Any]:
+        return {**self._label_state(), "tokenizer": self.tokenizer_.to_dict()}
+
+    def _restore(self, state: dict[str, Any]) -> None:
+        self._restore_labels(state)
         self.tokenizer_ = Tokenizer.from_dict(state["tokenizer"])
 
     def _tensors(self) -> dict[str, Tensor]:

@@ -8,6 +8,7 @@ from .checkpoint import CheckpointError
 from .events import Ended, Evaluated, Evaluating, Event, Listener, Saved, SkippedCheckpoint, Started, Stepped
 from .listeners import CsvLog, CurvePicture, TensorBoardLog, draw_curves
 from .loop import DivergedError, Objective, TrainingResult, train
+from .optimizer import layers_above
 from .order import DataOrder
 from .settings import Batches, Budget, Checkpoints, Evaluation, Machine, Optimizer, TrainingSettings
 
@@ -37,5 +38,6 @@ __all__ = [
     "TrainingResult",
     "TrainingSettings",
     "draw_curves",
+    "layers_above",
     "train",
 ]

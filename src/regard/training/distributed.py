@@ -123,6 +123,16 @@ def group(device: str) -> Iterator[Group]:
     yield Group(place)
 
 
+def half_precision(precision: str, device: torch.device) -> bool:
+    """Return whether a run computes in bf16: if told to, or by "auto" where the device does so natively."""
+    if precision != "auto":
+        return precision == "bf16"
+    if device.type == "cuda":
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    able: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()
+    return any(bool(able.get(name)) for name in ("avx512_bf16", "amx_bf16", "bf16"))
+
+
 def _part() -> None:
     if dist.is_initialized():
         dist.destroy_process_group()
@@ -181,5 +191,15 @@ class Wrapped:
 
 
 def _units(model: nn.Module) -> list[nn.Module]:
-    """Return the modules that FSDP2 shards as units: each layer of each stack."""
-    return [layer for module in model.modules() if isinstance(module, nn.ModuleList) for layer in module]
+    """Return the modules that FSDP2 shards as units: each layer of each stack, inner ones first.
+
+    A stack that is never called as a whole, but layer by layer, is what FSDP2 needs; stacks inside of a layer belong
+    to the layer.
+    """
+    stacks = {name: module for name, module in model.named_modules() if isinstance(module, nn.ModuleList)}
+    return [
+        layer
+        for name, module in stacks.items()
+        if not any(name.startswith(f"{other}.") for other in stacks)
+        for layer in module
+    ]

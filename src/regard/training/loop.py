@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from ..errors import ArgumentError, RegardError, nearest
-from .distributed import Group, Wrapped, group
+from .distributed import Group, Wrapped, group, half_precision
 from .events import Ended, Evaluated, Event, Listener, Started, Stepped, StoppedBy
 from .optimizer import average_and_clip, make_optimizer
 from .order import DataOrder, check_lengths, split
@@ -169,6 +169,7 @@ class _Run:
         self.store = Store(
             folder, self.wrapped.model, self.optimizer, processes, settings, self.order.fingerprint(), self.tell, about
         )
+        self.half = half_precision(machine.precision, processes.device)
         self.progress = Progress()
         self._failure: Exception | None = None
 
@@ -264,7 +265,7 @@ class _Run:
         number, processes = self.progress.step, self.processes
         lr = learning_rate(self._used(number + 0.5), self.settings.optimizer)
         for part in self.optimizer.param_groups:
-            part["lr"] = lr
+            part["lr"] = lr * part["lr_share"]
         loss, count = self._passes(number)
         failed = float(self._failure is not None)
         shared = processes.all_gather([loss, count, clock.seconds(), float(signals.received), failed])
@@ -323,8 +324,7 @@ class _Run:
         random = np.random.default_rng([self.settings.batches.seed, step, part])
         batch = moved(self.objective.batch(indices if len(indices) else spare[:1], random), self.processes.device)
         start_stream(self.settings.batches.seed, step, part)
-        half = self.settings.machine.precision == "bf16"
-        with torch.autocast(self.processes.device.type, torch.bfloat16, enabled=half):
+        with torch.autocast(self.processes.device.type, torch.bfloat16, enabled=self.half):
             loss, count = self.wrapped.call(batch)
         if not len(indices):
             (loss * 0.0).backward()

@@ -32,8 +32,9 @@ def learning_rate(done: float, settings: Optimizer) -> float:
     >>> [learning_rate(done, Optimizer(lr=2.0, warmup=0.5)) for done in (0.0, 0.25, 0.5, 0.75, 1.0)]
     [0.0, 1.0, 2.0, 1.0, 0.0]
     """
+    highest = settings.lr or 0.0  # None was refused when the optimizer was built
     if done < settings.warmup:
-        return settings.lr * done / settings.warmup
+        return highest * done / settings.warmup
     fall = (done - settings.warmup) / (1 - settings.warmup)
     cosine = (1 + math.cos(math.pi * fall)) / 2
-    return settings.lr * (settings.final_lr + (1 - settings.final_lr) * cosine)
+    return highest * (settings.final_lr + (1 - settings.final_lr) * cosine)

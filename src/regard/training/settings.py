@@ -22,8 +22,12 @@ __all__ = ["Batches", "Budget", "Checkpoints", "Evaluation", "Machine", "Optimiz
 class Optimizer:
     """AdamW with warm-up, a cosine and clipping."""
 
-    lr: float = 1e-3
-    """Highest learning rate, reached at the end of the warm-up."""
+    lr: float | None = 1e-3
+    """Highest learning rate, reached at the end of the warm-up. None: a task that fine-tunes a pretrained model takes
+    the rate that suits its width."""
+    layer_decay: float = 1.0
+    """Layer-wise learning rates: each layer learns at this share of the rate of the layer above it, the embeddings
+    slowest; 1: all alike."""
     warmup: float = 0.05
     """Share of the whole budget during which the learning rate rises linearly from 0."""
     final_lr: float = 0.0
@@ -41,7 +45,8 @@ class Optimizer:
 
     def __post_init__(self) -> None:
         check_fields(self)
-        _check("lr", self.lr, 0 < self.lr < math.inf, "greater than 0, and finite")
+        _check("lr", self.lr, self.lr is None or 0 < self.lr < math.inf, "greater than 0, and finite")
+        _check("layer_decay", self.layer_decay, 0 < self.layer_decay <= 1, "a share, 0 < layer_decay <= 1")
         _check("warmup", self.warmup, 0 <= self.warmup < 1, "a share, 0 <= warmup < 1")
         _check("final_lr", self.final_lr, 0 <= self.final_lr <= 1, "a share of lr, 0 to 1")
         _check("beta1", self.beta1, 0 <= self.beta1 < 1, "0 <= beta1 < 1")
@@ -137,8 +142,9 @@ class Machine:
 
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """The device; auto takes the GPU if there is one."""
-    precision: Literal["fp32", "bf16"] = "fp32"
-    """Arithmetic of forward and backward. Weights, gradients and the optimizer stay in float32."""
+    precision: Literal["fp32", "bf16", "auto"] = "fp32"
+    """Arithmetic of forward and backward; auto: bf16 where the device computes it natively. Weights, gradients and the
+    optimizer stay in float32."""
     compile: bool = False
     """Compile the model with torch.compile: slower to start, faster afterwards."""
     shard: bool = False
@@ -187,14 +193,19 @@ class TrainingSettings:
         return cls(**{name: rooms[name](**values[name]) for name in values})  # type: ignore[operator]
 
 
+_DECIDING = ["tokens_per_step", "seed"]
+
+
 def differences(old: dict[str, dict[str, Any]], new: dict[str, dict[str, Any]]) -> list[str]:
     """List, a line each, the differing settings that must not change when a run is resumed.
 
     These are the optimizer and the batches, which decide every step. Budget, metric and hardware may change.
     """
     found = []
-    for part, names in {"optimizer": list(new["optimizer"]), "batches": ["tokens_per_step", "seed"]}.items():
-        found += changes(old.get(part, {}), {name: new[part][name] for name in names})
+    for part, kind, names in (("optimizer", Optimizer, list(new["optimizer"])), ("batches", Batches, _DECIDING)):
+        # What an older version did not store was at its default.
+        known = {**dataclasses.asdict(kind()), **old.get(part, {})}
+        found += changes(known, {name: new[part][name] for name in names})
     return found
 
 

@@ -14,7 +14,7 @@ from torch import Tensor
 from .._values import described
 from ..errors import ArgumentError
 from ..recordings import Recording
-from ..weights import AttentionWeights, from_dense
+from ..weights import AttentionWeights, from_dense, of_heads
 from ._cells import checked_matrix, heads_of
 from ._sides import Axes, Sides
 from ._tokens import Axis
@@ -61,6 +61,10 @@ class Map:
     def sizes(self) -> tuple[int, int]:
         """Queries and keys."""
         return self.weights.shape[-2], self.weights.shape[-1]
+
+    def part(self, heads: slice) -> AttentionWeights:
+        """Return the matrices of some heads, `(heads, L, S)`, lazy and without gradient."""
+        return of_heads(self.weights.detach(), heads, self.input)
 
     def head(self, number: int) -> AttentionWeights:
         """Return the matrix of one head, lazy and without gradient."""

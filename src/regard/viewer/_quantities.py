@@ -14,6 +14,7 @@ from torch import Tensor
 from ..weights import AttentionWeights
 from ._cells import MASKED
 from ._maps import Map
+from ._patches import Patches
 
 __all__ = ["TILE", "Heads", "coarsest_zoom", "zooms_of"]
 
@@ -62,8 +63,9 @@ def zooms_of(sizes: tuple[int, int], cells: int = TILE) -> dict[str, tuple[int, 
 class Heads:
     """Computes tiles, and caches what several tiles of one head share."""
 
-    def __init__(self, maps: Sequence[Map]) -> None:
+    def __init__(self, maps: Sequence[Map], patches: Sequence[Patches | None]) -> None:
         self._shown = maps
+        self._patches = patches
         self._lock = Lock()  # guards the matrices against concurrent requests
         self._matrices: dict[_Head, AttentionWeights] = {}
         self._weighted: dict[_Head, AttentionWeights] = {}
@@ -122,7 +124,12 @@ class Heads:
 
     def _expected(self, head: _Head, weights: AttentionWeights, place: _Place) -> Tensor:
         queries, keys = weights.shape
-        if head not in self._by_distance:
+        cell, rows, columns = place
+        patches = self._patches[head[0]]
+        if head not in self._by_distance and patches is not None:
+            _drop_oldest(self._by_distance, _HEADS_KEPT)
+            self._by_distance[head] = patches.mean_by_class(weights)
+        elif head not in self._by_distance:
             _drop_oldest(self._by_distance, _HEADS_KEPT)
             seen = ~weights.masked()
             total = weights.distance_profile(binned=False).mass * max(1, int(seen.any(-1).sum()))
@@ -130,12 +137,14 @@ class Heads:
             apart = torch.arange(keys)[None, :] - torch.arange(queries)[:, None] + queries - 1
             counts = torch.bincount(apart[seen.cpu()], minlength=queries + keys - 1).to(total)
             self._by_distance[head] = torch.where(counts > 0, total / counts.clamp(min=1), 0.0)
-        cell, rows, columns = place
         mean = self._by_distance[head]
-        row = torch.arange(rows.start, rows.stop, device=mean.device)
-        column = torch.arange(columns.start, columns.stop, device=mean.device)
-        even = mean[column[None, :] - row[:, None] + queries - 1]
-        even = even.masked_fill(weights.masked(rows=rows, columns=columns), 0.0)
+        if patches is None:
+            row = torch.arange(rows.start, rows.stop, device=mean.device)
+            column = torch.arange(columns.start, columns.stop, device=mean.device)
+            even = mean[column[None, :] - row[:, None] + queries - 1]
+        else:
+            even = mean[patches.class_of(rows, columns)]
+        even = even.masked_fill(weights.masked(rows=rows, columns=columns).to(even.device), 0.0)
         sums = _folded(even, cell)
         return sums / _sizes(rows.stop - rows.start, cell, sums)[:, None]
 

@@ -14,8 +14,12 @@ from numpy.typing import NDArray
 from .._values import LARGEST, described, instance, listed, whole
 from ..errors import ArgumentError, ArgumentTypeError, ShapeError
 from ..recordings import Grid
+from ._token_marks import unmarked
 
-__all__ = ["Axis", "Labelling", "axis", "shown"]
+__all__ = ["GOES_ON", "Axis", "Labelling", "axis", "shown"]
+
+GOES_ON = 1 << 14
+"""Added to the class of a token in the page, where it goes on with the run of the token before."""
 
 Tokens = Sequence[str | bytes]
 Labels = Sequence[str | None]
@@ -73,17 +77,24 @@ def axis(
 ) -> Axis:
     """Validate and normalise what was given for one side of a matrix; raises `ShapeError`."""
     side = "key_" if name == "keys" else ""
-    held = None if tokens is None else tuple(_bytes(side, one) for one in _one_each(f"{side}tokens", tokens, size))
+    given, parts = (None, None) if tokens is None else unmarked(_one_each(f"{side}tokens", tokens, size))
+    held = None if given is None else tuple(_bytes(side, one) for one in given)
     named = {} if labels is None else labels if isinstance(labels, Mapping) else {"labels": labels}
     named = {str(key): _one_each(f"{side}labels {key!r}", every, size) for key, every in named.items()}
     if grid is not None:
         instance(f"{side}grid", grid, Grid, "a regard.viewer.Grid").check(size)
-    numbers = None if words is None else np.array([_word(word) for word in _one_each("words", words, size)], np.int32)
+    of_words = parts if words is None else [_word(word) for word in _one_each("words", words, size)]
+    numbers = None if of_words is None else np.array(of_words, np.int32)
     return Axis(name, size, held, numbers, tuple(_labelling(key, every) for key, every in named.items()), grid)
 
 
 def shown(text: str, most: int = 24) -> str:
-    """Return a printable form of a token: visible blanks and control characters, shortened if long."""
+    """Return a printable form of a token: visible blanks and control characters, shortened if long.
+
+    A single space before it is left out: many tokenizers begin words with one.
+    """
+    if len(text) > 1 and text[0] == " " and text[1] != " ":
+        text = text[1:]
     inner = text if text and text == text.strip(" ") else text.replace(" ", "␣")
     joined = inner.strip(_JOINERS) != ""
     drawn = "".join(
@@ -127,10 +138,8 @@ def _labelling(name: str, given: Labels) -> Labelling:
     tagged = bool(marked) and all(str(label).startswith(_PREFIXES) for label in marked)
     plain = [None if label in _OUTSIDE else str(label)[2:] if tagged else str(label) for label in given]
     classes = tuple(dict.fromkeys(label for label in plain if label is not None))
-    if len(classes) > np.iinfo(np.int16).max:
-        raise ArgumentError(
-            f"labels {name!r} have {len(classes)} classes; at most {np.iinfo(np.int16).max} can be shown."
-        )
+    if len(classes) > GOES_ON:
+        raise ArgumentError(f"labels {name!r} have {len(classes)} classes; at most {GOES_ON} can be shown.")
     number = {label: place for place, label in enumerate(classes)}
     ids = np.array([-1 if label is None else number[label] for label in plain], np.int16)
     begins = np.ones(len(ids), np.bool_)

@@ -10,21 +10,21 @@ from threading import Lock
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ..weights import KEPT_TOP
 from ._cells import MASKED
 from ._label_colours import label_colours
 from ._maps import Map, Shown
-from ._measures import column, measures, row, track, tracks_of
+from ._measures import Side, column, measures, row, track, tracks_of
+from ._packing import binary
+from ._patches import Patches
 from ._quantities import TILE, Heads, coarsest_zoom, zooms_of
-from ._tokens import Axis
+from ._tokens import GOES_ON, Axis
 
 __all__ = ["TILE", "TileSource"]
 
 # Cells a side of a map in the overview.
 _OVERVIEW = 64
-_SMALLEST_F2 = float(np.finfo(np.float16).smallest_subnormal)
 # Computed blocks are cached up to this many bytes.
 _KEPT_BYTES = 128 << 20
 # Keys are untrusted input: only words and small integers are accepted.
@@ -54,7 +54,8 @@ class TileSource:
         self._kept: OrderedDict[str, bytes] = OrderedDict()
         self._kept_bytes = 0
         self._lock, self._tiles, self._passes = Lock(), Lock(), Lock()
-        self._heads = Heads(shown.maps)
+        self._patches = [_patches_of(one, shown.axes) for one in shown.maps]
+        self._heads = Heads(shown.maps, self._patches)
         self._answers: dict[str, tuple[int, Callable[..., bytes | None]]] = {
             "tile": (6, self._tile),
             "track": (3, self._track),
@@ -156,14 +157,20 @@ class TileSource:
             "queries": {"axis": one.queries, "first": one.first_query, "size": queries},
             "keys": {"axis": one.keys, "first": 0, "size": keys},
             "finest": finest,
+            "recorded": finest,
             "coarsest": max(finest, coarsest_zoom(one.sizes)),
             "overview": max(finest, coarsest_zoom(one.sizes, _OVERVIEW)),
             "exact": not one.kept_cell,
             "quantities": {name: list(zooms) for name, zooms in _quantities(one).items()},
-            "tracks": tracks_of(one.sizes),
+            "tracks": self._tracks_of(number),
             "links": _top_of(one),
             "notes": _notes(one),
         }
+
+    def _tracks_of(self, number: int) -> dict[str, str]:
+        one = self.shown.maps[number]
+        far = self._patches[number] is not None and one.kept_cell > 1  # two dimensions need single weights
+        return {name: side for name, side in tracks_of(one.sizes).items() if not (far and name == "distance")}
 
     def _tile(self, number: int, head: int, quantity: str, zoom: int, row: int, column: int) -> bytes | None:
         one = self._found(number, head)
@@ -178,7 +185,7 @@ class TileSource:
         if rows.start >= rows.stop or columns.start >= columns.stop:
             return None
         numbers = self._heads.cells(number, head, quantity, 1 << zoom, (rows, columns))
-        return _binary(numbers, self.number if quantity in ("mass", "peak") else "f4")
+        return binary(numbers, self.number if quantity in ("mass", "peak") else "f4")
 
     def _overview(self, number: int) -> bytes | None:
         one = self._found(number)
@@ -187,38 +194,43 @@ class TileSource:
         cell = max(one.kept_cell, 1 << coarsest_zoom(one.sizes, _OVERVIEW))
         whole = slice(0, one.sizes[0]), slice(0, one.sizes[1])
         every = [self._heads.cells(number, h, "mass", cell, whole) for h in range(one.heads)]
-        return _binary(np.stack(every), "f2")
+        return binary(np.stack(every), "f2")
 
     def _measures(self, number: int) -> bytes | None:
         one = self._found(number)
         if one is None:
             return None
-        return _json(measures([self._heads.matrix(number, h) for h in range(one.heads)], one.queries == one.keys))
+        heads = [self._heads.matrix(number, head) for head in range(one.heads)]
+        tokens = self.shown.axes[one.keys].tokens
+        stored = not (one.has_values or one.kept_cell)
+        side = Side(one.queries == one.keys, self._patches[number], tokens, mask_known=not stored)
+        return _json(measures(heads, side))
 
     def _row(self, number: int, head: int, query: int) -> bytes | None:
         one = self._found(number, head)
         if one is None or one.kept_cell or query >= one.sizes[0]:
             return None
-        return _binary(row(self._heads.matrix(number, head), query, MASKED), "f4")
+        return binary(row(self._heads.matrix(number, head), query, MASKED), "f4")
 
     def _column(self, number: int, head: int, key: int) -> bytes | None:
         one = self._found(number, head)
         if one is None or one.kept_cell or key >= one.sizes[1]:
             return None
-        return _binary(column(self._heads.matrix(number, head), key, MASKED), "f4")
+        return binary(column(self._heads.matrix(number, head), key, MASKED), "f4")
 
     def _links(self, number: int, head: int) -> bytes | None:
         one = self._found(number, head)
         if one is None:
             return None
         top = self._heads.matrix(number, head).top(_top_of(one))
-        return _binary(top.indices.cpu().numpy(), "i4") + _binary(top.values.cpu().numpy(), "f4")
+        return binary(top.indices.cpu().numpy(), "i4") + binary(top.values.cpu().numpy(), "f4")
 
     def _track(self, number: int, head: int, name: str) -> bytes | None:
         one = self._found(number, head)
-        if one is None or name not in tracks_of(one.sizes):
+        if one is None or name not in self._tracks_of(number):
             return None
-        return _binary(track(self._heads.matrix(number, head), name), "f4")
+        made = track(self._heads.matrix(number, head), name, self._patches[number])
+        return None if made is None else binary(made, "f4")
 
     def _tokens(self, number: int) -> bytes | None:
         axis = self._axis(number)
@@ -228,21 +240,28 @@ class TileSource:
         axis = self._axis(number)
         if axis is None or axis.tokens is None:
             return None
-        return _binary(np.cumsum([0, *map(len, axis.tokens)]), "u4")
+        return binary(np.cumsum([0, *map(len, axis.tokens)]), "u4")
 
     def _words(self, number: int) -> bytes | None:
         axis = self._axis(number)
-        return None if axis is None or axis.words is None else _binary(axis.words, "i4")
+        return None if axis is None or axis.words is None else binary(axis.words, "i4")
 
     def _labels(self, number: int, which: int) -> bytes | None:
         axis = self._axis(number)
         if axis is None or which >= len(axis.labels):
             return None
-        return _binary(axis.labels[which].ids, "i2")
+        labels = axis.labels[which]
+        goes_on = (labels.ids >= 0) & ~labels.begins
+        return binary(labels.ids + GOES_ON * goes_on, "i2")
 
     def _image(self, number: int) -> bytes | None:
         axis = self._axis(number)
         return None if axis is None or axis.grid is None else axis.grid.image
+
+
+def _patches_of(one: Map, axes: Sequence[Axis]) -> Patches | None:
+    grid = axes[one.keys].grid
+    return None if grid is None or one.queries != one.keys else Patches(grid, one.first_query, one.sizes)
 
 
 def _passes_over_all(key: str) -> bool:
@@ -299,14 +318,6 @@ def _axis_entry(number: int, axis: Axis, colours: dict[str, str]) -> dict[str, A
         if grid is None
         else {"first": grid.first, "rows": grid.rows, "columns": grid.columns, "image": grid.media_type},
     }
-
-
-def _binary(numbers: NDArray[Any] | Sequence[int], kind: str) -> bytes:
-    given = np.asarray(numbers)
-    if kind == "f2":  # too small for float16, but not zero
-        given = np.where((given > 0) & (given < _SMALLEST_F2), _SMALLEST_F2, given)
-    with np.errstate(over="ignore"):
-        return np.ascontiguousarray(given, np.dtype("<" + kind)).tobytes()
 
 
 def _json(value: dict[str, Any]) -> bytes:

@@ -1,4 +1,4 @@
-"""The attention weights as a lazy matrix: every entry is `exp(score - lse)`, computed where it is looked at."""
+"""The attention weights as a lazy matrix: every entry is `exp(score - lse)`, computed when it is read."""
 
 from .._inputs import KEPT_TOP, Summary
 from ._answers import DistanceProfile, Peak, Top
@@ -8,7 +8,7 @@ from ._matrix import AttentionWeights, kept
 from ._parts import Parts, inputs_of, lse_of, of_heads, parts_of, source_of, with_batch
 from ._softmax_source import SoftmaxSource, pair_products
 from ._source import LseOf, WeightSource
-from ._summary import summarise, top_of
+from ._summary import summarise, top_of, with_summary
 
 __all__ = [
     "KEPT_TOP",
@@ -35,4 +35,5 @@ __all__ = [
     "summary_is_enough",
     "top_of",
     "with_batch",
+    "with_summary",
 ]

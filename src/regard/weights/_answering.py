@@ -1,4 +1,4 @@
-"""The answerers in order: the first that has no reason not to answers."""
+"""The answerers in order: the first one that does not refuse answers."""
 
 from __future__ import annotations
 

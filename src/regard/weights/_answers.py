@@ -1,4 +1,4 @@
-"""What questions about a matrix answer with, where that is more than one tensor; and how distances are binned."""
+"""The results of questions that are more than one tensor, and how distances are binned."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Questions that a backend answers: passes of a kernel over the call that it, or another, has made."""
+"""Questions that a backend answers: passes of a kernel over a call, whichever backend computed it."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from torch import Tensor
 
 from .._inputs import AttentionInputs
 from .._tracing import traced
-from ..backends import FAR, Inspector
+from ..backends import FAR, Inspector, inspectors
 from ._question import Question
 from ._softmax_source import SoftmaxSource
 from ._source import WeightSource
 
-__all__ = ["Inspected", "sums_rows"]
+__all__ = ["Inspected", "looking"]
 
 
 class Inspected:
@@ -36,9 +36,10 @@ class Inspected:
             return "takes no empty rectangle"
         if source.log_factor is not None and source.inputs.bias is not None:
             return "takes no factor beside a dense bias"
-        if not sums_rows(source):
-            return "sums rows far from zero by their scores alone"
-        return self.backend.cannot_inspect(source.inputs, question.name, question.count)
+        reason = self.backend.cannot_inspect(source.inputs, question.name, question.count)
+        if reason is None and self.backend is not looking(source, question.name, question.count):
+            return "leaves it to the backend that made the call, or sums rows far from zero by their scores alone"
+        return reason
 
     def run(self, question: Question) -> tuple[Tensor, ...]:
         """Run the pass."""
@@ -49,9 +50,21 @@ class Inspected:
         )  # fmt: skip
 
 
-def sums_rows(source: WeightSource) -> bool:
+def looking(source: WeightSource, name: str, count: int = 0) -> Inspector | None:
+    """Return the backend that looks into the weights of a source: the one that made the call, or the first that can."""
+    able = (
+        one
+        for one in inspectors(source.inputs, source.backend)
+        if one.cannot_inspect(source.inputs, name, count) is None
+    )
+    return next((one for one in able if _sums_rows(source, one)), None)
+
+
+def _sums_rows(source: WeightSource, backend: Inspector) -> bool:
     """Return whether a backend finds weights from `lse`, or from the sum of a row's own scores where that is far."""
     if source.lse is None or (source.log_factor is None and source.lse_of == "scores"):
+        return True
+    if source.log_factor is None and source.inputs.sinks is not None and backend.takes_sinks:
         return True
     return bool((source.lse.abs().nan_to_num(0.0, 0.0) <= FAR).all())
 

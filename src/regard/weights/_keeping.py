@@ -27,7 +27,7 @@ _at_once: ContextVar[tuple[bool, bool]] = ContextVar("regard_weights_consumed_at
 
 @contextmanager
 def consumed_at_once(*, summary: bool = False) -> Iterator[None]:
-    """Say that weights made in this block are asked before anything is written: nothing is copied or witnessed.
+    """Promise that weights made in this block are read before anything is written: nothing is copied or witnessed.
 
     `summary` says that they will be asked for their summary, which a kernel may then make with the output.
     """
@@ -73,7 +73,7 @@ def keeping(source: WeightSource, *, copy_all: bool = False) -> WeightSource:
 
 
 def _scores_only(source: WeightSource) -> WeightSource:
-    """Return the same matrix out of its scores, and the norms of the values: O(B·H·L·S), for few queries."""
+    """Return the same matrix computed from its scores, and the norms of the values: O(B·H·L·S), for few queries."""
     x, (batch, heads, queries, keys) = source.inputs, source.shape
     plain = source.detached()
     with full_precision(source.device.type):
@@ -97,5 +97,5 @@ def _scores_only(source: WeightSource) -> WeightSource:
 
 
 def _aliases(x: AttentionInputs) -> AttentionInputs:
-    """Return the same memory in tensors of our own: `set_`, `resize_`, `.data =` change a tensor, not its memory."""
+    """Return the same memory in new tensor objects: `set_`, `resize_`, `.data =` change a tensor, not its memory."""
     return x.map(lambda tensor: tensor if tensor.requires_grad else tensor.detach(), ("query", "key", "value", "bias"))

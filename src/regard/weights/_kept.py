@@ -1,4 +1,4 @@
-"""Questions that what was kept of a call answers: its summary, or the map that came with the output."""
+"""Questions answered by what was kept of a call: its summary, or the map that came with the output."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Kept:
         return None if question.name in _ANSWERS else _NEVER_KEPT.get(question.name, _ENTRIES)
 
     def run(self, question: Question) -> tuple[Tensor, ...]:
-        """Answer in tensors of the caller's own: who writes to them does not change what is kept."""
+        """Answer in new tensors: writing to them does not change what is kept."""
         summary = question.source.summary
         if summary is None:
             raise ValueError("there is no summary")

@@ -54,7 +54,7 @@ class KeptSource(Source):
 
     @property
     def kept_cell(self) -> int:
-        """Tokens per side of the finest cells that are left; 0 where entries can be computed."""
+        """Tokens per side of the finest kept cells; 0 where entries can be computed."""
         return 0 if self.fetch is not None else self.summary.cell
 
     def entries(self, what: str | None = None) -> WeightSource:

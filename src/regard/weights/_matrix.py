@@ -391,12 +391,29 @@ class AttentionWeights(TensorLike):
         values, indices = answer(self._question("peak", source))
         return Peak(self._trim(values), self._trim(indices))
 
+    def max_scores(self) -> Tensor:
+        """Return the largest score of each row as softmax takes it, `(B, H, L)`; -inf where a row sees nothing.
+
+        As coarse as `lse` in rows far from zero; no gradient. Raises `ArgumentError` after `value_weighted`.
+        Time O(B·H·L·S·E), memory O(n). Source: Kimi Team 2025, arXiv:2507.20534, section 2.1 (QK-clip bounds it).
+
+        >>> import regard
+        >>> q = torch.eye(3)[None, None]
+        >>> regard.attention(q, 5 * q, q, scale=2.0, need_weights=True)[1].max_scores()
+        tensor([[[10., 10., 10.]]])
+        """
+        source = self._ready(differentiable=False)
+        weighted = isinstance(source, WeightSource) and source.log_factor is not None
+        if source.lse is None or weighted or not self.sums_to_one:
+            raise ArgumentError("Weights times the norms of values hold no scores; ask those of the call itself.")
+        largest = answer(self._question("peak", source))[0]
+        return self._trim(torch.where(largest == 0, -torch.inf, source.lse.detach() + largest.log()))
+
     def top(self, k: int) -> Top:
         """Return the `k` largest weights of each row and their keys, `(B, H, L, k)`, largest first.
 
         Where a row sees fewer than `k` keys the rest has value 0 and index -1. Raises `ArgumentError` unless
         `1 <= k <= S`. Time O(B·H·L·S·E), memory O(n·k).
-
         >>> import regard
         >>> q = torch.eye(3)[None, None] * 9
         >>> regard.attention(q, q, q, need_weights=True)[1].top(1).indices[0, 0, :, 0]

@@ -99,6 +99,9 @@ def with_batch(weights: AttentionWeights) -> AttentionWeights:
     return weights if weights.ndim == 4 else AttentionWeights(weights._source)
 
 
-def of_heads(weights: AttentionWeights, heads: Index) -> AttentionWeights:
-    """Return the weights of some heads, in three dimensions or more."""
-    return AttentionWeights(weights._source.select(slice(None), heads), max(3, weights.ndim))
+def of_heads(weights: AttentionWeights, heads: Index, batch: int | None = None) -> AttentionWeights:
+    """Return the weights of some heads, in three dimensions or more; those of one input of the batch in three."""
+    rank, inputs = max(3, weights.ndim), slice(None)
+    if batch is not None:
+        rank, inputs = 3, slice(batch, batch + 1)
+    return AttentionWeights(weights._source.select(inputs, heads), rank)

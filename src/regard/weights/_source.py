@@ -41,7 +41,7 @@ _PAIR_ENTRIES = 1 << 22
 
 
 class Source(ABC):
-    """What questions about one attention matrix `(B, H, L, S)` are asked of."""
+    """The source of one attention matrix `(B, H, L, S)`: what its questions are answered from."""
 
     summary: Summary | None
     """What was kept of the weights; questions that it answers are answered from it."""
@@ -49,7 +49,7 @@ class Source(ABC):
     """Gradients are wanted: tiles are made in operations that autograd can follow."""
     lse_has_gradient: bool
     backend: str | None
-    """Which backend computed the call; None where none of regard's did, or it is not known."""
+    """The backend that computed the call; None if it was none of regard's, or is not known."""
 
     @property
     @abstractmethod
@@ -84,7 +84,7 @@ class Source(ABC):
     @property
     @abstractmethod
     def kept_cell(self) -> int:
-        """Tokens per side of the finest cells that are left; 0 where entries can be computed."""
+        """Tokens per side of the finest kept cells; 0 where entries can be computed."""
 
     @property
     def map_cell_at_hand(self) -> int:
@@ -143,7 +143,7 @@ class WeightSource(Source):
     summary: Summary | None = None
     """What came with the forward pass in place of a map."""
     backend: str | None = None
-    """Which backend computed the call; None where none of regard's did, or it is not known."""
+    """The backend that computed the call; None if it was none of regard's, or is not known."""
     witness: Witness | None = None
     """Knows whether the inputs are still those of the call; None where nothing can write to them before."""
 

@@ -1,4 +1,4 @@
-"""From the weights of a call to what is kept of them: one look at every weight."""
+"""From the weights of a call to the summary that is kept of them: one pass over every weight."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from .._inputs import KEPT_TOP, Summary, summary_cell
-from ..backends import INSPECTORS, cell_sizes, in_cells, seen_of, steady_exp2_, steady_sum
+from ..backends import cell_sizes, in_cells, seen_of, steady_exp2_, steady_sum
 from ._answering import full_precision
-from ._inspected import sums_rows
+from ._inspected import looking
 from ._matrix import AttentionWeights
 from ._question import Question
 from ._softmax_source import SoftmaxSource
 from ._source import WeightSource
 from ._stream import BITS_OF_NOTHING, blocks, largest
 
-__all__ = ["summarise", "top_of"]
+__all__ = ["summarise", "top_of", "with_summary"]
 
 
 def summarise(weights: AttentionWeights) -> Summary:
@@ -36,17 +36,27 @@ def summarise(weights: AttentionWeights) -> Summary:
         return found if weights.sums_to_one else replace(found, entropy=weights.entropy().reshape(source.shape[:3]))
 
 
+def with_summary(weights: AttentionWeights) -> AttentionWeights:
+    """Return the same weights, without gradient, with their summary at hand: what that answers costs nothing more.
+
+    Costs `summarise`. They are as the call was now: what is written to its tensors later is not noticed.
+    """
+    if weights.kept_cell:
+        return weights
+    source = weights._ready(differentiable=False)
+    return AttentionWeights.of_summary(
+        summarise(weights), weights.ndim, sums_to_one=weights.sums_to_one, fetch=source.entries
+    )
+
+
 def _one_look(source: WeightSource) -> Summary:
-    """Look once at every weight of a source that has its `lse`, by a backend if there is one that can."""
+    """Read every weight of a source that has its `lse` once, by a backend if one can."""
     x, lse = source.inputs, source.lse
     if lse is None:
         raise ValueError("the lse was not computed")
     cell = summary_cell(max(source.shape[2:]))
-    if isinstance(source, SoftmaxSource) and source.log_factor is None and sums_rows(source):
-        for backend in INSPECTORS:
-            if backend.cannot_inspect(x, "summary") is None:
-                return backend.summarise(x, lse, cell)
-    return _streamed(source, lse, cell)
+    backend = looking(source, "summary") if isinstance(source, SoftmaxSource) and source.log_factor is None else None
+    return _streamed(source, lse, cell) if backend is None else backend.summarise(x, lse, cell)
 
 
 def _streamed(source: WeightSource, lse: Tensor, cell: int) -> Summary:

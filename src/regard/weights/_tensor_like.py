@@ -48,7 +48,7 @@ def _operator(name: str) -> Callable[[TensorLike, Any], Any]:
 
 
 class TensorLike(ABC):
-    """A matrix that is computed when it is looked at, with the interface of a Tensor."""
+    """A matrix that is computed when it is read, with the interface of a Tensor."""
 
     @property
     @abstractmethod
@@ -154,7 +154,7 @@ class TensorLike(ABC):
             return self.device.type == name.removeprefix("is_")
         if name in _GRAPH or name.endswith("_"):
             raise AttributeError(
-                f"{kind} has no attribute {name!r}: the matrix is stored nowhere, it is computed when it is looked at. "
+                f"{kind} has no attribute {name!r}: the matrix is not stored, it is computed when it is read. "
                 f"Take it as a tensor first: whole = weights.dense(), then whole.{name}."
             )
         found = getattr(Tensor, name)
@@ -232,6 +232,6 @@ def _whole(weights: TensorLike, name: str) -> Tensor:
 
 def _refuse_writing(what: str) -> NoReturn:
     raise ArgumentError(
-        f"{what} was to be written into attention weights, which are computed when they are looked at and stored "
-        "nowhere. Take them as a tensor first, whole = weights.dense(), and write to that."
+        f"{what} was to be written into attention weights, which are computed when they are read and never "
+        "stored. Take them as a tensor first, whole = weights.dense(), and write to that."
     )

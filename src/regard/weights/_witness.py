@@ -1,4 +1,4 @@
-"""What the tensors of a call were like when it was made, so that a later write to them is noticed."""
+"""The state of the tensors of a call when it was made, so that a later write to them is noticed."""
 
 from __future__ import annotations
 
@@ -72,8 +72,8 @@ class Witness:
         if found:
             what = "; ".join(f"{' and '.join(names)} changed ({how})" for how, names in found.items())
             raise StaleWeightsError(
-                f"Attention weights are computed when they are looked at, and since the call of these {what}. They "
-                "cannot be computed any more. Look at them before the change (.dense(), .pooled(64), .entropy() ...); "
+                f"Attention weights are computed when they are read, and since the call of these {what}. They "
+                "cannot be computed any more. Read them before the change (.dense(), .pooled(64), .entropy() ...); "
                 "or call weights.clone() right after the call, which copies what they are computed from; or give the "
                 "call a copy of what will be written, such as key.clone(). "
                 'regard.watch(model, keep="exact") makes such copies.'

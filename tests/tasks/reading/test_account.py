@@ -39,7 +39,7 @@ def test_many_labels_and_rows_are_cut() -> None:
     examples = [LabelledText(f"t{n}", (f"label{n // 2:02}",)) for n in range(60)]
     text = "\n".join(account(Read(examples, tuple(LeftOut("f", n, "no.") for n in range(7))), ["f"]).lines())
     assert "label23: 2 and 6 more with 2 to 2 each" in text
-    assert "7 rows left out:\n    f: no." in text
+    assert "7 texts left out:\n    f: no." in text
     assert "and 2 more" in text
 
 

@@ -109,7 +109,7 @@ def test_quotes_belong_to_commas(tmp_path: Path) -> None:
     """In CSV a quoted comma or quotation mark is a word; in tabs a quotation mark is a character like others."""
     assert said(read(tmp_path, 'word,tag\n"""",O\nAnna,B-PER\n",",O\n', "a.csv")) == ['"/O Anna/B-PER ,/O']
     assert said(read(tmp_path, '"\tO\nAnna\tB-PER\n""\tO\n', "a.tsv")) == ['"/O Anna/B-PER ""/O']
-    with pytest.raises(DataError, match="line 2: the row cannot be told into cells"):
+    with pytest.raises(DataError, match="line 3: a quotation mark opens here and none closes"):
         read(tmp_path, 'word,tag\nAnna,B-PER\n"geht,O\n', "a.csv")
 
 

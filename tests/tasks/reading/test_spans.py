@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from regard.errors import DataError
-from regard.tasks.reading import Read, TaggedOptions, read_tagged, words_of
+from regard.tasks.reading import Read, TaggedOptions, read_tagged
 
 
 def read(folder: Path, rows: list[Any], *, whole: bool = False, **options: object) -> Read:
@@ -142,9 +142,3 @@ def test_labels_of_texts_are_no_spans(tmp_path: Path) -> None:
     """A table of texts with labels is told from one with spans."""
     with pytest.raises(DataError, match=r"(?s)no column holds tags.*train sentiment"):
         read(tmp_path, [{"text": "a film", "label": ["good"]}, {"text": "a film", "label": []}])
-
-
-def test_words_of_a_text() -> None:
-    """Signs stand alone, and so does each sign of Chinese and Japanese, which are written without blanks."""
-    assert words_of("Anna's U.S. trip") == ["Anna", "'", "s", "U", ".", "S", ".", "trip"]
-    assert words_of("王小明来London。かな") == ["王", "小", "明", "来", "London", "。", "か", "な"]

@@ -77,7 +77,7 @@ BAD = {
     "one column": ("a\tO\nb\n\n", 2, r"1 column"),
     "no tag": ("a\tO\nb\tB-x\nc\tfoo\n\n", 3, r"tag 'foo' is neither"),
     "wrong letter": ("# id\na\tO\nb\tO\nc\tX-PER\n\n", 4, r"tag 'X-PER' is neither.*one of B, I, E, S"),
-    "empty word": ("a\tO\n \tO\n\n", 2, r"word is empty"),
+    "empty word that begins an entity": ("a\tO\n \tB-x\n\n", 2, r"word is empty"),
     "empty tag": ("a\tO\nb\t\n\n", 2, r"tag is empty"),
     "no UTF-8": (b"a\tO\nb\xff\tO\n\n", 2, r"byte 0xff is not UTF-8"),
 }
@@ -262,3 +262,13 @@ def test_error_is_a_value_error() -> None:
     """The error of data also is the builtin that callers expect."""
     assert issubclass(DataError, ValueError)
     assert not issubclass(DataError, ArgumentError)
+
+
+@pytest.mark.parametrize("text", ["a\tB-x\n\tI-x\nb\tO\n", "a B-x\n O\nb O\n", "word,tag\na,B-x\n,O\nb,O\n"])
+def test_a_tag_without_a_word_is_left_out(tmp_path: Path, text: str) -> None:
+    """One line whose word is empty costs neither its sentence nor a conversion; the account names it."""
+    (tmp_path / "a.conll").write_text(text)
+    found = read_tagged(tmp_path / "a.conll")
+    assert (found.examples[0].words, found.examples[0].tags) == (("a", "b"), ("B-x", "O"))
+    line = 3 if "," in text else 2
+    assert found.remarks[0] == f"a tag without a word was left out; first {tmp_path / 'a.conll'}, line {line}."

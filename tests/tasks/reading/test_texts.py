@@ -108,7 +108,7 @@ BAD: dict[str, tuple[str, str | bytes, int, str]] = {
     "json": ("a.jsonl", '{"text":"good","label":"yes"}\n{"text":\n', 2, "no JSON"),
     "list": ("a.jsonl", '{"text":"good","label":"yes"}\n[1]\n', 2, "list stands where an object"),
     "field": ("a.jsonl", '{"text":"good","label":"yes"}\n{"txet":"a"}\n', 2, "no column 'text'.*Did you mean 'txet'"),
-    "type": ("a.jsonl", '{"text":"good","label":"yes"}\n{"text":["a"],"label":"b"}\n', 2, "holds a list"),
+    "type": ("a.jsonl", '{"text":"good","label":"yes"}\n{"text":["a",1],"label":"b"}\n', 2, "holds a list"),
     "label type": ("a.jsonl", '{"text":"good","label":"yes"}\n{"text":"a","label":{}}\n', 2, "whole number"),
     "null": ("a.jsonl", '{"text":"good","label":"yes"}\n{"text":"a","label":null}\n', 2, "'label' is empty"),
 }

@@ -48,9 +48,11 @@ async function inflated(bytes: Uint8Array<ArrayBuffer>): Promise<ArrayBuffer> {
 export function pageSource(document: Document): TileSource {
   const element = arrival(document);
   return {
-    async block(key) {
+    async block(key): Promise<ArrayBuffer | null> {
       const found = await element(key);
       if (found?.tagName !== "SCRIPT") return null;
+      const same = found.getAttribute("data-same");
+      if (same !== null) return this.block(same);
       const bytes = bytesOf(found.textContent ?? "");
       if (found.getAttribute("data-packing") !== "deflate") return bytes.buffer;
       return inflated(bytes);

@@ -1,6 +1,6 @@
 """The CPU kernels of `csrc/`, behind the contract of every backend.
 
-`Native` is the backend; `inspect` looks into the weights of a call. `available` and `library_info` say what was
+`Native` is the backend; `inspect` reads the weights of a call. `available` and `library_info` say what was
 loaded. The library is looked for beside this file, at the first call; `REGARD_ISA=avx2` forces a lower instruction
 set, `REGARD_REQUIRE=native` makes a missing library an error.
 """
@@ -8,6 +8,7 @@ set, `REGARD_REQUIRE=native` makes a missing library an error.
 from ._backend import Native
 from ._inspection import PASSES, forward_summary, inspect, summary
 from ._library import LibraryInfo, available, library_info
+from ._linear import LinearVisible, linear, linear_read, linear_update, why_not_linear
 from ._measured import LENGTHS, Row, Work
 from ._speed import hidden_from_kernel, why_slower
 
@@ -15,6 +16,7 @@ __all__ = [
     "LENGTHS",
     "PASSES",
     "LibraryInfo",
+    "LinearVisible",
     "Native",
     "Row",
     "Work",
@@ -23,6 +25,10 @@ __all__ = [
     "hidden_from_kernel",
     "inspect",
     "library_info",
+    "linear",
+    "linear_read",
+    "linear_update",
     "summary",
+    "why_not_linear",
     "why_slower",
 ]

@@ -2,62 +2,41 @@
 
 from __future__ import annotations
 
-import math
-
 import torch
 from torch import Tensor
 
 from ..._inputs import KERNEL_LEARNT, AttentionInputs, AttentionResult, Summary, summary_cell
-from ..._tracing import forward_mode, jit_traced, transformed
+from .._compiled import Kernels, too_large, uncovered
 from .._contract import FEATURES
+from .._graph import Attend, Run
+from .._operators import KERNELS, attend
 from .._sinks import beside_sinks
 from .._values import readable
-from ._calls import forward, map_cell
-from ._graph import Attend, Run
+from ._calls import backward, forward, map_cell
 from ._inspection import MOST_TOP, PASSES, forward_summary, inspect, summary
 from ._library import problem
-from ._operators import attend
 from ._words import DTYPES
 
 __all__ = ["Native"]
 
-_WIDEST = 256
-_LONGEST = 2**31 - 1
 # Such calls are steps of a generation, whose rows are looked at once their place is known; no pass makes both here.
 _FEW_QUERIES = 4
-# The gradient of a dense bias is stored in full before it is summed to the shape of the bias.
-_GRADIENT_BYTES = 1 << 30
 
 
-def _uncovered(x: AttentionInputs) -> str | None:
-    if jit_traced():
-        return "is no operator that torch.jit.trace can write down"
-    if transformed() or forward_mode():
-        return "cannot be transformed by torch.func, and has no forward-mode derivative"
-    batch, heads, queries, keys = x.shape
-    width, value_width = x.query.shape[3], x.value.shape[3]
-    if width > _WIDEST or value_width > _WIDEST:
-        return f"covers head widths up to {_WIDEST}, not {max(width, value_width)}"
-    if not (batch and heads and queries and keys and width and value_width):
-        return "takes no empty tensor"
-    if queries > _LONGEST or keys > _LONGEST:
-        return "counts rows and columns in 32 bits"
-    return problem()
+# Graphs find them by name.
+KERNELS["native"] = Kernels(forward, backward)
 
 
 class Native:
     """Compiled kernels for the CPU, chosen by its instruction set."""
 
     name = "native"
+    takes_sinks = False
     honours = frozenset(FEATURES) | {"float32", "bfloat16", "float16", "cpu"}
 
     def why_not(self, inputs: AttentionInputs) -> str | None:
         """Refuse wide heads, empty tensors, `torch.func`, and everything where the library is missing."""
-        if inputs.bias is not None and inputs.bias.requires_grad and torch.is_grad_enabled():
-            size = math.prod(inputs.shape) * 4
-            if size > _GRADIENT_BYTES:
-                return f"would have to store {size >> 20} MiB for the gradient of the bias"
-        return _uncovered(inputs)
+        return too_large(inputs) or uncovered(inputs) or problem()
 
     def instead(self, inputs: AttentionInputs) -> None:
         """No other backend runs in its place."""
@@ -74,12 +53,16 @@ class Native:
         if not eager:
             output, lse, found = attend(x, cell)
         elif torch.is_grad_enabled() and x.requires_grad:
-            output, lse, found = Attend.apply(run, x, cell, *x.flat()[: len(KERNEL_LEARNT)])  # type: ignore[no-untyped-call]
+            output, lse, found = Attend.apply(run, backward, x, cell, *x.flat()[: len(KERNEL_LEARNT)])  # type: ignore[no-untyped-call]
         else:
             output, lse, found = run(x, cell, None)
         if isinstance(found, Summary):
             return AttentionResult(output, lse, lse_has_gradient=True, summary=found)
         return AttentionResult(output, lse, lse_has_gradient=True, map=found, map_cell=cell)
+
+    def looks_unasked(self, inputs: AttentionInputs) -> bool:
+        """Look into any call on the CPU."""
+        return True
 
     def cannot_inspect(self, inputs: AttentionInputs, name: str, count: int = 0) -> str | None:
         """Say why there is no such pass over this call, or None."""
@@ -91,7 +74,7 @@ class Native:
             return f"does not compute in {inputs.query.dtype} on {inputs.query.device}"
         if not readable(inputs.query):
             return "works in eager mode"
-        return _uncovered(inputs)
+        return uncovered(inputs) or problem()
 
     def inspect(
         self,
@@ -107,5 +90,5 @@ class Native:
         return inspect(name, inputs, lse, rows, columns, cell, count)
 
     def summarise(self, inputs: AttentionInputs, lse: Tensor, cell: int) -> Summary:
-        """Look once at every weight; `cell` divides 64 or is a multiple of it."""
+        """Read every weight once; `cell` divides 64 or is a multiple of it."""
         return summary(inputs, lse, cell)

@@ -6,10 +6,11 @@ import torch
 from torch import Tensor
 
 from ..._inputs import AttentionInputs
+from .._compiled import empty_output
 from ._library import library
 from ._words import BACKWARD, FORWARD, address, call_words, matrix, plain_rows, rows
 
-__all__ = ["backward", "empty_output", "forward", "map_cell", "output_rest"]
+__all__ = ["backward", "forward", "map_cell"]
 
 # A map of the weights has at most this many cells a side: 16 MiB a head at most, whatever the length. A viewer's
 # coarse tiles come from it, so finer cells than needed for one picture pay.
@@ -22,21 +23,6 @@ def map_cell(queries: int, keys: int) -> int:
     while cell * _MOST_CELLS < max(queries, keys):
         cell *= 2
     return cell
-
-
-def empty_output(query: Tensor, value: Tensor) -> Tensor:
-    """Return room for the output: heads next to each other for each token, so that joining them copies nothing."""
-    batch, heads, queries, _ = query.shape
-    width = value.shape[3]
-    strides = (queries * heads * width, width, heads * width, 1)
-    return query.new_empty_strided((batch, heads, queries, width), strides)
-
-
-def output_rest(x: AttentionInputs) -> Tensor | None:
-    """Return room for what rounding leaves of an output in half precision, for its backward pass; else None."""
-    if x.query.dtype == torch.float32:
-        return None
-    return torch.empty_like(empty_output(x.query, x.value), dtype=torch.bfloat16)
 
 
 def forward(x: AttentionInputs, cell: int, rest: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor | None]:

@@ -9,8 +9,9 @@ import torch
 from torch import Tensor
 
 from ..._inputs import KEPT_TOP, AttentionInputs, Summary
+from .._compiled import empty_output
 from .._masked import seen_of
-from ._calls import empty_output, forward
+from ._calls import forward
 from ._library import library
 from ._words import INSPECTION, address, call_words
 from ._words import rows as row_words
@@ -73,7 +74,7 @@ def inspect(
 
 
 def summary(x: AttentionInputs, lse: Tensor, cell: int) -> Summary:
-    """Look once at every weight of a call; `cell` divides 64 or is a multiple of it. No gradient, O(n) memory."""
+    """Read every weight of a call once; `cell` divides 64 or is a multiple of it. No gradient, O(n) memory."""
     return _summarised("summary", x, _NO_OUTPUT, lse.to(torch.float32).contiguous(), cell)
 
 

@@ -17,9 +17,10 @@ from ._words import INSPECTION
 
 __all__ = ["ABI_VERSION", "Library", "LibraryInfo", "available", "library", "library_info", "load", "problem"]
 
-ABI_VERSION = 6
+ABI_VERSION = 7
 OPERATIONS = (
     "forward", "backward", "tile", "pooled", "received", "entropy", "peak", "top", "summary", "forward_summary",
+    "linear_forward", "linear_backward",
 )  # fmt: skip
 _OUT_OF_MEMORY = 2
 _ENDING = ".dylib" if sys.platform == "darwin" else ".so"

@@ -1,8 +1,8 @@
-"""Which of the two fast kernels is to run a call: what was measured decides (`_measured.py`).
+"""Which of the two fast kernels runs a call, by measured speed (`_measured.py`).
 
-A processor that stands in no row is taken for the last one that ran the same instruction set and could run the same
-best one; where there is none either, the native kernel is taken for the faster. What is asked for by name is never
-asked here, and whether weights are wanted is never looked at.
+A processor without a row of its own uses the last row with the same instruction set and the same best one; if there is
+none either, the native kernel is assumed to be faster. A backend asked for by name is never overruled, and whether
+weights are wanted has no influence.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _NAMES = {torch.float32: "float32", torch.bfloat16: "bfloat16", torch.float16: "
 
 
 def row_of(processor: str, best: str, isa: str, rows: tuple[Row, ...]) -> Row | None:
-    """Return the row that speaks for a processor, or None."""
+    """Return the row that applies to a processor, or None."""
     alike = [row for row in rows if (row.best, row.isa) == (best, isa)]
     own = [row for row in alike if row.processor == processor]
     speaks = own or alike
@@ -57,7 +57,7 @@ _measured._dynamo_marked_constant = True  # type: ignore[attr-defined]
 
 @functools.lru_cache(maxsize=4096)
 def _ratio(dtype: torch.dtype, trains: bool, queries: int, keys: int) -> tuple[float, str]:
-    """Return the ratio that speaks for a call and where it is from; every call asks, and a tiny one takes 30 µs."""
+    """Return the ratio that applies to a call and where it is from; every call asks, and a tiny one takes 30 µs."""
     work: Work = "training" if trains else "decoding" if queries <= FEW_QUERIES else "forward"
     ratios, source = _measured(_NAMES.get(dtype, ""), work)
     return (ratio_at(ratios, work, queries, keys), source) if ratios else (math.inf, source)

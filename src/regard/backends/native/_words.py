@@ -29,7 +29,7 @@ _CALL = "8q 12q 2d 4q 6q 2q 6q dQ"
 _RESULTS = "4q q q 3q"
 # grad_output grad_lse | gradients of query key value | of the position bias | of the bias
 _GRADIENTS = "5q 12q 2q 6q"
-# rectangle | cells | top | row_weight values peaks indices | part_rows entropy distance received near link_keys
+# rectangle | cells | top | row_weight values peaks indices | part_rows entropy distance received neighbours top_keys
 _RECTANGLE = "4q 2q q 4q 6q"
 FORWARD = struct.Struct(f"=q {_CALL} {_RESULTS}")
 BACKWARD = struct.Struct(f"{FORWARD.format} {_GRADIENTS}")

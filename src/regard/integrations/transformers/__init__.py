@@ -8,6 +8,7 @@ is imported when a function needs it.
 from .._fast_attention import FastAttention, use_fast_attention
 from ._attention import attention_forward, register
 from ._convert import to_regard
+from ._loading import has_head, load_image_processor, load_pretrained
 from ._masks import regard_mask
 from ._reach import NAME, Reach, reach, why_not
 from ._span_mask import SpanMask
@@ -18,6 +19,9 @@ __all__ = [
     "Reach",
     "SpanMask",
     "attention_forward",
+    "has_head",
+    "load_image_processor",
+    "load_pretrained",
     "reach",
     "regard_mask",
     "register",

@@ -1,4 +1,4 @@
-"""Which attention of a model comes to an implementation of transformers' interface, and which stays in its own code."""
+"""Which attention modules of a model use an implementation registered with transformers, and which do not."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Columns of CSV and TSV: detecting a header, and finding the requested columns."""
+"""Columns of lines: detecting a header, and finding the requested columns."""
 
 from __future__ import annotations
 
@@ -10,8 +10,11 @@ from statistics import median
 
 from ...errors import DataError, nearest
 from ._files import Notes
+from ._schemes import holds_tags
 
-__all__ = ["Columns", "find_columns", "has_header", "is_number", "places"]
+__all__ = [
+    "TAG_NAME", "WORD_NAME", "Columns", "find_columns", "has_header", "heads_tags", "is_number", "places",
+]  # fmt: skip
 
 USUAL_NAMES = frozenset(
     "id ids text texts sentence sentences sentence1 sentence2 content review reviews comment comments document article "
@@ -27,6 +30,8 @@ LANGUAGES = frozenset(
     "korean norwegian polish portuguese romanian russian spanish swedish turkish ukrainian vietnamese "
     "deu eng fra spa ita por rus jpn kor cmn zho nld pol tur ara deutsch englisch".split()
 )
+TAG_NAME = re.compile(r".*\b(ner|ne|tags?|labels?|entit(y|ies)|iob2?|bio|bioes|chunks?|class)\b.*")
+WORD_NAME = re.compile(r".*\b(words?|tokens?|forms?|texts?|sentences?|terms?)\b.*")
 _NUMBER = re.compile(r"[-+]?\d[\d.,]*(?:[eE][-+]?\d+)?")
 _NAME = re.compile(r"[^\W\d][\w .:#()/-]{0,39}")
 
@@ -46,7 +51,8 @@ def is_number(text: str) -> bool:
     return _NUMBER.fullmatch(text.strip()) is not None
 
 
-Line = tuple[int, list[str]]
+# With fewer rows than this nothing is concluded from how often values come again.
+LEAST = 4
 
 
 def places(head: Sequence[str], name: str) -> list[int]:
@@ -85,6 +91,15 @@ def has_header(
         f"line {line} ({named}) was read as the names of the columns, for {why}; --header False reads an example in it."
     )
     return True
+
+
+def heads_tags(head: Sequence[str], rest: Sequence[Sequence[str]]) -> bool:
+    """Return whether a row names columns of words and tags, or a column of the rows below that holds tags."""
+    small = [re.sub(r"[_\W]+", " ", cell.lower()) for cell in head]
+    tags = [place for place, cell in enumerate(small) if TAG_NAME.fullmatch(cell)]
+    if any(WORD_NAME.fullmatch(cell) for cell in small) and tags:
+        return True
+    return bool(rest) and any(holds_tags(cells[place] for cells in rest) for place in tags)
 
 
 def _why_header(rows: Sequence[Sequence[str]]) -> str | None:
@@ -138,14 +153,32 @@ def _suggested(rows: Sequence[Sequence[str]], options: tuple[str, ...], names: t
     free = iter([place for place in chosen if [place] not in given])
     chosen = [at[0] if len(at) == 1 else next(free, chosen[0]) for at in given]
     names = tuple(head[place] for place in chosen)
+    if len(names) != len(options):
+        return "by option"
     return " ".join(
         f"--{option} {name if re.fullmatch(r'[A-Za-z0-9_.-]+', name) else repr(name)}"
         for option, name in zip(options, names, strict=False)
     )
 
 
+def _label_first(rows: Sequence[Sequence[str]]) -> bool:
+    """Return whether, of two columns, the first holds few short labels that come again, and the second texts."""
+    if len(rows[0]) != 2 or len(rows) < LEAST:
+        return False
+    labels, texts = zip(*(row for row in rows if len(row) == 2), strict=True)
+    words = [sum(len(cell.split()) for cell in column) for column in (labels, texts)]
+    return 2 * len(set(labels)) <= len(labels) and len(set(texts)) > len(set(labels)) and words[1] > 2 * words[0]
+
+
 def find_columns(
-    path: Path, line: int, rows: Sequence[Sequence[str]], names: tuple[str, ...], columns: Columns, *, header: bool
+    path: Path,
+    line: int,
+    rows: Sequence[Sequence[str]],
+    names: tuple[str, ...],
+    columns: Columns,
+    notes: Notes,
+    *,
+    header: bool,
 ) -> dict[str, int]:
     """Return the indices of the requested columns.
 
@@ -155,6 +188,13 @@ def find_columns(
     head = rows[0]
     usual = names == (columns.options or names) and len(names) <= len(head)
     if not header and usual and not any(name.isdecimal() for name in names):
+        if names == ("text", "label") and _label_first(rows):
+            notes.columns.update(text=1, label=0)
+            notes.remarks.append(
+                "column 0 was read as the label and column 1 as the text, by what they hold; --text 0 --label 1 reads "
+                "them the other way round."
+            )
+            return {"text": 1, "label": 0}
         return {name: place for place, name in enumerate(names)}
     found = {}
     for name in names:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import gzip
 import os
 import zlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from ...errors import DataError, nearest
 
@@ -56,6 +56,10 @@ class Read(Generic[Examples]):
     """Warnings: what was read although it looks like a mistake, a sentence each."""
     reading: str = ""
     """How the source was interpreted: its format, and the meaning of columns or folders."""
+    form: str = ""
+    """The name of the reader that accepted the source."""
+    columns: Mapping[str, str | int] = field(default_factory=dict)
+    """The columns that were found by what they hold, by the option that would name them."""
 
 
 @dataclass
@@ -70,6 +74,13 @@ class Notes:
     """Empty lines between the rows of a table."""
     reading: str = ""
     """How the source was interpreted."""
+    columns: dict[str, str | int] = field(default_factory=dict)
+    """The columns that were found by what they hold, by the option that would name them."""
+
+    def once(self, remark: str) -> None:
+        """Add a remark, unless it was made."""
+        if remark not in self.remarks:
+            self.remarks.append(remark)
 
     def bad(self, file: Path, line: int, rule: str) -> None:
         """Record an invalid row, or raise.
@@ -253,8 +264,8 @@ def first_accepting(
     what: str,
     source: tuple[Path, ...],
     readers: tuple[tuple[str, Callable[..., str | None], Callable[..., object]], ...],
-) -> Callable[..., object]:
-    """Return `run` of the first reader that accepts a source.
+) -> tuple[str, Any]:
+    """Return the name and `run` of the first reader that accepts a source.
 
     Raises:
         DataError: none does; the message lists the reason of each.
@@ -266,7 +277,7 @@ def first_accepting(
     for name, why_not, run in readers:
         reason = why_not(source)
         if reason is None:
-            return run
+            return name, run
         reasons.append(f"  {name}: {reason}")
     named = f"{_not_there(missing[0])} It" if missing else ", ".join(os.fspath(path) for path in source)
     raise DataError(f"{named} cannot be read as {what}:\n" + "\n".join(reasons))

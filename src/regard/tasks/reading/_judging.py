@@ -12,7 +12,7 @@ from ._columns import is_number
 from ._folders import PARTS
 from ._schemes import is_tag
 
-__all__ = ["judge_documents", "judge_labelled", "judge_pairs"]
+__all__ = ["judge_classes", "judge_documents", "judge_labelled", "judge_pairs"]
 
 # With fewer examples than this the distribution of labels proves nothing.
 FEW = 10
@@ -77,6 +77,21 @@ def judge_labelled(
             source,
             f"the labels are {', '.join(sorted(kinds))}: parts of the data by their names",
             NAMES,
+        )
+
+
+def judge_classes(source: Path, labels: Sequence[str]) -> None:
+    """Refuse labels of pictures that hardly ever come again.
+
+    Raises:
+        DataError: the labels, and the option for another column.
+    """
+    kinds = set(labels)
+    if len(labels) >= FEW and len(kinds) > MOST * len(labels):
+        raise _doubt(
+            source,
+            f"there are {len(kinds):,} labels for {len(labels):,} pictures, {_shown(labels)}: labels come again",
+            "Name the column of the labels with --label",
         )
 
 

@@ -10,8 +10,9 @@ from typing import Any, Literal
 
 from ...errors import DataError
 from ..metrics import entities
+from ._columns import TAG_NAME, WORD_NAME
 from ._schemes import BARE, BRACKETS, FEW_LABELS, MOST, NAMELESS, PLAIN, USUAL, Style, are_tags, style_of, to_iob2
-from ._sheets import TAG_NAME, WORD_NAME, Block, Sheet
+from ._sheets import Block, Sheet
 
 __all__ = ["Roles", "blocks_without_ranges", "coded_column", "find_roles"]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 __all__ = [
@@ -17,6 +17,7 @@ __all__ = [
     "Style",
     "are_tags",
     "begun_inside",
+    "holds_tags",
     "is_tag",
     "opens_plainly",
     "style_of",
@@ -136,6 +137,11 @@ def are_tags(values: Counter[str]) -> Style | None:
         return style if share >= MOST and len(values) <= FEW_LABELS else None
     outside = (values["O"] + (values[style.outside] if style.outside != "O" else 0)) / (values.total() or 1)
     return style if share >= MOST or (share > 0.5 and 0 < outside < share) else None
+
+
+def holds_tags(found: Iterable[object]) -> bool:
+    """Return whether all texts, and enough of them, are tags: with letters, or few labels and O."""
+    return are_tags(Counter(map(str, found))) is not None
 
 
 def _begins(style: Style, tag: str) -> bool:

@@ -1,26 +1,74 @@
-"""Cells of CSV and TSV: detecting separator and quoting, and splitting rows."""
+"""Cells of lines: detecting what separates them and how they are quoted, and splitting them."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
 from ._columns import Columns, find_columns, has_header, places
 from ._files import Notes, rough_lines, why_no_text
 
-__all__ = ["separated"]
+__all__ = [
+    "SEPARATORS",
+    "Cells",
+    "Form",
+    "best_form",
+    "cells_text",
+    "is_tabbed",
+    "open_cells",
+    "separated",
+    "split_rows",
+]
 
 # Number of lines from which separator and quoting are detected.
 SAMPLE = 1000
-SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}
+SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars", " ": "blanks"}
+Form = tuple[str, bool]
+"""What separates cells, and whether they may be quoted."""
+Rows = list[list[str] | str]
 
 
-def separated(
-    path: Path, usual: str, names: tuple[str, ...], columns: Columns, notes: Notes
-) -> Iterator[tuple[int, dict[str, str]]]:
-    """Yield the non-empty rows of a file, by column, each with the number of its first line.
+@dataclass(frozen=True)
+class Cells:
+    """The lines of CSV or TSV, and how they are told into cells."""
+
+    path: Path
+    lines: Sequence[str]
+    begin: int
+    """The number of lines above the table: 1 with Excel's `sep=;`."""
+    form: Form
+    head: Sequence[str]
+    """The first row."""
+    header: bool
+    """Whether it names the columns."""
+    found: dict[str, int]
+    """The place of each column that was asked for."""
+
+    def rows(self, notes: Notes) -> Iterator[tuple[int, list[str]]]:
+        """Yield the valid rows, each with the number of its first line; `notes` gets the others."""
+        for place, (number, row) in enumerate(_rows(self.lines, self.begin, self.form)):
+            if place == 0 and self.header:
+                continue
+            rule: str | None
+            if isinstance(row, str):
+                rule = row
+            elif self.header and row == self.head:
+                rule = "the names of the columns stand here again, as where files were joined; remove the line."
+            elif len(row) != len(self.head):
+                rule = f"there are {len(row)} columns, {len(self.head)} in the first line."
+            else:
+                rule = why_no_text("".join(row))
+            if rule is None and not isinstance(row, str):
+                yield number, row
+            else:
+                notes.bad(self.path, number, rule or "")
+
+
+def open_cells(path: Path, usual: str, names: tuple[str, ...], columns: Columns, notes: Notes) -> Cells | None:
+    """Detect how a file's lines are told into cells; None for a file without a row.
 
     Args:
         path: The file.
@@ -28,54 +76,57 @@ def separated(
         names: Columns that will be requested; a number counts from 0. If the file has no header, the default
             names of the options stand for its first columns.
         columns: How columns are found.
-        notes: Receives invalid rows.
+        notes: Receives remarks.
     """
     lines = rough_lines(path, notes)
     begin = 0
     if lines and re.fullmatch(r"sep=(.)", lines[0]):  # Excel's declaration of the separator
         usual, begin = lines[0][-1], 1
-    separator, quoted = _form(lines[begin:], usual, names)
-    sample = [row for _, row in islice(_records(lines, begin, separator, quoted), SAMPLE) if isinstance(row, list)]
+    separator, quoted = form = _form(lines[begin:], usual, names)
+    sample = [row for _, row in islice(_rows(lines, begin, form), SAMPLE) if isinstance(row, list)]
     if not sample:
-        return
-    head = sample[0]
+        return None
     header = has_header(path, begin + 1, sample, names, columns, notes)
-    found = find_columns(path, begin + 1, sample, names, columns, header=header)
+    found = find_columns(path, begin + 1, sample, names, columns, notes, header=header)
     notes.empty_lines = "\n".join(lines).strip("\n").count("\n\n")
-    notes.reading = _reading(head, found, columns, separator, header=header)
+    notes.reading = _reading(sample[0], found, columns, separator, header=header)
     if quoted and separator == "\t":
         notes.remarks.append('quotation marks around cells were taken off, as a program put them on ("" within).')
-    keys = [*head, *found] if header else [*map(str, range(len(head))), *found]
-    for place, (number, row) in enumerate(_records(lines, begin, separator, quoted)):
-        if place == 0 and header:
-            continue
-        if isinstance(row, str):
-            notes.bad(path, number, row)
-            continue
-        rule = why_no_text("".join(row))
-        if header and row == head:
-            rule = "the names of the columns stand here again, as where files were joined; remove the line."
-        if rule is None and len(row) != len(head):
-            rule = f"there are {len(row)} columns, {len(head)} in the first line."
-        if rule is None:
-            yield number, dict(zip(keys, [*row, *(row[at] for at in found.values())], strict=True))
-        else:
-            notes.bad(path, number, rule)
+    return Cells(path, lines, begin, form, sample[0], header, found)
 
 
-def _records(lines: Sequence[str], begin: int, separator: str, quoted: bool) -> Iterator[tuple[int, list[str] | str]]:
-    """Yield each row with the number of its first line: its cells, or why it is invalid."""
+def separated(
+    path: Path, usual: str, names: tuple[str, ...], columns: Columns, notes: Notes
+) -> Iterator[tuple[int, dict[str, str]]]:
+    """Yield the rows of a file by column, also by the names that were asked for; arguments as of `open_cells`."""
+    cells = open_cells(path, usual, names, columns, notes)
+    if cells is not None:
+        keys = [*(cells.head if cells.header else map(str, range(len(cells.head)))), *cells.found]
+        for number, row in cells.rows(notes):
+            yield number, dict(zip(keys, [*row, *(row[at] for at in cells.found.values())], strict=True))
+
+
+def _rows(lines: Sequence[str], begin: int, form: Form) -> Iterator[tuple[int, list[str] | str]]:
+    return ((number, row) for number, row in split_rows(lines, form, begin) if row)
+
+
+def split_rows(lines: Sequence[str], form: Form, begin: int = 0) -> Iterator[tuple[int, list[str] | str]]:
+    """Yield each row with the number of its first line: its cells, none for an empty line, or why it is invalid.
+
+    Separated by blanks, each run of them is one separator.
+    """
+    separator, quoted = form
     place = begin
     while place < len(lines):
         line, number = lines[place], place + 1
-        if not quoted or '"' not in line:
-            place += 1
-            if line:
-                yield number, line.split(separator)
+        if quoted and '"' in line:
+            row, after = _quoted(lines, place, separator)
+            place = after if isinstance(row, list) else place + 1
+            yield number, row
             continue
-        row, after = _quoted(lines, place, separator)
-        place = after if isinstance(row, list) else place + 1
-        yield number, row
+        place += 1
+        cells = line.split(separator) if line else []
+        yield number, [cell for cell in cells if cell] if separator == " " else cells
 
 
 def _quoted(lines: Sequence[str], place: int, separator: str) -> tuple[list[str] | str, int]:
@@ -134,30 +185,55 @@ def _closing(line: str, at: int) -> int:
     return -1
 
 
-def _form(lines: Sequence[str], usual: str, names: tuple[str, ...]) -> tuple[str, bool]:
-    """Detect the separator of a file, and whether cells are quoted: the combination that gives a regular table."""
+def best_form(lines: Sequence[str], forms: Sequence[Form], weigh: Callable[[Form, Rows], float]) -> Form | None:
+    """Return the form whose rows weigh most, the first of equals; None if no weight is above 0.
+
+    `weigh` gets the non-empty rows of a form; one with broken quotes is a text.
+    """
+    best, most = None, 0.0
+    for form in forms:
+        rows = [row for _, row in _rows(lines[:SAMPLE], 0, form)]
+        if len(lines) >= SAMPLE and len(rows) > 1:  # the last row may continue after the sample
+            rows.pop()
+        weight = weigh(form, rows)
+        if weight > most:
+            best, most = form, weight
+    return best
+
+
+def _form(lines: Sequence[str], usual: str, names: tuple[str, ...]) -> Form:
+    """Detect the form of a file: a regular table, with the names asked for if there is one."""
     wanted = max([2, *(int(name) + 1 for name in names if name.isdecimal())])
-    fits = []
-    for separator in (usual, *(one for one in SEPARATORS if one != usual)):
-        for quoted in (False, True) if separator == "\t" else (True,):
-            head, width = _width(lines[:SAMPLE], separator, quoted)
-            if width and (width >= wanted or any(places(head, name) for name in names)):
-                fits.append((separator, quoted, any(places(head, name) for name in names)))
-    for has_names in (True, False):
-        for separator, quoted, named in fits:
-            if named == has_names and (has_names or separator == usual or len(names) > 1):
-                return separator, quoted or (separator == "\t" and _has_quotes(lines))
-    return usual, usual != "\t"
+
+    def weigh(form: Form, rows: Rows) -> float:
+        head = rows[0] if rows else ""
+        if isinstance(head, str) or any(isinstance(row, str) or len(row) != len(head) for row in rows):
+            return 0
+        if any(places(head, name) for name in names):
+            return 2
+        return float(len(head) >= wanted and (form[0] == usual or len(names) > 1))
+
+    order = (usual, *(one for one in ",;\t|" if one != usual))
+    forms = [(one, quoted) for one in order for quoted in ((False, True) if one == "\t" else (True,))]
+    separator, quoted = best_form(lines, forms, weigh) or (usual, usual != "\t")
+    return separator, quoted or (separator == "\t" and _has_quotes(lines))
 
 
-def _width(lines: Sequence[str], separator: str, quoted: bool) -> tuple[list[str], int]:
-    """Return the first row, and the number of cells of every row; 0 if it varies."""
-    rows = [row for _, row in _records(lines, 0, separator, quoted)]
-    if len(lines) == SAMPLE and len(rows) > 1:  # the last row may continue after the sample
-        rows.pop()
-    if not rows or any(isinstance(row, str) or len(row) != len(rows[0]) for row in rows):
-        return [], 0
-    return list(rows[0]), len(rows[0])
+def cells_text(path: Path, names: Sequence[str]) -> str | None:
+    """Return which of some names the first line of a table has, as it is written there; None if none."""
+    lines = rough_lines(path, Notes(skip=True))
+    for separator in ",;\t|":
+        head = [cell.strip(' "') for cell in lines[0].split(separator)] if lines else []
+        found = next((head[at[0]] for name in names if (at := places(head, name))), None)
+        if found is not None:
+            return found
+    return None
+
+
+def is_tabbed(lines: Sequence[str]) -> bool:
+    """Return whether the first lines, empty ones aside, have the same number of tabs, and have some."""
+    counts = {line.count("\t") for line in lines[:SAMPLE] if line.strip()}
+    return len(counts) == 1 and min(counts) > 0
 
 
 def _has_quotes(lines: Sequence[str]) -> bool:

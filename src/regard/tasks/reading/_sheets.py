@@ -7,29 +7,28 @@ whole sentence, as lists or texts with blanks. The form is detected from the cel
 from __future__ import annotations
 
 import ast
-import csv
 import json
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from ...errors import DataError
+from ._columns import heads_tags
 from ._files import Notes, text_lines
-from ._schemes import MOST, PLAIN, are_tags, style_of
+from ._schemes import MOST, PLAIN, are_tags, holds_tags, style_of
+from ._separated import SEPARATORS, best_form, split_rows
 
-__all__ = ["Block", "Row", "Sheet", "holds_tags", "lines_sheet", "pieces", "table_sheet"]
+__all__ = ["Block", "Row", "Sheet", "lines_sheet", "pieces", "table_sheet", "tag_share"]
 
 # Number of lines from which the separator of columns is detected.
 LOOKED_AT = 1000
 # With this many runs of different values, a column numbers sentences and does not look so by chance.
 MANY = 8
 
-TAG_NAME = re.compile(r".*\b(ner|ne|tags?|labels?|entit(y|ies)|iob2?|bio|bioes|chunks?|class)\b.*")
-WORD_NAME = re.compile(r".*\b(words?|tokens?|forms?|texts?|sentences?|terms?)\b.*")
 BEGIN = re.compile(r"#\s?(begin|end) document\b")
 BOUNDARY = re.compile(rf"-+DOC-?(START|END)-+|{BEGIN.pattern}", re.IGNORECASE)
 SENTENCE_NAME = re.compile(r".*(sent|doc|utterance).*", re.IGNORECASE)
@@ -68,10 +67,24 @@ class Sheet:
     """The column that separates sentences."""
     whole: bool = False
     """Whether each row is a whole sentence."""
+    separator: str = ""
+    """What separates the cells of lines."""
+    head: int = 0
+    """The line that names the columns; 0: none does."""
 
     def called(self, place: int) -> str:
         """Return the name of a column."""
         return f"{place}" if self.names is None else repr(self.names[place])
+
+    def column(self, place: int) -> str | int:
+        """Return a column's name, or its number if columns have no names."""
+        return place if self.names is None else self.names[place]
+
+    def holds(self, asked: int | str) -> bool:
+        """Return whether a column is there, by its name or number."""
+        if isinstance(asked, str) and not asked.lstrip("-").isdecimal():
+            return asked in (self.names or ())
+        return -self.width <= int(asked) < self.width
 
     def place(self, asked: int | str, what: str) -> int:
         """Return the index of a column, given by name or by number from 0 (negative from the end).
@@ -114,8 +127,8 @@ def pieces(cell: Any) -> Any:
     return [piece for piece in BLANKS.split(text) if piece]
 
 
-def lines_sheet(path: Path, asked: Sequence[str], options: Any, notes: Notes) -> Sheet:
-    """Read lines of columns; `asked` are names that a header may contain."""
+def lines_sheet(path: Path, asked: Sequence[str], options: Any, notes: Notes, least: int = 2) -> Sheet:
+    """Read lines of columns; `asked` are names that a header may contain, `least` the least columns of a word."""
     numbered = [(number, line.lstrip("\ufeff")) for number, line in text_lines(path, notes)]
     if any(line.startswith("#FORMAT=WebAnno") for _, line in numbered[:3]):
         raise DataError(f"{path} is WebAnno TSV, which is not read. Export it as CoNLL 2002 or 2003, or as JSONL.")
@@ -125,7 +138,7 @@ def lines_sheet(path: Path, asked: Sequence[str], options: Any, notes: Notes) ->
         separator = _separator(path, [line for _, line in numbered])
     else:
         separator, numbered = excel[1], numbered[1:]
-    rows = list(_rows(path, numbered, separator))
+    rows = list(_rows(path, numbered, separator, notes))
     width = _usual_width(rows)
     if any(BEGIN.match(line) for _, line in numbered):
         # CoNLL-2012: each sentence has extra columns, one for each predicate, after the columns that all have.
@@ -134,11 +147,14 @@ def lines_sheet(path: Path, asked: Sequence[str], options: Any, notes: Notes) ->
     first = next((row for row in rows if row.cells), None)
     if names is None and first is not None and _is_header(first, rows, width, asked):
         names = [str(cell).strip() for cell in first.cells]
+        head = first.number
         rows.remove(first)
-    if first is not None and width == 1:
+    head = 0
+    if first is not None and width < least:
         raise DataError(f"{path}: most lines hold one column, first line {first.number}: {_why_bad(first, 2)}")
-    kind = {"\t": "tabs", " ": "blanks", ",": "commas", ";": "semicolons"}[separator]
-    return _sheet(path, rows, names, width, f"columns split by {kind}", options, notes)
+    sheet = _sheet(path, rows, names, width, f"columns split by {SEPARATORS[separator]}", options, notes)
+    sheet.separator, sheet.head = separator, head
+    return sheet
 
 
 def table_sheet(path: Path, rows: list[Row], names: Sequence[str], form: str, options: Any, notes: Notes) -> Sheet:
@@ -186,22 +202,30 @@ def _separator(path: Path, lines: Sequence[str]) -> str:
     if looked and 2 * sum("\t" in line.strip() for line in looked) >= len(looked):
         return "\t"
     order = (",", ";", " ") if ".csv" in (suffix.lower() for suffix in path.suffixes) else (" ", ",", ";")
-    best, most = " ", -1.0
-    for separator in order:
-        try:
-            rows = [row for row in _rows(path, list(enumerate(looked)), separator) if row.cells]
-        except DataError:
-            if separator == "," and order[0] == ",":
-                raise
-            continue
-        width = _usual_width(rows)
-        even = [row.cells for row in rows if len(row.cells) == width]
-        if width < 2 or len(even) < MOST * len(rows):
-            continue
-        share = max((_tag_share(column) for column in zip(*even, strict=True)), default=0.0)
-        if share > most:
-            best, most = separator, share
-    return best
+
+    def weigh(_: object, rows: Sequence[list[str] | str]) -> float:
+        whole = [row for row in rows if isinstance(row, list)]
+        width = Counter(map(len, whole)).most_common(1)[0][0] if whole else 0
+        even = [row for row in whole if len(row) == width]
+        if width < 2 or len(even) < MOST * len(whole):
+            return 0.0
+        # A little for columns without any tag, which the user may have named.
+        return 0.01 + max(_tag_share(column) for column in zip(*even, strict=True))
+
+    found = best_form(looked, [(one, one != " ") for one in order], weigh)
+    return found[0] if found is not None else " "
+
+
+def tag_share(path: Path, lines: Sequence[str]) -> float:
+    """Return the greatest share of tags in a column of lines that most have the same number of columns."""
+    separator = _separator(path, lines)
+    rows = [row for _, row in split_rows(lines[:LOOKED_AT], (separator, separator in ",;")) if row]
+    whole = [row for row in rows if isinstance(row, list)]
+    width = Counter(map(len, whole)).most_common(1)[0][0] if whole else 0
+    even = [row for row in whole if len(row) == width]
+    if width < 2 or len(even) < MOST * len(rows):
+        return 0.0
+    return max(_tag_share(column) for column in zip(*even, strict=True))
 
 
 def _tag_share(cells: Sequence[Any]) -> float:
@@ -210,49 +234,31 @@ def _tag_share(cells: Sequence[Any]) -> float:
     return 0.0 if style is PLAIN and share < 1 else share
 
 
-def holds_tags(found: Iterable[Any]) -> bool:
-    """Return whether all texts, and enough of them, are tags: with letters, or few labels and O."""
-    return are_tags(Counter(map(str, found))) is not None
-
-
-def _rows(path: Path, lines: Sequence[tuple[int, str]], separator: str) -> Iterator[Row]:
+def _rows(path: Path, lines: Sequence[tuple[int, str]], separator: str, notes: Notes) -> Iterator[Row]:
     """Yield the cells of lines; no cells for an empty line or a boundary; a negative number for a skipped line."""
-    if separator in ",;":
-        yield from _quoted_rows(path, lines, separator)
-        return
-    last = None
-    for number, line in lines:
-        if last is not None and number != last + 1:
+    last = lines[0][0] - 1 if lines else 0
+    bare = [_bare(line, separator) for _, line in lines]
+    for place, cells in split_rows(bare, (separator, separator in ",;")):
+        number = lines[place - 1][0]
+        if isinstance(cells, str):
+            notes.bad(path, number, cells)
+            yield Row(-number, ())
+            continue
+        if separator not in ",;" and number != last + 1:
             yield Row(-last - 1, ())
         last = number
-        if not line.strip(" \t") or (line[0] in "-#" and BOUNDARY.match(line)):
-            yield Row(number, ())
-        # Only tab and space are separators: other white space may occur inside a word.
-        elif "\t" in line:
-            yield Row(number, [cell.strip(" ") for cell in line.split("\t")] if " " in line else line.split("\t"))
-        else:
-            yield Row(number, [cell for cell in line.split(" ") if cell])
+        if separator == " " and "\t" in bare[place - 1]:
+            cells = bare[place - 1].split("\t")
+        # Only tab and blank are separators and are taken off: other white space may stand inside a word.
+        cells = cells if separator == " " and "\t" not in bare[place - 1] else [cell.strip(" ") for cell in cells]
+        yield Row(number, cells if separator not in ",;" or any(cells) else ())
 
 
-def _quoted_rows(path: Path, lines: Sequence[tuple[int, str]], separator: str) -> Iterator[Row]:
-    numbers = [number for number, _ in lines]
-    # The csv module limits the length of a cell, but a long cell is no mistake.
-    before = csv.field_size_limit(2**31 - 1)
-    try:
-        reader = csv.reader((line + "\n" for _, line in lines), delimiter=separator, strict=True)
-        while True:
-            begun = reader.line_num
-            try:
-                cells = next(reader)
-            except StopIteration:
-                return
-            except csv.Error as error:
-                raise DataError(
-                    f"{path}, line {numbers[begun]}: the row cannot be told into cells: {error}. Mend its quotes."
-                ) from error
-            yield Row(numbers[begun], [cell.strip(" ") for cell in cells] if any(cells) else ())
-    finally:
-        csv.field_size_limit(before)
+def _bare(line: str, separator: str) -> str:
+    """Return a line; an empty one in place of blanks and of a boundary."""
+    if separator in ",;":
+        return line
+    return "" if not line.strip(" \t") or (line[0] in "-#" and BOUNDARY.match(line)) else line
 
 
 def _usual_width(rows: Sequence[Row]) -> int:
@@ -269,12 +275,7 @@ def _is_header(first: Row, rows: Sequence[Row], width: int, asked: Sequence[str]
         return False
     if any(name in cells for name in asked):
         return True
-    small = [re.sub(r"[_\W]+", " ", cell.lower()) for cell in cells]
-    tags = [place for place, cell in enumerate(small) if TAG_NAME.fullmatch(cell)]
-    if any(WORD_NAME.fullmatch(cell) for cell in small) and tags:
-        return True
-    rest = [row.cells for row in rows if row is not first and len(row.cells) == width == len(cells)]
-    return any(holds_tags(cells[place] for cells in rest) for place in tags if rest)
+    return heads_tags(cells, [row.cells for row in rows if row is not first and len(row.cells) == width])
 
 
 def _lists(rows: Sequence[Row], width: int) -> list[int] | None:
@@ -320,6 +321,7 @@ def _columns(count: int) -> str:
 def _grouped(path: Path, rows: Sequence[Row], width: int, notes: Notes) -> Iterator[list[Row]]:
     """Yield the rows between empty lines; an invalid row drops its whole sentence."""
     known = {str(row.cells[-1]) for row in rows if len(row.cells) == width and not _hash(row)} if width else set()
+    words = {str(row.cells[0]) for row in rows if len(row.cells) == width == 2}
     group: list[Row] = []
     bad = False
     for row in (*rows, Row(0, ())):
@@ -331,7 +333,9 @@ def _grouped(path: Path, rows: Sequence[Row], width: int, notes: Notes) -> Itera
             group, bad = [], False
         elif _hash(row) and not _is_row(row, width, known):
             continue
-        elif len(row.cells) < 2 or len(row.cells) != width:
+        elif width == 2 and len(row.cells) == 1 and str(row.cells[0]) in known and str(row.cells[0]) not in words:
+            group.append(Row(row.number, ("", *row.cells)))  # a tag whose word is empty
+        elif len(row.cells) < min(2, width) or len(row.cells) != width:
             if not bad:
                 notes.bad(path, row.number, _why_bad(row, width))
             bad = True
@@ -347,7 +351,7 @@ def _hash(row: Row) -> bool:
 def _is_row(row: Row, width: int, known: set[str]) -> bool:
     """Return whether a line that begins with `#` is a word with all columns and a tag, not a comment like `# id 7`."""
     last = str(row.cells[-1])
-    return len(row.cells) == max(width, 2) and (last in known or style_of(Counter([last]))[1] == 1)
+    return len(row.cells) == max(width, 1) and (width < 2 or last in known or style_of(Counter([last]))[1] == 1)
 
 
 def _why_bad(row: Row, width: int) -> str:

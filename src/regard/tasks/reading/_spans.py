@@ -12,12 +12,14 @@ from typing import Any, NamedTuple
 
 from ...errors import DataError
 
-__all__ = ["InvalidRow", "SpanTexts", "Spans", "are_span_texts", "spans_of", "why_not_characters", "words_of"]
+__all__ = ["InvalidRow", "SpanTexts", "Spans", "are_span_texts", "is_han", "spans_of", "why_not_characters"]
 
-# A word, as `predict` splits a text: a run of letters and digits, or one other character. Chinese and Japanese are
+# A word of a text that nobody has cut: a run of letters and digits, or one other character. Chinese and Japanese are
 # written without blanks, and their data sets have a tag for each character.
 _HAN = r"\u3005-\u3007\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
 WORD = re.compile(rf"[{_HAN}]|[^\W{_HAN}]+|[^\w\s]")
+
+HAN = re.compile(f"[{_HAN}]")
 
 SPAN_KEYS = ("spans", "entities", "labels", "label", "ents", "annotations", "ner")
 TEXT = ("text", "content", "data", "sentence")
@@ -280,13 +282,9 @@ class SpanTexts:
             )
 
 
-def words_of(text: str) -> list[str]:
-    """Return the words of a text, as `NamedEntities.predict` splits it.
-
-    >>> words_of("Ada wrote."), words_of("我在Ulm")
-    (['Ada', 'wrote', '.'], ['我', '在', 'Ulm'])
-    """
-    return WORD.findall(text)
+def is_han(sign: str) -> bool:
+    """Return whether a character is Chinese or Japanese, which are written without blanks between words."""
+    return HAN.match(sign) is not None
 
 
 def _places(text: str) -> list[tuple[int, int]]:

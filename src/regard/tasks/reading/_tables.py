@@ -11,19 +11,24 @@ from typing import Any
 
 from ...errors import DataError, MissingExtraError, install_line, nearest
 from ._columns import Columns
-from ._files import Notes, open_bytes, plain_suffix, text_lines, whole_text, why_no_text
-from ._separated import separated
+from ._files import Notes, open_bytes, plain_suffix, rough_lines, text_lines, whole_text, why_no_text
+from ._separated import is_tabbed, separated
 
 __all__ = [
     "MISSING",
     "Columns",
     "Row",
+    "is_cells",
+    "is_table",
     "json_values",
     "named",
     "parquet_rows",
+    "parts_of",
     "rows",
     "text_value",
+    "unescaped",
     "value",
+    "value_at",
     "why_no_table",
 ]
 
@@ -35,8 +40,8 @@ SHEETS = (".xlsx", ".xls", ".ods", ".numbers")
 PACKED = (".zip", ".bz2", ".xz", ".zst", ".7z", ".rar", ".tar", ".tgz")
 
 
-def why_no_table(source: tuple[Path, ...]) -> str | None:
-    """Return why a source is not a table; None if it is one."""
+def why_no_table(source: tuple[Path, ...], *, tabs: bool = True) -> str | None:
+    """Return why a source is not a table; None if it is one, by its name or, where `tabs`, by its lines."""
     if len(source) != 1:
         return f"it is one file, {len(source)} were given"
     path = source[0]
@@ -48,7 +53,19 @@ def why_no_table(source: tuple[Path, ...]) -> str | None:
         return f"{path.name} is a spreadsheet; save it as CSV in UTF-8"
     if plain_suffix(path) in PACKED:
         return f"{path.name} is packed in a form that is not read, as .gz alone is; unpack it"
-    return f"its name ends in {', '.join(SUFFIXES)} (and .gz)"
+    if tabs and path.is_file() and is_tabbed(rough_lines(path, Notes(skip=True))):
+        return None
+    return f"its name ends in {', '.join(SUFFIXES)} (and .gz){', or its lines have equal numbers of tabs' * tabs}"
+
+
+def is_table(path: Path) -> bool:
+    """Return whether a file is a table by its name."""
+    return plain_suffix(path) in SUFFIXES
+
+
+def is_cells(path: Path) -> bool:
+    """Return whether a file is CSV or TSV by its name."""
+    return plain_suffix(path) in (".csv", ".tsv")
 
 
 def rows(path: Path, names: tuple[str, ...], columns: Columns, notes: Notes) -> Iterator[Row]:
@@ -60,13 +77,13 @@ def rows(path: Path, names: tuple[str, ...], columns: Columns, notes: Notes) -> 
     suffix = plain_suffix(path)
     if suffix == ".parquet":
         yield from parquet_rows(path)
-    elif suffix in (".csv", ".tsv"):
-        for number, values in separated(path, "\t" if suffix == ".tsv" else ",", names, columns, notes):
-            yield path, number, values
     elif suffix == ".json":
         yield from _json(path, names, notes)
-    else:
+    elif suffix in (".jsonl", ".ndjson"):
         yield from _json_lines(path, names, notes)
+    else:
+        for number, values in separated(path, "," if suffix == ".csv" else "\t", names, columns, notes):
+            yield path, number, values
     notes.reading = notes.reading or f"{KINDS.get(suffix, 'table')}: {', '.join(names)}"
 
 
@@ -85,7 +102,7 @@ def value(row: Row, name: str, notes: Notes) -> Any:
     `translation.de` is the value `de` of the object in the column `translation`.
     """
     path, number, values = row
-    found = _at(values, name)
+    found = value_at(values, name)
     if isinstance(found, float) and math.isnan(found):
         found = None
     if found is None:
@@ -97,7 +114,7 @@ def value(row: Row, name: str, notes: Notes) -> Any:
     return found
 
 
-def _at(values: Mapping[str, Any], name: str) -> Any:
+def value_at(values: Mapping[str, Any], name: str) -> Any:
     """Return a value by its name, or by a path of names joined by dots; numbers index lists."""
     if name in values or "." not in name:
         return values.get(name)
@@ -122,11 +139,26 @@ def _there(values: Mapping[str, Any]) -> list[str]:
     return found
 
 
-def text_value(row: Row, name: str, notes: Notes) -> str | None:
-    """Return a row's text in a column; None, and a record, for a row without it or with a value of another type."""
+def parts_of(name: str) -> tuple[str, ...]:
+    """Return the columns that make a text together: `title+body` is two."""
+    parts = tuple(name.split("+"))
+    return parts if all(part.strip() for part in parts) else (name,)
+
+
+def text_value(row: Row, name: str, notes: Notes, join: str = " ") -> str | None:
+    """Return a row's text in a column; None, and a record, for a row without it or with a value of another type.
+
+    Columns named together (`title+body`), and lists of texts, are joined with `join` between.
+    """
+    if len(parts := parts_of(name)) > 1 and name not in row[2]:
+        texts = [text_value(row, part, notes, join) for part in parts]
+        return None if None in texts else unescaped(join).join(map(str, texts))
     found = value(row, name, notes)
     if found is None:
         return None
+    if isinstance(found, list) and found and all(isinstance(one, str) for one in found):
+        notes.once(f"column {name!r} holds lists, which were joined with {join!r} between; --join changes that.")
+        found = unescaped(join).join(found)
     rule: str | None
     if not isinstance(found, str):
         rule = f"column {name!r} holds a {type(found).__name__}; the rule is a text."
@@ -140,6 +172,11 @@ def text_value(row: Row, name: str, notes: Notes) -> str | None:
         return str(found)
     notes.bad(row[0], row[1], rule)
     return None
+
+
+def unescaped(join: str) -> str:
+    r"""Return what stands between joined texts, where `\n` and `\t` on a command line are a line end and a tab."""
+    return join.replace("\\n", "\n").replace("\\t", "\t")
 
 
 def _json_lines(path: Path, names: tuple[str, ...], notes: Notes) -> Iterator[Row]:
@@ -222,7 +259,7 @@ def _unpacked(path: Path, found: dict[str, Any], names: tuple[str, ...]) -> list
     lists = [one for one in found.values() if isinstance(one, list) and one and isinstance(one[0], dict)]
     if len(lists) == 1 and not any(name in found for name in names):
         return lists[0]
-    if any(_at(found, name) is not None for name in names):
+    if any(value_at(found, name) is not None for name in names):
         return [found]
     raise DataError(
         f"{path} holds an object of {', '.join(map(repr, found)) or 'nothing'}; the rule is a list of objects, "

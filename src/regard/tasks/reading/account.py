@@ -5,13 +5,13 @@ from __future__ import annotations
 import dataclasses
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from ...corpora import Document, Images, LabelledText, TaggedWords, TextPair
 from ._files import LeftOut, Read
 
-__all__ = ["Account", "account", "doubts", "doubts_between"]
+__all__ = ["Account", "account", "doubts", "doubts_between", "labels"]
 
 # How many characters of an example, labels, and rows left out are shown.
 LETTERS, LABELS, ROWS = 160, 24, 5
@@ -39,6 +39,12 @@ class Account:
     """What was left out, and why."""
     remarks: tuple[str, ...]
     """Warnings: what was read although it looks like a mistake, a sentence each."""
+    form: str = ""
+    """The name of the reader that accepted the source."""
+    columns: Mapping[str, str | int] = field(default_factory=dict)
+    """The columns that were found by what they hold."""
+    multiline: bool = False
+    """Whether a text has line ends within."""
 
     def lines(self) -> list[str]:
         """Return the summary as lines of text."""
@@ -48,7 +54,8 @@ class Account:
             rows.append(("labels", _counts(self.labels)))
         shown = [f"  {name:12} {text}" for name, text in rows]
         if self.left_out:
-            shown.append(f"  {_many(len(self.left_out), 'row')} left out:")
+            one = self.amount.split()[1].rstrip("s,")  # "1,200 sentences, 9,000 words"
+            shown.append(f"  {_many(len(self.left_out), one)} left out:")
             shown += [f"    {row}" for row in self.left_out[:ROWS]]
             shown += [f"    and {len(self.left_out) - ROWS} more"] if len(self.left_out) > ROWS else []
         return shown + [f"Note: {remark}" for remark in self.remarks]
@@ -79,6 +86,10 @@ def account(found: Read[Any], source: Sequence[str]) -> Account:
         labels=dict(labels(examples).most_common()),
         left_out=found.left_out,
         remarks=(*found.remarks, *doubts(examples)),
+        form=found.form,
+        columns=dict(found.columns),
+        multiline=not isinstance(examples, Images)
+        and any("\n" in (getattr(one, "text", "") or getattr(one, "source", "")).strip() for one in examples),
     )
 
 

@@ -6,6 +6,7 @@ import struct
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,17 +17,23 @@ from ...corpora import Images
 from ...errors import DataError
 from ._files import Notes, Read, first_accepting, open_bytes
 from ._folders import class_folders, is_shown
+from ._judging import judge_classes
 from ._picture import Fit, Header, decode, fitted, read_header
-from .sources import Source, as_paths
+from ._separated import cells_text
+from ._tables import Columns, is_cells, rows, text_value, value, why_no_table
+from .sources import Source, as_paths, told
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-__all__ = ["PictureOptions", "open_picture", "read_images", "read_pictures"]
+__all__ = ["SUFFIXES", "PictureOptions", "open_picture", "path_column", "read_idx", "read_images", "read_pictures"]
 
 SUFFIXES = (
     ".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".avif", ".ppm", ".pgm", ".pbm",
 )  # fmt: skip
+# Usual names of the column of paths; `file_name` is that of the Hugging Face hub.
+PATHS = ("path", "file", "filename", "file_name", "filepath", "file_path", "image", "image_path", "picture")
+Labelled = tuple[list[Path], list[str]]
 LARGEST = 2**31
 """Most bytes of pixels that may be read into memory."""
 HUGE = 160 * 160
@@ -46,6 +53,12 @@ class PictureOptions:
     distorted (stretch)."""
     skip_bad_rows: bool = False
     """Leave out pictures that cannot be read, and say how many."""
+    path: str = "path"
+    """Column of the pictures' paths in a table, relative to the table; its name, or its number from 0."""
+    label: str = "label"
+    """Column of the labels in a table of pictures."""
+    header: bool | None = None
+    """Whether the first line of such a CSV or TSV names the columns; unless given, as it looks."""
     as_told: bool = False
     """Accept the folders' names as labels even if they look like something else."""
 
@@ -53,18 +66,36 @@ class PictureOptions:
 def read_images(source: Source, options: PictureOptions | None = None) -> Read[Images]:
     """Read labelled pictures.
 
-    Sources: a folder with a folder of pictures for each label; two IDX files, pictures and labels
+    Sources: a folder with a folder of pictures for each label; a table of `path` and `label` (CSV, TSV, JSONL, JSON,
+    Parquet), its paths relative to it; several of these; two IDX files, pictures and labels
     (`train-images-idx3-ubyte.gz train-labels-idx1-ubyte.gz`). A picture is read as an image viewer shows it: rotated
     by its EXIF orientation, transparency on white, the first of several frames.
 
     Raises:
         DataError: with the file and the rule.
     """
-    paths, options = as_paths(source), options or PictureOptions()
+    options = options or PictureOptions()
     notes = Notes(options.skip_bad_rows)
-    run: Any = first_accepting("labelled pictures", paths, PICTURES)
-    images: Images = run(paths, options, notes)
-    return Read(images, tuple(notes.left_out), tuple(notes.remarks), notes.reading)
+    given = [told(path, options) for path in as_paths(source)]
+    paths = tuple(path for path, _ in given)
+    groups = [paths] if len(paths) == 2 and _why_no_idx(paths) is None else [(path,) for path in paths]
+    own, files, labels, forms, ready = dict(given), [], [], [], []
+    for group in groups:
+        form, run = first_accepting("labelled pictures", group, PICTURES)
+        found = run(group, own[group[0]], notes)
+        forms.append(form)
+        if isinstance(found, Images):
+            ready.append(found)
+        else:
+            files += found[0]
+            labels += found[1]
+    if ready:
+        return Read(ready[0], tuple(notes.left_out), tuple(notes.remarks), notes.reading, forms[0])
+    said = "a table of pictures" if forms[0].startswith("table") else "a folder of pictures for each label"
+    stack, kept = _stack(files, options, notes)
+    notes.reading = f"{said}, each picture {notes.reading}"
+    images = Images(stack, tuple(labels[i] for i in kept))
+    return Read(images, tuple(notes.left_out), tuple(notes.remarks), notes.reading, forms[0], notes.columns)
 
 
 def read_pictures(files: Sequence[Path], options: PictureOptions, notes: Notes | None = None) -> NDArray[np.uint8]:
@@ -91,7 +122,7 @@ def _why_no_folder(source: tuple[Path, ...]) -> str | None:
     return None
 
 
-def _folder(source: tuple[Path, ...], options: PictureOptions, notes: Notes) -> Images:
+def _folder(source: tuple[Path, ...], options: PictureOptions, notes: Notes) -> Labelled:
     files, labels = [], []
     for label, found in class_folders(source[0], notes, as_told=options.as_told).items():
         for file in found:
@@ -102,8 +133,37 @@ def _folder(source: tuple[Path, ...], options: PictureOptions, notes: Notes) -> 
             labels.append(label)
     if not files:
         raise DataError(f"{source[0]} holds no pictures ({', '.join(SUFFIXES)}) in its folders.")
-    stack, kept = _stack(files, options, notes)
-    return Images(stack, tuple(labels[i] for i in kept))
+    return files, labels
+
+
+def path_column(path: Path, options: PictureOptions) -> str:
+    """Return the column of the paths: as told, else the first that has a usual name."""
+    if options.path != "path":
+        return options.path
+    if is_cells(path):
+        return cells_text(path, PATHS) or options.path
+    first = next(iter(rows(path, (), Columns(), Notes(skip=True))), None)
+    return next((name for name in PATHS if first is not None and name in first[2]), options.path)
+
+
+def _table(source: tuple[Path, ...], options: PictureOptions, notes: Notes) -> Labelled:
+    files, labels = [], []
+    column = path_column(source[0], options)
+    for row in rows(source[0], (column, options.label), Columns(options.header, ("path", "label")), notes):
+        path, label = text_value(row, column, notes), value(row, options.label, notes)
+        if path is None or label is None:
+            continue
+        file = source[0].parent / path
+        if not file.is_file():
+            notes.bad(row[0], row[1], f"there is no picture {file}; paths are relative to the table.")
+            continue
+        files.append(file)
+        labels.append(str(label).strip())
+    if not files:
+        raise notes.nothing(source[0], "names no picture.")
+    if not options.as_told:
+        judge_classes(source[0], labels)
+    return files, labels
 
 
 def _stack(files: Sequence[Path], options: PictureOptions, notes: Notes) -> tuple[NDArray[np.uint8], list[int]]:
@@ -128,7 +188,7 @@ def _stack(files: Sequence[Path], options: PictureOptions, notes: Notes) -> tupl
     if not pictures:
         raise _none(files, notes)
     seen = [looks[place] for place in kept]
-    notes.reading = f"a folder of pictures for each label, each picture {_said(seen, size, grey, options)}"
+    notes.reading = _said(seen, size, grey, options)
     notes.remarks += _remarks(seen, size)
     return np.stack(pictures), kept
 
@@ -239,6 +299,7 @@ def read_idx(path: Path) -> NDArray[np.uint8]:
 
 
 PICTURES = (
+    ("table of path and label (CSV, TSV, JSONL, JSON, Parquet)", partial(why_no_table, tabs=False), _table),
     ("folder with a folder of pictures for each label", _why_no_folder, _folder),
     ("IDX files", _why_no_idx, _idx),
 )

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -16,12 +16,12 @@ from ._files import Notes, Read, first_accepting, plain_suffix, text_lines
 from ._hub import hub_rows, why_no_hub
 from ._records import Record, is_records, records
 from ._roles import Roles, blocks_without_ranges, coded_column, find_roles
-from ._schemes import begun_inside, opens_plainly, to_iob2, why_not_scheme
-from ._sheets import Block, Row, Sheet, holds_tags, lines_sheet, pieces, table_sheet
+from ._schemes import begun_inside, holds_tags, opens_plainly, to_iob2, why_not_scheme
+from ._sheets import Block, Row, Sheet, lines_sheet, pieces, table_sheet
 from ._spans import InvalidRow, SpanTexts, are_span_texts, spans_of, why_not_characters
-from .sources import Source, as_paths
+from .sources import Group, Source, read_each
 
-__all__ = ["TaggedOptions", "read_tagged", "to_iob2"]
+__all__ = ["TaggedOptions", "flat_record", "prefix_of", "read_tagged", "to_iob2", "word_and_tag"]
 
 # A file without an empty line is one sentence; with more words than this, that is a mistake.
 LONGEST = 500
@@ -80,9 +80,17 @@ def read_tagged(source: Source, options: TaggedOptions | None = None) -> Read[li
     >>> found.reading
     'columns split by blanks (numbers from 0): words in 1, tags in 2, 0 numbers the words'
     """
-    paths, options = as_paths(source), options or TaggedOptions()
+    return read_each(source, options or TaggedOptions(), _groups, _read)
+
+
+def _groups(paths: Group) -> list[Group]:
+    """Return each path alone, or two files of words and of tags together."""
+    return [paths] if len(paths) == 2 and _why_no_folder(paths) is None else [(path,) for path in paths]
+
+
+def _read(paths: Group, options: TaggedOptions) -> Read[list[TaggedWords]]:
     notes = Notes(options.skip_bad_rows)
-    run: Any = first_accepting("tagged words", paths, READERS)
+    form, run = first_accepting("tagged words", paths, READERS)
     taken: Taken = run(paths, options, notes)
     found: list[TaggedWords] = []
     openings = _Openings()
@@ -96,12 +104,12 @@ def read_tagged(source: Source, options: TaggedOptions | None = None) -> Read[li
             openings.see(raw, found[-1].tags)
     if not found:
         raise notes.nothing(paths[0], "holds no sentence. Give a file with a word and a tag a line.")
-    prefix = _prefix(found)
+    prefix = prefix_of([word for one in found for word in one.words])
     if prefix:
         found = [TaggedWords(tuple(word.removeprefix(prefix) for word in one.words), one.tags) for one in found]
         taken.remarks.append(f"every word begins with {prefix!r}, as in WikiANN, which was taken off.")
     remarks = (*taken.remarks, *openings.remarks(), *_odd_words(found))
-    return Read(found, tuple(notes.left_out), remarks, taken.reading)
+    return Read(found, tuple(notes.left_out), remarks, taken.reading, form, taken.columns)
 
 
 class Raw(NamedTuple):
@@ -127,6 +135,7 @@ class Taken:
     sentences: list[Raw] = field(default_factory=list)
     reading: str = ""
     remarks: list[str] = field(default_factory=list)
+    columns: dict[str, str | int] = field(default_factory=dict)
 
 
 def _why_bad_sentence(raw: Raw, options: TaggedOptions) -> tuple[int, str] | None:
@@ -161,11 +170,10 @@ class _Openings:
         return (f"{self.first} of its label{behind}; read as the beginning of one, as B- would be.",)
 
 
-def _prefix(found: Sequence[TaggedWords]) -> str:
+def prefix_of(words: Sequence[str]) -> str:
     """Return the language prefix (`en:`) of all words; empty if not every word has it."""
-    match = LANGUAGE.match(found[0].words[0])
+    match = LANGUAGE.match(words[0]) if words else None
     prefix = match[0] if match is not None else ""
-    words = [word for one in found for word in one.words]
     return prefix if len(words) > 2 and all(word.startswith(prefix) and word != prefix for word in words) else ""
 
 
@@ -184,11 +192,7 @@ def _from_sheet(sheet: Sheet, options: TaggedOptions, notes: Notes) -> Taken:
     """Find the columns of words and tags in a sheet, and extract them."""
     if not sheet.blocks:
         return Taken()
-    both = ((options.word_column, options.words), (options.tag_column, options.tags))
-    # The error refers to columns of a table by name, of lines by number.
-    words, tags = (
-        next((one for one in (x if sheet.names is None else x[::-1]) if one is not None), None) for x in both
-    )
+    words, tags = _asked(sheet, options)
     if options.labels is not None:
         _name_numbers(sheet, tags, options.labels)
     roles = find_roles(sheet, words, tags, options.scheme)
@@ -198,6 +202,8 @@ def _from_sheet(sheet: Sheet, options: TaggedOptions, notes: Notes) -> Taken:
         taken.remarks.append(
             f"rows that number a range of words (1-2) or an empty node (8.1) were left out: {count:,}."
         )
+    if not sheet.whole:
+        taken.remarks += _without_empty_words(sheet, roles)
     for block in sheet.blocks:
         rule = _why_bad_block(sheet, block, roles.words, roles.tags)
         if rule is None:
@@ -218,8 +224,59 @@ def _from_sheet(sheet: Sheet, options: TaggedOptions, notes: Notes) -> Taken:
     numbers = "" if sheet.names is not None else " (numbers from 0)"
     parts = [f"words in {sheet.called(roles.words)}", f"tags in {sheet.called(roles.tags)}", *roles.others]
     parts += [sheet.boundary] if sheet.boundary else []
+    taken.columns = {"words": sheet.column(roles.words), "tags": sheet.column(roles.tags)}
     taken.reading = f"{sheet.form}{numbers}: {', '.join(parts)}"
     return taken
+
+
+def _without_empty_words(sheet: Sheet, roles: Roles) -> list[str]:
+    """Leave out words that are empty, unless an entity begins with them, and say so."""
+    count, first = 0, ""
+    for number, block in enumerate(sheet.blocks):
+        words, tags = block.columns[roles.words], block.columns[roles.tags]
+        read = roles.style.read([str(tag) for tag in tags])
+        keep = [
+            str(word).strip(" \t") != "" or (read[place] or "?")[0] not in "OIELM" for place, word in enumerate(words)
+        ]
+        if all(keep) or not any(keep):
+            continue
+        count, first = count + keep.count(False), first or f"{block.path}, line {block.lines[keep.index(False)]}"
+        columns = [[cell for cell, kept in zip(column, keep, strict=True) if kept] for column in block.columns]
+        lines = [line for line, kept in zip(block.lines, keep, strict=True) if kept]
+        sheet.blocks[number] = Block(block.path, lines, columns)
+    what = "a tag without a word was" if count == 1 else f"{count:,} tags without a word were"
+    return [f"{what} left out; first {first}."] if count else []
+
+
+def _asked(sheet: Sheet, options: TaggedOptions) -> tuple[int | str | None, int | str | None]:
+    """Return the columns that were asked for: of a table first by name, of lines by number."""
+    words, tags = (options.word_column, options.words), (options.tag_column, options.tags)
+    if sheet.names is not None:
+        words, tags = words[::-1], tags[::-1]
+    return words[0] if words[0] is not None else words[1], tags[0] if tags[0] is not None else tags[1]
+
+
+def word_and_tag(sheet: Sheet, options: TaggedOptions, learnt: Mapping[str, str | int]) -> tuple[int, int | None]:
+    """Return the columns of words and of tags in a sheet that may lack tags; None for those.
+
+    Without tags the words are where they were in the training data (`learnt`).
+
+    Raises:
+        DataError: nothing says where the words are.
+    """
+    words, tags = _asked(sheet, options)
+    try:
+        roles = find_roles(sheet, words, tags, options.scheme)
+    except DataError:
+        if words is None and tags is not None and not sheet.holds(tags):
+            return word_and_tag(sheet, replace(options, tags=None, tag_column=None), learnt)
+        if words is None and sheet.width > 1:
+            words = learnt.get("words")
+        place = 0 if words is None and sheet.width == 1 else None if words is None else sheet.place(words, "word")
+        if place is None:
+            raise
+        return place, None
+    return roles.words, roles.tags
 
 
 def _names(block: Block, roles: Roles) -> str:
@@ -244,12 +301,6 @@ def _refuse_names(sheet: Sheet, roles: Roles) -> None:
             f"{first.path}, line {first.lines[0]}: the tag {tag!r} never comes again. {_names(first, roles)} "
             "If it is meant so: --as-told."
         )
-
-
-def _asked(sheet: Sheet, column: int | str | None, name: str | None) -> int | str | None:
-    """Return the requested column: in a table the option by name has priority, in lines the option by number."""
-    first, second = (column, name) if sheet.names is None else (name, column)
-    return second if first is None else first
 
 
 def _why_bad_block(sheet: Sheet, block: Block, words: int, tags: int) -> tuple[int, str] | None:
@@ -386,7 +437,7 @@ def _from_records(path: Path, found: list[Record], options: TaggedOptions, notes
         rule = why_not_characters(one)
         if rule is not None:
             raise DataError(f"{path}, line {number}: {rule}")
-    rows = [(number, _flat(one)) for number, one in found]
+    rows = [(number, flat_record(one)) for number, one in found]
     names = list(dict.fromkeys(key for _, row in rows if row is not None for key in row))
     table = []
     for (number, row), (_, one) in zip(rows, found, strict=True):
@@ -397,7 +448,7 @@ def _from_records(path: Path, found: list[Record], options: TaggedOptions, notes
     return _from_sheet(table_sheet(path, table, names, "a table", options, notes), options, notes)
 
 
-def _flat(record: Any) -> dict[str, Any] | None:
+def flat_record(record: Any) -> dict[str, Any] | None:
     """Return a record as columns: pairs or objects of word and tag become two lists."""
     if isinstance(record, list) and record and all(isinstance(one, list) and len(one) >= 2 for one in record):
         width = min(map(len, record))

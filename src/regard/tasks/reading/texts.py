@@ -7,6 +7,7 @@ import json
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +18,8 @@ from ._folders import check_labels, class_folders, is_shown
 from ._hub import hub_rows, why_no_hub
 from ._judging import judge_documents, judge_labelled, judge_pairs
 from ._parallel import side_by_side
-from ._separated import separated
-from ._tables import MISSING, Columns, Row, rows, text_value, value, why_no_table
-from .sources import Source, as_paths
+from ._tables import MISSING, Columns, Row, parts_of, rows, text_value, value, why_no_table
+from .sources import Group, Source, read_each
 
 __all__ = ["LabelledOptions", "PairOptions", "TextOptions", "read_documents", "read_labelled", "read_pairs"]
 
@@ -29,13 +29,16 @@ class LabelledOptions:
     """How labelled texts are found in a file."""
 
     text: str = "text"
-    """Name of the text's column; a number counts columns from 0, dots lead into objects (`data.text`)."""
+    """Name of the text's column, or of several (`title+body`); a number counts columns from 0, dots lead into objects
+    (`data.text`)."""
     label: str = "label"
     """Name of the label's column, a number, or a list of several labels in JSON and Parquet."""
     label_separator: str | None = None
     """Separator between several labels of one text, such as a comma; None: a text has one label."""
     label_names: Path | None = None
     """File with one label name a line, if the data has numeric labels, from 0."""
+    join: str = " "
+    """What stands between texts that are joined: of several columns (`title+body`), of a list."""
     header: bool | None = None
     """Whether the first line of CSV or TSV names the columns; unless given, as it looks."""
     skip_bad_rows: bool = False
@@ -52,6 +55,8 @@ class PairOptions:
     """Name of the source's column; a number counts columns from 0, dots lead into objects (`translation.en`)."""
     target: str = "target"
     """Name of the target's column."""
+    join: str = " "
+    """What stands between texts that are joined: of several columns (`--source title+body`), of a list."""
     header: bool | None = None
     """Whether the first line of CSV or TSV names the columns; unless given, as it looks."""
     skip_bad_rows: bool = False
@@ -68,6 +73,8 @@ class TextOptions:
     """Which files of a folder are read, a pattern of pathlib.glob; also matches with `.gz` appended."""
     text: str = "text"
     """Name of the text's column in tables; a number counts columns from 0."""
+    join: str = " "
+    """What stands between texts that are joined: of several columns (`title+body`), of a list."""
     header: bool | None = None
     """Whether the first line of CSV or TSV names the columns; unless given, as it looks."""
     skip_bad_rows: bool = False
@@ -92,17 +99,28 @@ def read_labelled(source: Source, options: LabelledOptions | None = None) -> Rea
     >>> read_labelled(file).examples[0].labels
     ('good',)
     """
-    paths, options = as_paths(source), options or LabelledOptions()
+    return read_each(source, options or LabelledOptions(), _labelled_groups, _read_labelled)
+
+
+def _labelled_groups(paths: Group) -> list[Group]:
+    """Return tables and folders of labels alone, and files or folders that are labels together."""
+    alone = [path for path in paths if why_no_table((path,)) is None or _why_not_fasttext((path,)) is None
+             or (path.is_dir() and (_folders(path) or _why_no_lines((path,)) is None))]  # fmt: skip
+    rest = tuple(path for path in paths if path not in alone)
+    return [(path,) for path in alone] + ([rest] if rest else [])
+
+
+def _read_labelled(paths: Group, options: LabelledOptions) -> Read[list[LabelledText]]:
     notes = Notes(options.skip_bad_rows)
     names = _label_names(options.label_names)
     found: list[LabelledText] = []
     rejected = 0
-    run: Any = first_accepting("labelled texts", paths, LABELLED)
+    form, run = first_accepting("labelled texts", paths, LABELLED)
     for row in run(paths, options, notes):
         if row[2].get("answer") in ("reject", "ignore") and "answer" not in (options.text, options.label):
             rejected += 1
             continue
-        text = text_value(row, options.text, notes)
+        text = text_value(row, options.text, notes, options.join)
         label = None if text is None else value(row, options.label, notes)
         if text is None or label is None:
             continue
@@ -116,7 +134,7 @@ def read_labelled(source: Source, options: LabelledOptions | None = None) -> Rea
     if not options.as_told:
         judge_labelled(paths[0], found, notes.empty_lines, options.label_separator)
     notes.remarks += _alike(found)
-    return Read(found, tuple(notes.left_out), tuple(notes.remarks), notes.reading)
+    return Read(found, tuple(notes.left_out), tuple(notes.remarks), notes.reading, form, notes.columns)
 
 
 def _labels(
@@ -210,24 +228,16 @@ def _label_names(path: Path | None) -> list[str] | None:
 
 
 def _labelled_table(source: tuple[Path, ...], options: LabelledOptions, notes: Notes) -> Iterator[Row]:
-    return rows(source[0], (options.text, options.label), Columns(options.header, ("text", "label")), notes)
-
-
-def _why_not_tabbed(source: tuple[Path, ...]) -> str | None:
-    """Return why a file without a table's suffix is not a table with tabs; None if it is one."""
-    if len(source) != 1 or not source[0].is_file():
-        return "it is one file"
-    lines = [line for _, line in text_lines(source[0], Notes(skip=True)) if line.strip()][:100]
-    counts = {line.count("\t") for line in lines}
-    return None if len(counts) == 1 and min(counts) > 0 else "its lines have not the same number of tabs"
+    names = (*parts_of(options.text), options.label)
+    return rows(source[0], names, Columns(options.header, ("text", "label")), notes)
 
 
 FASTTEXT = "__label__"
 
 
 def _why_not_fasttext(source: tuple[Path, ...]) -> str | None:
-    if len(source) != 1 or not source[0].is_file():
-        return "it is one file"
+    if len(source) != 1 or not source[0].is_file() or why_no_table(source, tabs=False) is None:
+        return "it is one file, and no table"
     first = next((line for _, line in text_lines(source[0], Notes(skip=True)) if line.strip()), "")
     return None if first.startswith(FASTTEXT) else f"its lines do not begin with {FASTTEXT}"
 
@@ -241,12 +251,6 @@ def _fasttext(source: tuple[Path, ...], options: LabelledOptions, notes: Notes) 
             labels.append(words.pop(0).removeprefix(FASTTEXT).rstrip(","))
         if line.strip():
             yield source[0], number, {options.text: " ".join(words).strip(), options.label: labels or None}
-
-
-def _labelled_tabbed(source: tuple[Path, ...], options: LabelledOptions, notes: Notes) -> Iterator[Row]:
-    columns = Columns(options.header, ("text", "label"))
-    for number, values in separated(source[0], "\t", (options.text, options.label), columns, notes):
-        yield source[0], number, values
 
 
 def _hub(source: tuple[Path, ...], options: object, notes: Notes) -> Iterator[Row]:
@@ -321,11 +325,10 @@ def _lines(source: tuple[Path, ...], options: LabelledOptions, notes: Notes) -> 
 
 
 LABELLED = (
+    ("lines of fastText", _why_not_fasttext, _fasttext),
     ("table (CSV, TSV, JSONL, JSON, Parquet)", why_no_table, _labelled_table),
     ("parallel lines", _why_no_lines, _lines),
     ("file or folder for each label", _why_no_classes, _classes),
-    ("lines of fastText", _why_not_fasttext, _fasttext),
-    ("lines with tabs", _why_not_tabbed, _labelled_tabbed),
     ("data set of the hub", why_no_hub, _hub),
 )
 
@@ -345,30 +348,36 @@ def read_pairs(source: Source, options: PairOptions | None = None) -> Read[list[
     >>> read_pairs(file).examples[0].target
     'guten Tag'
     """
-    paths, options = as_paths(source), options or PairOptions()
+    return read_each(source, options or PairOptions(), _pair_groups, _read_pairs)
+
+
+def _pair_groups(paths: Group) -> list[Group]:
+    """Return tables alone, and other files in twos."""
+    alone = [path for path in paths if len(paths) != 2 and why_no_table((path,)) is None]
+    alone = list(paths) if len(paths) == 2 and all(why_no_table((x,), tabs=False) is None for x in paths) else alone
+    rest = [path for path in paths if path not in alone]
+    return [(path,) for path in alone] + [tuple(rest[at : at + 2]) for at in range(0, len(rest), 2)]
+
+
+def _read_pairs(paths: Group, options: PairOptions) -> Read[list[TextPair]]:
     notes = Notes(options.skip_bad_rows)
     found: list[TextPair] = []
-    run: Any = first_accepting("pairs of texts", paths, PAIRS)
+    form, run = first_accepting("pairs of texts", paths, PAIRS)
     for row in run(paths, options, notes):
-        first = text_value(row, options.source, notes)
-        second = None if first is None else text_value(row, options.target, notes)
+        first = text_value(row, options.source, notes, options.join)
+        second = None if first is None else text_value(row, options.target, notes, options.join)
         if first is not None and second is not None:
             found.append(TextPair(first, second))
     if not found:
         raise notes.nothing(paths[0], "holds no pair of texts. Give a file with a source and a target a line.")
     if not options.as_told:
         judge_pairs(paths[0], found)
-    return Read(found, tuple(notes.left_out), tuple(notes.remarks), notes.reading)
+    return Read(found, tuple(notes.left_out), tuple(notes.remarks), notes.reading, form, notes.columns)
 
 
 def _pair_table(source: tuple[Path, ...], options: PairOptions, notes: Notes) -> Iterator[Row]:
-    return rows(source[0], (options.source, options.target), Columns(options.header, ("source", "target")), notes)
-
-
-def _pair_tabbed(source: tuple[Path, ...], options: PairOptions, notes: Notes) -> Iterator[Row]:
-    columns = Columns(options.header, ("source", "target"))
-    for number, values in separated(source[0], "\t", (options.source, options.target), columns, notes):
-        yield source[0], number, values
+    names = (*parts_of(options.source), *parts_of(options.target))
+    return rows(source[0], names, Columns(options.header, ("source", "target")), notes)
 
 
 def _why_no_parallel(source: tuple[Path, ...]) -> str | None:
@@ -385,7 +394,6 @@ def _parallel(source: tuple[Path, ...], options: PairOptions, notes: Notes) -> I
 PAIRS = (
     ("parallel files", _why_no_parallel, _parallel),
     ("table (CSV, TSV, JSONL, JSON, Parquet)", why_no_table, _pair_table),
-    ("lines with tabs", _why_not_tabbed, _pair_tabbed),
     ("data set of the hub", why_no_hub, _hub),
 )
 
@@ -405,20 +413,30 @@ def read_documents(source: Source, options: TextOptions | None = None) -> Read[l
     >>> read_documents(file).examples[0].text
     'to be or not to be'
     """
-    paths, options = as_paths(source), options or TextOptions()
+    return read_each(source, options or TextOptions(), _document_groups, _read_documents)
+
+
+def _document_groups(paths: Group) -> list[Group]:
+    """Return tables alone, and texts together."""
+    alone = [path for path in paths if why_no_table((path,), tabs=False) is None]
+    rest = tuple(path for path in paths if path not in alone)
+    return ([rest] if rest else []) + [(path,) for path in alone]
+
+
+def _read_documents(paths: Group, options: TextOptions) -> Read[list[Document]]:
     notes = Notes(options.skip_bad_rows)
-    run: Any = first_accepting("text", paths, DOCUMENTS)
+    form, run = first_accepting("text", paths, DOCUMENTS)
     found: list[Document] = list(run(paths, options, notes))
     if not found:
         raise notes.nothing(paths[0], f"holds no text{f' in files {options.pattern}' if paths[0].is_dir() else ''}.")
     if not options.as_told:
         judge_documents(paths[0], [one.text for one in found])
-    return Read(found, tuple(notes.left_out), tuple(notes.remarks), notes.reading)
+    return Read(found, tuple(notes.left_out), tuple(notes.remarks), notes.reading, form, notes.columns)
 
 
 def _document_table(source: tuple[Path, ...], options: TextOptions, notes: Notes) -> Iterator[Document]:
-    for row in rows(source[0], (options.text,), Columns(options.header, ("text",)), notes):
-        text = text_value(row, options.text, notes)
+    for row in rows(source[0], parts_of(options.text), Columns(options.header, ("text",)), notes):
+        text = text_value(row, options.text, notes, options.join)
         if text is not None:
             yield Document(f"{row[0].name}:{row[1]}", text)
 
@@ -465,7 +483,7 @@ def _is_shown_below(file: Path, folder: Path) -> bool:
 
 
 DOCUMENTS = (
-    ("table (CSV, TSV, JSONL, JSON, Parquet)", why_no_table, _document_table),
+    ("table (CSV, TSV, JSONL, JSON, Parquet)", partial(why_no_table, tabs=False), _document_table),
     ("text files", _why_no_text, _text),
     ("data set of the hub", why_no_hub, _document_hub),
 )

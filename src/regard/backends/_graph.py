@@ -8,9 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..._inputs import KERNEL_LEARNT, KERNEL_TENSORS, AttentionInputs
-from .._again import again, beyond_kernels
-from ._calls import backward, output_rest
+from .._inputs import KERNEL_LEARNT, KERNEL_TENSORS, AttentionInputs
+from ._again import again, beyond_kernels
+from ._compiled import Backward, output_rest
 
 __all__ = ["Attend", "Run"]
 
@@ -28,14 +28,14 @@ class Attend(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, run: Run, x: AttentionInputs, cell: int, *learnt: Tensor | None
+        ctx: Any, run: Run, back: Backward, x: AttentionInputs, cell: int, *learnt: Tensor | None
     ) -> tuple[Tensor, Tensor, Any]:
-        """Run the kernel. `learnt` are those tensors of `x`, once more, for autograd to see."""
+        """Run the kernel; `back` is its other pass. `learnt` are those tensors of `x`, once more, for autograd."""
         rest = output_rest(x)
         output, lse, found = run(x, cell, rest)
         flat = x.flat()
         ctx.save_for_backward(*learnt, *flat[len(KERNEL_LEARNT) : len(KERNEL_TENSORS)], output, lse, rest)
-        ctx.numbers = flat[len(KERNEL_TENSORS) :]
+        ctx.numbers, ctx.back = flat[len(KERNEL_TENSORS) :], back
         ctx.set_materialize_grads(False)
         if isinstance(found, Tensor):
             ctx.mark_non_differentiable(found)
@@ -48,7 +48,7 @@ class Attend(torch.autograd.Function):
         x = AttentionInputs.from_flat(*tensors, *ctx.numbers)
         if grad_output is None:
             grad_output = torch.zeros_like(output)
-        needed = ctx.needs_input_grad[3:]
+        needed = ctx.needs_input_grad[4:]
         if beyond_kernels(grad_output, grad_lse):
-            return (None, None, None, *again(x, lse, grad_output, grad_lse, needed))
-        return (None, None, None, *backward(x, output, lse, grad_output, grad_lse, needed[3:], rest))
+            return (None, None, None, None, *again(x, lse, grad_output, grad_lse, needed))
+        return (None, None, None, None, *ctx.back(x, output, lse, grad_output, grad_lse, needed[3:], rest))

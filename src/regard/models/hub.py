@@ -32,13 +32,16 @@ def local_folder(folder_or_name: str | os.PathLike[str], files: Sequence[str], r
         ) from error
 
 
-def upload(folder: str, name: str, *, private: bool, message: str) -> str:
-    """Upload a folder to the repository `name`, created if necessary, and return its address."""
+def upload(folder: str, name: str, *, private: bool, message: str, leave_out: Sequence[str] = ()) -> str:
+    """Upload a folder to the repository `name`, created if necessary, and return its address.
+
+    `leave_out` are patterns of files that stay here.
+    """
     hub = _library()
     try:
         api = hub.HfApi()
         address = str(api.create_repo(name, private=private, exist_ok=True))
-        api.upload_folder(folder_path=folder, repo_id=name, commit_message=message)
+        api.upload_folder(folder_path=folder, repo_id=name, commit_message=message, ignore_patterns=list(leave_out))
     except (OSError, ValueError) as error:
         raise ModelFileError(f"The model could not be uploaded to {name!r}: {_first_line(error)}") from error
     return address

@@ -1,0 +1,74 @@
+"""Plain text, a text a line or a file; folders of texts or pictures; lists of pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from ...errors import DataError
+from ..reading import Notes, files_below, given_lines, open_bytes, split_lines, whole_text
+from ._inputs import Fields, Inputs, row_text
+
+__all__ = ["files_of", "read_files", "read_lines"]
+
+FASTTEXT = "__label__"
+
+
+def read_lines(path: Path, line: Callable[[str, Fields], str], *, whole: bool, labelled: bool = False) -> Inputs:
+    """Read plain text, a text a line, blank ones too, or one text in all; `line` writes an answer.
+
+    `labelled` takes the labels of fastText off the lines.
+    """
+    texts = given_lines(open_bytes(path), str(path))
+    if whole:
+        texts = ["\n".join(texts)] if texts else []
+    if labelled:
+        texts = [" ".join(word for word in text.split(" ") if not word.startswith(FASTTEXT)).strip() for text in texts]
+    notes = Notes(skip=False)
+    notes.reading = "one text" if whole else f"{len(texts):,} lines, each a text"
+
+    def write(answers: Sequence[Fields]) -> bytes:
+        return "".join(line(text, one) + "\n" for text, one in zip(texts, answers, strict=True)).encode()
+
+    return Inputs(texts, write, notes, lines=True)
+
+
+def files_of(path: Path, suffixes: Sequence[str]) -> list[Path]:
+    """Return a file, or the files below a folder that end so; without suffixes all of them.
+
+    Raises:
+        DataError: the folder holds none.
+    """
+    if not path.is_dir():
+        return [path]
+    found = [file for file in files_below(path) if not suffixes or file.suffix.lower() in suffixes]
+    if not found:
+        raise DataError(f"{path} holds no file{' that ends in ' + ', '.join(suffixes) if suffixes else ''}.")
+    return found
+
+
+def read_files(files: Sequence[Path], folder: Path, *, texts: bool) -> Inputs:
+    """Read one text a file, or name pictures; answers are a table whose paths are relative to `folder`."""
+    notes = Notes(skip=False)
+    values = [whole_text(file, notes) or "" for file in files] if texts else list(files)
+    notes.reading = f"{len(files):,} {'texts' if texts else 'pictures'}, a file each"
+
+    def write(answers: Sequence[Fields]) -> bytes:
+        names = list(answers[0]) if answers else []
+        lines = [row_text(["path", *names], ",", True)]
+        for file, one in zip(files, answers, strict=True):
+            path = file.relative_to(folder) if file.is_relative_to(folder) else file
+            cells = [f"{x:.4f}" if isinstance(x, float) else _joined(x) for x in one.values()]
+            lines.append(row_text([path.as_posix(), *cells], ",", True))
+        return ("\n".join(lines) + "\n").encode("utf-8", errors="backslashreplace")
+
+    return Inputs(values, write, notes)
+
+
+def _joined(value: object) -> str:
+    return ",".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
+
+
+def one_line(text: str) -> str:
+    r"""Return a text in one line, its line ends escaped."""
+    return "\\n".join(split_lines(text))

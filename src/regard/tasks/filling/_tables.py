@@ -1,0 +1,145 @@
+"""Rows of tables: their texts, and the rows with answers in their columns."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from ..reading import (
+    Columns,
+    Notes,
+    cells_text,
+    is_cells,
+    is_table,
+    open_cells,
+    parts_of,
+    places,
+    rows,
+    unescaped,
+    value_at,
+)
+from ._inputs import Fields, Inputs, record_bytes, row_text
+
+__all__ = ["read_table"]
+
+
+def read_table(
+    path: Path,
+    text: str,
+    filled: Mapping[str, str],
+    *,
+    known: str | int | None = None,
+    header: bool | None = None,
+    join: str = " ",
+    skip: bool = False,
+) -> Inputs:
+    """Read the texts of a table's rows; an empty cell is an empty text.
+
+    Args:
+        path: CSV, TSV, JSONL, JSON or Parquet, or lines with tabs.
+        text: The column of the texts, or several (`title+body`).
+        filled: The column that each field of an answer is written to; it is added if the table lacks it.
+        known: The column of the texts in training data without a header.
+        header: Whether the first line of CSV or TSV names the columns; None: as it looks.
+        join: What stands between the texts of several columns.
+        skip: Whether rows that cannot be read are left out.
+
+    Raises:
+        DataError: the column is missing, or a row cannot be read.
+    """
+    notes = Notes(skip)
+    if is_cells(path) or not is_table(path):
+        return _cells(path, text, filled, known, header, unescaped(join), notes)
+    names = parts_of(text)
+    values, records = [], []
+    for row in rows(path, names, Columns(header, ("text",)), notes):
+        texts = [_text(row, name, notes) for name in names]
+        if None not in texts:
+            values.append(unescaped(join).join(map(str, texts)))
+            records.append(dict(row[2]))
+
+    def write(answers: Sequence[Fields]) -> bytes:
+        return record_bytes(path, [_with(record, one, filled) for record, one in zip(records, answers, strict=True)])
+
+    return Inputs(values, write, notes)
+
+
+def _text(row: tuple[Path, int, Mapping[str, Any]], name: str, notes: Notes) -> str | None:
+    """Return the text in a column, empty where nothing stands; None, and a record, for what is no text."""
+    found = value_at(row[2], name)
+    if isinstance(found, list) and all(isinstance(one, str) for one in found):
+        found = " ".join(found)
+    if found is None and name.split(".")[0] not in row[2]:
+        notes.bad(row[0], row[1], f"there is no column {name!r}; there are {', '.join(map(str, row[2]))}.")
+        return None
+    if found is None or found != found:
+        return ""
+    if not isinstance(found, str):
+        notes.bad(row[0], row[1], f"column {name!r} holds a {type(found).__name__}; the rule is a text.")
+        return None
+    return found
+
+
+def _with(record: dict[str, Any], answer: Fields, filled: Mapping[str, str]) -> dict[str, Any]:
+    """Return a record with the fields of an answer; dots in a column's name lead into objects."""
+    for name, value in answer.items():
+        column = filled.get(name, name)
+        inside, last = record, column
+        if column not in record:
+            *path, last = column.split(".")
+            for part in path:
+                step = inside.get(part)
+                inside[part] = dict(step) if isinstance(step, Mapping) else {}
+                inside = inside[part]
+        lists = isinstance(inside.get(last), list) and isinstance(value, str)
+        inside[last] = [value] if lists else list(value) if isinstance(value, tuple) else value
+    return record
+
+
+def _cells(
+    path: Path, text: str, filled: Mapping[str, str], known: str | int | None, header: bool | None, join: str,
+    notes: Notes,
+) -> Inputs:  # fmt: skip
+    if known is not None and cells_text(path, parts_of(text)) is None:
+        text = str(known)
+    names = parts_of(text)
+    usual = "," if path.name.lower().removesuffix(".gz").endswith(".csv") else "\t"
+    cells = open_cells(path, usual, names, Columns(header, ("text",) if len(names) == 1 else ()), notes)
+    if cells is None:
+        return Inputs([], lambda answers: b"", notes)
+    read = [row for _, row in cells.rows(notes)]
+    values = [join.join(row[cells.found[name]] for name in names) for row in read]
+
+    def write(answers: Sequence[Fields]) -> bytes:
+        head = list(cells.head)
+        fields = list(answers[0]) if answers else list(filled)
+        at = {}
+        for name in fields:
+            column = filled.get(name, name)
+            found = places(head, column) if cells.header else []
+            if not found and column.isdecimal() and int(column) < len(cells.head):
+                found = [int(column)]
+            if not found:
+                found = [len(head)]
+                head.append(column)
+            at[name] = found[0]
+        out = list(cells.lines[: cells.begin])
+        out += [row_text(head, *cells.form)] if cells.header else []
+        for row, one in zip(read, answers, strict=True):
+            full = [*row, *[""] * (len(head) - len(row))]
+            for name, value in one.items():
+                full[at[name]] = _cell(value)
+            out.append(row_text(full, *cells.form))
+        return ("\n".join(out) + "\n").encode()
+
+    return Inputs(values, write, notes)
+
+
+def _cell(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:.4f}"
+    if isinstance(value, list | tuple) and value and not isinstance(value[0], str):
+        return json.dumps(value, ensure_ascii=False)
+    return ",".join(map(str, value)) if isinstance(value, list | tuple) else str(value)

@@ -1,0 +1,138 @@
+"""Named entities by a pretrained encoder."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ...corpora import TaggedWords
+from ...models.conditional_field import follows, viterbi
+from ...models.token_classifier import IGNORED
+from ...training import TrainingSettings
+from .._batches import by_length, padded
+from .._task import Attention, MakeBatch
+from ..ner import NamedEntities, Sentence
+from ._fine_tuned import FineTunedTexts
+from ._models import named_weights
+from ._settings import FineTuning, recipe
+from ._windows import Window, place_words
+
+__all__ = ["FineTunedEntities", "FineTunedEntitiesSettings"]
+
+# A tag that no word may have.
+NEVER = -1e4
+
+
+@dataclass(frozen=True, kw_only=True)
+class FineTunedEntitiesSettings(FineTuning):
+    """Named entities from a pretrained encoder."""
+
+    training: TrainingSettings = field(default_factory=recipe(epochs=4, tokens_per_step=1024))
+    """How to train."""
+
+
+class FineTunedEntities(FineTunedTexts, NamedEntities, of=NamedEntities):
+    """Tags every word by a pretrained encoder: BERT and its kin, DeBERTa, ModernBERT, ELECTRA, ...
+
+    Words are found again among the model's tokens by character offsets; a word's first token carries its tag. A
+    text longer than the model reads is cut into windows that overlap by half, and a word is decided in the window where
+    it is furthest from an edge. The best sequence of tags is one that IOB2 allows.
+    """
+
+    head: ClassVar[str] = "AutoModelForTokenClassification"
+    Settings = FineTunedEntitiesSettings  # type: ignore[assignment]
+
+    def _learn_labels(self, examples: Sequence[TaggedWords]) -> None:
+        NamedEntities._learn_labels(self, examples)
+
+    def _changes(self) -> dict[str, Any]:
+        return {
+            "id2label": dict(enumerate(self.tags_)),
+            "label2id": {tag: number for number, tag in enumerate(self.tags_)},
+        }
+
+    def _placed(self, model: nn.Module, rows: Sequence[Sequence[str]]) -> tuple[list[Window], list[dict[int, int]]]:
+        """Return the windows of sentences, and which word is decided where in each."""
+        joined = [" ".join(words) for words in rows]
+        windows = self._cut(model, joined)
+        return windows, place_words(windows, rows, joined)
+
+    def _encode(self, examples: Sequence[TaggedWords]) -> tuple[list[int], MakeBatch]:
+        windows, placed = self._placed(self.model_, [example.words for example in examples])
+        number = {tag: index for index, tag in enumerate(self.tags_)}
+        kept = [index for index, words in enumerate(placed) if words]
+        targets = []
+        for index in kept:
+            row = [IGNORED] * len(windows[index].tokens)
+            for place, word in placed[index].items():
+                row[place] = number[examples[windows[index].text].tags[word]]
+            targets.append(row)
+
+        def batch(indices: NDArray[np.int64], random: np.random.Generator) -> tuple[dict[str, Tensor], Tensor]:
+            tags, _ = padded([targets[i] for i in indices], fill=IGNORED)
+            return self._stacked([windows[kept[i]] for i in indices]), tags
+
+        return [len(row) for row in targets], batch
+
+    def _loss(self, model: nn.Module, batch: Any) -> tuple[Tensor, Tensor]:
+        inputs, tags = batch
+        scores = model(**inputs).logits.float()
+        loss = F.cross_entropy(scores.flatten(0, 1), tags.flatten(), ignore_index=IGNORED, reduction="sum")
+        return loss, (tags != IGNORED).sum()
+
+    @torch.no_grad()
+    def _answers(self, model: nn.Module, inputs: Sequence[Any]) -> list[Sentence]:
+        scores = self._scores(model, inputs)
+        found = [Sentence((), ())] * len(inputs)
+        for group in by_length([len(words) for words in inputs], at_once=8192):
+            rows = [i for i in group if inputs[i]]
+            if rows:
+                for i, tags in zip(rows, self._decoded([scores[i] for i in rows]), strict=True):
+                    found[i] = Sentence(tuple(inputs[i]), tags)
+        return found
+
+    def _scores(self, model: nn.Module, rows: Sequence[Sequence[str]]) -> list[Tensor]:
+        """Return the log-probability of each tag for each word of sentences: (words, tags) each."""
+        outside = torch.full((len(self.tags_),), NEVER)
+        outside[self.tags_.index("O") if "O" in self.tags_ else 0] = 0.0
+        found = [outside.repeat(len(words), 1) for words in rows]
+        windows, placed = self._placed(model, rows)
+        device = next(model.parameters()).device
+        for group in self._going(by_length([len(window.tokens) for window in windows], at_once=8192), len(windows)):
+            inputs = {name: tensor.to(device) for name, tensor in self._stacked([windows[i] for i in group]).items()}
+            logits = model(**inputs).logits.float().log_softmax(-1).cpu()
+            for row, i in zip(logits, group, strict=True):
+                if placed[i]:
+                    found[windows[i].text][list(placed[i].values())] = row[list(placed[i])]
+        return found
+
+    def _decoded(self, scores: Sequence[Tensor]) -> list[tuple[str, ...]]:
+        """Return the best tags of sentences that IOB2 allows."""
+        first, after = follows(self.tags_)
+        lengths = torch.tensor([len(some) for some in scores])
+        table = nn.utils.rnn.pad_sequence(list(scores), batch_first=True)
+        best = viterbi(table, NEVER * ~first, NEVER * ~after, torch.zeros(len(self.tags_)), lengths).tolist()
+        return [tuple(self.tags_[tag] for tag in tags[: len(some)]) for tags, some in zip(best, scores, strict=True)]
+
+    def _attention(self, model: nn.Module, one: Any) -> Attention:
+        windows, placed = self._placed(model, [one])
+        device = next(model.parameters()).device
+        inputs = {name: tensor.to(device) for name, tensor in self._stacked(windows[:1]).items()}
+        weights = named_weights(model(**inputs, output_attentions=True), "attentions")
+        tags = self._answers(model, [one])[0].tags
+        at = placed[0]
+        labels = tuple(tags[at[place]] if place in at else "" for place in range(len(windows[0].tokens)))
+        return Attention(weights, self._shown(windows[0], " ".join(one)), labels=labels)
+
+    def _state(self) -> dict[str, Any]:
+        return {"tags": self.tags_}
+
+    def _restore(self, state: dict[str, Any]) -> None:
+        self.tags_ = list(state["tags"])

@@ -1,0 +1,212 @@
+"""The blocks of a page on disk: what its budget holds, the most important first."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+
+from ..weights import KEPT_TOP, AttentionWeights, with_summary
+from ._cells import MASKED
+from ._levels import Levels, Tiles, choose, derived, stored
+from ._maps import Map, Shown
+from ._packing import binary, packed
+from ._quantities import TILE
+from .tiles import TileSource
+
+__all__ = ["Blocks"]
+
+_MIB = 1 << 20
+# Optional tracks and largest weights: the share of the budget that each of both may take.
+_SHARE = 0.25
+# Most cells of even attention of a map, over all heads that are masked alike: they are float32 until compressed.
+_MOST_UNIFORM = 1 << 22
+# The data of the overview comes before the page's script, everything else after it.
+_FIRST = ("levels", "tokens/", "offsets/", "overview/", "measures/")
+# How much more than estimated a file may turn out to take: it is written again with fewer cells then.
+_MARGINS = (1.01, 1.05, 1.15, 1.4, 2.0, 4.0)
+# Share of the work before the cells.
+_SUMMARIES, _MEASURES = 0.1, 0.3
+_EXAMPLES = (0.5, 0.01, 0.001)
+
+
+class Blocks:
+    """Collects blocks of data until the budget is used up."""
+
+    def __init__(self, shown: Shown, budget: int, tell: Callable[[float], None]) -> None:
+        self.tell = tell
+        self.shown = replace(shown, maps=tuple(self._summarised(shown.maps)))
+        self.source = TileSource(self.shown, "f2")
+        self.manifest = self.source.manifest()
+        self.budget, self.used = budget, 0
+        self.held: dict[str, str] = {}
+        self._keys: dict[bytes, str] = {}
+
+    def fill(self) -> None:
+        """Choose the blocks to include, the most important first."""
+        entries, maps = self.manifest["maps"], self.shown.maps
+        for place, key in enumerate(keys := list(self._always())):
+            self._add(key, self.source.block(key))
+            self.tell(_SUMMARIES + (_MEASURES - _SUMMARIES) * place / len(keys))
+        self._tracks(entries)
+        self._links(entries)
+        before = self.used, set(self.held)
+        for margin in _MARGINS:
+            levels = choose(maps, entries, (self.budget - self.used) / margin)
+            if self._cells(levels) or margin == _MARGINS[-1]:
+                break
+            self.used = before[0]
+            self.held = {key: text for key, text in self.held.items() if key in before[1]}
+            self._keys = {block: key for block, key in self._keys.items() if key in before[1]}
+        for entry, finest, overview in zip(entries, levels.finest, levels.overview, strict=True):
+            entry.update(finest=finest, coarsest=overview, overview=overview, exact=False)
+            entry.update(derived=derived(finest, overview), quantities={"mass": [finest, overview]})
+        if levels.rounding is not None:
+            self.manifest["number"] = "u1"
+            self._add("levels", binary(levels.rounding.table(), "f4"))
+        for one, entry in zip(maps, entries, strict=True):
+            self._uniform(one, entry)
+        self.manifest["holds"] = self._sentence(entries, levels)
+        self.tell(1.0)
+
+    def elements(self) -> tuple[list[str], list[str]]:
+        """Return the HTML elements with the blocks: those that the first picture needs, and the others."""
+        manifest = json.dumps(self.manifest, ensure_ascii=True, allow_nan=False).encode()
+        first, later = [_element("manifest", _attributes(manifest))], list[str]()
+        for key, text in self.held.items():
+            place = first if key.startswith(_FIRST) else later
+            place.append(_element(key, text))
+        return first, later
+
+    def _summarised(self, maps: tuple[Map, ...]) -> Iterator[Map]:
+        known: dict[int, AttentionWeights] = {}
+        for place, one in enumerate(maps):
+            if id(one.weights) not in known:
+                known[id(one.weights)] = with_summary(one.weights)
+            yield replace(one, weights=known[id(one.weights)])
+            self.tell(_SUMMARIES * place / len(maps))
+
+    def _always(self) -> Iterator[str]:
+        for number, axis in enumerate(self.shown.axes):
+            yield from (f"{name}/{number}" for name in ("tokens", "offsets", "words", "image"))
+            yield from (f"labels/{number}/{which}" for which in range(len(axis.labels)))
+        yield from (f"measures/{number}" for number in range(len(self.shown.maps)))
+
+    def _tracks(self, entries: list[dict[str, Any]]) -> None:
+        limit = self.used + int(self.budget * _SHARE)
+        for entry in entries:
+            names, entry["tracks"] = entry["tracks"], {}
+            for name, side in names.items():
+                if self.used + entry["heads"] * entry[side]["size"] * 4 / 3 > limit:
+                    continue
+                keys = [f"track/{entry['id']}/{head}/{name}" for head in range(entry["heads"])]
+                if self._add_all({key: self.source.block(key) or b"" for key in keys}, limit):
+                    entry["tracks"][name] = side
+
+    def _links(self, entries: list[dict[str, Any]]) -> None:
+        limit = self.used + int(self.budget * _SHARE)
+        for one, entry in zip(self.shown.maps, entries, strict=True):
+            entry["links"] = count = min(KEPT_TOP, one.sizes[1])
+            if self.used + entry["heads"] * entry["queries"]["size"] * count * 8 / 2 < limit:
+                top = one.part(slice(None)).top(count)
+                indices, values = (part.flatten(0, -3).cpu().numpy() for part in (top.indices, top.values))
+                both = zip(indices, values, strict=True)
+                made = {f"links/{entry['id']}/{h}": binary(i, "i4") + binary(v, "f4") for h, (i, v) in enumerate(both)}
+                if self._add_all(made, limit):
+                    continue
+            entry["links"] = 0
+
+    def _cells(self, levels: Levels) -> bool:
+        """Add the cells of all maps; return whether they fitted."""
+        bytewise, maps = levels.rounding is not None, self.shown.maps
+        tiles = [Tiles(number, one, levels.rounding) for number, one in enumerate(maps)]
+        for one, zoom in zip(tiles, levels.overview, strict=True):
+            self._add(f"overview/{one.number}", one.overview(zoom), bytewise)
+        work = [one.heads * float(np.prod(one.sizes)) for one in maps]
+        for place, (one, finest, overview) in enumerate(zip(tiles, levels.finest, levels.overview, strict=True)):
+            count = one.count(finest, overview)
+            for done, (key, block) in enumerate(one.mass(finest, overview)):
+                self._add(key, block, bytewise)
+                if self.used > self.budget:
+                    return False
+                self.tell(_MEASURES + (1 - _MEASURES) * (sum(work[:place]) + work[place] * done / count) / sum(work))
+        return self.used <= self.budget
+
+    def _uniform(self, one: Map, entry: dict[str, Any]) -> None:
+        """Add the cells of even attention, coarse first; heads that are masked alike share them."""
+        if one.kept_cell:
+            return
+        every, top = one.part(slice(None)), entry["overview"]
+        zooms = [*stored(entry["finest"], top), top]
+        for zoom in reversed(zooms):
+            cell = 1 << zoom
+            even = every.uniform(cell)
+            heads = 1 if even.stride(0) == 0 else entry["heads"]
+            if heads * even[0].numel() > _MOST_UNIFORM:
+                return
+            coded = torch.where(every.masked(cell)[:heads], MASKED, even[:heads]).cpu().numpy()
+            blocks = {}
+            for head in range(entry["heads"]):
+                numbers = coded[min(head, heads - 1)]
+                for row, column in np.ndindex(*(-(-side // TILE) for side in numbers.shape)):
+                    tile = numbers[row * TILE : (row + 1) * TILE, column * TILE : (column + 1) * TILE]
+                    blocks[f"tile/{entry['id']}/{head}/uniform/{zoom}/{row}/{column}"] = binary(tile, "f4")
+            if not self._add_all(blocks, self.budget):
+                return
+            entry["quantities"]["uniform"] = [zoom, top]
+
+    def _add_all(self, blocks: dict[str, bytes], limit: int) -> bool:
+        """Add these blocks if all of them fit."""
+        before = self.used
+        for key, block in blocks.items():
+            self._add(key, block)
+        if self.used <= limit:
+            return True
+        self.used = before
+        self.held = {key: text for key, text in self.held.items() if key not in blocks}
+        self._keys = {block: key for block, key in self._keys.items() if key not in blocks}
+        return False
+
+    def _add(self, key: str, block: bytes | None, bytewise: bool = False) -> None:
+        if block is None:
+            return
+        first = self._keys.setdefault(block, key) if len(block) > len(key) else key
+        text = f'data-same="{first}">' if first != key else _attributes(block, bytewise)
+        self.used += len(_element(key, text))
+        self.held[key] = text
+
+    def _sentence(self, entries: list[dict[str, Any]], levels: Levels) -> str:
+        cells = sorted({1 << entry["finest"] for entry in entries})
+        exact = all(entry["links"] for entry in entries)
+        if cells == [1] and levels.rounding is None:
+            return "This file holds every weight, in float16."
+        bound = "within" if self.used <= self.budget else "and is still over"
+        bound += f" its budget of {self.budget / _MIB:.3g} MiB"
+        rounded = ""
+        if levels.rounding is not None:
+            errors = ", ".join(f"{one:g} ± {_up(levels.rounding.error(one))}" for one in _EXAMPLES)
+            rounded = f", rounded ({errors})"
+        largest = f"; the {KEPT_TOP} largest weights of each query are exact" if exact else ""
+        if cells == [1]:
+            return f"This file holds every weight{rounded}, {bound}{largest}."
+        finest = f"{cells[0]} × {cells[0]}" if len(cells) == 1 else f"{cells[0]} to {cells[-1]}"
+        return f"This file holds cells of {finest} tokens{rounded}, {bound}{largest}. Finer cells were not stored."
+
+
+def _attributes(block: bytes, bytewise: bool = False) -> str:
+    packing, text = packed(block, bytewise=bytewise)
+    return f'data-packing="{packing}">{text}'
+
+
+def _element(key: str, text: str) -> str:
+    return f'<script type="application/octet-stream" id="{key}" {text}</script>'
+
+
+def _up(error: float) -> str:
+    """Return two digits of an error, rounded up."""
+    place = 10.0 ** (np.floor(np.log10(error)) - 1)
+    return f"{np.ceil(error / place * (1 - 1e-9)) * place:.2g}"

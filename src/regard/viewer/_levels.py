@@ -1,0 +1,203 @@
+"""Which zooms of each map a page on disk holds, and how their cells are written."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..weights import AttentionWeights
+from ._cells import MASKED
+from ._maps import Map
+from ._packing import binary, size_of
+from ._quantities import TILE
+from ._rounding import LEVELS, Rounding
+
+__all__ = ["Levels", "Tiles", "choose", "derived", "stored"]
+
+# The page makes two zooms out of the one below; coarser ones take a 64th part of its bytes, and are stored.
+_MADE = 2
+# Cells that are looked at in each of so many places, each in another head, to tell how well they compress.
+_ROWS, _COLUMNS, _PLACES = 32, 1024, 5
+# Numbers that are computed together.
+_TOGETHER = 1 << 24
+# The overview of all maps may take this share of the budget; below so many cells a side it shows nothing.
+_OVERVIEW_SHARE, _FEWEST = 0.4, 8
+
+
+def derived(finest: int, overview: int) -> list[int]:
+    """Return the zooms that have no tiles of their own: the page makes them of the next finer one."""
+    return list(range(finest + 1, min(finest + _MADE + 1, overview)))
+
+
+def stored(finest: int, overview: int) -> list[int]:
+    """Return the zooms below the overview that have tiles."""
+    made = derived(finest, overview)
+    return [zoom for zoom in range(finest, overview) if zoom not in made]
+
+
+class Levels(NamedTuple):
+    """What is held: of each map its finest zoom and that of its overview."""
+
+    rounding: Rounding | None
+    """None: float16."""
+    finest: list[int]
+    overview: list[int]
+
+
+class _Sample:
+    """What the cells of one map take in a file, estimated from some of its rows."""
+
+    def __init__(self, one: Map, entry: dict[str, Any]) -> None:
+        self.one, self.lowest, self.overview = one, entry["finest"], entry["overview"]
+        self._rows: dict[int, list[Tensor]] = {}
+        self._known: dict[tuple[int, Rounding | None], float] = {}
+
+    def size(self, zoom: int, overview: int, rounding: Rounding | None) -> float:
+        """Return the bytes of all zooms from this one up, overview included."""
+        return sum(self._of_zoom(z, rounding) for z in [*stored(zoom, overview), overview])
+
+    def _of_zoom(self, zoom: int, rounding: Rounding | None) -> float:
+        key = zoom, rounding
+        if key not in self._known:
+            rows = self._sampled(zoom)
+            size = sum(size_of(_written(part, rounding), bytewise=rounding is not None) for part in rows)
+            cells = self.one.heads * np.prod([-(-size >> zoom) for size in self.one.sizes], dtype=float)
+            self._known[key] = size / sum(part.numel() for part in rows) * cells
+        return self._known[key]
+
+    def _sampled(self, zoom: int) -> list[Tensor]:
+        if zoom not in self._rows:
+            cell, found = 1 << zoom, list[Tensor]()
+            for place in range(_PLACES):
+                head = place * self.one.heads // _PLACES
+                parts = []
+                # On the diagonal and off it, as much below as above.
+                for size, most, at in zip(self.one.sizes, (_ROWS, _COLUMNS), (place, 2 * place % _PLACES), strict=True):
+                    start = round(at * max(0, -(-size // cell) - most) / (_PLACES - 1)) * cell
+                    parts.append(slice(start, min(start + most * cell, size)))
+                found.append(_coded(self.one.part(slice(head, head + 1)), cell, *parts))
+            self._rows[zoom] = found
+        return self._rows[zoom]
+
+    @property
+    def highest(self) -> float:
+        """The largest finite number seen."""
+        rows = self._sampled(self.overview)
+        return max((float(part[part.isfinite()].max(initial=0.0)) for part in rows), default=0.0)
+
+
+def choose(maps: Sequence[Map], entries: Sequence[dict[str, Any]], limit: float) -> Levels:
+    """Return the finest zooms that fit into this many bytes: in float16 if that leaves out nothing, else rounded.
+
+    The steps of rounding are as fine as they can be without a loss of cells.
+    """
+    samples = [_Sample(one, entry) for one, entry in zip(maps, entries, strict=True)]
+    exact = _finest(samples, None, limit)
+    if exact.finest == [one.lowest for one in samples]:
+        return exact
+    top = 1.0 if all(one.weights.sums_to_one for one in maps) else 1.25 * max(one.highest for one in samples)
+    coarsest = _finest(samples, Rounding(LEVELS[-1], top), limit)
+    if sum(exact.finest) <= sum(coarsest.finest) and exact.overview == coarsest.overview:
+        return exact
+    for levels in LEVELS:
+        found = _finest(samples, Rounding(levels, top), limit)
+        if (found.finest, found.overview) == (coarsest.finest, coarsest.overview):
+            return found
+    return coarsest
+
+
+def _finest(samples: Sequence[_Sample], rounding: Rounding | None, limit: float) -> Levels:
+    overview = [one.overview for one in samples]
+
+    def total() -> float:
+        return sum(one.size(zoom, zoom, rounding) for one, zoom in zip(samples, overview, strict=True))
+
+    while total() > _OVERVIEW_SHARE * limit:
+        fewer = [zoom + (max(one.one.sizes) >> zoom > _FEWEST) for one, zoom in zip(samples, overview, strict=True)]
+        if fewer == overview:
+            break
+        overview = fewer
+    finest, used = [*overview], total()
+    for zoom in range(max(overview) - 1, -1, -1):
+        for place, one in enumerate(samples):
+            if finest[place] != zoom + 1 or zoom < one.lowest:
+                continue
+            more = one.size(zoom, overview[place], rounding) - one.size(zoom + 1, overview[place], rounding)
+            if used + more <= limit:
+                finest[place], used = zoom, used + more
+    return Levels(rounding, finest, overview)
+
+
+class Tiles:
+    """Writes the tiles of one map, from its finest zoom up."""
+
+    def __init__(self, number: int, one: Map, rounding: Rounding | None) -> None:
+        self.number, self.one, self.rounding = number, one, rounding
+
+    def overview(self, zoom: int) -> bytes:
+        """Return the block of the overview."""
+        queries, _ = self.one.sizes
+        return _written(_coded(self.one.part(slice(None)), 1 << zoom, slice(0, queries)), self.rounding)
+
+    def count(self, finest: int, overview: int) -> int:
+        """Return how many tiles `mass` yields."""
+        sides = [[-(-size // (TILE << zoom)) for size in self.one.sizes] for zoom in stored(finest, overview)]
+        return self.one.heads * sum(rows * columns for rows, columns in sides)
+
+    def mass(self, finest: int, overview: int) -> Iterator[tuple[str, bytes]]:
+        """Yield the tiles of all stored zooms below the overview, with their keys."""
+        zooms = stored(finest, overview)
+        if not zooms:
+            return
+        cell, (queries, keys) = 1 << finest, self.one.sizes
+        together = max(1, _TOGETHER // (TILE * -(-keys // cell)))
+        for first in range(0, self.one.heads, together):
+            heads = range(first, min(first + together, self.one.heads))
+            part = self.one.part(slice(heads.start, heads.stop))
+            coarser, whole = list[Tensor](), part.lse.new_zeros(0)
+            for row, start in enumerate(range(0, queries, TILE * cell)):
+                strip = slice(start, min(start + TILE * cell, queries))
+                numbers = _coded(part, cell, strip)
+                yield from self._cut(heads, finest, row, numbers)
+                if zooms[1:]:
+                    coarser.append(_folded(numbers, 1 << zooms[1] - finest, cell, strip.stop - strip.start))
+            for place, zoom in enumerate(zooms[1:]):
+                whole = torch.cat(coarser, 1) if place == 0 else _folded(whole, 2, 1 << zoom - 1, queries)
+                for row, start in enumerate(range(0, whole.shape[1], TILE)):
+                    yield from self._cut(heads, zoom, row, whole[:, start : start + TILE])
+
+    def _cut(self, heads: range, zoom: int, row: int, numbers: Tensor) -> Iterator[tuple[str, bytes]]:
+        for column, start in enumerate(range(0, numbers.shape[2], TILE)):
+            for head, one in zip(heads, numbers[:, :, start : start + TILE], strict=True):
+                key = f"tile/{self.number}/{head}/mass/{zoom}/{row}/{column}"
+                yield key, _written(one, self.rounding)
+
+
+def _written(numbers: Tensor, rounding: Rounding | None) -> bytes:
+    return binary(numbers.cpu().numpy(), "f2") if rounding is None else rounding.codes(numbers).tobytes()
+
+
+def _coded(weights: AttentionWeights, cell: int, rows: slice, columns: slice | None = None) -> Tensor:
+    """Return cells of some queries, float32 `(heads, rows, columns)`, masked ones as their code."""
+    hidden = weights.masked(cell, rows=rows, columns=columns)
+    return torch.where(hidden, MASKED, weights.pooled(cell, rows=rows, columns=columns).float())
+
+
+def _folded(numbers: Tensor, together: int, cell: int, queries: int) -> Tensor:
+    """Join cells: means over queries, of which the last cell may have fewer, of sums over keys."""
+    down = torch.arange(0, queries, cell, device=numbers.device)
+    down = (queries - down).clamp(max=cell).to(numbers.dtype)[:, None]
+
+    def sums(given: Tensor) -> Tensor:
+        edges = (0, -given.shape[2] % together, 0, -given.shape[1] % together)
+        padded = torch.nn.functional.pad(given, edges)
+        return padded.unflatten(2, (-1, together)).sum(3).unflatten(1, (-1, together)).sum(2)
+
+    hidden = numbers == MASKED
+    seen = sums((~hidden).float())
+    queries_of = sums(down.expand(1, -1, together))[..., :1] / together
+    return torch.where(seen == 0, MASKED, sums(numbers.masked_fill(hidden, 0.0) * down) / queries_of)
