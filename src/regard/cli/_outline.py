@@ -54,11 +54,12 @@ def _write(command: Any, values: Any = None) -> dict[str, Any]:
     for field in dataclasses.fields(command):
         hint = hints[field.name]
         kind, *marks = get_args(hint) if get_origin(hint) is Annotated else [hint]
-        told = next((mark.help for mark in marks if hasattr(mark, "help")), None)
+        said = next((mark for mark in marks if hasattr(mark, "help")), tyro.conf.arg())
         entry = {
             "name": field.name,
+            "typed": said.name,
             "marks": [name for name, mark in MARKS.items() if mark in marks],
-            "help": told or get_field_docstring(command, field.name, ()),
+            "help": said.help or get_field_docstring(command, field.name, ()),
         }
         default = getattr(values, field.name) if values is not None else _default(field)
         if dataclasses.is_dataclass(kind):
@@ -96,7 +97,9 @@ def _read(stored: dict[str, Any]) -> type[Any]:
             kind = eval(one["kind"], dict(NAMES))
             known |= {"default": eval(one["default"], dict(NAMES))} if "default" in one else {}
         marks = [MARKS[name] for name in one["marks"]]
-        for mark in [*marks, *([tyro.conf.arg(help=one["help"])] if one["help"] else [])]:
+        if one["help"] or one["typed"]:
+            marks.append(tyro.conf.arg(name=one["typed"], help=one["help"]))
+        for mark in marks:
             kind = Annotated[kind, mark]
         fields.append((one["name"], kind, dataclasses.field(**known)))
     return dataclasses.make_dataclass(stored["class"], fields, frozen=True, namespace={"__doc__": stored["doc"]})
