@@ -35,6 +35,8 @@ COMMANDS = {
     "train": Entry("train", "TRAIN", "train a task on your own data"),
     "predict": Entry("predict", "Predict", "say what a trained task makes of new inputs"),
     "evaluate": Entry("evaluate", "Evaluate", "compare a trained task and a cheap baseline with the truth"),
+    "export": Entry("export", "Export", "write a trained task as ONNX or torch.export, to run without regard"),
+    "serve": Entry("serve", "Serve", "answer over HTTP: a trained task as a local server"),
     "watch": Entry("watch", "WatchCommand", "run a model on a text or picture, and show its attention"),
     "view": Entry("view", "ViewCommand", "show stored attention: a page, a file, a local server"),
     "study": Entry("study", "STUDY", "run an experiment about attention: a table, a picture, what was seen"),

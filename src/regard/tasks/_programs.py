@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch._higher_order_ops.scan import scan
 
 from ..models import ImageClassifier, LanguageModel, SequenceClassifier, SequenceToSequence, TokenClassifier
+from ..models.conditional_field import viterbi
 from ._sequence_to_sequence import PairTask
 from ._task import Task
 from .image_classification import ImageClassification
@@ -86,7 +87,8 @@ class TagWords(nn.Module):
         field = self.model.field
         if field is None:
             return scores, scores.argmax(-1)
-        return scores, best_path(scores.float(), *field.transitions(), lengths)
+        search = best_path if torch.compiler.is_exporting() else viterbi
+        return scores, search(scores.float(), *field.transitions(), lengths)
 
 
 def best_path(scores: Tensor, start: Tensor, between: Tensor, end: Tensor, lengths: Tensor) -> Tensor:
@@ -100,14 +102,13 @@ def best_path(scores: Tensor, start: Tensor, between: Tensor, end: Tensor, lengt
         return best, torch.where(going[:, None], pointer, stay)
 
     def back(label: Tensor, pointer: Tensor) -> tuple[Tensor, Tensor]:
-        before = pointer.gather(1, label[:, None])[:, 0]
-        return before, before.clone()
+        return pointer.gather(1, label[:, None])[:, 0], label.clone()
 
-    going = torch.arange(1, scores.shape[1])[:, None] < lengths
-    best, pointers = scan(forth, start + scores[:, 0], (scores[:, 1:].transpose(0, 1), going))
-    last = (best + end).argmax(-1)
-    _, labels = scan(back, last, pointers.flip(0))
-    return torch.cat((labels.flip(0), last[None])).transpose(0, 1)
+    # The first place is looped over too, and leaves all as it is: a loop has at least one step.
+    place = torch.arange(scores.shape[1])[:, None]
+    best, pointers = scan(forth, start + scores[:, 0], (scores.transpose(0, 1), (place > 0) & (place < lengths)))
+    _, labels = scan(back, (best + end).argmax(-1), pointers.flip(0))
+    return labels.flip(0).transpose(0, 1)
 
 
 class ClassifyTexts(nn.Module):
