@@ -24,6 +24,7 @@ EXTRAS = {
     "train": ("tokenizers", "datasets", "sacrebleu", "sklearn"),
     "view": ("matplotlib", "starlette", "anywidget"),
     "hf": ("transformers", "huggingface_hub"),
+    "export": ("onnx", "onnxscript", "onnxruntime"),
 }
 
 

@@ -11,7 +11,7 @@ import json
 import os
 import shutil
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence, Sized
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
 from pathlib import Path
 from typing import Any, ClassVar, Generic, Literal, Self, TypeVar
 
@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from .. import _files
 from .._values import check_fields, check_shares, described
 from ..errors import ArgumentError, nearest
-from ..training import Listener, TrainingResult, TrainingSettings, train
+from ..training import Evaluating, Listener, TrainingResult, TrainingSettings, train
 from ..weights import AttentionWeights
 from ._batches import set_aside
 from ._choice import MACRO, SHARES, Choice, choose
@@ -41,6 +41,7 @@ __all__ = ["AnsweringTask", "Attention", "Goal", "MakeBatch", "NotFittedError", 
 Examples = TypeVar("Examples", bound=Sized)
 Answer = TypeVar("Answer")
 Learnt = TypeVar("Learnt")
+Group = TypeVar("Group", bound=Sized)
 
 Goal = Literal["min", "max"]
 # Learned positions need a maximal length, so only tasks that have one offer them as well.
@@ -129,6 +130,8 @@ class Task(ABC, Generic[Examples, Answer]):
     files: ClassVar[str] = f"{WEIGHTS}/"
     """The files of the model in a task's folder, for messages."""
 
+    listeners: Sequence[Listener] = ()
+    """Called while an evaluation or prediction goes on, with `Evaluating`; `fit` sets its own."""
     settings: Any
     model_: nn.Module
     training_: TrainingResult
@@ -217,6 +220,7 @@ class Task(ABC, Generic[Examples, Answer]):
         self._learn(train_examples)
         self._train, self.dev_ = train_examples, dev_examples
         self.baseline_, self.choice_ = None, Choice()
+        self.listeners = listeners
         self.training_ = self._trained(train_examples, dev_examples, folder, listeners)
         if self.training_.finished and self.training_.writes:
             self.baseline_ = self._fit_baseline(train_examples)
@@ -346,6 +350,18 @@ class Task(ABC, Generic[Examples, Answer]):
         """
         return set_aside(examples, self.settings.dev_share, part)
 
+    def _going(self, groups: Iterable[Group], total: int) -> Iterator[Group]:
+        """Yield groups of examples, and tell the listeners how many of them are done."""
+        done = 0
+        for group in groups:
+            yield group
+            done += len(group)
+            self._tell(done, total)
+
+    def _tell(self, done: int, total: int) -> None:
+        for listener in self.listeners:
+            listener(Evaluating(done, total))
+
     def _check_fitted(self) -> None:
         if not hasattr(self, "model_") and self.baseline_ is None:
             raise NotFittedError(f"{type(self).__name__} has learnt nothing yet; call fit or load first.")
@@ -472,6 +488,10 @@ class Task(ABC, Generic[Examples, Answer]):
     def _restore_tensors(self, tensors: dict[str, Tensor]) -> None:
         """Restore what `_tensors` returned."""
 
+    def _watched_part(self, dev_examples: Examples) -> Examples:
+        """Return the development examples that each evaluation during training reads."""
+        return dev_examples
+
     def _settle(self, dev_examples: Examples) -> None:
         """After training, choose what depends on the development examples: what answers, thresholds, temperature."""
 
@@ -593,8 +613,7 @@ class _Objective:
         self.lengths: Sequence[int]
         self.lengths, self.batch = task._encode(examples)
         self.loss = task._loss
-        limit = getattr(task.settings, "dev_limit", 0)
-        self._task, self._dev = task, dev[:limit] if limit else dev
+        self._task, self._dev = task, task._watched_part(dev)
 
     def evaluate(self, model: nn.Module) -> dict[str, float]:
         """Return the figures on the development examples."""

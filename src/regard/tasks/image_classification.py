@@ -186,8 +186,9 @@ class ImageClassification(ClassTask[Images]):
     def _logits(self, model: nn.Module, inputs: Any) -> Tensor:
         device = next(model.parameters()).device
         scores = torch.zeros(len(inputs), len(self.labels_))
-        for start in range(0, len(inputs), 256):
-            some = slice(start, start + 256)
+        starts = (range(start, min(start + 256, len(inputs))) for start in range(0, len(inputs), 256))
+        for part in self._going(starts, len(inputs)):
+            some = slice(part.start, part.stop)
             scores[some] = model(self._scaled(self._pixels(inputs[some])).to(device)).float().cpu()
         return scores
 

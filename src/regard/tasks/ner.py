@@ -242,8 +242,8 @@ class NamedEntities(AnsweringTask[Sequence[TaggedWords], Sentence]):
         """Return sentences with their best tags; with the confidence of their entities if a temperature is given."""
         found: list[Sentence] = [Sentence((), ())] * len(inputs)
         after = continues(self.tags_)
-        for rows in by_length([len(words) for words in inputs], at_once=8192):
-            rows = [i for i in rows if inputs[i]]
+        for group in self._going(by_length([len(words) for words in inputs], at_once=8192), len(inputs)):
+            rows = [i for i in group if inputs[i]]
             if not rows:
                 continue
             chains = scored([inputs[i] for i in rows])

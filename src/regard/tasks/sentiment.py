@@ -191,7 +191,7 @@ class Sentiment(ClassTask[Sequence[LabelledText]]):
         rows = self._numbers(inputs)
         device = next(model.parameters()).device
         scores = torch.zeros(len(rows), len(self.labels_))
-        for group in by_length([len(row) for row in rows], at_once=8192):
+        for group in self._going(by_length([len(row) for row in rows], at_once=8192), len(rows)):
             tokens, lengths = padded([rows[i] for i in group])
             evidence = self._evidence([rows[i] for i in group])
             given = None if evidence is None else evidence.to(device)

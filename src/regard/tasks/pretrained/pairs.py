@@ -178,7 +178,8 @@ class FineTunedPairs(FineTunedTexts):
     def _answers(self, model: nn.Module, inputs: Sequence[Any]) -> list[str]:
         rows = self._sources(model, inputs)
         written = [""] * len(rows)
-        for group in by_length([len(row) for row in rows], at_once=8192 // self.settings.beams):
+        groups = by_length([len(row) for row in rows], at_once=8192 // self.settings.beams)
+        for group in self._going(groups, len(rows)):
             made = self._written(model, [rows[i] for i in group])
             for i, text in zip(group, self.tokenizer_.batch_decode(made, skip_special_tokens=True), strict=True):
                 written[i] = text.strip()
