@@ -16,6 +16,7 @@ from ._levels import Levels, Tiles, choose, derived, stored
 from ._maps import Map, Shown
 from ._packing import binary, packed
 from ._quantities import TILE
+from ._tokens import Axis
 from .tiles import TileSource
 
 __all__ = ["Blocks"]
@@ -37,8 +38,8 @@ _EXAMPLES = (0.5, 0.01, 0.001)
 class Blocks:
     """Collects blocks of data until the budget is used up."""
 
-    def __init__(self, shown: Shown, budget: int, tell: Callable[[float], None]) -> None:
-        self.tell = tell
+    def __init__(self, shown: Shown, budget: int, tell: Callable[[float], None], holder: str = "file") -> None:
+        self.tell, self.holder = tell, holder
         self.shown = replace(shown, maps=tuple(self._summarised(shown.maps)))
         self.source = TileSource(self.shown, "f2")
         self.manifest = self.source.manifest()
@@ -92,9 +93,22 @@ class Blocks:
 
     def _always(self) -> Iterator[str]:
         for number, axis in enumerate(self.shown.axes):
+            if self._leaves_out(axis, self.manifest["axes"][number]):
+                continue
             yield from (f"{name}/{number}" for name in ("tokens", "offsets", "words", "image"))
             yield from (f"labels/{number}/{which}" for which in range(len(axis.labels)))
         yield from (f"measures/{number}" for number in range(len(self.shown.maps)))
+
+    def _leaves_out(self, axis: Axis, entry: dict[str, Any]) -> bool:
+        """Return whether the words of an axis are too much for an output, and say so in its description."""
+        length = 0 if axis.tokens is None else sum(map(len, axis.tokens)) + 2 * axis.size
+        length += 0 if axis.grid is None or axis.grid.image is None else len(axis.grid.image)
+        if self.holder == "file" or length < _SHARE * self.budget:
+            return False
+        entry.update(tokens=False, words=False, labels=[])
+        if entry["grid"] is not None:
+            entry["grid"]["image"] = None
+        return True
 
     def _tracks(self, entries: list[dict[str, Any]]) -> None:
         limit = self.used + int(self.budget * _SHARE)
@@ -185,7 +199,7 @@ class Blocks:
         cells = sorted({1 << entry["finest"] for entry in entries})
         exact = all(entry["top_weights"] for entry in entries)
         if cells == [1] and levels.rounding is None:
-            return "This file holds every weight, in float16."
+            return f"This {self.holder} holds every weight, in float16."
         bound = "within" if self.used <= self.budget else "and is still over"
         bound += f" its budget of {self.budget / _MIB:.3g} MiB"
         rounded = ""
@@ -194,9 +208,10 @@ class Blocks:
             rounded = f", rounded ({errors})"
         largest = f"; the {KEPT_TOP} largest weights of each query are exact" if exact else ""
         if cells == [1]:
-            return f"This file holds every weight{rounded}, {bound}{largest}."
+            return f"This {self.holder} holds every weight{rounded}, {bound}{largest}."
         finest = f"{cells[0]} × {cells[0]}" if len(cells) == 1 else f"{cells[0]} to {cells[-1]}"
-        return f"This file holds cells of {finest} tokens{rounded}, {bound}{largest}. Finer cells were not stored."
+        held = f"This {self.holder} holds cells of {finest} tokens{rounded}, {bound}{largest}."
+        return f"{held} Finer cells were not stored."
 
 
 def _attributes(block: bytes, bytewise: bool = False) -> str:
