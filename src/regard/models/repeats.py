@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .._tracing import recorded
 from .._values import integers, size
 from ._start import STD
 
@@ -30,6 +31,8 @@ def first_places(keys: Tensor) -> Tensor:
     >>> first_places(torch.tensor([[5, 7, 5, 7, 9]])).tolist()
     [[0, 1, 0, 1, 4]]
     """
+    if recorded() or torch.compiler.is_exporting():  # ONNX has no running maximum; O(L²)
+        return (keys[:, :, None] == keys[:, None]).to(torch.int32).argmax(-1)
     ordered, order = keys.sort(dim=1, stable=True)
     begins = torch.arange(keys.shape[1], device=keys.device).expand_as(keys).clone()  # of each run of equal keys
     begins[:, 1:].masked_fill_(ordered[:, 1:] == ordered[:, :-1], 0)

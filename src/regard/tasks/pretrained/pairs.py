@@ -18,6 +18,7 @@ from ...corpora import TextPair
 from ...models.token_classifier import IGNORED
 from ...training import TrainingSettings
 from .._batches import by_length, padded
+from .._remarks import cut_note
 from .._task import Attention, MakeBatch
 from ..summarization import Summarization
 from ..translation import Translation
@@ -128,6 +129,18 @@ class FineTunedPairs(FineTunedTexts):
         self._full = sum(len(row) == most for row in rows), len(rows), most
         return [row or [self.tokenizer_.pad_token_id] for row in rows]
 
+    def _note(self, examples: Sequence[TextPair]) -> str:
+        if not hasattr(self, "model_"):
+            return ""
+        most = longest(self.tokenizer_, self.model_.config, self.settings.max_length)
+        sources = self.tokenizer_([self._prefix + one.source for one in examples], verbose=False)["input_ids"]
+        targets = self.tokenizer_(text_target=[one.target for one in examples], verbose=False)["input_ids"]
+        sides = (
+            cut_note(map(len, sources), most, "sources"),
+            cut_note(map(len, targets), self.settings.max_target, "targets", "--max-target"),
+        )
+        return " ".join(side for side in sides if side)
+
     def _encode(self, examples: Sequence[TextPair]) -> tuple[list[int], MakeBatch]:
         sources = self._sources(self.model_, [example.source for example in examples])
         targets = self.tokenizer_(
@@ -165,7 +178,8 @@ class FineTunedPairs(FineTunedTexts):
     def _answers(self, model: nn.Module, inputs: Sequence[Any]) -> list[str]:
         rows = self._sources(model, inputs)
         written = [""] * len(rows)
-        for group in by_length([len(row) for row in rows], at_once=8192 // self.settings.beams):
+        groups = by_length([len(row) for row in rows], at_once=8192 // self.settings.beams)
+        for group in self._going(groups, len(rows)):
             made = self._written(model, [rows[i] for i in group])
             for i, text in zip(group, self.tokenizer_.batch_decode(made, skip_special_tokens=True), strict=True):
                 written[i] = text.strip()
