@@ -156,7 +156,7 @@ class Task(ABC, Generic[Examples, Answer]):
         return made
 
     def __init__(self, settings: TaskSettings | None = None) -> None:
-        self._before: Self | None = None
+        self._before: Any = None
         self._wanted: Any = settings
         if isinstance(settings, self.FineTuning) and type(self) is not self.fine_tuned and self.fine_tuned:
             self._before = type(self).load(self._wanted.model)
@@ -395,7 +395,10 @@ class Task(ABC, Generic[Examples, Answer]):
 
     def _known(self, name: str, learn: Callable[[], Learnt]) -> Learnt:
         """Return what the run that this one goes on from has learnt; without one, learn it."""
-        return learn() if self._before is None else getattr(self._before, name)  # type: ignore[no-any-return]
+        if self._before is None:
+            return learn()
+        known: Learnt = getattr(self._before, name)
+        return known
 
     def _place(self, folder: Path) -> Path:
         """Return where the model of a task's folder lies."""
