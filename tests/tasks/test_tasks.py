@@ -17,8 +17,8 @@ import torch
 from regard.corpora import Document
 from regard.errors import ArgumentError, RegardError
 from regard.tasks import TASKS, NotFittedError, Task, load
+from regard.tasks._classes import best_threshold
 from regard.tasks._evidence import Evidence
-from regard.tasks.sentiment import best_threshold
 from regard.training import Budget, Evaluated, Evaluating, Evaluation
 
 from .small import CASES, PAIRS, TAGGED, Case
@@ -93,7 +93,7 @@ def test_a_metric_that_decided_nothing_is_forgotten(fitted: dict[str, Task[Any, 
 
 @EVERY
 def test_saved_and_loaded(fitted: dict[str, Task[Any, Any]], name: str, tmp_path: Path) -> None:
-    """A task that is read back gives the same answers and figures; its baseline asks for training data."""
+    """A task that is read back gives the same answers and figures, its baseline too."""
     case, task = CASES[name], fitted[name]
     task.save(tmp_path)
     again = load(tmp_path)
@@ -102,9 +102,11 @@ def test_saved_and_loaded(fitted: dict[str, Task[Any, Any]], name: str, tmp_path
     assert again.predict(case.inputs) == task.predict(case.inputs)
     alone = again.evaluate(case.test)
     assert alone.figures == task.evaluate(case.test).figures
-    assert alone.baseline == {}
-    assert "not at hand" in str(alone)
-    assert again.evaluate(case.test, case.train).baseline == task.evaluate(case.test).baseline
+    if task.baseline_ is None:  # a language model's is fitted again
+        assert alone.baseline == {}
+        assert "not at hand" in str(alone)
+        alone = again.evaluate(case.test, case.train)
+    assert alone.baseline == task.evaluate(case.test).baseline
 
 
 @EVERY

@@ -92,6 +92,10 @@ class Fused:
         """Return which of PyTorch's kernels runs a call on a GPU, and why; None where there is nothing to choose."""
         return _choice(_as_the_kernel_hides(inputs))
 
+    def stores_mask(self, inputs: AttentionInputs) -> bool:
+        """Return whether a call on a GPU needs a mask in memory, of which nothing is skipped."""
+        return self.kernel(inputs) is not None and not _needs_no_mask(_as_the_kernel_hides(inputs))
+
     def instead(self, inputs: AttentionInputs) -> str | None:
         """Tell of what only the numbers show."""
         if not readable(inputs.query):

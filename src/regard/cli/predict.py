@@ -59,7 +59,8 @@ class Predict:
     @classmethod
     def of_run(cls, words: Sequence[str]) -> type[Predict]:
         """Return the command with the options of the run that the words name."""
-        return of_run(cls, words)
+        found: type[Predict] = of_run(cls, words)
+        return found
 
     def run(self) -> int:
         """Print the answers, in the order of the inputs."""
@@ -72,12 +73,21 @@ class Predict:
             return self._answered(task, options, learnt, self.inputs, self.file)
         with standard_input(task.name, options, learnt) as path:
             files = [path if one == "-" else one for one in given] or [path]
-            return self._answered(task, options, learnt, (), files)
+            return self._answered(task, options, learnt, (), files, path)
 
     def _answered(
-        self, task: Task[Any, Any], options: Any, learnt: Mapping[str, Any], words: Sequence[str], files: Sequence[str]
+        self,
+        task: Task[Any, Any],
+        options: Any,
+        learnt: Mapping[str, Any],
+        words: Sequence[str],
+        files: Sequence[str],
+        given: str = "",
     ) -> int:
-        found = sources_of(task, words, files, options, learnt, self.whole)
+        """Answer; `given` is the path of the file that stands for standard input."""
+        several = len(words) + len(files) > 1
+        base = Path() if self.out is None else self.out if several else self.out.parent
+        found = sources_of(task, words, files, options, learnt, self.whole, base)
         if not any(inputs.values for _, inputs in found):
             raise ArgumentError("There is nothing to predict: give texts, --file, or lines on standard input.")
         first: Any = None
@@ -86,7 +96,7 @@ class Predict:
             if isinstance(task, ImageClassification):
                 ready = read_pictures(inputs.values, self.folder, task.shape_, inputs.notes)
             answers = task.predict(ready) if inputs.values else []
-            self._say(task, name, inputs)
+            self._say(task, "standard input" if name == given else name, inputs)
             first = ready[0] if first is None and inputs.values else first
             if self.json:
                 for value, answer in zip(inputs.values, answers, strict=True):
@@ -111,8 +121,8 @@ class Predict:
         """Say on standard error how a file was read, and what was left out."""
         if inputs.notes.reading:
             more = ""
-            if inputs.lines and len(inputs.values) > 1:
-                more = "; --whole reads it as one"
+            if inputs.lines and len(inputs.values) > 1 and not isinstance(task, ImageClassification):
+                more = "; --whole True reads it as one"
             print(f"Read {name}: {inputs.notes.reading}{more}.", file=sys.stderr)
         if isinstance(task, NamedEntities) and any(isinstance(value, str) for value in inputs.values):
             print(f"Note: {task.cutting_}.", file=sys.stderr)

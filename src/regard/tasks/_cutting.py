@@ -83,7 +83,7 @@ class Cutting:
 
     def spans(self, text: str) -> list[Span]:
         """Return the first character of each word of a text, and the one after its last."""
-        found = []
+        found: list[Span] = []
         start = None
         for at, sign in enumerate(text + " "):
             if sign.isspace():
@@ -172,7 +172,8 @@ def _kind(sign: str) -> str:
 
 def _written(words: Sequence[str]) -> Iterator[tuple[str, dict[int, float]]]:
     """Yield the words that are probably written together, as one text, and the weight of each place between them."""
-    chunk, cuts, quoted = "", {}, False
+    cuts: dict[int, float] = {}
+    chunk, quoted = "", False
     behind = 0.0  # how sure it is that the next word follows without a blank
     for word in words:
         weight = behind

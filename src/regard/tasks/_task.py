@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import shutil
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
 from pathlib import Path
@@ -26,12 +27,20 @@ from ..errors import ArgumentError, nearest
 from ..training import Evaluating, Listener, TrainingResult, TrainingSettings, train
 from ..weights import AttentionWeights
 from ._batches import set_aside
+from ._choice import MACRO, SHARES, Choice, choose
+from ._continuing import choose_layers, continued, is_own_run, take_over
 from ._evaluation import Evaluation
+from ._remarks import digests, on_labels, on_overlap, on_training
+from ._report import Report, named
+from .baselines import Baseline
+from .baselines import read as read_baseline
+from .baselines import write as write_baseline
 
 __all__ = ["AnsweringTask", "Attention", "Goal", "MakeBatch", "NotFittedError", "Positions", "Task", "TaskSettings"]
 
 Examples = TypeVar("Examples", bound=Sized)
 Answer = TypeVar("Answer")
+Learnt = TypeVar("Learnt")
 Group = TypeVar("Group", bound=Sized)
 
 Goal = Literal["min", "max"]
@@ -42,9 +51,14 @@ MakeBatch = Callable[[NDArray[np.int64], np.random.Generator], Any]
 # Least steps of an epoch, and least tokens of a step: with small data they override `tokens_per_step`.
 STEPS_AN_EPOCH, SMALLEST_STEP = 20, 256
 
+# During training: the mean of the main figure and macro F1, and the number of labels that were never predicted.
+SELECTION, UNFINISHED = "selection", "labels_missed"
+
 DESCRIPTION = "task.json"
 TENSORS = "learnt.safetensors"
 WEIGHTS = "model"
+BASELINE = "baseline"
+SEEN = "seen"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -73,6 +87,9 @@ class TaskSettings:
 
     dev_share: float = 0.1
     """Share of the training examples that is set aside for development if no development examples are given."""
+    only: Literal["model", "baseline"] | None = None
+    """Keep the transformer alone, or train none and keep the baseline alone; None keeps what the development data
+    prefers, which may be a mix of both."""
     training: TrainingSettings = dataclasses.field(default_factory=TrainingSettings)
     """How to train."""
 
@@ -119,15 +136,31 @@ class Task(ABC, Generic[Examples, Answer]):
     model_: nn.Module
     training_: TrainingResult
     dev_: Examples
+    baseline_: Baseline | None = None
+    """The cheap model fitted to the same examples; None where there is none to save, or training was stopped."""
+    choice_: Choice = Choice()
+    """What answers: the transformer, the baseline, or a mix of both."""
+    aside_: bool = False
+    """Whether the development examples were set aside from the training examples."""
+    remarks_: tuple[str, ...] = ()
+    """What in training or its data should give pause, a sentence each."""
+    seen_: Tensor | None = None
+    """A digest of each training input, int64."""
 
     def __new__(cls, settings: TaskSettings | None = None) -> Self:
         """Choose the class by the settings, as `pathlib.Path` chooses one by the system."""
         tuned = cls.fine_tuned
-        chosen: Any = tuned if tuned and isinstance(settings, tuned.Settings) else cls
+        starts = tuned and isinstance(settings, tuned.Settings) and not is_own_run(settings.model)  # type: ignore[attr-defined]
+        chosen: Any = tuned if starts else cls
         made: Self = super().__new__(chosen)
         return made
 
     def __init__(self, settings: TaskSettings | None = None) -> None:
+        self._before: Self | None = None
+        self._wanted: Any = settings
+        if isinstance(settings, self.FineTuning) and type(self) is not self.fine_tuned and self.fine_tuned:
+            self._before = type(self).load(self._wanted.model)
+            settings = continued(self._before.settings, settings)
         self.settings = self.Settings() if settings is None else settings
         if not isinstance(self.settings, self.Settings):
             raise ArgumentError(
@@ -179,33 +212,56 @@ class Task(ABC, Generic[Examples, Answer]):
         """
         if not len(train_examples):
             raise ArgumentError("There are no training examples.")
+        self.aside_ = dev_examples is None
         if dev_examples is None:
             train_examples, dev_examples = self.set_aside(train_examples)
         if not len(dev_examples):
             raise ArgumentError("There are no development examples; give some, or none of the argument at all.")
         self._learn(train_examples)
-        with torch.random.fork_rng():
-            torch.manual_seed(self.settings.training.batches.seed)
-            self.model_ = self._build()
         self._train, self.dev_ = train_examples, dev_examples
+        self.baseline_, self.choice_ = None, Choice()
         self.listeners = listeners
-        objective = _Objective(self, train_examples, dev_examples)
-        self._start(self.model_, objective)
-        checkpoints = None if folder is None else Path(folder) / "checkpoints"
-        own = {name: value for name, value in dataclasses.asdict(self.settings).items() if name != "training"}
-        self.training_ = train(
-            self.model_, objective, self._training_settings(objective.lengths), folder=checkpoints, listeners=listeners,
-            about=own,
-        )  # fmt: skip
-        self.model_.eval()
-        self._settle(dev_examples)
+        self.training_ = self._trained(train_examples, dev_examples, folder, listeners)
+        if self.training_.finished and self.training_.writes:
+            self.baseline_ = self._fit_baseline(train_examples)
+        with torch.no_grad():
+            self._settle(dev_examples)
+        note = self._note(train_examples)
+        self.remarks_ = (*self._doubts(train_examples), *on_training(self.training_))
+        self.remarks_ += (f"in training, {note}",) if note else ()
         if folder is not None and self.training_.finished and self.training_.writes:
             self.save(folder)
         return self
 
+    def _trained(
+        self,
+        train_examples: Examples,
+        dev_examples: Examples,
+        folder: str | os.PathLike[str] | None,
+        listeners: Sequence[Listener],
+    ) -> TrainingResult:
+        """Train the transformer; with the baseline alone there is none."""
+        if self.settings.only == "baseline":
+            first = int(os.environ.get("RANK", "0")) == 0
+            return TrainingResult(0, 0.0, "budget", None, {}, 0.0, writes=first)
+        with torch.random.fork_rng():
+            torch.manual_seed(self.settings.training.batches.seed)
+            self.model_ = self._build()
+        objective = _Objective(self, train_examples, dev_examples)
+        self._start(self.model_, objective)
+        checkpoints = None if folder is None else Path(folder) / "checkpoints"
+        own = {name: value for name, value in dataclasses.asdict(self.settings).items() if name != "training"}
+        result = train(
+            self.model_, objective, self._training_settings(objective.lengths), folder=checkpoints, listeners=listeners,
+            about=own,
+        )  # fmt: skip
+        self.model_.eval()
+        return result
+
     def predict(self, inputs: Sequence[Any]) -> list[Answer]:
-        """Return the model's answer to each input, in order."""
-        return self._answers(self._fitted(), self._checked(inputs))
+        """Return the answer to each input, in order: the transformer's, the baseline's or a mix, as `choice_` says."""
+        self._check_fitted()
+        return self._used(self._checked(inputs), self.choice_.share)
 
     def evaluate(self, examples: Examples, train_examples: Examples | None = None) -> Evaluation:
         """Compare the model's answers, and a cheap baseline's, with the true answers.
@@ -216,23 +272,38 @@ class Task(ABC, Generic[Examples, Answer]):
         """
         if not len(examples):
             raise ArgumentError("There are no examples to evaluate on.")
-        figures = self._judge(self._fitted(), examples)
+        self._check_fitted()
+        figures, report = self._examined(examples)
+        alone = self._measured(examples, 1.0) if self.choice_.name == "mix" else {}
         known = self._train if train_examples is None else train_examples
-        name, baseline = ("", {}) if known is None else self._baseline(known, examples)
-        return Evaluation(self.name, len(examples), self.watched, self.goal, figures, baseline, name, self._note())
+        name, baseline = self._baseline(known, examples)
+        note = self._note(examples)
+        remarks = (*report.remarks, *([note] if note else []), *self.remarks_)
+        return Evaluation(
+            self.name, len(examples), self.watched, self.goal, figures, baseline, name, note, uses=self.choice_.name,
+            alone=alone, report=dataclasses.replace(report, remarks=remarks),
+        )  # fmt: skip
 
     def save(self, folder: str | os.PathLike[str]) -> None:
         """Write the trained task: `task.json`, and the model as safetensors with its own JSON."""
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
-        self._save_model(self._fitted(), folder)
-        tensors = self._tensors()
+        self._check_fitted()
+        if self.settings.only != "baseline":
+            self._save_model(self._fitted(), folder)
+        shutil.rmtree(folder / BASELINE, ignore_errors=True)
+        if self.baseline_ is not None:
+            write_baseline(self.baseline_, folder / BASELINE)
+        tensors = self._tensors() | ({} if self.seen_ is None else {SEEN: self.seen_})
         if tensors:
             _files.write(folder / TENSORS, save(tensors))
         description = {
             "task": self.name,
             "pretrained": type(self) is self.fine_tuned,
             "settings": dataclasses.asdict(self.settings),
+            "choice": self.choice_.to_dict(),
+            "aside": self.aside_,
+            "remarks": self.remarks_,
             "state": self._state(),
         }
         text = json.dumps(description, ensure_ascii=False, indent=1)
@@ -247,13 +318,20 @@ class Task(ABC, Generic[Examples, Answer]):
                 f"{folder} holds the task {description['task']!r}, not {cls.name!r}; "
                 "`regard.tasks.load` finds the class."
             )
-        kind = cls.fine_tuned.Settings if description.get("pretrained") and cls.fine_tuned else cls.Settings
-        task = cls(kind.from_dict(_with_known_figure(description["settings"], cls.figures)))
+        kind: Any = cls.fine_tuned if description.get("pretrained") else cls
+        task: Self = kind(kind.Settings.from_dict(_with_known_figure(description["settings"], cls.figures)))
         task._restore(description["state"])
         if (Path(folder) / TENSORS).exists():
-            task._restore_tensors(load_file(Path(folder) / TENSORS))
-        task.model_ = task._load_model(task._place(Path(folder)))
-        task.model_.eval()
+            tensors = load_file(Path(folder) / TENSORS)
+            task.seen_ = tensors.pop(SEEN, None)
+            task._restore_tensors(tensors)
+        task.baseline_ = read_baseline(Path(folder) / BASELINE)
+        task.choice_ = Choice.from_dict(description.get("choice", Choice().to_dict()))
+        task.aside_ = bool(description.get("aside", False))
+        task.remarks_ = tuple(description.get("remarks", ()))
+        if task.settings.only != "baseline":
+            task.model_ = task._load_model(task._place(Path(folder)))
+            task.model_.eval()
         return task
 
     @torch.no_grad()
@@ -284,9 +362,14 @@ class Task(ABC, Generic[Examples, Answer]):
         for listener in self.listeners:
             listener(Evaluating(done, total))
 
-    def _fitted(self) -> nn.Module:
-        if not hasattr(self, "model_"):
+    def _check_fitted(self) -> None:
+        if not hasattr(self, "model_") and self.baseline_ is None:
             raise NotFittedError(f"{type(self).__name__} has learnt nothing yet; call fit or load first.")
+
+    def _fitted(self) -> nn.Module:
+        self._check_fitted()
+        if not hasattr(self, "model_"):
+            raise NotFittedError("This run kept the baseline alone; train without --only baseline for a transformer.")
         return self.model_
 
     def _training_settings(self, lengths: Sequence[int]) -> TrainingSettings:
@@ -297,11 +380,22 @@ class Task(ABC, Generic[Examples, Answer]):
         settings: TrainingSettings = self.settings.training
         most = max(SMALLEST_STEP, sum(lengths) // STEPS_AN_EPOCH)
         batches = dataclasses.replace(settings.batches, tokens_per_step=min(settings.batches.tokens_per_step, most))
-        judge = dataclasses.replace(settings.evaluation, metric=self.watched, goal=self.goal)
+        named = settings.evaluation.metric is not None or MACRO not in self.figures or self.watched == MACRO
+        metric = self.watched if named else SELECTION
+        judge = dataclasses.replace(settings.evaluation, metric=metric, goal=self.goal)
         return dataclasses.replace(settings, batches=batches, evaluation=judge)
 
     def _start(self, model: nn.Module, objective: _Objective) -> None:
         """Change a new model before it learns, if the task starts from another one."""
+        if self._before is not None:
+            own, old = self._state(), self._before._state()
+            same = all(own[name] == old[name] for name in ("tags", "labels") if name in own)
+            take_over(model, self._before.model_, same_labels=same)
+            choose_layers(model, self._wanted.train_layers, freeze_embeddings=self._wanted.freeze_embeddings)
+
+    def _known(self, name: str, learn: Callable[[], Learnt]) -> Learnt:
+        """Return what the run that this one goes on from has learnt; without one, learn it."""
+        return learn() if self._before is None else getattr(self._before, name)  # type: ignore[no-any-return]
 
     def _place(self, folder: Path) -> Path:
         """Return where the model of a task's folder lies."""
@@ -315,9 +409,17 @@ class Task(ABC, Generic[Examples, Answer]):
         """Return validated inputs for `_answers`; raise if they are wrong."""
         return inputs
 
-    def _note(self) -> str:
-        """Return a remark on the figures."""
+    def _note(self, examples: Examples) -> str:
+        """Return a remark on what of the examples the model does not see; empty if it sees all."""
         return ""
+
+    def _examined(self, examples: Examples) -> tuple[dict[str, float], Report]:
+        """Return the figures of what answers, and the report on its answers."""
+        return self._measured(examples, self.choice_.share), Report()
+
+    def _doubts(self, examples: Examples) -> list[str]:
+        """Return remarks on the training examples, a sentence each."""
+        return []
 
     @abstractmethod
     def _learn(self, examples: Examples) -> None:
@@ -352,8 +454,24 @@ class Task(ABC, Generic[Examples, Answer]):
         """Return the model's figures on examples, including the main one."""
 
     @abstractmethod
-    def _baseline(self, train_examples: Examples, examples: Examples) -> tuple[str, dict[str, float]]:
-        """Return the name of the baseline and its figures on the examples."""
+    def _baseline(self, train_examples: Examples | None, examples: Examples) -> tuple[str, dict[str, float]]:
+        """Return the name of the baseline and its figures on the examples; nothing if there is none and no data."""
+
+    def _progress(self, model: nn.Module, dev_examples: Examples) -> dict[str, float]:
+        """Return the figures on development examples during training, with those that only training needs."""
+        return self._judge(model, dev_examples)
+
+    def _fit_baseline(self, train_examples: Examples) -> Baseline | None:
+        """Return the baseline that is saved with the task; None if it is fitted anew where it is needed."""
+        return None
+
+    def _used(self, inputs: Sequence[Any], share: float) -> list[Answer]:
+        """Return answers that are `share` the transformer's and the rest the baseline's."""
+        return self._answers(self._fitted(), inputs)
+
+    def _measured(self, examples: Examples, share: float) -> dict[str, float]:
+        """Return the figures of such answers."""
+        return self._judge(self._fitted(), examples)
 
     @abstractmethod
     def _state(self) -> dict[str, Any]:
@@ -375,11 +493,14 @@ class Task(ABC, Generic[Examples, Answer]):
         return dev_examples
 
     def _settle(self, dev_examples: Examples) -> None:
-        """After training, choose what depends on the development examples (thresholds)."""
+        """After training, choose what depends on the development examples: what answers, thresholds, temperature."""
 
 
 class AnsweringTask(Task[Examples, Answer]):
     """A task whose answers are compared with true ones."""
+
+    mixes: ClassVar[bool] = False
+    """Whether its answers can be mixed from the transformer's and the baseline's."""
 
     @abstractmethod
     def _inputs(self, examples: Examples) -> Sequence[Any]:
@@ -389,8 +510,100 @@ class AnsweringTask(Task[Examples, Answer]):
     def _figures(self, examples: Examples, answers: Sequence[Answer]) -> dict[str, float]:
         """Return the figures of answers, including the main one."""
 
+    @abstractmethod
+    def _fit_baseline(self, train_examples: Examples) -> Baseline: ...
+
+    @abstractmethod
+    def _baseline_answers(self, inputs: Sequence[Any]) -> list[Answer]:
+        """Return the baseline's answers."""
+
     def _judge(self, model: nn.Module, examples: Examples) -> dict[str, float]:
         return self._figures(examples, self._answers(model, self._inputs(examples)))
+
+    def _progress(self, model: nn.Module, dev_examples: Examples) -> dict[str, float]:
+        answers = self._answers(model, self._inputs(dev_examples))
+        figures = self._figures(dev_examples, answers)
+        if MACRO not in figures:
+            return figures
+        figures[SELECTION] = (figures[self.headline] + figures[MACRO]) / 2
+        there = set(self._label_counts(dev_examples)) & self._known_labels()
+        figures[UNFINISHED] = float(len(there - self._called(answers)))
+        return figures
+
+    def _called(self, answers: Sequence[Answer]) -> set[str]:
+        """Return the labels that occur in answers."""
+        return set()
+
+    def _measured(self, examples: Examples, share: float) -> dict[str, float]:
+        return self._figures(examples, self._used(self._inputs(examples), share))
+
+    def _used(self, inputs: Sequence[Any], share: float) -> list[Answer]:
+        return self._baseline_answers(inputs) if share < 0.5 else self._answers(self._fitted(), inputs)
+
+    def _examined(self, examples: Examples) -> tuple[dict[str, float], Report]:
+        self._check_labels(examples)
+        inputs = self._inputs(examples)
+        answers = self._used(inputs, self.choice_.share)
+        report = self._report(examples, answers)
+        remarks = (*report.remarks, *on_overlap(self.seen_, inputs))
+        return self._figures(examples, answers), dataclasses.replace(report, remarks=remarks)
+
+    def _doubts(self, examples: Examples) -> list[str]:
+        self.seen_ = digests(self._inputs(examples)).unique()
+        return on_labels(self._label_counts(examples))
+
+    def _check_labels(self, examples: Examples) -> None:
+        """Raise `ArgumentError` if the examples have labels and the task knows none of them."""
+        counts = self._label_counts(examples)
+        if counts and not set(counts) & self._known_labels():
+            raise ArgumentError(
+                f"The model knows none of the labels of this data, {named(sorted(counts))}; it was trained on "
+                f"{named(sorted(self._known_labels()))}. Rename the labels, or take the data that the model is for."
+            )
+
+    @abstractmethod
+    def _report(self, examples: Examples, answers: Sequence[Answer]) -> Report:
+        """Return the report on answers."""
+
+    def _label_counts(self, examples: Examples) -> Mapping[str, int]:
+        """Return how often each label occurs in examples; empty for a task without labels."""
+        return {}
+
+    def _known_labels(self) -> set[str]:
+        """Return the labels that the task knows."""
+        return set()
+
+    def _unknown(self, examples: Examples) -> list[str]:
+        """Remark on labels of examples that the task does not know."""
+        counts = self._label_counts(examples)
+        missing = [label for label in counts if label not in self._known_labels()]
+        if not missing:
+            return []
+        shown = named(f"{label} ({counts[label]:,})" for label in missing)
+        return [f"labels that the model does not know, so that it is wrong each time: {shown}."]
+
+    def _baseline(self, train_examples: Examples | None, examples: Examples) -> tuple[str, dict[str, float]]:
+        if self.baseline_ is None and train_examples is not None:  # of a version that did not save it
+            self.baseline_ = self._fit_baseline(train_examples)
+        if self.baseline_ is None:
+            return "", {}
+        return self.baseline_.name, self._measured(examples, 0.0)
+
+    def _shares(self) -> tuple[float, ...]:
+        """Return the weights of the transformer that come into question."""
+        if self.settings.only == "baseline":
+            return (0.0,)
+        if self.settings.only == "model" or self.baseline_ is None:
+            return (1.0,)
+        return SHARES if self.mixes else (0.0, 1.0)
+
+    def _settle(self, dev_examples: Examples) -> None:
+        shares = self._shares()
+        if len(shares) == 1:
+            self.choice_ = Choice(shares[0])
+            return
+        trials = {share: self._measured(dev_examples, share) for share in shares}
+        self.choice_ = choose(trials, self.watched, self.goal)
 
 
 class _Objective:
@@ -404,7 +617,7 @@ class _Objective:
 
     def evaluate(self, model: nn.Module) -> dict[str, float]:
         """Return the figures on the development examples."""
-        return self._task._judge(model, self._dev)
+        return self._task._progress(model, self._dev)
 
 
 def _with_known_figure(settings: dict[str, Any], figures: Mapping[str, str]) -> dict[str, Any]:

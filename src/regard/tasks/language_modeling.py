@@ -125,9 +125,9 @@ class LanguageModeling(Task[Sequence[Document], str]):
         return kept, rest
 
     def _learn(self, examples: Sequence[Document]) -> None:
-        self.tokenizer_ = train_tokenizer(
-            self.settings.tokenizer, (example.text for example in examples), vocab_size=self.settings.vocab_size
-        )
+        texts = (example.text for example in examples)
+        kind, size = self.settings.tokenizer, self.settings.vocab_size
+        self.tokenizer_ = self._known("tokenizer_", lambda: train_tokenizer(kind, texts, vocab_size=size))
 
     def _build(self) -> nn.Module:
         settings = self.settings
@@ -285,8 +285,10 @@ class LanguageModeling(Task[Sequence[Document], str]):
         return likelihood_scores(nats, judged, size).figures()
 
     def _baseline(
-        self, train_examples: Sequence[Document], examples: Sequence[Document]
+        self, train_examples: Sequence[Document] | None, examples: Sequence[Document]
     ) -> tuple[str, dict[str, float]]:
+        if train_examples is None:
+            return "", {}
         baseline = WittenBell.fit(self._row(train_examples), vocab_size=self.tokenizer_.vocab_size)
         row = self._row(examples)
         judged = self._judged(len(row), self._most(examples))

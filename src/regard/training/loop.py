@@ -36,8 +36,10 @@ from .store import Progress, Store
 __all__ = ["DivergedError", "Objective", "TrainingResult", "train"]
 
 
-# Early stopping is off during this share of the budget: a model may take long to learn anything at all.
-EARLIEST = 0.25
+# Early stopping is off during this share of the budget: a model may take long to learn anything at all. Where the best
+# evaluation says that a label was never predicted (a figure of this name above 0), it is off for longer.
+EARLIEST, EARLIEST_UNFINISHED = 0.25, 0.5
+UNFINISHED = "labels_missed"
 
 
 class DivergedError(RegardError, ArithmeticError):
@@ -59,7 +61,11 @@ class Objective(Protocol):
         ...
 
     def evaluate(self, model: nn.Module) -> Mapping[str, float]:
-        """Return the figures of a model that is in evaluation mode."""
+        """Return the figures of a model that is in evaluation mode.
+
+        A figure `labels_missed` above 0, the number of true labels that were never predicted, puts early stopping off
+        until half of the budget is used.
+        """
         ...
 
 
@@ -226,8 +232,7 @@ class _Run:
         while self.progress.owed or not self._over():
             signal = None
             if not self.progress.owed:
-                stale = self.progress.stale
-                if patience is not None and stale >= patience and self._used(self.progress.step) >= EARLIEST:
+                if patience is not None and self.progress.stale >= patience and self._may_stop():
                     return "patience"
                 signal = self._step(clock, signals)
                 self.progress.owed = self._evaluation_due()
@@ -250,6 +255,10 @@ class _Run:
             if signal:
                 return signal
         return "budget"
+
+    def _may_stop(self) -> bool:
+        unfinished = self.progress.best_figures.get(UNFINISHED, 0.0) > 0
+        return self._used(self.progress.step) >= (EARLIEST_UNFINISHED if unfinished else EARLIEST)
 
     def _over(self) -> bool:
         minutes = self.settings.budget.minutes

@@ -18,12 +18,24 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from matplotlib.image import AxesImage
 
-__all__ = ["PALETTE", "check_words", "colorbar", "draw_cells", "note", "number_text", "sheet", "states_key"]
+__all__ = [
+    "FAINT",
+    "INK",
+    "MASKED_COLOUR",
+    "PALETTE",
+    "check_words",
+    "colorbar",
+    "draw_cells",
+    "note",
+    "number_text",
+    "sheet",
+    "states_key",
+]
 
 # Okabe and Ito's palette, distinguishable by colour-blind readers; the colours with most contrast to white first.
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#8C6D1F", "#555555")
 INK, FAINT = "#1a1a1a", "#666666"
-_MASKED_COLOUR = "#e4e4e4"
+MASKED_COLOUR = "#e4e4e4"
 _MISSING_COLOUR = "#ffffff"
 
 
@@ -80,7 +92,7 @@ def _draw_states(axes: Axes, numbers: NDArray[np.float64]) -> None:
                       linewidth=0, zorder=0)
         )  # fmt: skip
     grey = np.ma.masked_where(missing, np.zeros(numbers.shape))
-    axes.imshow(grey, cmap=ListedColormap([_MASKED_COLOUR]), aspect="equal", interpolation="nearest", zorder=1)
+    axes.imshow(grey, cmap=ListedColormap([MASKED_COLOUR]), aspect="equal", interpolation="nearest", zorder=1)
 
 
 def states_key(every: Sequence[NDArray[np.float64]]) -> list[Any]:
@@ -89,7 +101,7 @@ def states_key(every: Sequence[NDArray[np.float64]]) -> list[Any]:
 
     found = []
     if any((numbers == MASKED).any() for numbers in every):
-        found.append(Patch(facecolor=_MASKED_COLOUR, edgecolor="#bbbbbb", label="masked"))
+        found.append(Patch(facecolor=MASKED_COLOUR, edgecolor="#bbbbbb", label="masked"))
     if any((numbers == NOT_RECORDED).any() for numbers in every):
         found.append(Patch(facecolor=_MISSING_COLOUR, edgecolor="#999999", hatch="////", label="not recorded"))
     if any((~np.isfinite(numbers)).any() for numbers in every):

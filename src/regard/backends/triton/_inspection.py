@@ -21,6 +21,7 @@ __all__ = ["inspect", "summary"]
 
 # Keys that one program goes through, where it writes something for each of them.
 _CHUNK = 2048
+_BY_ROW = ("entropy", "peak", "top", "summary")
 
 
 def inspect(
@@ -35,7 +36,7 @@ def inspect(
     """Run a pass over a rectangle; shapes as in the contract, float32, for "peak" and "top" also int64 keys."""
     if name == "lse" or lse is None:
         return (forward(x, 0)[1],)
-    pass_ = _Pass(x, lse)
+    pass_ = _Pass(name, x, lse)
     edges = rows.start, rows.stop, columns.start, columns.stop
     height, width = rows.stop - rows.start, columns.stop - columns.start
     if name == "tile":
@@ -61,7 +62,7 @@ def inspect(
 
 def summary(x: AttentionInputs, lse: Tensor, cell: int) -> Summary:
     """Look once at every weight of a call; `cell` is a power of two. No gradient, O(n) memory."""
-    pass_ = _Pass(x, lse)
+    pass_ = _Pass("summary", x, lse)
     batch, heads, queries, keys = x.shape
     group = max(cell, pass_.tile.rows)
     # What is seen by nobody is not visited.
@@ -84,9 +85,9 @@ def summary(x: AttentionInputs, lse: Tensor, cell: int) -> Summary:
 class _Pass:
     """One call as every pass takes it."""
 
-    def __init__(self, x: AttentionInputs, lse: Tensor) -> None:
+    def __init__(self, name: str, x: AttentionInputs, lse: Tensor) -> None:
         self.x, self.call, self.sizes = x, describe(x), widths(x)
-        self.tile = tile_for("inspection", x)
+        self.tile = tile_for("by row" if name in _BY_ROW else "inspection", x)
         self.norm = self.room(x.shape[2], 2)
         # With a sink in the sum, `lse` is all there is.
         far = 0.0 if x.sinks is not None else FAR

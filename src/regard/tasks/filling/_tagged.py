@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ..reading import (
+    BOUNDARY,
     Block,
     Notes,
     Sheet,
@@ -32,6 +33,8 @@ SUFFIXES = (".conll", ".conllu", ".conllup", ".bio", ".iob", ".iob2", ".bioes")
 TEXT = ("text", "content", "sentence", "data")
 SPANS = ("spans", "entities", "labels", "label", "ents", "annotations", "ner")
 FILLER = "_"
+# How a tag is called among the features of a word.
+NAMES = ("ner", "ne", "entity", "named_entity", "namedentity")
 # What is added to each word: its characters in the sentence, and how sure its entity is.
 ADDED = ("start", "end", "confidence")
 
@@ -76,12 +79,14 @@ def read_columns(path: Path, options: TaggedOptions, learnt: Mapping[str, str | 
             fields = filled.get(number)
             if isinstance(cells, str) or not cells:
                 out.append(raw)
+            elif sheet.features is not None:
+                out.append(raw if fields is None else _with_features(cells, fields, sheet.features))
             elif fields is None and number == sheet.head:
                 title = learnt.get("tags") if isinstance(learnt.get("tags"), str) else "tag"
                 out.append(_joined(cells, [str(title), *ADDED], places[1], insert, sheet, keep=True))
             elif fields is not None:
                 out.append(_joined(cells, fields, places[1], insert, sheet))
-            elif len(_cells(cells, raw, sheet)) == sheet.width and not raw.startswith("#"):
+            elif len(_cells(cells, raw, sheet)) == sheet.width and raw[0] != "#" and not BOUNDARY.match(raw):
                 out.append(_joined(cells, [FILLER] * 4, places[1], insert, sheet, keep=True))
             elif name and raw.startswith("# global.columns"):
                 extra = [*(["REGARD:TAG"] if places[1] is None else []), *(f"REGARD:{x.upper()}" for x in ADDED)]
@@ -191,15 +196,22 @@ def _joined(
 
 
 def _as_before(cell: str, written: str, tags: Any) -> str:
-    """Return a cell in the notation it had: a list, features with `ner=`, or the tags alone."""
+    """Return a cell in the notation it had: a list, or the tags alone."""
     if isinstance(tags, list) and cell.strip().startswith("["):
         return str(tags)
-    parts = cell.split("|")
-    at = next((place for place, part in enumerate(parts) if part.lower().startswith(("ner=", "ne=", "entity="))), None)
-    if at is None:
-        return written
-    parts[at] = f"{parts[at].partition('=')[0]}={written}"
-    return "|".join(parts)
+    return written
+
+
+def _with_features(cells: Sequence[str], fields: Sequence[Any], place: int) -> str:
+    """Return a line whose tag stands among the features of a column, and what is added there too."""
+    parts = [part.partition("=") for part in cells[place].split("|") if "=" in part]
+    known = {name: value for name, _, value in parts}
+    name = next((name for name in known if name.lower() in NAMES), "ner")
+    known |= {name: fields[0], "start_char": str(fields[1]), "end_char": str(fields[2])}
+    if fields[3] is not None:
+        known["confidence"] = _written(fields[3], whole=False)
+    made = "|".join(f"{name}={value}" for name, value in known.items())
+    return "\t".join([*cells[:place], made, *cells[place + 1 :]])
 
 
 def _written(value: Any, *, whole: bool) -> str:

@@ -21,7 +21,6 @@ from ...integrations.transformers import load_image_processor
 from ...training import TrainingSettings
 from .._task import Attention, MakeBatch
 from ..image_classification import ImageClassification
-from ..sentiment import Verdict
 from ._fine_tuned import FineTuned
 from ._models import named_weights
 from ._settings import FineTuning, recipe
@@ -115,16 +114,15 @@ class FineTunedImages(FineTuned, ImageClassification, of=ImageClassification):
         return loss, torch.tensor(len(targets))
 
     @torch.no_grad()
-    def _answers(self, model: nn.Module, inputs: Any) -> list[Verdict]:
-        answers = []
+    def _logits(self, model: nn.Module, inputs: Any) -> Tensor:
         device = next(model.parameters()).device
-        groups = (inputs[start : start + AT_ONCE] for start in range(0, len(inputs), AT_ONCE))
-        for group in self._going(groups, len(inputs)):
-            pixels = self._prepared(model, self._pixels(group)).to(device)
-            for row in model(pixel_values=pixels).logits.float().softmax(-1).tolist():
-                best = max(range(len(row)), key=lambda i: row[i])
-                answers.append(Verdict((self.labels_[best],), dict(zip(self.labels_, row, strict=True))))
-        return answers
+        scores = torch.zeros(len(inputs), len(self.labels_))
+        starts = (range(start, min(start + AT_ONCE, len(inputs))) for start in range(0, len(inputs), AT_ONCE))
+        for part in self._going(starts, len(inputs)):
+            some = slice(part.start, part.stop)
+            pixels = self._prepared(model, self._pixels(inputs[some])).to(device)
+            scores[some] = model(pixel_values=pixels).logits.float().cpu()
+        return scores
 
     def _attention(self, model: nn.Module, one: Any) -> Attention:
         """Return the layers that see the whole picture: all of a ViT's, the last ones of Swin's."""
@@ -142,10 +140,11 @@ class FineTunedImages(FineTuned, ImageClassification, of=ImageClassification):
         return Attention(weights, tuple(front + places), grid=(rows, columns))
 
     def _state(self) -> dict[str, Any]:
-        return {"labels": self.labels_, "shape": list(self.shape_)}
+        return {**self._label_state(), "shape": list(self.shape_)}
 
     def _restore(self, state: dict[str, Any]) -> None:
-        self.labels_, self.shape_ = list(state["labels"]), tuple(state["shape"])
+        self._restore_labels(state)
+        self.shape_ = tuple(state["shape"])
 
 
 def _grid(tokens: int, pixels: Sequence[int], side: Any) -> tuple[int, int]:

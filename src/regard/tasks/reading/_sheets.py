@@ -22,7 +22,7 @@ from ._files import Notes, text_lines
 from ._schemes import MOST, PLAIN, are_tags, holds_tags, style_of
 from ._separated import SEPARATORS, best_form, split_rows
 
-__all__ = ["Block", "Row", "Sheet", "lines_sheet", "pieces", "table_sheet", "tag_share"]
+__all__ = ["BOUNDARY", "Block", "Row", "Sheet", "lines_sheet", "pieces", "table_sheet", "tag_share"]
 
 # Number of lines from which the separator of columns is detected.
 LOOKED_AT = 1000
@@ -71,6 +71,8 @@ class Sheet:
     """What separates the cells of lines."""
     head: int = 0
     """The line that names the columns; 0: none does."""
+    features: int | None = None
+    """The column of features that has the tags in it."""
 
     def called(self, place: int) -> str:
         """Return the name of a column."""
@@ -210,7 +212,7 @@ def _separator(path: Path, lines: Sequence[str]) -> str:
         if width < 2 or len(even) < MOST * len(whole):
             return 0.0
         # A little for columns without any tag, which the user may have named.
-        return 0.01 + max(_tag_share(column) for column in zip(*even, strict=True))
+        return 0.01 + round(max(_tag_share(column) for column in zip(*even, strict=True)), 2)
 
     found = best_form(looked, [(one, one != " ") for one in order], weigh)
     return found[0] if found is not None else " "

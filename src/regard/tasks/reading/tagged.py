@@ -15,7 +15,7 @@ from ._features import named
 from ._files import Notes, Read, first_accepting, plain_suffix, text_lines
 from ._hub import hub_rows, why_no_hub
 from ._records import Record, is_records, records
-from ._roles import Roles, blocks_without_ranges, coded_column, find_roles
+from ._roles import Roles, blocks_without_ranges, coded_column, find_roles, range_column
 from ._schemes import begun_inside, holds_tags, opens_plainly, to_iob2, why_not_scheme
 from ._sheets import Block, Row, Sheet, lines_sheet, pieces, table_sheet
 from ._spans import InvalidRow, SpanTexts, are_span_texts, spans_of, why_not_characters
@@ -250,21 +250,24 @@ def _without_empty_words(sheet: Sheet, roles: Roles) -> list[str]:
 
 def _asked(sheet: Sheet, options: TaggedOptions) -> tuple[int | str | None, int | str | None]:
     """Return the columns that were asked for: of a table first by name, of lines by number."""
-    words, tags = (options.word_column, options.words), (options.tag_column, options.tags)
-    if sheet.names is not None:
-        words, tags = words[::-1], tags[::-1]
-    return words[0] if words[0] is not None else words[1], tags[0] if tags[0] is not None else tags[1]
+    both = ((options.word_column, options.words), (options.tag_column, options.tags))
+    order = 1 if sheet.names is None else -1
+    words, tags = (next((one for one in asked[::order] if one is not None), None) for asked in both)
+    return words, tags
 
 
 def word_and_tag(sheet: Sheet, options: TaggedOptions, learnt: Mapping[str, str | int]) -> tuple[int, int | None]:
     """Return the columns of words and of tags in a sheet that may lack tags; None for those.
 
-    Without tags the words are where they were in the training data (`learnt`).
+    Rows of word ranges leave the sheet. Without tags the words are where they were in the training data (`learnt`).
 
     Raises:
         DataError: nothing says where the words are.
     """
     words, tags = _asked(sheet, options)
+    ranges = None if sheet.whole else range_column(sheet)
+    if ranges is not None:
+        sheet.blocks, _ = blocks_without_ranges(sheet, ranges)
     try:
         roles = find_roles(sheet, words, tags, options.scheme)
     except DataError:
