@@ -392,25 +392,20 @@ class AttentionWeights(TensorLike):
         return Peak(self._trim(values), self._trim(indices))
 
     def max_scores(self) -> Tensor:
-        """Return the largest score of each row, before the softmax: `(B, H, L)`, -inf where a row sees nothing.
+        """Return the largest score of each row, which QK-clip bounds: `(B, H, L)`, -inf where a row sees nothing.
 
-        Scores are scaled, capped and with the bias, as the softmax takes them: what QK-clip bounds. No gradient. Of
-        rows far from zero it is as coarse as their `lse`. Raises `ArgumentError` after `value_weighted`.
-
-        Source: Kimi Team 2025, arXiv:2507.20534, section 2.1 (QK-clip). Time O(B·H·L·S·E), memory O(n).
+        Scaled, capped, with the bias, as the softmax takes it; as coarse as `lse` in rows far from zero. No gradient.
+        Raises `ArgumentError` after `value_weighted`. Time O(B·H·L·S·E), memory O(n). Source: arXiv:2507.20534.
 
         >>> import regard
-        >>> q = torch.eye(3)[None, None]
-        >>> regard.attention(q, 5 * q, q, scale=2.0, need_weights=True)[1].max_scores()
-        tensor([[[10., 10., 10.]]])
+        >>> regard.attention(*torch.eye(3).expand(3, 3, 3), scale=9.0, need_weights=True)[1].max_scores()
+        tensor([9., 9., 9.])
         """
         source = self._ready(differentiable=False)
-        weighted = isinstance(source, WeightSource) and source.log_factor is not None
-        if source.lse is None or weighted or not self.sums_to_one:
+        if source.lse is None or getattr(source, "log_factor", None) is not None or not self.sums_to_one:
             raise ArgumentError("Weights times the norms of values hold no scores; ask those of the call itself.")
         largest = answer(self._question("peak", source))[0]
-        lse = source.lse.detach()
-        return self._trim(torch.where(largest == 0, -torch.inf, lse + largest.log()))
+        return self._trim(torch.where(largest == 0, -torch.inf, source.lse.detach() + largest.log()))
 
     def top(self, k: int) -> Top:
         """Return the `k` largest weights of each row and their keys, `(B, H, L, k)`, largest first.
