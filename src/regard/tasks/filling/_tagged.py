@@ -101,7 +101,9 @@ def read_columns(path: Path, options: TaggedOptions, learnt: Mapping[str, str | 
 def read_tagged_records(path: Path, options: TaggedOptions, learnt: Mapping[str, str | int]) -> Inputs:
     """Read texts, or sentences of lists, from JSON lines, JSON or Parquet."""
     notes = Notes(options.skip_bad_rows)
-    found = [list(one) for one in records(path, notes)]
+    found = list(records(path, notes))
+    if len({number for number, _ in found}) < len(found):  # several records in one line
+        found = [(number, record) for number, (_, record) in enumerate(found, start=1)]
     if options.words is None and _are_texts([record for _, record in found], learnt):
         return _texts(path, [record for _, record in found], notes)
     rows = [(number, flat_record(record)) for number, record in found]
