@@ -11,6 +11,7 @@ from typing import Any, Literal, NamedTuple
 
 from ...corpora import TaggedWords
 from ...errors import DataError
+from ._columns import WORD_NAME
 from ._features import named
 from ._files import Notes, Read, first_accepting, plain_suffix, text_lines
 from ._hub import hub_rows, why_no_hub
@@ -274,12 +275,27 @@ def word_and_tag(sheet: Sheet, options: TaggedOptions, learnt: Mapping[str, str 
         if words is None and tags is not None and not sheet.holds(tags):
             return word_and_tag(sheet, replace(options, tags=None, tag_column=None), learnt)
         if words is None and sheet.width > 1:
-            words = learnt.get("words")
+            words = _named_words(sheet, learnt.get("words"))
         place = 0 if words is None and sheet.width == 1 else None if words is None else sheet.place(words, "word")
         if place is None:
             raise
         return place, None
     return roles.words, roles.tags
+
+
+def _named_words(sheet: Sheet, learnt: str | int | None) -> str | int | None:
+    """Return the column of words by its name, or, without names, the one of the training data.
+
+    Raises:
+        DataError: columns have names, and none says so alone.
+    """
+    if sheet.names is None:
+        return learnt
+    named = [place for place, name in enumerate(sheet.names)
+             if place != sheet.sentence and (name == learnt or WORD_NAME.fullmatch(str(name).lower()))]  # fmt: skip
+    if learnt in sheet.names or len(named) == 1:
+        return learnt if learnt in sheet.names else named[0]
+    raise DataError(f"{sheet.path}: which column holds the words? Name one of {', '.join(sheet.names)}: --words NAME.")
 
 
 def _names(block: Block, roles: Roles) -> str:
