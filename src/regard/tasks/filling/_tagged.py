@@ -8,6 +8,8 @@ from typing import Any
 
 from ..reading import (
     BOUNDARY,
+    SPAN_KEYS,
+    TEXT,
     Block,
     Notes,
     Sheet,
@@ -30,8 +32,6 @@ from ._inputs import Fields, Inputs, record_bytes, row_text
 __all__ = ["are_columns", "read_columns", "read_tagged_records"]
 
 SUFFIXES = (".conll", ".conllu", ".conllup", ".bio", ".iob", ".iob2", ".bioes")
-TEXT = ("text", "content", "sentence", "data")
-SPANS = ("spans", "entities", "labels", "label", "ents", "annotations", "ner")
 FILLER = "_"
 # How a tag is called among the features of a word.
 NAMES = ("ner", "ne", "entity", "named_entity", "namedentity")
@@ -303,7 +303,7 @@ def _spanned(record: Any, answer: Fields) -> Any:
                    "value": {"start": one["start"], "end": one["end"], "text": one["text"], "labels": [one["label"]]}}
                   for one in entities]  # fmt: skip
         return {**record, "annotations": [{"result": result}]}
-    key = next((key for key in SPANS if isinstance(record.get(key), list)), "entities")
+    key = next((key for key in SPAN_KEYS if isinstance(record.get(key), list)), "entities")
     if record.get(key) and isinstance(record[key][0], list):
         return {**record, key: plain, "confidence": sure}
     tokens = {name: value for name, value in record.items() if name not in ("tokens", "answer", key)}

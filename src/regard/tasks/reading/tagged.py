@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -11,15 +12,17 @@ from typing import Any, Literal, NamedTuple
 
 from ...corpora import TaggedWords
 from ...errors import DataError
-from ._columns import WORD_NAME
+from ._columns import WORD_NAME, Columns
 from ._features import named
 from ._files import Notes, Read, first_accepting, plain_suffix, text_lines
 from ._hub import hub_rows, why_no_hub
 from ._records import Record, is_records, records
 from ._roles import Roles, blocks_without_ranges, coded_column, find_roles, range_column
 from ._schemes import begun_inside, holds_tags, opens_plainly, to_iob2, why_not_scheme
+from ._separated import cells_text
 from ._sheets import Block, Row, Sheet, lines_sheet, pieces, table_sheet
-from ._spans import InvalidRow, SpanTexts, are_span_texts, spans_of, why_not_characters
+from ._spans import SPAN_KEYS, TEXT, InvalidRow, SpanTexts, are_span_texts, spans_of, why_not_characters
+from ._tables import is_cells, rows
 from .sources import Group, Source, read_each
 
 __all__ = ["TaggedOptions", "flat_record", "prefix_of", "read_tagged", "to_iob2", "word_and_tag"]
@@ -445,6 +448,34 @@ def _records(source: tuple[Path, ...], options: TaggedOptions, notes: Notes) -> 
     return _from_records(path, list(records(path, notes)), options, notes)
 
 
+def _why_no_spans(source: tuple[Path, ...]) -> str | None:
+    """Return why a source is not CSV or TSV with texts and their spans, as JSON, in a cell."""
+    if len(source) != 1 or not source[0].is_file() or not is_cells(source[0]):
+        return "it is one file, CSV or TSV"
+    head = [cells_text(source[0], names) for names in (TEXT, SPAN_KEYS)]
+    if None in head:
+        return "its first line does not name columns of texts and of entities"
+    cells = [row[2][str(head[1])] for row in _span_rows(source[0], Notes(skip=True))]
+    lists = [cell for cell in cells if cell.startswith("[{")]
+    return None if lists and len(lists) + cells.count("") + cells.count("[]") == len(cells) else "its cells are no JSON"
+
+
+def _span_rows(path: Path, notes: Notes) -> list[tuple[Path, int, Mapping[str, Any]]]:
+    names = tuple(str(cells_text(path, some)) for some in (TEXT, SPAN_KEYS))
+    return list(rows(path, names, Columns(True), notes))
+
+
+def _spans(source: tuple[Path, ...], options: TaggedOptions, notes: Notes) -> Taken:
+    text, spans = (str(cells_text(source[0], names)) for names in (TEXT, SPAN_KEYS))
+    found: list[Record] = []
+    for path, number, row in _span_rows(source[0], notes):
+        try:
+            found.append((number, {"text": row[text], "entities": json.loads(row[spans] or "[]")}))
+        except ValueError as error:
+            notes.bad(path, number, f"column {spans!r} holds no JSON: {error}.")
+    return _from_records(source[0], found, options, notes)
+
+
 def _hub(source: tuple[Path, ...], options: TaggedOptions, notes: Notes) -> Taken:
     return _from_records(source[0], [(number, row) for _, number, row in hub_rows(source)], options, notes)
 
@@ -556,6 +587,7 @@ def _corpus(source: tuple[Path, ...], options: TaggedOptions, notes: Notes) -> T
 
 READERS = (
     ("parallel lines", _why_no_folder, _parallel),
+    ("CSV or TSV of texts with entities as JSON", _why_no_spans, _spans),
     ("several files", _why_no_corpus, _corpus),
     ("table (JSONL, JSON, Parquet)", _why_no_records, _records),
     ("CoNLL columns, CSV or TSV", _why_no_columns, _columns),
