@@ -79,7 +79,7 @@ def test_pages_and_pictures(keep: Any, tmp_path: Path) -> None:
     assert shown.save(tmp_path / "a.png").stat().st_size > 5000
     shown.figure("layers.1.self_attn", 2)
     if keep == "summary":
-        assert 'id="tile/0/0/mass/2/0/0"' in page
+        assert 'id="overview/0"' in page
         assert "uniform" not in page.split("</script>")[0]
 
 

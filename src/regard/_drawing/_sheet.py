@@ -11,7 +11,7 @@ from matplotlib import rc_context, rcParams, rcParamsDefault
 from matplotlib.figure import Figure
 
 from ._fonts import choose_fonts, say_missing, say_unshaped
-from ._sheets import Labelled, left_out
+from ._labels import Labelled, left_out
 from ._style import wrapped
 
 __all__ = ["Sheet"]

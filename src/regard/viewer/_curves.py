@@ -60,7 +60,9 @@ def distance_profile(
     every = range(min(count, most)) if heads is None else listed("heads", heads)
     chosen = [whole("heads", head) for head in every]
     if not chosen or len(chosen) > most or any(not 0 <= head < count for head in chosen):
-        raise ArgumentError(f"heads is {described(heads)}; name 1 to {most} of the {count} heads, counted from 0.")
+        raise ArgumentError(
+            f"heads is {described(heads)}; name 1 to {min(most, count)} of the {count} heads, counted from 0."
+        )
     panel, wide = axes_of(ax, width), inches(width) or 6.0
     profile = weights.detach().distance_profile()
     mass = profile.mass.double().cpu().numpy().reshape(-1, count, profile.mass.shape[-1])[batch]

@@ -131,15 +131,23 @@ def entitle(drawn: Figure | Axes, title: str | None) -> None:
         return
     if hasattr(drawn, "suptitle"):
         size = pt(10, "figure.titlesize")
-        drawn.suptitle(wrapped(title, 0.96 * drawn.get_figwidth(), size), fontsize=size, color=ink(), parse_math=False)
+        lines = _with_room(drawn, title, size)
+        drawn.suptitle(lines, fontsize=size, color=ink(), parse_math=False)
     else:
         drawn.set_title(title, fontsize=pt(10, "axes.titlesize"), color=ink(), parse_math=False)
+
+
+def _with_room(figure: Figure, text: str, points: float) -> str:
+    """Return a text in lines, after making the figure higher by those beyond the first."""
+    lines = wrapped(text, 0.96 * figure.get_figwidth(), points)
+    figure.set_figheight(figure.get_figheight() + lines.count("\n") * 1.3 * points / 72)
+    return lines
 
 
 def note(drawn: Figure | Axes, text: str) -> None:
     """Write the caption below the picture."""
     if hasattr(drawn, "supxlabel"):
-        lines = wrapped(text, 0.96 * drawn.get_figwidth(), pt(7))
+        lines = _with_room(drawn, text, pt(7))
         written = drawn.supxlabel(lines, fontsize=pt(7), color=faint(), x=0.02, ha="left", parse_math=False)
         drawn.caption = written, text  # type: ignore[attr-defined]
         return

@@ -113,7 +113,7 @@ def heatmap(  # noqa: PLR0913  # each is one choice of the picture
             each = max(0.8, wide - _MARGIN) / cells.numbers.shape[1]
         if numbers is None:
             numbers = count <= _NUMBERED and each >= _NUMBER_FITS
-        height, across = (min(12.0, max(0.8, size * each)) for size in cells.numbers.shape)
+        height, across = (min(12.0, max(1.2, size * each)) for size in cells.numbers.shape)
         figure: Any = sheet(wide or across + _MARGIN, height + 1.5) if panel is None else panel.figure
         drawn = figure if panel is None else panel
         panel = figure.add_subplot() if panel is None else panel
