@@ -348,7 +348,7 @@ DESCRIBE: tuple[tuple[type[Any], type[nn.Module], Callable[[Any, Any], Described
 
 def described(task: Task[Any, Any]) -> Described | None:
     """Return the programs of a fitted task; None where its model is not one of `regard.models`."""
-    model = task.model_
+    model = task._fitted()
     return next(
         (of(task, model) for kind, body, of in DESCRIBE if isinstance(task, kind) and isinstance(model, body)), None
     )
