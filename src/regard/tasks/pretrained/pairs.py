@@ -101,15 +101,15 @@ class FineTunedPairs(FineTunedTexts):
 
     def _build(self) -> nn.Module:
         model = super()._build()
-        self._tell(model)
+        self._set_languages(model)
         return model
 
     def _load_model(self, folder: Path) -> nn.Module:
         model = super()._load_model(folder)
-        self._tell(model)
+        self._set_languages(model)
         return model
 
-    def _tell(self, model: nn.Module) -> None:
+    def _set_languages(self, model: nn.Module) -> None:
         """Set languages and prefix; what generation begins with is saved with the model."""
         settings, config = self.settings, cast(Any, model.config)
         source = settings.source_language
