@@ -24,11 +24,11 @@ pytestmark = pytest.mark.skipif(
 
 
 def test_a_few_sentences(tmp_path: Path) -> None:
-    """Forty sentences and the default rate are enough for names that training never saw."""
+    """Forty sentences are enough for names that training never saw."""
     assert PACKAGE is not None
     assert PACKAGE.origin is not None
     model = str(Path(PACKAGE.origin).parent / "model")
-    settings: Any = NamedEntities.FineTuning(model=model, training=training(25, per_step=256))
+    settings: Any = NamedEntities.FineTuning(model=model, only="model", training=training(30, lr=5e-4, per_step=256))
     task = NamedEntities(settings).fit(TAGGED[:40], TAGGED[40:60], folder=tmp_path / "run")
     found = task.predict(["Dr Hildegard went to Reykjavík and saw red"])[0]
     assert [(one.label, one.text) for one in found.entities] == [("person", "Hildegard"), ("place", "Reykjavík")]

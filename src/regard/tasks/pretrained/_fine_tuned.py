@@ -61,7 +61,8 @@ class FineTuned(Task[Any, Any]):
             weight.grad = None
 
     def _settle(self, dev_examples: Any) -> None:
-        self.model_ = merged(self.model_)
+        if hasattr(self, "model_"):  # not with the baseline alone
+            self.model_ = merged(self.model_)
         super()._settle(dev_examples)
 
     def _place(self, folder: Path) -> Path:

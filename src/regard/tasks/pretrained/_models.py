@@ -97,7 +97,7 @@ def _with_updates(model: nn.Module, above: dict[str, int], rank: int) -> nn.Modu
     # A new head learns whole, with what lies between it and the layers (BERT's pooler).
     whole: Any = model
     new = whole.get_output_embeddings() is None
-    config = peft.LoraConfig(r=rank, lora_alpha=2 * rank, lora_dropout=0.05, target_modules=inside)
+    config = peft.LoraConfig(r=rank, lora_alpha=2 * rank, lora_dropout=0.0, target_modules=inside)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)  # peft asks transformers by a name that goes away
         tuned: Any = peft.get_peft_model(model, config)
