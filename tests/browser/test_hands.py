@@ -12,7 +12,7 @@ import pytest
 
 import regard
 from regard.viewer.html import script
-from regard.viewer.widget import reply
+from regard.viewer.widget import output, reply
 from tests.browser.pages import HEADS, LAYERS, calls, saved, sentence_view, until
 from tests.browser.test_notebook import HOST
 
@@ -66,10 +66,13 @@ def test_a_finger_scrolls_the_page(small: Any) -> None:
 
     def swipe() -> None:
         x, y = middle(page)
-        session.send(
-            "Input.synthesizeScrollGesture",
-            {"x": x, "y": y, "yDistance": 90, "gestureSourceType": "touch", "speed": 1600},
-        )
+        session.send("Input.dispatchTouchEvent", {"type": "touchStart", "touchPoints": [{"x": x, "y": y}]})
+        for step in range(1, 11):
+            page.wait_for_timeout(16)
+            session.send(
+                "Input.dispatchTouchEvent", {"type": "touchMove", "touchPoints": [{"x": x, "y": y + 9 * step}]}
+            )
+        session.send("Input.dispatchTouchEvent", {"type": "touchEnd", "touchPoints": []})
 
     before = page.evaluate(SCROLLED)
     swipe()
@@ -134,6 +137,47 @@ def test_the_wheel_scrolls_the_notebook(notebook: Any) -> None:
     """Over a picture that is all in view the wheel scrolls what the notebook scrolls."""
     page = notebook
     box = page.locator(".matrix canvas").last.bounding_box()
+    page.mouse.move(box["x"] + 200, box["y"] + 200)
+    page.mouse.wheel(0, 120)
+    until(page, f"{SCROLLED} > 60")
+
+
+# A notebook that answers for its kernel: the frame opens with its own data, and again with what is answered.
+BRIDGE = """(name) => window.addEventListener('message', async ({ data, source }) => {
+  if (data?.regard !== name) return;
+  if (data.kind === 'hello') source.postMessage({ regard: name, kind: 'here', state: '' }, '*');
+  if (data.kind !== 'block') return;
+  const [, buffers] = await window.ask(JSON.stringify({ kind: 'block', id: data.id, key: data.key }));
+  const block = buffers.length ? Uint8Array.from(atob(buffers[0]), (c) => c.charCodeAt(0)).buffer : null;
+  source.postMessage({ regard: name, kind: 'block', id: data.id, block }, '*');
+})"""
+
+
+def test_a_frame_in_a_notebook(open_page: Open) -> None:
+    """Also after the kernel has taken over each key acts once; the wheel over a whole picture scrolls the notebook."""
+    source, name = sentence_view().source, "regard-frame"
+
+    def ask(text: str) -> Any:
+        answer = reply(source, json.loads(text))
+        assert answer is not None
+        return answer[0], [base64.b64encode(block).decode() for block in answer[1]]
+
+    page = open_page("about:blank")
+    page.expose_function("ask", ask)
+    page.evaluate(BRIDGE, name)
+    page.evaluate(
+        "(html) => { document.body.innerHTML = html; document.body.style.height = '3000px'; }",
+        output(source, name, None),
+    )
+    inside = page.frame_locator("iframe")
+    inside.locator(".caption").filter(has_text="Everything, exact").wait_for()
+    inside.get_by_text("kind of head").wait_for()
+    inside.locator(".matrix canvas").last.focus()
+    page.keyboard.press("]")
+    inside.get_by_role("heading", name="layers.0, head 1").wait_for()
+    page.keyboard.press("]")
+    inside.get_by_role("heading", name="layers.0, head 2").wait_for()
+    box = inside.locator(".matrix canvas").last.bounding_box()
     page.mouse.move(box["x"] + 200, box["y"] + 200)
     page.mouse.wheel(0, 120)
     until(page, f"{SCROLLED} > 60")

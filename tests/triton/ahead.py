@@ -24,7 +24,7 @@ from triton.compiler import ASTSource
 from regard._attention import _prepare
 from regard._inputs import AttentionInputs
 from regard.backends._compiled import output_rest
-from regard.backends.triton import _backward, _bias, _device, _forward
+from regard.backends.triton import _backward, _bias, _device, _forward, _inspection
 from regard.backends.triton._table import ROWS, Row, Tile
 
 DTYPES = {
@@ -134,8 +134,28 @@ def of_row(row: Row) -> list[Launch]:
     query = torch.empty(2, 8, queries, row.width, dtype=dtype)
     key, value = torch.empty(2, 2, 2, 1024, row.width, dtype=dtype)
     x = prepared(query, key, value)
+    if row.work in ("inspection", "by row"):
+        return [launch for launch in looks(x, row.capability) if launch.tile == row.tile]
     found = launches(x, row.capability, row.tile.keys * 2 if row.work == "forward" else 0, row.work == "backward")
     return [launch for launch in found if launch.tile == row.tile]
+
+
+def looks(x: AttentionInputs, capability: int) -> list[Launch]:
+    """Return what the greediest passes of inspection start: cells, keys, many top weights, the summary."""
+    found: list[Launch] = []
+
+    def note(kernel: Any, programs: int, *arguments: Any, tile: Tile, **sizes: Any) -> None:
+        if all(launch.kernel is not kernel or launch.tile != tile for launch in found):
+            found.append(Launch(kernel, arguments, sizes, tile))
+
+    lse, whole = torch.zeros(x.query.shape[:3]), (slice(0, x.shape[2]), slice(0, x.shape[3]))
+    with ExitStack() as stack:
+        stack.enter_context(patch.object(_inspection, "launch", note))
+        stack.enter_context(patch.object(_device, "_asked", lambda device: capability))
+        for name in ("tile", "pooled", "received", "top"):
+            _inspection.inspect(name, x, lse, *whole, (16, 16), 64)
+        _inspection.summary(x, lse, 16)
+    return found
 
 
 def prepared(query: Tensor, key: Tensor, value: Tensor, **arguments: Any) -> AttentionInputs:

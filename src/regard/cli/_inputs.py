@@ -20,6 +20,7 @@ from ..tasks.filling import (
     read_columns,
     read_files,
     read_lines,
+    read_pixels,
     read_table,
     read_tagged_records,
     tagged_lines,
@@ -208,6 +209,9 @@ def _pictures(path: Path, options: Any, base: Path) -> Inputs:
                 [{**one, "path": os.path.relpath(file, base)} for file, one in zip(files, answers, strict=True)]
             )
         return inputs
+    pixels = read_pixels(path)
+    if pixels is not None:
+        return pixels
     listed = read_lines(path, lambda text, one: f"{text}\t{one['label']}\t{one['confidence']:.4f}", whole=False)
     blank = next((number for number, file in enumerate(listed.values, start=1) if not file.strip()), None)
     if blank is not None:

@@ -19,6 +19,7 @@ from ..tasks import TASKS, Evaluation, ImageClassification, Task, TaskSettings
 from ..training import CsvLog, CurvePicture, TensorBoardLog
 from ._card import check_push, push, write_card
 from ._data import OPTIONS, read, remember
+from ._pace import Pace
 from ._program import program
 from ._progress import progress
 from ._report import write_report
@@ -81,7 +82,7 @@ def fit_and_judge(
     task: Task[Any, Any], examples: Any, dev: Any, test: Any, out: Path, *, tensorboard: bool = False
 ) -> tuple[int, Evaluation | None]:
     """Train a task in a folder and evaluate it; return the exit status, and figures if training ended by itself."""
-    listeners: list[Any] = [progress(task.watched)]
+    listeners: list[Any] = [progress(task.watched), Pace(task)]
     if int(os.environ.get("RANK", "0")) == 0:
         out.mkdir(parents=True, exist_ok=True)
         log = out / "log.csv"

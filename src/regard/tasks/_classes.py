@@ -11,14 +11,18 @@ from typing import Any, ClassVar, TypeVar
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
+from ._answering import AnsweringTask
 from ._calibration import cooled, label_temperature
 from ._choice import Choice, choose
 from ._report import NONE, Mistake, Report, calibration, label_rows, most_common, never_given, surest
-from ._task import AnsweringTask
 from .metrics import classification_scores
 
 Examples = TypeVar("Examples", bound=Any)
+
+# No label counts more than this with `class_weights`.
+HEAVIEST = 20.0
 
 
 @dataclass(frozen=True)
@@ -55,6 +59,8 @@ class ClassTask(AnsweringTask[Examples, Verdict]):
 
     labels_: list[str]
     counts_: dict[str, int]
+    """How often each label occurs in training."""
+    examples_: int
     several_: bool
     always_one_: bool
     heat_: tuple[float, ...]
@@ -68,9 +74,27 @@ class ClassTask(AnsweringTask[Examples, Verdict]):
         counted = Counter(label for some in labels for label in some)
         self.labels_ = sorted(counted)
         self.counts_ = {label: counted[label] for label in self.labels_}
+        self.examples_ = len(labels)
         self.several_ = any(len(some) != 1 for some in labels)
         self.always_one_ = all(labels)
         self.heat_, self.settled_ = (1.0, 1.0), {}
+
+    def _label_cost(self, scores: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the sum of the losses of examples, and their number; both arguments are (B, labels).
+
+        With `class_weights` an example counts by the rarity of its labels, 1 on average.
+        """
+        smooth, weight = self.settings.label_smoothing, None
+        if self.settings.class_weights:
+            counts = torch.tensor([self.counts_[label] for label in self.labels_], device=scores.device)
+            weight = (self.examples_ - counts) / counts if self.several_ else counts.sum() / (len(counts) * counts)
+            weight = weight.clamp(max=HEAVIEST)
+        if self.several_:
+            soft = targets * (1 - smooth) + smooth / 2
+            loss = F.binary_cross_entropy_with_logits(scores, soft, pos_weight=weight, reduction="sum")
+        else:
+            loss = F.cross_entropy(scores, targets, weight, label_smoothing=smooth, reduction="sum")
+        return loss, torch.tensor(len(scores))
 
     def _labels(self, examples: Examples) -> Sequence[tuple[str, ...]]:
         """Return the true labels of each example."""

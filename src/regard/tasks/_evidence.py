@@ -3,7 +3,7 @@
 The evidence of an n-gram for a label is the log-odds of the label among the training texts that contain
 the n-gram, minus its log-odds among all texts, smoothed by one text of the prior. The evidence of a
 training text would contain its own label, so it is counted on the other nine tenths of the data
-(cross-fitting); new texts use the counts of all data.
+(cross-fitting), which have no text that overlaps with it; new texts use the counts of all data.
 
 Source: Wang and Manning 2012, "Baselines and bigrams", for log-count ratios as features.
 """
@@ -16,6 +16,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
+
+from ._overlap import groups
 
 Floats = NDArray[np.float32]
 Integers = NDArray[np.int64]
@@ -48,18 +50,19 @@ class Evidence:
         keys, counts = np.unique(np.concatenate(grams), return_counts=True)
         keys = keys[counts >= LEAST]
         held = [_places(keys, some) for some in grams]
+        folds = groups(rows) % FOLDS
         texts = np.zeros((FOLDS, len(keys)), np.float32)
         labels = np.zeros((FOLDS, len(keys), targets.shape[1]), np.float32)
         for number, some in enumerate(held):
-            texts[number % FOLDS, some] += 1
-            labels[number % FOLDS, some] += targets[number]
+            texts[folds[number], some] += 1
+            labels[folds[number], some] += targets[number]
         prior = targets.mean(0).clip(1e-3, 1 - 1e-3).astype(np.float32)
         whole = cls(keys, texts.sum(0), labels.sum(0), prior, vocab_size)
         own = [
             cls(keys, whole._texts - texts[fold], whole._labels - labels[fold], prior, vocab_size)._odds()
             for fold in range(FOLDS)
         ]
-        found = [whole._of(row, own[number % FOLDS]) for number, row in enumerate(rows)]
+        found = [whole._of(row, own[folds[number]]) for number, row in enumerate(rows)]
         return whole, found
 
     def of(self, rows: Sequence[Sequence[int]]) -> list[Floats]:

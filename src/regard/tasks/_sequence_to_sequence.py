@@ -19,10 +19,11 @@ from ..corpora import TextPair
 from ..errors import ArgumentError
 from ..models import Hypothesis, SequenceToSequence, SequenceToSequenceConfig
 from ..training import Batches, Budget, Evaluation, Optimizer, TrainingSettings
+from ._answering import AnsweringTask
 from ._batches import by_length, padded
 from ._remarks import cut_note
 from ._report import MISTAKES, Mistake, Report, shortened
-from ._task import AnsweringTask, Attention, MakeBatch, Positions, TaskSettings
+from ._task import Attention, MakeBatch, Positions, TaskSettings
 from .tokenizers import BOS, EOS, PAD, SPECIAL, Kind, Tokenizer, train_tokenizer
 
 # So many of the examples are compared one by one for a report.

@@ -27,16 +27,16 @@ from ..errors import ArgumentError, nearest
 from ..training import Evaluating, Listener, TrainingResult, TrainingSettings, train
 from ..weights import AttentionWeights
 from ._batches import set_aside
-from ._choice import MACRO, SHARES, Choice, choose
+from ._choice import MACRO, Choice
 from ._continuing import choose_layers, continued, is_own_run, take_over
 from ._evaluation import Evaluation
-from ._remarks import digests, on_labels, on_overlap, on_training
-from ._report import Report, named
+from ._remarks import on_training
+from ._report import Report
 from .baselines import Baseline
 from .baselines import read as read_baseline
 from .baselines import write as write_baseline
 
-__all__ = ["AnsweringTask", "Attention", "Goal", "MakeBatch", "NotFittedError", "Positions", "Task", "TaskSettings"]
+__all__ = ["Attention", "Goal", "MakeBatch", "NotFittedError", "Positions", "Task", "TaskSettings"]
 
 Examples = TypeVar("Examples", bound=Sized)
 Answer = TypeVar("Answer")
@@ -51,8 +51,8 @@ MakeBatch = Callable[[NDArray[np.int64], np.random.Generator], Any]
 # Least steps of an epoch, and least tokens of a step: with small data they override `tokens_per_step`.
 STEPS_AN_EPOCH, SMALLEST_STEP = 20, 256
 
-# During training: the mean of the main figure and macro F1, and the number of labels that were never predicted.
-SELECTION, UNFINISHED = "selection", "labels_missed"
+# During training the mean of the main figure and macro F1 selects the best checkpoint, where a task has both.
+SELECTION = "selection"
 
 DESCRIPTION = "task.json"
 TENSORS = "learnt.safetensors"
@@ -156,7 +156,7 @@ class Task(ABC, Generic[Examples, Answer]):
         return made
 
     def __init__(self, settings: TaskSettings | None = None) -> None:
-        self._before: Self | None = None
+        self._before: Any = None
         self._wanted: Any = settings
         if isinstance(settings, self.FineTuning) and type(self) is not self.fine_tuned and self.fine_tuned:
             self._before = type(self).load(self._wanted.model)
@@ -346,9 +346,14 @@ class Task(ABC, Generic[Examples, Answer]):
     def set_aside(self, examples: Any, part: str = "dev") -> tuple[Any, Any]:
         """Split examples into those to train on and those set aside for a part, by a digest of each.
 
-        Equal examples stay together, and adding data moves none of the old ones.
+        Examples of the same input stay together, and adding data moves none of the old ones (except texts that come to
+        overlap with others).
         """
-        return set_aside(examples, self.settings.dev_share, part)
+        return set_aside(examples, self._contents(examples), self.settings.dev_share, part)
+
+    def _contents(self, examples: Any) -> list[bytes]:
+        """Return what decides whether an example is set aside: equal for examples that belong together."""
+        return [repr(example).encode("utf-8", errors="backslashreplace") for example in examples]
 
     def _going(self, groups: Iterable[Group], total: int) -> Iterator[Group]:
         """Yield groups of examples, and tell the listeners how many of them are done."""
@@ -395,7 +400,10 @@ class Task(ABC, Generic[Examples, Answer]):
 
     def _known(self, name: str, learn: Callable[[], Learnt]) -> Learnt:
         """Return what the run that this one goes on from has learnt; without one, learn it."""
-        return learn() if self._before is None else getattr(self._before, name)  # type: ignore[no-any-return]
+        if self._before is None:
+            return learn()
+        known: Learnt = getattr(self._before, name)
+        return known
 
     def _place(self, folder: Path) -> Path:
         """Return where the model of a task's folder lies."""
@@ -494,116 +502,6 @@ class Task(ABC, Generic[Examples, Answer]):
 
     def _settle(self, dev_examples: Examples) -> None:
         """After training, choose what depends on the development examples: what answers, thresholds, temperature."""
-
-
-class AnsweringTask(Task[Examples, Answer]):
-    """A task whose answers are compared with true ones."""
-
-    mixes: ClassVar[bool] = False
-    """Whether its answers can be mixed from the transformer's and the baseline's."""
-
-    @abstractmethod
-    def _inputs(self, examples: Examples) -> Sequence[Any]:
-        """Return the examples without their answers."""
-
-    @abstractmethod
-    def _figures(self, examples: Examples, answers: Sequence[Answer]) -> dict[str, float]:
-        """Return the figures of answers, including the main one."""
-
-    @abstractmethod
-    def _fit_baseline(self, train_examples: Examples) -> Baseline: ...
-
-    @abstractmethod
-    def _baseline_answers(self, inputs: Sequence[Any]) -> list[Answer]:
-        """Return the baseline's answers."""
-
-    def _judge(self, model: nn.Module, examples: Examples) -> dict[str, float]:
-        return self._figures(examples, self._answers(model, self._inputs(examples)))
-
-    def _progress(self, model: nn.Module, dev_examples: Examples) -> dict[str, float]:
-        answers = self._answers(model, self._inputs(dev_examples))
-        figures = self._figures(dev_examples, answers)
-        if MACRO not in figures:
-            return figures
-        figures[SELECTION] = (figures[self.headline] + figures[MACRO]) / 2
-        there = set(self._label_counts(dev_examples)) & self._known_labels()
-        figures[UNFINISHED] = float(len(there - self._called(answers)))
-        return figures
-
-    def _called(self, answers: Sequence[Answer]) -> set[str]:
-        """Return the labels that occur in answers."""
-        return set()
-
-    def _measured(self, examples: Examples, share: float) -> dict[str, float]:
-        return self._figures(examples, self._used(self._inputs(examples), share))
-
-    def _used(self, inputs: Sequence[Any], share: float) -> list[Answer]:
-        return self._baseline_answers(inputs) if share < 0.5 else self._answers(self._fitted(), inputs)
-
-    def _examined(self, examples: Examples) -> tuple[dict[str, float], Report]:
-        self._check_labels(examples)
-        inputs = self._inputs(examples)
-        answers = self._used(inputs, self.choice_.share)
-        report = self._report(examples, answers)
-        remarks = (*report.remarks, *on_overlap(self.seen_, inputs))
-        return self._figures(examples, answers), dataclasses.replace(report, remarks=remarks)
-
-    def _doubts(self, examples: Examples) -> list[str]:
-        self.seen_ = digests(self._inputs(examples)).unique()
-        return on_labels(self._label_counts(examples))
-
-    def _check_labels(self, examples: Examples) -> None:
-        """Raise `ArgumentError` if the examples have labels and the task knows none of them."""
-        counts = self._label_counts(examples)
-        if counts and not set(counts) & self._known_labels():
-            raise ArgumentError(
-                f"The model knows none of the labels of this data, {named(sorted(counts))}; it was trained on "
-                f"{named(sorted(self._known_labels()))}. Rename the labels, or take the data that the model is for."
-            )
-
-    @abstractmethod
-    def _report(self, examples: Examples, answers: Sequence[Answer]) -> Report:
-        """Return the report on answers."""
-
-    def _label_counts(self, examples: Examples) -> Mapping[str, int]:
-        """Return how often each label occurs in examples; empty for a task without labels."""
-        return {}
-
-    def _known_labels(self) -> set[str]:
-        """Return the labels that the task knows."""
-        return set()
-
-    def _unknown(self, examples: Examples) -> list[str]:
-        """Remark on labels of examples that the task does not know."""
-        counts = self._label_counts(examples)
-        missing = [label for label in counts if label not in self._known_labels()]
-        if not missing:
-            return []
-        shown = named(f"{label} ({counts[label]:,})" for label in missing)
-        return [f"labels that the model does not know, so that it is wrong each time: {shown}."]
-
-    def _baseline(self, train_examples: Examples | None, examples: Examples) -> tuple[str, dict[str, float]]:
-        if self.baseline_ is None and train_examples is not None:  # of a version that did not save it
-            self.baseline_ = self._fit_baseline(train_examples)
-        if self.baseline_ is None:
-            return "", {}
-        return self.baseline_.name, self._measured(examples, 0.0)
-
-    def _shares(self) -> tuple[float, ...]:
-        """Return the weights of the transformer that come into question."""
-        if self.settings.only == "baseline":
-            return (0.0,)
-        if self.settings.only == "model" or self.baseline_ is None:
-            return (1.0,)
-        return SHARES if self.mixes else (0.0, 1.0)
-
-    def _settle(self, dev_examples: Examples) -> None:
-        shares = self._shares()
-        if len(shares) == 1:
-            self.choice_ = Choice(shares[0])
-            return
-        trials = {share: self._measured(dev_examples, share) for share in shares}
-        self.choice_ = choose(trials, self.watched, self.goal)
 
 
 class _Objective:

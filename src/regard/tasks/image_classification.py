@@ -48,6 +48,8 @@ class ImageClassificationSettings(TaskSettings):
     """Augmentation: whether half of the pictures are mirrored left to right; wrong for digits and letters."""
     label_smoothing: float = 0.1
     """Label smoothing: the share of the target's probability that is spread over all labels."""
+    class_weights: bool = False
+    """Whether rare labels count more in the loss (balanced, at most 20-fold), and in the baseline's."""
     training: TrainingSettings = field(
         default_factory=lambda: TrainingSettings(
             optimizer=Optimizer(lr=2e-3, weight_decay=0.05),
@@ -131,7 +133,7 @@ class ImageClassification(ClassTask[Images]):
 
     def _encode(self, examples: Images) -> tuple[list[int], MakeBatch]:
         pixels = self._pixels(examples.pixels)
-        targets = self._targets(examples).argmax(-1)
+        targets = self._targets(examples)
         height, width, _ = self.shape_
         patches = -(-height // self.settings.patch_size) * -(-width // self.settings.patch_size)
 
@@ -159,9 +161,7 @@ class ImageClassification(ClassTask[Images]):
 
     def _loss(self, model: nn.Module, batch: Any) -> tuple[Tensor, Tensor]:
         images, targets = batch
-        scores = model(images).float()
-        loss = F.cross_entropy(scores, targets, label_smoothing=self.settings.label_smoothing, reduction="sum")
-        return loss, torch.tensor(len(targets))
+        return self._label_cost(model(images).float(), targets)
 
     def _inputs(self, examples: Images) -> Any:
         return examples.pixels
@@ -200,7 +200,7 @@ class ImageClassification(ClassTask[Images]):
         return Attention(weights, tuple(places), grid=(rows, columns))
 
     def _fit_baseline(self, train_examples: Images) -> Baseline:
-        return PictureLogisticRegression.fit(train_examples)
+        return PictureLogisticRegression.fit(train_examples, balanced=self.settings.class_weights)
 
     def _state(self) -> dict[str, Any]:
         return {**self._label_state(), "shape": list(self.shape_), "mean": self.mean_, "std": self.std_}

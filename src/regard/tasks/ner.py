@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from .._values import check_shares, check_sizes
 from ..corpora import TaggedWords
@@ -21,12 +22,13 @@ from ..errors import ArgumentError
 from ..models import TokenClassifier, TokenClassifierConfig
 from ..models.token_classifier import IGNORED
 from ..training import Batches, Budget, Evaluation, Optimizer, TrainingSettings
+from ._answering import AnsweringTask
 from ._batches import by_length, padded
 from ._calibration import right_temperature
 from ._chains import Chains, Place, continues
 from ._cutting import Cutting, Span
 from ._report import NONE, Mistake, Report, calibration, label_rows, most_common, never_given, surest
-from ._task import AnsweringTask, Attention, Goal, MakeBatch, Positions, TaskSettings
+from ._task import Attention, Goal, MakeBatch, Positions, TaskSettings
 from ._vocabulary import UNKNOWN, Vocabulary
 from .baselines import Baseline, FeatureChain, MostFrequentTag
 from .metrics import entities, entity_scores
@@ -36,6 +38,8 @@ __all__ = ["Entity", "NamedEntities", "NamedEntitySettings", "Sentence"]
 # The most frequent words are seldom names and carry the grammar: this many, but at most this share of the
 # vocabulary, are never hidden in training.
 NEVER_HIDDEN, NEVER_HIDDEN_SHARE = 100, 0.05
+# No label counts more than this with `class_weights`.
+HEAVIEST = 20.0
 Numbers = tuple[list[int], list[list[int]]]
 Scored = Callable[[Sequence[Any]], Chains]
 
@@ -70,6 +74,8 @@ class NamedEntitySettings(TaskSettings):
     tells what a name is."""
     crf: bool = True
     """Whether tags are decoded together (conditional random field) or each by itself."""
+    class_weights: bool = False
+    """Whether words of rare labels count more in the loss, up to 20-fold."""
     training: TrainingSettings = field(
         default_factory=lambda: TrainingSettings(
             optimizer=Optimizer(lr=2e-3, weight_decay=0.05),
@@ -155,7 +161,7 @@ class NamedEntities(AnsweringTask[Sequence[TaggedWords], Sentence]):
         tags = sorted({tag for example in examples for tag in example.tags}, key=lambda tag: (tag != "O", tag))
         if tags == ["O"] or not tags:
             raise ArgumentError("No word of the training examples has a tag other than O: there is nothing to learn.")
-        self.tags_, self.heat_ = tags, {}
+        self.tags_, self.heat_, self.counts_ = tags, {}, self._label_counts(examples)
         self.cutting_ = Cutting.learnt([example.words for example in examples])
 
     def _learn(self, examples: Sequence[TaggedWords]) -> None:
@@ -209,7 +215,18 @@ class NamedEntities(AnsweringTask[Sequence[TaggedWords], Sentence]):
         words, characters, lengths, tags = batch
         scores = model(words, lengths, characters=characters)
         total, count = model.loss(scores, tags)  # type: ignore[operator]
+        if self.settings.class_weights:  # a chain has one loss for the sentence; the rest is added by word
+            more = self._tag_weights().to(scores.device) - 1
+            total = total + F.cross_entropy(
+                scores.flatten(0, 1).float(), tags.flatten(), more, ignore_index=IGNORED, reduction="sum"
+            )
         return total, count
+
+    def _tag_weights(self) -> Tensor:
+        """Return the weight of each tag, (T,): 1 for O and the most frequent label, more the rarer another is."""
+        counts = [self.counts_.get(tag[2:], 0) for tag in self.tags_]
+        weights = [max(counts) / count if count else 1.0 for count in counts]
+        return torch.tensor(weights).clamp(max=HEAVIEST)
 
     def _inputs(self, examples: Sequence[TaggedWords]) -> Sequence[Any]:
         return [example.words for example in examples]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,7 +12,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from .._values import check_shares, check_sizes
 from ..corpora import LabelledText
@@ -21,6 +21,7 @@ from ..training import Batches, Budget, Evaluation, Optimizer, TrainingSettings
 from ._batches import by_length, padded, stacked
 from ._classes import ClassTask, Verdict
 from ._evidence import Evidence
+from ._overlap import groups
 from ._remarks import cut_note
 from ._task import Attention, Goal, MakeBatch, Positions, TaskSettings
 from .baselines import Baseline, TfidfLogisticRegression
@@ -62,6 +63,8 @@ class SentimentSettings(TaskSettings):
     """Share of the tokens that training replaces by "unknown"."""
     label_smoothing: float = 0.1
     """Label smoothing: the share of the target's probability that is spread over all labels."""
+    class_weights: bool = False
+    """Whether rare labels count more in the loss (balanced, at most 20-fold), and in the baseline's."""
     training: TrainingSettings = field(
         default_factory=lambda: TrainingSettings(
             optimizer=Optimizer(lr=1e-3, weight_decay=0.1),
@@ -158,19 +161,20 @@ class Sentiment(ClassTask[Sequence[LabelledText]]):
 
     def _loss(self, model: nn.Module, batch: Any) -> tuple[Tensor, Tensor]:
         tokens, lengths, evidence, targets = batch
-        return self._cost(model(tokens, lengths, evidence=evidence).float(), targets)
-
-    def _cost(self, scores: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the sum of the losses of texts, and their number; both arguments are (B, labels)."""
-        smooth = self.settings.label_smoothing
-        if self.several_:
-            loss = F.binary_cross_entropy_with_logits(scores, targets * (1 - smooth) + smooth / 2, reduction="sum")
-        else:
-            loss = F.cross_entropy(scores, targets, label_smoothing=smooth, reduction="sum")
-        return loss, torch.tensor(len(scores))
+        return self._label_cost(model(tokens, lengths, evidence=evidence).float(), targets)
 
     def _inputs(self, examples: Sequence[LabelledText]) -> Sequence[Any]:
         return [example.text for example in examples]
+
+    def _contents(self, examples: Any) -> list[bytes]:
+        """Return the same for texts that overlap: the first, by its bytes, of the group."""
+        texts = [one.text.encode("utf-8", errors="backslashreplace") for one in examples]
+        rows = [[zlib.crc32(word) for word in text.lower().split()] for text in texts]
+        heads: dict[int, bytes] = {}
+        found = groups(rows, self.settings.dev_share / 2).tolist()
+        for group, text in zip(found, texts, strict=True):
+            heads[group] = min(heads.get(group, text), text)
+        return [heads[group] for group in found]
 
     def _checked(self, inputs: Sequence[Any]) -> Sequence[Any]:
         if isinstance(inputs, str):
@@ -213,7 +217,7 @@ class Sentiment(ClassTask[Sequence[LabelledText]]):
         return Attention(weights, tuple(front + (pieces or ["?"])))
 
     def _fit_baseline(self, train_examples: Sequence[LabelledText]) -> Baseline:
-        return TfidfLogisticRegression.fit(train_examples)
+        return TfidfLogisticRegression.fit(train_examples, balanced=self.settings.class_weights)
 
     def _state(self) -> dict[str, Any]:
         return {**self._label_state(), "tokenizer": self.tokenizer_.to_dict()}

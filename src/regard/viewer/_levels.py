@@ -27,8 +27,9 @@ _ROWS, _COLUMNS, _PLACES = 32, 1024, 5
 _TOGETHER = 1 << 24
 # Maps of one size that are looked at, and what a tile takes beside its bytes.
 _LOOKED_AT, _ELEMENT = 3, 95
-# The overview of all maps may take this share of the budget; below so many cells a side it shows nothing.
-_OVERVIEW_SHARE, _FEWEST = 0.4, 8
+# The overview of all maps may take this share of the budget, and more where that is small; below so many cells a side
+# it shows nothing.
+_OVERVIEW_SHARE, _OVERVIEW_OF_LITTLE, _LITTLE, _FEWEST = 0.4, 0.9, 1 << 20, 8
 
 
 def derived(finest: int, overview: int) -> list[int]:
@@ -139,7 +140,8 @@ def _finest(samples: Sequence[_Sample], rounding: Rounding | None, limit: float)
     def total() -> float:
         return sum(one.size(zoom, zoom, rounding) for one, zoom in zip(samples, overview, strict=True))
 
-    while total() > _OVERVIEW_SHARE * limit:
+    share = _OVERVIEW_SHARE if limit > _LITTLE else _OVERVIEW_OF_LITTLE
+    while total() > share * limit:
         fewer = [zoom + (max(one.one.sizes) >> zoom > _FEWEST) for one, zoom in zip(samples, overview, strict=True)]
         if fewer == overview:
             break

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from .._drawing import faint, ink, pt, sheet
 from ._cells import MASKED
 from ._maps import Map
-from ._paper import FAINT, INK, MASKED_COLOUR, colorbar, note, sheet
+from ._paper import MASKED_COLOUR, colorbar, note
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -55,12 +56,14 @@ def mosaic(maps: Sequence[Map], names: Sequence[str], quantity: str, title: str)
     for axis, count, texts in ((panel.xaxis, columns, range(columns)), (panel.yaxis, len(maps), names)):
         every = range(0, count, -(-count // _NAMES))
         marked = [str(texts[place]) for place in every]
-        axis.set_ticks([place * pitch + side / 2 for place in every], marked, fontsize=7, color=INK, parse_math=False)
+        axis.set_ticks(
+            [place * pitch + side / 2 for place in every], marked, fontsize=pt(7), color=ink(), parse_math=False
+        )
     panel.tick_params(length=0, top=True, labeltop=True, bottom=False, labelbottom=False)
-    panel.set_xlabel("head", fontsize=8, color=FAINT)
+    panel.set_xlabel("head", fontsize=pt(8), color=faint())
     panel.xaxis.set_label_position("top")
     colorbar(figure, ScalarMappable(norm, "cividis"), panel, quantity)
-    figure.suptitle(title, fontsize=10, color=INK, parse_math=False)
+    figure.suptitle(title, fontsize=pt(10), color=ink(), parse_math=False)
     note(figure, "Every head as a small map: queries down, keys across; masked pairs are grey.")
     return figure
 

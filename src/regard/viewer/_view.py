@@ -11,6 +11,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
+from .._drawing import lettering
 from .._values import instance
 from ..errors import ArgumentError
 from ..recordings import Grid, Recording
@@ -18,6 +21,7 @@ from ..weights import with_summary
 from . import static
 from ._maps import Map, Weights, shown_of
 from ._mosaic import mosaic
+from ._paper import entitle, inches
 from ._sides import Sides
 from ._tokens import Axis, Labels, Tokens, axis
 from ._waiting import waiting
@@ -27,6 +31,7 @@ from .tiles import TileSource
 from .widget import bridge, new_name, output, widget
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 __all__ = ["View", "view"]
@@ -59,6 +64,7 @@ def view(
             compare them. In place of `AttentionWeights` a tensor or array of all weights, `(L, S)` up to
             `(batch, heads, L, S)`; its mask is unknown.
         tokens: text (or bytes) of each token; for a batch a list of lists. With two texts, those of the queries.
+            Marks of tokenizers (`Ġ`, `▁`, `##`) are read as the spaces, bytes and parts of words that they stand for.
         key_tokens: tokens of the second text that cross-attention looks at, the source of an encoder-decoder.
         labels, key_labels: class or IOB2 tag of each token, or a mapping of names to such lists.
         words: index of the word that each token belongs to, None for special tokens; merges subwords.
@@ -108,6 +114,8 @@ class View:
         *,
         input: int = 0,
         model: str | None = None,
+        width: float | None = None,
+        fontsize: float | None = None,
         budget_mib: float = 32.0,
         progress: bool | None = None,
     ) -> Path:
@@ -116,7 +124,7 @@ class View:
         Args:
             path: ends in `.html` (the whole page with its data, opens from disk without a network), `.png`, `.svg` or
                 `.pdf` (the picture of `figure`, with text as text).
-            name, head, input, model: of a picture, as in `figure`; a page holds all of them.
+            name, head, input, model, width, fontsize: of a picture, as in `figure`; a page holds all of them.
             budget_mib: most MiB of data in a page. What does not fit in float16 is rounded, and then the finest zoom
                 levels are left out; the page says so, and how far its numbers are off.
             progress: whether to show a bar on standard error while a page is made; by default in a terminal or a
@@ -132,7 +140,8 @@ class View:
             with waiting(f"Writing {path.name}", progress) as tell:
                 path.write_text(page(self.source, budget_mib, tell), "utf-8")
         elif kind in _PICTURES:
-            path.write_bytes(_picture(self.figure(name, head, input=input, model=model), kind[1:]))
+            figure = self.figure(name, head, input=input, model=model, width=width, fontsize=fontsize)
+            path.write_bytes(_picture(figure, kind[1:]))
         else:
             raise ArgumentError(f"{path.name!r} ends in {kind!r}; save as .html, {', '.join(_PICTURES)}.")
         return path
@@ -145,6 +154,9 @@ class View:
         input: int = 0,
         model: str | None = None,
         scale: str = "linear",
+        ax: Axes | None = None,
+        width: float | None = None,
+        fontsize: float | None = None,
     ) -> Figure:
         """Return a picture for paper, a matplotlib `Figure`: one head with its tokens, or all heads side by side.
 
@@ -158,6 +170,7 @@ class View:
             input: which input of a batch.
             model: which of several compared models; all unless given.
             scale: "linear" or "log" colours.
+            ax: of one head, axes of a figure of your own. width: of the figure, in cm. fontsize: of words, in points.
 
         Raises `ArgumentError`, `MissingExtraError`. `regard.viewer.static` has more options.
         """
@@ -169,12 +182,17 @@ class View:
             (tokens, labels), (key_tokens, key_labels) = self._given(one)
             return static.heatmap(
                 one.weights, tokens, key_tokens=key_tokens, batch=input, labels=labels, key_labels=key_labels,
-                head=head, scale=scale, title=f"{_full_name(one)}, head {head or 0}{which}",
+                head=head, scale=scale, title=f"{_full_name(one)}, head {head or 0}{which}", ax=ax, width=width,
+                fontsize=fontsize,
             )  # fmt: skip
+        if ax is not None:
+            raise ArgumentError("ax= takes one head; give name and head.")
+        wide = inches(width)
         rows = static.rows_of({_full_name(one): one.weights for one in maps}, self._sides(maps), input)
         layer = f": {_full_name(one)}" if name is not None and len(maps) == 1 else ""
-        figure = static.draw_rows(rows, static.quantity_of(one.weights), scale=scale)
-        static.entitle(figure, f"{self.source.shown.title}{layer}{which}")
+        with lettering(fontsize):
+            figure = static.draw_rows(rows, static.quantity_of(one.weights), scale=scale, wide=wide)
+            entitle(figure, f"{self.source.shown.title}{layer}{which}")
         return figure
 
     def _chosen(self, name: str | None, head: int | None, input: int, model: str | None) -> list[Map]:
@@ -249,7 +267,7 @@ class View:
         """Return a PNG of everything, small enough for a notebook."""
         maps = self.source.shown.maps
         if sum(one.heads for one in maps) <= _MOST_DRAWN:
-            return _small(_picture(self.figure(), "png", 100))
+            return _picture(self.figure(), "png", 100)
         quantity = static.quantity_of(maps[0].weights)
         return _small(_picture(mosaic(maps, list(map(_full_name, maps)), quantity, self.source.shown.title), "png", 90))
 
@@ -271,11 +289,19 @@ def _picture(figure: Figure, kind: str, dpi: int = 150) -> bytes:
 
 
 def _small(png: bytes) -> bytes:
-    """Return a picture in 64 colours, a quarter of its bytes."""
+    """Return a picture in the colours of its bar and greys, a third of its bytes."""
+    from matplotlib import colormaps
     from PIL import Image  # which matplotlib brings
 
+    shades = np.concatenate(
+        [colormaps["cividis"](np.linspace(0, 1, 112))[:, :3], np.linspace(0, 1, 16)[:, None] * np.ones(3)]
+    )
+    palette = Image.new("P", (1, 1))
+    palette.putpalette((shades * 255).round().astype(np.uint8).tobytes())
     with io.BytesIO(png) as file, io.BytesIO() as made:
-        Image.open(file).convert("RGB").quantize(64, dither=Image.Dither.NONE).save(made, "png", optimize=True)
+        Image.open(file).convert("RGB").quantize(palette=palette, dither=Image.Dither.NONE).save(
+            made, "png", optimize=True
+        )
         return made.getvalue()
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -98,11 +99,11 @@ class _Pass:
         """Return memory for an answer of each matrix."""
         return torch.empty(*self.x.shape[:2], *sizes, dtype=dtype, device=self.x.query.device)
 
-    def run(self, kernel: object, programs: int, *arguments: object, **constants: object) -> None:
+    def run(self, kernel: object, programs: int, *arguments: object, **constants: Any) -> None:
         """Run a kernel with so many programs a matrix."""
         self._launch(kernel, programs, self.call, self.norm, *arguments, **constants)
 
-    def _launch(self, kernel: object, programs: int, *arguments: object, **constants: object) -> None:
+    def _launch(self, kernel: object, programs: int, *arguments: object, **constants: Any) -> None:
         matrices = self.x.shape[0] * self.x.shape[1]
         sizes = {"E": self.sizes["E"], "BE": self.sizes["BE"], "BM": self.tile.rows, "BN": self.tile.keys}
         launch(kernel, matrices * programs, *arguments, tile=self.tile, **constants, **sizes)

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import os
+import struct
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from ...errors import DataError
-from ..reading import Notes, files_below, given_lines, open_bytes, whole_text
+from ..reading import Notes, files_below, given_lines, open_bytes, read_idx, whole_text
 from ._inputs import Fields, Inputs, cell_text, row_text, shown_fields
 
-__all__ = ["files_of", "read_files", "read_lines"]
+__all__ = ["files_of", "read_files", "read_lines", "read_pixels"]
 
 FASTTEXT = "__label__"
 
@@ -46,6 +47,26 @@ def files_of(path: Path, suffixes: Sequence[str]) -> list[Path]:
     if not found:
         raise DataError(f"{path} holds no file{' that ends in ' + ', '.join(suffixes) if suffixes else ''}.")
     return found
+
+
+def read_pixels(path: Path) -> Inputs | None:
+    """Read the pictures of an IDX file; None if it is none. Labels are written as IDX if they are numbers."""
+    contents = open_bytes(path)
+    if contents[:3] != b"\0\0\x08":
+        return None
+    pixels = read_idx(path)
+    notes = Notes(skip=False)
+    notes.reading = f"IDX, {len(pixels):,} pictures"
+
+    def write(answers: Sequence[Fields]) -> bytes:
+        labels = [str(one["label"]) for one in answers]
+        if all(label.isdecimal() and int(label) < 256 for label in labels):
+            return struct.pack(">4BI", 0, 0, 8, 1, len(labels)) + bytes(map(int, labels))
+        return "".join(
+            f"{label}\t{one['confidence']:.4f}\n" for label, one in zip(labels, answers, strict=True)
+        ).encode()
+
+    return Inputs([one if one.ndim == 3 else one[..., None] for one in pixels], write, notes, lines=True)
 
 
 def read_files(files: Sequence[Path], base: Path, *, texts: bool) -> Inputs:

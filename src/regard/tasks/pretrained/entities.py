@@ -35,6 +35,8 @@ NEVER = -1e4
 class FineTunedEntitiesSettings(FineTuning):
     """Named entities from a pretrained encoder."""
 
+    class_weights: bool = False
+    """Whether words of rare labels count more in the loss, up to 20-fold."""
     training: TrainingSettings = field(default_factory=recipe(epochs=4, tokens_per_step=1024))
     """How to train."""
 
@@ -85,7 +87,8 @@ class FineTunedEntities(FineTunedTexts, NamedEntities, of=NamedEntities):
     def _loss(self, model: nn.Module, batch: Any) -> tuple[Tensor, Tensor]:
         inputs, tags = batch
         scores = model(**inputs).logits.float()
-        loss = F.cross_entropy(scores.flatten(0, 1), tags.flatten(), ignore_index=IGNORED, reduction="sum")
+        weights = self._tag_weights().to(scores.device) if self.settings.class_weights else None
+        loss = F.cross_entropy(scores.flatten(0, 1), tags.flatten(), weights, ignore_index=IGNORED, reduction="sum")
         return loss, (tags != IGNORED).sum()
 
     def _chains(self, model: nn.Module, sentences: Sequence[Any]) -> Chains:

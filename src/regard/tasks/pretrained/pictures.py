@@ -12,7 +12,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from ..._values import check_shares, check_sizes
 from ...corpora import Images
@@ -40,6 +39,8 @@ class FineTunedImagesSettings(FineTuning):
     """Augmentation: whether half of the pictures are mirrored left to right; wrong for digits and letters."""
     label_smoothing: float = 0.1
     """Label smoothing: the share of the target's probability that is spread over all labels."""
+    class_weights: bool = False
+    """Whether rare labels count more in the loss (balanced, at most 20-fold), and in the baseline's."""
     training: TrainingSettings = field(default_factory=recipe(epochs=4, tokens_per_step=6400, at_once=6400))
     """How to train."""
 
@@ -95,8 +96,7 @@ class FineTunedImages(FineTuned, ImageClassification, of=ImageClassification):
     def _encode(self, examples: Images) -> tuple[list[int], MakeBatch]:
         model = self.model_
         pixels = self._pixels(examples.pixels)
-        number = {label: index for index, label in enumerate(self.labels_)}
-        targets = torch.tensor([number[label] for label in examples.labels])
+        targets = self._targets(examples)
         height, width = self._prepared(model, pixels[:1]).shape[-2:]
         side = getattr(model.config, "patch_size", None)
         patches = -(-height // side) * -(-width // side) if isinstance(side, int) else 49
@@ -109,9 +109,7 @@ class FineTunedImages(FineTuned, ImageClassification, of=ImageClassification):
 
     def _loss(self, model: nn.Module, batch: Any) -> tuple[Tensor, Tensor]:
         images, targets = batch
-        scores = model(pixel_values=images).logits.float()
-        loss = F.cross_entropy(scores, targets, label_smoothing=self.settings.label_smoothing, reduction="sum")
-        return loss, torch.tensor(len(targets))
+        return self._label_cost(model(pixel_values=images).logits.float(), targets)
 
     @torch.no_grad()
     def _logits(self, model: nn.Module, inputs: Any) -> Tensor:

@@ -30,6 +30,8 @@ class FineTunedSentimentSettings(FineTuning):
 
     label_smoothing: float = 0.0
     """Label smoothing: the share of the target's probability that is spread over all labels."""
+    class_weights: bool = False
+    """Whether rare labels count more in the loss (balanced, at most 20-fold), and in the baseline's."""
     training: TrainingSettings = field(default_factory=recipe(epochs=3, tokens_per_step=1024))
     """How to train."""
 
@@ -74,7 +76,7 @@ class FineTunedSentiment(FineTunedTexts, Sentiment, of=Sentiment):
 
     def _loss(self, model: nn.Module, batch: Any) -> tuple[Tensor, Tensor]:
         inputs, targets = batch
-        return self._cost(model(**inputs).logits.float(), targets)
+        return self._label_cost(model(**inputs).logits.float(), targets)
 
     @torch.no_grad()
     def _logits(self, model: nn.Module, inputs: Sequence[str]) -> Tensor:

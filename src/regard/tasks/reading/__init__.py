@@ -30,7 +30,7 @@ from ._folders import files_below
 from ._records import is_records, records
 from ._separated import cells_text, open_cells, split_rows
 from ._sheets import BOUNDARY, Block, Row, Sheet, lines_sheet, table_sheet, tag_share
-from ._spans import are_span_texts, is_han
+from ._spans import SPAN_KEYS, TEXT, are_span_texts, is_han
 from ._tables import is_cells, is_table, parts_of, rows, unescaped, value_at, why_no_table
 from .account import Account, account, doubts_between, labels
 from .pictures import SUFFIXES as PICTURE_SUFFIXES
@@ -42,6 +42,8 @@ from .texts import LabelledOptions, PairOptions, TextOptions, read_documents, re
 __all__ = [
     "BOUNDARY",
     "PICTURE_SUFFIXES",
+    "SPAN_KEYS",
+    "TEXT",
     "Account",
     "Block",
     "Columns",

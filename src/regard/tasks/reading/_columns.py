@@ -13,7 +13,8 @@ from ._files import Notes
 from ._schemes import holds_tags
 
 __all__ = [
-    "TAG_NAME", "WORD_NAME", "Columns", "find_columns", "has_header", "heads_tags", "is_number", "places",
+    "TAG_NAME", "WORD_NAME", "Columns", "find_columns", "has_header", "heads_tags", "heads_words", "is_number",
+    "places",
 ]  # fmt: skip
 
 USUAL_NAMES = frozenset(
@@ -91,6 +92,13 @@ def has_header(
         f"line {line} ({named}) was read as the names of the columns, for {why}; --header False reads an example in it."
     )
     return True
+
+
+def heads_words(head: Sequence[str]) -> bool:
+    """Return whether a row names the words and another column, and holds nothing but names."""
+    words = [cell for cell in head if WORD_NAME.fullmatch(cell.lower())]
+    others = [cell for cell in head if cell not in words and set(re.split(r"[\W_]+", cell.casefold())) & USUAL_NAMES]
+    return bool(words and others) and all(_NAME.fullmatch(cell) for cell in head)
 
 
 def heads_tags(head: Sequence[str], rest: Sequence[Sequence[str]]) -> bool:
