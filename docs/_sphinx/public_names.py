@@ -21,6 +21,8 @@ ROOMS = (
     "regard.training",
     "regard.tasks",
     "regard.tasks.pretrained",
+    "regard.tasks.exporting",
+    "regard.tasks.serving",
     "regard.tasks.reading",
     "regard.tasks.tokenizers",
     "regard.tasks.metrics",

@@ -86,7 +86,7 @@ def bound(host: str, port: int) -> socket.socket:
 class Served:
     """A running server: `url` opens it, `close()` or the end of a `with` block stops it."""
 
-    def __init__(self, app: Callable[..., Any], listening: socket.socket, url: str, **limits: int) -> None:
+    def __init__(self, app: Callable[..., Any], listening: socket.socket, url: str, **limits: Any) -> None:
         """Take an ASGI application and a socket of `bound`; `limits` are uvicorn's."""
         try:
             import uvicorn

@@ -54,7 +54,7 @@ def _write(command: Any, values: Any = None) -> dict[str, Any]:
     for field in dataclasses.fields(command):
         hint = hints[field.name]
         kind, *marks = get_args(hint) if get_origin(hint) is Annotated else [hint]
-        said = next((mark for mark in marks if hasattr(mark, "help")), tyro.conf.arg())
+        said: Any = next((mark for mark in marks if hasattr(mark, "help")), tyro.conf.arg())
         entry = {
             "name": field.name,
             "typed": said.name,

@@ -43,4 +43,6 @@ class Export:
             f"Written to {found.folder}: {', '.join(path.name for path in found.files)}.\n"
             f"Checked on other batch sizes and lengths: it differs from the model by at most {found.difference:.1g}."
         )
+        if found.predict_uses != "model":
+            print(f"It is the transformer alone; `regard predict` answers by the {found.predict_uses} of this run.")
         return 0

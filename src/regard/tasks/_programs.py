@@ -16,12 +16,13 @@ from torch._higher_order_ops.scan import scan
 
 from ..models import ImageClassifier, LanguageModel, SequenceClassifier, SequenceToSequence, TokenClassifier
 from ..models.conditional_field import viterbi
+from ._classes import ClassTask, Settled
 from ._sequence_to_sequence import PairTask
 from ._task import Task
 from .image_classification import ImageClassification
 from .language_modeling import LanguageModeling
 from .ner import NamedEntities
-from .sentiment import Sentiment
+from .sentiment import UNKNOWN, Sentiment
 from .tokenizers import BOS, EOS
 
 __all__ = ["Described", "Port", "Program", "described"]
@@ -80,15 +81,13 @@ class TagWords(nn.Module):
     def __init__(self, model: TokenClassifier) -> None:
         super().__init__()
         self.model = model
+        self.start, self.between, self.end = (nn.Buffer(one.detach()) for one in model.transitions())
 
     def forward(self, words: Tensor, characters: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
         """Run the model, then the search for the best path."""
         scores = self.model(words, lengths, characters=characters)
-        field = self.model.field
-        if field is None:
-            return scores, scores.argmax(-1)
         search = best_path if torch.compiler.is_exporting() else viterbi
-        return scores, search(scores.float(), *field.transitions(), lengths)
+        return scores, search(scores.float(), self.start, self.between, self.end, lengths)
 
 
 def best_path(scores: Tensor, start: Tensor, between: Tensor, end: Tensor, lengths: Tensor) -> Tensor:
@@ -114,30 +113,36 @@ def best_path(scores: Tensor, start: Tensor, between: Tensor, end: Tensor, lengt
 class ClassifyTexts(nn.Module):
     """Scores and probabilities of labels, from tokens alone."""
 
-    def __init__(self, model: SequenceClassifier, evidence: nn.Module | None, several: bool) -> None:
+    def __init__(
+        self, model: SequenceClassifier, evidence: nn.Module | None, several: bool, temperature: float
+    ) -> None:
         super().__init__()
-        self.model, self.evidence, self.several = model, evidence, several
+        self.model, self.evidence, self.several, self.temperature = model, evidence, several, temperature
 
     def forward(self, tokens: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
         """Look the evidence up, and run the model."""
         evidence = None if self.evidence is None else self.evidence(tokens)
         scores = self.model(tokens, lengths, evidence=evidence).float()
-        return scores, scores.sigmoid() if self.several else scores.softmax(-1)
+        cooled = scores / self.temperature
+        shares = cooled.sigmoid() if self.several else cooled.softmax(-1)
+        real = torch.arange(tokens.shape[1]) < lengths[:, None]
+        speaks = ((tokens > UNKNOWN) & real).any(1, keepdim=True)
+        return scores, torch.where(speaks, shares, 0.5 if self.several else 1 / scores.shape[1])
 
 
 class ClassifyPictures(nn.Module):
     """Scores and probabilities of labels, from bytes."""
 
-    def __init__(self, model: ImageClassifier, mean: Sequence[float], std: Sequence[float]) -> None:
+    def __init__(self, model: ImageClassifier, mean: Sequence[float], std: Sequence[float], temperature: float) -> None:
         super().__init__()
-        self.model = model
+        self.model, self.temperature = model, temperature
         self.mean, self.std = (nn.Buffer(torch.tensor(x)[:, None, None]) for x in (mean, std))
 
     def forward(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
         """Standardise the pixels, and run the model."""
         scaled = (pixels.permute(0, 3, 1, 2).float() / 255 - self.mean) / self.std
         scores = self.model(scaled).float()
-        return scores, scores.softmax(-1)
+        return scores, (scores / self.temperature).softmax(-1)
 
 
 class PredictNext(nn.Module):
@@ -214,21 +219,28 @@ def _of_ner(task: NamedEntities, model: TokenClassifier) -> Described:
     )
 
 
+def _alone(task: ClassTask[Any]) -> tuple[float, list[float]]:
+    """Return the temperature and the thresholds of the transformer where it answers alone."""
+    settled = task.settled_.get(1.0, Settled())
+    return task.heat_[0] * settled.temperature, list(settled.thresholds) or [0.5] * len(task.labels_)
+
+
 def _of_sentiment(task: Sentiment, model: SequenceClassifier) -> Described:
     def example(batch: int, length: int) -> tuple[Tensor, ...]:
         return _ids(batch, length, model.config.vocab_size), _lengths(batch, length)
 
     evidence = task.evidence_.module() if task.settings.evidence else None
+    temperature, thresholds = _alone(task)
     labels = ("batch", len(task.labels_))
     return Described(
         (
             Program(
                 "model",
-                ClassifyTexts(model, evidence, task.several_),
+                ClassifyTexts(model, evidence, task.several_, temperature),
                 (Port("tokens", "int64", ("batch", "length"), "the tokenizer's numbers; 0 fills up"), LENGTHS),
                 (
-                    Port("scores", "float32", labels, "of each label"),
-                    Port("probabilities", "float32", labels, "of each label"),
+                    Port("scores", "float32", labels, "of each label: logits"),
+                    Port("probabilities", "float32", labels, "of each label, calibrated"),
                 ),
                 example,
             ),
@@ -236,12 +248,14 @@ def _of_sentiment(task: Sentiment, model: SequenceClassifier) -> Described:
         {
             "labels": task.labels_,
             "several": task.several_,
-            "thresholds": task.thresholds_ if task.several_ else None,
+            "thresholds": thresholds if task.several_ else None,
             "always_one": task.always_one_,
+            "commonest": max(task.labels_, key=lambda label: task.counts_.get(label, 0)),
             "max_length": task.settings.max_length,
             "reading": "The first max_length tokens of a text; 1 for a text without any. If `several`, a text has "
             "each label whose probability is above its threshold (if none is and `always_one`: the most probable), "
-            "else the most probable label.",
+            "else the most probable label. A text without a known token (above 1) has even probabilities, and the "
+            "`commonest` label.",
         },
         task.tokenizer_.definition,
     )
@@ -256,11 +270,11 @@ def _of_images(task: ImageClassification, model: ImageClassifier) -> Described:
         (
             Program(
                 "model",
-                ClassifyPictures(model, task.mean_, task.std_),
+                ClassifyPictures(model, task.mean_, task.std_, _alone(task)[0]),
                 (Port("pixels", "uint8", ("batch", *task.shape_), "height, width, channels (RGB, or 1 for grey)"),),
                 (
-                    Port("scores", "float32", labels, "of each label"),
-                    Port("probabilities", "float32", labels, "of each label"),
+                    Port("scores", "float32", labels, "of each label: logits"),
+                    Port("probabilities", "float32", labels, "of each label, calibrated"),
                 ),
                 example,
             ),

@@ -51,6 +51,8 @@ class Exported:
 
     folder: Path
     files: tuple[Path, ...]
+    predict_uses: str
+    """What the task itself answers by: the `model`, which is in the programs, or `baseline` or `mix`, which are not."""
     difference: float
     """Largest difference between a program's and the model's numbers, over the calls that were compared."""
 
@@ -100,7 +102,7 @@ def export(task: Task[Any, Any], folder: str | os.PathLike[str], to: Format = "o
     text = json.dumps(_description(task, found, files, to, difference), ensure_ascii=False, indent=1)
     files.append(folder / DESCRIPTION)
     _files.write(files[-1], text.encode())
-    return Exported(folder, tuple(files), difference)
+    return Exported(folder, tuple(files), task.choice_.name, difference)
 
 
 Run = Callable[[Sequence[Tensor]], list[Tensor]]
@@ -121,7 +123,7 @@ def _traced(program: Program) -> ExportedProgram:
 
 def _pt2(program: Program, folder: Path) -> tuple[Path, Run]:
     path = folder / f"{program.name}.pt2"
-    with warnings.catch_warnings(action="ignore"):
+    with warnings.catch_warnings(action="ignore"), _silenced():
         torch.export.save(_traced(program), path)
         module = torch.export.load(path).module()
 
@@ -153,7 +155,9 @@ def _onnx(program: Program, folder: Path) -> tuple[Path, Run]:
             made.save(str(path))
         except torch.onnx.OnnxExporterError as error:
             raise ExportError(f"The {program.name} cannot be written as ONNX: {_first(error)}") from error
-    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3  # errors
+    session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
 
     def run(given: Sequence[Tensor]) -> list[Tensor]:
         known = {one.name for one in session.get_inputs()}
@@ -194,6 +198,8 @@ def _description(
     return {
         "task": task.name,
         "format": to,
+        "holds": "the transformer alone",
+        "predict_uses": task.choice_.name,
         "programs": {
             program.name: {
                 "file": path.name,
@@ -210,14 +216,16 @@ def _description(
 
 @contextmanager
 def _silenced() -> Iterator[None]:
-    """Leave out what the exporter reports of other packages (that torchvision is not there)."""
-    logger = logging.getLogger("torch.onnx")
-    before = logger.level
-    logger.setLevel(logging.ERROR)
+    """Leave out what the exporters report of their own insides (that torchvision is not there, say)."""
+    loggers = [logging.getLogger(name) for name in ("torch.onnx", "torch._export")]
+    before = [logger.level for logger in loggers]
     try:
+        for logger in loggers:
+            logger.setLevel(logging.ERROR)
         yield
     finally:
-        logger.setLevel(before)
+        for logger, level in zip(loggers, before, strict=True):
+            logger.setLevel(level)
 
 
 def _first(error: BaseException) -> str:

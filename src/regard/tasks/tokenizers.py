@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import functools
 import json
+import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -57,8 +58,15 @@ class Tokenizer:
 
     def encode_row(self, text: str) -> NDArray[np.int64]:
         """Return the token ids of a long text as an array; single characters are looked up, many times as fast."""
-        if self.kind != "characters" or self._inner.normalizer is not None or any(one in text for one in SPECIAL):
+        if self.kind != "characters" or self._inner.normalizer is not None:
             return np.array(self.encode(text), np.int64)
+        # The package reads the name of a special token as that token.
+        parts = re.split(f"({'|'.join(SPECIAL)})", text)
+        return np.concatenate([self._looked_up(part, number % 2 == 1) for number, part in enumerate(parts)])
+
+    def _looked_up(self, text: str, special: bool) -> NDArray[np.int64]:
+        if special:
+            return np.array([SPECIAL.index(text)])
         points = np.frombuffer(text.encode("utf-32-le"), "<u4")
         found: NDArray[np.int64] = self._numbers[np.minimum(points, len(self._numbers) - 1)]
         return found
