@@ -67,7 +67,7 @@ class Inspector(Protocol):
     """A backend that can also inspect the weights of a finished call: passes over query, key, mask and `lse`.
 
     No pass has a gradient. A weight is `exp(score - lse)`; of rows whose `lse` is beyond `FAR` it is the softmax of the
-    scores. Answers lie on the device of the call, and the host does not wait for them.
+    scores. Answers lie on the device of the call; a pass does not wait for them.
     """
 
     name: str

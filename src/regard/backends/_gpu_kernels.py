@@ -1,8 +1,8 @@
 """PyTorch's own attention kernels on an NVIDIA GPU: a table says which of them runs a call. Each returns `lse`.
 
-`scaled_dot_product_attention` returns none, and on a GPU of compute capability 9.0 it runs FlashAttention-2 unless
-cuDNN is new enough. So the operation behind it is called by its name. What no row serves is left to the next backend,
-and an error of the kernel that was chosen reaches the caller: no other kernel is tried after it.
+`scaled_dot_product_attention` returns none, and on Hopper most versions of it run FlashAttention-2. So the operation
+behind it is called by its name. What no row serves is left to the next backend, and an error of the kernel that was
+chosen reaches the caller: no other kernel is tried after it.
 """
 
 from __future__ import annotations

@@ -93,7 +93,7 @@ class _Pass:
         # With a sink in the sum, `lse` is all there is.
         far = 0.0 if x.sinks is not None else FAR
         known = lse.detach().to(torch.float32).contiguous()
-        self._launch(kernels.norms, -(-x.shape[2] // self.tile.rows), self.call, known, self.norm, FAR=far)
+        self._launch(kernels.norms, -(-x.shape[2] // self.tile.rows), known, self.norm, FAR=far)
 
     def room(self, *sizes: int, dtype: torch.dtype = torch.float32) -> Tensor:
         """Return memory for an answer of each matrix."""
@@ -101,12 +101,12 @@ class _Pass:
 
     def run(self, kernel: object, programs: int, *arguments: object, **constants: Any) -> None:
         """Run a kernel with so many programs a matrix."""
-        self._launch(kernel, programs, self.call, self.norm, *arguments, **constants)
+        self._launch(kernel, programs, self.norm, *arguments, **constants)
 
     def _launch(self, kernel: object, programs: int, *arguments: object, **constants: Any) -> None:
         matrices = self.x.shape[0] * self.x.shape[1]
         sizes = {"E": self.sizes["E"], "BE": self.sizes["BE"], "BM": self.tile.rows, "BN": self.tile.keys}
-        launch(kernel, matrices * programs, *arguments, tile=self.tile, **constants, **sizes)
+        launch(kernel, matrices * programs, self.call, *arguments, tile=self.tile, **constants, **sizes)
 
     def cells(self, peak: bool, edges: Sequence[int], cell: tuple[int, int]) -> Tensor:
         """Return sums or maxima of cells. Powers of two share tiles; other cells have each its own line of tiles."""
