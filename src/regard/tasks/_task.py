@@ -312,7 +312,8 @@ class Task(ABC, Generic[Examples, Answer]):
         if (Path(folder) / TENSORS).exists():
             tensors = load_file(Path(folder) / TENSORS)
             task.seen_ = tensors.pop(SEEN, None)
-            task._restore_tensors(tensors)
+            if tensors:
+                task._restore_tensors(tensors)
         task.baseline_ = read_baseline(Path(folder) / BASELINE)
         task.choice_ = Choice.from_dict(description.get("choice", Choice().to_dict()))
         task.aside_ = bool(description.get("aside", False))
