@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..tasks import Attention, Evaluation, NamedEntities, Sentence, Task
 from ..viewer import label_colours, static
 from ._looking import view_of
 from ._sections import escaped, row, sections
 from .predict import DEDENT, INDENT, NEWLINE, describe, inputs_of, pieces
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 __all__ = ["PAGE", "shown_answers", "write_report"]
 
@@ -28,15 +31,25 @@ _SAID = {
 }
 
 STYLE = """
-body { font: 16px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem; }
-table { border-collapse: collapse; } td, th { padding: .2rem .8rem; text-align: left; }
-tr + tr { border-top: 1px solid #ccc; } td + td, th + th { text-align: right; }
-pre { white-space: pre-wrap; background: #f4f4f4; padding: .8rem; }
-mark { background: none; color: inherit; border-bottom: 3px solid; white-space: nowrap; } mark small { color: #444; }
-img { max-width: 100%; height: auto; }
+:root { color-scheme: light dark; }
+body { font: 16px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem;
+  overflow-wrap: break-word; }
+.wide { overflow-x: auto; } table { border-collapse: collapse; }
+td, th { padding: .2rem .8rem; text-align: left; }
+tr + tr { border-top: 1px solid color-mix(in srgb, CanvasText 25%, Canvas); }
+td + td, th + th { text-align: right; }
+pre { white-space: pre-wrap; background: color-mix(in srgb, CanvasText 6%, Canvas); padding: .8rem; }
+mark { background: none; color: inherit; border-bottom: 3px solid; } mark small { opacity: .8; }
+figure { margin: 1rem 0; overflow-x: auto; } figcaption { position: sticky; left: 0; }
+img { height: auto; }
 .note { border-left: 4px solid #c60; padding-left: .8rem; }
-.right { background: #dff0df; }
+.right { background: color-mix(in srgb, #2a2 18%, Canvas); }
 """
+# Dots of the page in an inch of a picture, and points of its words: 12 dots high on every screen.
+_DOTS, _LETTERS = 96, 9.0
+_DARK = {
+    "figure.facecolor": "#121212", "axes.facecolor": "#121212", "text.color": "#e8e8e8", "axes.labelcolor": "#e8e8e8",
+}  # fmt: skip
 
 
 def write_report(task: Task[Any, Any], test: Any, evaluation: Evaluation, folder: Path, *, looks: bool = True) -> Path:
@@ -54,11 +67,17 @@ def write_report(task: Task[Any, Any], test: Any, evaluation: Evaluation, folder
         rows.append(row("td", ["the transformer by itself", *_numbers(evaluation.alone, names)]))
     if evaluation.baseline:
         rows.append(row("td", [f"baseline: {evaluation.baseline_name}", *_numbers(evaluation.baseline, names)]))
-    curves = '<h2>Training</h2><img src="curves.png" alt="Loss and development figure over the steps">'
+    curves = (
+        '<h2>Training</h2><figure tabindex="0"><img src="curves.png" width="760" '
+        'alt="Loss and development figure over the steps"></figure>'
+    )
     page = (
         f'<!doctype html><html lang="en"><meta charset="utf-8">'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">'
+        '<meta name="color-scheme" content="light dark">'
         f"<title>{escaped(task.name)}</title><style>{STYLE}</style>"
-        f"<h1>{escaped(task.name)}</h1><p>{escaped(str(evaluation).splitlines()[0])}</p><table>{''.join(rows)}</table>"
+        f"<h1>{escaped(task.name)}</h1><p>{escaped(str(evaluation).splitlines()[0])}</p>"
+        f"<div class='wide' tabindex='0'><table>{''.join(rows)}</table></div>"
         f"{''.join(sections(evaluation.report))}<h2>Some answers</h2>{shown_answers(task, test)}"
         f"{curves if (folder / 'curves.png').exists() else ''}{_looks(task, test, folder) if looks else ''}</html>\n"
     )
@@ -117,24 +136,40 @@ def _example(task: Task[Any, Any], test: Any) -> tuple[Any, Attention]:
 
 
 def _draw(seen: Attention, folder: Path) -> list[str]:
-    """Draw all heads as small maps, and one head of the last layer with tokens."""
+    """Draw all heads as small maps, and one head of the last layer with tokens; dark on light and light on dark."""
+    from matplotlib import rc_context
+
     alike = {name: weights for name, weights in seen.weights.items() if not seen.source or "cross" in name}
     last = list(alike)[-1]
     keys = seen.source or seen.tokens
     labels = seen.labels or None
-    grid = static.heads_grid(alike)
     sharpest = int(alike[last].entropy().mean(-1)[0].argmin())
-    one = static.heatmap(
-        alike[last], seen.tokens, key_tokens=keys, labels=labels, key_labels=None if seen.source else labels,
-        head=sharpest, title=f"{last.split('layers.')[-1]}, head {sharpest}",
-    )  # fmt: skip
+
+    def grid() -> Figure:
+        return static.heads_grid(alike, fontsize=_LETTERS)
+
+    def one() -> Figure:
+        return static.heatmap(
+            alike[last], seen.tokens, key_tokens=keys, labels=labels, key_labels=None if seen.source else labels,
+            head=sharpest, title=f"{last.split('layers.')[-1]}, head {sharpest}", fontsize=_LETTERS,
+        )  # fmt: skip
+
     pages = []
-    for name, figure, text in (
+    for name, draw, text in (
         ("heads", grid, "Every layer and head, one colour range"),
         ("head", one, "The head of the last layer with the least entropy: queries down, keys across"),
     ):
-        figure.savefig(folder / f"{name}.png", dpi=150)
-        pages.append(f'<p>{escaped(text)}:</p><img src="{name}.png" alt="{escaped(text)}">')
+        # Its own words, drawn at their size and scrolled on a narrow screen; in the dark a picture with light letters.
+        for suffix, style in (("", {}), ("-dark", _DARK)):
+            with rc_context(style):
+                figure = draw()
+                figure.savefig(folder / f"{name}{suffix}.png", dpi=2 * _DOTS)
+        width = round(figure.get_figwidth() * _DOTS)
+        pages.append(
+            f'<figure tabindex="0"><figcaption>{escaped(text)}:</figcaption><picture>'
+            f'<source srcset="{name}-dark.png" media="(prefers-color-scheme: dark)">'
+            f'<img src="{name}.png" width="{width}" alt="{escaped(text)}"></picture></figure>'
+        )
     return pages
 
 

@@ -48,16 +48,17 @@ class Evaluate:
     def run(self) -> int:
         """Print the figures."""
         task = load(self.folder)
-        source, options = remembered(self.folder, task.name)[0], reading_of(self, task.name)
-        options = fitting(options, getattr(task, "shape_", None))
+        source, known_options = remembered(self.folder, task.name)
+        options = fitting(reading_of(self, task.name), getattr(task, "shape_", None))
         if "-" in self.data:
             with standard_input(task.name, options, learnt_from(self.folder)) as path:
-                (examples,) = read(task.name, {"evaluation": [path if x == "-" else x for x in self.data]}, options)
+                data = [path if one == "-" else one for one in self.data]
+                (examples,) = read(task.name, {"evaluation": data}, options, given=path)
         else:
             (examples,) = read(task.name, {"evaluation": self.data}, options)
         if not options.as_told:
             check_known(task, examples, self.data)
-        known = None if task.baseline_ is not None else self._known(task, source, options)
+        known = None if task.baseline_ is not None else self._known(task, source, known_options)
         evaluation = task.evaluate(examples, known)
         lines = [str(evaluation), *evaluation.report.lines()]
         print(json.dumps(evaluation.to_dict()) if self.json else "\n".join(lines))
@@ -72,7 +73,7 @@ class Evaluate:
     def _known(self, task: Task[Any, Any], source: list[str], options: Any) -> Any:
         """Return what the run was trained on, to fit its baseline again; None if it is not at hand."""
         try:
-            known = read_quietly(task.name, source, options)
+            known = read_quietly(task.name, source, fitting(options, getattr(task, "shape_", None)))
         except RegardError as error:
             print(f"No baseline: {error}", file=sys.stderr)
             return None

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 from ._overlap import groups
 
@@ -70,6 +70,10 @@ class Evidence:
         odds = self._odds()
         return [self._of(row, odds) for row in rows]
 
+    def module(self) -> nn.Module:
+        """Return the same as a module: tokens int64 (B, L) to evidence (B, L, width)."""
+        return _Lookup(torch.from_numpy(self._keys), torch.from_numpy(self._odds()), self._vocab_size)
+
     def tensors(self) -> dict[str, Tensor]:
         """Return the counts as tensors, to be saved."""
         named = {"keys": self._keys, "texts": self._texts, "labels": self._labels, "prior": self._prior}
@@ -95,6 +99,32 @@ class Evidence:
         known = self._keys[place] == grams if len(self._keys) else np.zeros(grams.shape, bool)
         found: Floats = odds[np.where(known, place, -1)].transpose(1, 0, 2).reshape(len(row), -1)
         return found
+
+
+class _Lookup(nn.Module):
+    """`Evidence.of` in operators that every exporter knows: a binary search of fixed depth."""
+
+    def __init__(self, keys: Tensor, odds: Tensor, vocab_size: int) -> None:
+        super().__init__()
+        self.keys = nn.Buffer(keys if len(keys) else torch.tensor([-1]))
+        self.odds = nn.Buffer(odds if len(keys) else odds[[0, 0]])
+        self._size = vocab_size + 1
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """Look up the word, pair and triple that end at each token."""
+        length, last = tokens.shape[1], len(self.keys) - 1
+        before = nn.functional.pad(tokens + 1, (ORDERS - 1, 0))
+        key, found = torch.zeros_like(tokens), []
+        for order in range(ORDERS):
+            key = key + before[:, ORDERS - 1 - order : length + ORDERS - 1 - order] * self._size**order
+            gram = key * ORDERS + order
+            place = torch.zeros_like(gram)
+            for bit in reversed(range(last.bit_length())):
+                ahead = place + (1 << bit)
+                fits = (ahead <= last) & (self.keys[ahead.clamp(max=last)] <= gram)
+                place = torch.where(fits, ahead, place)
+            found.append(self.odds[torch.where(self.keys[place] == gram, place, last + 1)])
+        return torch.cat(found, -1)
 
 
 def _grams(row: Sequence[int], vocab_size: int) -> Integers:

@@ -63,7 +63,8 @@ class PairSettings(TaskSettings):
     label_smoothing: float = 0.1
     """Label smoothing: the share of the target's probability that is spread over all tokens."""
     dev_limit: int = 200
-    """Development examples that each evaluation during training writes targets for; the search is slow. 0: all."""
+    """Development examples that each evaluation during training writes targets for, spread evenly; the search is slow.
+    0: all."""
     training: TrainingSettings = field(
         default_factory=lambda: TrainingSettings(
             optimizer=Optimizer(lr=1e-3),
@@ -86,11 +87,9 @@ class PairTask(AnsweringTask[Sequence[TextPair], str]):
     """An encoder reads the source; a decoder with cross-attention writes the target."""
 
     def _learn(self, examples: Sequence[TextPair]) -> None:
-        self.tokenizer_ = train_tokenizer(
-            self.settings.tokenizer,
-            (text for example in examples for text in (example.source, example.target)),
-            vocab_size=self.settings.vocab_size,
-        )
+        texts = (text for example in examples for text in (example.source, example.target))
+        kind, size = self.settings.tokenizer, self.settings.vocab_size
+        self.tokenizer_ = self._known("tokenizer_", lambda: train_tokenizer(kind, texts, vocab_size=size))
 
     def _build(self) -> nn.Module:
         settings = self.settings
@@ -111,6 +110,10 @@ class PairTask(AnsweringTask[Sequence[TextPair], str]):
 
     def _load_model(self, folder: Path) -> nn.Module:
         return SequenceToSequence.from_pretrained(folder)
+
+    def _watched_part(self, dev_examples: Sequence[TextPair]) -> Sequence[TextPair]:
+        count, most = len(dev_examples), self.settings.dev_limit
+        return dev_examples if not 0 < most < count else [dev_examples[i * count // most] for i in range(most)]
 
     def _source(self, text: str) -> list[int]:
         return [*self.tokenizer_.encode(text)[: self.settings.max_source - 1], EOS]
@@ -152,11 +155,13 @@ class PairTask(AnsweringTask[Sequence[TextPair], str]):
         rows = [self._source(text) for text in inputs]
         device = next(model.parameters()).device
         written = [""] * len(rows)
-        for group in by_length([len(row) for row in rows], at_once=8192 // self.settings.beams):
+        groups = by_length([len(row) for row in rows], at_once=8192 // self.settings.beams)
+        for group in self._going(groups, len(rows)):
             source, lengths = padded([rows[i] for i in group], PAD)
             hypotheses = self._search(model, source.to(device), lengths.to(device))
             for i, hypothesis in zip(group, hypotheses, strict=True):
-                written[i] = self.tokenizer_.decode(hypothesis.tokens)
+                if inputs[i].strip():  # of nothing, nothing is written
+                    written[i] = self.tokenizer_.decode(hypothesis.tokens)
         return written
 
     def _note(self, examples: Sequence[TextPair]) -> str:

@@ -11,7 +11,7 @@ import json
 import os
 import shutil
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence, Sized
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
 from pathlib import Path
 from typing import Any, ClassVar, Generic, Literal, Self, TypeVar
 
@@ -24,10 +24,11 @@ from torch import Tensor, nn
 from .. import _files
 from .._values import check_fields, check_shares, described
 from ..errors import ArgumentError, nearest
-from ..training import Listener, TrainingResult, TrainingSettings, train
+from ..training import Evaluating, Listener, TrainingResult, TrainingSettings, train
 from ..weights import AttentionWeights
 from ._batches import set_aside
 from ._choice import MACRO, Choice
+from ._continuing import choose_layers, continued, is_own_run, take_over
 from ._evaluation import Evaluation
 from ._remarks import on_training
 from ._report import Report
@@ -39,6 +40,8 @@ __all__ = ["Attention", "Goal", "MakeBatch", "NotFittedError", "Positions", "Tas
 
 Examples = TypeVar("Examples", bound=Sized)
 Answer = TypeVar("Answer")
+Learnt = TypeVar("Learnt")
+Group = TypeVar("Group", bound=Sized)
 
 Goal = Literal["min", "max"]
 # Learned positions need a maximal length, so only tasks that have one offer them as well.
@@ -127,6 +130,8 @@ class Task(ABC, Generic[Examples, Answer]):
     files: ClassVar[str] = f"{WEIGHTS}/"
     """The files of the model in a task's folder, for messages."""
 
+    listeners: Sequence[Listener] = ()
+    """Called while an evaluation or prediction goes on, with `Evaluating`; `fit` sets its own."""
     settings: Any
     model_: nn.Module
     training_: TrainingResult
@@ -145,11 +150,17 @@ class Task(ABC, Generic[Examples, Answer]):
     def __new__(cls, settings: TaskSettings | None = None) -> Self:
         """Choose the class by the settings, as `pathlib.Path` chooses one by the system."""
         tuned = cls.fine_tuned
-        chosen: Any = tuned if tuned and isinstance(settings, tuned.Settings) else cls
+        starts = tuned and isinstance(settings, tuned.Settings) and not is_own_run(settings.model)  # type: ignore[attr-defined]
+        chosen: Any = tuned if starts else cls
         made: Self = super().__new__(chosen)
         return made
 
     def __init__(self, settings: TaskSettings | None = None) -> None:
+        self._before: Any = None
+        self._wanted: Any = settings
+        if isinstance(settings, self.FineTuning) and type(self) is not self.fine_tuned and self.fine_tuned:
+            self._before = type(self).load(self._wanted.model)
+            settings = continued(self._before.settings, settings)
         self.settings = self.Settings() if settings is None else settings
         if not isinstance(self.settings, self.Settings):
             raise ArgumentError(
@@ -209,6 +220,7 @@ class Task(ABC, Generic[Examples, Answer]):
         self._learn(train_examples)
         self._train, self.dev_ = train_examples, dev_examples
         self.baseline_, self.choice_ = None, Choice()
+        self.listeners = listeners
         self.training_ = self._trained(train_examples, dev_examples, folder, listeners)
         if self.training_.finished and self.training_.writes:
             self.baseline_ = self._fit_baseline(train_examples)
@@ -306,8 +318,8 @@ class Task(ABC, Generic[Examples, Answer]):
                 f"{folder} holds the task {description['task']!r}, not {cls.name!r}; "
                 "`regard.tasks.load` finds the class."
             )
-        kind = cls.fine_tuned.Settings if description.get("pretrained") and cls.fine_tuned else cls.Settings
-        task = cls(kind.from_dict(_with_known_figure(description["settings"], cls.figures)))
+        kind: Any = cls.fine_tuned if description.get("pretrained") else cls
+        task: Self = kind(kind.Settings.from_dict(_with_known_figure(description["settings"], cls.figures)))
         task._restore(description["state"])
         if (Path(folder) / TENSORS).exists():
             tensors = load_file(Path(folder) / TENSORS)
@@ -344,6 +356,18 @@ class Task(ABC, Generic[Examples, Answer]):
         """Return what decides whether an example is set aside: equal for examples that belong together."""
         return [repr(example).encode("utf-8", errors="backslashreplace") for example in examples]
 
+    def _going(self, groups: Iterable[Group], total: int) -> Iterator[Group]:
+        """Yield groups of examples, and tell the listeners how many of them are done."""
+        done = 0
+        for group in groups:
+            yield group
+            done += len(group)
+            self._tell(done, total)
+
+    def _tell(self, done: int, total: int) -> None:
+        for listener in self.listeners:
+            listener(Evaluating(done, total))
+
     def _check_fitted(self) -> None:
         if not hasattr(self, "model_") and self.baseline_ is None:
             raise NotFittedError(f"{type(self).__name__} has learnt nothing yet; call fit or load first.")
@@ -369,6 +393,18 @@ class Task(ABC, Generic[Examples, Answer]):
 
     def _start(self, model: nn.Module, objective: _Objective) -> None:
         """Change a new model before it learns, if the task starts from another one."""
+        if self._before is not None:
+            own, old = self._state(), self._before._state()
+            same = all(own[name] == old[name] for name in ("tags", "labels") if name in own)
+            take_over(model, self._before.model_, same_labels=same)
+            choose_layers(model, self._wanted.train_layers, freeze_embeddings=self._wanted.freeze_embeddings)
+
+    def _known(self, name: str, learn: Callable[[], Learnt]) -> Learnt:
+        """Return what the run that this one goes on from has learnt; without one, learn it."""
+        if self._before is None:
+            return learn()
+        known: Learnt = getattr(self._before, name)
+        return known
 
     def _place(self, folder: Path) -> Path:
         """Return where the model of a task's folder lies."""
@@ -461,6 +497,10 @@ class Task(ABC, Generic[Examples, Answer]):
     def _restore_tensors(self, tensors: dict[str, Tensor]) -> None:
         """Restore what `_tensors` returned."""
 
+    def _watched_part(self, dev_examples: Examples) -> Examples:
+        """Return the development examples that each evaluation during training reads."""
+        return dev_examples
+
     def _settle(self, dev_examples: Examples) -> None:
         """After training, choose what depends on the development examples: what answers, thresholds, temperature."""
 
@@ -472,8 +512,7 @@ class _Objective:
         self.lengths: Sequence[int]
         self.lengths, self.batch = task._encode(examples)
         self.loss = task._loss
-        limit = getattr(task.settings, "dev_limit", 0)
-        self._task, self._dev = task, dev[:limit] if limit else dev
+        self._task, self._dev = task, task._watched_part(dev)
 
     def evaluate(self, model: nn.Module) -> dict[str, float]:
         """Return the figures on the development examples."""

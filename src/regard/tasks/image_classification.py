@@ -79,13 +79,13 @@ class ImageClassification(ClassTask[Images]):
         self._count_labels(self._labels(examples))
         if len(self.labels_) < 2:
             raise ArgumentError(f"Training pictures have {len(self.labels_)} label; two are the least.")
-        self.shape_ = tuple(examples.pixels.shape[1:])
+        self.shape_ = self._known("shape_", lambda: tuple(examples.pixels.shape[1:]))
 
     def _learn(self, examples: Images) -> None:
         self._learn_labels(examples)
         pixels = self._pixels(examples.pixels)
-        self.mean_ = pixels.double().mean((0, 2, 3)).div(255).tolist()
-        self.std_ = pixels.double().std((0, 2, 3)).div(255).clamp_min(1e-3).tolist()
+        self.mean_ = self._known("mean_", lambda: pixels.double().mean((0, 2, 3)).div(255).tolist())
+        self.std_ = self._known("std_", lambda: pixels.double().std((0, 2, 3)).div(255).clamp_min(1e-3).tolist())
 
     def _build(self) -> nn.Module:
         settings = self.settings
@@ -186,8 +186,9 @@ class ImageClassification(ClassTask[Images]):
     def _logits(self, model: nn.Module, inputs: Any) -> Tensor:
         device = next(model.parameters()).device
         scores = torch.zeros(len(inputs), len(self.labels_))
-        for start in range(0, len(inputs), 256):
-            some = slice(start, start + 256)
+        starts = (range(start, min(start + 256, len(inputs))) for start in range(0, len(inputs), 256))
+        for part in self._going(starts, len(inputs)):
+            some = slice(part.start, part.stop)
             scores[some] = model(self._scaled(self._pixels(inputs[some])).to(device)).float().cpu()
         return scores
 

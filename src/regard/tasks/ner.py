@@ -166,11 +166,12 @@ class NamedEntities(AnsweringTask[Sequence[TaggedWords], Sentence]):
 
     def _learn(self, examples: Sequence[TaggedWords]) -> None:
         self._learn_labels(examples)
-        self.words_ = Vocabulary.learnt(
-            (self._fold(word) for example in examples for word in example.words), at_least=self.settings.min_count
+        words = [word for example in examples for word in example.words]
+        self.words_ = self._known(
+            "words_", lambda: Vocabulary.learnt(map(self._fold, words), at_least=self.settings.min_count)
         )
-        self.characters_ = Vocabulary.learnt(
-            character for example in examples for word in example.words for character in word
+        self.characters_ = self._known(
+            "characters_", lambda: Vocabulary.learnt(character for word in words for character in word)
         )
 
     def _build(self) -> nn.Module:
@@ -258,8 +259,8 @@ class NamedEntities(AnsweringTask[Sequence[TaggedWords], Sentence]):
         """Return sentences with their best tags; with the confidence of their entities if a temperature is given."""
         found: list[Sentence] = [Sentence((), ())] * len(inputs)
         after = continues(self.tags_)
-        for rows in by_length([len(words) for words in inputs], at_once=8192):
-            rows = [i for i in rows if inputs[i]]
+        for group in self._going(by_length([len(words) for words in inputs], at_once=8192), len(inputs)):
+            rows = [i for i in group if inputs[i]]
             if not rows:
                 continue
             chains = scored([inputs[i] for i in rows])

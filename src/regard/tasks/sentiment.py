@@ -104,11 +104,15 @@ class Sentiment(ClassTask[Sequence[LabelledText]]):
 
     def _learn(self, examples: Sequence[LabelledText]) -> None:
         self._learn_labels(examples)
-        self.tokenizer_ = train_tokenizer(
-            self.settings.tokenizer,
-            (example.text for example in examples),
-            vocab_size=self.settings.vocab_size,
-            lowercase=self.settings.lowercase,
+        settings = self.settings
+        self.tokenizer_ = self._known(
+            "tokenizer_",
+            lambda: train_tokenizer(
+                settings.tokenizer,
+                (example.text for example in examples),
+                vocab_size=settings.vocab_size,
+                lowercase=settings.lowercase,
+            ),
         )
 
         if self.settings.evidence:
@@ -191,7 +195,7 @@ class Sentiment(ClassTask[Sequence[LabelledText]]):
         rows = self._numbers(inputs)
         device = next(model.parameters()).device
         scores = torch.zeros(len(rows), len(self.labels_))
-        for group in by_length([len(row) for row in rows], at_once=8192):
+        for group in self._going(by_length([len(row) for row in rows], at_once=8192), len(rows)):
             tokens, lengths = padded([rows[i] for i in group])
             evidence = self._evidence([rows[i] for i in group])
             given = None if evidence is None else evidence.to(device)

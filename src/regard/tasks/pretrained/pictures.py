@@ -115,8 +115,9 @@ class FineTunedImages(FineTuned, ImageClassification, of=ImageClassification):
     def _logits(self, model: nn.Module, inputs: Any) -> Tensor:
         device = next(model.parameters()).device
         scores = torch.zeros(len(inputs), len(self.labels_))
-        for start in range(0, len(inputs), AT_ONCE):
-            some = slice(start, start + AT_ONCE)
+        starts = (range(start, min(start + AT_ONCE, len(inputs))) for start in range(0, len(inputs), AT_ONCE))
+        for part in self._going(starts, len(inputs)):
+            some = slice(part.start, part.stop)
             pixels = self._prepared(model, self._pixels(inputs[some])).to(device)
             scores[some] = model(pixel_values=pixels).logits.float().cpu()
         return scores

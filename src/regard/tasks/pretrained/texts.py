@@ -83,7 +83,7 @@ class FineTunedSentiment(FineTunedTexts, Sentiment, of=Sentiment):
         windows = self._cut(model, inputs)
         device = next(model.parameters()).device
         total, count = torch.zeros(len(inputs), len(self.labels_)), torch.zeros(len(inputs), 1)
-        for group in by_length([len(window.tokens) for window in windows], at_once=8192):
+        for group in self._going(by_length([len(window.tokens) for window in windows], at_once=8192), len(windows)):
             given = {name: tensor.to(device) for name, tensor in self._stacked([windows[i] for i in group]).items()}
             owners = torch.tensor([windows[i].text for i in group])
             total.index_add_(0, owners, model(**given).logits.float().cpu())
