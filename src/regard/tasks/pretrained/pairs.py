@@ -101,15 +101,15 @@ class FineTunedPairs(FineTunedTexts):
 
     def _build(self) -> nn.Module:
         model = super()._build()
-        self._tell(model)
+        self._set_languages(model)
         return model
 
     def _load_model(self, folder: Path) -> nn.Module:
         model = super()._load_model(folder)
-        self._tell(model)
+        self._set_languages(model)
         return model
 
-    def _tell(self, model: nn.Module) -> None:
+    def _set_languages(self, model: nn.Module) -> None:
         """Set languages and prefix; what generation begins with is saved with the model."""
         settings, config = self.settings, cast(Any, model.config)
         source = settings.source_language
@@ -126,7 +126,6 @@ class FineTunedPairs(FineTunedTexts):
         most = longest(self.tokenizer_, model.config, self.settings.max_length)
         given = [self._prefix + text for text in texts]
         rows: list[list[int]] = self.tokenizer_(given, truncation=True, max_length=most)["input_ids"] if given else []
-        self._full = sum(len(row) == most for row in rows), len(rows), most
         return [row or [self.tokenizer_.pad_token_id] for row in rows]
 
     def _note(self, examples: Sequence[TextPair]) -> str:
@@ -152,14 +151,6 @@ class FineTunedPairs(FineTunedTexts):
             return self._inputs_of([sources[i] for i in indices]), labels
 
         return [len(s) + len(t) for s, t in zip(sources, targets, strict=True)], batch
-
-    def _note(self) -> str:
-        full, count, most = self._full
-        return (
-            f"{full:,} of {count:,} sources fill the {most} tokens that are read; what is longer was cut"
-            if full
-            else ""
-        )
 
     def _inputs_of(self, rows: Sequence[Sequence[int]]) -> dict[str, Tensor]:
         ids, lengths = padded(rows, self.tokenizer_.pad_token_id)
