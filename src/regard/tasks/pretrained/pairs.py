@@ -94,7 +94,6 @@ class FineTunedPairs(FineTunedTexts):
     head: ClassVar[str] = "AutoModelForSeq2SeqLM"
     _prefix: str
     _begin: dict[str, int]
-    _full: tuple[int, int, int]
 
     def _learn(self, examples: Sequence[TextPair]) -> None:
         super()._learn(examples)
