@@ -386,7 +386,8 @@ RESULTS = frozenset({
     "regard.recorder.RecordedCall", "regard.viewer.View", "regard.studies.Study", "regard.studies.Entry",
     "regard.integrations.FastAttention", "regard.tasks.Attention",
     "regard.tasks.Entity", "regard.tasks.Evaluation", "regard.tasks.Sentence", "regard.tasks.Task",
-    "regard.tasks.Verdict", "regard.training.DataOrder", "regard.training.Ended", "regard.training.Evaluated",
+    "regard.tasks.Report", "regard.tasks.Verdict", "regard.training.DataOrder", "regard.training.Ended",
+    "regard.training.Evaluated",
     "regard.training.Objective", "regard.training.Saved", "regard.training.SkippedCheckpoint",
     "regard.training.Started", "regard.training.Stepped", "regard.training.TrainingResult",
 })  # fmt: skip

@@ -330,7 +330,7 @@ def test_bad_rows(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert f"{path}, line 2: this is no JSON" in capsys.readouterr().err
     assert not (tmp_path / "run").exists()
     assert main([*command, "--skip-bad-rows"]) == 0
-    assert "1 row left out" in capsys.readouterr().err
+    assert "1 text left out" in capsys.readouterr().err
 
 
 def test_help(capsys: pytest.CaptureFixture[str]) -> None:

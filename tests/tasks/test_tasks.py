@@ -366,11 +366,13 @@ def test_evidence_comes_from_other_texts() -> None:
     assert np.abs(whole[0][0]).max() < 0.1  # token 5 says nothing
     assert whole[0][1][1] > 3 > -3 > whole[0][1][0]  # token 6 says the second label
     assert not whole[1].any()
-    only = rows + [[15, 16]] * 2
+    only = [*rows, [15, 16, 17], [15, 16, 18]]
     two = np.concatenate([targets, np.array([[1, 0], [0, 1]], np.float32)])
     _, own = Evidence.learnt(only, two, vocab_size=20)
     assert own[-1][0][0] < 0 < own[-1][0][1] or own[-1][0][0] > 0 > own[-1][0][1]
     assert (own[-1][0][0] > 0) != (two[-1][0] > 0) or (own[-2][0][0] > 0) != (two[-2][0] > 0)
+    _, own = Evidence.learnt([*rows, [15, 16], [15, 16]], two, vocab_size=20)
+    assert not own[-1].any()  # copies, which overlap, are counted together
     again = Evidence.from_tensors(evidence.tensors(), 20)
     assert all(np.array_equal(a, b) for a, b in zip(again.of(rows), evidence.of(rows), strict=True))
 

@@ -222,14 +222,17 @@ class Task(ABC, Generic[Examples, Answer]):
         self.baseline_, self.choice_ = None, Choice()
         self.listeners = listeners
         self.training_ = self._trained(train_examples, dev_examples, folder, listeners)
-        if self.training_.finished and self.training_.writes:
+        if not self.training_.finished:
+            return self
+        if self.training_.writes:
             self.baseline_ = self._fit_baseline(train_examples)
-        with torch.no_grad():
-            self._settle(dev_examples)
+        if self.training_.writes or self.settings.only != "baseline":
+            with torch.no_grad():
+                self._settle(dev_examples)
         note = self._note(train_examples)
         self.remarks_ = (*self._doubts(train_examples), *on_training(self.training_))
         self.remarks_ += (f"in training, {note}",) if note else ()
-        if folder is not None and self.training_.finished and self.training_.writes:
+        if folder is not None and self.training_.writes:
             self.save(folder)
         return self
 
@@ -396,7 +399,7 @@ class Task(ABC, Generic[Examples, Answer]):
         if self._before is not None:
             own, old = self._state(), self._before._state()
             same = all(own[name] == old[name] for name in ("tags", "labels") if name in own)
-            take_over(model, self._before.model_, same_labels=same)
+            take_over(model, self._before._fitted(), same_labels=same)
             choose_layers(model, self._wanted.train_layers, freeze_embeddings=self._wanted.freeze_embeddings)
 
     def _known(self, name: str, learn: Callable[[], Learnt]) -> Learnt:
