@@ -20,9 +20,9 @@ positions · weights · linear
 _checks
 backends
 _inputs
-masks | biases
+masks | biases | _drawing
 _mask_parts
-_values
+_values | _server
 _tracing · errors | _files
 """
 

@@ -13,7 +13,7 @@ PAGE = Path(__file__).parents[2] / "web" / "src"
 # Highest first. Files of one line do not import each other, nor do the files of one folder.
 FLOORS = """
 index
-app
+app bridge
 views/
 exports pictures
 controls gestures sheets
@@ -23,7 +23,7 @@ surface
 edges legend measures painter rows sinks
 hosts/ quantities words
 help search state store
-camera colours dom fitting manifest pens style
+camera cells colours dom fitting manifest pens style
 """
 # Types too: a view that knows the type of what shows it is bound to it.
 _IMPORT = re.compile(r"""(?:\bfrom|\bimport)\s*\(?\s*["']([^"']+)["']""")

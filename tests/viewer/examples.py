@@ -53,5 +53,5 @@ def short_script(monkeypatch: pytest.MonkeyPatch) -> str:
     """Stand in for the page's script, with text that could end it early."""
     code = 'export default { render() {} }; const trap = "</script><!--";'
     for module in ("html", "server", "widget"):
-        monkeypatch.setattr(f"regard.viewer.{module}.script", lambda: code)
+        monkeypatch.setattr(f"regard.viewer.{module}.script", lambda name="regard": code)
     return code

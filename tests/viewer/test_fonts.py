@@ -15,7 +15,8 @@ from fontTools.pens.ttGlyphPen import TTGlyphPen
 from matplotlib import font_manager
 
 import regard
-from regard.viewer import _fonts, static
+from regard._drawing import _fonts
+from regard.viewer import static
 from regard.viewer._tokens import shown
 
 DEJAVU = str(Path(matplotlib.get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf")

@@ -4,11 +4,16 @@ import io
 import itertools
 import math
 import re
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import Any
 
 import matplotlib as mpl
 import numpy as np
 import pytest
 import torch
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.backends.backend_pdf import PdfPages
 from matplotlib.figure import Figure
 
 import regard
@@ -167,7 +172,7 @@ def test_positional_encoding_and_distance_profile() -> None:
     shares = profile.mass[0, 2] / (profile.stop - profile.start)
     drawn_values = np.asarray(figure.axes[0].patches[1].get_data().values)
     assert np.allclose(drawn_values, shares.numpy(), atol=1e-7)
-    with pytest.raises(ArgumentError, match="1 to 8 of the 3 heads"):
+    with pytest.raises(ArgumentError, match="1 to 3 of the 3 heads"):
         static.distance_profile(call, heads=[3])
 
 
@@ -247,3 +252,100 @@ def test_nothing_to_draw_is_said(shape: tuple[int, int, int, int]) -> None:
     for draw in (static.distance_profile, static.heads_grid, static.heatmap, regard.view):
         with pytest.raises(ShapeError, match="nothing to draw"):
             draw(call)
+
+
+def _shown(labels: Sequence[Any], figure: Figure) -> list[Any]:
+    """Return the boxes of the labels that are seen."""
+    renderer = figure._get_renderer()
+    return [one.get_window_extent(renderer) for one in labels if one.get_visible() and one.get_text()]
+
+
+@pytest.mark.parametrize("size", [3, 40, 70])
+@pytest.mark.parametrize("width", [4.0, 8.5, None])
+def test_labels_never_overlap(size: int, width: float | None) -> None:
+    """In a column of a paper as many tokens are named as have room; the caption says how many, and fits."""
+    words = [f"wordgqy{n}" for n in range(size)]
+    for figure in (
+        static.heatmap(weights(size, causal=True), words, width=width, title="A long title of a picture"),
+        static.heads_grid(weights(4, size, causal=True), words, width=width),
+    ):
+        figure.savefig(io.BytesIO(), dpi=70)
+        figure.draw_without_rendering()
+        if width is not None:
+            assert figure.get_figwidth() == pytest.approx(width / 2.54)
+        thinned = False
+        for labelled in figure.labelled:
+            boxes = sorted(_shown(labelled.texts, figure), key=lambda box: box.y0 if labelled.upright else box.x0)
+            ends = [(box.y0, box.y1) if labelled.upright else (box.x0, box.x1) for box in boxes]
+            assert all(one[1] <= other[0] for one, other in pairwise(ends))
+            thinned |= labelled.tokens and len(boxes) < size
+        caption = figure.caption[0]
+        assert ("For lack of room 1 token in" in " ".join(caption.get_text().split())) == thinned
+        box = caption.get_window_extent(figure._get_renderer())
+        assert box.x1 <= figure.bbox.x1
+        for legend in figure.legends:
+            key = legend.get_window_extent(figure._get_renderer())
+            assert not key.overlaps(box) or caption.get_text().endswith("\n")  # above it, in its own empty lines
+
+
+def test_letters_are_as_large_as_asked() -> None:
+    """`fontsize=` is that of the tokens; without it matplotlib's own settings count, where they were changed."""
+    call, words = weights(5, causal=True), list("abcde")
+
+    def size(figure: Figure) -> float:
+        return float(figure.axes[0].get_yticklabels()[0].get_fontsize())
+
+    assert size(static.heatmap(call, words)) == 7.5
+    assert size(static.heatmap(call, words, fontsize=11)) == 11
+    assert size(static.heads_grid(call, words, fontsize=5)) == 5
+    with mpl.rc_context({"font.size": 20, "text.color": "red", "image.cmap": "Greys"}):
+        figure = static.heatmap(call, words)
+        assert size(figure) == 15
+        assert figure.axes[0].get_yticklabels()[0].get_color() == "red"
+        assert figure.axes[0].images[-1].get_cmap().name == "Greys"
+    with mpl.rc_context({"ytick.labelsize": 4}):
+        assert size(static.heatmap(call, words)) == 4
+    for bad in ({"fontsize": 0}, {"width": -1}, {"width": 5, "ax": Figure().add_subplot()}, {"ax": 3}):
+        with pytest.raises(ArgumentError):
+            static.heatmap(call, words, **bad)
+
+
+def test_axes_of_ones_own() -> None:
+    """A map and a profile are drawn beside each other in a figure of the caller, with caption, title and key."""
+    figure = Figure(figsize=(8, 3.5))
+    FigureCanvasAgg(figure)
+    left, right = figure.subplots(1, 2)
+    words = [f"word{n}" for n in range(40)]
+    assert static.heatmap(weights(40, causal=True), words, ax=left, title="left") is figure
+    assert static.distance_profile(weights(2, 40), ax=right, title="right") is figure
+    assert (left.get_title(), right.get_title()) == ("left", "right")
+    assert figure._suptitle is None
+    written = " ".join(text.get_text() for text in left.texts)
+    assert "For lack of room" in " ".join(written.split())
+    boxes = sorted((box.x0, box.x1) for box in _shown(left.get_xticklabels(), figure))
+    assert all(one[1] <= other[0] for one, other in pairwise(boxes))
+
+
+def test_a_profile_has_every_head_or_says_which_not() -> None:
+    """Twelve heads are twelve curves that differ in colour or line; of forty the caption counts those left out."""
+    figure = static.distance_profile(weights(12, 20))
+    curves = figure.axes[0].patches
+    assert len({(one.get_edgecolor(), str(one.get_linestyle())) for one in curves}) == 12
+    assert "left out" not in texts(figure)
+    many = static.distance_profile(weights(40, 20))
+    assert len(many.axes[0].patches) == 32
+    assert "32 of 40 heads; 8 left out." in " ".join(texts(many).split())
+
+
+def test_text_is_text_whoever_prints() -> None:
+    """Also for what prints by the canvas, as a notebook's own SVG does; `PdfPages` has one form for all its pages."""
+    figure = static.heatmap(weights(3), ["alpha", "beta", "gamma"])
+    for kind, wanted in (("svg", b"alpha</text>"), ("pdf", b"/Type0")):
+        made = io.BytesIO()
+        figure.canvas.print_figure(made, format=kind)
+        assert wanted in made.getvalue()
+        assert b"/Type3" not in made.getvalue()
+    made = io.BytesIO()
+    with PdfPages(made) as pages:
+        pages.savefig(figure)
+    assert (b"/Type3" in made.getvalue()) != (b"/Type0" in made.getvalue())

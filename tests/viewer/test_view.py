@@ -198,7 +198,7 @@ def test_pictures_say_what_they_leave_out() -> None:
     tags = {"kind": ["B-A", *["O"] * 99], "role": ["B-R", *["O"] * 99]}
     shown = view(weights(2, 2, 100), [many, many], labels={name: [each, each] for name, each in tags.items()})
     for figure, rule in ((shown.figure(), "up to 64"), (shown.figure(head=0, input=1), "up to 80")):
-        text = " ".join(_drawn(figure))
+        text = " ".join(" ".join(_drawn(figure)).split())
         assert f"Tokens are counted (100; {rule} are named)." in text
         assert "Labels drawn: kind; not drawn: role." in text
         assert "of 2" in text
@@ -211,3 +211,25 @@ def test_each_layer_has_its_own_words() -> None:
     figure = view(layers_of_two, ["x", "y"], key_tokens=["u", "v", "w"]).figure()
     rows = [[tick.get_text() for tick in panel.get_yticklabels()] for panel in figure.axes if panel.images]
     assert rows[:2] == [["u", "v", "w"], ["x", "y"]]
+
+
+def test_a_head_of_one_of_two_models_is_saved(tmp_path: Path) -> None:
+    """By the model's name, or by the name that pictures give the layer; what names two says which there are."""
+    shown = view({"base": {"layer.0": weights(3, 5)}, "tuned": {"layer.0": weights(3, 5, causal=True)}})
+    for given in ({"name": "layer.0", "model": "tuned"}, {"name": "tuned: layer.0"}):
+        figure = shown.figure(head=1, **given)
+        assert "tuned: layer.0, head 1" in _drawn(figure)
+        assert shown.save(tmp_path / "a.svg", head=1, **given).stat().st_size > 1000
+    with pytest.raises(ArgumentError, match=r"base: layer\.0, tuned: layer\.0"):
+        shown.figure("layer.0", 1)
+    with pytest.raises(ArgumentError, match="the models are base, tuned"):
+        shown.figure(model="other")
+
+
+def test_saving_shows_how_far_it_is(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A bar on standard error where it is asked for; nothing where nobody looks."""
+    shown = view(weights(2, 40))
+    shown.save(tmp_path / "a.html")
+    assert capsys.readouterr().err == ""
+    shown.save(tmp_path / "a.html", progress=True)
+    assert "a.html" in capsys.readouterr().err

@@ -1,11 +1,14 @@
 """The notebook: questions and answers over its channel, and a picture where no script runs."""
 
+import html.parser
 from typing import Any
 
+import numpy as np
 import pytest
 
+import regard
 from regard.viewer.widget import reply
-from tests.viewer.examples import named_view, short_script
+from tests.viewer.examples import named_view, short_script, weights
 
 __all__ = ["short_script"]
 
@@ -51,9 +54,60 @@ def test_widget_answers_over_its_channel(monkeypatch: pytest.MonkeyPatch) -> Non
     assert "render" in made._esm
 
 
-def test_a_notebook_gets_widget_picture_and_text() -> None:
-    """The bundle has the widget, a PNG for renderers without scripts, and one line of text."""
-    bundle = named_view()._repr_mimebundle_()
+def test_a_notebook_gets_a_page_a_picture_and_text() -> None:
+    """The output is a page in a sandboxed frame over its picture, a PNG and a line: nothing that needs a kernel."""
+    shown = named_view()
+    bundle = shown._repr_mimebundle_()
+    assert set(bundle) == {"image/png", "text/html", "text/plain"}
     assert bundle["image/png"].startswith(b"\x89PNG")
-    assert "application/vnd.jupyter.widget-view+json" in bundle
     assert bundle["text/plain"].startswith("View(")
+    frame = Elements(bundle["text/html"]).of("iframe")
+    assert str(frame["sandbox"]).split() == ["allow-scripts", "allow-downloads"]  # no origin, no top, no forms
+    assert str(Elements(bundle["text/html"]).of("img")["src"]).startswith("data:image/png;base64,")
+    page = str(frame["srcdoc"])
+    assert Elements(page).of("main")["data-name"] == frame["name"]
+    assert "script-src 'sha256-" in page
+    (made,) = shown._bridges
+    assert made.name == frame["name"]
+
+
+def test_the_bridge_answers_like_the_widget(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It has every weight, exact, and another name for each output."""
+    shown = named_view()
+    names = [Elements(shown._repr_mimebundle_()["text/html"]).of("iframe")["name"] for _ in range(2)]
+    assert len(set(names)) == 2
+    made, sent = shown._bridges[1], list[tuple[Any, Any]]()
+    monkeypatch.setattr(made, "send", lambda content, buffers=None: sent.append((content, buffers)))
+    made._handle_custom_msg({"kind": "block", "id": 1, "key": "row/0/0/3"}, [])
+    (buffer,) = sent[0][1]
+    exact = np.frombuffer(shown.source.block("row/0/0/3") or b"", "<f4")
+    assert np.allclose(np.frombuffer(buffer, "<f4"), exact, atol=1e-6)
+
+
+def test_an_output_is_small() -> None:
+    """A BERT's output takes less than 300 kB, whatever its weights; the text that would not fit is left out."""
+    layers = {f"layer.{n}": weights(12, 512) for n in range(12)}
+    bundle = regard.view(layers, ["word"] * 512)._repr_mimebundle_()
+    size = len(bundle["text/html"]) + 4 / 3 * len(bundle["image/png"])
+    print(f"notebook: an output of 144 heads of 512 tokens takes {size / 1000:.0f} kB")
+    assert size < 300_000
+    long = regard.view(weights(70), ["x" * 1000] * 70)._repr_mimebundle_()
+    assert len(long["text/html"]) < 300_000
+
+
+class Elements(html.parser.HTMLParser):
+    """The attributes of the elements of a page."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.found: list[tuple[str, dict[str, str | None]]] = []
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        """Note an element."""
+        self.found.append((tag, dict(attrs)))
+
+    def of(self, tag: str) -> dict[str, str | None]:
+        """Return the attributes of the only element of this name."""
+        (one,) = [attributes for found, attributes in self.found if found == tag]
+        return one

@@ -1,6 +1,7 @@
-// Three hosts, one page: a file on disk, a local server, a notebook.
+// One page, several hosts: a file on disk, a local server, a notebook and the frame of its output.
 import { type Address, App } from "./app.ts";
 import { make } from "./dom.ts";
+import { frameSource } from "./hosts/frame.ts";
 import { type Model, notebookSource } from "./hosts/notebook.ts";
 import { pageSource } from "./hosts/page.ts";
 import { serverSource } from "./hosts/server.ts";
@@ -43,6 +44,21 @@ if (page && (host === "page" || host === "server")) {
   void open(host === "page" ? pageSource(document) : serverSource(), page, document, fragment());
 }
 
+if (page && host === "frame") {
+  let main = page;
+  let remember: (state: string) => void = () => undefined;
+  // No address of its own: what is looked at is kept by the notebook, or for as long as the frame lives.
+  remember = frameSource(page.dataset["name"] ?? "", pageSource(document), (source, told) => {
+    const next = make("main", { class: "whole" });
+    main.replaceWith(next);
+    main = next;
+    const write = (text: string): void => {
+      if (main === next) remember(text);
+    };
+    void open(source, next, document, { read: () => told, write, watch: () => undefined, link: () => null });
+  });
+}
+
 function render({ model, el }: { model: Model; el: HTMLElement }): () => void {
   const { source, close } = notebookSource(model);
   const release = keepKeys(el);
@@ -74,7 +90,9 @@ function render({ model, el }: { model: Model; el: HTMLElement }): () => void {
 function keepKeys(element: HTMLElement): () => void {
   const own = (event: KeyboardEvent): boolean => !event.ctrlKey && !event.metaKey && !event.altKey;
   const before = (event: KeyboardEvent): void => {
-    if (event.composedPath().includes(element)) element.toggleAttribute("data-lm-suppress-shortcuts", own(event));
+    if (!event.composedPath().includes(element)) return;
+    if (own(event)) element.setAttribute("data-lm-suppress-shortcuts", "true");
+    else element.removeAttribute("data-lm-suppress-shortcuts");
   };
   const kinds = ["keydown", "keypress", "keyup"] as const;
   const stop = (event: KeyboardEvent): void => {

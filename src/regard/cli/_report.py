@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-import html
+import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..tasks import Attention, Evaluation, NamedEntities, Sentence, Task
 from ..viewer import label_colours, static
 from ._looking import view_of
+from ._sections import escaped, row, sections
 from .predict import DEDENT, INDENT, NEWLINE, describe, inputs_of, pieces
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 __all__ = ["PAGE", "shown_answers", "write_report"]
 
@@ -20,43 +24,82 @@ MOST = 60
 # Number of examples whose answers are shown.
 ANSWERS = 5
 
+_SAID = {
+    "model": "this model",
+    "mix": "this mix of transformer and baseline",
+    "baseline": "the baseline, which is kept",
+}
+
 STYLE = """
-body { font: 16px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem; }
-table { border-collapse: collapse; } td, th { padding: .2rem .8rem; text-align: left; }
-tr + tr { border-top: 1px solid #ccc; } td + td, th + th { text-align: right; }
-pre { white-space: pre-wrap; background: #f4f4f4; padding: .8rem; }
-mark { background: none; color: inherit; border-bottom: 3px solid; white-space: nowrap; } mark small { color: #444; }
-img { max-width: 100%; height: auto; }
+:root { color-scheme: light dark; }
+body { font: 16px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem;
+  overflow-wrap: break-word; }
+.wide { overflow-x: auto; } table { border-collapse: collapse; }
+td, th { padding: .2rem .8rem; text-align: left; }
+tr + tr { border-top: 1px solid color-mix(in srgb, CanvasText 25%, Canvas); }
+td + td, th + th { text-align: right; }
+pre { white-space: pre-wrap; background: color-mix(in srgb, CanvasText 6%, Canvas); padding: .8rem; }
+mark { background: none; color: inherit; border-bottom: 3px solid; } mark small { opacity: .8; }
+figure { margin: 1rem 0; overflow-x: auto; } figcaption { position: sticky; left: 0; }
+img { height: auto; }
+.note { border-left: 4px solid #c60; padding-left: .8rem; }
+.right { background: color-mix(in srgb, #2a2 18%, Canvas); }
 """
+# Dots of the page in an inch of a picture, and points of its words: 12 dots high on every screen.
+_DOTS, _LETTERS = 96, 9.0
+_DARK = {
+    "figure.facecolor": "#121212", "axes.facecolor": "#121212", "text.color": "#e8e8e8", "axes.labelcolor": "#e8e8e8",
+}  # fmt: skip
 
 
-def write_report(task: Task[Any, Any], test: Any, evaluation: Evaluation, folder: Path) -> Path:
-    """Write `report.html`, its pictures and the viewer's page `attention.html` into a folder; return the report."""
-    one, seen = _example(task, test)
-    view_of(seen, f"{task.name}: one test example", one).save(folder / PAGE)
-    drawn = _draw(seen, folder)
+def write_report(task: Task[Any, Any], test: Any, evaluation: Evaluation, folder: Path, *, looks: bool = True) -> Path:
+    """Write `report.html`, `report.txt` and `evaluation.json` into a folder; return the page.
+
+    With `looks` also the viewer's page `attention.html` and pictures of the attention on one example.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    text = "\n".join([str(evaluation), *evaluation.report.lines(), ""])
+    (folder / "report.txt").write_text(text, encoding="utf-8", errors="backslashreplace")
+    (folder / "evaluation.json").write_text(json.dumps(evaluation.to_dict(), indent=1), encoding="utf-8")
     names = list(evaluation.figures)
-    rows = [_row("th", ["", *names]), _row("td", ["this model", *_numbers(evaluation.figures, names)])]
+    rows = [row("th", ["", *names]), row("td", [_SAID[evaluation.uses], *_numbers(evaluation.figures, names)])]
+    if evaluation.alone:
+        rows.append(row("td", ["the transformer by itself", *_numbers(evaluation.alone, names)]))
     if evaluation.baseline:
-        rows.append(_row("td", [evaluation.baseline_name, *_numbers(evaluation.baseline, names)]))
-    curves = '<h2>Training</h2><img src="curves.png" alt="Loss and development figure over the steps">'
+        rows.append(row("td", [f"baseline: {evaluation.baseline_name}", *_numbers(evaluation.baseline, names)]))
+    curves = (
+        '<h2>Training</h2><figure tabindex="0"><img src="curves.png" width="760" '
+        'alt="Loss and development figure over the steps"></figure>'
+    )
     page = (
-        f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{_text(task.name)}</title><style>{STYLE}</style>'
-        f"<h1>{_text(task.name)}</h1><p>{_text(str(evaluation).splitlines()[0])}</p>"
-        f"<table>{''.join(rows)}</table><h2>Some answers</h2>{shown_answers(task, test)}"
-        f"{curves if (folder / 'curves.png').exists() else ''}"
-        f"<h2>What it attends to</h2><p><a href='{PAGE}'>Every layer, head and token of one example</a>: "
-        f"zoom, search, compare; the page needs no network.</p>{''.join(drawn)}</html>\n"
+        f'<!doctype html><html lang="en"><meta charset="utf-8">'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">'
+        '<meta name="color-scheme" content="light dark">'
+        f"<title>{escaped(task.name)}</title><style>{STYLE}</style>"
+        f"<h1>{escaped(task.name)}</h1><p>{escaped(str(evaluation).splitlines()[0])}</p>"
+        f"<div class='wide' tabindex='0'><table>{''.join(rows)}</table></div>"
+        f"{''.join(sections(evaluation.report))}<h2>Some answers</h2>{shown_answers(task, test)}"
+        f"{curves if (folder / 'curves.png').exists() else ''}{_looks(task, test, folder) if looks else ''}</html>\n"
     )
     path = folder / "report.html"
-    path.write_text(page, encoding="utf-8")
+    path.write_text(page, encoding="utf-8", errors="backslashreplace")
     return path
+
+
+def _looks(task: Task[Any, Any], test: Any, folder: Path) -> str:
+    """Write the page and the pictures of the attention on one example; return what leads there."""
+    one, seen = _example(task, test)
+    view_of(seen, f"{task.name}: one test example", one).save(folder / PAGE)
+    return (
+        f"<h2>What it attends to</h2><p><a href='{PAGE}'>Every layer, head and token of one example</a>: "
+        f"zoom, search, compare; the page needs no network.</p>{''.join(_draw(seen, folder))}"
+    )
 
 
 def shown_answers(task: Task[Any, Any], test: Any) -> str:
     """Return the model's answers to some examples as HTML; entities are underlined in the colour of their label."""
     if not isinstance(task, NamedEntities):
-        return f"<pre>{_text(chr(10).join(describe(task, test, ANSWERS)))}</pre>"
+        return f"<pre>{escaped(chr(10).join(describe(task, test, ANSWERS)))}</pre>"
     colours = label_colours(tag[2:] for tag in task.tags_ if tag != "O")
     shown = "".join(f"<pre>{_tagged(one, colours)}</pre>" for one in task.predict(inputs_of(task, test, ANSWERS)))
     return f"<p>What is underlined the model found to be a name; its kind follows in small letters.</p>{shown}"
@@ -70,9 +113,9 @@ def _tagged(sentence: Sentence, colours: dict[str, str]) -> str:
             depth = max(0, depth + (text == INDENT) - (text == DEDENT))
             between = "\n" + "    " * depth
             continue
-        word = _text(text)
+        word = escaped(text)
         if label:
-            word = f'<mark style="border-color: {colours[label]}">{word} <small>{_text(label)}</small></mark>'
+            word = f'<mark style="border-color: {colours[label]}">{word} <small>{escaped(label)}</small></mark>'
         written += between + word if written else word
         between = " "
     return written
@@ -93,34 +136,42 @@ def _example(task: Task[Any, Any], test: Any) -> tuple[Any, Attention]:
 
 
 def _draw(seen: Attention, folder: Path) -> list[str]:
-    """Draw all heads as small maps, and one head of the last layer with tokens."""
+    """Draw all heads as small maps, and one head of the last layer with tokens; dark on light and light on dark."""
+    from matplotlib import rc_context
+
     alike = {name: weights for name, weights in seen.weights.items() if not seen.source or "cross" in name}
     last = list(alike)[-1]
     keys = seen.source or seen.tokens
     labels = seen.labels or None
-    grid = static.heads_grid(alike)
     sharpest = int(alike[last].entropy().mean(-1)[0].argmin())
-    one = static.heatmap(
-        alike[last], seen.tokens, key_tokens=keys, labels=labels, key_labels=None if seen.source else labels,
-        head=sharpest, title=f"{last.split('layers.')[-1]}, head {sharpest}",
-    )  # fmt: skip
+
+    def grid() -> Figure:
+        return static.heads_grid(alike, fontsize=_LETTERS)
+
+    def one() -> Figure:
+        return static.heatmap(
+            alike[last], seen.tokens, key_tokens=keys, labels=labels, key_labels=None if seen.source else labels,
+            head=sharpest, title=f"{last.split('layers.')[-1]}, head {sharpest}", fontsize=_LETTERS,
+        )  # fmt: skip
+
     pages = []
-    for name, figure, text in (
+    for name, draw, text in (
         ("heads", grid, "Every layer and head, one colour range"),
         ("head", one, "The head of the last layer with the least entropy: queries down, keys across"),
     ):
-        figure.savefig(folder / f"{name}.png", dpi=150)
-        pages.append(f'<p>{_text(text)}:</p><img src="{name}.png" alt="{_text(text)}">')
+        # Its own words, drawn at their size and scrolled on a narrow screen; in the dark a picture with light letters.
+        for suffix, style in (("", {}), ("-dark", _DARK)):
+            with rc_context(style):
+                figure = draw()
+                figure.savefig(folder / f"{name}{suffix}.png", dpi=2 * _DOTS)
+        width = round(figure.get_figwidth() * _DOTS)
+        pages.append(
+            f'<figure tabindex="0"><figcaption>{escaped(text)}:</figcaption><picture>'
+            f'<source srcset="{name}-dark.png" media="(prefers-color-scheme: dark)">'
+            f'<img src="{name}.png" width="{width}" alt="{escaped(text)}"></picture></figure>'
+        )
     return pages
-
-
-def _row(cell: str, texts: list[str]) -> str:
-    return "<tr>" + "".join(f"<{cell}>{_text(text)}</{cell}>" for text in texts) + "</tr>"
 
 
 def _numbers(figures: dict[str, float], names: list[str]) -> list[str]:
     return [f"{figures[name]:.4g}" if name in figures else "" for name in names]
-
-
-def _text(text: str) -> str:
-    return html.escape(text)

@@ -16,6 +16,7 @@ from ._levels import Levels, Tiles, choose, derived, stored
 from ._maps import Map, Shown
 from ._packing import binary, packed
 from ._quantities import TILE
+from ._tokens import Axis
 from .tiles import TileSource
 
 __all__ = ["Blocks"]
@@ -37,8 +38,8 @@ _EXAMPLES = (0.5, 0.01, 0.001)
 class Blocks:
     """Collects blocks of data until the budget is used up."""
 
-    def __init__(self, shown: Shown, budget: int, tell: Callable[[float], None]) -> None:
-        self.tell = tell
+    def __init__(self, shown: Shown, budget: int, tell: Callable[[float], None], holder: str = "file") -> None:
+        self.tell, self.holder = tell, holder
         self.shown = replace(shown, maps=tuple(self._summarised(shown.maps)))
         self.source = TileSource(self.shown, "f2")
         self.manifest = self.source.manifest()
@@ -53,7 +54,7 @@ class Blocks:
             self._add(key, self.source.block(key))
             self.tell(_SUMMARIES + (_MEASURES - _SUMMARIES) * place / len(keys))
         self._tracks(entries)
-        self._links(entries)
+        self._top_weights(entries)
         before = self.used, set(self.held)
         for margin in _MARGINS:
             levels = choose(maps, entries, (self.budget - self.used) / margin)
@@ -92,9 +93,22 @@ class Blocks:
 
     def _always(self) -> Iterator[str]:
         for number, axis in enumerate(self.shown.axes):
+            if self._leaves_out(axis, self.manifest["axes"][number]):
+                continue
             yield from (f"{name}/{number}" for name in ("tokens", "offsets", "words", "image"))
             yield from (f"labels/{number}/{which}" for which in range(len(axis.labels)))
         yield from (f"measures/{number}" for number in range(len(self.shown.maps)))
+
+    def _leaves_out(self, axis: Axis, entry: dict[str, Any]) -> bool:
+        """Return whether the words of an axis are too much for an output, and say so in its description."""
+        length = 0 if axis.tokens is None else sum(map(len, axis.tokens)) + 2 * axis.size
+        length += 0 if axis.grid is None or axis.grid.image is None else len(axis.grid.image)
+        if self.holder == "file" or length < _SHARE * self.budget:
+            return False
+        entry.update(tokens=False, words=False, labels=[])
+        if entry["grid"] is not None:
+            entry["grid"]["image"] = None
+        return True
 
     def _tracks(self, entries: list[dict[str, Any]]) -> None:
         limit = self.used + int(self.budget * _SHARE)
@@ -107,18 +121,20 @@ class Blocks:
                 if self._add_all({key: self.source.block(key) or b"" for key in keys}, limit):
                     entry["tracks"][name] = side
 
-    def _links(self, entries: list[dict[str, Any]]) -> None:
+    def _top_weights(self, entries: list[dict[str, Any]]) -> None:
         limit = self.used + int(self.budget * _SHARE)
         for one, entry in zip(self.shown.maps, entries, strict=True):
-            entry["links"] = count = min(KEPT_TOP, one.sizes[1])
+            entry["top_weights"] = count = min(KEPT_TOP, one.sizes[1])
             if self.used + entry["heads"] * entry["queries"]["size"] * count * 8 / 2 < limit:
                 top = one.part(slice(None)).top(count)
                 indices, values = (part.flatten(0, -3).cpu().numpy() for part in (top.indices, top.values))
                 both = zip(indices, values, strict=True)
-                made = {f"links/{entry['id']}/{h}": binary(i, "i4") + binary(v, "f4") for h, (i, v) in enumerate(both)}
+                made = {
+                    f"top_weights/{entry['id']}/{h}": binary(i, "i4") + binary(v, "f4") for h, (i, v) in enumerate(both)
+                }
                 if self._add_all(made, limit):
                     continue
-            entry["links"] = 0
+            entry["top_weights"] = 0
 
     def _cells(self, levels: Levels) -> bool:
         """Add the cells of all maps; return whether they fitted."""
@@ -181,9 +197,9 @@ class Blocks:
 
     def _sentence(self, entries: list[dict[str, Any]], levels: Levels) -> str:
         cells = sorted({1 << entry["finest"] for entry in entries})
-        exact = all(entry["links"] for entry in entries)
+        exact = all(entry["top_weights"] for entry in entries)
         if cells == [1] and levels.rounding is None:
-            return "This file holds every weight, in float16."
+            return f"This {self.holder} holds every weight, in float16."
         bound = "within" if self.used <= self.budget else "and is still over"
         bound += f" its budget of {self.budget / _MIB:.3g} MiB"
         rounded = ""
@@ -192,9 +208,10 @@ class Blocks:
             rounded = f", rounded ({errors})"
         largest = f"; the {KEPT_TOP} largest weights of each query are exact" if exact else ""
         if cells == [1]:
-            return f"This file holds every weight{rounded}, {bound}{largest}."
+            return f"This {self.holder} holds every weight{rounded}, {bound}{largest}."
         finest = f"{cells[0]} × {cells[0]}" if len(cells) == 1 else f"{cells[0]} to {cells[-1]}"
-        return f"This file holds cells of {finest} tokens{rounded}, {bound}{largest}. Finer cells were not stored."
+        held = f"This {self.holder} holds cells of {finest} tokens{rounded}, {bound}{largest}."
+        return f"{held} Finer cells were not stored."
 
 
 def _attributes(block: bytes, bytewise: bool = False) -> str:

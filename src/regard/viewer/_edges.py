@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from .._drawing import Labelled, ink, pt
 from ._label_colours import label_colours
-from ._paper import INK
 from ._tokens import Axis, shown
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ __all__ = ["class_key", "label_edges"]
 
 def label_edges(
     panel: Axes, queries: Axis, keys: Axis, cell: int, most: int, *, top: bool = True, across: bool = True
-) -> None:
+) -> list[Labelled]:
     """Label both sides: by tokens if there are at most `most`, else by positions; labelled runs in colour."""
     colours = _colours((queries, keys))
     _ticks(panel, "y", queries, cell, most)
@@ -33,6 +33,8 @@ def label_edges(
     _strip(panel, queries, cell, colours, "left")
     if across:
         _strip(panel, keys, cell, colours, "top" if top else "bottom")
+    sides = [(panel.yaxis, queries, True), (panel.xaxis, keys, False)][: 1 + across]
+    return [Labelled(one.size <= most and cell == 1, upright, axis.get_ticklabels()) for axis, one, upright in sides]
 
 
 def class_key(sides: Sequence[Axis]) -> list[Any]:
@@ -50,15 +52,20 @@ def _ticks(panel: Axes, side: str, given: Axis, cell: int, most: int) -> None:
     axis = panel.yaxis if side == "y" else panel.xaxis
     if given.size <= most and cell == 1:
         texts = [shown(text) for text in given.texts()]
-        small = 7.5 if given.size <= 40 else 5.5
-        axis.set_ticks(range(given.size), texts, fontsize=small, color=INK, parse_math=False)
+        small = pt(7.5 if given.size <= 40 else 5.5, f"{side}tick.labelsize")
+        axis.set_ticks(range(given.size), texts, fontsize=small, color=ink(), parse_math=False)
         if side == "x" and max(len(text) for text in texts) > 2:
             panel.tick_params(axis="x", labelrotation=90)
         return
     step = _round_step(given.size / 6)
     places = range(0, given.size, step)
     # The middle of the cell that contains the position, in units of cells.
-    axis.set_ticks([(p + 0.5) / cell - 0.5 for p in places], [f"{p:,}" for p in places], fontsize=7, color=INK)
+    axis.set_ticks(
+        [(p + 0.5) / cell - 0.5 for p in places],
+        [f"{p:,}" for p in places],
+        fontsize=pt(7, f"{side}tick.labelsize"),
+        color=ink(),
+    )
 
 
 def _round_step(wanted: float) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
@@ -24,8 +25,11 @@ _MADE = 2
 _ROWS, _COLUMNS, _PLACES = 32, 1024, 5
 # Numbers that are computed together.
 _TOGETHER = 1 << 24
-# The overview of all maps may take this share of the budget; below so many cells a side it shows nothing.
-_OVERVIEW_SHARE, _FEWEST = 0.4, 8
+# Maps of one size that are looked at, and what a tile takes beside its bytes.
+_LOOKED_AT, _ELEMENT = 3, 95
+# The overview of all maps may take this share of the budget, and more where that is small; below so many cells a side
+# it shows nothing.
+_OVERVIEW_SHARE, _OVERVIEW_OF_LITTLE, _LITTLE, _FEWEST = 0.4, 0.9, 1 << 20, 8
 
 
 def derived(finest: int, overview: int) -> list[int]:
@@ -66,7 +70,8 @@ class _Sample:
             rows = self._sampled(zoom)
             size = sum(size_of(_written(part, rounding), bytewise=rounding is not None) for part in rows)
             cells = self.one.heads * np.prod([-(-size >> zoom) for size in self.one.sizes], dtype=float)
-            self._known[key] = size / sum(part.numel() for part in rows) * cells
+            tiles = self.one.heads * np.prod([-(-size // (TILE << zoom)) for size in self.one.sizes], dtype=float)
+            self._known[key] = size / sum(part.numel() for part in rows) * cells + _ELEMENT * tiles
         return self._known[key]
 
     def _sampled(self, zoom: int) -> list[Tensor]:
@@ -95,7 +100,7 @@ def choose(maps: Sequence[Map], entries: Sequence[dict[str, Any]], limit: float)
 
     The steps of rounding are as fine as they can be without a loss of cells.
     """
-    samples = [_Sample(one, entry) for one, entry in zip(maps, entries, strict=True)]
+    samples = list(_samples(maps, entries))
     exact = _finest(samples, None, limit)
     if exact.finest == [one.lowest for one in samples]:
         return exact
@@ -103,11 +108,30 @@ def choose(maps: Sequence[Map], entries: Sequence[dict[str, Any]], limit: float)
     coarsest = _finest(samples, Rounding(LEVELS[-1], top), limit)
     if sum(exact.finest) <= sum(coarsest.finest) and exact.overview == coarsest.overview:
         return exact
-    for levels in LEVELS:
-        found = _finest(samples, Rounding(levels, top), limit)
-        if (found.finest, found.overview) == (coarsest.finest, coarsest.overview):
-            return found
-    return coarsest
+    # The more steps, the larger: the first of them that leaves out nothing more.
+    place = bisect_left(
+        LEVELS, True, key=lambda levels: _as_fine(_finest(samples, Rounding(levels, top), limit), coarsest)
+    )
+    return coarsest._replace(rounding=Rounding(LEVELS[min(place, len(LEVELS) - 1)], top))
+
+
+def _as_fine(one: Levels, other: Levels) -> bool:
+    return (one.finest, one.overview) == (other.finest, other.overview)
+
+
+def _samples(maps: Sequence[Map], entries: Sequence[dict[str, Any]]) -> Iterator[_Sample]:
+    """Yield what the cells of each map take; of many maps of one size as much as those that are looked at."""
+    alike: dict[tuple[object, ...], list[int]] = {}
+    for place, one in enumerate(maps):
+        alike.setdefault((one.sizes, one.heads, one.kept_cell), []).append(place)
+    made: dict[int, _Sample] = {}
+    for places in alike.values():
+        step = -(-len(places) // _LOOKED_AT)
+        for at, place in enumerate(places):
+            seen = places[min(at // step * step + step // 2, len(places) - 1)]
+            made[seen] = made.get(seen) or _Sample(maps[seen], entries[seen])
+            made[place] = made[seen]
+    yield from (made[place] for place in range(len(maps)))
 
 
 def _finest(samples: Sequence[_Sample], rounding: Rounding | None, limit: float) -> Levels:
@@ -116,7 +140,8 @@ def _finest(samples: Sequence[_Sample], rounding: Rounding | None, limit: float)
     def total() -> float:
         return sum(one.size(zoom, zoom, rounding) for one, zoom in zip(samples, overview, strict=True))
 
-    while total() > _OVERVIEW_SHARE * limit:
+    share = _OVERVIEW_SHARE if limit > _LITTLE else _OVERVIEW_OF_LITTLE
+    while total() > share * limit:
         fewer = [zoom + (max(one.one.sizes) >> zoom > _FEWEST) for one, zoom in zip(samples, overview, strict=True)]
         if fewer == overview:
             break

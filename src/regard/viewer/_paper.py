@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .._values import described, flag, instance
-from ..errors import ArgumentError, MissingExtraError, install_line
+from .._drawing import chosen_cmap, faint, ink, pt, wrapped
+from .._values import described, flag, instance, number
+from ..errors import ArgumentError, ArgumentTypeError
 from ._cells import MASKED, NOT_RECORDED
 
 if TYPE_CHECKING:
@@ -18,12 +19,20 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from matplotlib.image import AxesImage
 
-__all__ = ["PALETTE", "check_words", "colorbar", "draw_cells", "note", "number_text", "sheet", "states_key"]
+__all__ = [
+    "MASKED_COLOUR",
+    "axes_of",
+    "check_words",
+    "colorbar",
+    "draw_cells",
+    "entitle",
+    "inches",
+    "note",
+    "number_text",
+    "states_key",
+]
 
-# Okabe and Ito's palette, distinguishable by colour-blind readers; the colours with most contrast to white first.
-PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#8C6D1F", "#555555")
-INK, FAINT = "#1a1a1a", "#666666"
-_MASKED_COLOUR = "#e4e4e4"
+MASKED_COLOUR = "#e4e4e4"
 _MISSING_COLOUR = "#ffffff"
 
 
@@ -34,22 +43,14 @@ def check_words(title: str | None, caption: bool) -> None:
     flag("caption", caption)
 
 
-def sheet(width: float, height: float) -> Figure:
-    """Return an empty figure of this size in inches, not registered with pyplot."""
-    try:
-        from ._sheet import Sheet
-    except ModuleNotFoundError:
-        raise MissingExtraError(f"Pictures need matplotlib. Install it with {install_line('view')}.") from None
-    return Sheet(figsize=(width, height), layout="constrained", facecolor="white")
-
-
 def draw_cells(
-    axes: Axes, numbers: NDArray[np.float64], limits: tuple[float, float], cmap: str, log: bool = False
+    axes: Axes, numbers: NDArray[np.float64], limits: tuple[float, float], cmap: str | None, log: bool = False
 ) -> AxesImage:
     """Draw numbers as colours; masked cells grey, cells without a number hatched."""
     from matplotlib import colormaps
     from matplotlib.colors import LogNorm, Normalize
 
+    cmap = chosen_cmap(cmap)
     if not isinstance(cmap, str) or cmap not in colormaps:
         raise ArgumentError(
             f"cmap is {described(cmap)}, which matplotlib does not have; try 'cividis', 'viridis', 'Greys'."
@@ -80,7 +81,7 @@ def _draw_states(axes: Axes, numbers: NDArray[np.float64]) -> None:
                       linewidth=0, zorder=0)
         )  # fmt: skip
     grey = np.ma.masked_where(missing, np.zeros(numbers.shape))
-    axes.imshow(grey, cmap=ListedColormap([_MASKED_COLOUR]), aspect="equal", interpolation="nearest", zorder=1)
+    axes.imshow(grey, cmap=ListedColormap([MASKED_COLOUR]), aspect="equal", interpolation="nearest", zorder=1)
 
 
 def states_key(every: Sequence[NDArray[np.float64]]) -> list[Any]:
@@ -89,7 +90,7 @@ def states_key(every: Sequence[NDArray[np.float64]]) -> list[Any]:
 
     found = []
     if any((numbers == MASKED).any() for numbers in every):
-        found.append(Patch(facecolor=_MASKED_COLOUR, edgecolor="#bbbbbb", label="masked"))
+        found.append(Patch(facecolor=MASKED_COLOUR, edgecolor="#bbbbbb", label="masked"))
     if any((numbers == NOT_RECORDED).any() for numbers in every):
         found.append(Patch(facecolor=_MISSING_COLOUR, edgecolor="#999999", hatch="////", label="not recorded"))
     if any((~np.isfinite(numbers)).any() for numbers in every):
@@ -100,15 +101,62 @@ def states_key(every: Sequence[NDArray[np.float64]]) -> list[Any]:
 def colorbar(figure: Figure, image: AxesImage, panels: Any, label: str) -> Colorbar:
     """Add the colour bar, labelled with the quantity."""
     bar = figure.colorbar(image, ax=panels, shrink=0.8, pad=0.02, aspect=24)
-    bar.set_label(label, fontsize=8, color=INK)
-    bar.ax.tick_params(labelsize=7, color="#bbbbbb", labelcolor=INK)
+    bar.set_label(label, fontsize=pt(8), color=ink())
+    bar.ax.tick_params(labelsize=pt(7), color="#bbbbbb", labelcolor=ink())
     bar.outline.set_visible(False)
     return bar
 
 
-def note(figure: Figure, text: str) -> None:
+def axes_of(ax: Any, width: float | None) -> Axes | None:
+    """Return the caller's axes, None where none were given; raises `ArgumentError` for what is none."""
+    if ax is None:
+        return None
+    from matplotlib.axes import Axes
+
+    if not isinstance(ax, Axes):
+        raise ArgumentTypeError(f"ax is {described(ax)}; give a matplotlib Axes, of plt.subplots() for example.")
+    if width is not None:
+        raise ArgumentError("width= is that of a new figure; with ax= set the size of your own.")
+    return ax
+
+
+def inches(width: float | None) -> float | None:
+    """Return a width given in cm in inches; raises `ArgumentError`."""
+    return None if width is None else number("width", width, 1, 200) / 2.54
+
+
+def entitle(drawn: Figure | Axes, title: str | None) -> None:
+    """Add the title, if there is one."""
+    if title is None:
+        return
+    if hasattr(drawn, "suptitle"):
+        size = pt(10, "figure.titlesize")
+        lines = _with_room(drawn, title, size)
+        drawn.suptitle(lines, fontsize=size, color=ink(), parse_math=False)
+    else:
+        drawn.set_title(title, fontsize=pt(10, "axes.titlesize"), color=ink(), parse_math=False)
+
+
+def _with_room(figure: Figure, text: str, points: float) -> str:
+    """Return a text in lines, after making the figure higher by those beyond the first."""
+    lines = wrapped(text, 0.96 * figure.get_figwidth(), points)
+    figure.set_figheight(figure.get_figheight() + lines.count("\n") * 1.3 * points / 72)
+    return lines
+
+
+def note(drawn: Figure | Axes, text: str) -> None:
     """Write the caption below the picture."""
-    figure.supxlabel(text, fontsize=7, color=FAINT, x=0.02, ha="left", parse_math=False, wrap=False)
+    if hasattr(drawn, "supxlabel"):
+        lines = _with_room(drawn, text, pt(7))
+        written = drawn.supxlabel(lines, fontsize=pt(7), color=faint(), x=0.02, ha="left", parse_math=False)
+        drawn.caption = written, text  # type: ignore[attr-defined]
+        return
+    width = drawn.get_window_extent().width / drawn.figure.dpi
+    below = -pt(7) * (4.5 if drawn.xaxis.get_label_position() == "bottom" else 0.8)
+    drawn.annotate(
+        wrapped(text, width, pt(7)), (0, 0), (0, below), xycoords="axes fraction", textcoords="offset points", va="top",
+        fontsize=pt(7), color=faint(), annotation_clip=False, parse_math=False,
+    )  # fmt: skip
 
 
 def number_text(number: float) -> str:

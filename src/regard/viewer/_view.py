@@ -2,26 +2,36 @@
 
 from __future__ import annotations
 
+import functools
 import importlib.util
 import io
 import webbrowser
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
+from .._drawing import lettering
 from .._values import instance
 from ..errors import ArgumentError
 from ..recordings import Grid, Recording
+from ..weights import with_summary
 from . import static
 from ._maps import Map, Weights, shown_of
+from ._mosaic import mosaic
+from ._paper import entitle, inches
 from ._sides import Sides
 from ._tokens import Axis, Labels, Tokens, axis
+from ._waiting import waiting
 from .html import page
 from .server import Served, serve
 from .tiles import TileSource
-from .widget import widget
+from .widget import bridge, new_name, output, widget
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 __all__ = ["View", "view"]
@@ -30,6 +40,8 @@ _Side = tuple[list[str] | None, dict[str, list[str | None]] | None]
 _PICTURES = (".png", ".svg", ".pdf")
 # With more maps than this, a printed picture is too small to read.
 _MOST_LAYERS = 24
+# With more heads than this, the picture of a saved notebook is one of small maps without words.
+_MOST_DRAWN = 12
 
 
 def view(
@@ -52,6 +64,7 @@ def view(
             compare them. In place of `AttentionWeights` a tensor or array of all weights, `(L, S)` up to
             `(batch, heads, L, S)`; its mask is unknown.
         tokens: text (or bytes) of each token; for a batch a list of lists. With two texts, those of the queries.
+            Marks of tokenizers (`Ġ`, `▁`, `##`) are read as the spaces, bytes and parts of words that they stand for.
         key_tokens: tokens of the second text that cross-attention looks at, the source of an encoder-decoder.
         labels, key_labels: class or IOB2 tag of each token, or a mapping of names to such lists.
         words: index of the word that each token belongs to, None for special tokens; merges subwords.
@@ -83,6 +96,7 @@ class View:
 
     def __init__(self, source: TileSource) -> None:
         self.source = source
+        self._bridges: list[Any] = []
 
     def __repr__(self) -> str:
         """Describe the content, and how to show it."""
@@ -99,32 +113,50 @@ class View:
         head: int | None = None,
         *,
         input: int = 0,
+        model: str | None = None,
+        width: float | None = None,
+        fontsize: float | None = None,
         budget_mib: float = 32.0,
+        progress: bool | None = None,
     ) -> Path:
         """Write the page or a picture to a file, and return its path.
 
         Args:
             path: ends in `.html` (the whole page with its data, opens from disk without a network), `.png`, `.svg` or
                 `.pdf` (the picture of `figure`, with text as text).
-            name, head, input: of a picture, as in `figure`; a page holds all of them.
-            budget_mib: most MiB of data in a page; the finest zoom levels that do not fit are left out, and it says so.
+            name, head, input, model, width, fontsize: of a picture, as in `figure`; a page holds all of them.
+            budget_mib: most MiB of data in a page. What does not fit in float16 is rounded, and then the finest zoom
+                levels are left out; the page says so, and how far its numbers are off.
+            progress: whether to show a bar on standard error while a page is made; by default in a terminal or a
+                notebook, if it takes over a second.
 
         Raises `ArgumentError`, `MissingExtraError`.
         """
         path = Path(path)
         kind = path.suffix.lower()
         if kind == ".html":
-            if (name, head, input) != (None, None, 0):
-                raise ArgumentError("a page holds every layer, head and input; leave name, head and input out.")
-            path.write_text(page(self.source, budget_mib), "utf-8")
+            if (name, head, input, model) != (None, None, 0, None):
+                raise ArgumentError("a page holds every layer, head and input; leave name, head, input and model out.")
+            with waiting(f"Writing {path.name}", progress) as tell:
+                path.write_text(page(self.source, budget_mib, tell), "utf-8")
         elif kind in _PICTURES:
-            path.write_bytes(_picture(self.figure(name, head, input=input), kind[1:]))
+            figure = self.figure(name, head, input=input, model=model, width=width, fontsize=fontsize)
+            path.write_bytes(_picture(figure, kind[1:]))
         else:
             raise ArgumentError(f"{path.name!r} ends in {kind!r}; save as .html, {', '.join(_PICTURES)}.")
         return path
 
     def figure(
-        self, name: str | None = None, head: int | None = None, *, input: int = 0, scale: str = "linear"
+        self,
+        name: str | None = None,
+        head: int | None = None,
+        *,
+        input: int = 0,
+        model: str | None = None,
+        scale: str = "linear",
+        ax: Axes | None = None,
+        width: float | None = None,
+        fontsize: float | None = None,
     ) -> Figure:
         """Return a picture for paper, a matplotlib `Figure`: one head with its tokens, or all heads side by side.
 
@@ -132,21 +164,17 @@ class View:
         outer maps of several (the more, the fewer maps); beyond that the caption states their number.
 
         Args:
-            name: which layer; all layers unless given.
+            name: which layer; all layers unless given. As the pictures name it where a name occurs again:
+                "tuned: layer.0", "layer.0 (call 2)".
             head: which head of it; all unless given.
             input: which input of a batch.
+            model: which of several compared models; all unless given.
             scale: "linear" or "log" colours.
+            ax: of one head, axes of a figure of your own. width: of the figure, in cm. fontsize: of words, in points.
 
         Raises `ArgumentError`, `MissingExtraError`. `regard.viewer.static` has more options.
         """
-        maps = [one for one in self.source.shown.maps if one.input == input and name in (None, one.name)]
-        if not maps:
-            names = list(dict.fromkeys(one.name for one in self.source.shown.maps))
-            raise ArgumentError(f"there is no layer {name!r} of input {input}; the layers are {', '.join(names)}.")
-        if len(maps) > 1 and head is not None:
-            raise ArgumentError(f"head={head} of which layer? Give its name too, such as {maps[0].name!r}.")
-        if len(maps) > _MOST_LAYERS:
-            raise ArgumentError(f"{len(maps)} layers do not fit one picture ({_MOST_LAYERS} do); give a name.")
+        maps = self._chosen(name, head, input, model)
         inputs = len({one.input for one in self.source.shown.maps})
         which = f", input {input} of {inputs}" if inputs > 1 else ""
         one = maps[0]
@@ -154,13 +182,38 @@ class View:
             (tokens, labels), (key_tokens, key_labels) = self._given(one)
             return static.heatmap(
                 one.weights, tokens, key_tokens=key_tokens, batch=input, labels=labels, key_labels=key_labels,
-                head=head, scale=scale, title=f"{_full_name(one)}, head {head or 0}{which}",
+                head=head, scale=scale, title=f"{_full_name(one)}, head {head or 0}{which}", ax=ax, width=width,
+                fontsize=fontsize,
             )  # fmt: skip
+        if ax is not None:
+            raise ArgumentError("ax= takes one head; give name and head.")
+        wide = inches(width)
         rows = static.rows_of({_full_name(one): one.weights for one in maps}, self._sides(maps), input)
         layer = f": {_full_name(one)}" if name is not None and len(maps) == 1 else ""
-        figure = static.draw_rows(rows, static.quantity_of(one.weights), scale=scale)
-        static.entitle(figure, f"{self.source.shown.title}{layer}{which}")
+        with lettering(fontsize):
+            figure = static.draw_rows(rows, static.quantity_of(one.weights), scale=scale, wide=wide)
+            entitle(figure, f"{self.source.shown.title}{layer}{which}")
         return figure
+
+    def _chosen(self, name: str | None, head: int | None, input: int, model: str | None) -> list[Map]:
+        """Return the maps of a picture; raises `ArgumentError` where there is none, or not one for a head."""
+        every = [one for one in self.source.shown.maps if one.input == input and model in (None, one.model)]
+        if not every:
+            models = list(dict.fromkeys(one.model for one in self.source.shown.maps))
+            raise ArgumentError(f"there is no model {model!r} with input {input}; the models are {', '.join(models)}.")
+        maps = [one for one in every if name in (None, _full_name(one))]
+        maps = maps or [one for one in every if name == one.name]
+        if not maps:
+            names = list(dict.fromkeys(map(_full_name, every)))
+            raise ArgumentError(f"there is no layer {name!r} of input {input}; the layers are {', '.join(names)}.")
+        if len(maps) > 1 and head is not None:
+            if name is None:
+                raise ArgumentError(f"head={head} of which layer? Give its name too, such as {_full_name(maps[0])!r}.")
+            names = list(map(_full_name, maps))
+            raise ArgumentError(f"{name!r} names {len(maps)} layers, and head={head} is of one: {', '.join(names)}.")
+        if len(maps) > _MOST_LAYERS:
+            raise ArgumentError(f"{len(maps)} layers do not fit one picture ({_MOST_LAYERS} do); give a name.")
+        return maps
 
     def _given(self, one: Map) -> tuple[_Side, _Side]:
         """Return the tokens and labels of the queries and keys of a map."""
@@ -201,22 +254,55 @@ class View:
         """Return the page as a notebook widget (`anywidget`); its trait `state` is what is currently shown."""
         return widget(self.source)
 
+    @functools.cached_property
+    def _summarised(self) -> View:
+        """The same with the summary of each map at hand: measures and small pictures cost next to nothing."""
+        shown = self.source.shown
+        known = {id(one.weights): with_summary(one.weights) for one in shown.maps}
+        return View(
+            TileSource(replace(shown, maps=tuple(replace(one, weights=known[id(one.weights)]) for one in shown.maps)))
+        )
+
+    def _preview(self) -> bytes:
+        """Return a PNG of everything, small enough for a notebook."""
+        maps = self.source.shown.maps
+        if sum(one.heads for one in maps) <= _MOST_DRAWN:
+            return _picture(self.figure(), "png", 100)
+        quantity = static.quantity_of(maps[0].weights)
+        return _small(_picture(mosaic(maps, list(map(_full_name, maps)), quantity, self.source.shown.title), "png", 90))
+
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:
-        bundle: dict[str, Any] = {}
-        if importlib.util.find_spec("matplotlib") is not None and len(self.source.shown.maps) <= _MOST_LAYERS:
-            bundle["image/png"] = _picture(self.figure(), "png")  # for renderers that run no scripts
+        """Return an output that needs no kernel; while there is one, the bridge gives it everything."""
+        view, name, picture = self._summarised, new_name(), None
+        if importlib.util.find_spec("matplotlib") is not None:
+            picture = view._preview()
         if importlib.util.find_spec("anywidget") is not None:
-            made = self.widget()._repr_mimebundle_(include=include, exclude=exclude)
-            if made is not None:
-                bundle.update(made[0] if isinstance(made, tuple) else made)
-        bundle["text/plain"] = repr(self)
-        return bundle
+            self._bridges.append(bridge(view.source, name))
+        bundle = {"text/html": output(view.source, name, picture), "text/plain": repr(self)}
+        return bundle if picture is None else {"image/png": picture, **bundle}
 
 
-def _picture(figure: Figure, kind: str) -> bytes:
+def _picture(figure: Figure, kind: str, dpi: int = 150) -> bytes:
     with io.BytesIO() as file:
-        figure.savefig(file, format=kind, dpi=150)
+        figure.savefig(file, format=kind, dpi=dpi)
         return file.getvalue()
+
+
+def _small(png: bytes) -> bytes:
+    """Return a picture in the colours of its bar and greys, a third of its bytes."""
+    from matplotlib import colormaps
+    from PIL import Image  # which matplotlib brings
+
+    shades = np.concatenate(
+        [colormaps["cividis"](np.linspace(0, 1, 112))[:, :3], np.linspace(0, 1, 16)[:, None] * np.ones(3)]
+    )
+    palette = Image.new("P", (1, 1))
+    palette.putpalette((shades * 255).round().astype(np.uint8).tobytes())
+    with io.BytesIO(png) as file, io.BytesIO() as made:
+        Image.open(file).convert("RGB").quantize(palette=palette, dither=Image.Dither.NONE).save(
+            made, "png", optimize=True
+        )
+        return made.getvalue()
 
 
 def _full_name(one: Map) -> str:

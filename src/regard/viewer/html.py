@@ -3,27 +3,38 @@
 from __future__ import annotations
 
 import base64
+import functools
 import hashlib
 import html
+import zlib
 from collections.abc import Callable
 from importlib import resources
+from typing import NamedTuple
 
 from ..errors import ArgumentError, RegardError
 from ._blocks import Blocks
 from .tiles import TileSource
 
-__all__ = ["page", "script"]
+__all__ = ["frame", "page", "script"]
 
 _MIB = 1 << 20
-_POLICY = "default-src 'none'; script-src '{script}'; img-src blob: data:; base-uri 'none'; form-action 'none'"
+# Unpacks the page's script and runs it; the policy allows the text that comes out.
+_UNPACK = (
+    'const text=document.getElementById("code").textContent;'
+    "const bytes=Uint8Array.from(atob(text),(letter)=>letter.charCodeAt(0));"
+    'const plain=new Blob([bytes]).stream().pipeThrough(new DecompressionStream("deflate-raw"));'
+    "new Response(plain).text().then((code)=>{const made=document.createElement('script');"
+    "made.type='module';made.textContent=code;document.head.append(made)});"
+)
+_POLICY = "default-src 'none'; script-src 'sha256-{script}'; img-src blob: data:; base-uri 'none'; form-action 'none'"
 
 
-def script() -> str:
-    """Return the page's script, a file of the package; raises `RegardError` if it is missing."""
-    file = resources.files(__package__) / "static" / "regard.js"
+def script(name: str = "regard") -> str:
+    """Return a script of the page, a file of the package; raises `RegardError` if it is missing."""
+    file = resources.files(__package__) / "static" / f"{name}.js"
     if not file.is_file():
         raise RegardError(
-            "The page's script, viewer/static/regard.js, is missing from this installation. Reinstall regard; in a "
+            f"The page's script, viewer/static/{name}.js, is missing from this installation. Reinstall regard; in a "
             "source tree, build it in web/. Pictures for paper (`.figure()`) work without it."
         )
     return file.read_text("utf-8")
@@ -47,9 +58,36 @@ def page(source: TileSource, budget_mib: float = 32.0, tell: Callable[[float], N
     blocks.fill()
     # HTML ends a script at "</script", even inside a string or a pattern.
     code = script().replace("</script", "<\\/script").replace("<!--", "<\\!--")
-    digest = base64.b64encode(hashlib.sha256(code.encode()).digest()).decode()
-    policy = _POLICY.format(script=f"sha256-{digest}")
-    first, later = blocks.elements()
+    # The script draws the first picture while the rest is still being read.
+    parts = _Parts('data-host="page"', blocks, [code], f'<script type="module" async>{code}</script>')
+    return _document(source.shown.title, parts)
+
+
+def frame(source: TileSource, name: str, budget: int) -> str:
+    """Return a page for a frame of a notebook's output: its data take about `budget` bytes, and its script is packed.
+
+    The script asks the notebook around it for the bridge of this `name`, and shows what the page holds without one.
+    """
+    blocks = Blocks(source.shown, budget, lambda done: None, "output")
+    blocks.fill()
+    code, start = script(), _UNPACK
+    packed = (
+        f'<script type="application/octet-stream" id="code">{_packed_script(code)}</script><script>{start}</script>'
+    )
+    return _document(source.shown.title, _Parts(f'data-host="frame" data-name="{name}"', blocks, [start, code], packed))
+
+
+class _Parts(NamedTuple):
+    host: str
+    blocks: Blocks
+    allowed: list[str]
+    script: str
+
+
+def _document(title: str, parts: _Parts) -> str:
+    hashes = (base64.b64encode(hashlib.sha256(code.encode()).digest()).decode() for code in parts.allowed)
+    policy = _POLICY.format(script="' 'sha256-".join(hashes))
+    first, later = parts.blocks.elements()
     return "\n".join(
         [
             "<!doctype html>",
@@ -57,14 +95,19 @@ def page(source: TileSource, budget_mib: float = 32.0, tell: Callable[[float], N
             '<meta charset="utf-8">',
             f'<meta http-equiv="Content-Security-Policy" content="{policy}">',
             '<meta name="viewport" content="width=device-width, initial-scale=1">',
-            f"<title>{html.escape(source.shown.title)}</title>",
+            f"<title>{html.escape(title)}</title>",
             '<link rel="icon" href="data:,">',
-            '<main id="regard" data-host="page"><noscript>This page draws with JavaScript.</noscript></main>',
+            f'<main id="regard" {parts.host}><noscript>This page draws with JavaScript.</noscript></main>',
             *first,
-            # The script draws the first picture while the rest is still being read.
-            f'<script type="module" async>{code}</script>',
+            parts.script,
             *later,
             "</html>",
             "",
         ]
     )
+
+
+@functools.cache
+def _packed_script(code: str) -> str:
+    packer = zlib.compressobj(9, zlib.DEFLATED, -15)
+    return base64.b64encode(packer.compress(code.encode()) + packer.flush()).decode()

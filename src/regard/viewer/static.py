@@ -3,18 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
+from .._drawing import faint, ink, lettering, pt, settle, sheet
 from .._values import choice, flag, number
 from ..errors import ArgumentError, ShapeError
 from ..weights import AttentionWeights
 from ._cells import Cells, Matrix, cells_of, heads_of, pick
 from ._curves import distance_profile, positional_encoding
 from ._edges import class_key, label_edges
-from ._paper import FAINT, INK, check_words, colorbar, draw_cells, note, number_text, sheet, states_key
+from ._paper import (
+    axes_of,
+    check_words,
+    colorbar,
+    draw_cells,
+    entitle,
+    inches,
+    note,
+    number_text,
+    states_key,
+)
 from ._tokens import Axis, Labels, Tokens, axis
 
 if TYPE_CHECKING:
@@ -32,10 +43,12 @@ _NUMBERED = 16
 _SMALL = 64
 # Inches for each word, and most inches of all maps together.
 _LINE, _WIDEST = 0.115, 16.0
+# Inches beside the cells of one matrix; of a cell that a number fits into.
+_MARGIN, _NUMBER_FITS = 2.1, 0.24
 _QUANTITY = "attention weight"
 
 
-def heatmap(
+def heatmap(  # noqa: PLR0913  # each is one choice of the picture
     weights: Matrix,
     tokens: Tokens | None = None,
     *,
@@ -50,7 +63,10 @@ def heatmap(
     highest: float | None = None,
     title: str | None = None,
     caption: bool = True,
-    cmap: str = "cividis",
+    cmap: str | None = None,
+    ax: Axes | None = None,
+    width: float | None = None,
+    fontsize: float | None = None,
 ) -> Figure:
     """Draw one attention matrix: queries down, keys across, both labelled by their tokens.
 
@@ -66,10 +82,13 @@ def heatmap(
         scale: "linear" or "log" colours.
         highest: top of the colour range; by default the largest number drawn. The range begins at 0.
         title: a line above. caption: write cells and row sums below.
-        cmap: matplotlib's name of the colour map.
+        cmap: matplotlib's name of the colour map; that of its settings (`image.cmap`) if they were changed.
+        ax: axes of a figure of your own to draw into; its size, fonts and files are then yours to set.
+        width: of the figure, in cm. fontsize: of the words along the sides, in points; others are in proportion.
 
-    Returns a matplotlib `Figure`. Masked pairs are grey, what was not recorded is hatched, 0 has the lowest colour.
-    Raises `ArgumentError`, `ShapeError`, `MissingExtraError`. Cost of `pooled`.
+    Letters and colours follow matplotlib's settings where these were changed. Labels that would touch are left out, and
+    the caption says so. Masked pairs are grey, what was not recorded is hatched, 0 has the lowest colour. Returns a
+    matplotlib `Figure`. Raises `ArgumentError`, `ShapeError`, `MissingExtraError`. Cost of `pooled`.
 
     >>> import regard, torch
     >>> q = torch.randn(1, 1, 3, 4)
@@ -83,30 +102,40 @@ def heatmap(
     numbers = None if numbers is None else flag("numbers", numbers)
     cells, quantity = _chosen(weights, batch, head, average)
     queries, keys = _sides(cells.shape, tokens, key_tokens, labels, key_labels)
-    count = max(cells.numbers.shape)
-    each = 0.24 if count <= _LABELLED else 5.2 / count
-    if numbers is None:
-        numbers = count <= _NUMBERED
-    if numbers and count <= 2 * _NUMBERED:
-        each = 0.34
-    height, width = (min(12.0, max(1.2, size * each)) for size in cells.numbers.shape)
-    figure = sheet(width + 2.1, height + 1.5)
-    panel = figure.add_subplot()
-    limits, log = _limits(scale, cells.highest if highest is None else highest)
-    image = draw_cells(panel, cells.numbers, limits, cmap, log)
-    label_edges(panel, queries, keys, cells.cell, _LABELLED)
-    panel.set_ylabel(_side_name("query", queries), fontsize=8, color=INK)
-    panel.set_xlabel(_side_name("key", keys), fontsize=8, color=INK)
-    panel.xaxis.set_label_position("top")
-    if numbers:
-        _write_numbers(panel, cells.numbers, image, each)
-    colorbar(figure, image, panel, quantity + (" (log scale)" if log else ""))
-    _keys(figure, [cells.numbers], (queries, keys))
-    if title is not None:
-        entitle(figure, title)
-    if caption:
-        note(figure, " ".join([_caption([cells]), *_remarks([(queries, keys)], cells.cell, _LABELLED)]))
-    return figure
+    panel, wide = axes_of(ax, width), inches(width)
+    with lettering(fontsize):
+        count = max(cells.numbers.shape)
+        each = 0.24 if count <= _LABELLED else 5.2 / count
+        if count <= 2 * _NUMBERED and (numbers or (numbers is None and count <= _NUMBERED)):
+            each = 0.34
+        each *= pt(10) / 10
+        if wide is not None:
+            each = max(0.8, wide - _MARGIN) / cells.numbers.shape[1]
+        if numbers is None:
+            numbers = count <= _NUMBERED and each >= _NUMBER_FITS
+        height, across = (min(12.0, max(1.2, size * each)) for size in cells.numbers.shape)
+        figure: Any = sheet(wide or across + _MARGIN, height + 1.5) if panel is None else panel.figure
+        drawn = figure if panel is None else panel
+        panel = figure.add_subplot() if panel is None else panel
+        limits, log = _limits(scale, cells.highest if highest is None else highest)
+        image = draw_cells(panel, cells.numbers, limits, cmap, log)
+        labelled = label_edges(panel, queries, keys, cells.cell, _LABELLED)
+        panel.set_ylabel(_side_name("query", queries), fontsize=pt(8, "axes.labelsize"), color=ink())
+        panel.set_xlabel(_side_name("key", keys), fontsize=pt(8, "axes.labelsize"), color=ink())
+        panel.xaxis.set_label_position("top")
+        if numbers:
+            _write_numbers(panel, cells.numbers, image, each)
+        colorbar(figure, image, panel, quantity + (" (log scale)" if log else ""))
+        _keys(drawn, [cells.numbers], (queries, keys))
+        entitle(drawn, title)
+        said = [_caption([cells]), *_remarks([(queries, keys)], cells.cell, _LABELLED)]
+        if drawn is figure:
+            figure.labelled += labelled
+        else:
+            said.append(settle(figure, labelled))
+        if caption:
+            note(drawn, " ".join(filter(None, said)))
+    return cast("Figure", figure)
 
 
 def heads_grid(
@@ -121,7 +150,9 @@ def heads_grid(
     highest: float | None = None,
     title: str | None = None,
     caption: bool = True,
-    cmap: str = "cividis",
+    cmap: str | None = None,
+    width: float | None = None,
+    fontsize: float | None = None,
 ) -> Figure:
     """Draw every head as a small map, all on one colour range: the heads of a call, or layers by heads.
 
@@ -132,7 +163,7 @@ def heads_grid(
         few
             maps; if there are more, the caption states their number.
         labels, key_labels: as in `heatmap`, coloured along the outer maps.
-        batch, scale, highest, title, caption, cmap: as in `heatmap`.
+        batch, scale, highest, title, caption, cmap, width, fontsize: as in `heatmap`.
 
     Returns a matplotlib `Figure`. Raises `ArgumentError`, `ShapeError`, `MissingExtraError`. Maps have at most 64
     cells a side. Cost of `pooled` for each.
@@ -147,8 +178,11 @@ def heads_grid(
         sides = _sides(next(iter(shapes)), *given)
         rows = [row._replace(sides=sides) for row in rows]
     first = next(iter(weights.values())) if isinstance(weights, Mapping) else weights
-    figure = draw_rows(rows, quantity_of(first), scale=scale, highest=highest, caption=caption, cmap=cmap)
-    if title is not None:
+    wide = inches(width)
+    with lettering(fontsize):
+        figure = draw_rows(
+            rows, quantity_of(first), scale=scale, highest=highest, caption=caption, cmap=cmap, wide=wide
+        )
         entitle(figure, title)
     return figure
 
@@ -169,11 +203,6 @@ def rows_of(layers: Mapping[str, AttentionWeights], sides: Mapping[str, tuple[Ax
     return [row._replace(sides=sides[name]) for name, one in layers.items() for row in _grid_rows({name: one}, batch)]
 
 
-def entitle(figure: Figure, title: str) -> None:
-    """Add the title."""
-    figure.suptitle(title, fontsize=10, color=INK, parse_math=False)
-
-
 def draw_rows(
     rows: Sequence[Row],
     quantity: str = _QUANTITY,
@@ -181,9 +210,10 @@ def draw_rows(
     scale: str = "linear",
     highest: float | None = None,
     caption: bool = True,
-    cmap: str = "cividis",
+    cmap: str | None = None,
+    wide: float | None = None,
 ) -> Figure:
-    """Draw rows of maps with one colour range; tokens and labels of each row along its outer maps."""
+    """Draw rows of maps with one colour range; tokens and labels of each row along its outer maps; `wide` in inches."""
     every = [cells for row in rows for cells in row.maps.values()]
     limits, log = _limits(scale, max(cells.highest for cells in every) if highest is None else highest)
     columns = max(len(row.maps) for row in rows)
@@ -191,8 +221,11 @@ def draw_rows(
     most = max(_NUMBERED, min(_SMALL, int(_WIDEST / (_LINE * max(columns, len(rows))))))
     named = [max(one.size for one in row.sides) for row in rows if row.sides and _has_words(row.sides)]
     words = max((count for count in named if count <= most), default=0)
-    each = max(min(1.7, max(0.7, 11.0 / columns)), _LINE * words)
-    figure = sheet(each * columns + 1.6 + (0.6 if rows[0].name else 0.0), each * len(rows) + 1.0)
+    each = max(min(1.7, max(0.7, 11.0 / columns)), _LINE * words) * pt(10) / 10
+    margin = 1.6 + (0.6 if rows[0].name else 0.0)
+    if wide is not None:
+        each = max(0.3, (wide - margin) / columns)
+    figure: Any = sheet(wide or each * columns + margin, each * len(rows) + 1.0)
     panels = figure.subplots(len(rows), columns, squeeze=False)
     for row, line in zip(rows, panels, strict=True):
         for panel in line[len(row.maps) :]:
@@ -202,20 +235,22 @@ def draw_rows(
             panel.set_xticks([])
             panel.set_yticks([])
             if not row.name or row is rows[0]:
-                panel.set_title(label, fontsize=7, color=INK, pad=3, parse_math=False)
+                panel.set_title(label, fontsize=pt(7), color=ink(), pad=3, parse_math=False)
         if row.sides is not None:
             below = row is rows[-1] or rows[rows.index(row) + 1].sides != row.sides
             cell = next(iter(row.maps.values())).cell
-            label_edges(line[0], *row.sides, cell, most, top=False, across=below)
+            figure.labelled += label_edges(line[0], *row.sides, cell, most, top=False, across=below)
         if row.name:
-            line[0].set_ylabel(row.name, fontsize=7, color=INK, rotation=0, ha="right", va="center", parse_math=False)
+            line[0].set_ylabel(
+                row.name, fontsize=pt(7), color=ink(), rotation=0, ha="right", va="center", parse_math=False
+            )
     colorbar(figure, image, panels, quantity + (" (log scale)" if log else ""))
     sides = list(dict.fromkeys(row.sides for row in rows if row.sides is not None))
     _keys(figure, [cells.numbers for cells in every], [side for pair in sides for side in pair])
     if caption:
         cell = max(cells.cell for cells in every)
         note(figure, " ".join(["Queries down, keys across.", _caption(every), *_remarks(sides, cell, most)]))
-    return figure
+    return cast("Figure", figure)
 
 
 def _chosen(weights: Matrix, batch: int, head: int | None, average: bool) -> tuple[Cells, str]:
@@ -320,12 +355,18 @@ def _write_numbers(panel: Axes, numbers: NDArray[np.float64], image: AxesImage, 
                        color="white" if dark else "black")  # fmt: skip
 
 
-def _keys(figure: Figure, every: Sequence[NDArray[np.float64]], sides: Sequence[Axis]) -> None:
+def _keys(drawn: Figure | Axes, every: Sequence[NDArray[np.float64]], sides: Sequence[Axis]) -> None:
     entries = class_key(sides) + states_key(every)
     if entries:
-        figure.legend(
-            handles=entries, loc="outside lower right", ncols=min(len(entries), 6), fontsize=7, frameon=False,
-            handlelength=1.2, columnspacing=1.2, labelcolor=FAINT,
+        place: dict[str, Any] = {"loc": "outside lower right"}
+        entry = (max(len(one.get_label()) for one in entries) + 5) * pt(7, "legend.fontsize") / 120  # inches
+        across = (drawn if hasattr(drawn, "suptitle") else drawn.figure).get_figwidth()
+        columns = max(1, min(len(entries), int(0.94 * across / entry)))
+        if not hasattr(drawn, "suptitle"):
+            place = {"loc": "upper right", "bbox_to_anchor": (1, -0.02)}
+        drawn.legend(
+            handles=entries, ncols=columns, fontsize=pt(7, "legend.fontsize"), frameon=False,
+            handlelength=1.2, columnspacing=1.2, labelcolor=faint(), **place,
         )  # fmt: skip
 
 

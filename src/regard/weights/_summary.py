@@ -39,13 +39,13 @@ def summarise(weights: AttentionWeights) -> Summary:
 def with_summary(weights: AttentionWeights) -> AttentionWeights:
     """Return the same weights, without gradient, with their summary at hand: what that answers costs nothing more.
 
-    Costs `summarise`. They are as the call was now: what is written to its tensors later is not noticed.
+    Costs `summarise`. What is written to the tensors of the call later is noticed where entries are computed.
     """
     if weights.kept_cell:
         return weights
     source = weights._ready(differentiable=False)
     return AttentionWeights.of_summary(
-        summarise(weights), weights.ndim, sums_to_one=weights.sums_to_one, fetch=source.entries
+        summarise(weights), weights.ndim, sums_to_one=weights.sums_to_one, fetch=lambda: source.fresh().entries()
     )
 
 

@@ -1,0 +1,111 @@
+"""JupyterLab, driven as a person drives it: run, save, shut the kernel down, close, open again.
+
+Where jupyterlab is installed (`pip install jupyterlab`); it is no part of the extras, so elsewhere these are skipped.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import nbformat
+import pytest
+
+pytestmark = pytest.mark.skipif(importlib.util.find_spec("jupyterlab") is None, reason="jupyterlab is not installed")
+
+ROOT = Path(__file__).parents[2]
+CODE = """\
+import sys
+sys.path[:0] = [{root!r}]
+import regard
+from tests.browser.pages import calls
+regard.view(calls(300, 2, 4), [f"t{{n}}" for n in range(300)])
+"""
+
+
+@pytest.fixture
+def lab(tmp_path: Path) -> Iterator[str]:
+    """The address of a JupyterLab over a folder with one notebook."""
+    cell = nbformat.v4.new_code_cell(CODE.format(root=str(ROOT)))
+    about = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
+    nbformat.write(nbformat.v4.new_notebook(cells=[cell], metadata=about), tmp_path / "one.ipynb")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    homes = {name: str(tmp_path / name) for name in ("JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR", "JUPYTER_RUNTIME_DIR")}
+    # Widgets' own parts of the notebook stand beside the package, which may lie in another place than the server.
+    shared = Path(importlib.util.find_spec("anywidget").origin).parents[4] / "share" / "jupyter"  # type: ignore
+    environment = {**os.environ, **homes, "JUPYTER_PATH": str(shared), "JUPYTER_ALLOW_INSECURE_WRITES": "1"}
+    command = [
+        sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root", f"--port={port}", "--ip=127.0.0.1",
+        "--IdentityProvider.token=", f"--ServerApp.root_dir={tmp_path}", "--ServerApp.open_browser=False",
+    ]  # fmt: skip
+    process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    end = time.monotonic() + 120
+    while time.monotonic() < end:
+        with socket.socket() as asked:
+            if asked.connect_ex(("127.0.0.1", port)) == 0:
+                break
+        time.sleep(0.2)
+    yield f"http://127.0.0.1:{port}/lab/tree/one.ipynb"
+    process.terminate()
+    process.wait(30)
+
+
+def _opened(browser: Any, address: str) -> tuple[Any, Any]:
+    page = browser.new_context(viewport={"width": 1280, "height": 900}).new_page()
+    page.set_default_timeout(60_000)
+    page.goto(address)
+    page.locator(".jp-Notebook .jp-Cell").first.wait_for()
+    return page, page.frame_locator(".jp-OutputArea-output iframe")
+
+
+def _outputs(saved: Path) -> list[Any]:
+    with suppress(json.JSONDecodeError):  # it is being written
+        return list(json.loads(saved.read_text("utf-8"))["cells"][0]["outputs"])
+    return []
+
+
+def test_an_output_lives_without_its_kernel(browser: Any, lab: str, tmp_path: Path) -> None:
+    """With a kernel the output holds everything; saved and opened again without one it still shows every head."""
+    page, frame = _opened(browser, lab)
+    page.get_by_text("| Idle").wait_for()  # the kernel hears
+    page.locator(".jp-Notebook .jp-Cell").first.click()
+    page.keyboard.press("Shift+Enter")
+    frame.locator("button.thumb canvas").nth(7).wait_for()
+    frame.get_by_text("Everything, exact; computed when asked.").wait_for()
+    frame.locator("button.thumb").nth(5).click()
+    frame.get_by_role("heading", name="layers.1, head 1").wait_for()
+    page.keyboard.press("Escape")
+    page.locator(".jp-Cell .jp-InputArea").first.click()
+    page.keyboard.press("Control+s")
+    saved = tmp_path / "one.ipynb"
+    end = time.monotonic() + 60
+    while not (outputs := _outputs(saved)):
+        assert time.monotonic() < end
+        page.wait_for_timeout(200)
+    (output,) = outputs
+    print(f"notebook: an output of 8 heads, 300 tokens takes {len(json.dumps(output)) / 1000:.0f} kB")
+    assert "application/vnd.jupyter.widget-view+json" not in output["data"]
+    page.goto("about:blank")
+    for kernel in page.request.get(lab.split("/lab/")[0] + "/api/sessions").json():
+        page.request.delete(lab.split("/lab/")[0] + f"/api/sessions/{kernel['id']}")
+    page.close()
+
+    page, frame = _opened(browser, f"{lab}?reset")
+    frame.locator("button.thumb canvas").nth(7).wait_for()
+    frame.get_by_text("This output holds").wait_for()
+    assert page.get_by_text("model not found").count() == 0
+    frame.locator("button.thumb").nth(2).click()
+    frame.get_by_role("heading", name="layers.0, head 2").wait_for()
+    frame.locator(".matrix canvas").first.wait_for()
+    page.close()
