@@ -133,7 +133,7 @@ def test_folders_of_texts(texts: str, tmp_path: Path, capsys: pytest.CaptureFixt
 
 def test_what_is_refused(ner: str, texts: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Unknown labels, columns that are not there, files that are not there, an output that is the input."""
-    (tmp_path / "strange.conll").write_text("dr O\nada B-drug\n")
+    (tmp_path / "strange.conll").write_text("dr O\nada B-drug\noslo B-place\n")
     (tmp_path / "labels.csv").write_text("text,label\nthe oslo was fine,5\nthe oslo was bad,negative\n")
     (tmp_path / "names.csv").write_text("review,stars\nthe oslo was fine,positive\nit was bad,negative\n")
     (tmp_path / "wide.csv").write_text("text,label\nthe oslo, was fine,positive\n,\n")
