@@ -40,3 +40,15 @@ def test_spans_are_places_in_the_text() -> None:
     text = "  They\tdo n't\n\nlike\u3000it. "
     assert [text[start:end] for start, end in cutting.spans(text)] == ["They", "do", "n't", "like", "it", "."]
     assert cutting.spans("") == cutting.spans(" \n") == []
+
+
+def test_a_long_text_is_divided() -> None:
+    """More words than the longest training sentence end at signs and line ends; all words stay, in order."""
+    cutting = Cutting.learnt([["It", "rains", "."], ["Ada", "wrote", "it", "."]] * 3)
+    text = "It rains. Ada wrote\nit all day, on and on"
+    parts = [[text[start:end] for start, end in part] for part in cutting.sentences(text)]
+    assert parts[0] == ["It", "rains", "."]
+    assert parts[1] == ["Ada", "wrote"]
+    assert [word for part in parts for word in part] == cutting.cut(text)
+    assert len(cutting.sentences("It rains .")) == 1
+    assert cutting.sentences("") == [[]]

@@ -135,7 +135,7 @@ def of_run(command: Any, words: Sequence[str]) -> Any:
     if name not in OPTIONS:
         return command
     _, options = remembered(folder, name)
-    kind: Any = Annotated[OPTIONS[name], tyro.conf.OmitArgPrefixes]  # type: ignore[valid-type]  # made at run time
+    kind: Any = Annotated[OPTIONS[name], tyro.conf.OmitArgPrefixes]
     made = dataclasses.make_dataclass(
         command.__name__, [("reading", kind, dataclasses.field(default=options))], bases=(command,), frozen=True
     )

@@ -269,7 +269,6 @@ def fields_of(task: Task[Any, Any], answer: Any, options: Any) -> Fields:
         return {"tags": answer.tags, "spans": answer.spans, "entities": spans, "confidences": sure}
     if isinstance(answer, Verdict):
         labels = list(answer.labels)
-        shares = [answer.probabilities[label] for label in labels]
         names = getattr(options, "label_names", None)
         if names is not None:
             numbers = [line.strip() for line in Path(names).read_text(encoding="utf-8").splitlines()]
@@ -279,7 +278,7 @@ def fields_of(task: Task[Any, Any], answer: Any, options: Any) -> Fields:
         separator = getattr(options, "label_separator", None)
         if several and separator:
             label = separator.join(labels)
-        return {"label": label, "confidence": round(min(shares, default=0.0), 4)}
+        return {"label": label, "confidence": round(answer.confidence, 4)}
     return {"text" if isinstance(task, LanguageModeling) else "target": answer}
 
 

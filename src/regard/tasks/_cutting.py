@@ -27,6 +27,7 @@ QUOTES = frozenset("\"'`")
 APOSTROPHES = frozenset("'’")
 # Signs that stand between words with blanks and without: their neighbours are weak evidence.
 BETWEEN, WEAK = frozenset("-–—/&+=*~|\\_"), 0.1
+ENDS = frozenset((".", "!", "?", "...", "…", "。", "！", "？", "।"))
 LINK = re.compile(r"(https?://|www\.)\S*[\w/=]", re.IGNORECASE)
 LINKS = "links"
 # Sentences on which the agreement is measured, words kept as exceptions, and pieces of which one may consist.
@@ -42,9 +43,17 @@ class Cutting:
     ['I', 'do', "n't", 'know', '.']
     """
 
-    def __init__(self, places: Mapping[str, bool], whole: Sequence[str] = (), agreement: float | None = None) -> None:
+    def __init__(
+        self,
+        places: Mapping[str, bool],
+        whole: Sequence[str] = (),
+        agreement: float | None = None,
+        longest: int | None = None,
+    ) -> None:
         self._places = dict(places)
         self._whole = frozenset(whole)
+        self.longest = longest
+        """Words of the longest training sentence."""
         self.agreement = agreement
         """Share of the training sentences that are cut as they were, if their words are joined by blanks."""
 
@@ -78,6 +87,7 @@ class Cutting:
         kept = sorted((word for word, count in whole.items() if count > 0), key=lambda word: (-known[word], word))
         made = cls(found, kept[:MOST_WORDS])
         some = sentences[:: max(1, len(sentences) // MEASURED)]
+        made.longest = max(map(len, sentences), default=None)
         made.agreement = sum(made.cut(" ".join(words)) == list(words) for words in some) / max(1, len(some))
         return made
 
@@ -98,6 +108,22 @@ class Cutting:
         """Return the words of a text."""
         return [text[start:end] for start, end in self.spans(text)]
 
+    def sentences(self, text: str) -> list[list[Span]]:
+        """Return the words of a text; one with more than the longest training sentence is divided.
+
+        Sentences end at a line end, and behind a sign that ends one.
+        """
+        found: list[list[Span]] = [[]]
+        words = self.spans(text)
+        if self.longest is None or len(words) <= self.longest:
+            return [words]
+        for start, end in words:
+            before = found[-1][-1] if found[-1] else None
+            if before is not None and ("\n" in text[before[1] : start] or text[slice(*before)] in ENDS):
+                found.append([])
+            found[-1].append((start, end))
+        return found
+
     def __str__(self) -> str:
         """How text is cut, in a sentence."""
         if self.agreement is None:
@@ -108,12 +134,19 @@ class Cutting:
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values, fit for JSON."""
-        return {"places": self._places, "whole": sorted(self._whole), "agreement": self.agreement}
+        return {
+            "places": self._places,
+            "whole": sorted(self._whole),
+            "agreement": self.agreement,
+            "longest": self.longest,
+        }
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any] | None) -> Self:
         """Build from what `to_dict` returned; without values, cut at blanks and signs."""
-        return cls({}) if values is None else cls(values["places"], values["whole"], values["agreement"])
+        if values is None:
+            return cls({})
+        return cls(values["places"], values["whole"], values["agreement"], values.get("longest"))
 
     def _chunk(self, chunk: str, at: int) -> Iterator[Span]:
         """Yield the words of a text without blanks: its pieces, of which some make a known word again."""

@@ -6,7 +6,7 @@ import dataclasses
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import accumulate
+from itertools import accumulate, islice
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -237,12 +237,21 @@ class NamedEntities(AnsweringTask[Sequence[TaggedWords], Sentence]):
         return [tuple(self.cutting_.cut(one) if isinstance(one, str) else one) for one in inputs]
 
     def predict(self, inputs: Sequence[Any]) -> list[Sentence]:
-        """Tag texts, cut into words as the training data was, or lists of words."""
+        """Tag texts, cut into words as the training data was, or lists of words.
+
+        A text with more words than every training sentence is tagged a sentence at a time.
+        """
+        if isinstance(inputs, str) or not hasattr(self, "cutting_"):
+            return super().predict(inputs)
+        cut = [self.cutting_.sentences(one) if isinstance(one, str) else None for one in inputs]
+        rows: list[Any] = []
+        for one, parts in zip(inputs, cut, strict=True):
+            rows += [one] if parts is None else [tuple(one[start:end] for start, end in part) for part in parts]
+        answers = iter(super().predict(rows))
         return [
-            dataclasses.replace(one, text=text, spans=tuple(self.cutting_.spans(text)))
-            if isinstance(text, str) and one.words else one
-            for text, one in zip(inputs, super().predict(inputs), strict=True)
-        ]  # fmt: skip
+            next(answers) if parts is None else _joined(one, parts, list(islice(answers, len(parts))))
+            for one, parts in zip(inputs, cut, strict=True)
+        ]
 
     @torch.no_grad()
     def _answers(self, model: nn.Module, inputs: Sequence[Any]) -> list[Sentence]:
@@ -411,6 +420,16 @@ class NamedEntities(AnsweringTask[Sequence[TaggedWords], Sentence]):
             for place, word in zip(sentence, row[1], strict=False):
                 place[: len(word)] = word
         return words, torch.from_numpy(characters), lengths
+
+
+def _joined(text: str, parts: Sequence[Sequence[Span]], answers: Sequence[Sentence]) -> Sentence:
+    """Return the answers to the parts of a text as one, with the places of its words."""
+    spans = tuple(span for part in parts for span in part)
+    if not spans:
+        return answers[0]
+    lists = [field.name for field in dataclasses.fields(Sentence) if isinstance(getattr(answers[0], field.name), tuple)]
+    whole: dict[str, Any] = {name: tuple(x for one in answers for x in getattr(one, name)) for name in lists}
+    return dataclasses.replace(answers[0], **{**whole, "text": text, "spans": spans})
 
 
 class _Swaps:

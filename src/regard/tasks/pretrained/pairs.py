@@ -172,7 +172,7 @@ class FineTunedPairs(FineTunedTexts):
         for group in self._going(groups, len(rows)):
             made = self._written(model, [rows[i] for i in group])
             for i, text in zip(group, self.tokenizer_.batch_decode(made, skip_special_tokens=True), strict=True):
-                written[i] = text.strip()
+                written[i] = text.strip() if inputs[i].strip() else ""  # of nothing, nothing is written
         return written
 
     def _written(self, model: nn.Module, rows: Sequence[Sequence[int]]) -> Tensor:
