@@ -62,7 +62,8 @@ def write_report(task: Task[Any, Any], test: Any, evaluation: Evaluation, folder
         '<meta name="color-scheme" content="light dark">'
         f"<title>{_text(task.name)}</title><style>{STYLE}</style>"
         f"<h1>{_text(task.name)}</h1><p>{_text(str(evaluation).splitlines()[0])}</p>"
-        f"<div class='wide' tabindex='0'><table>{''.join(rows)}</table></div><h2>Some answers</h2>{shown_answers(task, test)}"
+        f"<div class='wide' tabindex='0'><table>{''.join(rows)}</table></div>"
+        f"<h2>Some answers</h2>{shown_answers(task, test)}"
         f"{curves if (folder / 'curves.png').exists() else ''}"
         f"<h2>What it attends to</h2><p><a href='{PAGE}'>Every layer, head and token of one example</a>: "
         f"zoom, search, compare; the page needs no network.</p>{''.join(drawn)}</html>\n"
