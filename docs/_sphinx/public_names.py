@@ -20,6 +20,7 @@ ROOMS = (
     "regard.models",
     "regard.training",
     "regard.tasks",
+    "regard.tasks.pretrained",
     "regard.tasks.reading",
     "regard.tasks.tokenizers",
     "regard.tasks.metrics",

@@ -148,10 +148,10 @@ class Mask:
     def is_causal(self, num_queries: int, num_keys: int) -> bool:
         """Return whether row `i` sees exactly the keys `0 … i` of as many keys: what torch calls `is_causal`."""
         num_queries, num_keys = size("num_queries", num_queries, 0), size("num_keys", num_keys, 0)
-        if num_queries != num_keys or len(self.parts) != 1:
+        band = self.parts[0] if len(self.parts) == 1 else None
+        if not isinstance(band, Band) or band.left is not None or band.right != 0 or band.offset:
             return False
-        band = self.parts[0]
-        return isinstance(band, Band) and band.left is None and band.right == 0 and not band.offset
+        return num_queries == num_keys  # asked last: an exporter keeps the answer as a condition of its program
 
     def to_dense(self, num_queries: int, num_keys: int, device: torch.device | str = "cpu") -> Tensor:
         """Return the mask as a bool tensor `(b, h, L, S)`, broadcastable to `(B, H, L, S)`. Costs O(L·S)."""

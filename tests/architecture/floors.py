@@ -22,7 +22,7 @@ backends
 _inputs
 masks | biases | _drawing
 _mask_parts
-_values
+_values | _server
 _tracing · errors | _files
 """
 

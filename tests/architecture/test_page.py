@@ -13,7 +13,7 @@ PAGE = Path(__file__).parents[2] / "web" / "src"
 # Highest first. Files of one line do not import each other, nor do the files of one folder.
 FLOORS = """
 index
-bridge app
+app bridge
 views/
 exports pictures
 controls gestures sheets

@@ -8,10 +8,10 @@ import builtins, importlib, pkgutil
 import regard
 ABSENT = {"fcntl", "resource", "pwd", "grp", "termios", "tty", "pty", "posix", "syslog", "crypt", "readline", "curses"}
 whole = builtins.__import__
-def other(name, globals=None, *rest):
+def other(name, globals=None, *rest, **named):
     if (globals or {}).get("__name__", "").startswith("regard") and name.split(".")[0] in ABSENT:
         raise ImportError(f"{globals['__name__']} needs {name}, which Windows lacks")
-    return whole(name, globals, *rest)
+    return whole(name, globals, *rest, **named)
 builtins.__import__ = other
 names = [found.name for found in pkgutil.walk_packages(regard.__path__, "regard.")]
 for name in names:

@@ -61,7 +61,7 @@ def test_gradients_of_gradients(case: str) -> None:
     assert gradgradcheck(both, given, check_fwd_over_rev=True)
 
 
-@pytest.mark.parametrize("backend", ["native", "fused", "math"])
+@pytest.mark.parametrize("backend", ["native", "fused", "triton", "math"])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
 @pytest.mark.parametrize("case", CASES)
 def test_second_derivative_on_each_backend(case: str, dtype: torch.dtype, backend: str) -> None:
@@ -98,7 +98,7 @@ def test_forward_mode_in_every_dtype(dtype: torch.dtype) -> None:
     torch.testing.assert_close(vmap(curved)(q[None])[0], curved(q), atol=limit, rtol=limit)
 
 
-@pytest.mark.parametrize("backend", ["native", "fused", "math"])
+@pytest.mark.parametrize("backend", ["native", "fused", "triton", "math"])
 def test_gradients_in_batches_and_with_tangents(backend: str) -> None:
     """What is asked of a backward pass later, after the kernel ran: a batch of gradients, a tangent of one."""
     q, k, v = (torch.randn(1, 2, 5, 8) for _ in range(3))

@@ -394,6 +394,6 @@ RESULTS = frozenset({
 ELSEWHERE = frozenset({
     "regard.load", "regard.tasks.load", "regard.studies.load", "regard.studies.redraw", "regard.training.CsvLog",
     "regard.training.CurvePicture", "regard.training.TensorBoardLog", "regard.training.draw_curves",
-    "regard.training.train",
+    "regard.training.train", "regard.training.layers_above",
 })  # fmt: skip
 """Names tested elsewhere: they read or write files, train, or are called by other libraries."""

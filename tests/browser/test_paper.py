@@ -122,8 +122,8 @@ def test_every_column_of_the_matrix_is_printed(draw: str, open_page: Any, addres
     rows, columns = (min(a, b) for a, b in zip(part.shape[:2], screen.shape[:2], strict=True))
     assert columns > 0.5 * screen.shape[1]
     assert (screen[:, columns:] > 250).all()
-    assert difference(part[:rows, :columns], screen[:rows, :columns]) < 0.02
-    assert difference(np.roll(part[:rows, :columns], 12, 1), screen[:rows, :columns]) > 0.03  # a cell aside is seen
+    assert difference(part[:rows, :columns], screen[:rows, :columns]) < 0.03
+    assert difference(np.roll(part[:rows, :columns], 12, 1), screen[:rows, :columns]) > 0.05  # a cell aside is seen
     assert inked(half).shape[0] > rows + 60
 
 

@@ -22,7 +22,7 @@ def test_json_tells_what_the_library_tells(capsys: pytest.CaptureFixture[str]) -
     assert found["torch"] == torch.__version__
     assert found["native"]["isa"] == native.isa
     assert found["native"]["abi_version"] == native.abi_version
-    assert list(found["backends"]) == ["native", "fused", "math", "reference"]
+    assert list(found["backends"]) == ["native", "fused", "triton", "math", "reference"]
     assert found["backends"][found["chosen"]] is None
 
 
@@ -73,3 +73,38 @@ def test_as_a_module() -> None:
     wrong = run("doctor", REGARD_ISA="avx9000")
     assert "avx9000" in wrong.stdout + wrong.stderr
     assert wrong.returncode != 0
+
+
+@pytest.mark.parametrize("installed", [True, False])
+def test_a_gpu(installed: bool, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """GPU, driver and Triton are named; a missing Triton is said with what it costs."""
+    from types import SimpleNamespace
+
+    from regard.cli import doctor
+
+    properties = SimpleNamespace(name="NVIDIA H200", major=9, minor=0, total_memory=139 << 30)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda index: properties)
+    monkeypatch.setattr(doctor, "_driver", lambda: "580.65.06")
+    monkeypatch.setattr(doctor, "version", lambda: "3.9.0" if installed else None)
+    monkeypatch.setattr(doctor, "problem", lambda device: None if installed else "needs Triton (pip install triton)")
+    monkeypatch.setattr(doctor.Doctor, "explanation", lambda self, device: f"a call on {device}")
+    text = "\n".join(doctor._gpu_lines())
+    assert "NVIDIA H200, compute capability 9.0, 139.0 GiB" in text
+    assert "driver 580.65.06" in text
+    assert ("triton   3.9.0, compiles kernels for the GPU" in text) == installed
+    assert ("MISSING" in text and "pip install triton" in text and "softcap" in text) != installed
+    given = doctor.Doctor()._text(library_info(), "a call on cpu")  # type: ignore[arg-type]
+    assert "The same on the GPU:\n'a call on cuda'" in given
+
+
+def test_without_a_gpu(capsys: pytest.CaptureFixture[str]) -> None:
+    """Triton is named, and nothing misses it."""
+    if torch.cuda.is_available():
+        return
+    main(["doctor"])
+    text = capsys.readouterr().out
+    assert "GPU      none that PyTorch can use" in text
+    assert "triton   " in text
+    assert "triton   MISSING" not in text

@@ -28,7 +28,7 @@ from regard.cli.predict import describe, legend
 from regard.cli.train import summary
 from regard.corpora import TaggedWords
 from regard.corpora._windows import DEDENT, INDENT, NEWLINE
-from regard.tasks import TASKS, Evaluation, NamedEntities, NamedEntitySettings, Sentence
+from regard.tasks import TASKS, Evaluation, NamedEntities, NamedEntitySettings, Sentence, load
 from regard.training import Budget, TrainingResult, TrainingSettings
 
 from ..tasks.small import IMAGES, LABELLED, PAIRS, TAGGED
@@ -77,6 +77,7 @@ def test_predict(
     found = lines[0]["entities"][0]
     assert found.items() >= {"label": "person", "start": 1, "stop": 2, "text": "ada", "start_char": 3}.items()
     assert text[found["start_char"] : found["end_char"]] == "ada"
+    assert 0.5 < found["confidence"] <= 1
     (tmp_path / "in.txt").write_text(f"{text}\n")
     assert main(["predict", str(ner), "--file", str(tmp_path / "in.txt")]) == 0
     assert "[oslo]place" in capsys.readouterr().out
@@ -235,7 +236,7 @@ def test_watch_records_a_task(ner: Path, keep: str | None, capsys: pytest.Captur
 
 
 def test_evaluate(ner: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
-    """The figures of new data are compared with a baseline fitted to the training data, which is found again."""
+    """The figures of new data are compared with the saved baseline, which gives the figures that training printed."""
     data = conll(tmp_path / "test.conll", 30)
     assert main(["evaluate", str(ner), str(data), "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
@@ -243,7 +244,18 @@ def test_evaluate(ner: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path)
     assert found["baseline"]["f1"] > 0
     assert main(["evaluate", str(ner), str(data)]) == 0
     printed = capsys.readouterr()
-    assert "most frequent tag" in printed.out
+    assert found["baseline_name"] in printed.out
+    trained = json.loads((ner / "evaluation.json").read_text())
+    held = tmp_path / "dev.conll"
+    task = load(ner)
+    examples = task.set_aside(TAGGED[:250])[1]
+    held.write_text(
+        "\n\n".join("\n".join(map("\t".join, zip(one.words, one.tags, strict=True))) for one in examples), "utf-8"
+    )
+    assert main(["evaluate", str(ner), str(held), "--json"]) == 0
+    again = json.loads(capsys.readouterr().out)
+    assert again["baseline"] == trained["baseline"]
+    assert again["figures"] == trained["figures"]
     assert "Note" not in printed.err
     data.write_text("ada B-person\nsaw I-place\noslo I-place\n", encoding="utf-8")
     assert main(["evaluate", str(ner), str(data)]) == 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import os
 import zlib
 from dataclasses import dataclass, replace
 from typing import Any
@@ -13,11 +14,14 @@ from torch import Tensor
 
 from regard._attention import _prepare
 from regard._inputs import AttentionInputs, NeedWeights
-from regard.biases import PositionBias
+from regard.biases import PositionBias, RelativeBias
 
 from . import oracle
 from .cases import Case
 from .oracle import Answer, Problem
+
+DEVICE = os.environ.get("REGARD_TEST_DEVICE", "cpu")
+"""Where the tensors of the cases lie; `pytest --device cuda` sets it."""
 
 
 @dataclass
@@ -64,21 +68,28 @@ def make(case: Case, dtype: torch.dtype) -> Call:
         return (torch.randn(*shape, generator=generator, dtype=torch.float64) * spread).to(dtype)
 
     def leaf(tensor: Tensor) -> Tensor:
-        return case.layout(tensor).detach().requires_grad_()
+        return case.layout(tensor.to(DEVICE)).detach().requires_grad_()
 
     query = leaf(normal(s.B, s.H, s.L, s.E, spread=case.spread))
     key = leaf(normal(s.B, s.G, s.S, s.E, spread=case.spread))
     value = leaf(normal(s.B, s.G, s.S, s.Ev))
-    arguments = case.arguments(s, generator, dtype)
-    grad_lse = normal(s.B, s.H, s.L).to(torch.float64 if dtype == torch.float64 else torch.float32)
-    call = Call(case, query, key, value, arguments, normal(s.B, s.H, s.L, s.Ev), grad_lse, None)  # type: ignore[arg-type]
+    arguments = {name: _on_device(given) for name, given in case.arguments(s, generator, dtype).items()}
+    grad_lse = normal(s.B, s.H, s.L).to(torch.float64 if dtype == torch.float64 else torch.float32).to(DEVICE)
+    grad_output = normal(s.B, s.H, s.L, s.Ev).to(DEVICE)
+    call = Call(case, query, key, value, arguments, grad_output, grad_lse, None)  # type: ignore[arg-type]
     call.problem = _problem(call)
     return call
 
 
+def _on_device(given: Any) -> Any:
+    if isinstance(given, RelativeBias):
+        return RelativeBias(_on_device(given.values))
+    return given.detach().to(DEVICE).requires_grad_(given.requires_grad) if isinstance(given, Tensor) else given
+
+
 def numbers(tensor: Tensor) -> oracle.Array:
     """Return a tensor as a float64 array."""
-    return tensor.detach().to(torch.float64).numpy()
+    return tensor.detach().cpu().to(torch.float64).numpy()
 
 
 def _problem(call: Call) -> Problem:
@@ -86,7 +97,7 @@ def _problem(call: Call) -> Problem:
     shape = (s.B, s.H, s.L, s.S)
     bias = given.get("bias")
     if isinstance(bias, PositionBias):
-        dense = oracle.along_diagonals(numbers(bias.vector(s.L, s.S, "cpu")), s.L, s.S)
+        dense = oracle.along_diagonals(numbers(bias.vector(s.L, s.S, DEVICE)), s.L, s.S)
     else:
         dense = np.zeros(()) if bias is None else numbers(bias)
     factor = None
@@ -144,7 +155,9 @@ def yardstick(case: Case, dtype: torch.dtype, with_lse: bool) -> dict[str, Tenso
 
 def _plain(call: Call, dtype: torch.dtype, with_lse: bool) -> dict[str, Tensor]:
     problem = call.problem
-    query, key, value = (t.detach().to(dtype, copy=True).requires_grad_() for t in (call.query, call.key, call.value))
+    query, key, value = (
+        t.detach().cpu().to(dtype, copy=True).requires_grad_() for t in (call.query, call.key, call.value)
+    )
     shared = query.shape[1] // key.shape[1]
     score = query @ key.repeat_interleave(shared, 1).transpose(-2, -1) * problem.scale
     if problem.softcap is not None:
@@ -164,7 +177,7 @@ def _plain(call: Call, dtype: torch.dtype, with_lse: bool) -> dict[str, Tensor]:
         weights = weights * torch.from_numpy(problem.factor).to(dtype)
     output = weights @ value.repeat_interleave(shared, 1)
     seen_lse = lse.masked_fill(nothing[..., 0], 0.0)
-    upstream = [call.grad_output.to(dtype), call.grad_lse.to(dtype) * with_lse]
+    upstream = [call.grad_output.cpu().to(dtype), call.grad_lse.cpu().to(dtype) * with_lse]
     leaves = {"query": query, "key": key, "value": value, "bias": bias, "sinks": sinks}
     grads = torch.autograd.grad(
         [output, seen_lse], list(leaves.values()), upstream, allow_unused=True, materialize_grads=True

@@ -18,7 +18,7 @@ from torch import Tensor
 from regard import biases, masks
 
 # Dtypes that a backend leaves to others, in every case.
-REFUSED_DTYPES = {("native", torch.float64): "float64"}
+REFUSED_DTYPES = {("native", torch.float64): "float64", ("triton", torch.float64): "float64"}
 DTYPES = (torch.float64, torch.float32, torch.bfloat16, torch.float16)
 
 
@@ -157,8 +157,8 @@ _CROSS = Sizes(L=5, S=9)
 _TALL = Sizes(L=9, S=5)
 _LONG = Sizes(B=1, H=2, G=2, L=70, S=70, E=16, Ev=16)
 _BIAS = {"fused": "gradient through a bias"}
-_EMPTY = {"native": "empty", "fused": "empty"}
-_WIDE = {"native": "head widths"}
+_EMPTY = {"native": "empty", "fused": "empty", "triton": "empty"}
+_WIDE = {"native": "head widths", "triton": "head widths"}
 _WIDTH = {"fused": "value width"}
 _GROUPED = Sizes(H=6, G=2)
 

@@ -13,8 +13,10 @@ import regard
 from regard import biases
 from regard.weights import consumed_at_once
 
-BACKENDS = ("native", "fused", "math", "reference")
-TRAINED = ("native", "fused", "math")
+BACKENDS = ("native", "fused", "triton", "math", "reference")
+TRAINED = ("native", "fused", "triton", "math")
+# These compute in float32 and in half precision alone.
+NO_DOUBLE = ("native", "triton")
 FAR = (-1e3, 1e4, -65504.0, -1e6, 1e9, -1e30, torch.finfo(torch.float32).min)
 backends = pytest.mark.parametrize("backend", BACKENDS)
 
@@ -88,7 +90,7 @@ def test_logits_that_have_grown(size: float, dtype: torch.dtype) -> None:
     q, k, v = _inputs(130, torch.float64)
     q, k, v = (q * size).to(dtype), k.to(dtype), v.to(dtype)
     for backend in BACKENDS:
-        if backend == "native" and dtype == torch.float64:
+        if backend in NO_DOUBLE and dtype == torch.float64:
             continue
         for summary in (False, True):
             with consumed_at_once(summary=summary):
@@ -102,8 +104,8 @@ def test_logits_that_have_grown(size: float, dtype: torch.dtype) -> None:
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16, torch.float64])
 def test_the_lowest_finite_number_hides_nothing(backend: str, dtype: torch.dtype) -> None:
     """A row whose whole bias is the lowest number of its dtype is what softmax makes of it, and sees every key."""
-    if backend == "native" and dtype == torch.float64:
-        pytest.skip("native has no float64")
+    if backend in NO_DOUBLE and dtype == torch.float64:
+        pytest.skip(f"{backend} has no float64")
     q, k, v = _inputs(4, dtype)
     lowest = torch.finfo(dtype).min
     for bias in (_shifted(4, lowest, dtype), biases.RelativeBias(torch.full((2, 7), lowest, dtype=dtype))):
@@ -217,7 +219,7 @@ def test_a_position_bias_in_float64_beside_float32(tmp_path: Path) -> None:
     assert bool((loaded.visible_keys() == 5).all())
 
 
-@pytest.mark.parametrize("backend", ["native", "math"])
+@pytest.mark.parametrize("backend", ["native", "triton", "math"])
 @pytest.mark.parametrize("scale", [0.0, -0.5, -1e-30, 1e-30])
 def test_scales_near_and_below_zero(backend: str, scale: float) -> None:
     """The scale is a factor like any other: output, weights and gradients follow the formula."""

@@ -17,6 +17,7 @@ from regard._attention import _prepare
 from regard._inputs import AttentionInputs, Spans
 from regard.backends import BACKENDS, _blocks
 from regard.backends._contract import Backend, refusal
+from tests.interpreted import sampled
 
 SEEDS = 600
 MASKS = ("causal", "window", "padding", "dense", "bias", "causal bias")
@@ -87,8 +88,11 @@ def _run(backend: Backend, inputs: AttentionInputs) -> tuple[Tensor, list[Tensor
 @pytest.mark.parametrize("start", range(0, SEEDS, 50))
 def test_poison_stays_where_it_is_seen(backend: Backend, start: int) -> None:
     """Fifty draws: rows that do not see it keep their bits, rows that do are not finite; so do the gradients."""
-    accepted = 0
+    accepted = drawn = 0
     for seed in range(start, start + 50):
+        if not sampled(backend.name, str(seed), 50):
+            continue
+        drawn += 1
         case = _draw(seed)
         if refusal(backend, case.inputs) is not None:
             continue
@@ -102,7 +106,7 @@ def test_poison_stays_where_it_is_seen(backend: Backend, start: int) -> None:
         untouched_keys = _keys_no_touched_row_sees(case)
         assert _close(grads[1][untouched_keys], expected_grads[1][untouched_keys]), seed
         assert _close(grads[2][untouched_keys], expected_grads[2][untouched_keys]), seed
-    assert accepted == 50
+    assert accepted == drawn
 
 
 def _keys_no_touched_row_sees(case: Poisoned) -> Tensor:

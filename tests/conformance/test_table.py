@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -10,20 +13,29 @@ import regard
 from regard._inputs import AttentionResult
 from regard.backends import BACKENDS
 from regard.backends._contract import Backend, refusal
+from tests.interpreted import sampled
 
-from .calls import Call, gradient, make, numbers, solved, yardstick
+from .calls import DEVICE, Call, gradient, make, numbers, solved, yardstick
 from .cases import CASES, DTYPES, REFUSED_DTYPES, Case
 from .tolerances import error, limit
 
-dtypes = pytest.mark.parametrize("dtype", DTYPES, ids=lambda dtype: str(dtype).removeprefix("torch."))
-cases = pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case.question}-{case.name}".replace(" ", "-"))
-backends = pytest.mark.parametrize("backend", BACKENDS, ids=lambda backend: backend.name)
+
+def _every(of_half: int, of_all: int) -> Iterator[Any]:
+    """Yield each backend, case and dtype; in the interpreter one in so many of those in half precision, and of all."""
+    for case in CASES:
+        for backend in BACKENDS:
+            for dtype in DTYPES:
+                name = f"{str(dtype).removeprefix('torch.')}-{case.question}-{case}-{backend.name}".replace(" ", "-")
+                if sampled(backend.name, name, of_half if dtype.itemsize == 2 else of_all):
+                    yield pytest.param(backend, case, dtype, id=name)
 
 
 def _accepted(backend: Backend, call: Call) -> bool:
     """Compare the refusal with the table; False if the call is, rightly, refused."""
     expected = _expected(backend, call)
     reason = refusal(backend, call.inputs())
+    if reason is not None and DEVICE != "cpu" and backend.name == "fused":  # the table of its kernels has its own tests
+        return False
     if expected is None:
         assert reason is None, f"{backend.name} refuses a case that it should serve: it {reason}"
         return True
@@ -35,6 +47,8 @@ def _accepted(backend: Backend, call: Call) -> bool:
 
 
 def _expected(backend: Backend, call: Call) -> str | None:
+    if DEVICE not in backend.honours:
+        return f"does not run on {DEVICE}"
     by_dtype = REFUSED_DTYPES.get((backend.name, call.query.dtype))
     return by_dtype or call.case.refused.get(backend.name)
 
@@ -46,9 +60,7 @@ def _gradients(call: Call, result: AttentionResult) -> list[torch.Tensor]:
     return list(torch.autograd.grad(ends, list(call.leaves().values()), upstream, allow_unused=True))
 
 
-@backends
-@cases
-@dtypes
+@pytest.mark.parametrize(("backend", "case", "dtype"), list(_every(6, 1)))
 def test_case(backend: Backend, case: Case, dtype: torch.dtype) -> None:
     """The result lies within the tolerance of its dtype, is finite where the oracle is, and keeps the dtype."""
     call = make(case, dtype)
@@ -77,15 +89,13 @@ def test_case(backend: Backend, case: Case, dtype: torch.dtype) -> None:
         assert error(numbers(found), gradient(answer, name, call), upstream) <= allowed, name
 
 
-@backends
-@cases
-@dtypes
+@pytest.mark.parametrize(("backend", "case", "dtype"), list(_every(12, 6)))
 def test_weights_change_nothing(backend: Backend, case: Case, dtype: torch.dtype) -> None:
     """Asked for weights or not, the output is the same to the last bit."""
     call = make(case, dtype)
     with torch.set_grad_enabled("gradient" in backend.honours):
         if refusal(backend, call.inputs()) is not None:
-            assert _expected(backend, call) is not None
+            assert _expected(backend, call) is not None or (DEVICE != "cpu" and backend.name == "fused")
             return
         without = backend.run(call.inputs(need_weights=False)).output
         with_weights = backend.run(call.inputs(need_weights=True)).output

@@ -12,7 +12,7 @@ from regard.tasks.baselines import (
     FirstWords,
     MostFrequentTag,
     NearestSource,
-    PixelLogisticRegression,
+    PictureLogisticRegression,
     TfidfLogisticRegression,
     WittenBell,
 )
@@ -20,6 +20,7 @@ from regard.tasks.metrics import entity_scores
 from regard.tasks.reading import read_tagged
 from regard.tasks.tokenizers import train_tokenizer
 
+TAGS = ("O", "B-x")
 DATA = Path(__file__).parents[3] / "shared" / "data"
 real_data = pytest.mark.skipif(not DATA.is_dir(), reason="the data sets are not beside the repository")
 
@@ -27,7 +28,7 @@ real_data = pytest.mark.skipif(not DATA.is_dir(), reason="the data sets are not 
 def test_most_frequent_tag() -> None:
     """A word has its commonest tag, a new one that of its lower case, or the commonest of all."""
     examples = [TaggedWords(("a", "a", "a", "b"), ("B-x", "B-x", "O", "O")), TaggedWords(("c", "c"), ("O", "O"))]
-    assert MostFrequentTag.fit(examples).predict([("a", "b", "new", "A")]) == [("B-x", "O", "O", "B-x")]
+    assert MostFrequentTag.fit(examples, TAGS).predict([("a", "b", "new", "A")]) == [("B-x", "O", "O", "B-x")]
 
 
 def test_texts_with_one_label_and_several() -> None:
@@ -48,7 +49,7 @@ def test_pixels() -> None:
     pixels = np.zeros((40, 4, 4, 1), np.uint8)
     pixels[::2] += 200
     images = Images(pixels, tuple("light" if i % 2 == 0 else "dark" for i in range(40)))
-    assert PixelLogisticRegression.fit(images).predict(pixels[:2]) == ["light", "dark"]
+    assert PictureLogisticRegression.fit(images).predict(pixels[:2]) == ["light", "dark"]
 
 
 def test_first_words_and_nearest_source() -> None:

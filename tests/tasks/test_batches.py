@@ -1,12 +1,15 @@
 """Examples set aside: equal ones together, and at least one if possible."""
 
+import random
+
 import numpy as np
 import pytest
 
-from regard.corpora import Document, Images, LabelledText
+from regard.corpora import Document, Images, LabelledText, TextPair
 from regard.errors import ArgumentError
-from regard.tasks import ImageClassification, LanguageModeling, LanguageModelingSettings
+from regard.tasks import ImageClassification, LanguageModeling, LanguageModelingSettings, Sentiment, Translation
 from regard.tasks._batches import set_aside, which_aside
+from regard.tasks._overlap import groups
 
 from .small import CASES
 
@@ -16,7 +19,7 @@ from .small import CASES
 def test_few_different_examples(different: int, repeats: int) -> None:
     """However few different examples there are, both sides have some, and none is on both."""
     examples = [LabelledText(f"text {number}", ("x",)) for number in range(different)] * repeats
-    kept, aside = set_aside(examples, 0.1, "dev")
+    kept, aside = set_aside(examples, [one.text.encode() for one in examples], 0.1, "dev")
     assert kept
     assert aside
     assert not set(kept) & set(aside)
@@ -35,7 +38,7 @@ def test_many_stay_where_they_are() -> None:
 def test_one_example_repeated() -> None:
     """Equal examples stay together, so that of one nothing can be set aside; the message says so."""
     with pytest.raises(ArgumentError, match=r"120 examples, 1 different, are too few to set 10% of them aside"):
-        set_aside([LabelledText("a", ("x",))] * 120, 0.1, "dev")
+        set_aside([LabelledText("a", ("x",))] * 120, [b"a"] * 120, 0.1, "dev")
 
 
 def test_few_pictures() -> None:
@@ -87,3 +90,23 @@ def test_a_text_too_short() -> None:
     """Of one word nothing can be set aside; the message speaks of the text, not of examples."""
     with pytest.raises(ArgumentError, match="The text is too short to set 10% of it aside"):
         LanguageModeling().set_aside([Document("a", "x")])
+
+
+def test_texts_that_overlap_stay_together() -> None:
+    """Phrases of one sentence, and texts with one input but other labels, are on the same side, and in one fold."""
+    chance = random.Random(0)
+    texts: list[list[str]] = []
+    for number in range(60):
+        words = [f"{chance.choice('abcdefgh')}{number}" for _ in range(9)]
+        texts += [words, words[2:8], words[3:6], words[1:3]]
+    examples = [LabelledText(" ".join(words), ("xy"[number % 2],)) for number, words in enumerate(texts)]
+    kept, aside = Sentiment().set_aside(examples)
+    assert 8 <= len(aside) <= 60
+    assert not {one.text.split()[0][1:] for one in kept} & {one.text.split()[0][1:] for one in aside}
+    numbers = {word: number for number, word in enumerate(sorted({word for words in texts for word in words}))}
+    found = groups([[numbers[word] for word in words] for words in texts])
+    assert found.tolist() == [number - number % 4 for number in range(len(texts))]
+    pair = TextPair("a b", "x")
+    two = [pair, TextPair("a b", "y")] * 30 + [TextPair(f"c {number}", "z") for number in range(60)]
+    kept, aside = Translation().set_aside(two)
+    assert not {one.source for one in kept} & {one.source for one in aside}

@@ -14,11 +14,12 @@ import numpy as np
 import pytest
 import torch
 
+from regard.corpora import Document
 from regard.errors import ArgumentError, RegardError
 from regard.tasks import TASKS, NotFittedError, Task, load
+from regard.tasks._classes import best_threshold
 from regard.tasks._evidence import Evidence
-from regard.tasks.sentiment import best_threshold
-from regard.training import Budget, Evaluated, Evaluation
+from regard.training import Budget, Evaluated, Evaluating, Evaluation
 
 from .small import CASES, PAIRS, TAGGED, Case
 
@@ -92,7 +93,7 @@ def test_a_metric_that_decided_nothing_is_forgotten(fitted: dict[str, Task[Any, 
 
 @EVERY
 def test_saved_and_loaded(fitted: dict[str, Task[Any, Any]], name: str, tmp_path: Path) -> None:
-    """A task that is read back gives the same answers and figures; its baseline asks for training data."""
+    """A task that is read back gives the same answers and figures, its baseline too."""
     case, task = CASES[name], fitted[name]
     task.save(tmp_path)
     again = load(tmp_path)
@@ -101,9 +102,11 @@ def test_saved_and_loaded(fitted: dict[str, Task[Any, Any]], name: str, tmp_path
     assert again.predict(case.inputs) == task.predict(case.inputs)
     alone = again.evaluate(case.test)
     assert alone.figures == task.evaluate(case.test).figures
-    assert alone.baseline == {}
-    assert "not at hand" in str(alone)
-    assert again.evaluate(case.test, case.train).baseline == task.evaluate(case.test).baseline
+    if task.baseline_ is None:  # a language model's is fitted again
+        assert alone.baseline == {}
+        assert "not at hand" in str(alone)
+        alone = again.evaluate(case.test, case.train)
+    assert alone.baseline == task.evaluate(case.test).baseline
 
 
 @EVERY
@@ -298,6 +301,50 @@ def test_language_model_windows() -> None:
         row = np.arange(length)
         judged = [int(token) for tokens, new in task._windows(row) for line in tokens for token in line[-new:]]
         assert sorted(judged) == list(range(1, length)), length
+
+
+def test_a_part_of_the_development_text() -> None:
+    """Training judges at most `dev_limit` tokens, spread evenly, and says so; another text is judged whole."""
+    case = CASES["language_modeling"]
+    task = case.task(case.settings(dev_limit=200, context=32))
+    row = np.arange(5000)
+    judged = [int(token) for tokens, new in task._windows(row, 200) for line in tokens for token in line[-new:]]
+    assert judged == (task._judged(5000, 200) + 1).tolist()
+    assert len(set(judged)) == len(judged) == 192
+    assert min(judged) < 500
+    assert max(judged) > 4500
+    text = [Document("a", "ab" * 3000)]
+    heard: list[Any] = []
+    training = dataclasses.replace(case.settings().training, budget=Budget(epochs=None, steps=2))
+    task = case.task(case.settings(dev_limit=200, context=32, training=training))
+    task.fit(text, [Document("b", "ab" * 1000)], listeners=[heard.append])
+    told = [event for event in heard if isinstance(event, Evaluating)]
+    assert {event.total for event in told} == {192}
+    assert told[-1].done == 192
+    assert "judged on 192 of 2,000 tokens" in task.evaluate(task.dev_).note
+    assert task.evaluate([Document("c", "ab" * 1000)]).note == ""
+    assert abs(task.evaluate(task.dev_).figures["bits_per_byte"] - task.evaluate(text).figures["bits_per_byte"]) < 0.1
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_every_evaluation_says_how_far_it_is(fitted: dict[str, Task[Any, Any]], name: str) -> None:
+    """Whoever listens hears of the last example, in an evaluation and in a prediction."""
+    case, heard = CASES[name], []
+    task = copy.copy(fitted[name])
+    task.listeners = (heard.append,)
+    task.evaluate(case.test)
+    assert heard[-1].done == heard[-1].total > 0
+    heard.clear()
+    task.predict(case.inputs)
+    assert heard[-1] == Evaluating(len(case.inputs), len(case.inputs))
+
+
+def test_development_examples_of_pairs() -> None:
+    """While training, targets are written for `dev_limit` sources, spread evenly."""
+    case = CASES["translation"]
+    task = case.task(case.settings(dev_limit=5))
+    assert task._watched_part(list(range(50))) == [0, 10, 20, 30, 40]
+    assert case.task(case.settings(dev_limit=0))._watched_part(list(range(50))) == list(range(50))
 
 
 def test_summary_beside_the_first_words() -> None:

@@ -75,3 +75,10 @@ def test_mistakes() -> None:
         train_tokenizer("word", TEXTS)
     with pytest.raises(ArgumentError, match="cannot be read"):
         Tokenizer.from_dict({"kind": "bpe", "definition": {"model": 3}})
+
+
+def test_long_texts_of_characters() -> None:
+    """Looked up as the package would: unknown characters, those beyond all known ones, names of special tokens."""
+    tokenizer = train_tokenizer("characters", ["ab\u0301c\n😀" * 3], vocab_size=9)
+    for text in ("", "ab c\r\n", "\u0301\ufeff\x00", "😀\U0010ffff", "a<end>b", "z" * 50):
+        assert tokenizer.encode_row(text).tolist() == tokenizer.encode(text)

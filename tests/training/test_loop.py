@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+import time
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
@@ -281,3 +283,47 @@ def test_every_form_of_batch_is_moved() -> None:
     assert found["a"].lengths.is_meta
     assert found["b"].tokens.is_meta
     assert found["b"].words == ["x"]
+
+
+class Slow(Copying):
+    """The same task; its second evaluation gets a signal, and would then take half a minute."""
+
+    def evaluate(self, model: torch.nn.Module) -> Mapping[str, float]:
+        """Send the signal to this process."""
+        found = super().evaluate(model)
+        if self.evaluations == 2:
+            os.kill(os.getpid(), signal.SIGTERM)
+            for _ in range(3000):
+                time.sleep(0.01)
+            raise AssertionError("the signal broke nothing off")
+        return found
+
+
+def test_a_signal_breaks_an_evaluation_off(tmp_path: Path) -> None:
+    """The run stops at once and is saved; it goes on with that evaluation, and ends as if never stopped."""
+    whole, stopped = reader(), reader()
+    expected = train(whole, Copying(), settings(epochs=4), folder=tmp_path / "whole")
+    first = train(stopped, Slow(), settings(epochs=4), folder=tmp_path / "stopped")
+    assert first.stopped_by == "SIGTERM"
+    events: list[Event] = []
+    result = train(reader(), Copying(), settings(epochs=4), folder=tmp_path / "stopped", listeners=[events.append])
+    assert isinstance(events[1], Evaluated)
+    assert events[1].step == first.step
+    assert sum(isinstance(event, Evaluated) for event in events) == 3
+    assert (result.step, result.best_step, result.figures) == (expected.step, expected.best_step, expected.figures)
+
+
+def test_a_signal_before_an_evaluation(tmp_path: Path) -> None:
+    """A signal in the step before an evaluation leaves that out, and the next call makes it first."""
+    events: list[Event] = []
+
+    def stop(event: Event) -> None:
+        events.append(event)
+        if isinstance(event, Stepped) and event.epoch == 1.0:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    assert train(reader(), Copying(), settings(epochs=2), folder=tmp_path, listeners=[stop]).stopped_by == "SIGINT"
+    assert not any(isinstance(event, Evaluated) for event in events)
+    result = train(reader(), Copying(), settings(epochs=2), folder=tmp_path, listeners=[events.append])
+    assert sum(isinstance(event, Evaluated) for event in events) == 2
+    assert result.finished

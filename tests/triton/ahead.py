@@ -1,12 +1,19 @@
-"""Compile a kernel for a device that is not here, and read what the assembler says of it."""
+"""Compile the launches of a call for a device that is not here, and read what the assembler says of them.
+
+`python -m tests.triton.ahead` prints the table of tiles with registers and spills, each row compiled anew; it must run
+without TRITON_INTERPRET.
+"""
 
 from __future__ import annotations
 
 import re
 import subprocess
+import sys
 import tempfile
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, NamedTuple
+from unittest.mock import patch
 
 import torch
 import triton
@@ -14,10 +21,44 @@ from torch import Tensor
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
+from regard._attention import _prepare
+from regard._inputs import AttentionInputs
+from regard.backends._compiled import output_rest
+from regard.backends.triton import _backward, _bias, _device, _forward, _inspection
+from regard.backends.triton._table import ROWS, Row, Tile
+
 DTYPES = {
     torch.float32: "fp32", torch.bfloat16: "bf16", torch.float16: "fp16", torch.bool: "i1", torch.int32: "i32",
     torch.int64: "i64",
 }  # fmt: skip
+
+
+class Launch(NamedTuple):
+    """A kernel as the package would start it."""
+
+    kernel: Any
+    arguments: tuple[Any, ...]
+    sizes: dict[str, int]
+    tile: Tile
+
+
+def launches(x: AttentionInputs, capability: int, cell: int = 0, backward: bool = False) -> list[Launch]:
+    """Return what a call starts on a device of this compute capability; nothing runs."""
+    found: list[Launch] = []
+
+    def note(kernel: Any, programs: int, *arguments: Any, tile: Tile, **sizes: int) -> None:
+        found.append(Launch(kernel, arguments, sizes, tile))
+
+    with ExitStack() as stack:
+        for module in (_forward, _backward, _bias):
+            stack.enter_context(patch.object(module, "launch", note))
+        stack.enter_context(patch.object(_device, "_asked", lambda device: capability))
+        rest = output_rest(x)
+        output, lse, _ = _forward.forward(x, cell, rest)
+        if backward:
+            found.clear()
+            _backward.backward(x, output, lse, torch.empty_like(output), lse, (True, True), rest)
+    return found
 
 
 class Built(NamedTuple):
@@ -67,13 +108,12 @@ def source(kernel: Any, arguments: tuple[Any, ...], sizes: dict[str, int]) -> AS
     return ASTSource(kernel, signature, constexprs=constants, attrs=attributes)
 
 
-def compiled(
-    kernel: Any, arguments: tuple[Any, ...], sizes: dict[str, int], capability: int, warps: int, stages: int
-) -> Any:
-    """Compile for an NVIDIA device of this compute capability, or an AMD one: "gfx942"."""
-    target = GPUTarget("cuda", capability, 32) if isinstance(capability, int) else GPUTarget("hip", capability, 64)
-    options = {"num_warps": warps, "num_stages": stages, "enable_fp_fusion": True}
-    return triton.compile(source(kernel, arguments, sizes), target=target, options=options)
+def compiled(launch: Launch, target: int | str) -> Any:
+    """Compile for an NVIDIA device of this compute capability, or an AMD one such as "gfx942"."""
+    kernel, arguments, sizes, tile = launch
+    gpu = GPUTarget("cuda", target, 32) if isinstance(target, int) else GPUTarget("hip", target, 64)
+    options = {"num_warps": tile.warps, "num_stages": tile.stages, "enable_fp_fusion": True}
+    return triton.compile(source(kernel, arguments, sizes), target=gpu, options=options)
 
 
 def built(kernel: Any) -> Built:
@@ -85,3 +125,53 @@ def built(kernel: Any) -> Built:
         said = subprocess.run([program, "-res-usage", file], capture_output=True, text=True, check=True).stdout
     found = {name: int(number) for name, number in re.findall(r"(REG|STACK):(\d+)", said)}
     return Built(found["REG"], found["STACK"], kernel.metadata.shared)
+
+
+def of_row(row: Row) -> list[Launch]:
+    """Return what the table's figures are taken from: a causal call of that width, its weights asked for."""
+    dtype = torch.bfloat16 if row.itemsize == 2 else torch.float32
+    queries = 1 if row.work == "decode" else 1024
+    query = torch.empty(2, 8, queries, row.width, dtype=dtype)
+    key, value = torch.empty(2, 2, 2, 1024, row.width, dtype=dtype)
+    x = prepared(query, key, value)
+    if row.work in ("inspection", "by row"):
+        return [launch for launch in looks(x, row.capability) if launch.tile == row.tile]
+    found = launches(x, row.capability, row.tile.keys * 2 if row.work == "forward" else 0, row.work == "backward")
+    return [launch for launch in found if launch.tile == row.tile]
+
+
+def looks(x: AttentionInputs, capability: int) -> list[Launch]:
+    """Return what the greediest passes of inspection start: cells, keys, many top weights, the summary."""
+    found: list[Launch] = []
+
+    def note(kernel: Any, programs: int, *arguments: Any, tile: Tile, **sizes: Any) -> None:
+        if all(launch.kernel is not kernel or launch.tile != tile for launch in found):
+            found.append(Launch(kernel, arguments, sizes, tile))
+
+    lse, whole = torch.zeros(x.query.shape[:3]), (slice(0, x.shape[2]), slice(0, x.shape[3]))
+    with ExitStack() as stack:
+        stack.enter_context(patch.object(_inspection, "launch", note))
+        stack.enter_context(patch.object(_device, "_asked", lambda device: capability))
+        for name in ("tile", "pooled", "received", "top"):
+            _inspection.inspect(name, x, lse, *whole, (16, 16), 64)
+        _inspection.summary(x, lse, 16)
+    return found
+
+
+def prepared(query: Tensor, key: Tensor, value: Tensor, **arguments: Any) -> AttentionInputs:
+    """Return a causal call as a backend is given it."""
+    return _prepare(query, key, value, False, {"causal": True, **arguments})[0]
+
+
+def worst(row: Row) -> Built:
+    """Compile a row of the table; return the most that one of its kernels takes."""
+    every = [built(compiled(launch, row.capability)) for launch in of_row(row)]
+    return Built(*(max(numbers) for numbers in zip(*every, strict=True)))
+
+
+if __name__ == "__main__":
+    for row in ROWS:
+        if row.capability >= 80 and row.work in ("forward", "backward", "decode") and row.work in sys.argv[1]:
+            print(row, worst(row) if "each" not in sys.argv else [
+                (launch.kernel.__name__, built(compiled(launch, row.capability))) for launch in of_row(row)
+            ], flush=True)  # fmt: skip

@@ -91,7 +91,8 @@ def test_small_view_is_held_whole(tmp_path: Path) -> None:
     entropy = [numbers(held.block("track/0/0/entropy"), "f4", 13) for held in (page, shown.source)]
     assert np.allclose(*entropy, atol=1e-5)
     keys = [
-        np.frombuffer(held.block("links/0/3") or b"", "<i4")[: 13 * n] for held, n in ((page, 4), (shown.source, 8))
+        np.frombuffer(held.block("top_weights/0/3") or b"", "<i4")[: 13 * n]
+        for held, n in ((page, 4), (shown.source, 8))
     ]
     assert np.array_equal(keys[0].reshape(13, 4), keys[1].reshape(13, 8)[:, :4])
     assert page.block("tile/0/0/uniform/0/0/0") == shown.source.block("tile/0/0/uniform/0/0/0")
@@ -182,7 +183,7 @@ def test_budget_leaves_out_the_finest_and_says_so() -> None:
         assert entry["quantities"]["mass"] == [entry["finest"], entry["coarsest"]]
         for name in entry["tracks"]:
             assert f"track/{entry['id']}/1/{name}" in held
-        assert (f"links/{entry['id']}/0" in held) == (entry["links"] > 0)
+        assert (f"top_weights/{entry['id']}/0" in held) == (entry["top_weights"] > 0)
 
 
 @pytest.mark.usefixtures("short_script")
@@ -224,7 +225,7 @@ def test_the_script_stands_behind_what_the_first_picture_needs() -> None:
     before = {str(attributes["id"]) for attributes, _ in page.scripts[:place]}
     assert before == {"manifest", "tokens/0", "offsets/0", "overview/0", "measures/0"}
     behind = {str(attributes["id"]).split("/")[0] for attributes, _ in page.scripts[place + 1 :]}
-    assert behind == {"labels", "tile", "track", "links"}
+    assert behind == {"labels", "tile", "track", "top_weights"}
 
 
 @pytest.mark.usefixtures("short_script")

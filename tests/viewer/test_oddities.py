@@ -58,7 +58,7 @@ def test_all_that_is_named_can_be_had(name: str) -> None:
             numbers(source.block(f"track/{number}/{head}/{track}"), "f4", entry[side]["size"])
         numbers(source.block(f"row/{number}/{head}/0"), "f4", keys)
         numbers(source.block(f"column/{number}/{head}/0"), "f4", queries)
-        for key in (f"overview/{number}", f"measures/{number}", f"links/{number}/{head}"):
+        for key in (f"overview/{number}", f"measures/{number}", f"top_weights/{number}/{head}"):
             assert source.block(key)
     shown.figure().canvas.draw()
 

@@ -37,7 +37,7 @@ def test_summaries_show_their_map_and_nothing_finer() -> None:
     entry = source.manifest()["maps"][0]
     assert (entry["finest"], entry["coarsest"], entry["overview"], entry["exact"]) == (2, 2, 2, False)
     assert entry["quantities"] == {"mass": [2, 2]}
-    assert (entry["layer"], entry["pass"], entry["heads"], entry["links"]) == (0, 0, 4, 4)
+    assert (entry["layer"], entry["pass"], entry["heads"], entry["top_weights"]) == (0, 0, 4, 4)
     assert "cells of 4 tokens" in entry["notes"][0]
     kept = recording[0].pooled(4)[0, 3].numpy()
     np.testing.assert_array_equal(numbers(source, "tile/0/3/mass/2/0/0").reshape(50, 50), kept)
@@ -47,7 +47,7 @@ def test_summaries_show_their_map_and_nothing_finer() -> None:
     measures = json.loads(source.block("measures/1") or b"")
     assert measures["previous"][2] == pytest.approx(recording[1].share(-1)[0, 2].item())
     assert measures["row_sums"] is None
-    assert len(source.block("links/0/1") or b"") == 200 * 4 * 8
+    assert len(source.block("top_weights/0/1") or b"") == 200 * 4 * 8
 
 
 def test_cells_of_one_token_are_every_weight(tmp_path: Path) -> None:

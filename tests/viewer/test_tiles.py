@@ -97,8 +97,8 @@ def test_value_weighted() -> None:
     assert np.allclose(found.sum(1), 1, atol=1e-5)
 
 
-def test_rows_columns_links_and_tracks() -> None:
-    """Lines are exact, with masked apart; links are the largest; each track is the summary of its name."""
+def test_rows_columns_top_weights_and_tracks() -> None:
+    """Lines are exact, with masked apart; top weights are the largest; each track is the summary of its name."""
     call = weights(2, 50, causal=True)
     tiles = view(call).source
     dense = call[0, 1].numpy()
@@ -108,11 +108,11 @@ def test_rows_columns_links_and_tracks() -> None:
     column = numbers(tiles.block("column/0/1/20"), "f4", 50)
     assert np.allclose(column[20:], dense[20:, 20])
     assert (column[:20] == -1).all()
-    links = tiles.block("links/0/1")
-    assert links is not None
+    top_weights = tiles.block("top_weights/0/1")
+    assert top_weights is not None
     top = call.head(0, 1).top(8)
-    assert np.array_equal(numbers(links[:1600], "i4", 50, 8), top.indices.numpy())
-    assert np.allclose(numbers(links[1600:], "f4", 50, 8), top.values.numpy())
+    assert np.array_equal(numbers(top_weights[:1600], "i4", 50, 8), top.indices.numpy())
+    assert np.allclose(numbers(top_weights[1600:], "f4", 50, 8), top.values.numpy())
     head = call.head(0, 1)
     tracks = {
         "entropy": head.entropy(), "peak": head.peak().values, "distance": head.mean_distance(),

@@ -75,12 +75,16 @@ export class App implements Scene {
     root.replaceChildren(this.header, this.bar, this.body, foot, this.paper);
     // A standalone page handles keys from the start; in a notebook they belong to the focused cell.
     const hears: Document | HTMLElement = root.classList.contains("whole") ? document : root;
-    hears.addEventListener("keydown", (event) => this.key(event as KeyboardEvent));
-    this.prefersDark.addEventListener("change", () => this.render());
-    address.watch(() => this.restore());
-    window.addEventListener("resize", () => this.mounted?.resized?.());
-    window.addEventListener("beforeprint", () => this.print(true));
-    window.addEventListener("afterprint", () => this.print(false));
+    // What another page has taken the place of, in a notebook's frame, hears nothing any longer.
+    const here = (act: () => void) => (): void => {
+      if (root.isConnected) act();
+    };
+    hears.addEventListener("keydown", (event) => root.isConnected && this.key(event as KeyboardEvent));
+    this.prefersDark.addEventListener("change", here(() => this.render()));
+    address.watch(here(() => this.restore()));
+    window.addEventListener("resize", here(() => this.mounted?.resized?.()));
+    window.addEventListener("beforeprint", here(() => this.print(true)));
+    window.addEventListener("afterprint", here(() => this.print(false)));
     this.render();
   }
 

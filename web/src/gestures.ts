@@ -61,10 +61,10 @@ function moved(matrix: Matrix, pointers: Map<number, Point>, id: number, now: Po
   matrix.hover(other ? null : now);
 }
 
-/** Whether the wheel has something to scroll: a notebook around the page, or the page in a small window. */
+/** Whether the wheel has something to scroll: a notebook around the page or its frame, or the page in a small window. */
 function scrolls(canvas: HTMLElement): boolean {
   const scroller = document.scrollingElement;
-  return canvas.getRootNode() !== document || (scroller !== null && scroller.scrollHeight > scroller.clientHeight + 1);
+  return window.parent !== window || canvas.getRootNode() !== document || (scroller !== null && scroller.scrollHeight > scroller.clientHeight + 1);
 }
 
 const STEPS: Record<string, [number, number]> = { ArrowUp: [-1, 0], ArrowDown: [1, 0], ArrowLeft: [0, -1], ArrowRight: [0, 1] };

@@ -90,7 +90,9 @@ function render({ model, el }: { model: Model; el: HTMLElement }): () => void {
 function keepKeys(element: HTMLElement): () => void {
   const own = (event: KeyboardEvent): boolean => !event.ctrlKey && !event.metaKey && !event.altKey;
   const before = (event: KeyboardEvent): void => {
-    if (event.composedPath().includes(element)) element.toggleAttribute("data-lm-suppress-shortcuts", own(event));
+    if (!event.composedPath().includes(element)) return;
+    if (own(event)) element.setAttribute("data-lm-suppress-shortcuts", "true");
+    else element.removeAttribute("data-lm-suppress-shortcuts");
   };
   const kinds = ["keydown", "keypress", "keyup"] as const;
   const stop = (event: KeyboardEvent): void => {

@@ -35,7 +35,7 @@ export interface AttentionMap {
   exact: boolean;
   quantities: Record<string, [number, number]>;
   tracks: Record<string, "queries" | "keys">;
-  links: number;
+  top_weights: number;
   notes: string[];
 }
 export type NumberKind = "u1" | "f2" | "f4";

@@ -36,20 +36,20 @@ async function oneRow(store: Store, map: AttentionMap, head: number, query: numb
   const exact = map.exact ? await store.row(map, head, query) : null;
   if (exact) return { values: exact, note: "", pooled: false };
   const finest = map.quantities["mass"]?.[0];
-  if (finest === undefined && !map.links) return { values: new Float32Array(map.keys.size).fill(MISSING), note: "no weights of this layer were recorded", pooled: false };
+  if (finest === undefined && !map.top_weights) return { values: new Float32Array(map.keys.size).fill(MISSING), note: "no weights of this layer were recorded", pooled: false };
   const cells = finest === undefined ? new Float32Array(map.keys.size).fill(MISSING) : await cellsOfRow(store, map, head, query, finest);
   if (finest === 0) return { values: cells, note: "", pooled: false };
-  const links = map.links ? await store.links(map, head) : null;
-  const largest = links && Array.from({ length: map.links }, (_, i) => query * map.links + i).filter((i) => links.keys[i]! >= 0);
+  const top = map.top_weights ? await store.topWeights(map, head) : null;
+  const largest = top && Array.from({ length: map.top_weights }, (_, i) => query * map.top_weights + i).filter((i) => top.keys[i]! >= 0);
   // Of two rows other keys are known: their mean is known nowhere, but that of their cells is.
-  if (links && largest && (finest === undefined || (alone && map.links >= ENOUGH))) {
+  if (top && largest && (finest === undefined || (alone && map.top_weights >= ENOUGH))) {
     const values = cells.map((value) => (value === MASKED ? MASKED : MISSING));
-    for (const i of largest) values[links.keys[i]!] = links.weights[i]!;
-    return { values, note: `the ${map.links === 1 ? "largest weight" : `${map.links} largest weights`} of each query; the others ${lacking(map)}`, pooled: false };
+    for (const i of largest) values[top.keys[i]!] = top.weights[i]!;
+    return { values, note: `the ${map.top_weights === 1 ? "largest weight" : `${map.top_weights} largest weights`} of each query; the others ${lacking(map)}`, pooled: false };
   }
   const span = 2 ** finest!;
   const values = cells.map((value, key) => (isCode(value) ? value : value / Math.min(span, map.keys.size - Math.floor(key / span) * span)));
-  const known = alone && links && largest?.length ? `; its largest weight was: ${percent(links.weights[largest[0]!]!)} on key ${links.keys[largest[0]!]! + map.keys.first}` : "";
+  const known = alone && top && largest?.length ? `; its largest weight was: ${percent(top.weights[largest[0]!]!)} on key ${top.keys[largest[0]!]! + map.keys.first}` : "";
   return { values, note: `single weights ${lacking(map)}: means over cells of ${span} × ${span} tokens${known}`, pooled: true };
 }
 

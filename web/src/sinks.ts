@@ -30,7 +30,7 @@ export function named(map: AttentionMap, sinks: Sink[], tokens: string[] | null,
     groups.set(name, [...(groups.get(name) ?? []), sink]);
   }
   const parts = [...groups].map(([name, group]) => {
-    const places = group.map(({ key }) => key + map.keys.first);
+    const places = group.map(({ key }) => key + map.keys.first).sort((a, b) => a - b);
     const where = tokens === null ? name : places.length > 3 ? `${places.length} × ${name}` : `${name} at ${places.join(", ")}`;
     return shares ? `${where} (${percent(group.reduce((sum, { share }) => sum + share, 0))})` : where;
   });

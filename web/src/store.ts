@@ -59,7 +59,7 @@ export interface Labels {
 // Added to the class of a token that goes on with a span.
 const GOES_ON = 1 << 14;
 
-export interface Links {
+export interface TopWeights {
   keys: Int32Array;
   weights: Float32Array;
 }
@@ -170,7 +170,7 @@ export class Store {
     }
     const kind = ["uniform", "expected", "value"].includes(quantity) ? "f4" : this.manifest.number;
     const values = await this.floats(`tile/${map.id}/${head}/${quantity}/${z}/${row}/${column}`, length, kind, signal);
-    return values && kind === "u1" && z === 0 && map.links ? this.withLargest(map, head, row, column, values) : values;
+    return values && kind === "u1" && z === 0 && map.top_weights ? this.withLargest(map, head, row, column, values) : values;
   }
 
   private async finer(map: AttentionMap, head: number, quantity: string, z: number, row: number, column: number, signal?: AbortSignal): Promise<Tile | null> {
@@ -180,13 +180,13 @@ export class Store {
 
   /** Rounded weights, with the largest of each query as they are. */
   private async withLargest(map: AttentionMap, head: number, row: number, column: number, values: Float32Array): Promise<Float32Array> {
-    const links = await this.links(map, head);
+    const top = await this.topWeights(map, head);
     const size = this.manifest.tile;
     const columns = Math.min(size, map.keys.size - size * column);
-    for (let i = 0; links && i < values.length / columns; i++) {
-      for (let n = 0, at = (row * size + i) * map.links; n < map.links; n++, at++) {
-        const place = links.keys[at]! - column * size;
-        if (place >= 0 && place < columns) values[i * columns + place] = links.weights[at]!;
+    for (let i = 0; top && i < values.length / columns; i++) {
+      for (let n = 0, at = (row * size + i) * map.top_weights; n < map.top_weights; n++, at++) {
+        const place = top.keys[at]! - column * size;
+        if (place >= 0 && place < columns) values[i * columns + place] = top.weights[at]!;
       }
     }
     return values;
@@ -219,11 +219,11 @@ export class Store {
     return this.floats(`column/${map.id}/${head}/${key}`, map.queries.size);
   }
 
-  links(map: AttentionMap, head: number): Promise<Links | null> {
-    const key = `links/${map.id}/${head}`;
+  topWeights(map: AttentionMap, head: number): Promise<TopWeights | null> {
+    const key = `top_weights/${map.id}/${head}`;
     return this.keep(key, async () => {
       const block = await this.source.block(key);
-      const count = map.queries.size * map.links;
+      const count = map.queries.size * map.top_weights;
       if (!block) return null;
       if (block.byteLength !== count * 8) throw new Error(`Block ${key} has ${block.byteLength} bytes; ${count * 8} were expected.`);
       return { keys: new Int32Array(block, 0, count), weights: new Float32Array(block, count * 4, count) };

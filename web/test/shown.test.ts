@@ -27,7 +27,7 @@ const plainly: Colouring = { kind: "plain", scale: "linear", top: 1, dark: false
 const side = { axis: 0, first: 0, size: 8 };
 const map = {
   id: 0, name: "layer.0", model: "", input: 0, layer: 0, pass: 0, kind: "self", heads: 1, queries: side, keys: side, finest: 0, recorded: 0, coarsest: 0, overview: 0, exact: false,
-  quantities: { mass: [0, 0] }, tracks: { entropy: "queries", received: "keys" }, links: 0, notes: [],
+  quantities: { mass: [0, 0] }, tracks: { entropy: "queries", received: "keys" }, top_weights: 0, notes: [],
 } as AttentionMap;
 const tile = (rows: number, columns: number, numbers: number[]) => ({ rows, columns, values: new Float32Array(numbers) });
 const letters = (text: string): number => [...text].length;
@@ -108,22 +108,22 @@ test("a row without single weights is had from its cells, and says so", async ()
 });
 
 test("a row of stored largest weights: the others are not recorded, what is masked stays masked", async () => {
-  const linked = { ...map, finest: 2, recorded: 2, coarsest: 2, quantities: { mass: [2, 2] }, links: 4 } as AttentionMap;
-  const links = new ArrayBuffer(256);
-  new Int32Array(links, 0, 32).set([2, 0, -1, -1]);
-  new Float32Array(links, 128, 32).set([0.75, 0.125]);
-  const blocks = { "tile/0/0/mass/2/0/0": new Float32Array([0.8, -1, 0.4, 0.6]).buffer, "links/0/0": links };
+  const linked = { ...map, finest: 2, recorded: 2, coarsest: 2, quantities: { mass: [2, 2] }, top_weights: 4 } as AttentionMap;
+  const top = new ArrayBuffer(256);
+  new Int32Array(top, 0, 32).set([2, 0, -1, -1]);
+  new Float32Array(top, 128, 32).set([0.75, 0.125]);
+  const blocks = { "tile/0/0/mass/2/0/0": new Float32Array([0.8, -1, 0.4, 0.6]).buffer, "top_weights/0/0": top };
   const found = await rowOf(store(linked, blocks), { map: linked, heads: [0], quantity: quantityOf("mass") }, [0]);
   assert.deepEqual([...found.values], [0.125, MISSING, 0.75, MISSING, MASKED, MASKED, MASKED, MASKED]);
   assert.match(found.note, /^the 4 largest weights/);
 });
 
 test("one stored weight is told beside the means of the cells", async () => {
-  const single = { ...map, finest: 2, recorded: 2, coarsest: 2, quantities: { mass: [2, 2] }, links: 1 } as AttentionMap;
-  const links = new ArrayBuffer(64);
-  new Int32Array(links, 0, 8).fill(3);
-  new Float32Array(links, 32, 8).fill(0.5);
-  const blocks = { "tile/0/0/mass/2/0/0": new Float32Array([0.8, 0.2, 0.4, 0.6]).buffer, "links/0/0": links };
+  const single = { ...map, finest: 2, recorded: 2, coarsest: 2, quantities: { mass: [2, 2] }, top_weights: 1 } as AttentionMap;
+  const top = new ArrayBuffer(64);
+  new Int32Array(top, 0, 8).fill(3);
+  new Float32Array(top, 32, 8).fill(0.5);
+  const blocks = { "tile/0/0/mass/2/0/0": new Float32Array([0.8, 0.2, 0.4, 0.6]).buffer, "top_weights/0/0": top };
   const found = await rowOf(store(single, blocks), { map: single, heads: [0], quantity: quantityOf("mass") }, [0]);
   assert.ok(Math.abs(found.values[7]! - 0.05) < 1e-6);
   assert.match(found.note, /cells of 4 × 4 tokens; its largest weight was: 50\.0 % on key 3$/);
@@ -285,10 +285,10 @@ test("a block is given up when nobody waits for it any longer, and can be asked 
 });
 
 test("a mean over heads is that of their cells: other keys are known of each", async () => {
-  const linked = { ...map, heads: 2, finest: 2, recorded: 0, coarsest: 2, quantities: { mass: [2, 2] }, links: 4 } as AttentionMap;
-  const links = new ArrayBuffer(256);
-  new Int32Array(links, 0, 32).fill(-1);
-  const blocks = { "tile/0/0/mass/2/0/0": new Float32Array([0.8, -1, 0.4, 0.6]).buffer, "tile/0/1/mass/2/0/0": new Float32Array([0.4, -1, 0.4, 0.6]).buffer, "links/0/0": links, "links/0/1": links };
+  const linked = { ...map, heads: 2, finest: 2, recorded: 0, coarsest: 2, quantities: { mass: [2, 2] }, top_weights: 4 } as AttentionMap;
+  const top = new ArrayBuffer(256);
+  new Int32Array(top, 0, 32).fill(-1);
+  const blocks = { "tile/0/0/mass/2/0/0": new Float32Array([0.8, -1, 0.4, 0.6]).buffer, "tile/0/1/mass/2/0/0": new Float32Array([0.4, -1, 0.4, 0.6]).buffer, "top_weights/0/0": top, "top_weights/0/1": top };
   const pick = { map: linked, heads: [0, 1], quantity: quantityOf("mass") };
   const found = await rowOf(store(linked, blocks), pick, [0]);
   assert.deepEqual([...found.values].map((value) => (value === MASKED ? "masked" : value.toFixed(2))), [...Array(4).fill("0.15"), ...Array(4).fill("masked")]);

@@ -62,7 +62,7 @@ __all__ = [
 _NATIVE, _FUSED, _TRITON, _MATH = Native(), Fused(), Triton(), Math()
 BACKENDS: tuple[Backend, ...] = (_NATIVE, _FUSED, _TRITON, _MATH, Reference())
 # Those that can also inspect the weights of a finished call.
-INSPECTORS: tuple[Inspector, ...] = (_NATIVE,)
+INSPECTORS: tuple[Inspector, ...] = (_NATIVE, _TRITON)
 # Where a tool needs operators that it knows, `math` comes first.
 _RECORDED: tuple[Backend, ...] = (_MATH, *(backend for backend in BACKENDS if backend is not _MATH))
 
@@ -159,6 +159,8 @@ def _slower(backend: Backend, inputs: AttentionInputs) -> str | None:
         return None
     if backend is _TRITON and inputs.query.device.type == "cpu":
         return "runs in Triton's interpreter here, which is slow: only where it is asked for by name"
+    if backend is _FUSED and _FUSED.stores_mask(inputs) and refusal(_TRITON, inputs) is None:
+        return "would store the mask and compute what it hides; triton does neither"
     if backend is not _NATIVE:
         return None
     reason = why_slower(inputs.query, inputs.key, wants_gradient(inputs), lambda: hidden_from_kernel(inputs))

@@ -35,7 +35,7 @@ from .._inputs import AttentionInputs, AttentionResult
 from .._tracing import forward_mode, traced, transformed
 from ._again import differentiable
 from ._blocks import hides
-from ._gpu_kernels import Choice, GpuCall, choose_kernel, device_of, run_kernel
+from ._gpu_kernels import Choice, GpuCall, Masking, choose_kernel, device_of, run_kernel
 from ._scores import accumulate_dtype, biases, visible
 from ._sinks import beside_sinks
 from ._values import all_finite, readable
@@ -92,6 +92,10 @@ class Fused:
         """Return which of PyTorch's kernels runs a call on a GPU, and why; None where there is nothing to choose."""
         return _choice(_as_the_kernel_hides(inputs))
 
+    def stores_mask(self, inputs: AttentionInputs) -> bool:
+        """Return whether a call on a GPU needs a mask in memory, of which nothing is skipped."""
+        return self.kernel(inputs) is not None and not _needs_no_mask(_as_the_kernel_hides(inputs))
+
     def instead(self, inputs: AttentionInputs) -> str | None:
         """Tell of what only the numbers show."""
         if not readable(inputs.query):
@@ -114,7 +118,7 @@ def _choice(inputs: AttentionInputs) -> Choice | None:
     device = device_of(query.device)
     if device is None:
         return None
-    masking = "added" if not _needs_no_mask(inputs) else "causal" if inputs.causal else "none"
+    masking: Masking = "added" if not _needs_no_mask(inputs) else "causal" if inputs.causal else "none"
     return choose_kernel(device, GpuCall(
         query.dtype, query.shape[3], query.shape[2], inputs.key.shape[2], masking,
         grouped=inputs.key.shape[1] != query.shape[1], trains=torch.is_grad_enabled() and _trains(inputs),

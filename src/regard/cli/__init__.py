@@ -2,51 +2,15 @@
 
 from __future__ import annotations
 
-import importlib
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 from ..errors import ArgumentError, MissingExtraError, RegardError, install_line, nearest
-from .doctor import Doctor
+from ._commands import COMMANDS, Command
 
 __all__ = ["COMMANDS", "main"]
-
-
-class Command(Protocol):
-    """The interface of a command's dataclass."""
-
-    def run(self) -> int:
-        """Run the command, print the result, return the exit status."""
-        ...
-
-
-@dataclass(frozen=True)
-class Entry:
-    """The location of a command, which is imported only when used; a group has further commands."""
-
-    module: str
-    name: str
-    text: str
-
-    def load(self) -> Any:
-        """Import and return the dataclass, or the dictionary of a group."""
-        return getattr(importlib.import_module(f".{self.module}", __package__), self.name)
-
-
-COMMANDS = {
-    "demo": Entry("demo", "DEMO", "train a task on data that every machine has, and look at its attention"),
-    "train": Entry("train", "TRAIN", "train a task on your own data"),
-    "predict": Entry("predict", "Predict", "say what a trained task makes of new inputs"),
-    "evaluate": Entry("evaluate", "Evaluate", "compare a trained task and a cheap baseline with the truth"),
-    "watch": Entry("watch", "WatchCommand", "run a model on a text or picture, and show its attention"),
-    "view": Entry("view", "ViewCommand", "show stored attention: a page, a file, a local server"),
-    "study": Entry("study", "STUDY", "run an experiment about attention: a table, a picture, what was seen"),
-    "bench": Entry("bench", "Bench", "measure attention on this machine beside torch's own"),
-    "doctor": Entry("doctor", "Doctor", "say what regard runs on here, and which backend a call takes"),
-}
-"""Every command by its name."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -100,12 +64,13 @@ def _parse(words: list[str]) -> Command:
         from ._parsing import parse, parse_group
     except ModuleNotFoundError:
         if words == ["doctor"]:  # doctor reports missing packages, so it must run without them
-            return Doctor()
+            plain: Command = COMMANDS["doctor"].load()()
+            return plain
         raise MissingExtraError(
             "The command line needs tyro, which the base install leaves out. Install it with "
             f"{install_line('train')}; plain `regard doctor` runs without it."
         ) from None
-    found: Any = COMMANDS[words[0]].load()
+    found = _outlined(words) or COMMANDS[words[0]].load()
     found = found.of_run(words[1:]) if hasattr(found, "of_run") else found
     if words[0] == "demo" and (len(words) == 1 or (words[1].startswith("-") and words[1] not in ("-h", "--help"))):
         words.insert(1, "ner")
@@ -114,7 +79,16 @@ def _parse(words: list[str]) -> Command:
     return command
 
 
+def _outlined(words: list[str]) -> Any:
+    """Return the options alone of the command whose help is asked for, which is printed without PyTorch."""
+    from ._outline import outlined
+
+    group = outlined(words[0]) if words[-1] in ("-h", "--help") and len(words) < 4 else None
+    known = len(words) == 2 or (isinstance(group, dict) and words[1] in group)
+    return group if known else None
+
+
 def _completion(words: list[str]) -> Command:
     from .completion import Completion
 
-    return Completion(COMMANDS, *words)
+    return Completion(tuple(COMMANDS), *words)

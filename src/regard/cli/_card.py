@@ -12,7 +12,8 @@ from typing import Any
 
 from ..errors import ArgumentError, MissingExtraError, install_line
 from ..models.hub import upload
-from ..tasks import Evaluation, FineTuning, Task
+from ..tasks import Evaluation, Task
+from ..tasks.pretrained import FineTuning
 from ._program import program
 
 __all__ = ["check_push", "push", "write_card"]
@@ -85,17 +86,18 @@ def _numbers(figures: dict[str, float], names: Sequence[str]) -> list[str]:
 def check_push(name: str) -> None:
     """Raise, before training, if an upload cannot work: a wrong name, no package, no login."""
     try:
-        from huggingface_hub import get_token
-        from huggingface_hub.utils import HFValidationError, validate_repo_id
+        import huggingface_hub.utils
+        from huggingface_hub.errors import HFValidationError
     except ModuleNotFoundError:
         raise MissingExtraError(f"--push needs the package huggingface_hub: {install_line('hf')}.") from None
+    library: Any = huggingface_hub
     try:
-        validate_repo_id(name)
+        library.utils.validate_repo_id(name)
     except HFValidationError as error:
         raise ArgumentError(f"--push is {name!r}, which is no name of the hub, like owner/name: {error}") from error
     if os.environ.get("HF_HUB_OFFLINE", "").lower() in ("1", "true", "yes", "on"):
         raise ArgumentError("--push needs the network, and HF_HUB_OFFLINE is set; unset it, or leave --push out.")
-    if get_token() is None:
+    if library.get_token() is None:
         raise ArgumentError("--push needs a login on the Hugging Face hub: run `hf auth login`, or set HF_TOKEN.")
 
 

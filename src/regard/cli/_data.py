@@ -64,11 +64,13 @@ OPTIONS: dict[str, Any] = {name: options for name, (_, options) in READERS.items
 SOURCE, ACCOUNT = "source.json", "read.json"
 
 
-def read(task: str, parts: Mapping[str, Sequence[str]], options: Any, folder: Path | None = None) -> list[Any]:
+def read(
+    task: str, parts: Mapping[str, Sequence[str]], options: Any, folder: Path | None = None, given: str = ""
+) -> list[Any]:
     """Read a task's examples, a source for each part (`training`, `test`), and report on standard error what was read.
 
     Returns the examples of each part in order, None for a part without a source. If a folder is given, the report is
-    also written there as JSON.
+    also written there as JSON. `given` is the path of a file that stands for standard input.
     """
     reader, _ = READERS[task]
     found = {}
@@ -78,7 +80,10 @@ def read(task: str, parts: Mapping[str, Sequence[str]], options: Any, folder: Pa
             examples = found[part].examples
             options = fitting(options, examples.pixels.shape[1:] if isinstance(examples, Images) else None)
     if int(os.environ.get("RANK", "0")) == 0:
-        accounts = {part: account(one, parts[part]) for part, one in found.items()}
+        accounts = {
+            part: account(one, [x if x != given else "standard input" for x in parts[part]])
+            for part, one in found.items()
+        }
         for part, said in accounts.items():
             if part != "training" and "training" in found:
                 beside = doubts_between(found["training"].examples, found[part].examples, part)
@@ -130,7 +135,7 @@ def of_run(command: Any, words: Sequence[str]) -> Any:
     if name not in OPTIONS:
         return command
     _, options = remembered(folder, name)
-    kind = Annotated[OPTIONS[name], tyro.conf.OmitArgPrefixes]
+    kind: Any = Annotated[OPTIONS[name], tyro.conf.OmitArgPrefixes]  # type: ignore[valid-type]  # made at run time
     made = dataclasses.make_dataclass(
         command.__name__, [("reading", kind, dataclasses.field(default=options))], bases=(command,), frozen=True
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
@@ -19,6 +20,7 @@ from ..tasks.filling import (
     read_columns,
     read_files,
     read_lines,
+    read_pixels,
     read_table,
     read_tagged_records,
     tagged_lines,
@@ -50,6 +52,7 @@ def sources_of(
     options: Any,
     learnt: Mapping[str, Any],
     whole: bool | None,
+    base: Path,
 ) -> list[tuple[str, Inputs]]:
     """Return the inputs of each source with its name: arguments that are paths are read, others are texts.
 
@@ -60,6 +63,7 @@ def sources_of(
         options: The options of the task's reader.
         learnt: What was remembered of the training data: `form`, `columns`, `multiline`.
         whole: Whether a file of plain text is one text; None: as the training data was.
+        base: The folder to which paths are relative in tables that are written.
     """
     found: list[tuple[str, Inputs]] = []
     texts: list[str] = []
@@ -76,17 +80,17 @@ def sources_of(
         elif sees and (path is None or path.suffix.lower() in PICTURE_SUFFIXES):
             pictures.append(Path(word))
         else:
-            found.append((word, _file(task, path or Path(word), own, learnt, whole is not False)))
+            found.append((word, _file(task, path or Path(word), own, learnt, whole is not False, base)))
     if texts:
         found.append(("the arguments", _texts(task, texts, learnt)))
     if pictures:
-        found.append(("the arguments", read_files(pictures, Path(), texts=False)))
+        found.append(("the arguments", read_files(pictures, base, texts=False)))
     # A prompt is a line, though the documents that a language model learns from have many.
     several = bool(learnt.get("multiline")) and not isinstance(task, LanguageModeling)
     for word in files:
         path, own = _path(word, options)
         wanted = several if whole is None else whole
-        found.append((word, _file(task, path or Path(word), own, learnt, wanted)))
+        found.append((word, _file(task, path or Path(word), own, learnt, wanted, base)))
     return found
 
 
@@ -136,16 +140,16 @@ def _refuse_missing(word: str) -> None:
     if " " not in word and plain_suffix(path) in KNOWN:
         beside = [entry.name for entry in path.parent.iterdir()] if path.parent.is_dir() else []
         raise DataError(
-            f"There is no file {word}.{nearest(path.name, beside)} A text that looks so is given by --file."
+            f"There is no file {word}.{nearest(path.name, beside)} A text that looks so goes through standard input."
         )
 
 
-def _file(task: Task[Any, Any], path: Path, options: Any, learnt: Mapping[str, Any], whole: bool) -> Inputs:
+def _file(task: Task[Any, Any], path: Path, options: Any, learnt: Mapping[str, Any], whole: bool, base: Path) -> Inputs:
     if isinstance(task, ImageClassification):
-        return _pictures(path, options)
+        return _pictures(path, options, base)
     if path.is_dir() and not (path / "seq.in").is_file():
         suffixes = (".txt",) if any(path.rglob("*.txt")) else ()
-        return read_files(files_of(path, suffixes), path, texts=True)
+        return read_files(files_of(path, suffixes), base, texts=True)
     path = path / "seq.in" if path.is_dir() else path
     if isinstance(task, NamedEntities):
         return _tagged(task, path, options, learnt, whole)
@@ -153,9 +157,13 @@ def _file(task: Task[Any, Any], path: Path, options: Any, learnt: Mapping[str, A
     tabs = form.startswith("table")
     if is_table(path) or (tabs and not whole and path.is_file() and why_no_table((path,)) is None):
         text = options.source if hasattr(options, "source") else options.text
-        known = learnt.get("columns", {}).get("text")
-        return read_table(path, text, _filled(options), known=known, header=options.header, join=options.join,
-                          skip=options.skip_bad_rows)  # fmt: skip
+        known = learnt.get("columns") or {}
+        option = "source" if hasattr(options, "source") else "text"
+        headed = known.get("header") is not False
+        if headed and not is_table(path) and cells_text(path, parts_of(text)) is None:
+            return read_lines(path, _line(task, form), whole=False)
+        return read_table(path, text, _filled(options), known=known, header=options.header,
+                          join=options.join, option=option, skip=options.skip_bad_rows)  # fmt: skip
     if path.suffix and why_no_table((path,), tabs=False) and plain_suffix(path) in (".xlsx", ".xls", ".ods", ".zip"):
         raise DataError(f"{path} cannot be read: {why_no_table((path,), tabs=False)}.")
     labelled = form == "lines of fastText"
@@ -185,16 +193,25 @@ def _holds_texts(path: Path, column: str) -> bool:
     return 2 * sum(" " in value.strip() for value in values) > len(values)
 
 
-def _pictures(path: Path, options: Any) -> Inputs:
+def _pictures(path: Path, options: Any, base: Path) -> Inputs:
     if path.is_dir():
-        return read_files(files_of(path, PICTURE_SUFFIXES), path, texts=False)
+        return read_files(files_of(path, PICTURE_SUFFIXES), base, texts=False)
     if path.suffix.lower() in PICTURE_SUFFIXES:
-        return read_files([path], path.parent, texts=False)
+        return read_files([path], base, texts=False)
     if is_table(path):
         column = path_column(path, options)
-        inputs = read_table(path, column, {"label": options.label}, header=options.header, skip=options.skip_bad_rows)
-        inputs.values = [path.parent / value for value in inputs.values]
+        filled = {"label": options.label, "path": column}
+        inputs = read_table(path, column, filled, header=options.header, skip=options.skip_bad_rows)
+        files = inputs.values = [path.parent / value for value in inputs.values]
+        if base.resolve() != path.parent.resolve():
+            write = inputs.write
+            inputs.write = lambda answers: write(
+                [{**one, "path": os.path.relpath(file, base)} for file, one in zip(files, answers, strict=True)]
+            )
         return inputs
+    pixels = read_pixels(path)
+    if pixels is not None:
+        return pixels
     listed = read_lines(path, lambda text, one: f"{text}\t{one['label']}\t{one['confidence']:.4f}", whole=False)
     blank = next((number for number, file in enumerate(listed.values, start=1) if not file.strip()), None)
     if blank is not None:
@@ -262,10 +279,10 @@ def fields_of(task: Task[Any, Any], answer: Any, options: Any) -> Fields:
         separator = getattr(options, "label_separator", None)
         if several and separator:
             label = separator.join(labels)
-        return {"label": label, "confidence": min(shares, default=0.0)}
+        return {"label": label, "confidence": round(min(shares, default=0.0), 4)}
     return {"text" if isinstance(task, LanguageModeling) else "target": answer}
 
 
 def _confidence(entity: Any) -> float | None:
     found = getattr(entity, "confidence", None)
-    return None if found is None else float(found)
+    return None if found is None else round(float(found), 4)

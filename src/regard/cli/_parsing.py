@@ -15,6 +15,18 @@ from ..errors import ArgumentError, nearest
 
 __all__ = ["parse", "parse_group"]
 
+# What others call a task.
+CALLED = {
+    "sentiment": ("text_classification", "sequence_classification", "classification", "sentiment_analysis", "topic",
+                  "topics", "intent", "intents", "classify", "text"),
+    "ner": ("token_classification", "named_entity_recognition", "sequence_labeling", "tagging", "entities", "slots",
+            "named_entities", "slot_filling", "tagger"),
+    "summarization": ("summary", "summarize", "summaries", "text2text", "seq2seq"),
+    "translation": ("translate", "machine_translation", "mt", "nmt"),
+    "language_modeling": ("lm", "language_model", "language_modelling", "text_generation", "generation", "causal_lm",
+                          "gpt"),
+    "image_classification": ("image", "images", "vision", "picture_classification", "pictures", "vit"),
+}  # fmt: skip
 _KINDS = {int: "a whole number", float: "a number", str: "a text", Path: "a path"}
 
 
@@ -36,7 +48,14 @@ def parse_group(commands: dict[str, Any], program: str, words: Sequence[str]) ->
     names = ", ".join(commands)
     if not words or words[0].startswith("-"):
         raise ArgumentError(f"`{program}` needs a name behind it, one of: {names}.")
-    raise ArgumentError(f"There is no `{program} {words[0]}`.{nearest(words[0], commands)} There are: {names}.")
+    meant = next((name for name, others in CALLED.items() if name in commands and _plain(words[0]) in others), None)
+    near = nearest(words[0], commands) if meant is None else f" That is `{program} {meant}` here."
+    raise ArgumentError(f"There is no `{program} {words[0]}`.{near} There are: {names}.")
+
+
+def _plain(word: str) -> str:
+    """Return a name as the names of tasks are compared."""
+    return word.lower().replace("-", "_").replace("isation", "ization").replace("labelling", "labeling")
 
 
 def _taken_over(tell: Callable[[Any], None]) -> AbstractContextManager[None]:
@@ -81,7 +100,7 @@ class _Mistakes:
             self._unknown(unknown)
         name, count = _name(argument), argument.lowered.nargs
         if isinstance(count, int) and count > 1:
-            raise ArgumentError(f"{name} takes {count} values, each {self._takes(name)}. {self._help()}")
+            raise ArgumentError(f"{name} takes {self._takes(name)}. {self._help()}")
         raise ArgumentError(f"{name} is there without a value; it takes {self._takes(name)}. {self._help()}")
 
     def _unknown(self, tokens: Sequence[str]) -> NoReturn:
@@ -102,7 +121,10 @@ class _Mistakes:
     def _takes(self, name: str) -> str:
         hint = self._types.get(name)
         parts = [str(one) for one in _choices(hint)]
-        parts += [text for kind, text in _KINDS.items() if kind in _flat(hint)]
+        several = next((len(get_args(one)) for one in (hint, *get_args(hint)) if get_origin(one) is tuple
+                        and Ellipsis not in get_args(one)), 1)  # fmt: skip
+        each = f"{several} values, each " if several > 1 else ""
+        parts += [f"{each}{text}" for kind, text in _KINDS.items() if kind in _flat(hint)]
         if type(None) in _flat(hint) and parts:
             parts.append("None")
         return f"{', '.join(parts[:-1])} or {parts[-1]}" if len(parts) > 1 else parts[0] if parts else "a value"

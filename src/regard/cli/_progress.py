@@ -7,7 +7,7 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-from ..training import Ended, Evaluated, Event, Listener, Saved, SkippedCheckpoint, Started, Stepped
+from ..training import Ended, Evaluated, Evaluating, Event, Listener, SkippedCheckpoint, Started, Stepped
 
 __all__ = ["progress"]
 
@@ -34,11 +34,11 @@ class Lines:
 
     def __call__(self, event: Event) -> None:
         """Print a line of the log."""
-        if isinstance(event, Stepped):
+        if isinstance(event, Stepped | Evaluating):
             if time.monotonic() - self._last < PAUSE:
                 return
             self._last = time.monotonic()
-            text = f"step {event.step}  {_step(event)}"
+            text = f"step {event.step}  {_step(event)}" if isinstance(event, Stepped) else _evaluating(event)
         else:
             text = _said(event, self._headline)
         if text:
@@ -55,24 +55,53 @@ class Live:
         self._headline = headline
         self._console = Console(stderr=True)
         self._bar = Progress(
-            TextColumn("step {task.completed}"), BarColumn(), TextColumn("{task.fields[text]}"), console=self._console,
+            TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[text]}"), console=self._console,
             transient=True,
         )  # fmt: skip
         self._task: Any = None
+        self._training = False
 
     def __call__(self, event: Event) -> None:
         """Move the bar, or print a line above it."""
+        if isinstance(event, Started | Ended):
+            self._training = isinstance(event, Started)
         if isinstance(event, Started):
-            self._task = self._bar.add_task("", total=event.total_steps, completed=event.step, text="")
-            self._bar.start()
+            self._begin(f"step {event.step}", event.total_steps, event.step)
         elif isinstance(event, Stepped):
-            self._bar.update(self._task, completed=event.step, text=_step(event))
+            self._bar.update(self._task, description=f"step {event.step}", completed=event.step, text=_step(event))
+            return
+        elif isinstance(event, Evaluating):
+            self._evaluating(event)
             return
         elif isinstance(event, Ended):
-            self._bar.stop()
+            self._end()
         text = _said(event, self._headline)
         if text:
             self._console.print(text, highlight=False, markup=False)
+
+    def _begin(self, what: str, total: int | None, done: int) -> None:
+        self._task = self._bar.add_task(what, total=total, completed=done, text="")
+        self._bar.start()
+
+    def _end(self) -> None:
+        self._bar.stop()
+        self._bar.remove_task(self._task)
+        self._task = None
+
+    def _evaluating(self, event: Evaluating) -> None:
+        """Show an evaluation beside the steps, or in a bar of its own after training and without it."""
+        if self._training:
+            self._bar.update(self._task, text=_evaluating(event))
+            return
+        if self._task is None:
+            self._begin("evaluating", event.total, 0)
+        self._bar.update(self._task, completed=event.done, text=f"{event.done:,} of {event.total:,}")
+        if event.done >= event.total:
+            self._end()
+
+
+def _evaluating(event: Evaluating) -> str:
+    return f"evaluating  {event.done:,} of {event.total:,}"
 
 
 def _step(event: Stepped) -> str:
@@ -96,8 +125,6 @@ def _said(event: Event, headline: str) -> str:
     if isinstance(event, Ended):
         why = {"budget": "the budget is used up", "patience": "no better for a while"}.get(event.stopped_by)
         return f"Stopped after step {event.step:,}: {why or f'{event.stopped_by}; run the same command to go on'}"
-    if isinstance(event, Saved):
-        return ""
     return ""
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import html
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..tasks import Attention, Evaluation, NamedEntities, Sentence, Task
 from ..viewer import label_colours, static
 from ._looking import view_of
+from ._sections import escaped, row, sections
 from .predict import DEDENT, INDENT, NEWLINE, describe, inputs_of, pieces
 
 if TYPE_CHECKING:
@@ -23,6 +24,12 @@ MOST = 60
 # Number of examples whose answers are shown.
 ANSWERS = 5
 
+_SAID = {
+    "model": "this model",
+    "mix": "this mix of transformer and baseline",
+    "baseline": "the baseline, which is kept",
+}
+
 STYLE = """
 :root { color-scheme: light dark; }
 body { font: 16px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem;
@@ -35,6 +42,8 @@ pre { white-space: pre-wrap; background: color-mix(in srgb, CanvasText 6%, Canva
 mark { background: none; color: inherit; border-bottom: 3px solid; } mark small { opacity: .8; }
 figure { margin: 1rem 0; overflow-x: auto; } figcaption { position: sticky; left: 0; }
 img { height: auto; }
+.note { border-left: 4px solid #c60; padding-left: .8rem; }
+.right { background: color-mix(in srgb, #2a2 18%, Canvas); }
 """
 # Dots of the page in an inch of a picture, and points of its words: 12 dots high on every screen.
 _DOTS, _LETTERS = 96, 9.0
@@ -43,15 +52,21 @@ _DARK = {
 }  # fmt: skip
 
 
-def write_report(task: Task[Any, Any], test: Any, evaluation: Evaluation, folder: Path) -> Path:
-    """Write `report.html`, its pictures and the viewer's page `attention.html` into a folder; return the report."""
-    one, seen = _example(task, test)
-    view_of(seen, f"{task.name}: one test example", one).save(folder / PAGE)
-    drawn = _draw(seen, folder)
+def write_report(task: Task[Any, Any], test: Any, evaluation: Evaluation, folder: Path, *, looks: bool = True) -> Path:
+    """Write `report.html`, `report.txt` and `evaluation.json` into a folder; return the page.
+
+    With `looks` also the viewer's page `attention.html` and pictures of the attention on one example.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    text = "\n".join([str(evaluation), *evaluation.report.lines(), ""])
+    (folder / "report.txt").write_text(text, encoding="utf-8", errors="backslashreplace")
+    (folder / "evaluation.json").write_text(json.dumps(evaluation.to_dict(), indent=1), encoding="utf-8")
     names = list(evaluation.figures)
-    rows = [_row("th", ["", *names]), _row("td", ["this model", *_numbers(evaluation.figures, names)])]
+    rows = [row("th", ["", *names]), row("td", [_SAID[evaluation.uses], *_numbers(evaluation.figures, names)])]
+    if evaluation.alone:
+        rows.append(row("td", ["the transformer by itself", *_numbers(evaluation.alone, names)]))
     if evaluation.baseline:
-        rows.append(_row("td", [evaluation.baseline_name, *_numbers(evaluation.baseline, names)]))
+        rows.append(row("td", [f"baseline: {evaluation.baseline_name}", *_numbers(evaluation.baseline, names)]))
     curves = (
         '<h2>Training</h2><figure tabindex="0"><img src="curves.png" width="760" '
         'alt="Loss and development figure over the steps"></figure>'
@@ -60,23 +75,31 @@ def write_report(task: Task[Any, Any], test: Any, evaluation: Evaluation, folder
         f'<!doctype html><html lang="en"><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
         '<meta name="color-scheme" content="light dark">'
-        f"<title>{_text(task.name)}</title><style>{STYLE}</style>"
-        f"<h1>{_text(task.name)}</h1><p>{_text(str(evaluation).splitlines()[0])}</p>"
+        f"<title>{escaped(task.name)}</title><style>{STYLE}</style>"
+        f"<h1>{escaped(task.name)}</h1><p>{escaped(str(evaluation).splitlines()[0])}</p>"
         f"<div class='wide' tabindex='0'><table>{''.join(rows)}</table></div>"
-        f"<h2>Some answers</h2>{shown_answers(task, test)}"
-        f"{curves if (folder / 'curves.png').exists() else ''}"
-        f"<h2>What it attends to</h2><p><a href='{PAGE}'>Every layer, head and token of one example</a>: "
-        f"zoom, search, compare; the page needs no network.</p>{''.join(drawn)}</html>\n"
+        f"{''.join(sections(evaluation.report))}<h2>Some answers</h2>{shown_answers(task, test)}"
+        f"{curves if (folder / 'curves.png').exists() else ''}{_looks(task, test, folder) if looks else ''}</html>\n"
     )
     path = folder / "report.html"
-    path.write_text(page, encoding="utf-8")
+    path.write_text(page, encoding="utf-8", errors="backslashreplace")
     return path
+
+
+def _looks(task: Task[Any, Any], test: Any, folder: Path) -> str:
+    """Write the page and the pictures of the attention on one example; return what leads there."""
+    one, seen = _example(task, test)
+    view_of(seen, f"{task.name}: one test example", one).save(folder / PAGE)
+    return (
+        f"<h2>What it attends to</h2><p><a href='{PAGE}'>Every layer, head and token of one example</a>: "
+        f"zoom, search, compare; the page needs no network.</p>{''.join(_draw(seen, folder))}"
+    )
 
 
 def shown_answers(task: Task[Any, Any], test: Any) -> str:
     """Return the model's answers to some examples as HTML; entities are underlined in the colour of their label."""
     if not isinstance(task, NamedEntities):
-        return f"<pre>{_text(chr(10).join(describe(task, test, ANSWERS)))}</pre>"
+        return f"<pre>{escaped(chr(10).join(describe(task, test, ANSWERS)))}</pre>"
     colours = label_colours(tag[2:] for tag in task.tags_ if tag != "O")
     shown = "".join(f"<pre>{_tagged(one, colours)}</pre>" for one in task.predict(inputs_of(task, test, ANSWERS)))
     return f"<p>What is underlined the model found to be a name; its kind follows in small letters.</p>{shown}"
@@ -90,9 +113,9 @@ def _tagged(sentence: Sentence, colours: dict[str, str]) -> str:
             depth = max(0, depth + (text == INDENT) - (text == DEDENT))
             between = "\n" + "    " * depth
             continue
-        word = _text(text)
+        word = escaped(text)
         if label:
-            word = f'<mark style="border-color: {colours[label]}">{word} <small>{_text(label)}</small></mark>'
+            word = f'<mark style="border-color: {colours[label]}">{word} <small>{escaped(label)}</small></mark>'
         written += between + word if written else word
         between = " "
     return written
@@ -143,20 +166,12 @@ def _draw(seen: Attention, folder: Path) -> list[str]:
                 figure.savefig(folder / f"{name}{suffix}.png", dpi=2 * _DOTS)
         width = round(figure.get_figwidth() * _DOTS)
         pages.append(
-            f'<figure tabindex="0"><figcaption>{_text(text)}:</figcaption><picture>'
+            f'<figure tabindex="0"><figcaption>{escaped(text)}:</figcaption><picture>'
             f'<source srcset="{name}-dark.png" media="(prefers-color-scheme: dark)">'
-            f'<img src="{name}.png" width="{width}" alt="{_text(text)}"></picture></figure>'
+            f'<img src="{name}.png" width="{width}" alt="{escaped(text)}"></picture></figure>'
         )
     return pages
 
 
-def _row(cell: str, texts: list[str]) -> str:
-    return "<tr>" + "".join(f"<{cell}>{_text(text)}</{cell}>" for text in texts) + "</tr>"
-
-
 def _numbers(figures: dict[str, float], names: list[str]) -> list[str]:
     return [f"{figures[name]:.4g}" if name in figures else "" for name in names]
-
-
-def _text(text: str) -> str:
-    return html.escape(text)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Union
 
@@ -17,8 +16,8 @@ SHELLS = ("bash", "zsh", "tcsh")
 class Completion:
     """Print the completion script of a shell."""
 
-    commands: Mapping[str, Any]
-    """Every command by its name; each has `load()`."""
+    commands: tuple[str, ...]
+    """The name of every command."""
     shell: str = "bash"
     """`bash`, `zsh` or `tcsh`."""
 
@@ -26,9 +25,11 @@ class Completion:
         """Print the script."""
         import tyro
 
+        from ._outline import outlined
+
         if self.shell not in SHELLS:
             raise ArgumentError(f"There is no completion for {self.shell!r}; there is for {', '.join(SHELLS)}.")
-        whole = _choice({name: entry.load() for name, entry in self.commands.items()})
+        whole = _choice({name: outlined(name) for name in self.commands})
         tyro.cli(whole, prog="regard", args=["--tyro-print-completion", self.shell])
         return 0
 

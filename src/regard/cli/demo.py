@@ -28,7 +28,7 @@ from ..tasks import (
 from ..training import Budget
 from ._data import OPTIONS, read
 from ._looking import open_page
-from ._report import PAGE, write_report
+from ._report import PAGE
 from .predict import describe, legend
 from .train import fit_and_judge, summary
 
@@ -120,7 +120,7 @@ class Demo:
         status, evaluation = fit_and_judge(task, split.train, split.dev, test, out)
         if evaluation is None:
             return status
-        report = write_report(task, test, evaluation, out)
+        report = out / "report.html"
         if self.json:
             print(json.dumps({**evaluation.to_dict(), "report": str(report), "page": str(out / PAGE)}))
             return 0

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import tyro
 
 from ..errors import RegardError
-from ..tasks import load
+from ..tasks import Task, load
 from ._data import check_known, fitting, learnt_from, of_run, read, read_quietly, reading_of, remembered
 from ._inputs import standard_input
+from ._report import write_report
 
 __all__ = ["Evaluate"]
 
@@ -23,14 +25,17 @@ __all__ = ["Evaluate"]
 class Evaluate:
     """Evaluate a trained task, and a cheap baseline, on labelled data.
 
-    The baseline is fitted to the task's training data, if it still exists. Data is read with the options of the
-    training, which may be given anew: `regard evaluate RUN --help` lists them.
+    The baseline is the one that training saved; a language model's is fitted again to the training data, if that still
+    exists. Data is read with the options of the training, which may be given anew: `regard evaluate RUN --help` lists
+    them.
     """
 
     folder: Annotated[Path, tyro.conf.Positional]
     """Folder that `regard train --out` wrote."""
     data: Annotated[tuple[str, ...], tyro.conf.Positional]
     """Labelled data, in any format that the task is trained on; `-` is standard input."""
+    out: Path | None = None
+    """Folder for the report (report.html, report.txt, evaluation.json); by default evaluations/NAME in the task's."""
     json: bool = False
     """Print one JSON object, for scripts."""
 
@@ -43,20 +48,38 @@ class Evaluate:
     def run(self) -> int:
         """Print the figures."""
         task = load(self.folder)
-        source, options = remembered(self.folder, task.name)[0], reading_of(self, task.name)
-        options = fitting(options, getattr(task, "shape_", None))
+        source, known_options = remembered(self.folder, task.name)
+        options = fitting(reading_of(self, task.name), getattr(task, "shape_", None))
         if "-" in self.data:
             with standard_input(task.name, options, learnt_from(self.folder)) as path:
-                (examples,) = read(task.name, {"evaluation": [path if x == "-" else x for x in self.data]}, options)
+                data = [path if one == "-" else one for one in self.data]
+                (examples,) = read(task.name, {"evaluation": data}, options, given=path)
         else:
             (examples,) = read(task.name, {"evaluation": self.data}, options)
         if not options.as_told:
             check_known(task, examples, self.data)
+        known = None if task.baseline_ is not None else self._known(task, source, known_options)
+        evaluation = task.evaluate(examples, known)
+        lines = [str(evaluation), *evaluation.report.lines()]
+        print(json.dumps(evaluation.to_dict()) if self.json else "\n".join(lines))
+        folder = self.out or self.folder / "evaluations" / _mark(self.data)
         try:
-            known = read_quietly(task.name, source, options)
+            page = write_report(task, examples, evaluation, folder, looks=False)
+            print(f"The report: {page}", file=sys.stderr)
+        except OSError as error:
+            print(f"The report cannot be written: {error}. Give another place, --out FOLDER.", file=sys.stderr)
+        return 0
+
+    def _known(self, task: Task[Any, Any], source: list[str], options: Any) -> Any:
+        """Return what the run was trained on, to fit its baseline again; None if it is not at hand."""
+        try:
+            known = read_quietly(task.name, source, fitting(options, getattr(task, "shape_", None)))
         except RegardError as error:
             print(f"No baseline: {error}", file=sys.stderr)
-            known = None
-        evaluation = task.evaluate(examples, known)
-        print(json.dumps(evaluation.to_dict()) if self.json else evaluation)
-        return 0
+            return None
+        return task.set_aside(known)[0] if task.aside_ and known is not None else known
+
+
+def _mark(data: tuple[str, ...]) -> str:
+    """Return a name for an evaluation, from the names of its files."""
+    return "-".join(re.sub(r"[^\w.-]+", "-", Path(one).name).strip("-.") or "data" for one in data)[:80]

@@ -59,7 +59,8 @@ class Predict:
     @classmethod
     def of_run(cls, words: Sequence[str]) -> type[Predict]:
         """Return the command with the options of the run that the words name."""
-        return of_run(cls, words)
+        found: type[Predict] = of_run(cls, words)
+        return found
 
     def run(self) -> int:
         """Print the answers, in the order of the inputs."""
@@ -72,47 +73,65 @@ class Predict:
             return self._answered(task, options, learnt, self.inputs, self.file)
         with standard_input(task.name, options, learnt) as path:
             files = [path if one == "-" else one for one in given] or [path]
-            return self._answered(task, options, learnt, (), files)
+            return self._answered(task, options, learnt, (), files, path)
 
     def _answered(
-        self, task: Task[Any, Any], options: Any, learnt: Mapping[str, Any], words: Sequence[str], files: Sequence[str]
+        self,
+        task: Task[Any, Any],
+        options: Any,
+        learnt: Mapping[str, Any],
+        words: Sequence[str],
+        files: Sequence[str],
+        given: str = "",
     ) -> int:
-        found = sources_of(task, words, files, options, learnt, self.whole)
+        """Answer; `given` is the path of the file that stands for standard input."""
+        several = len(words) + len(files) > 1
+        base = Path() if self.out is None else self.out if several else self.out.parent
+        found = sources_of(task, words, files, options, learnt, self.whole, base)
         if not any(inputs.values for _, inputs in found):
             raise ArgumentError("There is nothing to predict: give texts, --file, or lines on standard input.")
         first: Any = None
         for name, inputs in found:
             ready: Any = inputs.values
-            if isinstance(task, ImageClassification):
-                ready = read_pictures(inputs.values, self.folder, task.shape_, inputs.notes)
+            if isinstance(task, ImageClassification) and ready and isinstance(ready[0], Path):
+                ready = read_pictures(ready, self.folder, task.shape_, inputs.notes)
             answers = task.predict(ready) if inputs.values else []
-            self._say(task, name, inputs)
             first = ready[0] if first is None and inputs.values else first
-            if self.json:
-                for value, answer in zip(inputs.values, answers, strict=True):
-                    print(json.dumps(_plain(value, answer), ensure_ascii=False))
-            elif self.out is None and (inputs.lines or isinstance(inputs.values[0], Path)):
-                one = len(inputs.values) == 1 and bool(self.inputs)
-                for value, answer in zip(inputs.values, answers, strict=True):
-                    line = _line(task, value, answer, sys.stdout.isatty())
-                    print(line if one else in_one_line(line))
-            if self.out is not None or not (self.json or inputs.lines or isinstance(inputs.values[0], Path)):
+            self._say(task, "standard input" if name == given else name, inputs)
+            self._give(task, inputs, answers)
+            if self.out is not None or not (self.json or _for_people(inputs)):
                 self._write(name, inputs.write([fields_of(task, answer, options) for answer in answers]), len(found))
         if self.page is not None or self.open:
-            path = self.page or self.folder / "attention.html"
-            shown = first if isinstance(first, str) else found[0][0]
-            view_of(task.attention(first), f"{task.name}: {short(shown, 60)}", first).save(path)
-            print(f"What it attends to: {path}", file=sys.stderr)
-            if self.open:
-                open_page(path)
+            self._show(task, first, first if isinstance(first, str) else found[0][0])
         return 0
+
+    def _give(self, task: Task[Any, Any], inputs: Inputs, answers: Sequence[Any]) -> None:
+        """Print answers as JSON, or as lines for people where inputs are plain text, or pictures."""
+        # Pictures without files of their own are named by their number.
+        shown = [str(number) if hasattr(one, "ndim") else one for number, one in enumerate(inputs.values)]
+        if self.json:
+            for value, answer in zip(shown, answers, strict=True):
+                print(json.dumps(_plain(value, answer), ensure_ascii=False))
+        elif self.out is None and _for_people(inputs):
+            one = len(shown) == 1 and bool(self.inputs)
+            for value, answer in zip(shown, answers, strict=True):
+                line = _line(task, value, answer, sys.stdout.isatty())
+                print(line if one else in_one_line(line))
+
+    def _show(self, task: Task[Any, Any], first: Any, name: str) -> None:
+        """Write the page of the attention on the first input, and open it if that was asked for."""
+        path = self.page or self.folder / "attention.html"
+        view_of(task.attention(first), f"{task.name}: {short(name, 60)}", first).save(path)
+        print(f"What it attends to: {path}", file=sys.stderr)
+        if self.open:
+            open_page(path)
 
     def _say(self, task: Task[Any, Any], name: str, inputs: Inputs) -> None:
         """Say on standard error how a file was read, and what was left out."""
         if inputs.notes.reading:
             more = ""
-            if inputs.lines and len(inputs.values) > 1:
-                more = "; --whole reads it as one"
+            if inputs.lines and len(inputs.values) > 1 and not isinstance(task, ImageClassification):
+                more = "; --whole True reads it as one"
             print(f"Read {name}: {inputs.notes.reading}{more}.", file=sys.stderr)
         if isinstance(task, NamedEntities) and any(isinstance(value, str) for value in inputs.values):
             print(f"Note: {task.cutting_}.", file=sys.stderr)
@@ -132,6 +151,11 @@ class Predict:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(contents)
         print(f"Written: {path}", file=sys.stderr)
+
+
+def _for_people(inputs: Inputs) -> bool:
+    """Return whether the answers are lines for people unless a file is asked for."""
+    return inputs.lines or bool(inputs.values and isinstance(inputs.values[0], Path))
 
 
 def in_one_line(answer: str) -> str:

@@ -19,11 +19,15 @@ from ..tasks import TASKS, Evaluation, ImageClassification, Task, TaskSettings
 from ..training import CsvLog, CurvePicture, TensorBoardLog
 from ._card import check_push, push, write_card
 from ._data import OPTIONS, read, remember
+from ._pace import Pace
 from ._program import program
 from ._progress import progress
+from ._report import write_report
 
 __all__ = ["TRAIN", "Train", "fit_and_judge", "summary"]
 
+# What a run's folder holds besides task.json and the model, as the summary names it.
+FILES = ("baseline", "log.csv", "curves.png", "evaluation.json", "report.txt", "report.html")
 EXIT = {"SIGINT": 130, "SIGTERM": 143}
 
 
@@ -78,7 +82,7 @@ def fit_and_judge(
     task: Task[Any, Any], examples: Any, dev: Any, test: Any, out: Path, *, tensorboard: bool = False
 ) -> tuple[int, Evaluation | None]:
     """Train a task in a folder and evaluate it; return the exit status, and figures if training ended by itself."""
-    listeners: list[Any] = [progress(task.watched)]
+    listeners: list[Any] = [progress(task.watched), Pace(task)]
     if int(os.environ.get("RANK", "0")) == 0:
         out.mkdir(parents=True, exist_ok=True)
         log = out / "log.csv"
@@ -91,31 +95,35 @@ def fit_and_judge(
         return 0, None
     judged = task.dev_ if test is None else test
     evaluation = dataclasses.replace(task.evaluate(judged), data="development" if test is None else "test")
-    (out / "evaluation.json").write_text(json.dumps(evaluation.to_dict(), indent=1), encoding="utf-8")
+    write_report(task, judged, evaluation, out, looks=task.settings.only != "baseline")
     return 0, evaluation
 
 
 def summary(task: Task[Any, Any], evaluation: Evaluation, folder: Path, again: str = "") -> str:
     """Return the summary for the user; `again` is the command to resume if the minutes were too few."""
-    lines = [str(evaluation)]
-    if evaluation.better() is False:
+    lines = [str(evaluation), *evaluation.report.lines(brief=True)]
+    if evaluation.uses == "model" and evaluation.better() is False:
         lines.append(f"The model is no better than the baseline: {_remedy(task, again)}")
     given = "FILE" if isinstance(task, ImageClassification) else '"..."'
     use = f"{program()} predict {shlex.quote(str(folder))} {given}"
-    return "\n".join(
-        [
-            *lines,
-            f"Saved in {folder}: task.json, {task.files}, log.csv, curves.png, evaluation.json.",
-            f"Use it: {use}",
-            f"See what it attends to: {use} --open",
-        ]
-    )
+    keeps = [task.files] if task.settings.only != "baseline" else []
+    keeps += [name for name in FILES if (folder / name).exists()]
+    lines += [f"Saved in {folder}: task.json, {', '.join(keeps)}.", f"Use it: {use}"]
+    if task.settings.only != "baseline":
+        lines.append(f"See what it attends to: {use} --open")
+    said = task.choice_.said(task.watched, evaluation.baseline_name)
+    if said:
+        keep = "" if task.choice_.name == "model" else " `--only model` keeps the transformer alone."
+        lines.append(said + keep)
+    if task.choice_.name == "baseline" and task.settings.only is None:
+        lines.append(f"To do better with the transformer: {_remedy(task, again)}")
+    return "\n".join(lines)
 
 
 def _remedy(task: Task[Any, Any], again: str) -> str:
     done, minutes = task.training_, task.settings.training.budget.minutes
     if minutes is None or done.seconds < 60 * minutes:
-        return "use the baseline, or more data, epochs or another size."
+        return "more data, epochs or another size, or a pretrained model."
     again = again or f"the same command with more, --minutes {2 * minutes:g} say, goes on from here."
     return f"only {done.step:,} steps ({done.epochs:.2g} epochs) fitted into {minutes:g} minutes; {again}"
 

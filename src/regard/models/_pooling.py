@@ -33,7 +33,7 @@ class ClassToken(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the sequences with the class token in front."""
-        return torch.cat((self.weight.to(x.dtype).expand(len(x), 1, -1), x), 1)
+        return torch.cat((self.weight.to(x.dtype).expand(x.shape[0], 1, -1), x), 1)
 
 
 class AttentionPooling(nn.Module):

@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .._tracing import recorded
 from .._values import integers, size
 from ._start import STD
 
@@ -17,9 +18,21 @@ def word_keys(letters: Tensor) -> Tensor:
 
     Equal rows have equal keys. Unequal rows have different keys almost surely: the sums have 64 bits.
     """
+    if _written_down() and letters.ndim == 3:  # onnxruntime's sums are exact up to 53 bits; O(L² · W)
+        return _first_equal((letters[:, :, None] == letters[:, None]).all(-1))
     factors = torch.arange(1, 2 * letters.shape[-1], 2, dtype=torch.int64, device=letters.device)
     factors = factors * 0x1E3779B97F4A7C15 + 0x12345678
     return (letters * (factors ^ (factors >> 29))).sum(-1)
+
+
+def _written_down() -> bool:
+    """Return whether a tool writes the operators down for another program, which may know fewer of them."""
+    return recorded() or torch.compiler.is_exporting()
+
+
+def _first_equal(alike: Tensor) -> Tensor:
+    """Return the first column that is True in each row: bool `(B, L, L)` to int64 `(B, L)`."""
+    return alike.to(torch.int32).argmax(-1)
 
 
 def first_places(keys: Tensor) -> Tensor:
@@ -30,6 +43,8 @@ def first_places(keys: Tensor) -> Tensor:
     >>> first_places(torch.tensor([[5, 7, 5, 7, 9]])).tolist()
     [[0, 1, 0, 1, 4]]
     """
+    if _written_down():  # ONNX has no running maximum; O(L²)
+        return _first_equal(keys[:, :, None] == keys[:, None])
     ordered, order = keys.sort(dim=1, stable=True)
     begins = torch.arange(keys.shape[1], device=keys.device).expand_as(keys).clone()  # of each run of equal keys
     begins[:, 1:].masked_fill_(ordered[:, 1:] == ordered[:, :-1], 0)

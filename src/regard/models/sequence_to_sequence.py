@@ -131,6 +131,18 @@ class SequenceToSequence(PretrainedModel[SequenceToSequenceConfig]):
             logits, weights["copying"] = self.copying(x, self.copying.keys(memory), source, logits, hidden)
         return (logits, weights) if need_weights else logits
 
+    def encode(self, source: Tensor, lengths: Tensor | None = None) -> Tensor:
+        """Return what the encoder makes of a source, `(B, S)` to `(B, S, embed_dim)`; arguments as in `forward`."""
+        memory: Tensor = self.encoder(self._embed_source(source), mask=padding_mask(lengths))
+        return memory
+
+    def decode(self, target: Tensor, memory: Tensor, source: Tensor, lengths: Tensor | None = None) -> Tensor:
+        """Return the logits for a target, `(B, T, vocab_size)`, from `encode(source, lengths)`, as `forward` does."""
+        hidden = padding_mask(lengths)
+        x: Tensor = self.decoder(self.embedding(target), memory, memory_mask=hidden)
+        logits = self._logits(x)
+        return logits if self.copying is None else self.copying(x, self.copying.keys(memory), source, logits, hidden)[0]
+
     @torch.no_grad()
     def generate(
         self,
@@ -177,8 +189,7 @@ class SequenceToSequence(PretrainedModel[SequenceToSequenceConfig]):
     def _stepper(self, source: Tensor, lengths: Tensor | None, beams: int) -> Step:
         """Return the step function of a search, with its caches."""
         lengths = check_lengths(lengths, source, "source_lengths")
-        memory: Any = self.encoder(self._embed_source(source), mask=padding_mask(lengths))
-        memory = memory.repeat_interleave(beams, 0)
+        memory = self.encode(source, lengths).repeat_interleave(beams, 0)
         lengths = None if lengths is None else lengths.repeat_interleave(beams, 0)
         hidden = padding_mask(lengths)
         cache = self.decoder.new_cache()

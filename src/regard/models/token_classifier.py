@@ -16,7 +16,7 @@ from ._config import TextConfig
 from ._lengths import check_lengths, padding_mask, real
 from ._pretrained import PretrainedModel
 from ._start import start_head, start_stack
-from .conditional_field import ConditionalField, follows, viterbi
+from .conditional_field import ConditionalField, viterbi
 from .embedding import CharacterFeatures, TokenEmbedding, check_ids
 from .repeats import RepeatFeatures, word_keys
 
@@ -189,6 +189,16 @@ class TokenClassifier(PretrainedModel[TokenClassifierConfig]):
         best = self._best(logits, kept) if longest else logits.argmax(-1)
         return best.masked_fill(~kept, IGNORED)
 
+    def transitions(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Return the scores of a first label `(T,)`, of a pair `(T, T)` (before, after) and of a last label `(T,)`.
+
+        Those of the CRF; without one 0, and very low where IOB2 forbids a sequence of the config's tags.
+        """
+        if self.field is not None:
+            return self.field.transitions()
+        field = ConditionalField(self.config.num_labels, self.config.tags)
+        return field.to(self.head.weight.device).transitions()
+
     def _check_logits(self, logits: Tensor) -> Tensor:
         if floating("logits", logits).ndim != 3 or logits.shape[2] != self.config.num_labels:
             raise ShapeError(
@@ -201,16 +211,7 @@ class TokenClassifier(PretrainedModel[TokenClassifierConfig]):
         if self.field is None and not self.config.tags:
             return logits.argmax(-1)
         order, counts = _together(kept)
-        scores = _picked(logits, order).float()
-        if self.field is not None:
-            found = self.field.decode(scores, counts)
-        else:
-            first, after = (allowed.to(logits.device) for allowed in follows(self.config.tags))
-            never = torch.zeros((), device=logits.device).expand_as(after)
-            found = viterbi(
-                scores, never[0].masked_fill(~first, -torch.inf), never.masked_fill(~after, -torch.inf), never[0],
-                counts.clamp(min=1),
-            )  # fmt: skip
+        found = viterbi(_picked(logits, order).float(), *self.transitions(), counts.clamp(min=1))
         return torch.empty_like(found).scatter_(1, order, found)
 
 

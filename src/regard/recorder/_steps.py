@@ -53,12 +53,19 @@ class Call:
     def __init__(self, weights: AttentionWeights) -> None:
         key = inputs_of(weights).key
         self.queries, self.keys = weights.shape[-2:]
-        self.filled = _filled(weights)
         self.first_key = 0
         self._ends = key[:, :, :: max(1, self.keys - 1)].clone()
         self._last_filled = None
-        if self.filled not in (0, self.keys):
-            self._last_filled = key[:, :, self.filled - 1 : self.filled].clone()
+        # Copied now, as a cache is written to; the number is read when a step may continue the call, and not before.
+        self._filled = _filled(weights)
+        if isinstance(self._filled, Tensor):
+            place = torch.where(self._filled > 0, self._filled - 1, self.keys - 1)
+            self._last_filled = key.index_select(2, place.reshape(1))
+
+    @property
+    def filled(self) -> int:
+        """One past the last key that any row sees by the mask."""
+        return int(self._filled)
 
     @property
     def first(self) -> Tensor:
@@ -84,7 +91,7 @@ class Call:
         key, (rows, every) = inputs_of(weights).key, weights.shape[-2:]
         if key.shape[:2] != self.first.shape[:2] or rows >= every:
             return None
-        filled = _filled(weights)
+        filled = int(_filled(weights))
         # The filled part of a cache of fixed size, then all that was handed over.
         for keys, before, last in ((filled, self.filled, self.last_filled), (key.shape[2], self.keys, self.last)):
             if keys - rows < 1 or keys > before + rows:
@@ -176,16 +183,17 @@ def arranged(chunks: Sequence[Tensor], turns: Sequence[Turn | None], orders: Ord
     return found[::-1]
 
 
-def _filled(weights: AttentionWeights) -> int:
-    """Return one past the last key that any row sees by the mask."""
+def _filled(weights: AttentionWeights) -> int | Tensor:
+    """Return one past the last key that any row sees by the mask: a number on the device, where only that tells."""
     x = inputs_of(weights)
-    if x.dense_mask is None:
-        if x.spans is None:
-            return x.key.shape[2]
+    keys = x.key.shape[2]
+    if keys == 0 or x.causal or (x.dense_mask is None and x.spans is None):
+        return keys
+    if x.dense_mask is None and x.spans is not None:
         start, stop, _ = x.spans
-        return int((stop * (stop > start)).amax())
+        return (stop * (stop > start)).amax().long()
     seen = (visible_queries(x) > 0).any(0).any(0)
-    return int(seen.nonzero()[-1]) + 1 if bool(seen.any()) else 0
+    return (torch.arange(1, keys + 1, device=seen.device) * seen).amax()
 
 
 def _same(new: Tensor, old: Tensor) -> Tensor:

@@ -16,13 +16,15 @@ import os
 from typing import Any
 
 from ..errors import ArgumentError, nearest
+from . import pretrained
+from ._classes import Verdict
 from ._evaluation import Evaluation
+from ._report import Report
 from ._task import Attention, NotFittedError, Task, TaskSettings, read_description
 from .image_classification import ImageClassification, ImageClassificationSettings
 from .language_modeling import LanguageModeling, LanguageModelingSettings
 from .ner import Entity, NamedEntities, NamedEntitySettings, Sentence
-from .pretrained import FineTuning
-from .sentiment import Sentiment, SentimentSettings, Verdict
+from .sentiment import Sentiment, SentimentSettings
 from .summarization import Summarization, SummarizationSettings
 from .translation import Translation, TranslationSettings
 
@@ -31,7 +33,6 @@ __all__ = [
     "Attention",
     "Entity",
     "Evaluation",
-    "FineTuning",
     "ImageClassification",
     "ImageClassificationSettings",
     "LanguageModeling",
@@ -39,6 +40,7 @@ __all__ = [
     "NamedEntities",
     "NamedEntitySettings",
     "NotFittedError",
+    "Report",
     "Sentence",
     "Sentiment",
     "SentimentSettings",
@@ -50,6 +52,7 @@ __all__ = [
     "TranslationSettings",
     "Verdict",
     "load",
+    "pretrained",
     "read_description",
 ]
 

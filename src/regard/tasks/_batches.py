@@ -57,9 +57,11 @@ def which_aside(contents: Sequence[bytes], share: float, part: str) -> list[bool
     return [place < bound for place in places]
 
 
-def set_aside(examples: Sequence[Example], share: float, part: str) -> tuple[list[Example], list[Example]]:
-    """Split examples into those to train on and those of a part, by `which_aside`."""
-    aside = which_aside([repr(example).encode("utf-8", errors="backslashreplace") for example in examples], share, part)
+def set_aside(
+    examples: Sequence[Example], contents: Sequence[bytes], share: float, part: str
+) -> tuple[list[Example], list[Example]]:
+    """Split examples into those to train on and those of a part, by `which_aside` of their contents."""
+    aside = which_aside(contents, share, part)
     kept = [example for example, is_aside in zip(examples, aside, strict=True) if not is_aside]
     return kept, [example for example, is_aside in zip(examples, aside, strict=True) if is_aside]
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
+
+from ._report import Report
 
 __all__ = ["Evaluation"]
 
@@ -25,7 +27,7 @@ class Evaluation:
     goal: str
     """`max` where more is better, `min` where less is."""
     figures: dict[str, float]
-    """The model's figures by name."""
+    """The figures of what answers, by name."""
     baseline: dict[str, float]
     """The baseline's figures by name."""
     baseline_name: str
@@ -34,20 +36,32 @@ class Evaluation:
     """Remarks on the figures: the signature of a metric, how many inputs were truncated."""
     data: str = ""
     """Which part of the data the examples are: `development`, `test`."""
+    uses: str = "model"
+    """Whose the figures are: the `model`'s (the transformer), the `baseline`'s, or those of a `mix` of both."""
+    alone: dict[str, float] = field(default_factory=dict)
+    """The figures of the transformer by itself, where a mix answers."""
+    report: Report = field(default_factory=Report)
+    """What the figures hide: each label, confusions, the surest errors, calibration, remarks."""
 
     def __str__(self) -> str:
-        """Two lines: the model, the baseline."""
+        """A line for what answers, for the transformer in it if that is a mix, and for the baseline."""
         part = f" ({self.data})" if self.data else ""
         examples = f"{self.count:,} example{'' if self.count == 1 else 's'}"
-        lines = [f"{self.task} on {examples}{part}", f"  model     {_line(self.figures)}"]
-        if self.baseline:
+        lines = [f"{self.task} on {examples}{part}"]
+        if self.uses != "baseline":
+            lines.append(f"  {self.uses:9} {_line(self.figures)}")
+        if self.alone:
+            lines.append(f"  model     {_line(self.alone)}  (the transformer in the mix, by itself)")
+        if self.uses == "baseline":
+            lines.append(f"  baseline  {_line(self.figures)}  (what is saved: {self.baseline_name})")
+        elif self.baseline:
             lines.append(f"  baseline  {_line(self.baseline)}  ({self.baseline_name})")
         else:
             lines.append("  baseline  not computed: the training data is not at hand")
-        return "\n".join([*lines, *([f"  {self.note}"] if self.note else [])])
+        return "\n".join(lines)
 
     def better(self) -> bool | None:
-        """Return whether the model beats the baseline in the main figure; None without a baseline."""
+        """Return whether what answers beats the baseline in the main figure; None without a baseline."""
         if self.headline not in self.baseline:
             return None
         ours, theirs = self.figures[self.headline], self.baseline[self.headline]
@@ -64,6 +78,9 @@ class Evaluation:
             "baseline": self.baseline,
             "baseline_name": self.baseline_name,
             "note": self.note,
+            "uses": self.uses,
+            "alone": self.alone,
+            "report": self.report.to_dict(),
         }
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from difflib import SequenceMatcher
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +19,15 @@ from ..corpora import TextPair
 from ..errors import ArgumentError
 from ..models import Hypothesis, SequenceToSequence, SequenceToSequenceConfig
 from ..training import Batches, Budget, Evaluation, Optimizer, TrainingSettings
+from ._answering import AnsweringTask
 from ._batches import by_length, padded
-from ._task import AnsweringTask, Attention, MakeBatch, Positions, TaskSettings
+from ._remarks import cut_note
+from ._report import MISTAKES, Mistake, Report, shortened
+from ._task import Attention, MakeBatch, Positions, TaskSettings
 from .tokenizers import BOS, EOS, PAD, SPECIAL, Kind, Tokenizer, train_tokenizer
+
+# So many of the examples are compared one by one for a report.
+COMPARED = 200
 
 
 @dataclass(frozen=True)
@@ -56,7 +63,8 @@ class PairSettings(TaskSettings):
     label_smoothing: float = 0.1
     """Label smoothing: the share of the target's probability that is spread over all tokens."""
     dev_limit: int = 200
-    """Development examples that each evaluation during training writes targets for; the search is slow."""
+    """Development examples that each evaluation during training writes targets for, spread evenly; the search is slow.
+    0: all."""
     training: TrainingSettings = field(
         default_factory=lambda: TrainingSettings(
             optimizer=Optimizer(lr=1e-3),
@@ -79,11 +87,9 @@ class PairTask(AnsweringTask[Sequence[TextPair], str]):
     """An encoder reads the source; a decoder with cross-attention writes the target."""
 
     def _learn(self, examples: Sequence[TextPair]) -> None:
-        self.tokenizer_ = train_tokenizer(
-            self.settings.tokenizer,
-            (text for example in examples for text in (example.source, example.target)),
-            vocab_size=self.settings.vocab_size,
-        )
+        texts = (text for example in examples for text in (example.source, example.target))
+        kind, size = self.settings.tokenizer, self.settings.vocab_size
+        self.tokenizer_ = self._known("tokenizer_", lambda: train_tokenizer(kind, texts, vocab_size=size))
 
     def _build(self) -> nn.Module:
         settings = self.settings
@@ -104,6 +110,10 @@ class PairTask(AnsweringTask[Sequence[TextPair], str]):
 
     def _load_model(self, folder: Path) -> nn.Module:
         return SequenceToSequence.from_pretrained(folder)
+
+    def _watched_part(self, dev_examples: Sequence[TextPair]) -> Sequence[TextPair]:
+        count, most = len(dev_examples), self.settings.dev_limit
+        return dev_examples if not 0 < most < count else [dev_examples[i * count // most] for i in range(most)]
 
     def _source(self, text: str) -> list[int]:
         return [*self.tokenizer_.encode(text)[: self.settings.max_source - 1], EOS]
@@ -145,12 +155,44 @@ class PairTask(AnsweringTask[Sequence[TextPair], str]):
         rows = [self._source(text) for text in inputs]
         device = next(model.parameters()).device
         written = [""] * len(rows)
-        for group in by_length([len(row) for row in rows], at_once=8192 // self.settings.beams):
+        groups = by_length([len(row) for row in rows], at_once=8192 // self.settings.beams)
+        for group in self._going(groups, len(rows)):
             source, lengths = padded([rows[i] for i in group], PAD)
             hypotheses = self._search(model, source.to(device), lengths.to(device))
             for i, hypothesis in zip(group, hypotheses, strict=True):
-                written[i] = self.tokenizer_.decode(hypothesis.tokens)
+                if inputs[i].strip():  # of nothing, nothing is written
+                    written[i] = self.tokenizer_.decode(hypothesis.tokens)
         return written
+
+    def _note(self, examples: Sequence[TextPair]) -> str:
+        encoded, settings = self.tokenizer_.encode, self.settings
+        sources = [len(encoded(one.source)) + 1 for one in examples]
+        targets = [len(encoded(one.target)) + 1 for one in examples]
+        sides = (
+            cut_note(sources, settings.max_source, "sources", "--max-source"),
+            cut_note(targets, settings.max_target, "targets", "--max-target"),
+        )
+        return " ".join(side for side in sides if side)
+
+    def _report(self, examples: Sequence[TextPair], answers: Sequence[str]) -> Report:
+        """Return the texts least like the true ones, of the first examples."""
+        pairs = list(zip(examples, answers, strict=False))[:COMPARED]
+        alike = [SequenceMatcher(None, one.target, answer, autojunk=False).ratio() for one, answer in pairs]
+        worst = sorted(range(len(pairs)), key=lambda place: alike[place])[:MISTAKES]
+        return Report(
+            mistakes=tuple(Mistake(shortened(pairs[i][0].source), pairs[i][0].target, pairs[i][1]) for i in worst)
+        )
+
+    def _baseline_answers(self, inputs: Sequence[Any]) -> list[str]:
+        baseline: Any = self.baseline_
+        written: list[str] = baseline.predict(inputs)
+        return written
+
+    def _progress(self, model: nn.Module, dev_examples: Sequence[TextPair]) -> dict[str, float]:
+        return super()._progress(model, dev_examples[: self.settings.dev_limit or None])
+
+    def _settle(self, dev_examples: Sequence[TextPair]) -> None:
+        super()._settle(dev_examples[: self.settings.dev_limit or None])
 
     def _search(self, model: nn.Module, source: Tensor, lengths: Tensor) -> list[Hypothesis]:
         settings = self.settings

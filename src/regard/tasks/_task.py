@@ -9,8 +9,9 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import shutil
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence, Sized
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
 from pathlib import Path
 from typing import Any, ClassVar, Generic, Literal, Self, TypeVar
 
@@ -23,15 +24,24 @@ from torch import Tensor, nn
 from .. import _files
 from .._values import check_fields, check_shares, described
 from ..errors import ArgumentError, nearest
-from ..training import Listener, TrainingResult, TrainingSettings, train
+from ..training import Evaluating, Listener, TrainingResult, TrainingSettings, train
 from ..weights import AttentionWeights
 from ._batches import set_aside
+from ._choice import MACRO, Choice
+from ._continuing import choose_layers, continued, is_own_run, take_over
 from ._evaluation import Evaluation
+from ._remarks import on_training
+from ._report import Report
+from .baselines import Baseline
+from .baselines import read as read_baseline
+from .baselines import write as write_baseline
 
-__all__ = ["AnsweringTask", "Attention", "Goal", "MakeBatch", "NotFittedError", "Positions", "Task", "TaskSettings"]
+__all__ = ["Attention", "Goal", "MakeBatch", "NotFittedError", "Positions", "Task", "TaskSettings"]
 
 Examples = TypeVar("Examples", bound=Sized)
 Answer = TypeVar("Answer")
+Learnt = TypeVar("Learnt")
+Group = TypeVar("Group", bound=Sized)
 
 Goal = Literal["min", "max"]
 # Learned positions need a maximal length, so only tasks that have one offer them as well.
@@ -41,9 +51,14 @@ MakeBatch = Callable[[NDArray[np.int64], np.random.Generator], Any]
 # Least steps of an epoch, and least tokens of a step: with small data they override `tokens_per_step`.
 STEPS_AN_EPOCH, SMALLEST_STEP = 20, 256
 
+# During training the mean of the main figure and macro F1 selects the best checkpoint, where a task has both.
+SELECTION = "selection"
+
 DESCRIPTION = "task.json"
 TENSORS = "learnt.safetensors"
 WEIGHTS = "model"
+BASELINE = "baseline"
+SEEN = "seen"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -72,6 +87,9 @@ class TaskSettings:
 
     dev_share: float = 0.1
     """Share of the training examples that is set aside for development if no development examples are given."""
+    only: Literal["model", "baseline"] | None = None
+    """Keep the transformer alone, or train none and keep the baseline alone; None keeps what the development data
+    prefers, which may be a mix of both."""
     training: TrainingSettings = dataclasses.field(default_factory=TrainingSettings)
     """How to train."""
 
@@ -112,19 +130,37 @@ class Task(ABC, Generic[Examples, Answer]):
     files: ClassVar[str] = f"{WEIGHTS}/"
     """The files of the model in a task's folder, for messages."""
 
+    listeners: Sequence[Listener] = ()
+    """Called while an evaluation or prediction goes on, with `Evaluating`; `fit` sets its own."""
     settings: Any
     model_: nn.Module
     training_: TrainingResult
     dev_: Examples
+    baseline_: Baseline | None = None
+    """The cheap model fitted to the same examples; None where there is none to save, or training was stopped."""
+    choice_: Choice = Choice()
+    """What answers: the transformer, the baseline, or a mix of both."""
+    aside_: bool = False
+    """Whether the development examples were set aside from the training examples."""
+    remarks_: tuple[str, ...] = ()
+    """What in training or its data should give pause, a sentence each."""
+    seen_: Tensor | None = None
+    """A digest of each training input, int64."""
 
     def __new__(cls, settings: TaskSettings | None = None) -> Self:
         """Choose the class by the settings, as `pathlib.Path` chooses one by the system."""
         tuned = cls.fine_tuned
-        chosen: Any = tuned if tuned and isinstance(settings, tuned.Settings) else cls
+        starts = tuned and isinstance(settings, tuned.Settings) and not is_own_run(settings.model)  # type: ignore[attr-defined]
+        chosen: Any = tuned if starts else cls
         made: Self = super().__new__(chosen)
         return made
 
     def __init__(self, settings: TaskSettings | None = None) -> None:
+        self._before: Any = None
+        self._wanted: Any = settings
+        if isinstance(settings, self.FineTuning) and type(self) is not self.fine_tuned and self.fine_tuned:
+            self._before = type(self).load(self._wanted.model)
+            settings = continued(self._before.settings, settings)
         self.settings = self.Settings() if settings is None else settings
         if not isinstance(self.settings, self.Settings):
             raise ArgumentError(
@@ -176,32 +212,56 @@ class Task(ABC, Generic[Examples, Answer]):
         """
         if not len(train_examples):
             raise ArgumentError("There are no training examples.")
+        self.aside_ = dev_examples is None
         if dev_examples is None:
             train_examples, dev_examples = self.set_aside(train_examples)
         if not len(dev_examples):
             raise ArgumentError("There are no development examples; give some, or none of the argument at all.")
         self._learn(train_examples)
-        with torch.random.fork_rng():
-            torch.manual_seed(self.settings.training.batches.seed)
-            self.model_ = self._build()
         self._train, self.dev_ = train_examples, dev_examples
-        objective = _Objective(self, train_examples, dev_examples)
-        self._start(self.model_, objective)
-        checkpoints = None if folder is None else Path(folder) / "checkpoints"
-        own = {name: value for name, value in dataclasses.asdict(self.settings).items() if name != "training"}
-        self.training_ = train(
-            self.model_, objective, self._training_settings(objective.lengths), folder=checkpoints, listeners=listeners,
-            about=own,
-        )  # fmt: skip
-        self.model_.eval()
-        self._settle(dev_examples)
+        self.baseline_, self.choice_ = None, Choice()
+        self.listeners = listeners
+        self.training_ = self._trained(train_examples, dev_examples, folder, listeners)
+        if self.training_.finished and self.training_.writes:
+            self.baseline_ = self._fit_baseline(train_examples)
+        with torch.no_grad():
+            self._settle(dev_examples)
+        note = self._note(train_examples)
+        self.remarks_ = (*self._doubts(train_examples), *on_training(self.training_))
+        self.remarks_ += (f"in training, {note}",) if note else ()
         if folder is not None and self.training_.finished and self.training_.writes:
             self.save(folder)
         return self
 
+    def _trained(
+        self,
+        train_examples: Examples,
+        dev_examples: Examples,
+        folder: str | os.PathLike[str] | None,
+        listeners: Sequence[Listener],
+    ) -> TrainingResult:
+        """Train the transformer; with the baseline alone there is none."""
+        if self.settings.only == "baseline":
+            first = int(os.environ.get("RANK", "0")) == 0
+            return TrainingResult(0, 0.0, "budget", None, {}, 0.0, writes=first)
+        with torch.random.fork_rng():
+            torch.manual_seed(self.settings.training.batches.seed)
+            self.model_ = self._build()
+        objective = _Objective(self, train_examples, dev_examples)
+        self._start(self.model_, objective)
+        checkpoints = None if folder is None else Path(folder) / "checkpoints"
+        own = {name: value for name, value in dataclasses.asdict(self.settings).items() if name != "training"}
+        result = train(
+            self.model_, objective, self._training_settings(objective.lengths), folder=checkpoints, listeners=listeners,
+            about=own,
+        )  # fmt: skip
+        self.model_.eval()
+        return result
+
     def predict(self, inputs: Sequence[Any]) -> list[Answer]:
-        """Return the model's answer to each input, in order."""
-        return self._answers(self._fitted(), self._checked(inputs))
+        """Return the answer to each input, in order: the transformer's, the baseline's or a mix, as `choice_` says."""
+        self._check_fitted()
+        return self._used(self._checked(inputs), self.choice_.share)
 
     def evaluate(self, examples: Examples, train_examples: Examples | None = None) -> Evaluation:
         """Compare the model's answers, and a cheap baseline's, with the true answers.
@@ -212,23 +272,38 @@ class Task(ABC, Generic[Examples, Answer]):
         """
         if not len(examples):
             raise ArgumentError("There are no examples to evaluate on.")
-        figures = self._judge(self._fitted(), examples)
+        self._check_fitted()
+        figures, report = self._examined(examples)
+        alone = self._measured(examples, 1.0) if self.choice_.name == "mix" else {}
         known = self._train if train_examples is None else train_examples
-        name, baseline = ("", {}) if known is None else self._baseline(known, examples)
-        return Evaluation(self.name, len(examples), self.watched, self.goal, figures, baseline, name, self._note())
+        name, baseline = self._baseline(known, examples)
+        note = self._note(examples)
+        remarks = (*report.remarks, *([note] if note else []), *self.remarks_)
+        return Evaluation(
+            self.name, len(examples), self.watched, self.goal, figures, baseline, name, note, uses=self.choice_.name,
+            alone=alone, report=dataclasses.replace(report, remarks=remarks),
+        )  # fmt: skip
 
     def save(self, folder: str | os.PathLike[str]) -> None:
         """Write the trained task: `task.json`, and the model as safetensors with its own JSON."""
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
-        self._save_model(self._fitted(), folder)
-        tensors = self._tensors()
+        self._check_fitted()
+        if self.settings.only != "baseline":
+            self._save_model(self._fitted(), folder)
+        shutil.rmtree(folder / BASELINE, ignore_errors=True)
+        if self.baseline_ is not None:
+            write_baseline(self.baseline_, folder / BASELINE)
+        tensors = self._tensors() | ({} if self.seen_ is None else {SEEN: self.seen_})
         if tensors:
             _files.write(folder / TENSORS, save(tensors))
         description = {
             "task": self.name,
             "pretrained": type(self) is self.fine_tuned,
             "settings": dataclasses.asdict(self.settings),
+            "choice": self.choice_.to_dict(),
+            "aside": self.aside_,
+            "remarks": self.remarks_,
             "state": self._state(),
         }
         text = json.dumps(description, ensure_ascii=False, indent=1)
@@ -243,13 +318,20 @@ class Task(ABC, Generic[Examples, Answer]):
                 f"{folder} holds the task {description['task']!r}, not {cls.name!r}; "
                 "`regard.tasks.load` finds the class."
             )
-        kind = cls.fine_tuned.Settings if description.get("pretrained") and cls.fine_tuned else cls.Settings
-        task = cls(kind.from_dict(_with_known_figure(description["settings"], cls.figures)))
+        kind: Any = cls.fine_tuned if description.get("pretrained") else cls
+        task: Self = kind(kind.Settings.from_dict(_with_known_figure(description["settings"], cls.figures)))
         task._restore(description["state"])
         if (Path(folder) / TENSORS).exists():
-            task._restore_tensors(load_file(Path(folder) / TENSORS))
-        task.model_ = task._load_model(task._place(Path(folder)))
-        task.model_.eval()
+            tensors = load_file(Path(folder) / TENSORS)
+            task.seen_ = tensors.pop(SEEN, None)
+            task._restore_tensors(tensors)
+        task.baseline_ = read_baseline(Path(folder) / BASELINE)
+        task.choice_ = Choice.from_dict(description.get("choice", Choice().to_dict()))
+        task.aside_ = bool(description.get("aside", False))
+        task.remarks_ = tuple(description.get("remarks", ()))
+        if task.settings.only != "baseline":
+            task.model_ = task._load_model(task._place(Path(folder)))
+            task.model_.eval()
         return task
 
     @torch.no_grad()
@@ -264,13 +346,35 @@ class Task(ABC, Generic[Examples, Answer]):
     def set_aside(self, examples: Any, part: str = "dev") -> tuple[Any, Any]:
         """Split examples into those to train on and those set aside for a part, by a digest of each.
 
-        Equal examples stay together, and adding data moves none of the old ones.
+        Examples of the same input stay together, and adding data moves none of the old ones (except texts that come to
+        overlap with others).
         """
-        return set_aside(examples, self.settings.dev_share, part)
+        return set_aside(examples, self._contents(examples), self.settings.dev_share, part)
+
+    def _contents(self, examples: Any) -> list[bytes]:
+        """Return what decides whether an example is set aside: equal for examples that belong together."""
+        return [repr(example).encode("utf-8", errors="backslashreplace") for example in examples]
+
+    def _going(self, groups: Iterable[Group], total: int) -> Iterator[Group]:
+        """Yield groups of examples, and tell the listeners how many of them are done."""
+        done = 0
+        for group in groups:
+            yield group
+            done += len(group)
+            self._tell(done, total)
+
+    def _tell(self, done: int, total: int) -> None:
+        for listener in self.listeners:
+            listener(Evaluating(done, total))
+
+    def _check_fitted(self) -> None:
+        if not hasattr(self, "model_") and self.baseline_ is None:
+            raise NotFittedError(f"{type(self).__name__} has learnt nothing yet; call fit or load first.")
 
     def _fitted(self) -> nn.Module:
+        self._check_fitted()
         if not hasattr(self, "model_"):
-            raise NotFittedError(f"{type(self).__name__} has learnt nothing yet; call fit or load first.")
+            raise NotFittedError("This run kept the baseline alone; train without --only baseline for a transformer.")
         return self.model_
 
     def _training_settings(self, lengths: Sequence[int]) -> TrainingSettings:
@@ -281,11 +385,25 @@ class Task(ABC, Generic[Examples, Answer]):
         settings: TrainingSettings = self.settings.training
         most = max(SMALLEST_STEP, sum(lengths) // STEPS_AN_EPOCH)
         batches = dataclasses.replace(settings.batches, tokens_per_step=min(settings.batches.tokens_per_step, most))
-        judge = dataclasses.replace(settings.evaluation, metric=self.watched, goal=self.goal)
+        named = settings.evaluation.metric is not None or MACRO not in self.figures or self.watched == MACRO
+        metric = self.watched if named else SELECTION
+        judge = dataclasses.replace(settings.evaluation, metric=metric, goal=self.goal)
         return dataclasses.replace(settings, batches=batches, evaluation=judge)
 
     def _start(self, model: nn.Module, objective: _Objective) -> None:
         """Change a new model before it learns, if the task starts from another one."""
+        if self._before is not None:
+            own, old = self._state(), self._before._state()
+            same = all(own[name] == old[name] for name in ("tags", "labels") if name in own)
+            take_over(model, self._before.model_, same_labels=same)
+            choose_layers(model, self._wanted.train_layers, freeze_embeddings=self._wanted.freeze_embeddings)
+
+    def _known(self, name: str, learn: Callable[[], Learnt]) -> Learnt:
+        """Return what the run that this one goes on from has learnt; without one, learn it."""
+        if self._before is None:
+            return learn()
+        known: Learnt = getattr(self._before, name)
+        return known
 
     def _place(self, folder: Path) -> Path:
         """Return where the model of a task's folder lies."""
@@ -299,9 +417,17 @@ class Task(ABC, Generic[Examples, Answer]):
         """Return validated inputs for `_answers`; raise if they are wrong."""
         return inputs
 
-    def _note(self) -> str:
-        """Return a remark on the figures."""
+    def _note(self, examples: Examples) -> str:
+        """Return a remark on what of the examples the model does not see; empty if it sees all."""
         return ""
+
+    def _examined(self, examples: Examples) -> tuple[dict[str, float], Report]:
+        """Return the figures of what answers, and the report on its answers."""
+        return self._measured(examples, self.choice_.share), Report()
+
+    def _doubts(self, examples: Examples) -> list[str]:
+        """Return remarks on the training examples, a sentence each."""
+        return []
 
     @abstractmethod
     def _learn(self, examples: Examples) -> None:
@@ -336,8 +462,24 @@ class Task(ABC, Generic[Examples, Answer]):
         """Return the model's figures on examples, including the main one."""
 
     @abstractmethod
-    def _baseline(self, train_examples: Examples, examples: Examples) -> tuple[str, dict[str, float]]:
-        """Return the name of the baseline and its figures on the examples."""
+    def _baseline(self, train_examples: Examples | None, examples: Examples) -> tuple[str, dict[str, float]]:
+        """Return the name of the baseline and its figures on the examples; nothing if there is none and no data."""
+
+    def _progress(self, model: nn.Module, dev_examples: Examples) -> dict[str, float]:
+        """Return the figures on development examples during training, with those that only training needs."""
+        return self._judge(model, dev_examples)
+
+    def _fit_baseline(self, train_examples: Examples) -> Baseline | None:
+        """Return the baseline that is saved with the task; None if it is fitted anew where it is needed."""
+        return None
+
+    def _used(self, inputs: Sequence[Any], share: float) -> list[Answer]:
+        """Return answers that are `share` the transformer's and the rest the baseline's."""
+        return self._answers(self._fitted(), inputs)
+
+    def _measured(self, examples: Examples, share: float) -> dict[str, float]:
+        """Return the figures of such answers."""
+        return self._judge(self._fitted(), examples)
 
     @abstractmethod
     def _state(self) -> dict[str, Any]:
@@ -354,23 +496,12 @@ class Task(ABC, Generic[Examples, Answer]):
     def _restore_tensors(self, tensors: dict[str, Tensor]) -> None:
         """Restore what `_tensors` returned."""
 
+    def _watched_part(self, dev_examples: Examples) -> Examples:
+        """Return the development examples that each evaluation during training reads."""
+        return dev_examples
+
     def _settle(self, dev_examples: Examples) -> None:
-        """After training, choose what depends on the development examples (thresholds)."""
-
-
-class AnsweringTask(Task[Examples, Answer]):
-    """A task whose answers are compared with true ones."""
-
-    @abstractmethod
-    def _inputs(self, examples: Examples) -> Sequence[Any]:
-        """Return the examples without their answers."""
-
-    @abstractmethod
-    def _figures(self, examples: Examples, answers: Sequence[Answer]) -> dict[str, float]:
-        """Return the figures of answers, including the main one."""
-
-    def _judge(self, model: nn.Module, examples: Examples) -> dict[str, float]:
-        return self._figures(examples, self._answers(model, self._inputs(examples)))
+        """After training, choose what depends on the development examples: what answers, thresholds, temperature."""
 
 
 class _Objective:
@@ -380,12 +511,11 @@ class _Objective:
         self.lengths: Sequence[int]
         self.lengths, self.batch = task._encode(examples)
         self.loss = task._loss
-        limit = getattr(task.settings, "dev_limit", 0)
-        self._task, self._dev = task, dev[:limit] if limit else dev
+        self._task, self._dev = task, task._watched_part(dev)
 
     def evaluate(self, model: nn.Module) -> dict[str, float]:
         """Return the figures on the development examples."""
-        return self._task._judge(model, self._dev)
+        return self._task._progress(model, self._dev)
 
 
 def _with_known_figure(settings: dict[str, Any], figures: Mapping[str, str]) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -19,10 +19,9 @@ from ..errors import ArgumentError, ShapeError
 from ..models import ImageClassifier, ImageClassifierConfig
 from ..training import Batches, Budget, Evaluation, Optimizer, TrainingSettings
 from ._batches import which_aside
-from ._task import AnsweringTask, Attention, Goal, MakeBatch, TaskSettings
-from .baselines import PixelLogisticRegression
-from .metrics import classification_scores
-from .sentiment import Verdict
+from ._classes import ClassTask
+from ._task import Attention, Goal, MakeBatch, TaskSettings
+from .baselines import Baseline, PictureLogisticRegression
 
 __all__ = ["ImageClassification", "ImageClassificationSettings"]
 
@@ -49,6 +48,8 @@ class ImageClassificationSettings(TaskSettings):
     """Augmentation: whether half of the pictures are mirrored left to right; wrong for digits and letters."""
     label_smoothing: float = 0.1
     """Label smoothing: the share of the target's probability that is spread over all labels."""
+    class_weights: bool = False
+    """Whether rare labels count more in the loss (balanced, at most 20-fold), and in the baseline's."""
     training: TrainingSettings = field(
         default_factory=lambda: TrainingSettings(
             optimizer=Optimizer(lr=2e-3, weight_decay=0.05),
@@ -66,7 +67,7 @@ class ImageClassificationSettings(TaskSettings):
         check_shares(self, "dropout", "label_smoothing")
 
 
-class ImageClassification(AnsweringTask[Images, Verdict]):
+class ImageClassification(ClassTask[Images]):
     """Gives a picture its class, by a vision transformer. All pictures have one size."""
 
     name: ClassVar[str] = "image_classification"
@@ -75,16 +76,16 @@ class ImageClassification(AnsweringTask[Images, Verdict]):
     Settings = ImageClassificationSettings
 
     def _learn_labels(self, examples: Images) -> None:
-        self.labels_ = sorted(set(examples.labels))
+        self._count_labels(self._labels(examples))
         if len(self.labels_) < 2:
             raise ArgumentError(f"Training pictures have {len(self.labels_)} label; two are the least.")
-        self.shape_ = tuple(examples.pixels.shape[1:])
+        self.shape_ = self._known("shape_", lambda: tuple(examples.pixels.shape[1:]))
 
     def _learn(self, examples: Images) -> None:
         self._learn_labels(examples)
         pixels = self._pixels(examples.pixels)
-        self.mean_ = pixels.double().mean((0, 2, 3)).div(255).tolist()
-        self.std_ = pixels.double().std((0, 2, 3)).div(255).clamp_min(1e-3).tolist()
+        self.mean_ = self._known("mean_", lambda: pixels.double().mean((0, 2, 3)).div(255).tolist())
+        self.std_ = self._known("std_", lambda: pixels.double().std((0, 2, 3)).div(255).clamp_min(1e-3).tolist())
 
     def _build(self) -> nn.Module:
         settings = self.settings
@@ -132,8 +133,7 @@ class ImageClassification(AnsweringTask[Images, Verdict]):
 
     def _encode(self, examples: Images) -> tuple[list[int], MakeBatch]:
         pixels = self._pixels(examples.pixels)
-        number = {label: index for index, label in enumerate(self.labels_)}
-        targets = torch.tensor([number[label] for label in examples.labels])
+        targets = self._targets(examples)
         height, width, _ = self.shape_
         patches = -(-height // self.settings.patch_size) * -(-width // self.settings.patch_size)
 
@@ -161,9 +161,7 @@ class ImageClassification(AnsweringTask[Images, Verdict]):
 
     def _loss(self, model: nn.Module, batch: Any) -> tuple[Tensor, Tensor]:
         images, targets = batch
-        scores = model(images).float()
-        loss = F.cross_entropy(scores, targets, label_smoothing=self.settings.label_smoothing, reduction="sum")
-        return loss, torch.tensor(len(targets))
+        return self._label_cost(model(images).float(), targets)
 
     def _inputs(self, examples: Images) -> Any:
         return examples.pixels
@@ -181,17 +179,18 @@ class ImageClassification(AnsweringTask[Images, Verdict]):
             )
         return stack
 
+    def _labels(self, examples: Images) -> list[tuple[str, ...]]:
+        return [(label,) for label in examples.labels]
+
     @torch.no_grad()
-    def _answers(self, model: nn.Module, inputs: Any) -> list[Verdict]:
-        answers = []
+    def _logits(self, model: nn.Module, inputs: Any) -> Tensor:
         device = next(model.parameters()).device
-        for start in range(0, len(inputs), 256):
-            pixels = self._scaled(self._pixels(inputs[start : start + 256]))
-            shares = model(pixels.to(device)).float().softmax(-1)
-            for row in shares.tolist():
-                best = max(range(len(row)), key=lambda i: row[i])
-                answers.append(Verdict((self.labels_[best],), dict(zip(self.labels_, row, strict=True))))
-        return answers
+        scores = torch.zeros(len(inputs), len(self.labels_))
+        starts = (range(start, min(start + 256, len(inputs))) for start in range(0, len(inputs), 256))
+        for part in self._going(starts, len(inputs)):
+            some = slice(part.start, part.stop)
+            scores[some] = model(self._scaled(self._pixels(inputs[some])).to(device)).float().cpu()
+        return scores
 
     def _attention(self, model: nn.Module, one: Any) -> Attention:
         pixels = self._scaled(self._pixels(one[None])).to(next(model.parameters()).device)
@@ -200,20 +199,13 @@ class ImageClassification(AnsweringTask[Images, Verdict]):
         places = [f"{row},{column}" for row in range(rows) for column in range(columns)]
         return Attention(weights, tuple(places), grid=(rows, columns))
 
-    def _figures(self, examples: Images, answers: Sequence[Verdict]) -> dict[str, float]:
-        return classification_scores(
-            [(label,) for label in examples.labels], [answer.labels for answer in answers]
-        ).figures()
-
-    def _baseline(self, train_examples: Images, examples: Images) -> tuple[str, dict[str, float]]:
-        baseline = PixelLogisticRegression.fit(train_examples)
-        answers = baseline.predict(examples.pixels)
-        truth = [(label,) for label in examples.labels]
-        return baseline.name, classification_scores(truth, [(label,) for label in answers]).figures()
+    def _fit_baseline(self, train_examples: Images) -> Baseline:
+        return PictureLogisticRegression.fit(train_examples, balanced=self.settings.class_weights)
 
     def _state(self) -> dict[str, Any]:
-        return {"labels": self.labels_, "shape": list(self.shape_), "mean": self.mean_, "std": self.std_}
+        return {**self._label_state(), "shape": list(self.shape_), "mean": self.mean_, "std": self.std_}
 
     def _restore(self, state: dict[str, Any]) -> None:
-        self.labels_, self.mean_, self.std_ = list(state["labels"]), list(state["mean"]), list(state["std"])
+        self._restore_labels(state)
+        self.mean_, self.std_ = list(state["mean"]), list(state["std"])
         self.shape_ = tuple(state["shape"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,6 +20,7 @@ from ..errors import ArgumentError
 from ..models import LanguageModel, LanguageModelConfig
 from ..training import Batches, Budget, Evaluation, Optimizer, TrainingSettings
 from ._batches import which_aside
+from ._evaluation import Evaluation as TaskEvaluation
 from ._task import Attention, Goal, MakeBatch, Positions, Task, TaskSettings
 from .baselines import WittenBell
 from .metrics import likelihood_scores
@@ -57,6 +59,9 @@ class LanguageModelingSettings(TaskSettings):
     """Largest size of the vocabulary."""
     context: int = 256
     """Length of the context in tokens."""
+    dev_limit: int = 20_000
+    """Tokens of the development text that an evaluation judges, spread evenly over it, each with its whole context; a
+    test text is judged whole. 0: all."""
     max_new_tokens: int = 200
     """Tokens that `predict` adds to each prompt."""
     temperature: float = 0.8
@@ -78,7 +83,7 @@ class LanguageModelingSettings(TaskSettings):
     def __post_init__(self) -> None:
         super().__post_init__()
         check_sizes(self, "embed_dim", "num_heads", "vocab_size", "context", "top_k")
-        check_sizes(self, "num_layers", "max_new_tokens", low=0)
+        check_sizes(self, "num_layers", "max_new_tokens", "dev_limit", low=0)
         check_shares(self, "dropout")
         number("temperature", self.temperature, 0)
         if self.top_p is not None:
@@ -120,9 +125,9 @@ class LanguageModeling(Task[Sequence[Document], str]):
         return kept, rest
 
     def _learn(self, examples: Sequence[Document]) -> None:
-        self.tokenizer_ = train_tokenizer(
-            self.settings.tokenizer, (example.text for example in examples), vocab_size=self.settings.vocab_size
-        )
+        texts = (example.text for example in examples)
+        kind, size = self.settings.tokenizer, self.settings.vocab_size
+        self.tokenizer_ = self._known("tokenizer_", lambda: train_tokenizer(kind, texts, vocab_size=size))
 
     def _build(self) -> nn.Module:
         settings = self.settings
@@ -143,7 +148,8 @@ class LanguageModeling(Task[Sequence[Document], str]):
 
     def _row(self, examples: Sequence[Document]) -> NDArray[np.int64]:
         """Return the tokens of all documents, with an end token after each."""
-        return np.concatenate([np.array([*self.tokenizer_.encode(one.text), self._end], np.int64) for one in examples])
+        rows = (self.tokenizer_.encode_row(one.text) for one in examples)
+        return np.concatenate([part for row in rows for part in (row, [self._end])])
 
     @property
     def _end(self) -> int:
@@ -187,7 +193,8 @@ class LanguageModeling(Task[Sequence[Document], str]):
     @torch.no_grad()
     def _answers(self, model: nn.Module, inputs: Sequence[Any]) -> list[str]:
         generator = torch.Generator().manual_seed(self.settings.training.batches.seed)
-        return [self._continued(model, text, generator) for text in inputs]
+        singly = self._going(([text] for text in inputs), len(inputs))
+        return [self._continued(model, text, generator) for (text,) in singly]
 
     def _continued(self, model: nn.Module, text: str, generator: torch.Generator) -> str:
         prompt = self.tokenizer_.encode(text) or [self._end]
@@ -208,26 +215,61 @@ class LanguageModeling(Task[Sequence[Document], str]):
         _, weights = model(tokens, need_weights=True)
         return Attention(weights, tuple(self.tokenizer_.decode([number]) or "<end>" for number in numbers))
 
+    def evaluate(
+        self, examples: Sequence[Document], train_examples: Sequence[Document] | None = None
+    ) -> TaskEvaluation:
+        """Compare with the baseline, as every task does; of the development text a part is judged (`dev_limit`)."""
+        found = super().evaluate(examples, train_examples)
+        most = self._most(examples)
+        whole = len(self._row(examples)) - 1 if most else 0
+        judged = len(self._judged(whole + 1, most)) if most else 0
+        if judged == whole:
+            return found
+        note = f"judged on {judged:,} of {whole:,} tokens, spread evenly (--dev-limit)"
+        return dataclasses.replace(found, note="; ".join(filter(None, (found.note, note))))
+
     @torch.no_grad()
     def _judge(self, model: nn.Module, examples: Sequence[Document]) -> dict[str, float]:
-        row = self._row(examples)
-        nats = sum(self._nats(model, tokens, new) for tokens, new in self._windows(row))
-        return likelihood_scores(nats, len(row) - 1, sum(len(one.text.encode()) for one in examples)).figures()
+        row, most = self._row(examples), self._most(examples)
+        nats, done, total = 0.0, 0, len(self._judged(len(row), most))
+        for tokens, new in self._windows(row, most):
+            nats += self._nats(model, tokens, new)
+            done += new * len(tokens)
+            self._tell(done, total)
+        return self._scores(nats, total, row, examples)
 
-    def _windows(self, row: NDArray[np.int64], at_once: int = 16) -> Iterator[tuple[Tensor, int]]:
+    def _most(self, examples: Sequence[Document]) -> int:
+        """Return how many tokens of these are judged at most; 0: all."""
+        return self.settings.dev_limit if examples is getattr(self, "dev_", None) else 0
+
+    def _starts(self, size: int, most: int) -> tuple[int, int, NDArray[np.int64], bool]:
+        """Return the context, the step between windows, where they start, and whether those are a sample of all."""
+        context = min(self._context, size - 1)
+        step = max(1, context // 2)
+        starts = np.arange(step, size - context, step)
+        count = max(1, most // step)
+        if not most or len(starts) <= count or size - 1 <= most:
+            return context, step, starts, False
+        return context, step, starts[np.arange(count) * len(starts) // count], True
+
+    def _judged(self, size: int, most: int) -> NDArray[np.int64]:
+        """Return the indices of the judged ones among the `size - 1` tokens after the first."""
+        context, step, starts, sampled = self._starts(size, most)
+        return (starts[:, None] + np.arange(context - step, context)).ravel() if sampled else np.arange(size - 1)
+
+    def _windows(self, row: NDArray[np.int64], most: int = 0, at_once: int = 16) -> Iterator[tuple[Tensor, int]]:
         """Cut a row into windows that overlap by half, so that every judged token has a context.
 
         Yields batches (B, context + 1), and how many of the last tokens of each window are judged.
         """
-        context = min(self._context, len(row) - 1)
-        step = max(1, context // 2)
-        yield torch.from_numpy(row[None, : context + 1]), context
-        starts = np.arange(step, len(row) - context, step)
+        context, step, starts, sampled = self._starts(len(row), most)
+        if not sampled:
+            yield torch.from_numpy(row[None, : context + 1]), context
         for some in np.split(starts, range(at_once, len(starts), at_once)):
             if len(some):
                 yield torch.from_numpy(row[some[:, None] + np.arange(context + 1)]), step
         judged = context + step * len(starts)
-        if judged < len(row) - 1:
+        if not sampled and judged < len(row) - 1:
             yield torch.from_numpy(row[None, -context - 1 :]), len(row) - 1 - judged
 
     def _nats(self, model: nn.Module, tokens: Tensor, new: int) -> float:
@@ -236,14 +278,21 @@ class LanguageModeling(Task[Sequence[Document], str]):
         scores = self._logits(model, tokens[:, :-1])[:, -new:].float()
         return float(F.cross_entropy(scores.flatten(0, 1), tokens[:, 1:][:, -new:].flatten(), reduction="sum"))
 
+    def _scores(
+        self, nats: float, judged: int, row: NDArray[np.int64], examples: Sequence[Document]
+    ) -> dict[str, float]:
+        size = sum(len(one.text.encode()) for one in examples) * judged / max(1, len(row) - 1)
+        return likelihood_scores(nats, judged, size).figures()
+
     def _baseline(
-        self, train_examples: Sequence[Document], examples: Sequence[Document]
+        self, train_examples: Sequence[Document] | None, examples: Sequence[Document]
     ) -> tuple[str, dict[str, float]]:
+        if train_examples is None:
+            return "", {}
         baseline = WittenBell.fit(self._row(train_examples), vocab_size=self.tokenizer_.vocab_size)
         row = self._row(examples)
-        nats = baseline.nats(row)
-        figures = likelihood_scores(nats, len(row) - 1, sum(len(one.text.encode()) for one in examples)).figures()
-        return baseline.name, figures
+        judged = self._judged(len(row), self._most(examples))
+        return baseline.name, self._scores(float(baseline.losses(row)[judged].sum()), len(judged), row, examples)
 
     def _state(self) -> dict[str, Any]:
         return {"tokenizer": self.tokenizer_.to_dict()}

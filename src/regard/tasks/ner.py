@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import accumulate
 from pathlib import Path
@@ -13,6 +14,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from .._values import check_shares, check_sizes
 from ..corpora import TaggedWords
@@ -20,11 +22,15 @@ from ..errors import ArgumentError
 from ..models import TokenClassifier, TokenClassifierConfig
 from ..models.token_classifier import IGNORED
 from ..training import Batches, Budget, Evaluation, Optimizer, TrainingSettings
+from ._answering import AnsweringTask
 from ._batches import by_length, padded
+from ._calibration import right_temperature
+from ._chains import Chains, Place, continues
 from ._cutting import Cutting, Span
-from ._task import AnsweringTask, Attention, Goal, MakeBatch, Positions, TaskSettings
+from ._report import NONE, Mistake, Report, calibration, label_rows, most_common, never_given, surest
+from ._task import Attention, Goal, MakeBatch, Positions, TaskSettings
 from ._vocabulary import UNKNOWN, Vocabulary
-from .baselines import MostFrequentTag
+from .baselines import Baseline, FeatureChain, MostFrequentTag
 from .metrics import entities, entity_scores
 
 __all__ = ["Entity", "NamedEntities", "NamedEntitySettings", "Sentence"]
@@ -32,7 +38,10 @@ __all__ = ["Entity", "NamedEntities", "NamedEntitySettings", "Sentence"]
 # The most frequent words are seldom names and carry the grammar: this many, but at most this share of the
 # vocabulary, are never hidden in training.
 NEVER_HIDDEN, NEVER_HIDDEN_SHARE = 100, 0.05
+# No label counts more than this with `class_weights`.
+HEAVIEST = 20.0
 Numbers = tuple[list[int], list[list[int]]]
+Scored = Callable[[Sequence[Any]], Chains]
 
 
 @dataclass(frozen=True)
@@ -65,6 +74,8 @@ class NamedEntitySettings(TaskSettings):
     tells what a name is."""
     crf: bool = True
     """Whether tags are decoded together (conditional random field) or each by itself."""
+    class_weights: bool = False
+    """Whether words of rare labels count more in the loss, up to 20-fold."""
     training: TrainingSettings = field(
         default_factory=lambda: TrainingSettings(
             optimizer=Optimizer(lr=2e-3, weight_decay=0.05),
@@ -93,6 +104,8 @@ class Entity:
     text: str
     start_char: int = 0
     end_char: int = 0
+    confidence: float | None = None
+    """The calibrated probability that exactly these words are an entity of this label; None if nobody guessed it."""
 
 
 @dataclass(frozen=True)
@@ -105,6 +118,8 @@ class Sentence:
     """The text that the words were cut from; words that were given are joined by blanks."""
     spans: tuple[Span, ...] = ()
     """The first character of each word in the text, and the one after its last."""
+    confidences: tuple[float, ...] = ()
+    """The confidence of each entity, in order; empty if nobody guessed the tags."""
 
     def __post_init__(self) -> None:
         if not self.spans:
@@ -117,9 +132,11 @@ class Sentence:
     def entities(self) -> list[Entity]:
         """The entities of the tags, in order."""
         found = []
-        for label, start, stop in entities(self.tags):
+        tagged = entities(self.tags)
+        sure = self.confidences or (None,) * len(tagged)
+        for (label, start, stop), confidence in zip(tagged, sure, strict=True):
             first, last = self.spans[start][0], self.spans[stop - 1][1]
-            found.append(Entity(label, start, stop, self.text[first:last], first, last))
+            found.append(Entity(label, start, stop, self.text[first:last], first, last, confidence))
         return found
 
 
@@ -136,21 +153,25 @@ class NamedEntities(AnsweringTask[Sequence[TaggedWords], Sentence]):
         ("f1", "precision", "recall", "macro_f1", "token_accuracy"), "max"
     )
     Settings = NamedEntitySettings
+    mixes: ClassVar[bool] = True
+    heat_: dict[float, float]
+    """The temperature by the share of the transformer: the baseline alone, what answers, the transformer alone."""
 
     def _learn_labels(self, examples: Sequence[TaggedWords]) -> None:
         tags = sorted({tag for example in examples for tag in example.tags}, key=lambda tag: (tag != "O", tag))
         if tags == ["O"] or not tags:
             raise ArgumentError("No word of the training examples has a tag other than O: there is nothing to learn.")
-        self.tags_ = tags
+        self.tags_, self.heat_, self.counts_ = tags, {}, self._label_counts(examples)
         self.cutting_ = Cutting.learnt([example.words for example in examples])
 
     def _learn(self, examples: Sequence[TaggedWords]) -> None:
         self._learn_labels(examples)
-        self.words_ = Vocabulary.learnt(
-            (self._fold(word) for example in examples for word in example.words), at_least=self.settings.min_count
+        words = [word for example in examples for word in example.words]
+        self.words_ = self._known(
+            "words_", lambda: Vocabulary.learnt(map(self._fold, words), at_least=self.settings.min_count)
         )
-        self.characters_ = Vocabulary.learnt(
-            character for example in examples for word in example.words for character in word
+        self.characters_ = self._known(
+            "characters_", lambda: Vocabulary.learnt(character for word in words for character in word)
         )
 
     def _build(self) -> nn.Module:
@@ -194,7 +215,18 @@ class NamedEntities(AnsweringTask[Sequence[TaggedWords], Sentence]):
         words, characters, lengths, tags = batch
         scores = model(words, lengths, characters=characters)
         total, count = model.loss(scores, tags)  # type: ignore[operator]
+        if self.settings.class_weights:  # a chain has one loss for the sentence; the rest is added by word
+            more = self._tag_weights().to(scores.device) - 1
+            total = total + F.cross_entropy(
+                scores.flatten(0, 1).float(), tags.flatten(), more, ignore_index=IGNORED, reduction="sum"
+            )
         return total, count
+
+    def _tag_weights(self) -> Tensor:
+        """Return the weight of each tag, (T,): 1 for O and the most frequent label, more the rarer another is."""
+        counts = [self.counts_.get(tag[2:], 0) for tag in self.tags_]
+        weights = [max(counts) / count if count else 1.0 for count in counts]
+        return torch.tensor(weights).clamp(max=HEAVIEST)
 
     def _inputs(self, examples: Sequence[TaggedWords]) -> Sequence[Any]:
         return [example.words for example in examples]
@@ -214,18 +246,80 @@ class NamedEntities(AnsweringTask[Sequence[TaggedWords], Sentence]):
 
     @torch.no_grad()
     def _answers(self, model: nn.Module, inputs: Sequence[Any]) -> list[Sentence]:
+        return self._tagged(inputs, lambda some: self._chains(model, some), None)
+
+    @torch.no_grad()
+    def _used(self, inputs: Sequence[Any], share: float) -> list[Sentence]:
+        return self._tagged(inputs, lambda some: self._mixed(some, share), self.heat_.get(share, 1.0))
+
+    def _baseline_answers(self, inputs: Sequence[Any]) -> list[Sentence]:
+        return self._used(inputs, 0.0)
+
+    def _tagged(self, inputs: Sequence[Any], scored: Scored, temperature: float | None) -> list[Sentence]:
+        """Return sentences with their best tags; with the confidence of their entities if a temperature is given."""
         found: list[Sentence] = [Sentence((), ())] * len(inputs)
-        device = next(model.parameters()).device
-        for group in by_length([len(words) for words in inputs], at_once=8192):
+        after = continues(self.tags_)
+        for group in self._going(by_length([len(words) for words in inputs], at_once=8192), len(inputs)):
             rows = [i for i in group if inputs[i]]
             if not rows:
                 continue
-            words, characters, lengths = (x.to(device) for x in self._stack([self._numbers(inputs[i]) for i in rows]))
-            scores = model(words, lengths, characters=characters)
-            best = model.decode(scores, lengths).tolist()  # type: ignore[operator]
-            for i, tags in zip(rows, best, strict=True):
-                found[i] = Sentence(tuple(inputs[i]), tuple(self.tags_[tag] for tag in tags[: len(inputs[i])]))
+            chains = scored([inputs[i] for i in rows])
+            best = chains.best()
+            cool = None if temperature is None else chains.cooled(temperature)
+            sure = [] if cool is None else cool.chances(self._places(best), best, after)
+            for i, numbers in zip(rows, best, strict=True):
+                tags = tuple(self.tags_[number] for number in numbers)
+                count = len(entities(tags))
+                found[i] = Sentence(tuple(inputs[i]), tags, confidences=tuple(sure[:count]))
+                sure = sure[count:]
         return found
+
+    def _mixed(self, sentences: Sequence[Any], share: float) -> Chains:
+        """Return the scores of tags, `share` of them the transformer's and the rest the baseline's."""
+        if share == 1:
+            return self._chains(self._fitted(), sentences)
+        baseline: Any = self.baseline_
+        cheap: Chains = baseline.chains(sentences)
+        return cheap if share == 0 else self._chains(self._fitted(), sentences).mixed(cheap, share)
+
+    def _chains(self, model: nn.Module, sentences: Sequence[Any]) -> Chains:
+        """Return the model's scores of the tags of sentences, on the CPU."""
+        device = next(model.parameters()).device
+        words, characters, lengths = self._stack([self._numbers(one) for one in sentences])
+        scores = model(words.to(device), lengths.to(device), characters=characters.to(device))
+        start, between, end = (one.detach().cpu() for one in model.transitions())  # type: ignore[operator]
+        return Chains(scores.float().cpu(), lengths, start, between, end)
+
+    def _places(self, numbers: list[list[int]]) -> list[Place]:
+        """Return the entities in the tags of a batch: sentence, first word, word after the last."""
+        tagged = ([self.tags_[number] for number in tags] for tags in numbers)
+        return [(row, start, stop) for row, tags in enumerate(tagged) for _, start, stop in entities(tags)]
+
+    def _settle(self, dev_examples: Sequence[TaggedWords]) -> None:
+        """Choose what answers; fit the temperature at which the confidence of entities says how many are right."""
+        self.heat_ = {}
+        super()._settle(dev_examples)
+        for share in {self.choice_.share} | ({0.0, 1.0} & set(self._shares())):
+            self.heat_[share] = self._heat(dev_examples, share)
+
+    def _heat(self, examples: Sequence[TaggedWords], share: float) -> float:
+        """Return the temperature of the chains at this share of the transformer."""
+        held: list[tuple[Chains, list[Place], list[list[int]]]] = []
+        right: list[bool] = []
+        for group in by_length([len(example.words) for example in examples], at_once=8192):
+            chains = self._mixed([examples[i].words for i in group], share)
+            best = chains.best()
+            held.append((chains, self._places(best), best))
+            for i, numbers in zip(group, best, strict=True):
+                true = set(entities(examples[i].tags))
+                right += [span in true for span in entities([self.tags_[number] for number in numbers])]
+        after = continues(self.tags_)
+
+        def chances(temperature: float) -> Tensor:
+            parts = (chains.cooled(temperature).chances(places, best, after) for chains, places, best in held)
+            return torch.tensor([chance for part in parts for chance in part])
+
+        return right_temperature(chances, torch.tensor(right)) if right else 1.0
 
     def _attention(self, model: nn.Module, one: Any) -> Attention:
         device = next(model.parameters()).device
@@ -238,24 +332,63 @@ class NamedEntities(AnsweringTask[Sequence[TaggedWords], Sentence]):
         scores = entity_scores([example.tags for example in examples], [answer.tags for answer in answers])
         return scores.figures()
 
-    def _baseline(
-        self, train_examples: Sequence[TaggedWords], examples: Sequence[TaggedWords]
-    ) -> tuple[str, dict[str, float]]:
-        baseline = MostFrequentTag.fit(train_examples)
-        tags = baseline.predict([example.words for example in examples])
-        return baseline.name, entity_scores([example.tags for example in examples], tags).figures()
+    def _label_counts(self, examples: Sequence[TaggedWords]) -> Counter[str]:
+        return Counter(label for example in examples for label, _, _ in entities(example.tags))
+
+    def _known_labels(self) -> set[str]:
+        return {tag[2:] for tag in self.tags_ if tag != "O"}
+
+    def _report(self, examples: Sequence[TaggedWords], answers: Sequence[Sentence]) -> Report:
+        true, given, right = Counter[str](), Counter[str](), Counter[str]()
+        confused: Counter[tuple[str, str]] = Counter()
+        sure: list[tuple[float, bool]] = []
+        mistakes: list[Mistake] = []
+        for example, answer in zip(examples, answers, strict=True):
+            spans = entities(example.tags)
+            true.update(label for label, _, _ in spans)
+            words = zip(example.tags, answer.tags, strict=True)
+            confused.update((one[2:] or NONE, two[2:] or NONE) for one, two in words if (one, two) != ("O", "O"))
+            for entity in answer.entities:
+                good = (entity.label, entity.start, entity.stop) in spans
+                given[entity.label] += 1
+                right[entity.label] += good
+                sure += [] if entity.confidence is None else [(entity.confidence, good)]
+                if not good:
+                    there = [
+                        f"{label}: {' '.join(example.words[start:stop])}"
+                        for label, start, stop in spans
+                        if start < entity.stop and entity.start < stop
+                    ]
+                    found = f"{entity.label}: {entity.text}"
+                    mistakes.append(
+                        Mistake(" ".join(example.words), "; ".join(there) or NONE, found, entity.confidence)
+                    )
+        rows = label_rows(true, given, right)
+        bins, error = calibration(sure)
+        remarks = (*never_given(rows, self._known_labels()), *self._unknown(examples))
+        return Report(rows, most_common(confused), "words", surest(mistakes), bins, error, remarks)
+
+    def _called(self, answers: Sequence[Sentence]) -> set[str]:
+        return {entity.label for answer in answers for entity in answer.entities}
+
+    def _fit_baseline(self, train_examples: Sequence[TaggedWords]) -> Baseline:
+        try:
+            return FeatureChain.fit(train_examples, self.tags_)
+        except ImportError:
+            return MostFrequentTag.fit(train_examples, self.tags_)
+
+    def _tag_state(self) -> dict[str, Any]:
+        return {"tags": self.tags_, "heat": list(self.heat_.items()), "cutting": self.cutting_.to_dict()}
+
+    def _restore_tags(self, state: dict[str, Any]) -> None:
+        self.tags_, self.heat_ = list(state["tags"]), dict(state.get("heat", []))
+        self.cutting_ = Cutting.from_dict(state.get("cutting"))
 
     def _state(self) -> dict[str, Any]:
-        return {
-            "tags": self.tags_,
-            "words": self.words_.things,
-            "characters": self.characters_.things,
-            "cutting": self.cutting_.to_dict(),
-        }
+        return {**self._tag_state(), "words": self.words_.things, "characters": self.characters_.things}
 
     def _restore(self, state: dict[str, Any]) -> None:
-        self.tags_ = list(state["tags"])
-        self.cutting_ = Cutting.from_dict(state.get("cutting"))
+        self._restore_tags(state)
         self.words_, self.characters_ = Vocabulary(state["words"]), Vocabulary(state["characters"])
 
     def _fold(self, word: str) -> str:

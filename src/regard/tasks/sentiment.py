@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,7 +12,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from .._values import check_shares, check_sizes
 from ..corpora import LabelledText
@@ -19,10 +19,12 @@ from ..errors import ArgumentError
 from ..models import SequenceClassifier, SequenceClassifierConfig
 from ..training import Batches, Budget, Evaluation, Optimizer, TrainingSettings
 from ._batches import by_length, padded, stacked
+from ._classes import ClassTask, Verdict
 from ._evidence import Evidence
-from ._task import AnsweringTask, Attention, Goal, MakeBatch, Positions, TaskSettings
-from .baselines import TfidfLogisticRegression
-from .metrics import classification_scores
+from ._overlap import groups
+from ._remarks import cut_note
+from ._task import Attention, Goal, MakeBatch, Positions, TaskSettings
+from .baselines import Baseline, TfidfLogisticRegression
 from .tokenizers import Kind, Tokenizer, train_tokenizer
 
 __all__ = ["Sentiment", "SentimentSettings", "Verdict"]
@@ -61,6 +63,8 @@ class SentimentSettings(TaskSettings):
     """Share of the tokens that training replaces by "unknown"."""
     label_smoothing: float = 0.1
     """Label smoothing: the share of the target's probability that is spread over all labels."""
+    class_weights: bool = False
+    """Whether rare labels count more in the loss (balanced, at most 20-fold), and in the baseline's."""
     training: TrainingSettings = field(
         default_factory=lambda: TrainingSettings(
             optimizer=Optimizer(lr=1e-3, weight_decay=0.1),
@@ -78,15 +82,7 @@ class SentimentSettings(TaskSettings):
         check_shares(self, "dropout", "hide_tokens", "label_smoothing")
 
 
-@dataclass(frozen=True)
-class Verdict:
-    """The answer for a text: its labels, and the probability of every label."""
-
-    labels: tuple[str, ...]
-    probabilities: dict[str, float]
-
-
-class Sentiment(AnsweringTask[Sequence[LabelledText], Verdict]):
+class Sentiment(ClassTask[Sequence[LabelledText]]):
     """Gives a text its label, or its labels if training texts have several or none.
 
     With exactly one label a text, labels exclude each other (softmax). Otherwise each label is decided by
@@ -100,22 +96,23 @@ class Sentiment(AnsweringTask[Sequence[LabelledText], Verdict]):
     Settings = SentimentSettings
 
     def _learn_labels(self, examples: Sequence[LabelledText]) -> None:
-        self.labels_ = sorted({label for example in examples for label in example.labels})
+        self._count_labels(self._labels(examples))
         if len(self.labels_) < 2:
             raise ArgumentError(
                 f"Training texts have {len(self.labels_)} label ({', '.join(self.labels_)}); two are the least."
             )
-        self.thresholds_ = [0.5] * len(self.labels_)
-        self.several_ = any(len(example.labels) != 1 for example in examples)
-        self.always_one_ = all(example.labels for example in examples)
 
     def _learn(self, examples: Sequence[LabelledText]) -> None:
         self._learn_labels(examples)
-        self.tokenizer_ = train_tokenizer(
-            self.settings.tokenizer,
-            (example.text for example in examples),
-            vocab_size=self.settings.vocab_size,
-            lowercase=self.settings.lowercase,
+        settings = self.settings
+        self.tokenizer_ = self._known(
+            "tokenizer_",
+            lambda: train_tokenizer(
+                settings.tokenizer,
+                (example.text for example in examples),
+                vocab_size=settings.vocab_size,
+                lowercase=settings.lowercase,
+            ),
         )
 
         if self.settings.evidence:
@@ -162,62 +159,51 @@ class Sentiment(AnsweringTask[Sequence[LabelledText], Verdict]):
 
         return [len(row) for row in rows], batch
 
-    def _targets(self, examples: Sequence[LabelledText]) -> Tensor:
-        """Return the target probability of each label for each text: (N, labels)."""
-        number = {label: index for index, label in enumerate(self.labels_)}
-        targets = torch.zeros(len(examples), len(self.labels_))
-        for row, example in zip(targets, examples, strict=True):
-            row[[number[label] for label in example.labels]] = 1
-        return targets
-
     def _loss(self, model: nn.Module, batch: Any) -> tuple[Tensor, Tensor]:
         tokens, lengths, evidence, targets = batch
-        return self._cost(model(tokens, lengths, evidence=evidence).float(), targets)
-
-    def _cost(self, scores: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the sum of the losses of texts, and their number; both arguments are (B, labels)."""
-        smooth = self.settings.label_smoothing
-        if self.several_:
-            loss = F.binary_cross_entropy_with_logits(scores, targets * (1 - smooth) + smooth / 2, reduction="sum")
-        else:
-            loss = F.cross_entropy(scores, targets, label_smoothing=smooth, reduction="sum")
-        return loss, torch.tensor(len(scores))
+        return self._label_cost(model(tokens, lengths, evidence=evidence).float(), targets)
 
     def _inputs(self, examples: Sequence[LabelledText]) -> Sequence[Any]:
         return [example.text for example in examples]
+
+    def _contents(self, examples: Any) -> list[bytes]:
+        """Return the same for texts that overlap: the first, by its bytes, of the group."""
+        texts = [one.text.encode("utf-8", errors="backslashreplace") for one in examples]
+        rows = [[zlib.crc32(word) for word in text.lower().split()] for text in texts]
+        heads: dict[int, bytes] = {}
+        found = groups(rows, self.settings.dev_share / 2).tolist()
+        for group, text in zip(found, texts, strict=True):
+            heads[group] = min(heads.get(group, text), text)
+        return [heads[group] for group in found]
 
     def _checked(self, inputs: Sequence[Any]) -> Sequence[Any]:
         if isinstance(inputs, str):
             raise ArgumentError("predict takes a list of texts; put the text into a list.")
         return inputs
 
-    @torch.no_grad()
-    def _answers(self, model: nn.Module, inputs: Sequence[Any]) -> list[Verdict]:
-        return [self._verdict(row) for row in self._shares(model, inputs).tolist()]
+    def _labels(self, examples: Sequence[LabelledText]) -> list[tuple[str, ...]]:
+        return [example.labels for example in examples]
+
+    def _note(self, examples: Sequence[LabelledText]) -> str:
+        return cut_note((len(self.tokenizer_.encode(one.text)) for one in examples), self.settings.max_length, "texts")
+
+    def _speaks(self, inputs: Sequence[str]) -> Tensor:
+        return torch.tensor([any(token > UNKNOWN for token in self.tokenizer_.encode(text)) for text in inputs])
 
     @torch.no_grad()
-    def _shares(self, model: nn.Module, texts: Sequence[str]) -> Tensor:
-        """Return the probability of each label for each text: (N, labels)."""
-        rows = self._numbers(texts)
+    def _logits(self, model: nn.Module, inputs: Sequence[str]) -> Tensor:
+        rows = self._numbers(inputs)
         device = next(model.parameters()).device
         scores = torch.zeros(len(rows), len(self.labels_))
-        for group in by_length([len(row) for row in rows], at_once=8192):
+        for group in self._going(by_length([len(row) for row in rows], at_once=8192), len(rows)):
             tokens, lengths = padded([rows[i] for i in group])
             evidence = self._evidence([rows[i] for i in group])
             given = None if evidence is None else evidence.to(device)
             scores[group] = model(tokens.to(device), lengths.to(device), evidence=given).float().cpu()
-        return scores.sigmoid() if self.several_ else scores.softmax(-1)
+        return scores
 
     def _evidence(self, rows: Sequence[Sequence[int]]) -> Tensor | None:
         return stacked(self.evidence_.of(rows)) if self.settings.evidence else None
-
-    def _settle(self, dev_examples: Sequence[LabelledText]) -> None:
-        """If texts have several labels, choose the threshold with the best F1 for each label."""
-        if not self.several_:
-            return
-        shares = self._shares(self._fitted(), [example.text for example in dev_examples])
-        true = torch.tensor([[label in example.labels for label in self.labels_] for example in dev_examples])
-        self.thresholds_ = [best_threshold(shares[:, i], true[:, i]) for i in range(len(self.labels_))]
 
     def _attention(self, model: nn.Module, one: Any) -> Attention:
         numbers = self._numbers([one])
@@ -230,39 +216,8 @@ class Sentiment(AnsweringTask[Sequence[LabelledText], Verdict]):
         front = ["[class]"] if self.settings.pooling == "class" else []
         return Attention(weights, tuple(front + (pieces or ["?"])))
 
-    def _verdict(self, shares: list[float]) -> Verdict:
-        best = self.labels_[max(range(len(shares)), key=lambda i: shares[i])]
-        chosen = [
-            label for label, share, least in zip(self.labels_, shares, self.thresholds_, strict=True) if share > least
-        ]
-        if not self.several_ or (not chosen and self.always_one_):
-            chosen = [best]
-        return Verdict(tuple(chosen), dict(zip(self.labels_, shares, strict=True)))
-
-    def _figures(self, examples: Sequence[LabelledText], answers: Sequence[Verdict]) -> dict[str, float]:
-        return classification_scores(
-            [example.labels for example in examples], [answer.labels for answer in answers]
-        ).figures()
-
-    def _baseline(
-        self, train_examples: Sequence[LabelledText], examples: Sequence[LabelledText]
-    ) -> tuple[str, dict[str, float]]:
-        baseline = TfidfLogisticRegression.fit(train_examples)
-        answers = baseline.predict([example.text for example in examples])
-        return baseline.name, classification_scores([example.labels for example in examples], answers).figures()
-
-    def _label_state(self) -> dict[str, Any]:
-        return {
-            "labels": self.labels_,
-            "several": self.several_,
-            "always_one": self.always_one_,
-            "thresholds": self.thresholds_,
-        }
-
-    def _restore_labels(self, state: dict[str, Any]) -> None:
-        self.labels_ = list(state["labels"])
-        self.several_, self.always_one_ = bool(state["several"]), bool(state["always_one"])
-        self.thresholds_ = [float(least) for least in state["thresholds"]]
+    def _fit_baseline(self, train_examples: Sequence[LabelledText]) -> Baseline:
+        return TfidfLogisticRegression.fit(train_examples, balanced=self.settings.class_weights)
 
     def _state(self) -> dict[str, Any]:
         return {**self._label_state(), "tokenizer": self.tokenizer_.to_dict()}
@@ -276,12 +231,3 @@ class Sentiment(AnsweringTask[Sequence[LabelledText], Verdict]):
 
     def _restore_tensors(self, tensors: dict[str, Tensor]) -> None:
         self.evidence_ = Evidence.from_tensors(tensors, self.tokenizer_.vocab_size)
-
-
-def best_threshold(shares: Tensor, true: Tensor) -> float:
-    """Return the threshold, .10 to .70, with the best F1 of one label; the lowest of equals."""
-    grid = torch.arange(0.10, 0.701, 0.02)
-    called = shares[None] > grid[:, None]
-    right = (called & true).sum(1)
-    f1 = 2 * right / (called.sum(1) + true.sum()).clamp_min(1)
-    return round(float(grid[int(f1.argmax())]), 2)

@@ -9,7 +9,7 @@ from typing import ClassVar
 from ..corpora import TextPair
 from ._sequence_to_sequence import PairSettings, PairTask
 from ._task import Goal
-from .baselines import FirstWords
+from .baselines import Baseline, FirstWords
 from .metrics import rouge_scores
 
 __all__ = ["Summarization", "SummarizationSettings"]
@@ -38,9 +38,5 @@ class Summarization(PairTask):
     def _figures(self, examples: Sequence[TextPair], answers: Sequence[str]) -> dict[str, float]:
         return rouge_scores([example.target for example in examples], answers).figures()
 
-    def _baseline(
-        self, train_examples: Sequence[TextPair], examples: Sequence[TextPair]
-    ) -> tuple[str, dict[str, float]]:
-        baseline = FirstWords.fit(train_examples)
-        answers = baseline.predict([example.source for example in examples])
-        return baseline.name, self._figures(examples, answers)
+    def _fit_baseline(self, train_examples: Sequence[TextPair]) -> Baseline:
+        return FirstWords.fit(train_examples)

@@ -5,11 +5,15 @@ The first four ids are the same in every tokenizer: padding, unknown, begin, end
 
 from __future__ import annotations
 
+import functools
 import json
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
 
 from ..errors import ArgumentError, MissingExtraError, install_line, nearest
 
@@ -50,6 +54,22 @@ class Tokenizer:
     def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:
         """Return the token ids of many texts; faster than one by one."""
         return [found.ids for found in self._inner.encode_batch(list(texts), add_special_tokens=False)]
+
+    def encode_row(self, text: str) -> NDArray[np.int64]:
+        """Return the token ids of a long text as an array; single characters are looked up, many times as fast."""
+        if self.kind != "characters" or self._inner.normalizer is not None or any(one in text for one in SPECIAL):
+            return np.array(self.encode(text), np.int64)
+        points = np.frombuffer(text.encode("utf-32-le"), "<u4")
+        found: NDArray[np.int64] = self._numbers[np.minimum(points, len(self._numbers) - 1)]
+        return found
+
+    @functools.cached_property
+    def _numbers(self) -> NDArray[np.int64]:
+        """The id of each character by its code point; the last one stands for all that are higher."""
+        known = {ord(thing): number for thing, number in self._inner.get_vocab().items() if len(thing) == 1}
+        numbers = np.full(max(known, default=0) + 2, UNKNOWN, np.int64)
+        numbers[list(known)] = list(known.values())
+        return numbers
 
     def decode(self, numbers: Sequence[int]) -> str:
         """Return the text of token ids; special tokens are left out."""

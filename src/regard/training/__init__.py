@@ -5,7 +5,7 @@ loss and their evaluation, so this room knows nothing of tasks.
 """
 
 from .checkpoint import CheckpointError
-from .events import Ended, Evaluated, Event, Listener, Saved, SkippedCheckpoint, Started, Stepped
+from .events import Ended, Evaluated, Evaluating, Event, Listener, Saved, SkippedCheckpoint, Started, Stepped
 from .listeners import CsvLog, CurvePicture, TensorBoardLog, draw_curves
 from .loop import DivergedError, Objective, TrainingResult, train
 from .optimizer import layers_above
@@ -23,6 +23,7 @@ __all__ = [
     "DivergedError",
     "Ended",
     "Evaluated",
+    "Evaluating",
     "Evaluation",
     "Event",
     "Listener",

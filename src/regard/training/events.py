@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-__all__ = ["Ended", "Evaluated", "Event", "Listener", "Saved", "SkippedCheckpoint", "Started", "Stepped"]
+__all__ = ["Ended", "Evaluated", "Evaluating", "Event", "Listener", "Saved", "SkippedCheckpoint", "Started", "Stepped"]
 
 StoppedBy = Literal["budget", "patience", "SIGINT", "SIGTERM"]
 
@@ -45,13 +45,23 @@ class Stepped:
     lr: float
     """Learning rate of this step."""
     tokens: int
-    """Tokens in this step."""
+    """Tokens of the examples of this step, as `Objective.lengths` counts them."""
     seconds: float
     """Seconds of training so far, evaluations included, summed over resumed runs."""
     tokens_per_second: float
-    """Speed over the last steps, evaluations left out."""
+    """Speed over the last steps, in these tokens; evaluations left out."""
     seconds_left: float
     """Estimate of what remains of the budget."""
+
+
+@dataclass(frozen=True)
+class Evaluating:
+    """An evaluation or prediction is under way."""
+
+    done: int
+    """Examples, or tokens of a language model, that are done."""
+    total: int
+    """How many there are."""
 
 
 @dataclass(frozen=True)
@@ -101,5 +111,5 @@ class Ended:
     figure was a number."""
 
 
-Event = Started | Stepped | Evaluated | Saved | SkippedCheckpoint | Ended
+Event = Started | Stepped | Evaluating | Evaluated | Saved | SkippedCheckpoint | Ended
 Listener = Callable[[Event], None]

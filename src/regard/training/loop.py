@@ -30,14 +30,16 @@ from .order import DataOrder, check_lengths, split
 from .randomness import preserved, start_stream
 from .schedule import learning_rate, progress, total_steps
 from .settings import Evaluation, TrainingSettings
-from .signals import Signals
+from .signals import Interrupted, Signals
 from .store import Progress, Store
 
 __all__ = ["DivergedError", "Objective", "TrainingResult", "train"]
 
 
-# Early stopping is off during this share of the budget: a model may take long to learn anything at all.
-EARLIEST = 0.25
+# Early stopping is off during this share of the budget: a model may take long to learn anything at all. Where the best
+# evaluation says that a label was never predicted (a figure of this name above 0), it is off for longer.
+EARLIEST, EARLIEST_UNFINISHED = 0.25, 0.5
+UNFINISHED = "labels_missed"
 
 
 class DivergedError(RegardError, ArithmeticError):
@@ -59,7 +61,11 @@ class Objective(Protocol):
         ...
 
     def evaluate(self, model: nn.Module) -> Mapping[str, float]:
-        """Return the figures of a model that is in evaluation mode."""
+        """Return the figures of a model that is in evaluation mode.
+
+        A figure `labels_missed` above 0, the number of true labels that were never predicted, puts early stopping off
+        until half of the budget is used.
+        """
         ...
 
 
@@ -101,8 +107,8 @@ def train(
     """Train a model, in place, and leave it with the best weights that were found.
 
     Started by `torchrun`, the processes share the work: each has a copy of the model (DDP), or a
-    share of it (`settings.machine.shard`, FSDP2). Ctrl-C and SIGTERM finish the step, save, and
-    return.
+    share of it (`settings.machine.shard`, FSDP2). Ctrl-C and SIGTERM finish the step or break off the
+    evaluation, save, and return; an evaluation that was broken off is made first when the run goes on.
 
     Args:
         model: The model to train; the caller seeds its initial weights.
@@ -223,18 +229,24 @@ class _Run:
         clock = _Clock(self.progress.seconds)
         patience, checkpoints = self.settings.evaluation.patience, self.settings.checkpoints
         saved_at = self.progress.seconds
-        while not self._over():
-            if patience is not None and self.progress.stale >= patience and self._used(self.progress.step) >= EARLIEST:
-                return "patience"
-            signal = self._step(clock, signals)
-            if self._evaluation_due():
+        while self.progress.owed or not self._over():
+            signal = None
+            if not self.progress.owed:
+                if patience is not None and self.progress.stale >= patience and self._may_stop():
+                    return "patience"
+                signal = self._step(clock, signals)
+                self.progress.owed = self._evaluation_due()
+            if self.progress.owed:
                 clock.pause()
-                best = self._evaluate()
+                best, broken_off = self._evaluate(signals)
                 clock.resume()
+                signal = signal or broken_off
                 self.progress.seconds = self.processes.broadcast(clock.seconds())
-                if best or self.store.folder is None:
-                    self._keep(best)
-                    saved_at = self.progress.seconds
+                if broken_off is None:
+                    self.progress.owed, self.progress.saved_step = False, None
+                    if best or self.store.folder is None:
+                        self._keep(best)
+                        saved_at = self.progress.seconds
             due = checkpoints.save_every and self.progress.step % checkpoints.save_every == 0
             late = checkpoints.save_minutes and self.progress.seconds - saved_at >= 60 * checkpoints.save_minutes
             if (due or late or signal) and self.progress.saved_step != self.progress.step:
@@ -243,6 +255,10 @@ class _Run:
             if signal:
                 return signal
         return "budget"
+
+    def _may_stop(self) -> bool:
+        unfinished = self.progress.best_figures.get(UNFINISHED, 0.0) > 0
+        return self._used(self.progress.step) >= (EARLIEST_UNFINISHED if unfinished else EARLIEST)
 
     def _over(self) -> bool:
         minutes = self.settings.budget.minutes
@@ -278,6 +294,7 @@ class _Run:
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
         done = number + 1
+        tokens = int(self.order.lengths[self.order.examples(number)].sum())
         self.progress.step, self.progress.seconds = done, float(shared[0, 2])
         self.tell(
             Stepped(
@@ -286,9 +303,9 @@ class _Run:
                 loss=loss / max(count, 1.0),
                 norm=norm,
                 lr=lr,
-                tokens=int(count),
+                tokens=tokens,
                 seconds=self.progress.seconds,
-                tokens_per_second=clock.speed(count),
+                tokens_per_second=clock.speed(tokens),
                 seconds_left=clock.left(self._used(done)),
             )
         )
@@ -328,10 +345,12 @@ class _Run:
         every = self.settings.evaluation.evaluate_every or self.order.steps_per_epoch
         return self.progress.step % every == 0 or self._over()
 
-    def _evaluate(self) -> bool:
-        """Evaluate the model; return whether it is the best so far."""
+    def _evaluate(self, signals: Signals) -> tuple[bool, StoppedBy | None]:
+        """Evaluate the model; return whether it is the best so far, and the signal that broke the evaluation off."""
         self.store.hand_back(self.model)  # a sharded model is evaluated unsharded
-        figures = self.processes.first_does(self._figures)
+        figures, number = self.processes.first_does(lambda: self._figures(signals))
+        if number:
+            return False, Signals.name(number)
         if self.metric not in figures:
             raise ArgumentError(
                 f"The metric {self.metric!r} is not among what the evaluation returned: "
@@ -339,12 +358,16 @@ class _Run:
             )
         best = self.progress.judge(figures, self.metric, self.goal)
         self.tell(Evaluated(self.progress.step, self.progress.step / self.order.steps_per_epoch, figures, best))
-        return best
+        return best, None
 
-    def _figures(self) -> dict[str, float]:
+    def _figures(self, signals: Signals) -> tuple[dict[str, float], int]:
+        """Return the figures; where a signal breaks the evaluation off, none and its number."""
         self.model.eval()
-        with preserved(), torch.no_grad():
-            return {name: float(value) for name, value in self.objective.evaluate(self.model).items()}
+        try:
+            with signals.breaking_off(), preserved(), torch.no_grad():
+                return {name: float(value) for name, value in self.objective.evaluate(self.model).items()}, 0
+        except Interrupted:
+            return {}, signals.received
 
     def _raise_failure(self) -> None:
         """Raise the error of a listener, if there was one."""

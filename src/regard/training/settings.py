@@ -102,13 +102,14 @@ class Evaluation:
     evaluate_every: int | None = None
     """Steps between two evaluations; None evaluates at the end of each epoch."""
     metric: str | None = None
-    """The figure that selects the best checkpoint; None takes the task's headline figure, or `loss` without a task."""
+    """The figure that selects the best checkpoint and what is saved; None takes the task's main figure (its mean with
+    macro F1, where examples have labels), or `loss` without a task."""
     goal: Literal["min", "max"] | None = None
     """Whether the smallest or the largest figure is best. A task knows this itself; without a task it has to be given
     with the metric."""
     patience: int | None = None
     """Early stopping: end after this many evaluations in a row without a better figure, but not in the first
-    quarter of the budget; None: never."""
+    quarter of the budget, nor in its first half before every label has been predicted; None: never."""
 
     def __post_init__(self) -> None:
         check_fields(self)

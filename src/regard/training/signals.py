@@ -1,15 +1,21 @@
-"""Ctrl-C and SIGTERM while training: recorded, so that the step can be finished and saved."""
+"""Ctrl-C and SIGTERM while training: a step is finished and saved first; an evaluation is broken off."""
 
 from __future__ import annotations
 
 import signal
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import FrameType, TracebackType
 from typing import Any, Self
 
 from .events import StoppedBy
 
 NAMES: dict[int, StoppedBy] = {signal.SIGINT: "SIGINT", signal.SIGTERM: "SIGTERM"}
+
+
+class Interrupted(BaseException):
+    """A signal broke off an evaluation."""
 
 
 class Signals:
@@ -19,6 +25,7 @@ class Signals:
         self.received = 0
         """Number of the signal that arrived; 0: none."""
         self._before: dict[int, Any] = {}
+        self._breaks_off = False
 
     def __enter__(self) -> Self:
         """Install the handlers, if this is the main thread (Python allows it in no other)."""
@@ -32,10 +39,23 @@ class Signals:
             if handler is not None:  # None: not installed from Python, so it cannot be restored
                 signal.signal(number, handler)
 
+    @contextmanager
+    def breaking_off(self) -> Iterator[None]:
+        """Within the block a signal raises `Interrupted` at once, and so does one that came before."""
+        self._breaks_off = True
+        try:
+            if self.received:
+                raise Interrupted
+            yield
+        finally:
+            self._breaks_off = False
+
     def _note(self, number: int, frame: FrameType | None) -> None:
         if self.received and number == signal.SIGINT:
             raise KeyboardInterrupt
         self.received = number
+        if self._breaks_off:
+            raise Interrupted
 
     @staticmethod
     def name(number: int) -> StoppedBy | None:

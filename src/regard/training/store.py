@@ -33,6 +33,8 @@ class Progress:
     best_step: int | None = None
     best_figures: dict[str, float] = field(default_factory=dict)
     saved_step: int | None = None
+    owed: bool = False
+    """Whether a signal broke off the evaluation at this step, which is made before the next."""
 
     def judge(self, figures: Mapping[str, float], metric: str, goal: str) -> bool:
         """Record an evaluation at this step; return whether it is the best so far."""

@@ -54,7 +54,7 @@ class Blocks:
             self._add(key, self.source.block(key))
             self.tell(_SUMMARIES + (_MEASURES - _SUMMARIES) * place / len(keys))
         self._tracks(entries)
-        self._links(entries)
+        self._top_weights(entries)
         before = self.used, set(self.held)
         for margin in _MARGINS:
             levels = choose(maps, entries, (self.budget - self.used) / margin)
@@ -121,18 +121,20 @@ class Blocks:
                 if self._add_all({key: self.source.block(key) or b"" for key in keys}, limit):
                     entry["tracks"][name] = side
 
-    def _links(self, entries: list[dict[str, Any]]) -> None:
+    def _top_weights(self, entries: list[dict[str, Any]]) -> None:
         limit = self.used + int(self.budget * _SHARE)
         for one, entry in zip(self.shown.maps, entries, strict=True):
-            entry["links"] = count = min(KEPT_TOP, one.sizes[1])
+            entry["top_weights"] = count = min(KEPT_TOP, one.sizes[1])
             if self.used + entry["heads"] * entry["queries"]["size"] * count * 8 / 2 < limit:
                 top = one.part(slice(None)).top(count)
                 indices, values = (part.flatten(0, -3).cpu().numpy() for part in (top.indices, top.values))
                 both = zip(indices, values, strict=True)
-                made = {f"links/{entry['id']}/{h}": binary(i, "i4") + binary(v, "f4") for h, (i, v) in enumerate(both)}
+                made = {
+                    f"top_weights/{entry['id']}/{h}": binary(i, "i4") + binary(v, "f4") for h, (i, v) in enumerate(both)
+                }
                 if self._add_all(made, limit):
                     continue
-            entry["links"] = 0
+            entry["top_weights"] = 0
 
     def _cells(self, levels: Levels) -> bool:
         """Add the cells of all maps; return whether they fitted."""
@@ -195,7 +197,7 @@ class Blocks:
 
     def _sentence(self, entries: list[dict[str, Any]], levels: Levels) -> str:
         cells = sorted({1 << entry["finest"] for entry in entries})
-        exact = all(entry["links"] for entry in entries)
+        exact = all(entry["top_weights"] for entry in entries)
         if cells == [1] and levels.rounding is None:
             return f"This {self.holder} holds every weight, in float16."
         bound = "within" if self.used <= self.budget else "and is still over"

@@ -64,6 +64,7 @@ def view(
             compare them. In place of `AttentionWeights` a tensor or array of all weights, `(L, S)` up to
             `(batch, heads, L, S)`; its mask is unknown.
         tokens: text (or bytes) of each token; for a batch a list of lists. With two texts, those of the queries.
+            Marks of tokenizers (`Ġ`, `▁`, `##`) are read as the spaces, bytes and parts of words that they stand for.
         key_tokens: tokens of the second text that cross-attention looks at, the source of an encoder-decoder.
         labels, key_labels: class or IOB2 tag of each token, or a mapping of names to such lists.
         words: index of the word that each token belongs to, None for special tokens; merges subwords.

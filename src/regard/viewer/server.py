@@ -7,14 +7,10 @@ checked), and text in the data (a content security policy without inline code).
 
 from __future__ import annotations
 
-import ipaddress
 import secrets
-import socket
-from collections.abc import Callable, Mapping
-from threading import Thread
-from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING
 
+from .._server import OwnAddress, Served, address, bound, from_own_page, is_loopback, same
 from ..errors import ArgumentError, MissingExtraError, RegardError, install_line
 from .html import script
 from .tiles import TileSource
@@ -46,16 +42,6 @@ _PAGE = """<!doctype html>
 <script type="module" src="/regard.js"></script>
 </html>
 """
-
-
-def is_loopback(host: str) -> bool:
-    """Return whether only this machine can reach a server on `host`."""
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def application(source: TileSource, token: str, host: str, port: int) -> Starlette:
@@ -100,8 +86,7 @@ class _Gate:
     def __init__(self, app: ASGIApp, token: str, host: str, port: int) -> None:
         self.app, self.token, self.port = app, token, port
         self.cookie, self.session = f"regard-{port}", secrets.token_urlsafe(32)
-        self.loopback = is_loopback(host)
-        self.names = {"localhost"} if self.loopback else {"localhost", host.lower(), socket.gethostname().lower()}
+        self.is_here = OwnAddress(host, port)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request on, or refuse it."""
@@ -125,86 +110,28 @@ class _Gate:
     def _answer(self, request: Request) -> Response | None:
         from starlette.responses import PlainTextResponse, RedirectResponse
 
-        if not self._is_here(request.headers):
+        if not self.is_here(request.headers):
             return PlainTextResponse("This server answers to its own address only.", 421)
         if request.method not in ("GET", "HEAD"):
             return PlainTextResponse("This server only shows.", 405, {"allow": "GET, HEAD"})
         token = request.query_params.get("token")
         if request.url.path == "/" and token is not None:
-            if not _same(token, self.token):
+            if not same(token, self.token):
                 return _stranger()
             answer = RedirectResponse("/", 303)
             answer.set_cookie(self.cookie, self.session, httponly=True, samesite="strict", path="/")
             return answer
-        if not _same(request.cookies.get(self.cookie, ""), self.session):
+        if not same(request.cookies.get(self.cookie, ""), self.session):
             return _stranger()
-        own = f"http://{request.headers['host']}".lower()
-        if (
-            request.headers.get("sec-fetch-site", "same-origin") not in ("same-origin", "none")
-            or request.headers.get("origin", own).lower() != own
-        ):
+        if not from_own_page(request.headers):
             return PlainTextResponse("This server answers to its own page only.", 403)
         return None
-
-    def _is_here(self, headers: Mapping[str, str]) -> bool:
-        # DNS rebinding: with its own name resolved to this machine, a foreign page could read the answers.
-        given = headers.get("host", "").lower()
-        name, colon, port = given.rpartition(":")
-        if not colon or port != str(self.port):
-            return False
-        if name in self.names:
-            return True
-        try:
-            address = ipaddress.ip_address(name.removeprefix("[").removesuffix("]"))
-        except ValueError:
-            return False
-        return address.is_loopback or not self.loopback
 
 
 def _stranger() -> Response:
     from starlette.responses import PlainTextResponse
 
     return PlainTextResponse("Open the address that regard printed: it holds the token of this run.", 403)
-
-
-def _same(given: str, expected: str) -> bool:
-    return secrets.compare_digest(given.encode(), expected.encode())
-
-
-class Served:
-    """A running server: `url` opens it, `close()` or the end of a `with` block stops it."""
-
-    def __init__(self, server: Any, listening: socket.socket, url: str) -> None:
-        self.url = url
-        self._server, self._listening = server, listening
-        self._thread: Thread | None = None
-
-    def run(self) -> None:
-        """Serve until interrupted."""
-        self._server.run(sockets=[self._listening])
-
-    def start(self) -> Self:
-        """Serve in a thread."""
-        self._thread = Thread(target=self.run, name="regard-view", daemon=True)
-        self._thread.start()
-        return self
-
-    def close(self) -> None:
-        """Stop, and wait until the port is free."""
-        self._server.should_exit = True
-        if self._thread is not None:
-            self._thread.join()
-        self._listening.close()
-
-    def __enter__(self) -> Self:
-        """Return itself."""
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Stop."""
-        self.close()
 
 
 def serve(source: TileSource, host: str = "127.0.0.1", port: int = 0, *, allow_remote: bool = False) -> Served:
@@ -223,36 +150,15 @@ def serve(source: TileSource, host: str = "127.0.0.1", port: int = 0, *, allow_r
             f"host is {host!r}, which others can reach: whoever has the address with its token could read this text "
             "and its attention, unencrypted. Give allow_remote=True if that is meant, or tunnel to 127.0.0.1."
         )
-    listening = _bound(host, port)
+    listening = bound(host, port)
     port = listening.getsockname()[1]
     token = secrets.token_urlsafe(24)
     try:
-        import uvicorn
-
-        app: Callable[..., Any] = application(source, token, host, port)
-    except ModuleNotFoundError:
-        listening.close()
-        raise _missing() from None
+        app = application(source, token, host, port)
     except RegardError:
         listening.close()
         raise
-    config = uvicorn.Config(app, log_level="warning", access_log=False, server_header=False, lifespan="off")
-    shown = f"[{host}]" if ":" in host else host
-    return Served(uvicorn.Server(config), listening, f"http://{shown}:{port}/?token={token}")
-
-
-def _bound(host: str, port: int) -> socket.socket:
-    if not 0 <= port < 65536:
-        raise ArgumentError(f"port is {port}; give 0 for a free one, or 1 to 65535.")
-    try:
-        family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
-        listening = socket.socket(family, socket.SOCK_STREAM)
-        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listening.bind((host, port))
-        listening.listen(128)  # from now on a connecting browser waits and is not refused
-    except OSError as error:
-        raise ArgumentError(f"Cannot listen on {host}:{port}: {error}. Give another --port, or 0.") from error
-    return listening
+    return Served(app, listening, f"{address(host, port)}/?token={token}")
 
 
 def _missing() -> MissingExtraError:

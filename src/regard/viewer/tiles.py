@@ -61,7 +61,7 @@ class TileSource:
             "track": (3, self._track),
             "overview": (1, self._overview),
             "measures": (1, self._measures),
-            "links": (2, self._links),
+            "top_weights": (2, self._top_weights),
             "row": (3, self._row),
             "column": (3, self._column),
             "tokens": (1, self._tokens),
@@ -163,7 +163,7 @@ class TileSource:
             "exact": not one.kept_cell,
             "quantities": {name: list(zooms) for name, zooms in _quantities(one).items()},
             "tracks": self._tracks_of(number),
-            "links": _top_of(one),
+            "top_weights": _top_of(one),
             "notes": _notes(one),
         }
 
@@ -218,7 +218,7 @@ class TileSource:
             return None
         return binary(column(self._heads.matrix(number, head), key, MASKED), "f4")
 
-    def _links(self, number: int, head: int) -> bytes | None:
+    def _top_weights(self, number: int, head: int) -> bytes | None:
         one = self._found(number, head)
         if one is None:
             return None
@@ -266,7 +266,7 @@ def _patches_of(one: Map, axes: Sequence[Axis]) -> Patches | None:
 
 def _passes_over_all(key: str) -> bool:
     name, *rest = key.split("/")
-    return name in ("measures", "track", "links", "column") or (
+    return name in ("measures", "track", "top_weights", "column") or (
         name == "tile" and rest[2:3] in (["value"], ["expected"])
     )
 

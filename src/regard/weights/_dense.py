@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from .._inputs import AttentionInputs
+from ..backends import readable
 from ..errors import ArgumentError, DtypeError, ShapeError
 from ._matrix import AttentionWeights
 from ._softmax_source import SoftmaxSource
@@ -20,7 +21,7 @@ def from_dense(matrix: Tensor, visible: Tensor | None = None) -> AttentionWeight
     """Return stored weights, such as the `attentions` of another library, as `AttentionWeights`.
 
     Args:
-        matrix: `(L, S)` up to `(B, H, L, S)`, floating, 0 or more.
+        matrix: `(L, S)` up to `(B, H, L, S)`, floating, 0 or more (checked on the CPU).
         visible: bool, broadcastable to it, True where a query may look at a key. Unless given every pair counts as
             visible, and a 0 as a measured zero: a stored matrix cannot tell.
 
@@ -36,7 +37,7 @@ def from_dense(matrix: Tensor, visible: Tensor | None = None) -> AttentionWeight
         raise ShapeError(f"the weights have shape {tuple(matrix.shape)}; give (L, S), (H, L, S) or (B, H, L, S).")
     if not matrix.is_floating_point():
         raise DtypeError(f"the weights are {matrix.dtype}; attention weights are floating.")
-    if bool((matrix < 0).any()):
+    if readable(matrix) and bool((matrix < 0).any()):
         raise ArgumentError("the weights hold negative numbers; give them after the softmax, 0 or more.")
     dtype = torch.float64 if matrix.dtype == torch.float64 else torch.float32
     whole = matrix.detach().to(dtype).reshape((1,) * (4 - matrix.ndim) + tuple(matrix.shape))

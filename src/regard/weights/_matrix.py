@@ -392,19 +392,17 @@ class AttentionWeights(TensorLike):
         return Peak(self._trim(values), self._trim(indices))
 
     def max_scores(self) -> Tensor:
-        """Return the largest score of each row as softmax takes it, `(B, H, L)`; -inf where a row sees nothing.
+        """Return the largest score of each row, which QK-clip bounds: `(B, H, L)`, -inf where a row sees nothing.
 
-        As coarse as `lse` in rows far from zero; no gradient. Raises `ArgumentError` after `value_weighted`.
-        Time O(B·H·L·S·E), memory O(n). Source: Kimi Team 2025, arXiv:2507.20534, section 2.1 (QK-clip bounds it).
+        Scaled, capped, with the bias, as the softmax takes it; as coarse as `lse` in rows far from zero. No gradient.
+        Raises `ArgumentError` after `value_weighted`. Time O(B·H·L·S·E), memory O(n). Source: arXiv:2507.20534.
 
         >>> import regard
-        >>> q = torch.eye(3)[None, None]
-        >>> regard.attention(q, 5 * q, q, scale=2.0, need_weights=True)[1].max_scores()
-        tensor([[[10., 10., 10.]]])
+        >>> regard.attention(*torch.eye(3).expand(3, 3, 3), scale=9.0, need_weights=True)[1].max_scores()
+        tensor([9., 9., 9.])
         """
         source = self._ready(differentiable=False)
-        weighted = isinstance(source, WeightSource) and source.log_factor is not None
-        if source.lse is None or weighted or not self.sums_to_one:
+        if source.lse is None or getattr(source, "log_factor", None) is not None or not self.sums_to_one:
             raise ArgumentError("Weights times the norms of values hold no scores; ask those of the call itself.")
         largest = answer(self._question("peak", source))[0]
         return self._trim(torch.where(largest == 0, -torch.inf, source.lse.detach() + largest.log()))

@@ -10,6 +10,7 @@ import pytest
 import torch
 import transformers
 
+from regard.errors import ArgumentError
 from regard.integrations.transformers import why_not
 from regard.tasks import (
     ImageClassification,
@@ -160,7 +161,9 @@ def test_pairs(tmp_path: Path, kind: str, task_class: type[Task[Any, Any]]) -> N
     if task_class is Translation:
         settings = dataclasses.replace(settings, source_language="en", target_language="de")
     elif kind == "mbart":
-        pytest.skip("mBART needs languages, which summaries do not name")
+        with pytest.raises(ArgumentError, match="needs source_language"):
+            task_class(settings).fit(TEXT_PAIRS[:100], TEXT_PAIRS[100:110])
+        settings = dataclasses.replace(settings, source_language="de")
     task = task_class(settings).fit(TEXT_PAIRS[:100], TEXT_PAIRS[100:110])
     answers = task.predict(["red green", ""])
     plain = opens(task, tmp_path / "run", "AutoModelForSeq2SeqLM")

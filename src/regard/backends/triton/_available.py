@@ -13,7 +13,7 @@ from importlib.metadata import version as installed
 
 __all__ = ["interpreted", "problem", "version"]
 
-OLDEST = (3, 4)
+OLDEST = (3, 6)
 _TRUE = ("1", "true", "yes", "on", "y")
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ..._inputs import KERNEL_LEARNT, AttentionInputs, AttentionResult
+from ..._inputs import KERNEL_LEARNT, AttentionInputs, AttentionResult, Summary
 from ..._tracing import plain
 from .._compiled import Kernels, too_large, uncovered
 from .._contract import FEATURES
@@ -13,10 +13,13 @@ from .._graph import Attend
 from .._operators import KERNELS, attend
 from .._sinks import beside_sinks
 from ._available import interpreted, problem
-from ._device import tile_for
+from ._device import capability, tile_for
 from ._table import FEW_QUERIES, map_cell
 
-__all__ = ["Triton"]
+__all__ = ["PASSES", "Triton"]
+
+PASSES = ("lse", "tile", "pooled", "highest", "received", "entropy", "peak", "top", "summary")
+_MOST_TOP = 64
 
 
 def _forward(x: AttentionInputs, cell: int, rest: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor | None]:
@@ -39,6 +42,8 @@ def _backward(
     return backward(x, output, lse, grad_output, grad_lse, needed, rest)
 
 
+# Ten times the compute capability; what is less is no such device.
+_TOO_OLD = (10, 80)
 # Graphs find them by name. Triton itself is imported when the first of them runs.
 KERNELS["triton"] = Kernels(_forward, _backward)
 
@@ -47,11 +52,16 @@ class Triton:
     """Kernels that Triton compiles for the GPU at hand."""
 
     name = "triton"
+    takes_sinks = True
     honours = frozenset(FEATURES) | {"float32", "bfloat16", "float16", "cuda", "cpu"}
 
     def why_not(self, inputs: AttentionInputs) -> str | None:
         """Refuse wide heads, empty tensors, `torch.func`, and everything where Triton cannot run."""
-        return problem(inputs.query.device.type) or too_large(inputs) or uncovered(inputs)
+        device = inputs.query.device
+        reason = problem(device.type) or too_large(inputs) or uncovered(inputs)
+        if reason is None and _TOO_OLD[0] <= capability(device) < _TOO_OLD[1]:
+            return "needs a GPU of compute capability 8.0 or newer"
+        return reason
 
     def instead(self, inputs: AttentionInputs) -> None:
         """No other backend runs in its place."""
@@ -72,3 +82,42 @@ class Triton:
         else:
             output, lse, found = _forward(x, cell)
         return AttentionResult(output, lse, lse_has_gradient=True, map=found, map_cell=cell)
+
+    def looks_unasked(self, inputs: AttentionInputs) -> bool:
+        """Look into any call on a GPU; in the interpreter, which is slow, into those of this backend alone."""
+        return not interpreted()
+
+    def cannot_inspect(self, inputs: AttentionInputs, name: str, count: int = 0) -> str | None:
+        """Say why there is no such pass over this call, or None."""
+        if name not in PASSES:
+            return f"has no pass for {name}"
+        if count > _MOST_TOP:
+            return f"keeps at most the {_MOST_TOP} largest"
+        if _name(inputs.query.dtype) not in self.honours or inputs.query.device.type not in self.honours:
+            return f"does not compute in {inputs.query.dtype} on {inputs.query.device}"
+        return problem(inputs.query.device.type) or uncovered(inputs)
+
+    def inspect(
+        self,
+        name: str,
+        inputs: AttentionInputs,
+        lse: Tensor | None,
+        rows: slice,
+        columns: slice,
+        cell: tuple[int, int] = (1, 1),
+        count: int = 0,
+    ) -> tuple[Tensor, ...]:
+        """Run a pass over a rectangle."""
+        from ._inspection import inspect
+
+        return inspect(name, inputs, lse, rows, columns, cell, count)
+
+    def summarise(self, inputs: AttentionInputs, lse: Tensor, cell: int) -> Summary:
+        """Look once at every weight; `cell` is a power of two."""
+        from ._inspection import summary
+
+        return summary(inputs, lse, cell)
+
+
+def _name(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")

@@ -49,8 +49,11 @@ def backward(
         key_gradients, batch * x.key.shape[1] * -(-keys // tile.keys), call, *given, stats, reached,
         of_key, strides_of(of_key), of_value, strides_of(of_value), tile=tile, **sizes,
     )  # fmt: skip
+    # Whose gradients a program sums has the larger side of the tile, keys above and queries here.
+    sizes |= {"BM": tile.keys, "BN": tile.rows}
     launch(
-        query_gradient, items * tiles, call, *given, stats, of_query, strides_of(of_query), tile=tile, **sizes
+        query_gradient, items * -(-queries // tile.keys), call, *given, stats, of_query, strides_of(of_query),
+        tile=tile, **sizes,
     )  # fmt: skip
     of_position = position_gradient(x, call, given, stats) if needed[0] else None
     return of_query, of_key, of_value, of_position, bias_gradient(x, call, given, stats) if needed[1] else None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -21,6 +22,7 @@ __all__ = ["inspect", "summary"]
 
 # Keys that one program goes through, where it writes something for each of them.
 _CHUNK = 2048
+_BY_ROW = ("entropy", "peak", "top", "summary")
 
 
 def inspect(
@@ -35,7 +37,7 @@ def inspect(
     """Run a pass over a rectangle; shapes as in the contract, float32, for "peak" and "top" also int64 keys."""
     if name == "lse" or lse is None:
         return (forward(x, 0)[1],)
-    pass_ = _Pass(x, lse)
+    pass_ = _Pass(name, x, lse)
     edges = rows.start, rows.stop, columns.start, columns.stop
     height, width = rows.stop - rows.start, columns.stop - columns.start
     if name == "tile":
@@ -61,7 +63,7 @@ def inspect(
 
 def summary(x: AttentionInputs, lse: Tensor, cell: int) -> Summary:
     """Look once at every weight of a call; `cell` is a power of two. No gradient, O(n) memory."""
-    pass_ = _Pass(x, lse)
+    pass_ = _Pass("summary", x, lse)
     batch, heads, queries, keys = x.shape
     group = max(cell, pass_.tile.rows)
     # What is seen by nobody is not visited.
@@ -84,9 +86,9 @@ def summary(x: AttentionInputs, lse: Tensor, cell: int) -> Summary:
 class _Pass:
     """One call as every pass takes it."""
 
-    def __init__(self, x: AttentionInputs, lse: Tensor) -> None:
+    def __init__(self, name: str, x: AttentionInputs, lse: Tensor) -> None:
         self.x, self.call, self.sizes = x, describe(x), widths(x)
-        self.tile = tile_for("inspection", x)
+        self.tile = tile_for("by row" if name in _BY_ROW else "inspection", x)
         self.norm = self.room(x.shape[2], 2)
         # With a sink in the sum, `lse` is all there is.
         far = 0.0 if x.sinks is not None else FAR
@@ -97,11 +99,11 @@ class _Pass:
         """Return memory for an answer of each matrix."""
         return torch.empty(*self.x.shape[:2], *sizes, dtype=dtype, device=self.x.query.device)
 
-    def run(self, kernel: object, programs: int, *arguments: object, **constants: object) -> None:
+    def run(self, kernel: object, programs: int, *arguments: object, **constants: Any) -> None:
         """Run a kernel with so many programs a matrix."""
         self._launch(kernel, programs, self.call, self.norm, *arguments, **constants)
 
-    def _launch(self, kernel: object, programs: int, *arguments: object, **constants: object) -> None:
+    def _launch(self, kernel: object, programs: int, *arguments: object, **constants: Any) -> None:
         matrices = self.x.shape[0] * self.x.shape[1]
         sizes = {"E": self.sizes["E"], "BE": self.sizes["BE"], "BM": self.tile.rows, "BN": self.tile.keys}
         launch(kernel, matrices * programs, *arguments, tile=self.tile, **constants, **sizes)

@@ -6,20 +6,27 @@ from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import numpy as np
+import torch
 
 from ._available import interpreted
+from ._call import Call
 from ._table import Tile
 
 __all__ = ["launch"]
 
 
-def launch(kernel: Any, programs: int, *arguments: Any, tile: Tile, **sizes: int) -> None:
+def launch(kernel: Any, programs: int, call: Call, *arguments: Any, tile: Tile, **sizes: int) -> None:
     """Run `programs` programs of a kernel; `sizes` are those that are fixed when it compiles."""
     # Products and sums may be one operation, as everywhere; Triton warns where nobody says so.
-    with _quiet():
-        kernel[(programs,)](*arguments, **sizes, num_warps=tile.warps, num_stages=tile.stages, enable_fp_fusion=True)
+    with _place(call.query.device):
+        kernel[(programs,)](
+            call, *arguments, **sizes, num_warps=tile.warps, num_stages=tile.stages, enable_fp_fusion=True
+        )
 
 
-def _quiet() -> AbstractContextManager[object]:
-    """Let NumPy, in which the interpreter computes, make NaN and infinity without a warning, as a device does."""
+def _place(device: torch.device) -> AbstractContextManager[object]:
+    """Start kernels where the tensors are, which Triton does not look at."""
+    if device.type == "cuda":
+        return torch.cuda.device(device)
+    # The interpreter computes in NumPy, which would warn of NaN and infinity that a device makes silently.
     return np.errstate(all="ignore") if interpreted() else nullcontext()

@@ -1,15 +1,20 @@
-"""Cheap baselines, fitted to and evaluated on the same examples as the model, which has to beat them."""
+"""Cheap baselines, fitted to the same examples as the model; what development data prefers is what a run keeps."""
 
-from .classes import PixelLogisticRegression, TfidfLogisticRegression
+from ._saving import Baseline, read, write
+from .classes import PictureLogisticRegression, TfidfLogisticRegression
 from .ngrams import WittenBell
-from .tags import MostFrequentTag
+from .tags import FeatureChain, MostFrequentTag
 from .texts import FirstWords, NearestSource
 
 __all__ = [
+    "Baseline",
+    "FeatureChain",
     "FirstWords",
     "MostFrequentTag",
     "NearestSource",
-    "PixelLogisticRegression",
+    "PictureLogisticRegression",
     "TfidfLogisticRegression",
     "WittenBell",
+    "read",
+    "write",
 ]

@@ -45,6 +45,10 @@ class WittenBell:
 
     def nats(self, row: Row) -> float:
         """Return the summed loss of all tokens of a row except the first."""
+        return float(self.losses(row).sum())
+
+    def losses(self, row: Row) -> NDArray[np.float64]:
+        """Return the loss of each token of a row except the first: (L - 1,)."""
         chance = np.full(len(row), 1.0 / self._vocab_size)
         for size, (grams, counts, histories, totals, kinds) in enumerate(self._levels, start=1):
             if len(row) < size:
@@ -56,7 +60,8 @@ class WittenBell:
             known = total > 0
             here = chance[size - 1 :]
             here[known] = ((seen + different * here) / np.maximum(total + different, 1))[known]
-        return float(-np.log(chance[1:]).sum())
+        losses: NDArray[np.float64] = -np.log(chance[1:])
+        return losses
 
 
 def _keys(row: Row, size: int, vocab_size: int) -> Row:

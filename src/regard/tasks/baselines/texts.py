@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Self
 
+import torch
+from torch import Tensor
+
 from ...corpora import TextPair
-from ...errors import MissingExtraError, install_line
+from ._saving import Baseline
+from ._tfidf import Tfidf
 
 __all__ = ["FirstWords", "NearestSource"]
 
 
-class FirstWords:
+class FirstWords(Baseline):
     """A text's first words, a fifth more than the median length of the summaries."""
 
     def __init__(self, count: int) -> None:
@@ -29,30 +33,47 @@ class FirstWords:
         """Return the first words of each text."""
         return [" ".join(source.split()[: self.count]) for source in sources]
 
+    def state(self) -> dict[str, Any]:
+        return {"count": self.count}
 
-class NearestSource:
+    @classmethod
+    def restored(cls, state: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Self:
+        return cls(state["count"])
+
+
+class NearestSource(Baseline):
     """The target of the training source with the most similar words (TF-IDF, cosine)."""
 
     name = "target of the nearest training source"
 
-    def __init__(self, vectorizer: Any, rows: Any, targets: list[str]) -> None:
-        self._vectorizer, self._rows, self._targets = vectorizer, rows, targets
+    def __init__(self, words: Tfidf, rows: Any, targets: list[str]) -> None:
+        self._words, self._rows, self._targets = words, rows, targets  # rows: SciPy, CSR (terms, training sources)
 
     @classmethod
     def fit(cls, examples: Sequence[TextPair]) -> Self:
         """Index the training sources."""
-        try:
-            from sklearn.feature_extraction.text import TfidfVectorizer
-        except ImportError:
-            raise MissingExtraError(f"This baseline needs scikit-learn: {install_line('train')}.") from None
-        vectorizer = TfidfVectorizer(token_pattern=r"(?u)\w+|[^\w\s]", sublinear_tf=True)
-        rows = vectorizer.fit_transform(example.source for example in examples).T.tocsr()
-        return cls(vectorizer, rows, [example.target for example in examples])
+        words, rows = Tfidf.fit([example.source for example in examples], pairs=False)
+        return cls(words, rows.T.tocsr(), [example.target for example in examples])
 
     def predict(self, sources: Sequence[str]) -> list[str]:
         """Return the target of each text's nearest neighbour."""
         found = []
         for start in range(0, len(sources), 200):
-            alike = self._vectorizer.transform(sources[start : start + 200]) @ self._rows
+            alike = self._words.rows(sources[start : start + 200]) @ self._rows
             found += [self._targets[int(alike[i].argmax())] for i in range(alike.shape[0])]
         return found
+
+    def state(self) -> dict[str, Any]:
+        return {**self._words.state(), "targets": self._targets}
+
+    def tensors(self) -> dict[str, Tensor]:
+        parts = {name: torch.from_numpy(getattr(self._rows, name)) for name in ("data", "indices", "indptr")}
+        return {**self._words.tensors(), **parts}
+
+    @classmethod
+    def restored(cls, state: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Self:
+        from scipy.sparse import csr_matrix
+
+        words, targets = Tfidf.restored(state, tensors), list(state["targets"])
+        parts = tuple(tensors[name].numpy() for name in ("data", "indices", "indptr"))
+        return cls(words, csr_matrix(parts, shape=(len(state["terms"]), len(targets))), targets)

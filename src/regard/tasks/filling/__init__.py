@@ -13,7 +13,7 @@ Order and number of the answers are those of the inputs. An answer is a dictiona
 """  # noqa: E501 - a table
 
 from ._inputs import Fields, Inputs
-from ._plain import files_of, read_files, read_lines
+from ._plain import files_of, read_files, read_lines, read_pixels
 from ._tables import read_table
 from ._tagged import are_columns, read_columns, read_tagged_records, tagged_lines
 
@@ -25,6 +25,7 @@ __all__ = [
     "read_columns",
     "read_files",
     "read_lines",
+    "read_pixels",
     "read_table",
     "read_tagged_records",
     "tagged_lines",

@@ -12,7 +12,7 @@ from typing import Any
 from ...errors import DataError, MissingExtraError, install_line
 from ..reading import Notes, plain_suffix
 
-__all__ = ["Fields", "Inputs", "record_bytes", "row_text"]
+__all__ = ["Fields", "Inputs", "cell_text", "record_bytes", "row_text", "shown_fields"]
 
 Fields = Mapping[str, Any]
 """One answer, by the names of its fields."""
@@ -30,6 +30,21 @@ class Inputs:
     """How the source was interpreted, and what was left out."""
     lines: bool = False
     """Whether they are lines of plain text, which are answered for people unless a file is asked for."""
+
+
+def shown_fields(answers: Sequence[Fields]) -> list[str]:
+    """Return the fields that a table with a text a row shows: of tagged words the entities, not each word."""
+    names = list(answers[0]) if answers else []
+    return ["entities"] if "entities" in names else names
+
+
+def cell_text(value: Any) -> str:
+    """Return a field as the text of a cell."""
+    if isinstance(value, float):
+        return f"{value:.4f}"
+    if isinstance(value, list | tuple) and (not value or not isinstance(value[0], str)):
+        return json.dumps(value, ensure_ascii=False) if value else ""
+    return ",".join(value) if isinstance(value, list | tuple) else str(value)
 
 
 def row_text(cells: Sequence[str], separator: str, quoted: bool) -> str:

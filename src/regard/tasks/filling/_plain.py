@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import os
+import struct
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from ...errors import DataError
-from ..reading import Notes, files_below, given_lines, open_bytes, split_lines, whole_text
-from ._inputs import Fields, Inputs, row_text
+from ..reading import Notes, files_below, given_lines, open_bytes, read_idx, whole_text
+from ._inputs import Fields, Inputs, cell_text, row_text, shown_fields
 
-__all__ = ["files_of", "read_files", "read_lines"]
+__all__ = ["files_of", "read_files", "read_lines", "read_pixels"]
 
 FASTTEXT = "__label__"
 
@@ -47,28 +49,38 @@ def files_of(path: Path, suffixes: Sequence[str]) -> list[Path]:
     return found
 
 
-def read_files(files: Sequence[Path], folder: Path, *, texts: bool) -> Inputs:
-    """Read one text a file, or name pictures; answers are a table whose paths are relative to `folder`."""
+def read_pixels(path: Path) -> Inputs | None:
+    """Read the pictures of an IDX file; None if it is none. Labels are written as IDX if they are numbers."""
+    contents = open_bytes(path)
+    if contents[:3] != b"\0\0\x08":
+        return None
+    pixels = read_idx(path)
     notes = Notes(skip=False)
-    values = [whole_text(file, notes) or "" for file in files] if texts else list(files)
-    notes.reading = f"{len(files):,} {'texts' if texts else 'pictures'}, a file each"
+    notes.reading = f"IDX, {len(pixels):,} pictures"
 
     def write(answers: Sequence[Fields]) -> bytes:
-        names = list(answers[0]) if answers else []
+        labels = [str(one["label"]) for one in answers]
+        if all(label.isdecimal() and int(label) < 256 for label in labels):
+            return struct.pack(">4BI", 0, 0, 8, 1, len(labels)) + bytes(map(int, labels))
+        return "".join(
+            f"{label}\t{one['confidence']:.4f}\n" for label, one in zip(labels, answers, strict=True)
+        ).encode()
+
+    return Inputs([one if one.ndim == 3 else one[..., None] for one in pixels], write, notes, lines=True)
+
+
+def read_files(files: Sequence[Path], base: Path, *, texts: bool) -> Inputs:
+    """Read one text a file, or name pictures; answers are a table whose paths are relative to the folder `base`."""
+    notes = Notes(skip=False)
+    values = [whole_text(file, notes) or "" for file in files] if texts else list(files)
+    notes.reading = f"{len(files):,} {'text' if texts else 'picture'}{'' if len(files) == 1 else 's'}, a file each"
+
+    def write(answers: Sequence[Fields]) -> bytes:
+        names = shown_fields(answers)
         lines = [row_text(["path", *names], ",", True)]
         for file, one in zip(files, answers, strict=True):
-            path = file.relative_to(folder) if file.is_relative_to(folder) else file
-            cells = [f"{x:.4f}" if isinstance(x, float) else _joined(x) for x in one.values()]
-            lines.append(row_text([path.as_posix(), *cells], ",", True))
+            path = Path(os.path.relpath(file, base)).as_posix()
+            lines.append(row_text([path, *(cell_text(one[name]) for name in names)], ",", True))
         return ("\n".join(lines) + "\n").encode("utf-8", errors="backslashreplace")
 
     return Inputs(values, write, notes)
-
-
-def _joined(value: object) -> str:
-    return ",".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
-
-
-def one_line(text: str) -> str:
-    r"""Return a text in one line, its line ends escaped."""
-    return "\\n".join(split_lines(text))

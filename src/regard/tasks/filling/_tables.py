@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from ...errors import DataError
 from ..reading import (
     Columns,
     Notes,
@@ -20,7 +20,7 @@ from ..reading import (
     unescaped,
     value_at,
 )
-from ._inputs import Fields, Inputs, record_bytes, row_text
+from ._inputs import Fields, Inputs, cell_text, record_bytes, row_text, shown_fields
 
 __all__ = ["read_table"]
 
@@ -30,9 +30,10 @@ def read_table(
     text: str,
     filled: Mapping[str, str],
     *,
-    known: str | int | None = None,
+    known: Mapping[str, Any] | None = None,
     header: bool | None = None,
     join: str = " ",
+    option: str = "text",
     skip: bool = False,
 ) -> Inputs:
     """Read the texts of a table's rows; an empty cell is an empty text.
@@ -41,8 +42,9 @@ def read_table(
         path: CSV, TSV, JSONL, JSON or Parquet, or lines with tabs.
         text: The column of the texts, or several (`title+body`).
         filled: The column that each field of an answer is written to; it is added if the table lacks it.
-        known: The column of the texts in training data without a header.
+        known: The columns of training data without a header, by their role: `text`, `label`.
         header: Whether the first line of CSV or TSV names the columns; None: as it looks.
+        option: The option that names the column, for messages.
         join: What stands between the texts of several columns.
         skip: Whether rows that cannot be read are left out.
 
@@ -51,7 +53,7 @@ def read_table(
     """
     notes = Notes(skip)
     if is_cells(path) or not is_table(path):
-        return _cells(path, text, filled, known, header, unescaped(join), notes)
+        return _cells(path, text, filled, known, header, unescaped(join), option, notes)
     names = parts_of(text)
     values, records = [], []
     for row in rows(path, names, Columns(header, ("text",)), notes):
@@ -99,28 +101,36 @@ def _with(record: dict[str, Any], answer: Fields, filled: Mapping[str, str]) -> 
 
 
 def _cells(
-    path: Path, text: str, filled: Mapping[str, str], known: str | int | None, header: bool | None, join: str,
-    notes: Notes,
+    path: Path, text: str, filled: Mapping[str, str], known: Mapping[str, Any] | None, header: bool | None, join: str,
+    option: str, notes: Notes,
 ) -> Inputs:  # fmt: skip
-    if known is not None and cells_text(path, parts_of(text)) is None:
-        text = str(known)
+    if known and "text" in known and cells_text(path, parts_of(text)) is None:
+        text = str(known["text"])
     names = parts_of(text)
     usual = "," if path.name.lower().removesuffix(".gz").endswith(".csv") else "\t"
     cells = open_cells(path, usual, names, Columns(header, ("text",) if len(names) == 1 else ()), notes)
     if cells is None:
         return Inputs([], lambda answers: b"", notes)
+    if not cells.header and header is None and known is not None and known.get("header") is not False:
+        there = ", ".join(map(repr, cells.head))
+        raise DataError(
+            f"{path}, line 1: there is no column {text!r}; there are {there}. Name the column of the texts, by name or "
+            f"number from 0: --{option} NAME. If the line is an input like the others: --header False."
+        )
     read = [row for _, row in cells.rows(notes)]
     values = [join.join(row[cells.found[name]] for name in names) for row in read]
 
     def write(answers: Sequence[Fields]) -> bytes:
         head = list(cells.head)
-        fields = list(answers[0]) if answers else list(filled)
+        fields = shown_fields(answers) or list(filled)
         at = {}
         for name in fields:
             column = filled.get(name, name)
             found = places(head, column) if cells.header else []
             if not found and column.isdecimal() and int(column) < len(cells.head):
                 found = [int(column)]
+            if not found and not cells.header:
+                found = [at for at in (_place(name, known or {}),) if at is not None and at < len(head)]
             if not found:
                 found = [len(head)]
                 head.append(column)
@@ -129,17 +139,15 @@ def _cells(
         out += [row_text(head, *cells.form)] if cells.header else []
         for row, one in zip(read, answers, strict=True):
             full = [*row, *[""] * (len(head) - len(row))]
-            for name, value in one.items():
-                full[at[name]] = _cell(value)
+            for name in fields:
+                full[at[name]] = cell_text(one[name])
             out.append(row_text(full, *cells.form))
         return ("\n".join(out) + "\n").encode()
 
     return Inputs(values, write, notes)
 
 
-def _cell(value: Any) -> str:
-    if isinstance(value, float):
-        return f"{value:.4f}"
-    if isinstance(value, list | tuple) and value and not isinstance(value[0], str):
-        return json.dumps(value, ensure_ascii=False)
-    return ",".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
+def _place(name: str, known: Mapping[str, Any]) -> int | None:
+    """Return the column of a field in a table without a header."""
+    usual = {"label": 1, "target": 1, "text": 0}
+    return int(known[name]) if name in known else usual.get(name)

@@ -7,6 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from ..reading import (
+    BOUNDARY,
+    SPAN_KEYS,
+    TEXT,
     Block,
     Notes,
     Sheet,
@@ -29,9 +32,9 @@ from ._inputs import Fields, Inputs, record_bytes, row_text
 __all__ = ["are_columns", "read_columns", "read_tagged_records"]
 
 SUFFIXES = (".conll", ".conllu", ".conllup", ".bio", ".iob", ".iob2", ".bioes")
-TEXT = ("text", "content", "sentence", "data")
-SPANS = ("spans", "entities", "labels", "label", "ents", "annotations", "ner")
 FILLER = "_"
+# How a tag is called among the features of a word.
+NAMES = ("ner", "ne", "entity", "named_entity", "namedentity")
 # What is added to each word: its characters in the sentence, and how sure its entity is.
 ADDED = ("start", "end", "confidence")
 
@@ -74,14 +77,16 @@ def read_columns(path: Path, options: TaggedOptions, learnt: Mapping[str, str | 
         for number, cells in split_rows(lines, (sheet.separator, sheet.separator in ",;")):
             raw = lines[number - 1]
             fields = filled.get(number)
-            if isinstance(cells, str) or not cells:
+            if isinstance(cells, str) or not cells or (number == 1 and raw.startswith("sep=")):
                 out.append(raw)
+            elif sheet.features is not None:
+                out.append(raw if fields is None else _with_features(cells, fields, sheet.features))
             elif fields is None and number == sheet.head:
-                title = learnt.get("tags") if isinstance(learnt.get("tags"), str) else "tag"
-                out.append(_joined(cells, [str(title), *ADDED], places[1], insert, sheet, keep=True))
+                title = _title(options, learnt, "tag")
+                out.append(_joined(cells, [title, *ADDED], places[1], insert, sheet, keep=True))
             elif fields is not None:
                 out.append(_joined(cells, fields, places[1], insert, sheet))
-            elif len(_cells(cells, raw, sheet)) == sheet.width and not raw.startswith("#"):
+            elif len(_cells(cells, raw, sheet)) == sheet.width and raw[0] != "#" and not BOUNDARY.match(raw):
                 out.append(_joined(cells, [FILLER] * 4, places[1], insert, sheet, keep=True))
             elif name and raw.startswith("# global.columns"):
                 extra = [*(["REGARD:TAG"] if places[1] is None else []), *(f"REGARD:{x.upper()}" for x in ADDED)]
@@ -96,23 +101,31 @@ def read_columns(path: Path, options: TaggedOptions, learnt: Mapping[str, str | 
 def read_tagged_records(path: Path, options: TaggedOptions, learnt: Mapping[str, str | int]) -> Inputs:
     """Read texts, or sentences of lists, from JSON lines, JSON or Parquet."""
     notes = Notes(options.skip_bad_rows)
-    found = [list(one) for one in records(path, notes)]
+    found = list(records(path, notes))
+    if len({number for number, _ in found}) < len(found):  # several records in one line
+        found = [(number, record) for number, (_, record) in enumerate(found, start=1)]
     if options.words is None and _are_texts([record for _, record in found], learnt):
         return _texts(path, [record for _, record in found], notes)
     rows = [(number, flat_record(record)) for number, record in found]
     names = list(dict.fromkeys(key for _, row in rows if row is not None for key in row))
     table = [SheetRow(number, [row.get(name) for name in names]) for number, row in rows if row is not None]
-    sheet = table_sheet(path, table, names, "a table", options, notes)
+    sheet = table_sheet(path, table, names, "a table", options, notes, least=1)
     places = word_and_tag(sheet, options, learnt)
     blocks, values = _sentences(sheet, places[0], notes)
     notes.reading = f"{sheet.form}: words in {sheet.called(places[0])}"
-    title = str(options.tags or learnt.get("tags") or "tags") if places[1] is None else names[places[1]]
+    title = _title(options, learnt, "tags") if places[1] is None else names[places[1]]
 
     def write(answers: Sequence[Fields]) -> bytes:
         filled = _by_line(blocks, answers, options.scheme, whole=sheet.whole)
         return record_bytes(path, [_tagged(record, title, filled.get(number)) for number, record in found])
 
     return Inputs(values, write, notes)
+
+
+def _title(options: TaggedOptions, learnt: Mapping[str, str | int], usual: str) -> str:
+    """Return the name of the column of tags for a source that lacks it."""
+    found = options.tags or learnt.get("tags")
+    return found if isinstance(found, str) else usual
 
 
 def _sentences(sheet: Sheet, place: int, notes: Notes) -> tuple[list[Block], list[tuple[str, ...]]]:
@@ -191,15 +204,22 @@ def _joined(
 
 
 def _as_before(cell: str, written: str, tags: Any) -> str:
-    """Return a cell in the notation it had: a list, features with `ner=`, or the tags alone."""
+    """Return a cell in the notation it had: a list, or the tags alone."""
     if isinstance(tags, list) and cell.strip().startswith("["):
         return str(tags)
-    parts = cell.split("|")
-    at = next((place for place, part in enumerate(parts) if part.lower().startswith(("ner=", "ne=", "entity="))), None)
-    if at is None:
-        return written
-    parts[at] = f"{parts[at].partition('=')[0]}={written}"
-    return "|".join(parts)
+    return written
+
+
+def _with_features(cells: Sequence[str], fields: Sequence[Any], place: int) -> str:
+    """Return a line whose tag stands among the features of a column, and what is added there too."""
+    parts = [part.partition("=") for part in cells[place].split("|") if "=" in part]
+    known = {name: value for name, _, value in parts}
+    name = next((name for name in known if name.lower() in NAMES), "ner")
+    known |= {name: fields[0], "start_char": str(fields[1]), "end_char": str(fields[2])}
+    if fields[3] is not None:
+        known["confidence"] = _written(fields[3], whole=False)
+    made = "|".join(f"{name}={value}" for name, value in known.items())
+    return "\t".join([*cells[:place], made, *cells[place + 1 :]])
 
 
 def _written(value: Any, *, whole: bool) -> str:
@@ -283,7 +303,7 @@ def _spanned(record: Any, answer: Fields) -> Any:
                    "value": {"start": one["start"], "end": one["end"], "text": one["text"], "labels": [one["label"]]}}
                   for one in entities]  # fmt: skip
         return {**record, "annotations": [{"result": result}]}
-    key = next((key for key in SPANS if isinstance(record.get(key), list)), "entities")
+    key = next((key for key in SPAN_KEYS if isinstance(record.get(key), list)), "entities")
     if record.get(key) and isinstance(record[key][0], list):
         return {**record, key: plain, "confidence": sure}
     tokens = {name: value for name, value in record.items() if name not in ("tokens", "answer", key)}

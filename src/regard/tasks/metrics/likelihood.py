@@ -35,7 +35,7 @@ class LikelihoodScores:
         )
 
 
-def likelihood_scores(nats: float, tokens: int, size: int) -> LikelihoodScores:
+def likelihood_scores(nats: float, tokens: int, size: float) -> LikelihoodScores:
     """Return the figures of a text whose tokens have the total loss `nats`.
 
     Args:
@@ -47,7 +47,7 @@ def likelihood_scores(nats: float, tokens: int, size: int) -> LikelihoodScores:
     >>> likelihood_scores(math.log(8), tokens=1, size=3).bits_per_byte
     1.0
     """
-    if tokens < 1 or size < 1:
-        raise ArgumentError(f"A text of {tokens} tokens and {size} bytes has no figures; give a longer one.")
+    if tokens < 1 or size <= 0:
+        raise ArgumentError(f"A text of {tokens} tokens and {size:g} bytes has no figures; give a longer one.")
     mean = nats / tokens
     return LikelihoodScores(mean, math.exp(min(mean, 700.0)), nats / math.log(2) / size)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 import torch
@@ -11,6 +12,7 @@ from ...errors import ArgumentError, MissingExtraError, install_line
 from ...integrations.transformers import has_head, load_pretrained, register, why_not
 from ...training import layers_above
 from ...weights import AttentionWeights, from_dense
+from .._continuing import choose_layers
 from ._settings import FineTuning
 
 __all__ = ["choose_weights", "fitting_rate", "load_model", "load_tokenizer", "merged", "named_weights"]
@@ -69,15 +71,9 @@ def choose_weights(model: nn.Module, settings: FineTuning) -> nn.Module:
     Raises:
         MissingExtraError: LoRA without the package peft.
     """
-    above = layers_above(model)
-    deepest = max(above.values(), default=0)
     if settings.lora:
-        return _with_updates(model, above, settings.lora)
-    for name, weight in model.named_parameters():
-        kept = settings.train_layers is not None and above[name] > settings.train_layers
-        weight.requires_grad_(not kept and not (settings.freeze_embeddings and above[name] == deepest))
-    if not any(weight.requires_grad for weight in model.parameters()):
-        raise ArgumentError("No weight of the model would learn: give train_layers of 1 or more.")
+        return _with_updates(model, layers_above(model), settings.lora)
+    choose_layers(model, settings.train_layers, freeze_embeddings=settings.freeze_embeddings)
     return model
 
 
@@ -102,7 +98,9 @@ def _with_updates(model: nn.Module, above: dict[str, int], rank: int) -> nn.Modu
     whole: Any = model
     new = whole.get_output_embeddings() is None
     config = peft.LoraConfig(r=rank, lora_alpha=2 * rank, lora_dropout=0.05, target_modules=inside)
-    tuned: Any = peft.get_peft_model(model, config)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # peft asks transformers by a name that goes away
+        tuned: Any = peft.get_peft_model(model, config)
     for name, weight in tuned.get_base_model().named_parameters():
         if new and above.get(name) == 0:
             weight.requires_grad_(True)

@@ -33,7 +33,8 @@ class FineTuning(TaskSettings):
     model: str
     """The pretrained model: a folder of a Hugging Face checkpoint, a name on its hub, or a run of `regard train`."""
     train_layers: int | None = None
-    """Only the last layers learn, this many of each stack, and the head; 0: the head alone; None: all weights."""
+    """Only the last layers learn, this many of each stack, and what follows them: a last norm, the head; 0: that alone;
+    None: all weights."""
     lora: int = 0
     """Rank of low-rank updates (LoRA, package peft) that learn in place of the layers' weights; 0: none. They are
     merged into the weights when training ends."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -57,10 +58,13 @@ _OFFSET = {
 def windows_of(tokenizer: Any, texts: Sequence[str], most: int) -> list[Window]:
     """Cut texts into windows of at most `most` tokens; neighbours of one text share half of theirs.
 
-    An empty text is one window of special tokens, or of the unknown token where there are none.
+    An empty text is one window of special tokens, or of the unknown token where there are none. A tokenizer in Python,
+    which knows no places of its tokens, reads a text word by word.
     """
     if not texts:
         return []
+    if not tokenizer.is_fast:
+        return [window for number, text in enumerate(texts) for window in _word_by_word(tokenizer, number, text, most)]
     special = tokenizer.num_special_tokens_to_add()
     room = max(1, most - special)
     found = tokenizer(
@@ -77,6 +81,34 @@ def windows_of(tokenizer: Any, texts: Sequence[str], most: int) -> list[Window]:
             ids, spans = [tokenizer.unk_token_id or tokenizer.eos_token_id or 0], ((0, 0),)
         windows.append(Window(owner, tuple(ids), spans, first, last))
     return windows
+
+
+def _word_by_word(tokenizer: Any, number: int, text: str, most: int) -> list[Window]:
+    """Cut a text into windows; each token has the place of its whole word."""
+    around = tokenizer.build_inputs_with_special_tokens([-1])
+    middle = around.index(-1)
+    before, after = around[:middle], around[middle + 1 :]
+    ids: list[int] = []
+    spans: list[tuple[int, int]] = []
+    for word in re.finditer(r"\S+", text):
+        some = tokenizer.encode(word.group(), add_special_tokens=False)
+        ids += some
+        spans += [word.span()] * len(some)
+    if not ids and not before and not after:
+        ids, spans = [tokenizer.unk_token_id or 0], [(0, 0)]
+    room = max(1, most - len(around) + 1)
+    starts = range(0, max(1, len(ids) - room // 2), max(1, room - room // 2))
+    none = (0, 0)
+    return [
+        Window(
+            number,
+            (*before, *ids[start : start + room], *after),
+            (*[none] * len(before), *spans[start : start + room], *[none] * len(after)),
+            first=start == 0,
+            last=start + room >= len(ids),
+        )
+        for start in starts
+    ]
 
 
 def place_words(

@@ -13,12 +13,13 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ...corpora import TaggedWords
-from ...models.conditional_field import follows, viterbi
+from ...models.conditional_field import follows
 from ...models.token_classifier import IGNORED
 from ...training import TrainingSettings
 from .._batches import by_length, padded
+from .._chains import Chains
 from .._task import Attention, MakeBatch
-from ..ner import NamedEntities, Sentence
+from ..ner import NamedEntities
 from ._fine_tuned import FineTunedTexts
 from ._models import named_weights
 from ._settings import FineTuning, recipe
@@ -34,6 +35,8 @@ NEVER = -1e4
 class FineTunedEntitiesSettings(FineTuning):
     """Named entities from a pretrained encoder."""
 
+    class_weights: bool = False
+    """Whether words of rare labels count more in the loss, up to 20-fold."""
     training: TrainingSettings = field(default_factory=recipe(epochs=4, tokens_per_step=1024))
     """How to train."""
 
@@ -84,19 +87,17 @@ class FineTunedEntities(FineTunedTexts, NamedEntities, of=NamedEntities):
     def _loss(self, model: nn.Module, batch: Any) -> tuple[Tensor, Tensor]:
         inputs, tags = batch
         scores = model(**inputs).logits.float()
-        loss = F.cross_entropy(scores.flatten(0, 1), tags.flatten(), ignore_index=IGNORED, reduction="sum")
+        weights = self._tag_weights().to(scores.device) if self.settings.class_weights else None
+        loss = F.cross_entropy(scores.flatten(0, 1), tags.flatten(), weights, ignore_index=IGNORED, reduction="sum")
         return loss, (tags != IGNORED).sum()
 
-    @torch.no_grad()
-    def _answers(self, model: nn.Module, inputs: Sequence[Any]) -> list[Sentence]:
-        scores = self._scores(model, inputs)
-        found = [Sentence((), ())] * len(inputs)
-        for group in by_length([len(words) for words in inputs], at_once=8192):
-            rows = [i for i in group if inputs[i]]
-            if rows:
-                for i, tags in zip(rows, self._decoded([scores[i] for i in rows]), strict=True):
-                    found[i] = Sentence(tuple(inputs[i]), tags)
-        return found
+    def _chains(self, model: nn.Module, sentences: Sequence[Any]) -> Chains:
+        """Return the log-probabilities of the tags of sentences, with the sequences that IOB2 forbids very low."""
+        scores = self._scores(model, sentences)
+        first, after = follows(self.tags_)
+        table = nn.utils.rnn.pad_sequence(scores, batch_first=True)
+        lengths = torch.tensor([len(some) for some in scores])
+        return Chains(table, lengths, NEVER * ~first, NEVER * ~after, torch.zeros(len(self.tags_)))
 
     def _scores(self, model: nn.Module, rows: Sequence[Sequence[str]]) -> list[Tensor]:
         """Return the log-probability of each tag for each word of sentences: (words, tags) each."""
@@ -105,21 +106,13 @@ class FineTunedEntities(FineTunedTexts, NamedEntities, of=NamedEntities):
         found = [outside.repeat(len(words), 1) for words in rows]
         windows, placed = self._placed(model, rows)
         device = next(model.parameters()).device
-        for group in by_length([len(window.tokens) for window in windows], at_once=8192):
+        for group in self._going(by_length([len(window.tokens) for window in windows], at_once=8192), len(windows)):
             inputs = {name: tensor.to(device) for name, tensor in self._stacked([windows[i] for i in group]).items()}
             logits = model(**inputs).logits.float().log_softmax(-1).cpu()
             for row, i in zip(logits, group, strict=True):
                 if placed[i]:
                     found[windows[i].text][list(placed[i].values())] = row[list(placed[i])]
         return found
-
-    def _decoded(self, scores: Sequence[Tensor]) -> list[tuple[str, ...]]:
-        """Return the best tags of sentences that IOB2 allows."""
-        first, after = follows(self.tags_)
-        lengths = torch.tensor([len(some) for some in scores])
-        table = nn.utils.rnn.pad_sequence(list(scores), batch_first=True)
-        best = viterbi(table, NEVER * ~first, NEVER * ~after, torch.zeros(len(self.tags_)), lengths).tolist()
-        return [tuple(self.tags_[tag] for tag in tags[: len(some)]) for tags, some in zip(best, scores, strict=True)]
 
     def _attention(self, model: nn.Module, one: Any) -> Attention:
         windows, placed = self._placed(model, [one])
@@ -132,7 +125,7 @@ class FineTunedEntities(FineTunedTexts, NamedEntities, of=NamedEntities):
         return Attention(weights, self._shown(windows[0], " ".join(one)), labels=labels)
 
     def _state(self) -> dict[str, Any]:
-        return {"tags": self.tags_}
+        return self._tag_state()
 
     def _restore(self, state: dict[str, Any]) -> None:
-        self.tags_ = list(state["tags"])
+        self._restore_tags(state)

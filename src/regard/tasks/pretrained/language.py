@@ -7,7 +7,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from ..._values import check_sizes, number
@@ -36,13 +38,16 @@ class FineTunedLanguageModelSettings(FineTuning):
     """Top-k: `predict` draws among this many most likely tokens."""
     top_p: float | None = 0.95
     """Top-p: `predict` draws among the most likely tokens whose probabilities sum to this."""
+    dev_limit: int = 5_000
+    """Tokens of the development text that an evaluation judges, spread evenly over it, each with its whole context; a
+    test text is judged whole. 0: all."""
     training: TrainingSettings = field(default_factory=recipe(epochs=3, tokens_per_step=4096, patience=2))
     """How to train."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
         check_sizes(self, "top_k")
-        check_sizes(self, "max_new_tokens", low=0)
+        check_sizes(self, "max_new_tokens", "dev_limit", low=0)
         number("temperature", self.temperature, 0)
         if self.top_p is not None:
             number("top_p", self.top_p, 0, 1, open_low=True)
@@ -142,6 +147,10 @@ class _Tokens:
         """Return the token ids of a text, without special ones."""
         ids: list[int] = self.inner(text, add_special_tokens=False, verbose=False)["input_ids"]
         return ids
+
+    def encode_row(self, text: str) -> NDArray[np.int64]:
+        """Return the same as an array."""
+        return np.array(self.encode(text), np.int64)
 
     def decode(self, numbers: Sequence[int]) -> str:
         """Return the text of token ids; special tokens are left out."""

@@ -18,6 +18,7 @@ from ...corpora import TextPair
 from ...models.token_classifier import IGNORED
 from ...training import TrainingSettings
 from .._batches import by_length, padded
+from .._remarks import cut_note
 from .._task import Attention, MakeBatch
 from ..summarization import Summarization
 from ..translation import Translation
@@ -42,6 +43,10 @@ class FineTunedPairsSettings(FineTuning):
 
     max_target: int = 128
     """Most tokens of a target, in training and when writing."""
+    source_language: str | None = None
+    """Language of the sources, as the model calls it: `en`, `en_XX`; needed by mBART, and by T5 for its prefix."""
+    target_language: str | None = None
+    """Language of the targets, as the model calls it; None: that of the sources."""
     prefix: str | None = None
     """Words before each source that the model expects; None: those it is known for (T5, Marian)."""
     beams: int = 4
@@ -79,10 +84,6 @@ class FineTunedSummarizationSettings(FineTunedPairsSettings):
 class FineTunedTranslationSettings(FineTunedPairsSettings):
     """Translations from a pretrained encoder-decoder."""
 
-    source_language: str | None = None
-    """Language of the sources, as the model calls it: `en`, `en_XX`; needed by T5 (for its prefix) and mBART."""
-    target_language: str | None = None
-    """Language of the targets, as the model calls it."""
     max_length: int = 128
     """Longest source in tokens, special ones included."""
 
@@ -93,6 +94,7 @@ class FineTunedPairs(FineTunedTexts):
     head: ClassVar[str] = "AutoModelForSeq2SeqLM"
     _prefix: str
     _begin: dict[str, int]
+    _full: tuple[int, int, int]
 
     def _learn(self, examples: Sequence[TextPair]) -> None:
         super()._learn(examples)
@@ -110,7 +112,8 @@ class FineTunedPairs(FineTunedTexts):
     def _tell(self, model: nn.Module) -> None:
         """Set languages and prefix; what generation begins with is saved with the model."""
         settings, config = self.settings, cast(Any, model.config)
-        source, target = getattr(settings, "source_language", None), getattr(settings, "target_language", None)
+        source = settings.source_language
+        target = settings.target_language or source
         self._begin = start_of(self.tokenizer_, source, target)
         usual = prefix_of(self.name, self.tokenizer_, config, source, target)
         self._prefix = usual if settings.prefix is None else settings.prefix
@@ -123,7 +126,20 @@ class FineTunedPairs(FineTunedTexts):
         most = longest(self.tokenizer_, model.config, self.settings.max_length)
         given = [self._prefix + text for text in texts]
         rows: list[list[int]] = self.tokenizer_(given, truncation=True, max_length=most)["input_ids"] if given else []
+        self._full = sum(len(row) == most for row in rows), len(rows), most
         return [row or [self.tokenizer_.pad_token_id] for row in rows]
+
+    def _note(self, examples: Sequence[TextPair]) -> str:
+        if not hasattr(self, "model_"):
+            return ""
+        most = longest(self.tokenizer_, self.model_.config, self.settings.max_length)
+        sources = self.tokenizer_([self._prefix + one.source for one in examples], verbose=False)["input_ids"]
+        targets = self.tokenizer_(text_target=[one.target for one in examples], verbose=False)["input_ids"]
+        sides = (
+            cut_note(map(len, sources), most, "sources"),
+            cut_note(map(len, targets), self.settings.max_target, "targets", "--max-target"),
+        )
+        return " ".join(side for side in sides if side)
 
     def _encode(self, examples: Sequence[TextPair]) -> tuple[list[int], MakeBatch]:
         sources = self._sources(self.model_, [example.source for example in examples])
@@ -136,6 +152,14 @@ class FineTunedPairs(FineTunedTexts):
             return self._inputs_of([sources[i] for i in indices]), labels
 
         return [len(s) + len(t) for s, t in zip(sources, targets, strict=True)], batch
+
+    def _note(self) -> str:
+        full, count, most = self._full
+        return (
+            f"{full:,} of {count:,} sources fill the {most} tokens that are read; what is longer was cut"
+            if full
+            else ""
+        )
 
     def _inputs_of(self, rows: Sequence[Sequence[int]]) -> dict[str, Tensor]:
         ids, lengths = padded(rows, self.tokenizer_.pad_token_id)
@@ -154,7 +178,8 @@ class FineTunedPairs(FineTunedTexts):
     def _answers(self, model: nn.Module, inputs: Sequence[Any]) -> list[str]:
         rows = self._sources(model, inputs)
         written = [""] * len(rows)
-        for group in by_length([len(row) for row in rows], at_once=8192 // self.settings.beams):
+        groups = by_length([len(row) for row in rows], at_once=8192 // self.settings.beams)
+        for group in self._going(groups, len(rows)):
             made = self._written(model, [rows[i] for i in group])
             for i, text in zip(group, self.tokenizer_.batch_decode(made, skip_special_tokens=True), strict=True):
                 written[i] = text.strip()

@@ -30,6 +30,8 @@ class FineTunedSentimentSettings(FineTuning):
 
     label_smoothing: float = 0.0
     """Label smoothing: the share of the target's probability that is spread over all labels."""
+    class_weights: bool = False
+    """Whether rare labels count more in the loss (balanced, at most 20-fold), and in the baseline's."""
     training: TrainingSettings = field(default_factory=recipe(epochs=3, tokens_per_step=1024))
     """How to train."""
 
@@ -74,20 +76,25 @@ class FineTunedSentiment(FineTunedTexts, Sentiment, of=Sentiment):
 
     def _loss(self, model: nn.Module, batch: Any) -> tuple[Tensor, Tensor]:
         inputs, targets = batch
-        return self._cost(model(**inputs).logits.float(), targets)
+        return self._label_cost(model(**inputs).logits.float(), targets)
 
     @torch.no_grad()
-    def _shares(self, model: nn.Module, texts: Sequence[str]) -> Tensor:
-        windows = self._cut(model, texts)
+    def _logits(self, model: nn.Module, inputs: Sequence[str]) -> Tensor:
+        windows = self._cut(model, inputs)
         device = next(model.parameters()).device
-        total, count = torch.zeros(len(texts), len(self.labels_)), torch.zeros(len(texts), 1)
-        for group in by_length([len(window.tokens) for window in windows], at_once=8192):
-            inputs = {name: tensor.to(device) for name, tensor in self._stacked([windows[i] for i in group]).items()}
+        total, count = torch.zeros(len(inputs), len(self.labels_)), torch.zeros(len(inputs), 1)
+        for group in self._going(by_length([len(window.tokens) for window in windows], at_once=8192), len(windows)):
+            given = {name: tensor.to(device) for name, tensor in self._stacked([windows[i] for i in group]).items()}
             owners = torch.tensor([windows[i].text for i in group])
-            total.index_add_(0, owners, model(**inputs).logits.float().cpu())
+            total.index_add_(0, owners, model(**given).logits.float().cpu())
             count.index_add_(0, owners, torch.ones(len(group), 1))
-        scores = total / count
-        return scores.sigmoid() if self.several_ else scores.softmax(-1)
+        return total / count
+
+    def _speaks(self, inputs: Sequence[str]) -> Tensor:
+        return torch.tensor([bool(text.strip()) for text in inputs])
+
+    def _note(self, examples: Sequence[LabelledText]) -> str:
+        return ""  # long texts are read in windows
 
     def _attention(self, model: nn.Module, one: Any) -> Attention:
         window = self._cut(model, [one])[0]

@@ -29,8 +29,8 @@ from ._files import (
 from ._folders import files_below
 from ._records import is_records, records
 from ._separated import cells_text, open_cells, split_rows
-from ._sheets import Block, Row, Sheet, lines_sheet, table_sheet, tag_share
-from ._spans import are_span_texts, is_han
+from ._sheets import BOUNDARY, Block, Row, Sheet, lines_sheet, table_sheet, tag_share
+from ._spans import SPAN_KEYS, TEXT, are_span_texts, is_han
 from ._tables import is_cells, is_table, parts_of, rows, unescaped, value_at, why_no_table
 from .account import Account, account, doubts_between, labels
 from .pictures import SUFFIXES as PICTURE_SUFFIXES
@@ -40,7 +40,10 @@ from .tagged import TaggedOptions, flat_record, prefix_of, read_tagged, to_iob2,
 from .texts import LabelledOptions, PairOptions, TextOptions, read_documents, read_labelled, read_pairs
 
 __all__ = [
+    "BOUNDARY",
     "PICTURE_SUFFIXES",
+    "SPAN_KEYS",
+    "TEXT",
     "Account",
     "Block",
     "Columns",

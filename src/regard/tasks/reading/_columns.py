@@ -13,7 +13,8 @@ from ._files import Notes
 from ._schemes import holds_tags
 
 __all__ = [
-    "TAG_NAME", "WORD_NAME", "Columns", "find_columns", "has_header", "heads_tags", "is_number", "places",
+    "TAG_NAME", "WORD_NAME", "Columns", "find_columns", "has_header", "heads_tags", "heads_words", "is_number",
+    "places",
 ]  # fmt: skip
 
 USUAL_NAMES = frozenset(
@@ -93,13 +94,20 @@ def has_header(
     return True
 
 
+def heads_words(head: Sequence[str]) -> bool:
+    """Return whether a row names the words and another column, and holds nothing but names."""
+    words = [cell for cell in head if WORD_NAME.fullmatch(cell.lower())]
+    others = [cell for cell in head if cell not in words and set(re.split(r"[\W_]+", cell.casefold())) & USUAL_NAMES]
+    return bool(words and others) and all(_NAME.fullmatch(cell) for cell in head)
+
+
 def heads_tags(head: Sequence[str], rest: Sequence[Sequence[str]]) -> bool:
     """Return whether a row names columns of words and tags, or a column of the rows below that holds tags."""
     small = [re.sub(r"[_\W]+", " ", cell.lower()) for cell in head]
     tags = [place for place, cell in enumerate(small) if TAG_NAME.fullmatch(cell)]
     if any(WORD_NAME.fullmatch(cell) for cell in small) and tags:
         return True
-    return bool(rest) and any(holds_tags(cells[place] for cells in rest) for place in tags)
+    return bool(rest) and any(holds_tags(tag for cells in rest for tag in cells[place].split()) for place in tags)
 
 
 def _why_header(rows: Sequence[Sequence[str]]) -> str | None:
@@ -123,12 +131,15 @@ def _why_header(rows: Sequence[Sequence[str]]) -> str | None:
         return "these are languages"
     if len(rest) > 1 and any(all(map(is_number, column)) for column in columns):
         return "numbers stand below"
-    if len(rest) < 8:
+    if len(rest) < LEAST:
         return None
-    if any(len(set(column)) >= 2 and min(map(column.count, set(column))) > 1 for column in columns):
-        return "below it the same few words return, and it is none of them"
+    again = any(len(set(column)) >= 2 and min(map(column.count, set(column))) > 1 for column in columns)
     single = all(len(cell.split()) <= 1 for cell in head)
-    if single and any(min(len(cell.split()) for cell in column[:8]) >= 3 for column in columns):
+    over = single and any(min(len(cell.split()) for cell in column[:8]) >= 3 for column in columns)
+    few = len(rest) < 8  # of few rows both must be true
+    if again and (over or not few):
+        return "below it the same few words return, and it is none of them"
+    if over and not few:
         return "it has a word where texts stand below"
     return None
 
@@ -162,10 +173,11 @@ def _suggested(rows: Sequence[Sequence[str]], options: tuple[str, ...], names: t
 
 
 def _label_first(rows: Sequence[Sequence[str]]) -> bool:
-    """Return whether, of two columns, the first holds few short labels that come again, and the second texts."""
-    if len(rows[0]) != 2 or len(rows) < LEAST:
+    """Return whether the first column holds few short labels that come again, the second texts, others numbers."""
+    even = [row for row in rows if len(row) == len(rows[0])]
+    if len(rows[0]) < 2 or len(even) < LEAST or not all(is_number(cell) for row in even for cell in row[2:]):
         return False
-    labels, texts = zip(*(row for row in rows if len(row) == 2), strict=True)
+    labels, texts = zip(*(row[:2] for row in even), strict=True)
     words = [sum(len(cell.split()) for cell in column) for column in (labels, texts)]
     return 2 * len(set(labels)) <= len(labels) and len(set(texts)) > len(set(labels)) and words[1] > 2 * words[0]
 
@@ -191,8 +203,7 @@ def find_columns(
         if names == ("text", "label") and _label_first(rows):
             notes.columns.update(text=1, label=0)
             notes.remarks.append(
-                "column 0 was read as the label and column 1 as the text, by what they hold; --text 0 --label 1 reads "
-                "them the other way round."
+                "column 0 was read as the label and 1 as the text, by what they hold; otherwise --text 0 --label 1."
             )
             return {"text": 1, "label": 0}
         return {name: place for place, name in enumerate(names)}

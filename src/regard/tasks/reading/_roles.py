@@ -14,7 +14,7 @@ from ._columns import TAG_NAME, WORD_NAME
 from ._schemes import BARE, BRACKETS, FEW_LABELS, MOST, NAMELESS, PLAIN, USUAL, Style, are_tags, style_of, to_iob2
 from ._sheets import Block, Sheet
 
-__all__ = ["Roles", "blocks_without_ranges", "coded_column", "find_roles"]
+__all__ = ["Roles", "blocks_without_ranges", "coded_column", "find_roles", "range_column"]
 
 Kind = Literal["tags", "chunks", "outside", "labels", "index", "numbers", "filler", "group", "pos", "other", "words"]
 
@@ -208,6 +208,7 @@ def _open_features(sheet: Sheet) -> list[str]:
             tags = [matches[cell][1] if cell in matches else "O" for cell in block.columns[place]]
             columns = [tags if at == place else column for at, column in enumerate(block.columns)]
             sheet.blocks[number] = block._replace(columns=columns)
+        sheet.features = place
         return [f"the tags stand among the features of column {sheet.called(place)}; words without one have O."]
     return []
 
@@ -354,6 +355,12 @@ def _unnamed(sheet: Sheet, column: Column) -> str:
         f"{sheet.path}: column {column.called} holds numbers ({min(numbers)} to {max(numbers)}), and their "
         "names are not beside them. Give the names in the order of the numbers, from 0: --labels O,B-PER,I-PER,..."
     )
+
+
+def range_column(sheet: Sheet) -> int | None:
+    """Return the column of word numbers of which some are ranges or empty nodes; None if there is none."""
+    columns = [Column(sheet, place) for place in range(sheet.width)]
+    return next((column.place for column in columns if column.kind == "index" and column.ranges), None)
 
 
 def blocks_without_ranges(sheet: Sheet, place: int) -> tuple[list[Block], int]:

@@ -88,6 +88,7 @@ def open_cells(path: Path, usual: str, names: tuple[str, ...], columns: Columns,
         return None
     header = has_header(path, begin + 1, sample, names, columns, notes)
     found = find_columns(path, begin + 1, sample, names, columns, notes, header=header)
+    notes.columns["header"] = header
     notes.empty_lines = "\n".join(lines).strip("\n").count("\n\n")
     notes.reading = _reading(sample[0], found, columns, separator, header=header)
     if quoted and separator == "\t":

@@ -17,12 +17,12 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ...errors import DataError
-from ._columns import heads_tags
+from ._columns import heads_tags, heads_words
 from ._files import Notes, text_lines
 from ._schemes import MOST, PLAIN, are_tags, holds_tags, style_of
 from ._separated import SEPARATORS, best_form, split_rows
 
-__all__ = ["Block", "Row", "Sheet", "lines_sheet", "pieces", "table_sheet", "tag_share"]
+__all__ = ["BOUNDARY", "Block", "Row", "Sheet", "lines_sheet", "pieces", "table_sheet", "tag_share"]
 
 # Number of lines from which the separator of columns is detected.
 LOOKED_AT = 1000
@@ -71,6 +71,8 @@ class Sheet:
     """What separates the cells of lines."""
     head: int = 0
     """The line that names the columns; 0: none does."""
+    features: int | None = None
+    """The column of features that has the tags in it."""
 
     def called(self, place: int) -> str:
         """Return the name of a column."""
@@ -145,28 +147,37 @@ def lines_sheet(path: Path, asked: Sequence[str], options: Any, notes: Notes, le
         width = min((len(row.cells) for row in rows if len(row.cells) > 1), default=0)
         rows = [Row(row.number, row.cells[:width]) for row in rows]
     first = next((row for row in rows if row.cells), None)
-    if names is None and first is not None and _is_header(first, rows, width, asked):
+    head = 0
+    if names is None and first is not None and _is_header(first, rows, width, asked, least):
         names = [str(cell).strip() for cell in first.cells]
         head = first.number
         rows.remove(first)
-    head = 0
     if first is not None and width < least:
         raise DataError(f"{path}: most lines hold one column, first line {first.number}: {_why_bad(first, 2)}")
-    sheet = _sheet(path, rows, names, width, f"columns split by {SEPARATORS[separator]}", options, notes)
+    sheet = _sheet(path, rows, names, width, f"columns split by {SEPARATORS[separator]}", options, notes, least)
     sheet.separator, sheet.head = separator, head
     return sheet
 
 
-def table_sheet(path: Path, rows: list[Row], names: Sequence[str], form: str, options: Any, notes: Notes) -> Sheet:
-    """Read the rows of a table with named columns."""
-    return _sheet(path, rows, names, len(names), form, options, notes)
+def table_sheet(
+    path: Path, rows: list[Row], names: Sequence[str], form: str, options: Any, notes: Notes, least: int = 2
+) -> Sheet:
+    """Read the rows of a table with named columns; `least` is the least number of lists in a row of lists."""
+    return _sheet(path, rows, names, len(names), form, options, notes, least)
 
 
 def _sheet(
-    path: Path, rows: list[Row], names: Sequence[str] | None, width: int, form: str, options: Any, notes: Notes
+    path: Path,
+    rows: list[Row],
+    names: Sequence[str] | None,
+    width: int,
+    form: str,
+    options: Any,
+    notes: Notes,
+    least: int,
 ) -> Sheet:
     sheet = Sheet(path, [], names, width, form)
-    lists = _lists(rows, width)
+    lists = _lists(rows, width, least)
     if lists is not None:
         sheet.whole = True
         sheet.form += ", a sentence a row"
@@ -210,7 +221,7 @@ def _separator(path: Path, lines: Sequence[str]) -> str:
         if width < 2 or len(even) < MOST * len(whole):
             return 0.0
         # A little for columns without any tag, which the user may have named.
-        return 0.01 + max(_tag_share(column) for column in zip(*even, strict=True))
+        return 0.01 + round(max(_tag_share(column) for column in zip(*even, strict=True)), 2)
 
     found = best_form(looked, [(one, one != " ") for one in order], weigh)
     return found[0] if found is not None else " "
@@ -268,17 +279,22 @@ def _usual_width(rows: Sequence[Row]) -> int:
     return max(counted, key=lambda width: counted[width], default=0)
 
 
-def _is_header(first: Row, rows: Sequence[Row], width: int, asked: Sequence[str]) -> bool:
-    """Return whether the first row is a header: it has requested or usual names, or names a column of tags."""
+def _is_header(first: Row, rows: Sequence[Row], width: int, asked: Sequence[str], least: int) -> bool:
+    """Return whether the first row is a header: it has requested or usual names, or names a column of tags.
+
+    Without tags (`least` 1), it names the words and something else.
+    """
     cells = [str(cell).strip() for cell in first.cells]
     if len(cells) != width:
         return False
     if any(name in cells for name in asked):
         return True
+    if least < 2 and heads_words(cells):
+        return True
     return heads_tags(cells, [row.cells for row in rows if row is not first and len(row.cells) == width])
 
 
-def _lists(rows: Sequence[Row], width: int) -> list[int] | None:
+def _lists(rows: Sequence[Row], width: int, least: int) -> list[int] | None:
     """Return the columns if each row is a sentence, None if each row is a word.
 
     Rows are sentences if two columns hold lists, or one holds several tags a row beside another with as many words.
@@ -286,7 +302,7 @@ def _lists(rows: Sequence[Row], width: int) -> list[int] | None:
     looked = [row.cells for row in rows if len(row.cells) == width][:LOOKED_AT]
     columns = [[cell for cell in column if cell is not None] for column in zip(*looked, strict=True)]
     lists = [at for at, column in enumerate(columns) if 2 * sum(isinstance(one, list) for one in column) > len(column)]
-    if len(lists) >= 2:
+    if len(lists) >= least:
         return lists
     split = [[pieces(cell) if isinstance(cell, str | list) else None for cell in cells] for cells in looked]
     several = [at for at in range(width) if any(len(cells[at] or ()) > 1 for cells in split)]

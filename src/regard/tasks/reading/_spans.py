@@ -12,7 +12,17 @@ from typing import Any, NamedTuple
 
 from ...errors import DataError
 
-__all__ = ["InvalidRow", "SpanTexts", "Spans", "are_span_texts", "is_han", "spans_of", "why_not_characters"]
+__all__ = [
+    "SPAN_KEYS",
+    "TEXT",
+    "InvalidRow",
+    "SpanTexts",
+    "Spans",
+    "are_span_texts",
+    "is_han",
+    "spans_of",
+    "why_not_characters",
+]
 
 # A word of a text that nobody has cut: a run of letters and digits, or one other character. Chinese and Japanese are
 # written without blanks, and their data sets have a tag for each character.

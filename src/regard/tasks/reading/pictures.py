@@ -295,7 +295,7 @@ def read_idx(path: Path) -> NDArray[np.uint8]:
     size = int(np.prod([int(side) for side in shape], dtype=object))
     if len(contents) != 4 + 4 * rank + size:
         raise DataError(f"{path} has {len(contents)} bytes; a shape of {shape} needs {4 + 4 * rank + size}.")
-    return np.frombuffer(contents, np.uint8, offset=4 + 4 * rank).reshape(shape)
+    return np.frombuffer(contents, np.uint8, offset=4 + 4 * rank).reshape(shape).copy()  # one that may be written
 
 
 PICTURES = (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -11,14 +12,17 @@ from typing import Any, Literal, NamedTuple
 
 from ...corpora import TaggedWords
 from ...errors import DataError
+from ._columns import WORD_NAME, Columns
 from ._features import named
 from ._files import Notes, Read, first_accepting, plain_suffix, text_lines
 from ._hub import hub_rows, why_no_hub
 from ._records import Record, is_records, records
-from ._roles import Roles, blocks_without_ranges, coded_column, find_roles
+from ._roles import Roles, blocks_without_ranges, coded_column, find_roles, range_column
 from ._schemes import begun_inside, holds_tags, opens_plainly, to_iob2, why_not_scheme
+from ._separated import cells_text
 from ._sheets import Block, Row, Sheet, lines_sheet, pieces, table_sheet
-from ._spans import InvalidRow, SpanTexts, are_span_texts, spans_of, why_not_characters
+from ._spans import SPAN_KEYS, TEXT, InvalidRow, SpanTexts, are_span_texts, spans_of, why_not_characters
+from ._tables import is_cells, rows
 from .sources import Group, Source, read_each
 
 __all__ = ["TaggedOptions", "flat_record", "prefix_of", "read_tagged", "to_iob2", "word_and_tag"]
@@ -250,33 +254,51 @@ def _without_empty_words(sheet: Sheet, roles: Roles) -> list[str]:
 
 def _asked(sheet: Sheet, options: TaggedOptions) -> tuple[int | str | None, int | str | None]:
     """Return the columns that were asked for: of a table first by name, of lines by number."""
-    words, tags = (options.word_column, options.words), (options.tag_column, options.tags)
-    if sheet.names is not None:
-        words, tags = words[::-1], tags[::-1]
-    return words[0] if words[0] is not None else words[1], tags[0] if tags[0] is not None else tags[1]
+    both = ((options.word_column, options.words), (options.tag_column, options.tags))
+    order = 1 if sheet.names is None else -1
+    words, tags = (next((one for one in asked[::order] if one is not None), None) for asked in both)
+    return words, tags
 
 
 def word_and_tag(sheet: Sheet, options: TaggedOptions, learnt: Mapping[str, str | int]) -> tuple[int, int | None]:
     """Return the columns of words and of tags in a sheet that may lack tags; None for those.
 
-    Without tags the words are where they were in the training data (`learnt`).
+    Rows of word ranges leave the sheet. Without tags the words are where they were in the training data (`learnt`).
 
     Raises:
         DataError: nothing says where the words are.
     """
     words, tags = _asked(sheet, options)
+    ranges = None if sheet.whole else range_column(sheet)
+    if ranges is not None:
+        sheet.blocks, _ = blocks_without_ranges(sheet, ranges)
     try:
         roles = find_roles(sheet, words, tags, options.scheme)
     except DataError:
         if words is None and tags is not None and not sheet.holds(tags):
             return word_and_tag(sheet, replace(options, tags=None, tag_column=None), learnt)
         if words is None and sheet.width > 1:
-            words = learnt.get("words")
+            words = _named_words(sheet, learnt.get("words"))
         place = 0 if words is None and sheet.width == 1 else None if words is None else sheet.place(words, "word")
         if place is None:
             raise
         return place, None
     return roles.words, roles.tags
+
+
+def _named_words(sheet: Sheet, learnt: str | int | None) -> str | int | None:
+    """Return the column of words by its name, or, without names, the one of the training data.
+
+    Raises:
+        DataError: columns have names, and none says so alone.
+    """
+    if sheet.names is None:
+        return learnt
+    named = [place for place, name in enumerate(sheet.names)
+             if place != sheet.sentence and (name == learnt or WORD_NAME.fullmatch(str(name).lower()))]  # fmt: skip
+    if learnt in sheet.names or len(named) == 1:
+        return learnt if learnt in sheet.names else named[0]
+    raise DataError(f"{sheet.path}: which column holds the words? Name one of {', '.join(sheet.names)}: --words NAME.")
 
 
 def _names(block: Block, roles: Roles) -> str:
@@ -426,6 +448,34 @@ def _records(source: tuple[Path, ...], options: TaggedOptions, notes: Notes) -> 
     return _from_records(path, list(records(path, notes)), options, notes)
 
 
+def _why_no_spans(source: tuple[Path, ...]) -> str | None:
+    """Return why a source is not CSV or TSV with texts and their spans, as JSON, in a cell."""
+    if len(source) != 1 or not source[0].is_file() or not is_cells(source[0]):
+        return "it is one file, CSV or TSV"
+    head = [cells_text(source[0], names) for names in (TEXT, SPAN_KEYS)]
+    if None in head:
+        return "its first line does not name columns of texts and of entities"
+    cells = [row[2][str(head[1])] for row in _span_rows(source[0], Notes(skip=True))]
+    lists = [cell for cell in cells if cell.startswith("[{")]
+    return None if lists and len(lists) + cells.count("") + cells.count("[]") == len(cells) else "its cells are no JSON"
+
+
+def _span_rows(path: Path, notes: Notes) -> list[tuple[Path, int, Mapping[str, Any]]]:
+    names = tuple(str(cells_text(path, some)) for some in (TEXT, SPAN_KEYS))
+    return list(rows(path, names, Columns(True), notes))
+
+
+def _spans(source: tuple[Path, ...], options: TaggedOptions, notes: Notes) -> Taken:
+    text, spans = (str(cells_text(source[0], names)) for names in (TEXT, SPAN_KEYS))
+    found: list[Record] = []
+    for path, number, row in _span_rows(source[0], notes):
+        try:
+            found.append((number, {"text": row[text], "entities": json.loads(row[spans] or "[]")}))
+        except ValueError as error:
+            notes.bad(path, number, f"column {spans!r} holds no JSON: {error}.")
+    return _from_records(source[0], found, options, notes)
+
+
 def _hub(source: tuple[Path, ...], options: TaggedOptions, notes: Notes) -> Taken:
     return _from_records(source[0], [(number, row) for _, number, row in hub_rows(source)], options, notes)
 
@@ -537,6 +587,7 @@ def _corpus(source: tuple[Path, ...], options: TaggedOptions, notes: Notes) -> T
 
 READERS = (
     ("parallel lines", _why_no_folder, _parallel),
+    ("CSV or TSV of texts with entities as JSON", _why_no_spans, _spans),
     ("several files", _why_no_corpus, _corpus),
     ("table (JSONL, JSON, Parquet)", _why_no_records, _records),
     ("CoNLL columns, CSV or TSV", _why_no_columns, _columns),

@@ -18,7 +18,8 @@ from ._folders import check_labels, class_folders, is_shown
 from ._hub import hub_rows, why_no_hub
 from ._judging import judge_documents, judge_labelled, judge_pairs
 from ._parallel import side_by_side
-from ._tables import MISSING, Columns, Row, parts_of, rows, text_value, value, why_no_table
+from ._separated import cells_text
+from ._tables import MISSING, Columns, Row, is_cells, parts_of, rows, text_value, value, why_no_table
 from .sources import Group, Source, read_each
 
 __all__ = ["LabelledOptions", "PairOptions", "TextOptions", "read_documents", "read_labelled", "read_pairs"]
@@ -228,8 +229,17 @@ def _label_names(path: Path | None) -> list[str] | None:
 
 
 def _labelled_table(source: tuple[Path, ...], options: LabelledOptions, notes: Notes) -> Iterator[Row]:
-    names = (*parts_of(options.text), options.label)
-    return rows(source[0], names, Columns(options.header, ("text", "label")), notes)
+    columns = Columns(options.header, ("text", "label"))
+    named = None if options.text != "text" or not is_cells(source[0]) else cells_text(source[0], ("text", "path"))
+    if named is None or named.strip().lower() != "path":
+        yield from rows(source[0], (*parts_of(options.text), options.label), columns, notes)
+        return
+    for path, number, values in rows(source[0], (named, options.label), columns, notes):
+        file = path.parent / values[named]
+        if not file.is_file():
+            notes.bad(path, number, f"there is no file {file}; paths are relative to the table.")
+        elif (text := whole_text(file, notes)) is not None:
+            yield path, number, {**values, options.text: text}
 
 
 FASTTEXT = "__label__"

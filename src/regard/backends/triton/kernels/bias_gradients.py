@@ -43,7 +43,7 @@ def bias_gradients(
     q, grad = rows_of_call(call, grad_output, grad_strides, at, rows, E, EV, BE, BEV)
     of_rows = row_statistics(call, stats, item, rows)
     spans = row_spans(call, batch, head, rows)
-    begin, _, _, end = blocks(call, head, rows, spans[0], spans[1], BN)
+    begin, full_begin, full_end, end = blocks(call, head, rows, spans[0], spans[1], BN)
     keys = call.key + batch * call.key_strides[0] + group * call.key_strides[1]
     values = call.value + batch * call.value_strides[0] + group * call.value_strides[1]
     carried = tl.zeros((BN,), tl.float32)
@@ -55,7 +55,9 @@ def bias_gradients(
         kept = None
         if call.seed is not None:
             kept = keep(call, item, rows, first, BM, BN)
-        _, slope, _, visible = grad_scores(call, at, q, grad, k, v, of_rows, spans, rows, columns, kept, True, False)
+        p, slope, product, visible = grad_scores(
+            call, at, q, grad, k, v, of_rows, spans, rows, columns, kept, True, False
+        )
         if dense is not None:
             to = (item.to(tl.int64) * call.queries + rows)[:, None] * call.keys + columns[None, :]
             tl.store(dense + to, slope, mask=visible)

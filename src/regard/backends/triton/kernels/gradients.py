@@ -164,7 +164,7 @@ def _query_walk(
     MASKED: tl.constexpr, E: tl.constexpr, EV: tl.constexpr, BE: tl.constexpr, BEV: tl.constexpr,
     BM: tl.constexpr, BN: tl.constexpr,
 ):  # fmt: skip
-    item, batch, _, group = at
+    item, batch, head, group = at
     keys = call.key + batch * call.key_strides[0] + group * call.key_strides[1]
     values = call.value + batch * call.value_strides[0] + group * call.value_strides[1]
     for first in range(begin, end, BN):
@@ -174,7 +174,7 @@ def _query_walk(
         kept = None
         if call.seed is not None:
             kept = keep(call, item, rows, first, BM, BN)
-        _, slope, product, visible = grad_scores(
+        p, slope, product, visible = grad_scores(
             call, at, q, grad, k, v, row_stats, spans, rows, columns, kept, MASKED, False
         )
         if call.softcap is not None:

@@ -1,0 +1,102 @@
+"""`regard train TASK --from MODEL`, `predict`, `evaluate` and `--push`, as a user calls them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+import transformers
+
+from regard.cli import main
+
+from ..small import LABELLED
+from .checkpoints import ENCODERS, write
+
+SHORT = ("--steps", "3", "--epochs", "None", "--device", "cpu", "--precision", "fp32")
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A small BERT."""
+    return write(tmp_path_factory.mktemp("base") / "tiny-bert", ENCODERS["bert"], [one.text for one in LABELLED])
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A table of texts with labels."""
+    path = tmp_path_factory.mktemp("data") / "places.csv"
+    path.write_text("\n".join(["text,label", *(f"{one.text},{one.labels[0]}" for one in LABELLED[:120])]))
+    return str(path)
+
+
+def test_from_a_folder(
+    tmp_path: Path, base: str, data: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The run opens in transformers, has a card, answers, is evaluated, and can be gone on from."""
+    run, more = tmp_path / "run", tmp_path / "more"
+    words = ["train", "sentiment", "--from", base, "--train", data, "--out", str(run), *SHORT]
+    monkeypatch.setattr("sys.argv", ["regard", *words])
+    assert main(words) == 0
+    assert "config.json, model.safetensors, README.md" in capsys.readouterr().out
+    model = transformers.AutoModelForSequenceClassification.from_pretrained(run)
+    assert model.config.id2label == {0: "negative", 1: "positive"}
+    card = (run / "README.md").read_text("utf-8")
+    assert card.startswith("---\npipeline_tag: ")
+    for part in ('base_model: "tiny-bert"', "places.csv", "macro_f1", "this model", "--from", "from_pretrained"):
+        assert part in card
+    assert main(["predict", str(run), "the oslo was fine", "--json"]) == 0
+    assert set(json.loads(capsys.readouterr().out)["probabilities"]) == {"negative", "positive"}
+    assert main(["evaluate", str(run), data]) == 0
+    assert "baseline" in capsys.readouterr().out
+    assert main(["train", "sentiment", f"--from={run}", "--train", data, "--out", str(more), *SHORT]) == 0
+    after = transformers.AutoModelForSequenceClassification.from_pretrained(more).state_dict()
+    moved = [float((after[name] - weight).abs().max()) for name, weight in model.state_dict().items() if name in after]
+    assert 0 < max(moved) < 0.01, "training did not begin at the weights of the run"
+    assert torch.isfinite(torch.tensor(moved)).all()
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--embed-dim", "8"], "has no option --embed-dim"),
+        (["--lora", "many"], "--lora is 'many'. It takes a whole number."),
+        (["--push", "not a name"], "which is no name of the hub"),
+        (["--push", "me/places"], "hf auth login"),
+        (["--train-layers", "1", "--lora", "2"], "give one of them"),
+    ],
+)
+def test_mistakes(
+    base: str, data: str, tmp_path: Path, words: list[str], message: str, capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    """What cannot work is refused before training, in one line."""
+    monkeypatch.setattr("huggingface_hub.get_token", lambda: None)
+    monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
+    assert main(["train", "sentiment", "--from", base, "--train", data, "--out", str(tmp_path / "x"), *words]) == 2
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / "x" / "task.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("task", "message"),
+    [("translation", "AutoModelForSeq2SeqLM"), ("image_classification", "AutoModelForImageClassification")],
+)
+def test_a_model_of_another_kind(base: str, task: str, message: str) -> None:
+    """A model that has no such head is refused with what to take."""
+    from regard.errors import ArgumentError
+    from regard.tasks.pretrained._models import load_model
+
+    head = {"translation": "AutoModelForSeq2SeqLM"}.get(task, "AutoModelForImageClassification")
+    with pytest.raises(ArgumentError, match=rf"'bert'.* no {message} .*Take an encoder"):
+        load_model(head, base)
+
+
+def test_no_causal_model(base: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """An encoder with a head for words sees the words to come."""
+    text = tmp_path / "notes.txt"
+    text.write_text("\n".join(one.text for one in LABELLED[:100]))
+    words = ["train", "language_modeling", "--from", base, "--train", str(text), "--out", str(tmp_path / "x"), *SHORT]
+    assert main(words) == 2
+    assert "sees the tokens to come" in capsys.readouterr().err
