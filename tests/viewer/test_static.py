@@ -240,7 +240,7 @@ def test_odd_sizes_are_drawn(shape: tuple[int, int, int, int], broken: bool) -> 
     drawn = [static.distance_profile(call), static.heads_grid(call), static.heatmap(call, head=heads - 1, scale="log")]
     drawn += [static.heatmap(call, average=True)] if not broken else []
     for figure in drawn:
-        figure.savefig(io.BytesIO(), format="png", dpi=10)
+        figure.savefig(io.BytesIO(), format="png", dpi=40)
 
 
 @pytest.mark.parametrize("shape", [(1, 1, 0, 0), (1, 0, 3, 3), (0, 1, 3, 3), (1, 1, 3, 0), (1, 1, 0, 3)])
