@@ -67,6 +67,7 @@ TEXT = {**CONFIG, "vocab_size": 9, "pad_id": 0}
 PICTURE = {
     "tokens": ["a", "b", "c"], "key_tokens": None, "labels": None, "key_labels": None, "batch": 0, "scale": "linear",
     "highest": None, "title": None, "caption": True, "cmap": "cividis",
+    "width": 8.5, "fontsize": 8.0,
 }  # fmt: skip
 
 
@@ -329,14 +330,22 @@ TABLE: dict[str, Entry] = {
     "regard.viewer.label_colours": entry(viewer.label_colours, names=["a", "b"]),
     "regard.viewer.Grid": entry(viewer.Grid, rows=1, columns=2, first=0, image=None),
     "regard.viewer.static.heatmap": entry(
-        viewer.static.heatmap, weights=WEIGHTS, head=0, average=False, numbers=None, **PICTURE
+        viewer.static.heatmap, weights=WEIGHTS, head=0, average=False, numbers=None, ax=None, **PICTURE
     ),
     "regard.viewer.static.heads_grid": entry(viewer.static.heads_grid, weights=WEIGHTS, **PICTURE),
     "regard.viewer.static.distance_profile": entry(
-        viewer.static.distance_profile, weights=WEIGHTS, heads=[0], batch=0, title=None, caption=True
+        viewer.static.distance_profile,
+        weights=WEIGHTS,
+        heads=[0],
+        batch=0,
+        title=None,
+        caption=True,
+        ax=None,
+        width=8.5,
+        fontsize=8.0,
     ),
     "regard.viewer.static.positional_encoding": entry(
-        viewer.static.positional_encoding, table=torch.randn(3, 4), title=None, caption=True
+        viewer.static.positional_encoding, table=torch.randn(3, 4), title=None, caption=True, width=8.5, fontsize=8.0
     ),
 }
 

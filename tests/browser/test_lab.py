@@ -44,10 +44,11 @@ def lab(tmp_path: Path) -> Iterator[str]:
     homes = {name: str(tmp_path / name) for name in ("JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR", "JUPYTER_RUNTIME_DIR")}
     # Widgets' own parts of the notebook stand beside the package, which may lie in another place than the server.
     shared = Path(importlib.util.find_spec("anywidget").origin).parents[4] / "share" / "jupyter"  # type: ignore
-    environment = {**os.environ, **homes, "JUPYTER_PATH": str(shared), "JUPYTER_ALLOW_INSECURE_WRITES": "1"}
+    environment = {**os.environ, **homes, "JUPYTER_PATH": str(shared)}
     command = [
         sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root", f"--port={port}", "--ip=127.0.0.1",
         "--IdentityProvider.token=", f"--ServerApp.root_dir={tmp_path}", "--ServerApp.open_browser=False",
+        "--ServerApp.disable_check_xsrf=True",
     ]  # fmt: skip
     process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     end = time.monotonic() + 120
@@ -97,8 +98,10 @@ def test_an_output_lives_without_its_kernel(browser: Any, lab: str, tmp_path: Pa
     print(f"notebook: an output of 8 heads, 300 tokens takes {len(json.dumps(output)) / 1000:.0f} kB")
     assert "application/vnd.jupyter.widget-view+json" not in output["data"]
     page.goto("about:blank")
-    for kernel in page.request.get(lab.split("/lab/")[0] + "/api/sessions").json():
-        page.request.delete(lab.split("/lab/")[0] + f"/api/sessions/{kernel['id']}")
+    sessions = lab.split("/lab/")[0] + "/api/sessions"
+    for session in page.request.get(sessions).json():
+        assert page.request.delete(f"{sessions}/{session['id']}").ok
+    assert page.request.get(sessions).json() == []
     page.close()
 
     page, frame = _opened(browser, f"{lab}?reset")

@@ -5,14 +5,16 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+import regard
 from regard.viewer.html import script
 from regard.viewer.widget import reply
 from tests.browser.conftest import missing
-from tests.browser.pages import HEADS, LAYERS, sentence_view
+from tests.browser.pages import HEADS, LAYERS, calls, sentence_view, until
 
 CELL = """\
 import warnings
@@ -44,8 +46,8 @@ HOST = """async (code) => {
 }"""
 
 
-def test_notebook_runs_in_a_real_kernel() -> None:
-    """nbclient and ipykernel: the output holds the widget, a static picture, and a line of text."""
+def test_notebook_runs_in_a_real_kernel(open_page: Callable[..., Any], tmp_path: Path) -> None:
+    """nbclient and ipykernel: the output is a picture, a line of text, and a page that needs no kernel any more."""
     try:
         import nbformat
         from nbclient import NotebookClient
@@ -56,10 +58,49 @@ def test_notebook_runs_in_a_real_kernel() -> None:
     bundles = [output.data for output in book.cells[0].outputs if output.output_type == "execute_result"]
     assert len(bundles) == 1
     assert base64.b64decode(bundles[0]["image/png"]).startswith(b"\x89PNG")
-    view = bundles[0]["application/vnd.jupyter.widget-view+json"]
-    state = book.metadata["widgets"]["application/vnd.jupyter.widget-state+json"]["state"]
-    assert "render" in state[view["model_id"]]["state"]["_esm"]
     assert bundles[0]["text/plain"].startswith("View(2 maps")
+    saved = tmp_path / "saved.html"  # as a saved notebook, or one that was converted, is opened
+    saved.write_text(f'<!doctype html><meta charset="utf-8">{bundles[0]["text/html"]}', "utf-8")
+    page = open_page(saved.as_uri())
+    frame = page.frame_locator("iframe")
+    frame.get_by_role("tab", name="Overview").click()
+    frame.locator("button.thumb canvas").nth(LAYERS * HEADS - 1).wait_for()
+    frame.locator("button.thumb").nth(5).click()
+    frame.get_by_role("heading", name="layers.1, head 1").wait_for()
+    frame.locator(".matrix canvas").first.wait_for()
+
+
+def test_output_becomes_exact_while_its_kernel_lives(open_page: Callable[..., Any], tmp_path: Path) -> None:
+    """The frame shows what it holds, then everything that the bridge brings it, and again its own when that goes."""
+    many = regard.view(calls(300), [f"t{n}" for n in range(300)])
+    bundle = many._repr_mimebundle_()
+    saved = tmp_path / "output.html"
+    saved.write_text(f'<!doctype html><meta charset="utf-8">{bundle["text/html"]}', "utf-8")
+    page = open_page(saved.as_uri())
+    frame = page.frame_locator("iframe")
+    frame.get_by_text("This output holds").wait_for()
+    (bridge,) = many._bridges
+    asked = list[str]()
+
+    def ask(text: str) -> Any:
+        content = json.loads(text)
+        asked.append(content["key"])
+        answer = reply(bridge_source, content)
+        assert answer is not None
+        return answer[0], [base64.b64encode(block).decode() for block in answer[1]]
+
+    bridge_source = many.source
+    page.expose_function("ask", ask)
+    live = HOST.replace("{ state: '' }", f"{{ state: 'view=head&map=1&head=2', name: '{bridge.name}' }}")
+    live = live.replace("module.render({ model, el: element })", "module.initialize({ model })")
+    page.evaluate(live, script("bridge"))
+    frame.get_by_role("heading", name="layers.1, head 2").wait_for()  # where the notebook has been before
+    frame.get_by_text("Everything, exact; computed when asked.").wait_for()
+    assert any(key.startswith("tile/1/2/mass/0/") for key in asked)
+    frame.get_by_role("tab", name="Text").click()
+    until(page, "window.state.includes('view=text')")
+    page.evaluate("window.close_widget()")
+    frame.get_by_text("This output holds").wait_for()
 
 
 def test_widget_draws_over_messages(open_page: Callable[..., Any]) -> None:

@@ -240,7 +240,7 @@ def test_odd_sizes_are_drawn(shape: tuple[int, int, int, int], broken: bool) -> 
     drawn = [static.distance_profile(call), static.heads_grid(call), static.heatmap(call, head=heads - 1, scale="log")]
     drawn += [static.heatmap(call, average=True)] if not broken else []
     for figure in drawn:
-        figure.savefig(io.BytesIO(), format="png", dpi=10)
+        figure.savefig(io.BytesIO(), format="png", dpi=40)
 
 
 @pytest.mark.parametrize("shape", [(1, 1, 0, 0), (1, 0, 3, 3), (0, 1, 3, 3), (1, 1, 3, 0), (1, 1, 0, 3)])
@@ -261,7 +261,7 @@ def _shown(labels: Sequence[Any], figure: Figure) -> list[Any]:
 
 
 @pytest.mark.parametrize("size", [3, 40, 70])
-@pytest.mark.parametrize("width", [4.0, 8.5, None])
+@pytest.mark.parametrize("width", [7.0, 8.5, None])
 def test_labels_never_overlap(size: int, width: float | None) -> None:
     """In a column of a paper as many tokens are named as have room; the caption says how many, and fits."""
     words = [f"wordgqy{n}" for n in range(size)]

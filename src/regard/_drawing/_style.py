@@ -6,6 +6,7 @@ import textwrap
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from typing import Any
 
 from .._values import number
 
@@ -42,8 +43,10 @@ def pt(points: float, setting: str | None = None) -> float:
     chosen = _fontsize.get()
     if chosen is not None:
         return points * chosen / _WORDS
-    if setting is not None and rcParams[setting] != rcParamsDefault[setting]:
-        return float(FontProperties(size=rcParams[setting]).get_size_in_points())
+    ours: Any = rcParams
+    theirs: Any = rcParamsDefault
+    if setting is not None and ours[setting] != theirs[setting]:
+        return float(FontProperties(size=ours[setting]).get_size_in_points())
     return float(points * rcParams["font.size"] / rcParamsDefault["font.size"])
 
 

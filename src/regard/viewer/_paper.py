@@ -140,7 +140,8 @@ def entitle(drawn: Figure | Axes, title: str | None) -> None:
 def _with_room(figure: Figure, text: str, points: float) -> str:
     """Return a text in lines, after making the figure higher by those beyond the first."""
     lines = wrapped(text, 0.96 * figure.get_figwidth(), points)
-    figure.set_figheight(figure.get_figheight() + lines.count("\n") * 1.3 * points / 72)
+    more = lines.count("\n") + 2 * bool(figure.legends)  # beside a key there is less room
+    figure.set_figheight(figure.get_figheight() + more * 1.3 * points / 72)
     return lines
 
 

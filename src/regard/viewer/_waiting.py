@@ -33,7 +33,7 @@ def waiting(what: str, shown: bool | None) -> Iterator[Callable[[float], None]]:
     try:
         yield tell
     finally:
-        if task is not None:
+        if bar is not None and task is not None:
             bar.stop()
 
 
