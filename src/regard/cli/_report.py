@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from ..tasks import Attention, Evaluation, NamedEntities, Sentence, Task
 from ..viewer import label_colours, static
@@ -161,7 +161,7 @@ def _draw(seen: Attention, folder: Path) -> list[str]:
     ):
         # Its own words, drawn at their size and scrolled on a narrow screen; in the dark a picture with light letters.
         for suffix, style in (("", {}), ("-dark", _DARK)):
-            with rc_context(style):
+            with rc_context(cast(Any, style)):
                 figure = draw()
                 figure.savefig(folder / f"{name}{suffix}.png", dpi=2 * _DOTS)
         width = round(figure.get_figwidth() * _DOTS)

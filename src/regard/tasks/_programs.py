@@ -107,7 +107,8 @@ def best_path(scores: Tensor, start: Tensor, between: Tensor, end: Tensor, lengt
     place = torch.arange(scores.shape[1])[:, None]
     best, pointers = scan(forth, start + scores[:, 0], (scores.transpose(0, 1), (place > 0) & (place < lengths)))
     _, labels = scan(back, (best + end).argmax(-1), pointers.flip(0))
-    return labels.flip(0).transpose(0, 1)
+    path: Tensor = labels.flip(0).transpose(0, 1)
+    return path
 
 
 class ClassifyTexts(nn.Module):

@@ -13,7 +13,7 @@ import shutil
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
 from pathlib import Path
-from typing import Any, ClassVar, Generic, Literal, Self, TypeVar
+from typing import Any, ClassVar, Generic, Literal, Self, TypeVar, cast
 
 import numpy as np
 import torch
@@ -150,7 +150,7 @@ class Task(ABC, Generic[Examples, Answer]):
     def __new__(cls, settings: TaskSettings | None = None) -> Self:
         """Choose the class by the settings, as `pathlib.Path` chooses one by the system."""
         tuned = cls.fine_tuned
-        starts = tuned and isinstance(settings, tuned.Settings) and not is_own_run(settings.model)  # type: ignore[attr-defined]
+        starts = tuned and isinstance(settings, tuned.Settings) and not is_own_run(cast("Any", settings).model)
         chosen: Any = tuned if starts else cls
         made: Self = super().__new__(chosen)
         return made
@@ -159,7 +159,7 @@ class Task(ABC, Generic[Examples, Answer]):
         self._before: Any = None
         self._wanted: Any = settings
         if isinstance(settings, self.FineTuning) and type(self) is not self.fine_tuned and self.fine_tuned:
-            self._before = type(self).load(self._wanted.model)
+            self._before = type(self).load(cast(Any, settings).model)
             settings = continued(self._before.settings, settings)
         self.settings = self.Settings() if settings is None else settings
         if not isinstance(self.settings, self.Settings):

@@ -136,7 +136,7 @@ def _pt2(program: Program, folder: Path) -> tuple[Path, Run]:
 
 def _onnx(program: Program, folder: Path) -> tuple[Path, Run]:
     try:
-        import onnxruntime
+        import onnxruntime  # type: ignore[import-untyped,unused-ignore]
         import onnxscript  # noqa: F401 - torch.onnx writes through it
     except ModuleNotFoundError as error:
         raise MissingExtraError(f"ONNX needs {error.name}: {install_line('export')}.") from error
@@ -144,7 +144,7 @@ def _onnx(program: Program, folder: Path) -> tuple[Path, Run]:
     names = [port.name for port in program.inputs]
     with torch.no_grad(), warnings.catch_warnings(action="ignore"), _silenced():
         try:
-            made = torch.onnx.export(
+            made: Any = torch.onnx.export(
                 _traced(program),
                 dynamo=True,
                 verbose=False,

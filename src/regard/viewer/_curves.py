@@ -72,7 +72,7 @@ def distance_profile(
         columns = max(1, int(wide / (0.9 * pt(10) / 10)))
         rows = -(-len(chosen) // columns) if len(chosen) > 1 else 0
         figure: Any = sheet(wide, 0.5 * wide + 0.18 * rows * pt(10) / 10) if panel is None else panel.figure
-        drawn = figure if panel is None else panel
+        drawn: Any = figure if panel is None else panel
         panel = figure.add_subplot() if panel is None else panel
         for place, head in enumerate(chosen):
             panel.stairs(

@@ -92,7 +92,7 @@ class _Sample:
     def highest(self) -> float:
         """The largest finite number seen."""
         rows = self._sampled(self.overview)
-        return max((float(part[part.isfinite()].max(initial=0.0)) for part in rows), default=0.0)
+        return max(float(torch.where(part.isfinite(), part, 0.0).max()) for part in rows)
 
 
 def choose(maps: Sequence[Map], entries: Sequence[dict[str, Any]], limit: float) -> Levels:
@@ -220,7 +220,8 @@ def _folded(numbers: Tensor, together: int, cell: int, queries: int) -> Tensor:
     def sums(given: Tensor) -> Tensor:
         edges = (0, -given.shape[2] % together, 0, -given.shape[1] % together)
         padded = torch.nn.functional.pad(given, edges)
-        return padded.unflatten(2, (-1, together)).sum(3).unflatten(1, (-1, together)).sum(2)
+        joined: Tensor = padded.unflatten(2, (-1, together)).sum(3).unflatten(1, (-1, together)).sum(2)
+        return joined
 
     hidden = numbers == MASKED
     seen = sums((~hidden).float())

@@ -98,8 +98,8 @@ def states_key(every: Sequence[NDArray[np.float64]]) -> list[Any]:
     return found
 
 
-def colorbar(figure: Figure, image: AxesImage, panels: Any, label: str) -> Colorbar:
-    """Add the colour bar, labelled with the quantity."""
+def colorbar(figure: Figure, image: Any, panels: Any, label: str) -> Colorbar:
+    """Add the colour bar of an image or another `ScalarMappable`, labelled with the quantity."""
     bar = figure.colorbar(image, ax=panels, shrink=0.8, pad=0.02, aspect=24)
     bar.set_label(label, fontsize=pt(8), color=ink())
     bar.ax.tick_params(labelsize=pt(7), color="#bbbbbb", labelcolor=ink())
@@ -125,8 +125,8 @@ def inches(width: float | None) -> float | None:
     return None if width is None else number("width", width, 1, 200) / 2.54
 
 
-def entitle(drawn: Figure | Axes, title: str | None) -> None:
-    """Add the title, if there is one."""
+def entitle(drawn: Any, title: str | None) -> None:
+    """Add the title, if there is one, to a figure or to axes."""
     if title is None:
         return
     if hasattr(drawn, "suptitle"):
@@ -145,12 +145,12 @@ def _with_room(figure: Figure, text: str, points: float) -> str:
     return lines
 
 
-def note(drawn: Figure | Axes, text: str) -> None:
-    """Write the caption below the picture."""
+def note(drawn: Any, text: str) -> None:
+    """Write the caption below a figure, or below axes."""
     if hasattr(drawn, "supxlabel"):
         lines = _with_room(drawn, text, pt(7))
         written = drawn.supxlabel(lines, fontsize=pt(7), color=faint(), x=0.02, ha="left", parse_math=False)
-        drawn.caption = written, text  # type: ignore[attr-defined]
+        drawn.caption = written, text
         return
     width = drawn.get_window_extent().width / drawn.figure.dpi
     below = -pt(7) * (4.5 if drawn.xaxis.get_label_position() == "bottom" else 0.8)

@@ -115,7 +115,7 @@ def heatmap(  # noqa: PLR0913  # each is one choice of the picture
             numbers = count <= _NUMBERED and each >= _NUMBER_FITS
         height, across = (min(12.0, max(1.2, size * each)) for size in cells.numbers.shape)
         figure: Any = sheet(wide or across + _MARGIN, height + 1.5) if panel is None else panel.figure
-        drawn = figure if panel is None else panel
+        drawn: Any = figure if panel is None else panel
         panel = figure.add_subplot() if panel is None else panel
         limits, log = _limits(scale, cells.highest if highest is None else highest)
         image = draw_cells(panel, cells.numbers, limits, cmap, log)
@@ -355,7 +355,7 @@ def _write_numbers(panel: Axes, numbers: NDArray[np.float64], image: AxesImage, 
                        color="white" if dark else "black")  # fmt: skip
 
 
-def _keys(drawn: Figure | Axes, every: Sequence[NDArray[np.float64]], sides: Sequence[Axis]) -> None:
+def _keys(drawn: Any, every: Sequence[NDArray[np.float64]], sides: Sequence[Axis]) -> None:
     entries = class_key(sides) + states_key(every)
     if entries:
         place: dict[str, Any] = {"loc": "outside lower right"}

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from .._again import beyond_kernels
-from ._calls import empty_output
+from .._compiled import empty_output
 from ._library import library
 from ._words import DTYPES, NOTHING, address, plain_rows, rows
 
