@@ -56,7 +56,8 @@ def steps(number, lr=3e-3):
 # ## Names in code
 #
 # Which words of Python's own library name a function, an argument, an attribute? Whole packages are kept for the test.
-# The baseline gives each word its most frequent tag.
+# The baseline is a chain of features of words (a CRF). What does better on the development data answers: the
+# transformer, the baseline or a mix of both. After so few steps it is often the baseline.
 
 # %%
 code = corpora.code_entities(limit=20 if SMALL else 80)
@@ -65,7 +66,7 @@ names = tasks.NamedEntities(tasks.NamedEntitySettings(**size, training=steps(150
 names.fit(code.train, code.dev[:20])
 found = names.evaluate(code.test[:60])
 print(found)
-assert found.better()
+assert found.figures["f1"] > 0.5
 
 # %% [markdown]
 # The picture of a line, with the model's labels along both sides: a bar for each name, a colour for each kind.

@@ -122,7 +122,8 @@ assert "bad.conll, line 2: the tag 'X'" in refusal
 #
 # The settings below make a small model. `hide_words=0.6` makes 0.6 of the rarer words unknown in training, others at
 # each step, so that the model reads what stands around a name; the most frequent words are never hidden. The baseline
-# gives each word its most frequent tag: good for names it has seen, useless for others.
+# is a chain of features of words (a CRF); the transformer, the baseline or a mix of both answers, whichever did best on
+# the development data.
 
 # %%
 budget = TrainingSettings(Optimizer(lr=5e-3), budget=Budget(epochs=None, steps=120 if SMALL else 300))
@@ -130,7 +131,7 @@ settings = tasks.NamedEntitySettings(embed_dim=32, num_heads=2, num_layers=2, hi
 task = tasks.NamedEntities(settings).fit(train, dev)
 found = task.evaluate(test)
 print(found)
-assert found.better() and found.figures["f1"] > 0.5
+assert found.figures["f1"] > 0.5
 
 # %% [markdown]
 # ## Look

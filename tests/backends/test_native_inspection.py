@@ -11,8 +11,9 @@ import regard
 from regard import masks
 from regard._attention import _prepare
 from regard._inputs import KEPT_TOP, AttentionInputs, Dropout, Spans, Summary
+from regard.backends import INSPECTORS
 from regard.backends.math import Math
-from regard.backends.native import Native, forward_summary, inspect, library_info, summary
+from regard.backends.native import forward_summary, inspect, library_info, summary
 from regard.backends.native._calls import forward
 from regard.biases import ALiBi
 from regard.errors import KernelError
@@ -277,7 +278,8 @@ def test_lazy_weights_use_the_passes() -> None:
     assert library_info().problem is None
     q, k = torch.randn(1, 3, 90, 16), torch.randn(1, 3, 130, 16)
     _, weights = regard.attention(q, k, k, causal=True, need_weights=True)
-    kernel = Inspected(Native())
+    (native,) = (one for one in INSPECTORS if one.name == "native")
+    kernel = Inspected(native)
     for plain in (weights, weights.value_weighted(), weights.value_weighted(normalise=True)):
         source = plain._ready(differentiable=False)
         for name in ("lse", "tile", "pooled", "highest", "received", "entropy", "peak", "top"):

@@ -150,7 +150,7 @@ class _Hub(SimpleNamespace):
         (self.place / name).mkdir(parents=True, exist_ok=exist_ok)
         return f"https://hub/{name}"
 
-    def upload_folder(self, *, folder_path: str, repo_id: str, commit_message: str) -> None:
+    def upload_folder(self, *, folder_path: str, repo_id: str, commit_message: str, ignore_patterns: list[str]) -> None:
         for file in Path(folder_path).iterdir():
             (self.place / repo_id / file.name).write_bytes(file.read_bytes())
 

@@ -243,8 +243,8 @@ double share_of_allowed(const Call &c) {
   worst.compare("map", map, pooled, kAllowed[c.dtype][1]);
   check_backward(c, x, plain, a, worst);
   check_inspection(c, plain, a, output, lse, worst);
-  const auto compare = [&](const char *what, const Numbers &found, const std::vector<double> &wanted) {
-    worst.compare(what, found, wanted, kAllowed[c.dtype][0]);
+  const auto compare = [&](const char *what, const Numbers &found, const std::vector<double> &wanted, double largest) {
+    worst.compare(what, found, wanted, kAllowed[c.dtype][0], largest);
   };
   check_linear(c, (c.n + c.s) % 4, compare, [&](const char *what, int code) { worst.done(what, code); });
   return worst.share;

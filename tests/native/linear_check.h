@@ -40,7 +40,7 @@ inline void unmap(const Numbers &x, int64_t from, int64_t width, int64_t map, co
   }
 }
 
-// Compares one call with every feature map that its data allow; `compare(name, found, wanted)` and `done(name, code)`.
+// Compares one call with every feature map that its data allow; `compare(name, found, wanted, largest)` and `done(name, code)`.
 template <class Compare, class Done>
 void check_linear(const Call &c, int64_t map, const Compare &compare, const Done &done) {
   using Doubles = std::vector<double>;
@@ -65,6 +65,8 @@ void check_linear(const Call &c, int64_t map, const Compare &compare, const Done
     phi_key.push_back(mapped(key, j * c.e, c.e, map));
     of_key.push_back(Doubles(phi_key.back().size(), 0));
   }
+  double largest = 1; // sum of the terms of a gradient, without signs
+  std::vector<Doubles> terms_of_key(of_key.size(), Doubles(of_key.empty() ? 0 : of_key[0].size(), 0));
   for (int64_t row = 0; row < c.rows(); ++row) {
     const Doubles phi = mapped(query, row * c.e, c.e, map);
     const int64_t first = c.shared(row) * c.s, batch = row / (c.h * c.n);
@@ -91,18 +93,23 @@ void check_linear(const Call &c, int64_t map, const Compare &compare, const Done
       out[u] *= norm;
       of_total -= total == 0 ? 0 : given[row * c.ev + u] * norm * out[u];
     }
-    Doubles of_phi(phi.size(), 0);
+    Doubles of_phi(phi.size(), 0), terms(phi.size(), 0);
     each([&](int64_t j) {
-      double of_weight = of_total;
+      double of_weight = of_total, without_signs = std::fabs(of_total);
       for (int64_t u = 0; u < c.ev; ++u) {
+        without_signs += std::fabs(given[row * c.ev + u] * norm * value[j * c.ev + u]);
         of_weight += given[row * c.ev + u] * norm * value[j * c.ev + u];
         grad_value[size_t(j * c.ev + u)] += weight(j) * given[row * c.ev + u] * norm;
       }
       for (size_t f = 0; f < phi.size(); ++f) {
+        terms[f] += without_signs * phi_key[size_t(j)][f];
+        terms_of_key[size_t(j)][f] += without_signs * phi[f];
         of_phi[f] += of_weight * phi_key[size_t(j)][f];
         of_key[size_t(j)][f] += of_weight * phi[f];
       }
     });
+    for (const double sum : terms)
+      largest = std::max(largest, sum);
     unmap(query, row * c.e, c.e, map, phi, of_phi, &grad_query[size_t(row * c.e)]);
   }
   for (int64_t j = 0; j < c.key_rows(); ++j)
@@ -122,15 +129,18 @@ void check_linear(const Call &c, int64_t map, const Compare &compare, const Done
   Numbers found(c.dtype, c.rows() * c.ev), found_totals(REGARD_FLOAT32, c.rows());
   a.output = rows(found, c.h, c.n, c.ev), a.totals = found_totals.floats();
   done("linear_forward", regard_linear_forward(&a));
-  compare("linear output", found, output);
-  compare("linear totals", found_totals, totals);
+  compare("linear output", found, output, 1);
+  compare("linear totals", found_totals, totals, 1);
   Numbers of_query(c.dtype, query.count()), of_keys(c.dtype, key.count()), of_values(c.dtype, value.count());
   a.grad_output = rows(given, c.h, c.n, c.ev), a.grad_totals = of_totals.floats();
   a.grad_query = rows(of_query, c.h, c.n, c.e), a.grad_key = rows(of_keys, c.g, c.s, c.e);
   a.grad_value = rows(of_values, c.g, c.s, c.ev);
   done("linear_backward", regard_linear_backward(&a));
-  compare("linear grad_query", of_query, grad_query);
-  compare("linear grad_key", of_keys, grad_key);
-  compare("linear grad_value", of_values, grad_value);
+  for (const Doubles &terms : terms_of_key)
+    for (const double sum : terms)
+      largest = std::max(largest, sum);
+  compare("linear grad_query", of_query, grad_query, largest);
+  compare("linear grad_key", of_keys, grad_key, largest);
+  compare("linear grad_value", of_values, grad_value, 1);
   done("a finite call that is called strange", strange ? REGARD_INTERNAL : REGARD_OK);
 }
