@@ -12,6 +12,7 @@ from torch import Tensor
 import regard
 from regard import biases
 from regard.weights import consumed_at_once
+from tests.interpreted import MISSING
 
 BACKENDS = ("native", "fused", "triton", "math", "reference")
 TRAINED = ("native", "fused", "triton", "math")
@@ -90,7 +91,7 @@ def test_logits_that_have_grown(size: float, dtype: torch.dtype) -> None:
     q, k, v = _inputs(130, torch.float64)
     q, k, v = (q * size).to(dtype), k.to(dtype), v.to(dtype)
     for backend in BACKENDS:
-        if backend in NO_DOUBLE and dtype == torch.float64:
+        if (backend in NO_DOUBLE and dtype == torch.float64) or (backend == "triton" and MISSING):
             continue
         for summary in (False, True):
             with consumed_at_once(summary=summary):
