@@ -1,8 +1,8 @@
 """Tiles, warps and stages: one row for each pass, compute capability, width and size of a number.
 
 Registers of a thread and bytes that spill are those of the pass's greediest kernel, causal with weights asked for, as
-Triton 3.9 compiles it ahead of time; a test compiles rows anew and compares. The rows of the interpreter and of AMD have
-none. They were not chosen by time: no device was at hand (2026-11-30).
+Triton 3.9 compiles it ahead of time; a test compiles rows anew and compares. The interpreter's and AMD's
+have none. They were not chosen by time: no device was at hand (2026-11-30).
 """
 
 from __future__ import annotations
