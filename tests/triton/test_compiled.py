@@ -67,6 +67,7 @@ def test_what_else_a_call_may_have_compiles() -> None:
 import torch
 from regard import biases
 from regard.backends.triton.kernels.bias_gradients import bias_gradients
+from regard.backends.triton.kernels.gradients import query_gradient
 from tests.triton.ahead import compiled, launches, prepared
 query = torch.empty(2, 4, 512, 16, dtype=torch.float16)
 key = torch.empty(2, 2, 512, 16, dtype=torch.float16)
@@ -75,7 +76,7 @@ rich = prepared(query, key, key, bias=biases.RelativeBias(vector), dropout=0.1, 
 dense = prepared(query, key, key, mask=torch.rand(512, 512) > 0.5, bias=torch.zeros(512, 512, requires_grad=True))
 for x in (rich, dense):
     for launch in launches(x, 90, backward=True):
-        if {EVERY} or x is rich or launch.kernel is bias_gradients:
+        if {EVERY} or launch.kernel is bias_gradients or (x is rich and launch.kernel is not query_gradient):
             print(launch.kernel.__name__, len(compiled(launch, 90).asm["cubin"]))
 for launch in launches(rich, 90) + launches(prepared(query[:, :, :1], key, key, dropout=0.1), 90):
     print(launch.kernel.__name__, len(compiled(launch, 90).asm["cubin"]))
@@ -83,8 +84,8 @@ for launch in launches(prepared(query, key, key), 1, 128):
     print(launch.kernel.__name__, len(compiled(launch, "gfx942").asm["hsaco"]))
 """
     names = {line.split()[0] for line in outside(code).splitlines()}
-    assert names == {
-        "prepare", "key_gradients", "query_gradient", "bias_gradients", "along", "forward", "split", "join", "cells",
+    assert names - {"query_gradient"} == {
+        "prepare", "key_gradients", "bias_gradients", "along", "forward", "split", "join", "cells",
     }  # fmt: skip
 
 
