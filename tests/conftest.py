@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from regard.backends.native import _speed
+from tests.interpreted import MISSING
 
 # No deadline, so that a slow machine does not fail; in CI always the same examples.
 hypothesis.settings.register_profile("regard", deadline=None, derandomize="CI" in os.environ, database=None)
@@ -30,6 +31,14 @@ def pytest_configure(config: pytest.Config) -> None:
         os.environ.setdefault("TRITON_INTERPRET", "1")
     elif not torch.cuda.is_available():
         raise pytest.UsageError("--device cuda was given, but PyTorch finds no GPU here.")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Skip what asks for Triton's kernels by name on systems that have no Triton."""
+    for item in items if MISSING else ():
+        parameters = item.callspec.params.values() if hasattr(item, "callspec") else ()
+        if "triton" in [one if isinstance(one, str) else getattr(one, "name", None) for one in parameters]:
+            item.add_marker(pytest.mark.skip(reason="Triton has no wheels for this system"))
 
 
 @pytest.fixture(autouse=True)

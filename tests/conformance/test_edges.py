@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from torch import Tensor
 import regard
 from regard import biases
 from regard.weights import consumed_at_once
+from tests.interpreted import MISSING, sampled
 
 BACKENDS = ("native", "fused", "triton", "math", "reference")
 TRAINED = ("native", "fused", "triton", "math")
@@ -19,6 +21,11 @@ TRAINED = ("native", "fused", "triton", "math")
 NO_DOUBLE = ("native", "triton")
 FAR = (-1e3, 1e4, -65504.0, -1e6, 1e9, -1e30, torch.finfo(torch.float32).min)
 backends = pytest.mark.parametrize("backend", BACKENDS)
+
+
+def _far(names: tuple[str, ...]) -> list[tuple[float, int, str]]:
+    every = itertools.product(FAR, (3, 40), names)
+    return [(by, length, name) for by, length, name in every if sampled(name, f"{by} {length}", 2)]
 
 
 def _inputs(length: int, dtype: torch.dtype = torch.float32) -> list[Tensor]:
@@ -37,9 +44,7 @@ def _plain(q: Tensor, k: Tensor, v: Tensor, bias: Tensor) -> tuple[Tensor, Tenso
     return weights @ v, weights
 
 
-@backends
-@pytest.mark.parametrize("length", [3, 40])
-@pytest.mark.parametrize("by", FAR)
+@pytest.mark.parametrize(("by", "length", "backend"), _far(BACKENDS))
 def test_rows_far_from_zero_sum_to_one(backend: str, length: int, by: float) -> None:
     """However far a bias moves a row, its weights are those of plain softmax in every way they can be asked for."""
     q, k, v = _inputs(length)
@@ -61,9 +66,7 @@ def test_rows_far_from_zero_sum_to_one(backend: str, length: int, by: float) -> 
         assert weights.entropy().min() >= 0
 
 
-@pytest.mark.parametrize("backend", TRAINED)
-@pytest.mark.parametrize("length", [3, 40])
-@pytest.mark.parametrize("by", FAR)
+@pytest.mark.parametrize(("by", "length", "backend"), _far(TRAINED))
 def test_gradients_of_rows_far_from_zero(backend: str, length: int, by: float) -> None:
     """Gradients, through the output and through the weights, are those of plain softmax."""
     bias = _shifted(length, by)
@@ -90,7 +93,7 @@ def test_logits_that_have_grown(size: float, dtype: torch.dtype) -> None:
     q, k, v = _inputs(130, torch.float64)
     q, k, v = (q * size).to(dtype), k.to(dtype), v.to(dtype)
     for backend in BACKENDS:
-        if backend in NO_DOUBLE and dtype == torch.float64:
+        if (backend in NO_DOUBLE and dtype == torch.float64) or (backend == "triton" and MISSING):
             continue
         for summary in (False, True):
             with consumed_at_once(summary=summary):

@@ -90,7 +90,7 @@ def test_poison_stays_where_it_is_seen(backend: Backend, start: int) -> None:
     """Fifty draws: rows that do not see it keep their bits, rows that do are not finite; so do the gradients."""
     accepted = drawn = 0
     for seed in range(start, start + 50):
-        if not sampled(backend.name, str(seed), 50):
+        if not sampled(backend.name, str(seed), 70):
             continue
         drawn += 1
         case = _draw(seed)

@@ -60,7 +60,7 @@ def _gradients(call: Call, result: AttentionResult) -> list[torch.Tensor]:
     return list(torch.autograd.grad(ends, list(call.leaves().values()), upstream, allow_unused=True))
 
 
-@pytest.mark.parametrize(("backend", "case", "dtype"), list(_every(6, 1)))
+@pytest.mark.parametrize(("backend", "case", "dtype"), list(_every(16, 1)))
 def test_case(backend: Backend, case: Case, dtype: torch.dtype) -> None:
     """The result lies within the tolerance of its dtype, is finite where the oracle is, and keeps the dtype."""
     call = make(case, dtype)
@@ -89,7 +89,7 @@ def test_case(backend: Backend, case: Case, dtype: torch.dtype) -> None:
         assert error(numbers(found), gradient(answer, name, call), upstream) <= allowed, name
 
 
-@pytest.mark.parametrize(("backend", "case", "dtype"), list(_every(12, 6)))
+@pytest.mark.parametrize(("backend", "case", "dtype"), list(_every(30, 12)))
 def test_weights_change_nothing(backend: Backend, case: Case, dtype: torch.dtype) -> None:
     """Asked for weights or not, the output is the same to the last bit."""
     call = make(case, dtype)

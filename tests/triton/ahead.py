@@ -1,6 +1,6 @@
 """Compile the launches of a call for a device that is not here, and read what the assembler says of them.
 
-`python -m tests.triton.ahead` prints the table of tiles with registers and spills, each row compiled anew; it must run
+`python -m tests.triton.ahead` compiles each row of the table of tiles and prints what each kernel takes; it must run
 without TRITON_INTERPRET.
 """
 
@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 import subprocess
-import sys
 import tempfile
 from contextlib import ExitStack
 from pathlib import Path
@@ -21,11 +20,13 @@ from torch import Tensor
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
+from regard import biases
 from regard._attention import _prepare
 from regard._inputs import AttentionInputs
 from regard.backends._compiled import output_rest
 from regard.backends.triton import _backward, _bias, _device, _forward, _inspection
 from regard.backends.triton._table import ROWS, Row, Tile
+from regard.backends.triton.kernels.bias_gradients import along, bias_gradients
 
 DTYPES = {
     torch.float32: "fp32", torch.bfloat16: "bf16", torch.float16: "fp16", torch.bool: "i1", torch.int32: "i32",
@@ -70,6 +71,8 @@ class Built(NamedTuple):
     """Bytes of a thread that spill to memory."""
     shared: int
     """Bytes of a program."""
+    columns: int
+    """Of a program in tensor memory, which devices from 10.0 on have."""
 
 
 def _signature(argument: Any) -> Any:
@@ -124,15 +127,23 @@ def built(kernel: Any) -> Built:
         file.write_bytes(kernel.asm["cubin"])
         said = subprocess.run([program, "-res-usage", file], capture_output=True, text=True, check=True).stdout
     found = {name: int(number) for name, number in re.findall(r"(REG|STACK):(\d+)", said)}
-    return Built(found["REG"], found["STACK"], kernel.metadata.shared)
+    return Built(found["REG"], found["STACK"], kernel.metadata.shared, getattr(kernel.metadata, "tmem_size", 0) or 0)
 
 
 def of_row(row: Row) -> list[Launch]:
-    """Return what the table's figures are taken from: a causal call of that width, its weights asked for."""
+    """Return what the table's figures are taken from: a causal call of that width, its weights asked for.
+
+    Calls with a bias take the tiles of twice their width, so a row for the gradients of biases is one of half its own.
+    """
     dtype = torch.bfloat16 if row.itemsize == 2 else torch.float32
     queries = 1 if row.work == "decode" else 1024
-    query = torch.empty(2, 8, queries, row.width, dtype=dtype)
-    key, value = torch.empty(2, 2, 2, 1024, row.width, dtype=dtype)
+    width = row.width // 2 if row.work == "bias" else row.width
+    query = torch.empty(2, 8, queries, width, dtype=dtype)
+    key, value = torch.empty(2, 2, 2, 1024, width, dtype=dtype)
+    if row.work == "bias":
+        x = prepared(query, key, value, bias=biases.RelativeBias(torch.zeros(8, 2047, requires_grad=True)))
+        found = launches(x, row.capability, backward=True)
+        return [launch for launch in found if launch.kernel in (bias_gradients, along)]
     x = prepared(query, key, value)
     if row.work in ("inspection", "by row"):
         return [launch for launch in looks(x, row.capability) if launch.tile == row.tile]
@@ -171,7 +182,7 @@ def worst(row: Row) -> Built:
 
 if __name__ == "__main__":
     for row in ROWS:
-        if row.capability >= 80 and row.work in ("forward", "backward", "decode") and row.work in sys.argv[1]:
-            print(row, worst(row) if "each" not in sys.argv else [
-                (launch.kernel.__name__, built(compiled(launch, row.capability))) for launch in of_row(row)
-            ], flush=True)  # fmt: skip
+        if row.capability >= 80:
+            for launch in of_row(row):
+                found = built(compiled(launch, row.capability))
+                print(*row[:4], tuple(row.tile), launch.kernel.__name__, found, flush=True)

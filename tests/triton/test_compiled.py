@@ -13,11 +13,15 @@ from regard.backends.triton import _table
 from regard.backends.triton._table import ROWS, row_of
 from tests.interpreted import EVERY
 
-# The whole table takes three minutes; each time a row of each pass and capability, of the width that most heads have.
-ROWS_EACH_TIME = [
-    row for row in ROWS
-    if row.capability >= 80 and row.registers and (EVERY or (row.width, row.itemsize) == (128, 2))
-]  # fmt: skip
+NEWER = (80, 90, 100)
+MEASURED = [row for row in ROWS if row.capability >= min(NEWER)]
+# Compiling the whole table takes six minutes. Each time: of each capability one forward and one backward pass, of the
+# other passes one.
+FEW = {
+    ("forward", 80, 64, 2), ("backward", 80, 256, 2), ("decode", 80, 128, 2), ("bias", 80, 256, 4),
+    ("by row", 80, 128, 2), ("forward", 90, 256, 2), ("backward", 90, 64, 2), ("forward", 100, 64, 2),
+    ("backward", 100, 256, 2),
+}  # fmt: skip
 
 
 def outside(code: str) -> str:
@@ -28,41 +32,60 @@ def outside(code: str) -> str:
     return done.stdout
 
 
-@pytest.mark.parametrize("capability", sorted({row.capability for row in ROWS_EACH_TIME}))
-def test_registers_and_spills(capability: int) -> None:
-    """What a row of the table says is what the assembler says."""
-    rows = [row for row in ROWS_EACH_TIME if row.capability == capability]
-    code = f"from tests.triton.ahead import Row, Tile, worst\nfor row in {rows}:\n"
-    found = [tuple(map(int, line.split())) for line in outside(code + "    print(*worst(row))").splitlines()]
-    assert len(found) == len(rows)
-    for row, (registers, spilled, shared) in zip(rows, found, strict=True):
-        assert shared <= (227 if capability >= 90 else 99) << 10
-        if triton.__version__.startswith("3.9."):
+def test_every_row_was_measured() -> None:
+    """A row that nobody compiled says 0 registers."""
+    assert [row for row in MEASURED if row.registers < 16 or row.spilled < 0] == []
+    assert {row[:4] for row in MEASURED} >= FEW
+
+
+def test_registers_and_spills() -> None:
+    """What a row of the table says is what the assembler says, and every call has room on the device.
+
+    With REGARD_EVERY=triton for each row that a device takes, those of older capabilities among them.
+    """
+    questions = sorted({(row.work, row.width, row.itemsize) for row in MEASURED})
+    taken = [(capability, row_of(work, capability, *of)) for capability in NEWER for work, *of in questions]
+    rows = [
+        (capability, row) for capability, row in dict.fromkeys(taken)
+        if EVERY or (row.capability == capability and row[:4] in FEW)
+    ]  # fmt: skip
+    assert {row for _, row in rows} >= {row for row in MEASURED if EVERY or row[:4] in FEW}
+    code = f"from tests.triton.ahead import Row, Tile, worst\nfor capability, row in {rows}:\n"
+    code += "    print(*worst(row._replace(capability=capability)))"
+    found = [tuple(map(int, line.split())) for line in outside(code).splitlines()]
+    for (capability, row), (registers, spilled, shared, columns) in zip(rows, found, strict=True):
+        # Devices with 99 KiB take the rows of 8.0. What wants more tensor memory than there is does not start.
+        assert shared <= (99 if row.capability == 80 else 227) << 10, (capability, row)
+        assert columns <= 512, (capability, row)
+        if triton.__version__.startswith("3.9.") and capability == row.capability:
             assert (registers, spilled) == (row.registers, row.spilled), row
 
 
 def test_what_else_a_call_may_have_compiles() -> None:
     """Masks, biases, a cap and dropout, forward and backward, for the newest device but one; the forward for AMD."""
-    code = """
+    code = f"""
 import torch
 from regard import biases
+from regard.backends.triton.kernels.bias_gradients import bias_gradients
+from regard.backends.triton.kernels.gradients import query_gradient
 from tests.triton.ahead import compiled, launches, prepared
-query = torch.empty(2, 4, 512, 64, dtype=torch.float16)
-key = torch.empty(2, 2, 512, 64, dtype=torch.float16)
+query = torch.empty(2, 4, 512, 16, dtype=torch.float16)
+key = torch.empty(2, 2, 512, 16, dtype=torch.float16)
 vector = torch.zeros(4, 1023, requires_grad=True)
 rich = prepared(query, key, key, bias=biases.RelativeBias(vector), dropout=0.1, softcap=2.0, window=(5, 5))
 dense = prepared(query, key, key, mask=torch.rand(512, 512) > 0.5, bias=torch.zeros(512, 512, requires_grad=True))
 for x in (rich, dense):
     for launch in launches(x, 90, backward=True):
-        print(launch.kernel.__name__, len(compiled(launch, 90).asm["cubin"]))
+        if {EVERY} or launch.kernel is bias_gradients or (x is rich and launch.kernel is not query_gradient):
+            print(launch.kernel.__name__, len(compiled(launch, 90).asm["cubin"]))
 for launch in launches(rich, 90) + launches(prepared(query[:, :, :1], key, key, dropout=0.1), 90):
     print(launch.kernel.__name__, len(compiled(launch, 90).asm["cubin"]))
 for launch in launches(prepared(query, key, key), 1, 128):
     print(launch.kernel.__name__, len(compiled(launch, "gfx942").asm["hsaco"]))
 """
     names = {line.split()[0] for line in outside(code).splitlines()}
-    assert names == {
-        "prepare", "key_gradients", "query_gradient", "bias_gradients", "along", "forward", "split", "join", "cells",
+    assert names - {"query_gradient"} == {
+        "prepare", "key_gradients", "bias_gradients", "along", "forward", "split", "join", "cells",
     }  # fmt: skip
 
 

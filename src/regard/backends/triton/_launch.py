@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager, nullcontext
+import warnings
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 import numpy as np
@@ -28,5 +30,12 @@ def _place(device: torch.device) -> AbstractContextManager[object]:
     """Start kernels where the tensors are, which Triton does not look at."""
     if device.type == "cuda":
         return torch.cuda.device(device)
-    # The interpreter computes in NumPy, which would warn of NaN and infinity that a device makes silently.
-    return np.errstate(all="ignore") if interpreted() else nullcontext()
+    return _silence() if interpreted() else nullcontext()
+
+
+@contextmanager
+def _silence() -> Iterator[None]:
+    """Let the interpreter, which computes in NumPy, not warn of NaN and infinity: a device makes them silently."""
+    with np.errstate(all="ignore"), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "All-NaN", RuntimeWarning)  # the maximum of no number, whatever errstate says
+        yield
