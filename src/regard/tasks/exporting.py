@@ -80,7 +80,7 @@ def export(task: Task[Any, Any], folder: str | os.PathLike[str], to: Format = "o
     Cost: some seconds for each program.
     """
     instance("task", task, Task, "a fitted task")
-    folder = Path(instance("folder", folder, (str, os.PathLike), "a path"))
+    instance("folder", folder, (str, os.PathLike), "a path")
     choice("to", to, FORMATS)
     found = described(task)
     if found is None:
@@ -88,6 +88,7 @@ def export(task: Task[Any, Any], folder: str | os.PathLike[str], to: Format = "o
             f"The model of this {task.name} is a {type(task.model_).__name__}, of which regard has no program to "
             "export; export it with the tools of its own library."
         )
+    folder = Path(folder)
     write = _onnx if to == "onnx" else _pt2
     folder.mkdir(parents=True, exist_ok=True)
     (folder / DESCRIPTION).unlink(missing_ok=True)  # written last: without it the folder is unfinished
