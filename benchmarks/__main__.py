@@ -16,6 +16,7 @@ from . import (
     layers_speed,
     linear_speed,
     native_speed,
+    serve_speed,
     training_speed,
     transformers_speed,
     viewer,
@@ -28,7 +29,7 @@ from .measure import machine
 # One module a benchmark: NAME, and run(quick) that returns a Table.
 BENCHMARKS = (
     native_speed, linear_speed, layers_speed, attention_speed, attention_memory, training_speed, transformers_speed,
-    watch, watch_memory, viewer, gpu,
+    serve_speed, watch, watch_memory, viewer, gpu,
 )  # fmt: skip
 
 

@@ -11,6 +11,7 @@ from torch import nn
 import regard
 from regard import biases, integrations, layers, masks, models, positions, recorder, studies, tasks, training, viewer
 from regard.linear import LinearState, linear_attention
+from regard.tasks import exporting, serving
 
 
 class Entry(NamedTuple):
@@ -96,6 +97,17 @@ def _fast(model: Any) -> None:
 def _use_backend(name: Any) -> None:
     with regard.use_backend(name):
         pass
+
+
+def _export(**given: Any) -> None:
+    # What has learnt nothing is refused last, so nothing is written.
+    with contextlib.suppress(tasks.NotFittedError):
+        exporting.export(**given)
+
+
+def _serve(**given: Any) -> None:
+    with contextlib.suppress(tasks.NotFittedError):
+        serving.serve(**given).close()
 
 
 TABLE: dict[str, Entry] = {
@@ -368,6 +380,13 @@ TABLE |= {
     "regard.integrations.use_fast_attention": entry(_fast, model=LANGUAGE),
     "regard.studies.Table": entry(studies.Table, title="a", columns=("b",), rows=((1,),)),
 }
+TABLE |= {
+    "regard.tasks.exporting.export": entry(_export, task=tasks.Sentiment(), folder="never-written", to="torch"),
+    "regard.tasks.serving.serve": entry(
+        _serve, task=tasks.Sentiment(), host="127.0.0.1", port=0, token=None, limits=None, pictures=None
+    ),
+    "regard.tasks.serving.Limits": _settings(serving.Limits),
+}
 _PARTS = ("Settings", "Optimizer", "Batches", "Budget", "training.Evaluation", "Checkpoints", "Machine")
 _NAMES = [f"{module.__name__}.{name}" for module in (training, tasks, studies) for name in module.__all__]
 # The default of every field of a frozen dataclass of settings is a valid call of it.
@@ -386,7 +405,7 @@ TABLE |= {name: TABLE[name]._replace(words=words) for name, words in _WORDS.item
 MODULES = (
     "regard", "regard.biases", "regard.masks", "regard.positions", "regard.layers", "regard.linear", "regard.models",
     "regard.training", "regard.tasks", "regard.viewer", "regard.viewer.static", "regard.studies", "regard.recorder",
-    "regard.integrations",
+    "regard.integrations", "regard.tasks.exporting", "regard.tasks.serving",
 )  # fmt: skip
 """The modules whose public names have rows."""
 RESULTS = frozenset({
@@ -399,11 +418,13 @@ RESULTS = frozenset({
     "regard.training.Evaluated",
     "regard.training.Objective", "regard.training.Saved", "regard.training.SkippedCheckpoint",
     "regard.training.Started", "regard.training.Stepped", "regard.training.TrainingResult",
+    "regard.tasks.exporting.Exported", "regard.training.Evaluating",
 })  # fmt: skip
 """Classes that users do not construct: results of calls, and base classes."""
 ELSEWHERE = frozenset({
     "regard.load", "regard.tasks.load", "regard.studies.load", "regard.studies.redraw", "regard.training.CsvLog",
     "regard.training.CurvePicture", "regard.training.TensorBoardLog", "regard.training.draw_curves",
-    "regard.training.train", "regard.training.layers_above",
+    "regard.training.train", "regard.training.layers_above", "regard.tasks.serving.application",
+    "regard.tasks.serving.plain", "regard.tasks.read_description",
 })  # fmt: skip
 """Names tested elsewhere: they read or write files, train, or are called by other libraries."""

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from regard.cli import COMMANDS, main
-from regard.cli._outline import FILE, outlined, written
+from regard.cli._outline import FILE, outlined, script, written
 from regard.cli._parsing import parse, parse_group
+from regard.cli.completion import SHELLS, place
 
 HEAVY = {"torch", "transformers", "numpy", "pyarrow", "sklearn", "matplotlib"}
 
@@ -17,6 +20,36 @@ HEAVY = {"torch", "transformers", "numpy", "pyarrow", "sklearn", "matplotlib"}
 def test_the_outline_is_of_these_commands() -> None:
     """The file holds the options as they are; where this fails, run `python -m regard.cli._outline`."""
     assert FILE.read_text(encoding="utf-8") == written()
+
+
+@pytest.mark.parametrize("shell", SHELLS)
+def test_completion_is_of_these_commands(shell: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """The stored script is printed, and is what tyro writes; where this fails, do as above."""
+    assert main(["--completion", shell]) == 0
+    said = capsys.readouterr().out
+    assert said == script(shell)
+    assert all(word in said for word in ("regard", "image_classification", "--skip-bad-rows", "doctor"))
+
+
+@pytest.mark.parametrize("words", [["fish"], ["bash", "zsh"], ["--help"], [""]])
+def test_completion_of_no_shell(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    """It is said which there are."""
+    assert main(["--completion", *words]) == 2
+    assert f"no completion for '{' '.join(words)}'; there is for bash, zsh, tcsh" in capsys.readouterr().err
+
+
+def test_bash_completes(tmp_path: Path) -> None:
+    """The script completes commands, tasks and options in a shell."""
+    bash = shutil.which("bash")
+    if bash is None:
+        pytest.skip("no bash here")
+    lines = place("bash").read_text(encoding="utf-8")
+    asked = 'COMP_WORDS=({words} "{last}"); COMP_CWORD={at}; _tyro_regard; echo "${{COMPREPLY[@]}}"\n'
+    for words, last, found in (("regard", "pre", "predict"), ("regard train", "ne", "ner"),
+                               ("regard predict", "--js", "--json")):  # fmt: skip
+        code = lines + asked.format(words=words, last=last, at=len(words.split()))
+        done = subprocess.run([bash, "--norc"], input=code, capture_output=True, text=True, check=False, cwd=tmp_path)
+        assert done.stdout.split() == [found], done.stderr
 
 
 @pytest.mark.parametrize("columns", ["70", "132"])

@@ -8,6 +8,7 @@ import io
 import json
 import os
 import re
+import select
 import signal
 import subprocess
 import sys
@@ -309,7 +310,6 @@ def test_what_helps_where_the_baseline_is_better() -> None:
         (["predict", "nowhere", "text"], "task.json is missing"),
         (["evaluate", "nowhere", "x"], "task.json is missing"),
         (["trian"], "Did you mean 'train'?"),
-        (["--completion", "fish"], "no completion for 'fish'"),
     ],
 )
 def test_mistakes(words: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -349,14 +349,6 @@ def test_help(capsys: pytest.CaptureFixture[str]) -> None:
         text = capsys.readouterr().out
         assert "--tokens-per-step" in text
         assert "--skip-bad-rows" in text
-
-
-def test_completion(capsys: pytest.CaptureFixture[str]) -> None:
-    """The completion script knows commands, tasks and options."""
-    with pytest.raises(SystemExit):
-        main(["--completion", "bash"])
-    script = capsys.readouterr().out
-    assert all(word in script for word in ("regard", "image_classification", "--skip-bad-rows", "doctor"))
 
 
 def test_pairs_in_two_files_and_a_folder_of_pictures(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -446,6 +438,71 @@ def test_stopped(tmp_path: Path, number: signal.Signals) -> None:
     done = subprocess.run([*command, "--epochs", "1"], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert "goes on after step" in done.stderr
+
+
+@pytest.mark.skipif(os.name != "posix", reason="a terminal is made by openpty")
+@pytest.mark.parametrize(
+    ("command", "doing", "number", "said"),
+    [
+        ("predict", "predicting", signal.SIGTERM, "ended by SIGTERM"),
+        ("evaluate", "evaluating", signal.SIGINT, "interrupted"),
+    ],
+)
+def test_long_answers_are_seen_and_broken_off(
+    ner: Path, tmp_path: Path, command: str, doing: str, number: signal.Signals, said: str
+) -> None:
+    """A bar on the terminal; then the signal, one line, its status, the cursor back; what was in --out stays."""
+    out = tmp_path / "out"
+    out.mkdir()
+    before = out / ("data.conll" if command == "predict" else "report.txt")
+    before.write_text("as before")
+    data = tmp_path / "data.conll"
+    conll(data, 250)
+    data.write_text(f"{data.read_text()}\n" * 160)
+    words = [str(data), "--out", str(before if command == "predict" else out)]
+    master, terminal = os.openpty()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "regard", command, str(ner), *words], stdout=subprocess.PIPE, stderr=terminal,
+        env={**os.environ, "TERM": "xterm"}, text=True,
+    )  # fmt: skip
+    os.close(terminal)
+    shown = _until(master, " of 40,000")
+    process.send_signal(number)
+    shown += _until(master, "regard: ")
+    output, _ = process.communicate(timeout=120)
+    shown += _until(master, "\n")
+    os.close(master)
+    assert process.returncode == 128 + number, shown
+    assert f"regard: {said}" in shown
+    assert f"{doing} " in shown
+    assert shown.count("\x1b[?25l") == shown.count("\x1b[?25h") > 0
+    assert "Traceback" not in shown
+    assert output == ""
+    assert before.read_text() == "as before"
+    assert list(out.iterdir()) == [before]
+
+
+def _until(terminal: int, text: str) -> str:
+    """Read from a terminal until it shows a text or is closed."""
+    shown, deadline = b"", time.monotonic() + 300
+    while text.encode() not in shown and time.monotonic() < deadline:
+        try:
+            shown += os.read(terminal, 4096) if select.select([terminal], [], [], 1)[0] else b""
+        except OSError:  # nobody writes to it any more
+            break
+    return shown.decode()
+
+
+def test_nothing_of_a_bar_in_a_pipe(ner: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Errors that are not read on a terminal hold no progress; a special file is written to, not replaced."""
+    data = conll(tmp_path / "data.conll", 5)
+    assert main(["evaluate", str(ner), str(data), "--out", str(tmp_path / "out")]) == 0
+    assert main(["predict", str(ner), str(data), "--out", os.devnull]) == 0
+    errors = capsys.readouterr().err
+    assert not any(sign in errors for sign in ("evaluating", "predicting", "\x1b"))
+    assert not Path(os.devnull).is_file()
+    assert main(["predict", str(ner), str(data), "--out", str(tmp_path)]) == 2
+    assert "cannot be written" in capsys.readouterr().err
 
 
 class Knowing(NamedEntities):

@@ -19,7 +19,7 @@ from PIL import Image
 
 from regard._server import OwnAddress, Served, address, bound
 from regard.errors import ArgumentError, DataError
-from regard.tasks import ImageClassification, Sentence, Verdict
+from regard.tasks import ImageClassification, NotFittedError, Sentence, Sentiment, Verdict
 from regard.tasks.serving import Limits, application, plain, serve
 from regard.training import Budget
 
@@ -101,6 +101,22 @@ def ask(
     assert b"Traceback" not in text
     assert b"secret" not in text
     return answer.status, json.loads(text)
+
+
+def test_answers_leave_at_once() -> None:
+    """The socket names its protocol: asyncio switches Nagle's algorithm off (40 ms an answer) only then."""
+    with bound("127.0.0.1", 0) as listening:
+        assert listening.proto == socket.IPPROTO_TCP
+
+
+def test_what_cannot_be_served() -> None:
+    """A task that has learnt nothing, an empty token, a port that is no number."""
+    with pytest.raises(NotFittedError):
+        serve(Sentiment())
+    with pytest.raises(ArgumentError, match="token is empty"):
+        serve(Sentiment(), "0.0.0.0", token="")
+    with pytest.raises(ArgumentError, match="port is"):
+        bound("127.0.0.1", True)
 
 
 def test_answers(port: int) -> None:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import signal
 import sys
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from types import FrameType
 from typing import Any
 
 from ..errors import ArgumentError, MissingExtraError, RegardError, install_line, nearest
@@ -22,20 +26,44 @@ def main(arguments: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in words
     try:
-        return _parse([word for word in words if word != "--debug"]).run()
+        with _ended_by_signal():
+            return _parse([word for word in words if word != "--debug"]).run()
     except RegardError as error:
         if debug:
             raise
         print(f"regard: {error}", file=sys.stderr)
         return 2
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as error:
         if debug:
             raise
-        print("regard: interrupted", file=sys.stderr)
-        return 130
+        terminated = isinstance(error, Terminated)
+        print(f"regard: {'ended by SIGTERM' if terminated else 'interrupted'}", file=sys.stderr)
+        return 143 if terminated else 130
     except BrokenPipeError:
         sys.stderr.close()
         return 141
+
+
+class Terminated(KeyboardInterrupt):
+    """SIGTERM came, which ends a command as Ctrl-C does: half-written files and bars are removed first."""
+
+
+@contextmanager
+def _ended_by_signal() -> Iterator[None]:
+    """Within the block SIGTERM raises `Terminated`, unless somebody handles or ignores it already."""
+    main_thread = threading.current_thread() is threading.main_thread()  # Python allows it in no other
+    if not main_thread or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
+        yield
+        return
+
+    def end(number: int, frame: FrameType | None) -> None:
+        raise Terminated
+
+    signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 @dataclass(frozen=True)
@@ -91,4 +119,4 @@ def _outlined(words: list[str]) -> Any:
 def _completion(words: list[str]) -> Command:
     from .completion import Completion
 
-    return Completion(tuple(COMMANDS), *words)
+    return Completion(" ".join(words)) if words else Completion()

@@ -1,13 +1,18 @@
 """The options of every command without what runs them: help and completion are printed before PyTorch is imported.
 
-`outline.json` is written by `python -m regard.cli._outline` from the commands themselves; a test compares the two.
+`python -m regard.cli._outline` writes `outline.json` from the commands themselves, and from it the scripts that
+complete in a shell; a test compares them.
 """
 
 from __future__ import annotations
 
+import ast
+import contextlib
 import dataclasses
 import functools
+import io
 import json
+import re
 from pathlib import Path
 from types import UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
@@ -15,8 +20,9 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_typ
 import tyro
 
 from ._commands import COMMANDS
+from .completion import SHELLS, place
 
-__all__ = ["outlined", "written"]
+__all__ = ["outlined", "script", "written"]
 
 FILE = Path(__file__).with_name("outline.json")
 # Names in the types and defaults of options.
@@ -37,6 +43,31 @@ def written() -> str:
         found = entry.load()
         every[name] = {one: _write(it) for one, it in found.items()} if isinstance(found, dict) else _write(found)
     return json.dumps(every, ensure_ascii=False, indent=0) + "\n"
+
+
+def script(shell: str) -> str:
+    """Return what completes in a shell; tyro writes it, except for tcsh, where all options are offered everywhere."""
+    groups = {name: found for name in COMMANDS if isinstance(found := outlined(name), dict)}
+    if shell == "tcsh":
+        options = sorted(set(re.findall(r"'(--[a-z][a-z0-9-]*)'", script("bash"))))
+        rules = [f"c/--/({' '.join(options)})/", f"p/1/({' '.join(COMMANDS)})/"]
+        rules += [f"n/{name}/({' '.join(found)})/" for name, found in groups.items()]
+        return f"# tcsh completion for regard\ncomplete regard {' '.join(map(repr, rules))} 'p/*/f/'\n"
+    said = io.StringIO()
+    with contextlib.redirect_stdout(said), contextlib.suppress(SystemExit):
+        whole = _choice({name: outlined(name) for name in COMMANDS})
+        tyro.cli(whole, prog="regard", args=["--tyro-print-completion", shell])
+    # Choices that may be None come from a set, in an order that differs from run to run.
+    return re.sub(r"(?<='choices': )\[[^]]*\]", lambda found: str(sorted(ast.literal_eval(found[0]))), said.getvalue())
+
+
+def _choice(commands: dict[str, Any]) -> Any:
+    """Return the union type of all commands, including groups of commands."""
+    parts = tuple(
+        Annotated[_choice(found) if isinstance(found, dict) else found, tyro.conf.subcommand(name)]
+        for name, found in commands.items()
+    )
+    return Union[parts]  # noqa: UP007 - made at run time
 
 
 @functools.cache
@@ -107,3 +138,5 @@ def _read(stored: dict[str, Any]) -> type[Any]:
 
 if __name__ == "__main__":
     FILE.write_text(written(), encoding="utf-8")
+    for shell in SHELLS:
+        place(shell).write_text(script(shell), encoding="utf-8")

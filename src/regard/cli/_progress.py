@@ -1,28 +1,44 @@
-"""Progress of training: a live line in a terminal, plain lines elsewhere."""
+"""Progress of training and evaluation: a live line in a terminal, plain lines elsewhere."""
 
 from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager
 from typing import Any
 
-from ..training import Ended, Evaluated, Evaluating, Event, Listener, SkippedCheckpoint, Started, Stepped
+from ..tasks import Task
+from ..training import Ended, Evaluated, Evaluating, Event, SkippedCheckpoint, Started, Stepped
 
-__all__ = ["progress"]
+__all__ = ["progress", "showing"]
 
 # Seconds between plain lines.
 PAUSE = 10.0
 
 
-def progress(headline: str) -> Listener:
-    """Return a listener for the kind of output; `headline` is the figure to show."""
+def progress(headline: str, doing: str = "evaluating") -> Lines | Live:
+    """Return a listener for the kind of output, to be closed; `headline` is the figure to show."""
     if sys.stderr.isatty():
         try:
-            return Live(headline)
+            return Live(headline, doing)
         except ModuleNotFoundError:  # rich
             pass
     return Lines(headline)
+
+
+@contextmanager
+def showing(task: Task[Any, Any], doing: str) -> Iterator[None]:
+    """Within the block a terminal shows how far the task is; nothing is written to a pipe or a file."""
+    if not sys.stderr.isatty():
+        yield
+        return
+    with closing(progress(task.watched, doing)) as shown:
+        task.listeners = (shown,)
+        try:
+            yield
+        finally:
+            task.listeners = ()
 
 
 class Lines:
@@ -44,15 +60,18 @@ class Lines:
         if text:
             print(text, file=sys.stderr, flush=True)
 
+    def close(self) -> None:
+        """Do nothing: each line stands by itself."""
+
 
 class Live:
     """A bar with loss, speed and time left; lines above it for evaluations."""
 
-    def __init__(self, headline: str) -> None:
+    def __init__(self, headline: str, doing: str) -> None:
         from rich.console import Console
         from rich.progress import BarColumn, Progress, TextColumn
 
-        self._headline = headline
+        self._headline, self._doing = headline, doing
         self._console = Console(stderr=True)
         self._bar = Progress(
             TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[text]}"), console=self._console,
@@ -79,6 +98,11 @@ class Live:
         if text:
             self._console.print(text, highlight=False, markup=False)
 
+    def close(self) -> None:
+        """Remove the bar, and show the cursor again, wherever it was broken off."""
+        if self._task is not None:
+            self._end()
+
     def _begin(self, what: str, total: int | None, done: int) -> None:
         self._task = self._bar.add_task(what, total=total, completed=done, text="")
         self._bar.start()
@@ -94,7 +118,7 @@ class Live:
             self._bar.update(self._task, text=_evaluating(event))
             return
         if self._task is None:
-            self._begin("evaluating", event.total, 0)
+            self._begin(self._doing, event.total, 0)
         self._bar.update(self._task, completed=event.done, text=f"{event.done:,} of {event.total:,}")
         if event.done >= event.total:
             self._end()

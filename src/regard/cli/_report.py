@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
+from .. import _files
 from ..tasks import Attention, Evaluation, NamedEntities, Sentence, Task
 from ..viewer import label_colours, static
 from ._looking import view_of
@@ -58,9 +59,6 @@ def write_report(task: Task[Any, Any], test: Any, evaluation: Evaluation, folder
     With `looks` also the viewer's page `attention.html` and pictures of the attention on one example.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    text = "\n".join([str(evaluation), *evaluation.report.lines(), ""])
-    (folder / "report.txt").write_text(text, encoding="utf-8", errors="backslashreplace")
-    (folder / "evaluation.json").write_text(json.dumps(evaluation.to_dict(), indent=1), encoding="utf-8")
     names = list(evaluation.figures)
     rows = [row("th", ["", *names]), row("td", [_SAID[evaluation.uses], *_numbers(evaluation.figures, names)])]
     if evaluation.alone:
@@ -81,9 +79,11 @@ def write_report(task: Task[Any, Any], test: Any, evaluation: Evaluation, folder
         f"{''.join(sections(evaluation.report))}<h2>Some answers</h2>{shown_answers(task, test)}"
         f"{curves if (folder / 'curves.png').exists() else ''}{_looks(task, test, folder) if looks else ''}</html>\n"
     )
-    path = folder / "report.html"
-    path.write_text(page, encoding="utf-8", errors="backslashreplace")
-    return path
+    text = "\n".join([str(evaluation), *evaluation.report.lines(), ""])
+    written = {"report.txt": text, "evaluation.json": json.dumps(evaluation.to_dict(), indent=1), "report.html": page}
+    for name, said in written.items():
+        _files.write(folder / name, said.encode("utf-8", errors="backslashreplace"))
+    return folder / "report.html"
 
 
 def _looks(task: Task[Any, Any], test: Any, folder: Path) -> str:

@@ -1,13 +1,17 @@
-"""`regard --completion SHELL`: a script that completes commands and options in a shell."""
+"""`regard --completion SHELL`: a script that completes commands and options in a shell.
+
+The scripts lie beside this file; `python -m regard.cli._outline` writes them.
+"""
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass
-from typing import Annotated, Any, Union
+from pathlib import Path
 
 from ..errors import ArgumentError
 
-__all__ = ["Completion"]
+__all__ = ["SHELLS", "Completion", "place"]
 
 SHELLS = ("bash", "zsh", "tcsh")
 
@@ -16,30 +20,17 @@ SHELLS = ("bash", "zsh", "tcsh")
 class Completion:
     """Print the completion script of a shell."""
 
-    commands: tuple[str, ...]
-    """The name of every command."""
     shell: str = "bash"
     """`bash`, `zsh` or `tcsh`."""
 
     def run(self) -> int:
         """Print the script."""
-        import tyro
-
-        from ._outline import outlined
-
         if self.shell not in SHELLS:
             raise ArgumentError(f"There is no completion for {self.shell!r}; there is for {', '.join(SHELLS)}.")
-        whole = _choice({name: outlined(name) for name in self.commands})
-        tyro.cli(whole, prog="regard", args=["--tyro-print-completion", self.shell])
+        sys.stdout.write(place(self.shell).read_text(encoding="utf-8"))
         return 0
 
 
-def _choice(commands: dict[str, Any]) -> Any:
-    """Return the union type of all commands, including groups of commands."""
-    import tyro
-
-    parts = tuple(
-        Annotated[_choice(found) if isinstance(found, dict) else found, tyro.conf.subcommand(name)]
-        for name, found in commands.items()
-    )
-    return Union[parts]  # noqa: UP007 - made at run time
+def place(shell: str) -> Path:
+    """Return the file with the script of a shell."""
+    return Path(__file__).with_name(f"completion.{shell}")

@@ -16,6 +16,7 @@ from ..errors import RegardError
 from ..tasks import Task, load
 from ._data import check_known, fitting, learnt_from, of_run, read, read_quietly, reading_of, remembered
 from ._inputs import standard_input
+from ._progress import showing
 from ._report import write_report
 
 __all__ = ["Evaluate"]
@@ -59,7 +60,8 @@ class Evaluate:
         if not options.as_told:
             check_known(task, examples, self.data)
         known = None if task.baseline_ is not None else self._known(task, source, known_options)
-        evaluation = task.evaluate(examples, known)
+        with showing(task, "evaluating"):
+            evaluation = task.evaluate(examples, known)
         lines = [str(evaluation), *evaluation.report.lines()]
         print(json.dumps(evaluation.to_dict()) if self.json else "\n".join(lines))
         folder = self.out or self.folder / "evaluations" / _mark(self.data)

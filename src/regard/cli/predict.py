@@ -12,12 +12,14 @@ from typing import Annotated, Any
 
 import tyro
 
+from .. import _files
 from ..errors import ArgumentError
 from ..tasks import ImageClassification, LanguageModeling, NamedEntities, Sentence, Sentiment, Task, Verdict, load
 from ..tasks.filling import Inputs
 from ._data import learnt_from, of_run, read_pictures, reading_of
 from ._inputs import fields_of, sources_of, standard_input
 from ._looking import open_page, view_of
+from ._progress import showing
 
 __all__ = ["DEDENT", "INDENT", "NEWLINE", "Predict", "describe", "inputs_of", "legend", "pieces"]
 
@@ -95,7 +97,8 @@ class Predict:
             ready: Any = inputs.values
             if isinstance(task, ImageClassification) and ready and isinstance(ready[0], Path):
                 ready = read_pictures(ready, self.folder, task.shape_, inputs.notes)
-            answers = task.predict(ready) if inputs.values else []
+            with showing(task, "predicting"):
+                answers = task.predict(ready) if inputs.values else []
             first = ready[0] if first is None and inputs.values else first
             self._say(task, "standard input" if name == given else name, inputs)
             self._give(task, inputs, answers)
@@ -148,8 +151,14 @@ class Predict:
         path = self.out / Path(name.partition(":")[0]).name if count > 1 else self.out
         if path.exists() and Path(name).exists() and path.samefile(name):
             raise ArgumentError(f"--out {path} is the input itself, which would be lost; give another name.")
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(contents)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            if path.exists() and not path.is_file():  # a pipe, or /dev/stdout
+                path.write_bytes(contents)
+            else:
+                _files.write(path.resolve(), contents)
+        except OSError as error:
+            raise ArgumentError(f"--out {path} cannot be written: {error}") from error
         print(f"Written: {path}", file=sys.stderr)
 
 

@@ -9,6 +9,7 @@ import os
 import shlex
 import sys
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -82,21 +83,22 @@ def fit_and_judge(
     task: Task[Any, Any], examples: Any, dev: Any, test: Any, out: Path, *, tensorboard: bool = False
 ) -> tuple[int, Evaluation | None]:
     """Train a task in a folder and evaluate it; return the exit status, and figures if training ended by itself."""
-    listeners: list[Any] = [progress(task.watched), Pace(task)]
-    if int(os.environ.get("RANK", "0")) == 0:
-        out.mkdir(parents=True, exist_ok=True)
-        log = out / "log.csv"
-        listeners += [CsvLog(log), CurvePicture(log, out / "curves.png", task.watched)]
-        listeners += [TensorBoardLog(out / "tensorboard")] if tensorboard else []
-    task.fit(examples, dev, folder=out, listeners=listeners)
-    if not task.training_.finished:
-        return EXIT[task.training_.stopped_by], None
-    if not task.training_.writes:
-        return 0, None
-    judged = task.dev_ if test is None else test
-    evaluation = dataclasses.replace(task.evaluate(judged), data="development" if test is None else "test")
-    write_report(task, judged, evaluation, out, looks=task.settings.only != "baseline")
-    return 0, evaluation
+    with closing(progress(task.watched)) as shown:
+        listeners: list[Any] = [shown, Pace(task)]
+        if int(os.environ.get("RANK", "0")) == 0:
+            out.mkdir(parents=True, exist_ok=True)
+            log = out / "log.csv"
+            listeners += [CsvLog(log), CurvePicture(log, out / "curves.png", task.watched)]
+            listeners += [TensorBoardLog(out / "tensorboard")] if tensorboard else []
+        task.fit(examples, dev, folder=out, listeners=listeners)
+        if not task.training_.finished:
+            return EXIT[task.training_.stopped_by], None
+        if not task.training_.writes:
+            return 0, None
+        judged = task.dev_ if test is None else test
+        evaluation = dataclasses.replace(task.evaluate(judged), data="development" if test is None else "test")
+        write_report(task, judged, evaluation, out, looks=task.settings.only != "baseline")
+        return 0, evaluation
 
 
 def summary(task: Task[Any, Any], evaluation: Evaluation, folder: Path, again: str = "") -> str:

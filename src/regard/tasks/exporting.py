@@ -23,8 +23,9 @@ from torch import Tensor
 from torch.export import Dim, ExportedProgram
 
 from .. import _files
+from .._values import choice, instance
 from ..backends import use_backend
-from ..errors import ArgumentError, MissingExtraError, RegardError, install_line, nearest
+from ..errors import MissingExtraError, RegardError, install_line
 from ._programs import Described, Program, described
 from ._task import Task
 
@@ -78,8 +79,9 @@ def export(task: Task[Any, Any], folder: str | os.PathLike[str], to: Format = "o
 
     Cost: some seconds for each program.
     """
-    if to not in FORMATS:
-        raise ArgumentError(f"to is {to!r}; it is onnx or torch.{nearest(to, FORMATS)}")
+    instance("task", task, Task, "a fitted task")
+    instance("folder", folder, (str, os.PathLike), "a path")
+    choice("to", to, FORMATS)
     found = described(task)
     if found is None:
         raise ExportError(

@@ -28,10 +28,11 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Thread
+from types import NoneType
 from typing import TYPE_CHECKING, Any
 
 from .._server import OwnAddress, Served, address, bound, from_own_page, is_loopback, same
-from .._values import check_fields, check_sizes
+from .._values import check_fields, check_sizes, instance
 from ..errors import ArgumentError, DataError, MissingExtraError, RegardError, install_line
 from ._task import Task
 from .image_classification import ImageClassification
@@ -108,20 +109,28 @@ def serve(
     Raises:
         ArgumentError: a wrong address or limit, or another host without a token.
         MissingExtraError: the extra `view` is not installed.
+        NotFittedError: the task has learnt nothing.
 
     >>> server = serve(load("runs/ner")).start()  # doctest: +SKIP
     """
-    limits = limits or Limits()
-    if not is_loopback(host) and not token:
+    instance("task", task, Task, "a fitted task")
+    instance("host", host, str, "a name or an address")
+    instance("token", token, (str, NoneType), "a text or None")
+    instance("pictures", pictures, (PictureOptions, NoneType), "PictureOptions or None")
+    limits = Limits() if limits is None else instance("limits", limits, Limits, "Limits or None")
+    if token == "":
+        raise ArgumentError("token is empty; give a secret, or None for no token.")
+    if not is_loopback(host) and token is None:
         raise ArgumentError(
             f"host is {host!r}, which others can reach: give a token that their requests must bring, and know that "
             "nothing is encrypted. Or tunnel to 127.0.0.1."
         )
-    check = _picture_of(task, pictures) if isinstance(task, ImageClassification) else _text_of(limits)
     listening = bound(host, port)
     port = listening.getsockname()[1]
     about = {"task": task.name, "inputs": "pictures, base64" if isinstance(task, ImageClassification) else "texts"}
     try:
+        task._check_fitted()
+        check = _picture_of(task, pictures) if isinstance(task, ImageClassification) else _text_of(limits)
         app = application(task.predict, check, about, OwnAddress(host, port), token=token, limits=limits)
     except RegardError:
         listening.close()
