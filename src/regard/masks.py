@@ -151,7 +151,9 @@ class Mask:
         band = self.parts[0] if len(self.parts) == 1 else None
         if not isinstance(band, Band) or band.left is not None or band.right != 0 or band.offset:
             return False
-        return bool(num_queries == num_keys)  # asked last: an exporter keeps the answer as a condition of its program
+        if num_queries != num_keys:  # noqa: SIM103 - asked last, and by a branch: an exporter keeps the answer as a condition
+            return False
+        return True
 
     def to_dense(self, num_queries: int, num_keys: int, device: torch.device | str = "cpu") -> Tensor:
         """Return the mask as a bool tensor `(b, h, L, S)`, broadcastable to `(B, H, L, S)`. Costs O(L·S)."""

@@ -11,8 +11,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Labelled", "left_out", "settle"]
 
-# Points between two labels.
-_BETWEEN = 1.0
+# Points between two labels: letters are hinted, so they are up to a point wider at another resolution.
+_BETWEEN = 2.0
 
 
 class Labelled(NamedTuple):
