@@ -3,7 +3,7 @@
 The evidence of an n-gram for a label is the log-odds of the label among the training texts that contain
 the n-gram, minus its log-odds among all texts, smoothed by one text of the prior. The evidence of a
 training text would contain its own label, so it is counted on the other nine tenths of the data
-(cross-fitting), which have no text that overlaps with it; new texts use the counts of all data.
+(cross-fitting), without texts that overlap with it where there are enough others; new texts use the counts of all data.
 
 Source: Wang and Manning 2012, "Baselines and bigrams", for log-count ratios as features.
 """
@@ -24,6 +24,8 @@ Integers = NDArray[np.int64]
 
 ORDERS = 3
 FOLDS = 10
+# Groups of overlapping texts from which on they are what is left out, in place of single texts.
+FEW = 500
 # N-grams in fewer training texts are left out: in the other parts of the data they hardly occur.
 LEAST = 2
 
@@ -50,7 +52,7 @@ class Evidence:
         keys, counts = np.unique(np.concatenate(grams), return_counts=True)
         keys = keys[counts >= LEAST]
         held = [_places(keys, some) for some in grams]
-        folds = groups(rows) % FOLDS
+        folds = _folds(rows)
         texts = np.zeros((FOLDS, len(keys)), np.float32)
         labels = np.zeros((FOLDS, len(keys), targets.shape[1]), np.float32)
         for number, some in enumerate(held):
@@ -125,6 +127,15 @@ class _Lookup(nn.Module):
                 place = torch.where(fits, ahead, place)
             found.append(self.odds[torch.where(self.keys[place] == gram, place, last + 1)])
         return torch.cat(found, -1)
+
+
+def _folds(rows: Sequence[Sequence[int]]) -> Integers:
+    """Return the part of each text: texts that overlap share one, unless there are few groups of them.
+
+    Without one of few groups the words that it shares with some others would speak for the opposite label.
+    """
+    group = groups(rows)
+    return (group if len(np.unique(group)) >= FEW else np.arange(len(rows))) % FOLDS
 
 
 def _grams(row: Sequence[int], vocab_size: int) -> Integers:
