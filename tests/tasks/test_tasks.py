@@ -371,7 +371,9 @@ def test_evidence_comes_from_other_texts() -> None:
     _, own = Evidence.learnt(only, two, vocab_size=20)
     assert own[-1][0][0] < 0 < own[-1][0][1] or own[-1][0][0] > 0 > own[-1][0][1]
     assert (own[-1][0][0] > 0) != (two[-1][0] > 0) or (own[-2][0][0] > 0) != (two[-2][0] > 0)
-    _, own = Evidence.learnt([*rows, [15, 16], [15, 16]], two, vocab_size=20)
+    many = [[20 + i, 700 + i] for i in range(600)]
+    three = np.concatenate([np.tile(targets, (3, 1)), two[-2:]])
+    _, own = Evidence.learnt([*many, [15, 16], [15, 16]], three, vocab_size=2000)
     assert not own[-1].any()  # copies, which overlap, are counted together
     again = Evidence.from_tensors(evidence.tensors(), 20)
     assert all(np.array_equal(a, b) for a, b in zip(again.of(rows), evidence.of(rows), strict=True))
