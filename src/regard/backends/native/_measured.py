@@ -36,6 +36,23 @@ class Row(NamedTuple):
 
 ROWS: tuple[Row, ...] = (
     Row(
+        processor="AuthenticAMD 25 17",
+        best="avx512_bf16",
+        isa="avx512_bf16",
+        measured="2026-11-30, torch 2.13.0+cpu, 1 threads",
+        ratios={
+            ("float32", "forward"): (1.26, 1.37, 1.29),
+            ("float32", "training"): (1.21, 1.28, 1.3),
+            ("float32", "decoding"): (0.99, 1.27, 1.34),
+            ("bfloat16", "forward"): (2.24, 2.35, 2.46),
+            ("bfloat16", "training"): (3.41, 2.17, 2.14),
+            ("bfloat16", "decoding"): (3.53, 6.1, 7.41),
+            ("float16", "forward"): (3.07, 2.72, 2.13),
+            ("float16", "training"): (7.96, 10.72, 9.84),
+            ("float16", "decoding"): (5.36, 8.74, 11.31),
+        },
+    ),
+    Row(
         processor="GenuineIntel 6 207",
         best="avx512_amx",
         isa="avx512_amx",
