@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from abc import abstractmethod
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -96,13 +97,13 @@ class ClassTask(AnsweringTask[Examples, Verdict]):
             loss = F.cross_entropy(scores, targets, weight, label_smoothing=smooth, reduction="sum")
         return loss, torch.tensor(len(scores))
 
+    @abstractmethod
     def _labels(self, examples: Examples) -> Sequence[tuple[str, ...]]:
         """Return the true labels of each example."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _logits(self, model: nn.Module, inputs: Any) -> Tensor:
         """Return the model's logits on the CPU, float32 (N, labels)."""
-        raise NotImplementedError
 
     def _speaks(self, inputs: Any) -> Tensor:
         """Return which inputs hold anything that the model knows, bool (N,)."""
