@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -75,14 +77,16 @@ def test_the_help_looks_the_same(
     [[], ["--help"], ["train", "--help"], ["train", "ner", "-h"], ["predict", "--help"], ["--completion", "bash"],
      ["--completion", "zsh"], ["nothing"], ["--completion", "none"]],
 )  # fmt: skip
-def test_nothing_heavy_is_imported(words: list[str]) -> None:
-    """Neither PyTorch nor transformers, nor what comes with them."""
+def test_nothing_heavy_is_imported(words: list[str], record_property: Any) -> None:
+    """Neither PyTorch nor transformers, nor what comes with them; what an answer takes is printed."""
     code = (
         "import contextlib, sys\nfrom regard.cli import main\n"
         f"with contextlib.suppress(SystemExit):\n    main({words!r})\n"
         f"print(sorted({HEAVY!r} & set(sys.modules)), file=sys.stderr)"
     )
+    before = os.times().children_user
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    record_property(f"regard {' '.join(words)}", f"{os.times().children_user - before:.2f} CPU s")
     assert done.stderr.splitlines()[-1] == "[]"
 
 
