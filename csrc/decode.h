@@ -25,22 +25,47 @@ REGARD_INLINE Vec add_units(Vec a, Vec b, Vec sum, PairProducts) {
 }
 #endif
 
-// Products of one query with n (at most kLanes) keys from `key` on.
-template <class T, class Products>
-REGARD_INLINE Vec key_products(const Head<T, Products> &head, const float *query, int64_t key, int n) {
-  Vec sum[kLanes];
-  for (int j = 0; j < kLanes; ++j) {
-    const T *row = head.key[key + smaller(j, n - 1)];
-    sum[j] = Vec{};
-    for (int64_t u = 0; u < head.units(); u += kLanes)
-      sum[j] = add_units(load(query + u), load_units(row, u, head.width, Products{}), sum[j],
-                         Products{});
+// Products of kQ queries, REGARD_MAX_WIDTH apart, with n (at most kLanes) keys
+// from `key` on: four keys side by side, as one sum would wait for itself.
+template <int kQ, class T, class Products>
+REGARD_INLINE void key_products(const Head<T, Products> &head, const float *query, int64_t key, int n,
+                                Vec (&all)[kQ]) {
+  constexpr int kSide = 4;
+  constexpr int64_t kStep = kLanes * Products::kPerUnit; // elements
+  const int64_t whole = head.width / kStep * kLanes, units = head.units();
+  Vec sum[kQ][kLanes];
+#pragma GCC unroll 4
+  for (int j = 0; j < kLanes; j += kSide) {
+    const T *row[kSide];
+    Vec own[kQ][kSide] = {};
+#pragma GCC unroll 4
+    for (int i = 0; i < kSide; ++i)
+      row[i] = head.key[key + smaller(j + i, n - 1)];
+    const auto add = [&](int64_t u, int64_t width) __attribute__((always_inline)) {
+#pragma GCC unroll 4
+      for (int i = 0; i < kSide; ++i) {
+        const Vec x = load_units(row[i], u, width, Products{});
+#pragma GCC unroll 4
+        for (int q = 0; q < kQ; ++q)
+          own[q][i] = add_units(load(query + q * REGARD_MAX_WIDTH + u), x, own[q][i], Products{});
+      }
+    };
+    for (int64_t u = 0; u < whole; u += kLanes)
+      add(u, u * Products::kPerUnit + kStep); // known to be whole: no test
+    for (int64_t u = whole; u < units; u += kLanes)
+      add(u, head.width);
+#pragma GCC unroll 4
+    for (int q = 0; q < kQ; ++q)
+#pragma GCC unroll 4
+      for (int i = 0; i < kSide; ++i)
+        sum[q][j + i] = own[q][i];
   }
-  transpose(sum);
-  Vec all = Vec{};
-  for (int j = 0; j < kLanes; ++j)
-    all = all + sum[j];
-  return all;
+  for (int q = 0; q < kQ; ++q) {
+    transpose(sum[q]);
+    all[q] = Vec{};
+    for (int j = 0; j < kLanes; ++j)
+      all[q] = all[q] + sum[q][j];
+  }
 }
 
 // n values of a dense matrix along the keys.
@@ -182,26 +207,44 @@ private:
   void run_stretch(const Head<T, Products> &head, int64_t number, int64_t b, int64_t g, int64_t begin,
                    int64_t end, const float *queries, float *weights) const {
     bool hidden = false;
-    for (int64_t r = 0; r < rows; ++r) {
-      const Row row = row_of(b, g * sharing + r / a.queries, r % a.queries);
-      Vec most = splat(-kInfinity);
-      float *own = weights + r * kStretch;
-      for (int64_t key = begin; key < end; key += kLanes) {
-        const int n = int(smaller<int64_t>(kLanes, end - key));
-        if (r == 0) // its turn comes when the scores are done
-          for (int j = 0; j < n; ++j)
-            for (int64_t e = 0; e < head.value_width; e += int64_t(64 / sizeof(T)))
-              __builtin_prefetch(head.value[key + j] + e);
-        const Vec x = finish_row(
-            row.scoring, row.start, row.stop, row.query, key, n,
-            key_products(head, queries + r * REGARD_MAX_WIDTH, key, n));
-        store(own + (key - begin), x);
-        most = largest(x, most);
+    int64_t r = 0;
+    for (; r + 2 <= rows; r += 2)
+      hidden |= score_rows<2>(head, number, b, g, r, begin, end, queries, weights);
+    if (r < rows)
+      hidden |= score_rows<1>(head, number, b, g, r, begin, end, queries, weights);
+    add_values(head, number, begin, end, hidden, weights);
+  }
+
+  // The weights of kQ rows from r on; whether a key is hidden from one.
+  template <int kQ>
+  bool score_rows(const Head<T, Products> &head, int64_t number, int64_t b, int64_t g, int64_t r,
+                  int64_t begin, int64_t end, const float *queries, float *weights) const {
+    bool hidden = false;
+    const Row row[] = {row_of(b, g * sharing + r / a.queries, r % a.queries),
+                       row_of(b, g * sharing + (r + kQ - 1) / a.queries, (r + kQ - 1) % a.queries)};
+    Vec most[kQ];
+    for (int q = 0; q < kQ; ++q)
+      most[q] = splat(-kInfinity);
+    for (int64_t key = begin; key < end; key += kLanes) {
+      const int n = int(smaller<int64_t>(kLanes, end - key));
+      if (r == 0) // its turn comes when the scores are done
+        for (int j = 0; j < n; ++j)
+          for (int64_t e = 0; e < head.value_width; e += int64_t(64 / sizeof(T)))
+            __builtin_prefetch(head.value[key + j] + e);
+      Vec products[kQ];
+      key_products<kQ>(head, queries + r * REGARD_MAX_WIDTH, key, n, products);
+      for (int q = 0; q < kQ; ++q) {
+        const Vec x =
+            finish_row(row[q].scoring, row[q].start, row[q].stop, row[q].query, key, n, products[q]);
+        store(weights + (r + q) * kStretch + (key - begin), x);
+        most[q] = largest(x, most[q]);
         hidden |= any((Int)(x == splat(-kInfinity)));
       }
-      weigh(share(number, r), largest_of(most), own, begin % kChunk / kPart, end - begin);
     }
-    add_values(head, number, begin, end, hidden, weights);
+    for (int q = 0; q < kQ; ++q)
+      weigh(share(number, r + q), largest_of(most[q]), weights + (r + q) * kStretch, begin % kChunk / kPart,
+            end - begin);
+    return hidden;
   }
 
   // Scores become weights under the row's maximum so far; -0 where hidden.
@@ -250,9 +293,10 @@ private:
     const int64_t width = head.value_width;
     const float *own = weights + r * kStretch;
     float *output = share(number, r);
+    constexpr int kV = !kFewRegisters ? 4 : kR == 1 ? 8 : 2; // sums enough to hide their latency
     int64_t e = 0;
-    for (; e + 4 * kLanes <= width; e += 4 * kLanes)
-      add_value_columns<T, kR, 4>(head.value, begin, end, e, width, own, output, share_length());
+    for (; e + kV * kLanes <= width; e += kV * kLanes)
+      add_value_columns<T, kR, kV>(head.value, begin, end, e, width, own, output, share_length());
     for (; e < width; e += kLanes)
       add_value_columns<T, kR, 1>(head.value, begin, end, e, width, own, output, share_length());
   }

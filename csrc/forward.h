@@ -128,6 +128,22 @@ template <bool kCut, bool kPair, class Products> struct Exponentials {
   }
 };
 
+template <int kV, class Tiles> __attribute__((noinline)) void run_apart(const Tiles &tiles, int v) {
+  tiles.template run<kV>(v);
+}
+
+// weight_tile where registers are few: the scores of a part of the keys go
+// through the first cache.
+template <class Unit, class Products> struct ScoresThenWeights {
+  ScoreTiles<Unit, Products> scores;
+  Exponentials<false, Products::kPerUnit == 2, Products> weights;
+
+  template <int kV> REGARD_INLINE void run(int v) const {
+    scores.template run<kV>(v);
+    run_apart<kV>(weights, v);
+  }
+};
+
 inline void drop_weights(const Dropout &dropout, const Group &group, const Run &run,
                          int32_t block_begin, uint32_t head, float *weights) {
   for (int v = run.quad_begin * kQuadVectors; v < run.quad_end * kQuadVectors; ++v) {
@@ -365,15 +381,25 @@ private:
       if (any((Int)(load(group.most + v * kLanes) == splat(-kInfinity))))
         return false;
     }
+    const Unit *queries = static_cast<const Unit *>(group.queries);
+    float *kept = group.kept ? group.kept + int64_t(block) * kGroup : nullptr;
     int part = 0;
     for (int32_t begin = run.begin; begin < run.end; ++part) {
       const int32_t end = part_end(begin, run.end);
-      for_lane_tiles(run, WeightTiles<Unit, Products>{
-                              blocks.keys_from(block), static_cast<Unit *>(group.queries),
-                              blocks.keys.stride, layout.units, begin - block, end - block, factor,
-                              group.most, most, sums[part], weights,
-                              group.kept ? group.kept + int64_t(block) * kGroup : nullptr,
-                              blocks.ahead});
+      if constexpr (kFewRegisters) {
+        float *scores = kept ? kept : weights;
+        for_lane_tiles(run, ScoresThenWeights<Unit, Products>{
+                                {blocks.keys_from(begin), queries, blocks.keys.stride, layout.units,
+                                 end - begin, scores + int64_t(begin - block) * kGroup, most, true,
+                                 &blocks.ahead},
+                                {group, factor, begin - block, end - block, scores, weights,
+                                 sums[part]}});
+      } else {
+        for_lane_tiles(run, WeightTiles<Unit, Products>{
+                                blocks.keys_from(block), queries, blocks.keys.stride, layout.units,
+                                begin - block, end - block, factor, group.most, most, sums[part],
+                                weights, kept, blocks.ahead});
+      }
       begin = end;
     }
     for (int v = first; v < last; ++v) {

@@ -156,6 +156,7 @@ template <class Unit, class Products> struct ScoreTiles {
   int64_t stride, units, count;
   float *scores, *most;
   bool keep_most;
+  Ahead *ahead = nullptr;
 
   template <int kV> struct Lanes {
     const ScoreTiles &t;
@@ -169,8 +170,11 @@ template <class Unit, class Products> struct ScoreTiles {
   };
   template <int kV> REGARD_INLINE void run(int v) const {
     int64_t key = 0;
-    for (; key + kTileRows <= count; key += kTileRows)
+    for (; key + kTileRows <= count; key += kTileRows) {
+      if (ahead)
+        ahead->rows(2);
       Lanes<kV>{*this, v, key}.template run<kTileRows>();
+    }
     if (key < count)
       with_rows<kTileRows - 1>(count - key, Lanes<kV>{*this, v, key});
   }

@@ -15,6 +15,10 @@ namespace {
 constexpr int kGroup = 64;
 constexpr int kTileRows = REGARD_TILE_ROWS;
 constexpr int kTileVectors = REGARD_TILE_VECTORS;
+// Where a tile's running sums take nearly all registers, GCC still gives some
+// to constants of what follows in the same loop, and a sum goes to memory and
+// back at each step, at half the speed. There what follows is a call apart.
+constexpr bool kFewRegisters = REGARD_REGISTERS < 32;
 // Lanes whose visibility is told apart.
 constexpr int kQuad = 16;
 constexpr int kQuads = kGroup / kQuad;

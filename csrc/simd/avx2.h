@@ -7,6 +7,7 @@
 #include "types.h"
 
 // 6 x 2 = 12 running sums, 2 vectors, 1 broadcast: 15 of 16 registers.
+#define REGARD_REGISTERS 16
 #define REGARD_TILE_ROWS 6
 #define REGARD_TILE_VECTORS 2
 

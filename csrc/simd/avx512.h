@@ -10,6 +10,7 @@
 // The tile of the matrix products: 6 x 4 = 24 running sums, 4 vectors of one
 // operand, 1 broadcast of the other; 29 of 32 registers, 10 loads for 24
 // multiply-adds.
+#define REGARD_REGISTERS 32
 #define REGARD_TILE_ROWS 6
 #define REGARD_TILE_VECTORS 4
 

@@ -6,10 +6,12 @@
 
 #if defined(__aarch64__)
 // 32 registers: 6 x 4 running sums, 4 vectors, broadcasts taken by lane.
+#define REGARD_REGISTERS 32
 #define REGARD_TILE_ROWS 6
 #define REGARD_TILE_VECTORS 4
 #else
 // 16 registers, and no multiply-add: products need one more.
+#define REGARD_REGISTERS 16
 #define REGARD_TILE_ROWS 4
 #define REGARD_TILE_VECTORS 2
 #endif

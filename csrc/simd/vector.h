@@ -153,26 +153,21 @@ REGARD_INLINE Half narrow_float16(Vec x) {
 
 #ifndef REGARD_HAS_EXP2
 // 2^x: x = n + f with n the nearest integer, 2^f by a polynomial (within 1e-7),
-// times 2^n made from its bits. Below 2^-126 it is zero; NaN stays NaN.
+// times 2^n made from its bits. Below 2^-126 it is zero, from 2^127.5 on
+// infinite; NaN stays NaN.
 REGARD_INLINE Vec exp2(Vec x) {
   const Vec magic = splat(12582912.0f); // 1.5 * 2^23: adding it rounds to integer
-  const Vec low = largest(splat(-200.0f), x);
-  const Vec clamped = smallest(splat(128.0f), low);
-  const Vec shifted = clamped + magic;
-  const Vec n = shifted - magic;
-  const Vec f = clamped - n;
+  const Vec bounded = smallest(splat(128.0f), x);
+  const Vec shifted = bounded + magic; // n in the low bits
+  const Vec f = bounded - (shifted - magic);
   Vec p = splat(1.326472691e-3f);
   p = p * f + splat(9.671512660e-3f);
   p = p * f + splat(5.550733744e-2f);
   p = p * f + splat(2.402224208e-1f);
   p = p * f + splat(6.931469776e-1f);
   p = p * f + splat(1.0f);
-  // In two steps, so that 2^128 is infinite and no exponent wraps around.
-  const Int exponent = as_int(shifted) - as_int(magic);
-  const Int half = exponent >> 1;
-  const Vec first = as_vec((half + 127) << 23);
-  const Vec second = as_vec((exponent - half + 127) << 23);
-  return p * first * second;
+  const Vec power = as_vec((as_int(shifted) << 23) + 0x3f800000);
+  return as_vec(as_int(p * power) & ~(Int)(x < splat(-126.0f)));
 }
 #endif
 

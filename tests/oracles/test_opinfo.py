@@ -1,5 +1,6 @@
 """Our call gives what torch's own attention gives, on the samples that torch tests itself with."""
 
+import os
 from collections.abc import Callable
 from typing import Any
 
@@ -15,13 +16,24 @@ from tests.interpreted import sampled
 
 DTYPES = [torch.float64, torch.float32, torch.bfloat16, torch.float16]
 SAMPLES = 25
-# Against float64, our error may be twice that of torch's own computation in the same precision, and this much more.
+# Against float64, our error may be twice that of torch's own computation in the same precision, or of the naive one,
+# and this much more.
 MARGIN = {torch.float64: 1e-12, torch.float32: 5e-6, torch.bfloat16: 0.0, torch.float16: 0.0}
+
+# Triton's interpreter cuts what its compiler rounds to bfloat16: the weights and the output.
+CUT = 0.0 if os.environ.get("TRITON_INTERPRET") != "1" else 2.0**-8
 
 
 def error(found: torch.Tensor, exact: torch.Tensor) -> float:
     """Return the relative error, NaN if there is one."""
     return float((found.double() - exact).norm() / exact.norm())
+
+
+def naive(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, weights: dict[str, Any]) -> torch.Tensor:
+    """Attention with weights rounded to the dtype: torch rounds them on some processors and not on others."""
+    exact = torch.eye(key.shape[-2]).expand(*key.shape[:-1], key.shape[-2])
+    given = F.scaled_dot_product_attention(query.float(), key.float(), exact, **weights)
+    return (given.to(query.dtype).float() @ value.float()).to(query.dtype)
 
 
 def samples(dtype: torch.dtype, requires_grad: bool = False) -> list[tuple[tuple[torch.Tensor, ...], dict[str, Any]]]:
@@ -58,7 +70,13 @@ def test_samples_of_torch(dtype: torch.dtype, record_property: Callable[[str, ob
             n: x.double() if isinstance(x, torch.Tensor) and x.is_floating_point() else x for n, x in keywords.items()
         }
         exact = F.scaled_dot_product_attention(*(x.double() for x in tensors), **exact_keywords)
-        allowed = 2 * error(F.scaled_dot_product_attention(*tensors, **keywords), exact) + MARGIN[dtype]
+        bars = [F.scaled_dot_product_attention(*tensors, **keywords)]
+        if dtype.itemsize == 2:
+            floats = {
+                n: x.float() if isinstance(x, torch.Tensor) and x.dtype == dtype else x for n, x in keywords.items()
+            }
+            bars.append(naive(*tensors, floats))
+        allowed = 2 * max(error(bar, exact) for bar in bars) + MARGIN[dtype]
         assert error(regard.attention(*tensors, **ours(keywords)), exact) <= allowed
         for backend in backend_names():
             if not sampled(backend, f"{dtype} {len(ran)} {ran['math']}", 4):
@@ -68,7 +86,7 @@ def test_samples_of_torch(dtype: torch.dtype, record_property: Callable[[str, ob
             except regard.errors.BackendError:
                 continue
             ran[backend] += 1
-            assert error(output, exact) <= allowed
+            assert error(output, exact) <= allowed + (CUT if backend == "triton" and dtype == torch.bfloat16 else 0)
     record_property(f"torch OpInfo {dtype}", f"{len(found)} samples agree; per backend {ran}")
     assert len(found) >= SAMPLES
     assert ran["math"] == ran["reference"] == len(found)
