@@ -17,11 +17,11 @@ from ._answering import answer, full_precision
 from ._answers import DistanceProfile, Peak, Top, profile_of
 from ._index import bounds, plan, sides
 from ._keeping import keeping
-from ._kept_source import KeptSource
+from ._kept_source import KeptSource, Source
 from ._memory import free_bytes, readable_size
 from ._question import Question, QuestionName
 from ._softmax_source import SoftmaxSource
-from ._source import Index, Source, WeightSource
+from ._source import Index, WeightSource
 from ._tensor_like import TensorLike
 from ._witness import READ_BY_MASKS, READ_BY_NORMS
 
