@@ -11,7 +11,10 @@ from torch.autograd import forward_ad
 from torch.jit._trace import TracerWarning
 from torch.utils._python_dispatch import is_in_torch_dispatch_mode
 
-__all__ = ["forward_mode", "in_backward", "jit_traced", "plain", "quiet", "recorded", "sizes", "traced", "transformed"]
+__all__ = [
+    "forward_mode", "full_precision", "in_backward", "jit_traced", "plain", "quiet", "recorded", "sizes", "traced",
+    "transformed",
+]  # fmt: skip
 
 
 def jit_traced() -> bool:
@@ -63,6 +66,13 @@ def sizes(tensor: Tensor) -> tuple[int, ...]:
         return tuple(tensor.shape)
     finally:
         torch._C._set_tracing_state(state)  # type: ignore[attr-defined]
+
+
+def full_precision(device: str) -> AbstractContextManager[object]:
+    """Switch autocast off, which has cast the inputs already: products and sums stay in the accumulation dtype."""
+    if device == "meta" or not torch.is_autocast_enabled(device):
+        return nullcontext()
+    return torch.autocast(device, enabled=False)
 
 
 def quiet() -> AbstractContextManager[object]:

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from ..errors import ArgumentError, MissingExtraError, install_line
+from ..errors import ArgumentError, needed
 from ..models.hub import upload
 from ..tasks import Evaluation, Task
 from ..tasks.pretrained import FineTuning
@@ -85,11 +85,9 @@ def _numbers(figures: dict[str, float], names: Sequence[str]) -> list[str]:
 
 def check_push(name: str) -> None:
     """Raise, before training, if an upload cannot work: a wrong name, no package, no login."""
-    try:
+    with needed("--push needs the package huggingface_hub:", "hf"):
         import huggingface_hub.utils
         from huggingface_hub.errors import HFValidationError
-    except ModuleNotFoundError:
-        raise MissingExtraError(f"--push needs the package huggingface_hub: {install_line('hf')}.") from None
     library: Any = huggingface_hub
     try:
         library.utils.validate_repo_id(name)

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from ..errors import MissingExtraError, ModelFileError, install_line
+from ..errors import ModelFileError, needed
 
 __all__ = ["local_folder", "upload"]
 
@@ -48,13 +48,9 @@ def upload(folder: str, name: str, *, private: bool, message: str, leave_out: Se
 
 
 def _library() -> Any:
-    try:
+    why = "Models of the Hugging Face hub need huggingface_hub, which the base install leaves out. Install it with"
+    with needed(why, "hf"):
         import huggingface_hub
-    except ModuleNotFoundError:
-        raise MissingExtraError(
-            "Models of the Hugging Face hub need huggingface_hub, which the base install leaves out. Install it with "
-            f"{install_line('hf')}."
-        ) from None
     return huggingface_hub
 
 

@@ -10,10 +10,10 @@ import torch
 from torch import Tensor
 
 from .._inputs import AttentionInputs, AttentionResult, Summary
-from .._tracing import jit_traced, transformed
+from .._tracing import full_precision, jit_traced, transformed
 from ..backends import lse_beside, visible_queries
 from ..errors import ArgumentError, ShapeError, TooLargeError, nearest
-from ._answering import answer, full_precision
+from ._answering import answer
 from ._answers import DistanceProfile, Peak, Top, profile_of
 from ._index import bounds, plan, sides
 from ._keeping import keeping

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from ...errors import DataError, MissingExtraError, install_line
+from ...errors import DataError, needed
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -100,10 +100,8 @@ class _Opened:
         self._file = file
 
     def __enter__(self) -> Image:
-        try:
+        with needed("Pictures need Pillow:", "train"):
             from PIL import Image
-        except ImportError:
-            raise MissingExtraError(f"Pictures need Pillow: {install_line('train')}.") from None
         try:
             self._opened = Image.open(self._file)
         except (*DAMAGED, Image.DecompressionBombError) as error:
