@@ -176,11 +176,6 @@ class Sentiment(ClassTask[Sequence[LabelledText]]):
             heads[group] = min(heads.get(group, text), text)
         return [heads[group] for group in found]
 
-    def _checked(self, inputs: Sequence[Any]) -> Sequence[Any]:
-        if isinstance(inputs, str):
-            raise ArgumentError("predict takes a list of texts; put the text into a list.")
-        return inputs
-
     def _labels(self, examples: Sequence[LabelledText]) -> list[tuple[str, ...]]:
         return [example.labels for example in examples]
 

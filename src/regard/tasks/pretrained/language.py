@@ -126,12 +126,6 @@ class FineTunedLanguageModel(FineTunedTexts, LanguageModeling, of=LanguageModeli
         weights = named_weights(model(input_ids=ids, output_attentions=True, use_cache=False), "attentions")
         return Attention(weights, tuple(self.tokenizer_.decode([one]) or "<end>" for one in numbers))
 
-    def _state(self) -> dict[str, Any]:
-        return {}
-
-    def _restore(self, state: dict[str, Any]) -> None:
-        """The tokenizer comes with the model."""
-
 
 class _Tokens:
     """A tokenizer of transformers, as this package's own is used."""
