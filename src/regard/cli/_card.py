@@ -15,6 +15,7 @@ from ..models.hub import upload
 from ..tasks import Evaluation, Task
 from ..tasks.pretrained import FineTuning
 from ._program import program
+from ._sections import numbers
 
 __all__ = ["check_push", "push", "write_card"]
 
@@ -39,9 +40,9 @@ def write_card(task: Task[Any, Any], evaluation: Evaluation, folder: Path, sourc
     if start is not None:
         head |= {"library_name": "transformers", "base_model": Path(start).name if Path(start).exists() else start}
     names = list(evaluation.figures)
-    rows = [["", *names], ["---", *["---:"] * len(names)], ["this model", *_numbers(evaluation.figures, names)]]
+    rows = [["", *names], ["---", *["---:"] * len(names)], ["this model", *numbers(evaluation.figures, names)]]
     if evaluation.baseline:
-        rows.append([evaluation.baseline_name, *_numbers(evaluation.baseline, names)])
+        rows.append([evaluation.baseline_name, *numbers(evaluation.baseline, names)])
     part = f" of the {evaluation.data} data" if evaluation.data else ""
     done = task.training_
     said = [
@@ -77,10 +78,6 @@ def _use(task: Task[Any, Any], folder: Path) -> list[str]:
     if head is not None:
         use += [f"from transformers import {head}", "", f'model = {head}.from_pretrained("{folder.name}")', ""]
     return [*use, "import regard.tasks", "", f'task = regard.tasks.load("{folder.name}")', "```"]
-
-
-def _numbers(figures: dict[str, float], names: Sequence[str]) -> list[str]:
-    return [f"{figures[name]:.4g}" if name in figures else "" for name in names]
 
 
 def check_push(name: str) -> None:
