@@ -2,19 +2,46 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 from collections.abc import Callable
 from contextlib import ExitStack
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from .._tracing import in_backward
 from ._doors import Listener, Listening
 from ._returned import Frame, computes_attention
-from ._uncompiled import Uncompiled
 
 __all__ = ["ModelListener"]
+
+
+class Uncompiled:
+    """Switches the compiler off inside a block, for nothing can be seen inside a graph.
+
+    Its stance is one for the process, so blocks are counted.
+    """
+
+    _lock = threading.Lock()
+    _inside = 0
+    _stance: Any = None
+
+    def __enter__(self) -> None:
+        """Begin; without the compiler's package nothing is compiled."""
+        with Uncompiled._lock:
+            Uncompiled._inside += 1
+            if Uncompiled._stance is None and "torch._dynamo" in sys.modules:
+                Uncompiled._stance = torch.compiler.set_stance("force_eager")
+
+    def __exit__(self, *error: object) -> None:
+        """End; the last of several blocks gives back the stance that the first one found."""
+        with Uncompiled._lock:
+            Uncompiled._inside -= 1
+            if not Uncompiled._inside and Uncompiled._stance is not None:
+                stance, Uncompiled._stance = Uncompiled._stance, None
+                stance.__exit__(None, None, None)
 
 
 class _Running(threading.local):

@@ -14,7 +14,7 @@ from dataclasses import replace
 
 from .._inputs import AttentionInputs
 from .._tracing import full_precision, traced
-from ._norms_source import NormsSource
+from ._softmax_source import NormsSource
 from ._source import WeightSource, copied
 from ._witness import Witness, tensors_of_call, version_of, witness
 

@@ -10,8 +10,7 @@ from torch import Tensor
 from .._inputs import TENSORS, AttentionInputs
 from ..errors import ArgumentError
 from ._matrix import AttentionWeights
-from ._norms_source import NormsSource
-from ._softmax_source import SoftmaxSource
+from ._softmax_source import NormsSource, SoftmaxSource
 from ._source import Index, LseOf
 from ._witness import EVERYTHING
 
