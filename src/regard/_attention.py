@@ -21,8 +21,6 @@ from .errors import ArgumentError, DeviceError, DtypeError, ShapeError, unknown_
 from .masks import Mask
 from .weights import AttentionWeights, summary_is_enough
 
-__all__ = ["Explanation", "attention", "explain"]
-
 
 class Arguments(TypedDict, total=False):
     """What a call says by keyword, beside what is wanted of it: `attention` says what each means."""

@@ -11,11 +11,6 @@ from torch.autograd import forward_ad
 from torch.jit._trace import TracerWarning
 from torch.utils._python_dispatch import is_in_torch_dispatch_mode
 
-__all__ = [
-    "forward_mode", "full_precision", "in_backward", "jit_traced", "plain", "quiet", "recorded", "sizes", "traced",
-    "transformed",
-]  # fmt: skip
-
 
 def jit_traced() -> bool:
     """Return whether `torch.jit.trace`, or the ONNX exporter built on it, writes down every operator of torch."""

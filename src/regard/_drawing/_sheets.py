@@ -9,8 +9,6 @@ from ..errors import needed
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["sheet"]
-
 
 def sheet(width: float, height: float) -> Figure:
     """Return an empty figure of this size in inches, not registered with pyplot."""

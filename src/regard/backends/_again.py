@@ -16,8 +16,6 @@ from .._tracing import full_precision, plain
 from ._formula import accumulating, formula
 from ._gradients import gradients
 
-__all__ = ["again", "beyond_kernels", "differentiable"]
-
 
 def beyond_kernels(*grads: Tensor | None) -> bool:
     """Return whether a backward pass that was given these wants more of its gradients than numbers."""

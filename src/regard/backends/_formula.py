@@ -13,8 +13,6 @@ from .._inputs import AttentionInputs
 from ._blocks import drop_factor, finite_part, hides
 from ._scores import accumulate_dtype, biases, capped_products, per_key_head, visible
 
-__all__ = ["accumulating", "formula"]
-
 
 def accumulating(inputs: AttentionInputs) -> AttentionInputs:
     """Return the call with query, key and value in the accumulation dtype."""

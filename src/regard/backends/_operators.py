@@ -17,8 +17,6 @@ from ._again import again
 from ._compiled import Kernels, empty_output
 from ._formula import accumulating, formula
 
-__all__ = ["KERNELS", "attend"]
-
 KERNELS: dict[str, Kernels] = {}
 """By the name of their backend, which puts them here."""
 

@@ -27,8 +27,6 @@ from ._scores import per_key_head, scores
 from ._sinks import beside_sinks
 from ._values import readable
 
-__all__ = ["Math"]
-
 
 class Math:
     """The backend that serves every call."""

@@ -17,8 +17,6 @@ from ..tasks.pretrained import FineTuning
 from ._program import program
 from ._sections import numbers
 
-__all__ = ["check_push", "push", "write_card"]
-
 CARD = "README.md"
 # What the hub calls the tasks.
 KINDS = {

@@ -36,20 +36,6 @@ from ..tasks.reading import (
 )
 from ..tasks.reading import read_pictures as read_picture_files
 
-__all__ = [
-    "OPTIONS",
-    "WithReading",
-    "check_known",
-    "fitting",
-    "learnt_from",
-    "read",
-    "read_pictures",
-    "read_quietly",
-    "reading_of",
-    "remember",
-    "remembered",
-]
-
 READERS: dict[str, tuple[Any, Any]] = {
     "ner": (read_tagged, TaggedOptions),
     "sentiment": (read_labelled, LabelledOptions),

@@ -39,8 +39,6 @@ from ..tasks.reading import (
     why_no_text,
 )
 
-__all__ = ["fields_of", "in_one_line", "sources_of", "standard_input"]
-
 TEXTS = ("text", "sentence", "content", "words")
 KNOWN = (".csv", ".tsv", ".json", ".jsonl", ".ndjson", ".parquet", ".conll", ".conllu", ".txt", *PICTURE_SUFFIXES)
 

@@ -16,8 +16,6 @@ from ..recordings import Grid, Texts
 from ..tasks import Attention
 from ..viewer import View, view
 
-__all__ = ["Chosen", "open_page", "texts_of", "view_of", "write"]
-
 
 @dataclass(frozen=True)
 class Chosen:

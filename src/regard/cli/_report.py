@@ -16,8 +16,6 @@ from .predict import DEDENT, INDENT, NEWLINE, describe, inputs_of, pieces
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["PAGE", "shown_answers", "write_report"]
-
 PAGE = "attention.html"
 
 # Most tokens of the input that is drawn: more would be illegible.

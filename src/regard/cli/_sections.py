@@ -7,8 +7,6 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from ..tasks import Report
 
-__all__ = ["escaped", "numbers", "row", "sections"]
-
 # A larger table of confusions would be illegible; the most frequent pairs are listed instead.
 MOST = 25
 PAIRS = 40

@@ -18,8 +18,6 @@ from ._inputs import standard_input
 from ._progress import showing
 from ._report import write_report
 
-__all__ = ["Evaluate"]
-
 
 @dataclass(frozen=True)
 class Evaluate(WithReading):

@@ -21,8 +21,6 @@ from ._inputs import fields_of, in_one_line, sources_of, standard_input
 from ._looking import open_page, view_of
 from ._progress import showing
 
-__all__ = ["DEDENT", "INDENT", "NEWLINE", "Predict", "describe", "inputs_of", "legend", "pieces"]
-
 # Terminal colours of entity labels, in the order of the sorted labels.
 COLOURS = (36, 33, 32, 35, 34, 31)
 # How `corpora.code_entities` writes the end of a line of code, and its indentation.

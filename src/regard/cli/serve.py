@@ -17,8 +17,6 @@ from ..tasks import load
 from ..tasks.serving import Limits, serve
 from ._data import remembered
 
-__all__ = ["Serve"]
-
 
 @dataclass(frozen=True)
 class Serve:

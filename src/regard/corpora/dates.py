@@ -12,8 +12,6 @@ import numpy as np
 from ..errors import ArgumentError, needed
 from .examples import Split, TextPair
 
-__all__ = ["LANGUAGES", "dates"]
-
 LANGUAGES = tuple("cs da de el en en_GB es fi fr hu id it ja ko nb nl pl pt ro ru sv tr uk vi zh".split())
 """The default languages."""
 FIRST, LAST = datetime.date(1900, 1, 1), datetime.date(2099, 12, 31)

@@ -7,8 +7,6 @@ import numpy as np
 from ..errors import ArgumentError, needed
 from .examples import Images, Split
 
-__all__ = ["digits"]
-
 HELD_OUT = 270
 
 

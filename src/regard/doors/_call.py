@@ -10,8 +10,6 @@ from .._inputs import NeedWeights
 from ..errors import ArgumentError
 from ..weights import AttentionWeights, consumed_at_once
 
-__all__ = ["Call", "Given", "Result", "Run"]
-
 
 class Result(NamedTuple):
     """What came of a call."""

@@ -17,8 +17,6 @@ from typing import Any, Protocol
 import torch
 import torch.utils.checkpoint as checkpointing
 
-__all__ = ["Replayed", "join", "runs_again"]
-
 _CHECKPOINT, _AUTOGRAD = checkpointing.__file__, torch.autograd.function.__file__
 # Frames of PyTorch that lead from a call of `checkpoint` to the function, in any of its versions.
 _ON_THE_WAY = ("checkpoint", "_checkpoint_impl", "_CheckpointedFunction.")

@@ -15,8 +15,6 @@ from .._tracing import in_backward
 from ._doors import Listener, Listening
 from ._returned import Frame, computes_attention
 
-__all__ = ["ModelListener"]
-
 
 class Uncompiled:
     """Switches the compiler off inside a block, for nothing can be seen inside a graph.

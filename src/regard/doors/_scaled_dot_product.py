@@ -17,8 +17,6 @@ from ._mask_reader import MaskReader
 from ._ours import Ours, weights_of
 from ._untouched import PLAIN, untouched
 
-__all__ = ["NAME", "ScaledDotProduct"]
-
 NAME = "scaled_dot_product_attention"
 _reader = MaskReader(spreading=True)
 

@@ -27,8 +27,6 @@ from .multi_head_attention import MultiHeadAttention
 from .projection import Projection
 from .transformer import Transformer
 
-__all__ = ["from_torch", "to_torch"]
-
 
 def from_torch(module: nn.Module) -> nn.Module:
     """Return our form of one of PyTorch's transformer layers, with copies of its parameters.

@@ -19,8 +19,6 @@ from .norms import Norm, make_norm
 from .stack import LayerStack, Weights, enter, leave
 from .tokens import check_tokens
 
-__all__ = ["Decoder", "DecoderLayer"]
-
 
 class DecoderLayer(nn.Module):
     """Causal self-attention, cross-attention to a memory, feed-forward; each with dropout, residual and norm.

@@ -21,8 +21,6 @@ from .norms import Norm, make_norm
 from .stack import LayerStack, Weights, enter, leave
 from .tokens import check_tokens
 
-__all__ = ["Encoder", "EncoderLayer"]
-
 
 class EncoderLayer(nn.Module):
     """Self-attention and feed-forward, each with dropout, a residual and a normalisation.

@@ -13,8 +13,6 @@ from ..errors import ArgumentError
 from ..weights import AttentionWeights
 from .cache import LayerCache, StackCache
 
-__all__ = ["LayerStack", "Weights", "enter", "leave", "output_and_weights"]
-
 Weights = dict[str, AttentionWeights]
 """The weights of each attention module, by its name relative to the module that returned them."""
 

@@ -19,8 +19,6 @@ from .norms import Norm
 from .stack import Weights, output_and_weights
 from .tokens import check_tokens
 
-__all__ = ["Transformer"]
-
 
 class Transformer(nn.Module):
     """Encoder and decoder; embeddings and the output layer are the model's own.

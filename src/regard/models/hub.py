@@ -10,8 +10,6 @@ from typing import Any
 
 from ..errors import ModelFileError, needed
 
-__all__ = ["local_folder", "upload"]
-
 _NAME = re.compile(r"[\w-][\w.-]*(/[\w-][\w.-]*)?")
 
 

@@ -18,8 +18,6 @@ from ._pooling import AttentionPooling, ClassToken
 from ._pretrained import PretrainedModel
 from ._start import STD, start_head, start_stack
 
-__all__ = ["ImageClassifier", "ImageClassifierConfig"]
-
 Stem = Literal["conv", "patch"]
 ImagePooling = Literal["attention", "mean", "class"]
 

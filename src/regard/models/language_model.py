@@ -22,8 +22,6 @@ from ._sampling import Sampling
 from ._start import start_head, start_stack
 from .embedding import TokenEmbedding, check_ids
 
-__all__ = ["LanguageModel", "LanguageModelConfig"]
-
 _ENDLESS = 2**31 - 1
 
 

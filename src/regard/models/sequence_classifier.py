@@ -17,8 +17,6 @@ from ._pretrained import PretrainedModel
 from ._start import start_head, start_stack
 from .embedding import TokenEmbedding, check_ids
 
-__all__ = ["SequenceClassifier", "SequenceClassifierConfig"]
-
 
 @dataclass(frozen=True, kw_only=True)
 class SequenceClassifierConfig(TextConfig):

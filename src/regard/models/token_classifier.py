@@ -21,8 +21,6 @@ from .conditional_field import ConditionalField, viterbi
 from .embedding import CharacterFeatures, TokenEmbedding, check_ids
 from .repeats import RepeatFeatures, word_keys
 
-__all__ = ["IGNORED", "TokenClassifier", "TokenClassifierConfig"]
-
 IGNORED = -100
 """The label of a token without one: padding, or a later subword."""
 

@@ -23,8 +23,6 @@ from ..models import LanguageModel, LanguageModelConfig
 from ._fit import Examples, Training, fit
 from ._study import Progress
 
-__all__ = ["Texts", "code_windows", "loss_of", "of_folder", "padded", "trained_model"]
-
 NAMES = 48
 """Token ids that stand for rare words, assigned at random in each window."""
 

@@ -18,8 +18,6 @@ from .._attention import attention, explain
 from ..linear import linear_attention
 from ._study import Progress
 
-__all__ = ["PAIRS", "chosen_backend", "costs", "crossover"]
-
 Call = Callable[[Tensor, Tensor, Tensor], Tensor]
 LONGEST_STORED = 8_192
 """Beyond this, the whole matrix of one head takes more than 256 MB."""

@@ -17,8 +17,6 @@ from ._report import Report
 from ._task import SELECTION, Task
 from .baselines import Baseline
 
-__all__ = ["AnsweringTask"]
-
 Examples = TypeVar("Examples", bound=Any)
 Answer = TypeVar("Answer")
 

@@ -25,8 +25,6 @@ from .ner import NamedEntities
 from .sentiment import UNKNOWN, Sentiment
 from .tokenizers import BOS, EOS
 
-__all__ = ["Described", "Port", "Program", "described"]
-
 
 @dataclass(frozen=True)
 class Port:

@@ -10,8 +10,6 @@ from typing import Any
 
 from ..errors import enumerated
 
-__all__ = ["Bin", "LabelRow", "Mistake", "Report", "calibration", "label_rows"]
-
 BINS = 10
 # How many mistakes a report holds, and how many characters of a text.
 MISTAKES, LETTERS = 20, 240

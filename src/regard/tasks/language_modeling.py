@@ -26,8 +26,6 @@ from .baselines import WittenBell
 from .metrics import likelihood_scores
 from .tokenizers import EOS, Kind, Tokenizer, train_tokenizer
 
-__all__ = ["LanguageModeling", "LanguageModelingSettings"]
-
 # If the share comes to fewer whole documents than this, the end of each document is set aside instead.
 WHOLE = 2
 

@@ -33,8 +33,6 @@ from ._vocabulary import UNKNOWN, Vocabulary
 from .baselines import Baseline, FeatureChain, MostFrequentTag
 from .metrics import entities, entity_scores
 
-__all__ = ["Entity", "NamedEntities", "NamedEntitySettings", "Sentence"]
-
 # The most frequent words are seldom names and carry the grammar: this many, but at most this share of the
 # vocabulary, are never hidden in training.
 NEVER_HIDDEN, NEVER_HIDDEN_SHARE = 100, 0.05

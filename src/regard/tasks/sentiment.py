@@ -19,15 +19,13 @@ from ..errors import ArgumentError
 from ..models import SequenceClassifier, SequenceClassifierConfig
 from ..training import Batches, Budget, Evaluation, Optimizer, TrainingSettings
 from ._batches import by_length, padded, stacked
-from ._classes import ClassTask, Verdict
+from ._classes import ClassTask
 from ._evidence import Evidence
 from ._overlap import groups
 from ._remarks import cut_note
 from ._task import Attention, Goal, MakeBatch, Positions, TaskSettings
 from .baselines import Baseline, TfidfLogisticRegression
 from .tokenizers import Kind, Tokenizer, train_tokenizer
-
-__all__ = ["Sentiment", "SentimentSettings", "Verdict"]
 
 UNKNOWN = 1
 

@@ -10,8 +10,6 @@ from typing import Any
 from ..errors import MissingExtraError, needed
 from .events import Ended, Evaluated, Event, Started, Stepped
 
-__all__ = ["CsvLog", "CurvePicture", "TensorBoardLog"]
-
 COLUMNS = ("step", "epoch", "name", "value", "seconds")
 
 

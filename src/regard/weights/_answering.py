@@ -13,8 +13,6 @@ from ._kept import Kept, KeptMap
 from ._question import Answerer, Question
 from ._stream import Stream
 
-__all__ = ["ANSWERERS", "answer"]
-
 _KEPT = Kept()
 # Fastest first. `Stream` answers every question about a matrix whose entries can be computed.
 ANSWERERS: tuple[Answerer, ...] = (_KEPT, KeptMap(), *(Inspected(backend) for backend in INSPECTORS), Stream())

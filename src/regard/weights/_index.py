@@ -13,10 +13,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from .._inputs import Index
 from ..errors import ArgumentError, nearest
-from ._source import Index
-
-__all__ = ["Plan", "bounds", "plan", "sides"]
 
 
 class Plan(NamedTuple):

@@ -14,8 +14,6 @@ from .._inputs import Index, Summary
 from ..errors import ArgumentError
 from ._source import WeightSource
 
-__all__ = ["KeptSource", "Source"]
-
 
 @dataclass(eq=False)
 class KeptSource:

@@ -9,7 +9,7 @@ from typing import Any, Literal, Self, get_args
 import torch
 from torch import Tensor
 
-from .._inputs import AttentionInputs, AttentionResult, Summary
+from .._inputs import AttentionInputs, AttentionResult, Index, Summary
 from .._tracing import full_precision, jit_traced, transformed
 from ..backends import lse_beside, visible_queries
 from ..errors import ArgumentError, ShapeError, TooLargeError, nearest
@@ -21,11 +21,9 @@ from ._kept_source import KeptSource, Source
 from ._memory import free_bytes, readable_size
 from ._question import Question, QuestionName
 from ._softmax_source import SoftmaxSource
-from ._source import Index, WeightSource
+from ._source import WeightSource
 from ._tensor_like import TensorLike
 from ._witness import READ_BY_MASKS, READ_BY_NORMS
-
-__all__ = ["AttentionWeights", "Kind", "kept"]
 
 Kind = Literal["mass", "peak"]
 

@@ -10,8 +10,6 @@ from torch import Tensor
 from ._kept_source import Source
 from ._source import WeightSource
 
-__all__ = ["Answerer", "Question", "QuestionName"]
-
 QuestionName = Literal[
     "lse",
     "tile",

@@ -8,12 +8,10 @@ from typing import Self
 import torch
 from torch import Tensor
 
-from .._inputs import cut, key_heads
+from .._inputs import Index, cut, key_heads
 from ..backends import scores, visible
 from ..errors import ArgumentError
-from ._source import LOG2E, Index, WeightSource, in_base_2, single_entries
-
-__all__ = ["NormsSource", "SoftmaxSource", "pair_products"]
+from ._source import LOG2E, WeightSource, in_base_2, single_entries
 
 
 @dataclass(eq=False)

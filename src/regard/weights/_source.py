@@ -32,8 +32,6 @@ from ..backends import (
 from ..errors import ShapeError
 from ._witness import EVERYTHING, READ_BY_WEIGHTS, Witness, tensors_of_call
 
-__all__ = ["LOG2E", "Index", "LseOf", "WeightSource", "copied", "in_base_2", "single_entries"]
-
 LOG2E = 1.0 / math.log(2.0)
 LseOf = Literal["scores", "weighted", "more"]
 # Entries of the temporaries of one step of `pairs`, times the head width.

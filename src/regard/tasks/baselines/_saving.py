@@ -14,8 +14,6 @@ from torch import Tensor
 from ... import _files
 from ...errors import ArgumentError
 
-__all__ = ["NEEDS_SKLEARN", "Baseline", "read", "write"]
-
 DESCRIPTION, TENSORS = "baseline.json", "baseline.safetensors"
 NEEDS_SKLEARN = "This baseline needs scikit-learn:"
 

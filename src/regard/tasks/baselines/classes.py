@@ -17,8 +17,6 @@ from ...errors import needed
 from ._saving import NEEDS_SKLEARN, Baseline
 from ._tfidf import Tfidf
 
-__all__ = ["PictureLogisticRegression", "TfidfLogisticRegression"]
-
 
 class _Linear(Baseline):
     """Scores of labels, linear in features: float32, so that a saved one gives the same to the bit."""

@@ -12,8 +12,6 @@ from typing import Any
 from ...errors import DataError, needed
 from ..reading import Notes, plain_suffix
 
-__all__ = ["Fields", "Inputs", "cell_text", "record_bytes", "row_text", "shown_fields"]
-
 Fields = Mapping[str, Any]
 """One answer, by the names of its fields."""
 

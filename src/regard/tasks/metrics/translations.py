@@ -7,8 +7,6 @@ from dataclasses import dataclass
 
 from ...errors import ArgumentError, needed
 
-__all__ = ["TranslationScores", "translation_scores"]
-
 
 @dataclass(frozen=True)
 class TranslationScores:

@@ -7,8 +7,6 @@ from typing import Any
 
 from ...errors import ArgumentError, enumerated, nearest
 
-__all__ = ["prefix_of", "start_of"]
-
 
 def prefix_of(task: str, tokenizer: Any, config: Any, source: str | None, target: str | None) -> str:
     """Return the words that a model expects before a source; empty if it expects none.

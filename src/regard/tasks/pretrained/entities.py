@@ -24,8 +24,6 @@ from ._models import named_weights
 from ._settings import FineTuning
 from ._windows import Window, place_words
 
-__all__ = ["FineTunedEntities", "FineTunedEntitiesSettings"]
-
 # A tag that no word may have.
 NEVER = -1e4
 

@@ -23,8 +23,6 @@ from ._models import named_weights
 from ._settings import FineTuning, recipe
 from ._windows import longest
 
-__all__ = ["FineTunedLanguageModel", "FineTunedLanguageModelSettings"]
-
 
 @dataclass(frozen=True, kw_only=True)
 class FineTunedLanguageModelSettings(FineTuning):

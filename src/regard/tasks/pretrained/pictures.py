@@ -24,8 +24,6 @@ from ._fine_tuned import FineTuned, numbered
 from ._models import named_weights
 from ._settings import FineTuning, recipe
 
-__all__ = ["FineTunedImages", "FineTunedImagesSettings"]
-
 AT_ONCE = 32
 
 

@@ -21,8 +21,6 @@ from ._fine_tuned import FineTunedTexts, numbered
 from ._models import named_weights
 from ._settings import FineTuning, recipe
 
-__all__ = ["FineTunedSentiment", "FineTunedSentimentSettings"]
-
 
 @dataclass(frozen=True, kw_only=True)
 class FineTunedSentimentSettings(FineTuning):

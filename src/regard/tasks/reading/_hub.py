@@ -10,8 +10,6 @@ from pathlib import Path
 from ...errors import DataError, install_line, needed
 from ._tables import Row, named
 
-__all__ = ["hub_rows", "why_no_hub"]
-
 NAME = re.compile(r"(?P<name>[\w.-]+(?:/[\w.-]+)?)(?::(?P<split>[\w\[\]%:+.-]+))?")
 
 

@@ -20,8 +20,6 @@ from ...errors import DataError, needed
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-__all__ = ["Fit", "Header", "decode", "fitted", "read_header"]
-
 Fit = Literal["pad", "crop", "stretch"]
 
 ORIENTATION = 0x0112

@@ -14,24 +14,6 @@ from ._columns import Columns
 from ._files import Notes, open_bytes, plain_suffix, rough_lines, text_lines, whole_text, why_no_text
 from ._separated import is_tabbed, separated
 
-__all__ = [
-    "MISSING",
-    "Columns",
-    "Row",
-    "is_cells",
-    "is_table",
-    "json_values",
-    "named",
-    "parquet_rows",
-    "parts_of",
-    "rows",
-    "text_value",
-    "unescaped",
-    "value",
-    "value_at",
-    "why_no_table",
-]
-
 Row = tuple[Path, int, Mapping[str, Any]]
 """The file, the number of the line, and the values by column."""
 
