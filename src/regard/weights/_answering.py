@@ -9,11 +9,11 @@ from torch import Tensor
 from .._tracing import full_precision, quiet
 from ..backends import INSPECTORS
 from ._inspected import Inspected
-from ._kept import Kept, KeptMap
+from ._kept import KeptMap, KeptSummary
 from ._question import Answerer, Question
 from ._stream import Stream
 
-_KEPT = Kept()
+_KEPT = KeptSummary()
 # Fastest first. `Stream` answers every question about a matrix whose entries can be computed.
 ANSWERERS: tuple[Answerer, ...] = (_KEPT, KeptMap(), *(Inspected(backend) for backend in INSPECTORS), Stream())
 

@@ -13,7 +13,7 @@ from ._question import Question
 from ._source import WeightSource
 
 
-class Kept:
+class KeptSummary:
     """A summary: the figures of each row and key, and cells that are multiples of those of its map."""
 
     name = "summary"
