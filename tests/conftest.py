@@ -45,14 +45,15 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def _same_start() -> Iterator[None]:
     """Start each test from one seed, one thread and float32, whatever the one before did."""
     torch.manual_seed(0)
-    torch.set_num_threads(1)
     yield
+    torch.set_num_threads(1)
     torch.set_default_dtype(torch.float32)
 
 
 @pytest.fixture(autouse=True, scope="session")
 def _same_choice() -> None:
-    """Let no row that was measured on this machine decide which kernel runs."""
+    """Begin with one thread, and let no row that was measured on this machine decide which kernel runs."""
+    torch.set_num_threads(1)
     _speed.ROWS = ()
     _speed._ratio.cache_clear()
 

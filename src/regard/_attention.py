@@ -21,8 +21,6 @@ from .errors import ArgumentError, DeviceError, DtypeError, ShapeError, unknown_
 from .masks import Mask
 from .weights import AttentionWeights, summary_is_enough
 
-__all__ = ["Explanation", "attention", "explain"]
-
 
 class Arguments(TypedDict, total=False):
     """What a call says by keyword, beside what is wanted of it: `attention` says what each means."""
@@ -252,7 +250,7 @@ def _prepare(
         start, stop, dense_mask = visible.resolve(queries, keys, query.device)
         for part, full in ((start, (batch, heads, queries)), (dense_mask, (batch, heads, queries, keys))):
             if part is not None:
-                _broadcasts("mask", part, full)
+                _check_broadcasts("mask", part, full)
         if start is not None and stop is not None:
             # What is traced may run again with more keys than queries.
             spans = Spans(start, stop, not jit_traced() and visible.is_causal(queries, keys))
@@ -320,18 +318,18 @@ def _dense_bias(bias: Tensor, query: Tensor, shape: tuple[int, int, int, int]) -
             f"bias is {described(bias)}; give a floating tensor that is added to the scores, or a regard.biases "
             "object. A bool tensor goes into mask=."
         )
-    _like_query("bias", bias, query)
+    _check_like_query("bias", bias, query)
     if bias.ndim > 4:
         raise ShapeError(f"bias has shape {tuple(bias.shape)}; the rule is broadcastable to (B, H, L, S) = {shape}.")
     bias = bias.reshape((1,) * (4 - bias.ndim) + tuple(bias.shape))
-    _broadcasts("bias", bias, shape)
+    _check_broadcasts("bias", bias, shape)
     return bias
 
 
 def _checked_sinks(sinks: Tensor, query: Tensor) -> Tensor:
     if not isinstance(sinks, Tensor) or not sinks.is_floating_point():
         raise DtypeError(f"sinks is {described(sinks)}; give a floating tensor of one score per head, (H,).")
-    _like_query("sinks", sinks, query)
+    _check_like_query("sinks", sinks, query)
     batch, heads, queries, _ = query.shape
     if sinks.ndim > 3 or (sinks.ndim == 1 and sinks.shape[0] != heads):
         raise ShapeError(
@@ -340,18 +338,18 @@ def _checked_sinks(sinks: Tensor, query: Tensor) -> Tensor:
         )
     shape = (1, heads, 1) if sinks.ndim == 1 else (1,) * (3 - sinks.ndim) + tuple(sinks.shape)
     sinks = sinks.reshape(shape)
-    _broadcasts("sinks", sinks, (batch, heads, queries))
+    _check_broadcasts("sinks", sinks, (batch, heads, queries))
     return sinks
 
 
-def _like_query(name: str, given: Tensor, query: Tensor) -> None:
+def _check_like_query(name: str, given: Tensor, query: Tensor) -> None:
     if given.dtype not in (query.dtype, torch.float32):
         raise DtypeError(f"{name} is {given.dtype}; it must be {query.dtype} like the query, or float32.")
     if given.device != query.device:
         raise DeviceError(f"{name} lies on {given.device}, the query on {query.device}. Move them to one device.")
 
 
-def _broadcasts(name: str, tensor: Tensor, full: tuple[int, ...]) -> None:
+def _check_broadcasts(name: str, tensor: Tensor, full: tuple[int, ...]) -> None:
     if any(size not in (1, whole) for size, whole in zip(tensor.shape, full, strict=True)):
         letters = "(B, H, L)" if len(full) == 3 else "(B, H, L, S)"
         raise ShapeError(f"{name} has shape {tuple(tensor.shape)}, which does not broadcast to {letters} = {full}.")

@@ -11,8 +11,6 @@ from ._values import described, flag, tensor, whole
 from .errors import ArgumentError, DeviceError, DtypeError, ShapeError
 from .masks import Mask
 
-__all__ = ["check_mask", "checked_tensors", "joined_mask"]
-
 _DTYPES = (torch.float32, torch.bfloat16, torch.float16, torch.float64)
 _EVERYTHING = Mask()
 _TINY = 1024

@@ -10,8 +10,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
-__all__ = ["give_usual_mode", "replace_folder", "sync", "write", "writing", "writing_folder"]
-
 
 @contextmanager
 def writing(path: Path, *, flush: bool = True) -> Iterator[BinaryIO]:

@@ -13,11 +13,6 @@ from typing import Any, Literal, NamedTuple
 import torch
 from torch import Tensor
 
-__all__ = [
-    "KEPT_TOP", "KERNEL_LEARNT", "KERNEL_TENSORS", "TENSORS", "AttentionInputs", "AttentionResult", "Dropout", "Index",
-    "NeedWeights", "Spans", "Summary", "cut", "key_heads", "summary_cell",
-]  # fmt: skip
-
 NeedWeights = bool | Literal["summary"]
 """Whether a call's weights will be looked at; "summary": only what a recording of summaries keeps of them."""
 Index = slice | Tensor

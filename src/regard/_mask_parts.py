@@ -12,20 +12,6 @@ from ._tracing import recorded, traced
 from ._values import onto
 from .errors import ShapeError
 
-__all__ = [
-    "Band",
-    "Dense",
-    "Documents",
-    "Packed",
-    "Padding",
-    "Part",
-    "Prefix",
-    "ResolvedMask",
-    "Scattered",
-    "Spans",
-    "readable",
-]
-
 
 class ResolvedMask(NamedTuple):
     """A mask for known sizes: `start`, `stop` int32 `(b, h, L)` and `dense` bool `(b, h, l, s)`, or None."""

@@ -12,8 +12,6 @@ from typing import Any, Self
 
 from .errors import ArgumentError, MissingExtraError, install_line
 
-__all__ = ["OwnAddress", "Served", "address", "bound", "from_own_page", "is_loopback", "same"]
-
 
 def is_loopback(host: str) -> bool:
     """Return whether only this machine can reach a server on `host`."""

@@ -11,8 +11,6 @@ from torch.autograd import forward_ad
 from torch.jit._trace import TracerWarning
 from torch.utils._python_dispatch import is_in_torch_dispatch_mode
 
-__all__ = ["forward_mode", "in_backward", "jit_traced", "plain", "quiet", "recorded", "sizes", "traced", "transformed"]
-
 
 def jit_traced() -> bool:
     """Return whether `torch.jit.trace`, or the ONNX exporter built on it, writes down every operator of torch."""
@@ -63,6 +61,13 @@ def sizes(tensor: Tensor) -> tuple[int, ...]:
         return tuple(tensor.shape)
     finally:
         torch._C._set_tracing_state(state)  # type: ignore[attr-defined]
+
+
+def full_precision(device: str) -> AbstractContextManager[object]:
+    """Switch autocast off, which has cast the inputs already: products and sums stay in the accumulation dtype."""
+    if device == "meta" or not torch.is_autocast_enabled(device):
+        return nullcontext()
+    return torch.autocast(device, enabled=False)
 
 
 def quiet() -> AbstractContextManager[object]:

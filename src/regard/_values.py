@@ -22,27 +22,6 @@ from torch import Tensor
 from ._tracing import quiet
 from .errors import ArgumentError, ArgumentTypeError, DeviceError, DtypeError, ShapeError, nearest
 
-__all__ = [
-    "LARGEST",
-    "check_fields",
-    "check_shares",
-    "check_sizes",
-    "choice",
-    "described",
-    "device_of",
-    "flag",
-    "floating",
-    "instance",
-    "integers",
-    "listed",
-    "number",
-    "onto",
-    "probability",
-    "size",
-    "tensor",
-    "whole",
-]
-
 LARGEST = 2**31 - 1
 """The largest size: rows and keys are counted in 32 bits."""
 _UNBOUNDED = 2**62

@@ -7,7 +7,8 @@ or `TypeError` goes on working. A message says what was given, what the rule is,
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 
 __all__ = [
     "ArgumentError",
@@ -117,6 +118,32 @@ def install_line(extra: str) -> str:
     '`pip install ".[view]"` in a clone of regard'
     """
     return f'`pip install ".[{extra}]"` in a clone of regard'
+
+
+def enumerated(things: Iterable[str], most: int = 8) -> str:
+    """Return a list of names in words, shortened.
+
+    >>> enumerated("abcd", most=2)
+    'a, b and 2 more'
+    """
+    found = list(things)
+    return ", ".join(found[:most]) + (f" and {len(found) - most} more" if len(found) > most else "")
+
+
+@contextmanager
+def needed(why: str, extra: str) -> Iterator[None]:
+    """Within the block an import that fails is a `MissingExtraError`: `why`, and how to install the extra.
+
+    >>> with needed("This needs nothing:", "view"):
+    ...     import there_is_no_such_package
+    Traceback (most recent call last):
+        ...
+    regard.errors.MissingExtraError: This needs nothing: `pip install ".[view]"` in a clone of regard.
+    """
+    try:
+        yield
+    except ImportError:
+        raise MissingExtraError(f"{why} {install_line(extra)}.") from None
 
 
 def nearest(word: str, choices: Iterable[str]) -> str:

@@ -8,7 +8,6 @@ of lazy matrix.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple, get_args, overload
 
@@ -20,7 +19,7 @@ from . import masks
 from ._checks import checked_tensors, joined_mask
 from ._inputs import AttentionInputs
 from ._mask_parts import ResolvedMask
-from ._tracing import plain, quiet, recorded, traced, transformed
+from ._tracing import full_precision, plain, quiet, recorded, traced, transformed
 from ._values import described, flag, onto, size, tensor
 from .backends import accumulate_dtype, all_finite, asked_for, native, readable, scores
 from .errors import ArgumentError, ShapeError, nearest, unknown_argument
@@ -145,7 +144,7 @@ def linear_attention(
         visible = joined_mask(mask, causal, None, queries, keys)
         resolved = ResolvedMask(None, None, None) if visible is None else visible.resolve(queries, keys, query.device)
         dtype = accumulate_dtype(query.dtype)
-        with _as_given(query.device.type):
+        with full_precision(query.device.type):
             found = None
             if recorded() or (mask is not None and traced() and not transformed()):
                 phi_q, phi_k, v = _apply(features, query.to(dtype)), _apply(features, key.to(dtype)), value.to(dtype)
@@ -172,15 +171,6 @@ def linear_attention(
     inputs = AttentionInputs.from_flat(phi_q, phi_k, v, start=start, stop=stop, dense_mask=hidden, need_weights=True)
     lse = torch.where(total == 0, -torch.inf, torch.where(total == 0, 1.0, total).log())
     return output, AttentionWeights(keeping(_LinearSource(inputs, lse, lse_has_gradient=True)), rank)
-
-
-def _as_given(device: str) -> AbstractContextManager[object]:
-    # Autocast has cast the inputs already; the sums stay in full precision.
-    return (
-        torch.autocast(device, enabled=False)
-        if device != "meta" and torch.is_autocast_enabled(device)
-        else nullcontext()
-    )
 
 
 def _divided(both: Tensor) -> tuple[Tensor, Tensor]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import pytest
 import torch
@@ -10,13 +10,6 @@ from torch import Tensor
 
 import regard
 from regard.backends import steady_exp2_, steady_sum
-
-
-@pytest.fixture(autouse=True)
-def _threads_again() -> Iterator[None]:
-    before = torch.get_num_threads()
-    yield
-    torch.set_num_threads(before)
 
 
 def _with_threads(make: Callable[[], Tensor]) -> list[Tensor]:

@@ -89,18 +89,23 @@ def test_a_finger_scrolls_the_page(small: Any) -> None:
     assert page.evaluate(SCROLLED) == before
 
 
-@pytest.fixture
-def notebook(open_page: Open) -> Any:
-    """The widget in a tall page that listens to keys as notebooks do: before their targets, and after them."""
-    source = sentence_view().source
+def answering(source: Any) -> Callable[[str], Any]:
+    """Return what a notebook's page calls to ask its kernel."""
 
     def ask(text: str) -> Any:
         answer = reply(source, json.loads(text))
         assert answer is not None
         return answer[0], [base64.b64encode(block).decode() for block in answer[1]]
 
+    return ask
+
+
+@pytest.fixture
+def notebook(open_page: Open) -> Any:
+    """The widget in a tall page that listens to keys as notebooks do: before their targets, and after them."""
+    source = sentence_view().source
     page = open_page("about:blank")
-    page.expose_function("ask", ask)
+    page.expose_function("ask", answering(source))
     page.evaluate(
         """() => {
           window.heard = [];
@@ -156,14 +161,8 @@ BRIDGE = """(name) => window.addEventListener('message', async ({ data, source }
 def test_a_frame_in_a_notebook(open_page: Open) -> None:
     """Also after the kernel has taken over each key acts once; the wheel over a whole picture scrolls the notebook."""
     source, name = sentence_view().source, "regard-frame"
-
-    def ask(text: str) -> Any:
-        answer = reply(source, json.loads(text))
-        assert answer is not None
-        return answer[0], [base64.b64encode(block).decode() for block in answer[1]]
-
     page = open_page("about:blank")
-    page.expose_function("ask", ask)
+    page.expose_function("ask", answering(source))
     page.evaluate(BRIDGE, name)
     page.evaluate(
         "(html) => { document.body.innerHTML = html; document.body.style.height = '3000px'; }",

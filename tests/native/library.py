@@ -96,6 +96,7 @@ def load(path: Path) -> ctypes.CDLL:
 
 
 LIB = load(library_path())
+ISAS = LIB.regard_isas().decode().split()
 
 
 def use_torch_threads(on: bool) -> None:

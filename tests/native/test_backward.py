@@ -8,18 +8,10 @@ import torch
 from tests.native import library
 from tests.native.gradients import backward, gradients, through
 
-ISAS = library.LIB.regard_isas().decode().split()
+pytestmark = pytest.mark.usefixtures("isa")
 FLOATS = (torch.float32, torch.bfloat16, torch.float16)
 # Smallest error that counts: rounding of the result alone, with few elements to average over.
 LEAST = {torch.float32: 2e-6, torch.bfloat16: 6e-3, torch.float16: 8e-4}
-
-
-@pytest.fixture(params=ISAS, autouse=True)
-def isa(request):
-    """Every test runs on each instruction set in turn."""
-    assert library.LIB.regard_select_isa(request.param.encode()) == 0
-    yield request.param
-    library.LIB.regard_select_isa(None)
 
 
 def inputs(b, h, g, n, s, e, ev, dtype=torch.float32, seed=0):
@@ -161,7 +153,6 @@ def test_strides():
 
 def test_threads_do_not_change_a_bit():
     """1 to 4 threads, few heads and many items: the sums are in one order."""
-    before = torch.get_num_threads()
     try:
         for dtype in (torch.float32, torch.bfloat16):
             b, h, n, s = 1, 2, 700, 500
@@ -177,7 +168,6 @@ def test_threads_do_not_change_a_bit():
                     for name in first:
                         assert torch.equal(first[name], again[name]), (threads, name)
     finally:
-        torch.set_num_threads(before)
         library.use_torch_threads(False)
 
 

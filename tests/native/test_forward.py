@@ -5,7 +5,6 @@ import torch
 
 from tests.native import library, reference
 
-ISAS = library.LIB.regard_isas().decode().split()
 DTYPES = [torch.float32, torch.bfloat16, torch.float16]
 # Error allowed by dtype: ||out - ref|| / ||ref||, and |lse - ref|.
 TOLERANCE = {torch.float32: (3e-6, 2e-5), torch.bfloat16: (8e-3, 2e-3), torch.float16: (1e-3, 2e-4)}
@@ -21,14 +20,6 @@ SHAPES = [
     (1, 4, 2, 3, 4200, 50, 70),
     (2, 3, 3, 9, 0, 16, 16),
 ]
-
-
-@pytest.fixture(params=ISAS)
-def isa(request):
-    """Forces one instruction set for a test."""
-    assert library.LIB.regard_select_isa(request.param.encode()) == 0
-    yield request.param
-    library.LIB.regard_select_isa(None)
 
 
 def inputs(shape, dtype, seed=0):
@@ -163,7 +154,6 @@ def test_scores_that_rise_late(isa):
 def test_threads_do_not_change_results(isa, n):
     """Bitwise the same with a serial loop and with 1 to 4 threads."""
     q, k, v = inputs((2, 4, 2, n, 5000, 32, 32), torch.bfloat16)
-    before = torch.get_num_threads()
     library.use_torch_threads(False)
     want = library.forward(q, k, v, cell=(64, 64))
     try:
@@ -173,7 +163,6 @@ def test_threads_do_not_change_results(isa, n):
             for a, b in zip(library.forward(q, k, v, cell=(64, 64)), want, strict=True):
                 assert torch.equal(a, b)
     finally:
-        torch.set_num_threads(before)
         library.use_torch_threads(False)
 
 

@@ -19,7 +19,6 @@ from .reference import forward as exact
 from .test_forward import SHAPES, check, inputs, options
 from .test_imitated import CHECK, FLAGS, ROOT, checked, need, run
 
-ISAS = library.LIB.regard_isas().decode().split()
 WIDE = "-mavx2 -mfma -mf16c -mavx512f -mavx512bw -mavx512dq -mavx512vl -mavx512bf16 -mprefer-vector-width=512".split()
 HALF = torch.bfloat16
 
@@ -43,7 +42,7 @@ def build(folder: Path, *flags: str) -> Path:
 def imitated(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Built:
     """Build one."""
     need("g++")
-    if request.param and "avx512_bf16" not in ISAS:
+    if request.param and "avx512_bf16" not in library.ISAS:
         pytest.skip("needs a processor with AVX-512 and bfloat16")
     return Built(build(tmp_path_factory.mktemp("tiles"), *(WIDE if request.param else [])), request.param)
 
@@ -106,7 +105,7 @@ def real(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return build(tmp_path_factory.mktemp("real"), *WIDE, "-DREGARD_REAL_TILES")
 
 
-@pytest.mark.skipif("avx512_amx" not in ISAS, reason="this processor has no tiles")
+@pytest.mark.skipif("avx512_amx" not in library.ISAS, reason="this processor has no tiles")
 def test_the_tiles_give_the_same_bits(imitated: Built, real: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What is imitated and what is not differ in no bit of output, lse, map or gradient, whatever the feature."""
     if not imitated.wide:

@@ -9,9 +9,8 @@ import torch
 from regard import MultiHeadAttention, layers, linear_attention
 from regard.errors import ArgumentError
 from regard.studies import LinearSettings, linear
-from regard.studies._linear_cost import crossover
+from regard.studies._linear_cost import crossover, extra_memory
 from regard.studies._linear_heads import LinearHeads
-from regard.studies._memory import extra_memory
 from regard.studies._recall import Recall, RecallModel, draw_batch
 
 

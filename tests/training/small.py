@@ -76,6 +76,15 @@ class Copying:
         return {"loss": float(F.cross_entropy(scores[:, 1], tokens[:, 0]))}
 
 
+class Worsening(Copying):
+    """The same task; each evaluation is worse than the one before."""
+
+    def evaluate(self, model: nn.Module) -> Mapping[str, float]:
+        """Return the number of this evaluation."""
+        self.evaluations += 1
+        return {"loss": float(self.evaluations)}
+
+
 class Failing(Copying):
     """The same task, with a failing evaluation."""
 

@@ -19,7 +19,7 @@ from regard.training import CheckpointError, Event, Saved, SkippedCheckpoint, tr
 from regard.training import Checkpoints as Keep
 from regard.training.checkpoint import Checkpoints, write_state, write_tensors
 
-from .small import Copying, digest, reader, settings
+from .small import Copying, Worsening, digest, reader, settings
 
 
 @pytest.fixture(scope="module")
@@ -160,33 +160,21 @@ def test_a_torn_newest_does_not_count_among_those_kept(tmp_path: Path) -> None:
 
 def test_a_torn_best_is_forgotten(tmp_path: Path) -> None:
     """If the best checkpoint is damaged, the run resumes with a warning and finds another best."""
-
-    class Best(Copying):
-        def evaluate(self, model: torch.nn.Module) -> dict[str, float]:
-            self.evaluations += 1
-            return {"loss": float(self.evaluations)}
-
-    result = train(reader(), Best(), settings(epochs=2), folder=tmp_path)
+    result = train(reader(), Worsening(), settings(epochs=2), folder=tmp_path)
     (Checkpoints(tmp_path).path(result.best_step or 0) / "tensors.safetensors").write_bytes(b"")
     with pytest.warns(UserWarning, match="passed over"):
-        again = train(reader(), Best(), settings(epochs=3), folder=tmp_path)
+        again = train(reader(), Worsening(), settings(epochs=3), folder=tmp_path)
     assert again.finished
     assert again.best_step == again.step
 
 
 def test_a_lost_best_leaves_the_last(tmp_path: Path) -> None:
     """Where somebody removed the best checkpoint, the run ends with a warning and the last weights."""
-
-    class Worse(Copying):
-        def evaluate(self, model: torch.nn.Module) -> dict[str, float]:
-            self.evaluations += 1
-            return {"loss": float(self.evaluations)}
-
-    result = train(reader(), Worse(), settings(epochs=2), folder=tmp_path)
+    result = train(reader(), Worsening(), settings(epochs=2), folder=tmp_path)
     shutil.rmtree(Checkpoints(tmp_path).path(result.best_step or 0))
     model = reader()
     with pytest.warns(UserWarning, match="passed over"):
-        again = train(model, Worse(), settings(epochs=2), folder=tmp_path)
+        again = train(model, Worsening(), settings(epochs=2), folder=tmp_path)
     assert (again.finished, again.best_step) == (True, None)
     last = Checkpoints(tmp_path).read(result.step).tensors()
     assert all(torch.equal(weight, last[f"model.{name}"]) for name, weight in model.named_parameters())

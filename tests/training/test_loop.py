@@ -31,7 +31,7 @@ from regard.training import (
 )
 from regard.training.loop import moved
 
-from .small import Copying, digest, reader, settings
+from .small import Copying, Worsening, digest, reader, settings
 
 
 def test_it_learns() -> None:
@@ -96,18 +96,12 @@ def test_random_numbers_are_the_runs_own() -> None:
 
 def test_patience() -> None:
     """Training stops after so many evaluations without a better figure."""
-
-    class Worse(Copying):
-        def evaluate(self, model: torch.nn.Module) -> dict[str, float]:
-            self.evaluations += 1
-            return {"loss": float(self.evaluations)}
-
     told = replace(settings(epochs=4), evaluation=Evaluation(evaluate_every=2, patience=3))
-    result = train(reader(), Worse(), told)
+    result = train(reader(), Worsening(), told)
     assert result.stopped_by == "patience"
     assert (result.best_step, result.step) == (2, 8)
     late = replace(settings(epochs=50), evaluation=Evaluation(evaluate_every=2, patience=3))
-    steps = train(reader(), Worse(), late).step
+    steps = train(reader(), Worsening(), late).step
     assert 0.25 * 50 * 7 <= steps < 0.3 * 50 * 7
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import pytest
 import torch
@@ -10,13 +10,6 @@ from torch import Tensor
 
 import regard
 from regard import AttentionWeights, biases
-
-
-@pytest.fixture(autouse=True)
-def _threads_again() -> Iterator[None]:
-    before = torch.get_num_threads()
-    yield
-    torch.set_num_threads(before)
 
 
 def _softmax(dtype: torch.dtype, **arguments: object) -> AttentionWeights:

@@ -16,8 +16,6 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from matplotlib.text import Text
 
-__all__ = ["choose_fonts", "say_missing", "say_unshaped"]
-
 # The Debian or Ubuntu package for a script, by the first word of the Unicode names of its characters.
 _PACKAGES = {
     "CJK": "fonts-noto-cjk",

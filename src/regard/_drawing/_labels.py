@@ -9,8 +9,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["Labelled", "left_out", "settle"]
-
 # Points between two labels: letters are hinted, so they are up to a point wider at another resolution.
 _BETWEEN = 2.0
 

@@ -14,8 +14,6 @@ from ._fonts import choose_fonts, say_missing, say_unshaped
 from ._labels import Labelled, left_out
 from ._style import wrapped
 
-__all__ = ["Sheet"]
-
 # Keep text as text in files: it can be searched, copied and edited.
 _AS_TEXT: dict[Any, object] = {"svg.fonttype": "none", "pdf.fonttype": 42, "ps.fonttype": 42, "svg.hashsalt": "regard"}
 

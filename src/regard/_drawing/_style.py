@@ -10,8 +10,6 @@ from typing import Any
 
 from .._values import number
 
-__all__ = ["FAINT", "INK", "PALETTE", "chosen_cmap", "faint", "ink", "lettering", "pt", "wrapped"]
-
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#8C6D1F", "#555555")
 """Okabe and Ito's palette, distinguishable by colour-blind readers; the colours with most contrast to white first."""
 INK, FAINT = "#1a1a1a", "#666666"

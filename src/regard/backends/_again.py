@@ -12,11 +12,9 @@ import torch
 from torch import Tensor
 
 from .._inputs import KERNEL_LEARNT, KERNEL_TENSORS, AttentionInputs, AttentionResult
-from .._tracing import plain
-from ._formula import accumulating, as_given, formula
+from .._tracing import full_precision, plain
+from ._formula import accumulating, formula
 from ._gradients import gradients
-
-__all__ = ["again", "beyond_kernels", "differentiable"]
 
 
 def beyond_kernels(*grads: Tensor | None) -> bool:
@@ -43,7 +41,7 @@ def again(
     if _batched(grad_output, grad_lse):
         return _each(x, lse, grad_output, grad_lse, needed)
     wide = accumulating(x)
-    with as_given(x.query.device.type):
+    with full_precision(x.query.device.type):
         found = gradients(wide, lse, grad_output.to(wide.query.dtype), grad_lse, needed)
     tensors = x.flat()[: len(KERNEL_LEARNT)]
     return tuple(g if g is None or t is None else g.to(t.dtype) for g, t in zip(found, tensors, strict=True))

@@ -12,8 +12,6 @@ from ._philox import keep
 from ._scores import visible
 from ._values import all_finite, readable
 
-__all__ = ["LEAST_ROWS", "Rows", "blocks", "drop_factor", "finite_part", "hides", "mix", "needs_care", "seen_entries"]
-
 # Scores of one block. Blocks that stay in the cache make n = 2,048 twice as fast as one matrix; above 32 MiB the C
 # library also takes each temporary from the system and gives it back; below 1 MiB the cost of an operation shows.
 BLOCK_BYTES = 4 << 20

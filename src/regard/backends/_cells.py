@@ -8,8 +8,6 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-__all__ = ["cell_sizes", "in_cells"]
-
 
 def in_cells(matrix: Tensor, cell: tuple[int, int], reduce: Callable[[Tensor, int], Tensor]) -> Tensor:
     """Return one number for each cell of the last two dimensions; the last cells hold what is left.

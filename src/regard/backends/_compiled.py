@@ -11,8 +11,6 @@ from torch import Tensor
 from .._inputs import AttentionInputs
 from .._tracing import forward_mode, jit_traced, transformed
 
-__all__ = ["Backward", "Forward", "Kernels", "empty_output", "output_rest", "too_large", "uncovered"]
-
 _WIDEST = 256
 _LONGEST = 2**31 - 1
 # The gradient of a dense bias is stored in full before it is summed to the shape of the bias.

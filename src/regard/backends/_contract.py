@@ -15,8 +15,6 @@ from torch import Tensor
 
 from .._inputs import AttentionInputs, AttentionResult, Summary
 
-__all__ = ["FAR", "FEATURES", "Backend", "Inspector", "refusal", "wants_gradient"]
-
 FAR = 64.0
 """An `lse` beyond it, above or below zero, is too coarse in float32: half of its last place shows in every weight. Such
 rows are normalised by the sum of their own scores. The native kernel has the same bound (`is_far` in csrc/scores.h)."""

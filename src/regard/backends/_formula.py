@@ -6,16 +6,12 @@ follows it in every direction.
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager, nullcontext
-
 import torch
 from torch import Tensor
 
 from .._inputs import AttentionInputs
 from ._blocks import drop_factor, finite_part, hides
 from ._scores import accumulate_dtype, biases, capped_products, per_key_head, visible
-
-__all__ = ["accumulating", "as_given", "formula"]
 
 
 def accumulating(inputs: AttentionInputs) -> AttentionInputs:
@@ -24,13 +20,6 @@ def accumulating(inputs: AttentionInputs) -> AttentionInputs:
     if inputs.query.dtype == dtype:
         return inputs
     return inputs.map(lambda tensor: tensor.to(dtype), ("query", "key", "value"))
-
-
-def as_given(device: str) -> AbstractContextManager[object]:
-    """Keep products in the accumulation dtype: the call has already cast what autocast casts."""
-    if device == "meta" or not torch.is_autocast_enabled(device):
-        return nullcontext()
-    return torch.autocast(device, enabled=False)
 
 
 def formula(inputs: AttentionInputs) -> tuple[Tensor, Tensor]:

@@ -17,8 +17,6 @@ from torch.nn.functional import pad
 from .._tracing import plain
 from ..errors import KernelError
 
-__all__ = ["ROWS", "Choice", "Device", "GpuCall", "Masking", "Row", "choose_kernel", "device_of", "run_kernel"]
-
 Kernel = Literal["cudnn", "flash", "efficient"]
 Masking = Literal["none", "causal", "added"]
 NAMES: dict[Kernel, str] = {

@@ -19,8 +19,6 @@ from ._scores import capped_products, per_key_head, scores
 from ._steady import steady_sum
 from ._values import readable
 
-__all__ = ["gradients"]
-
 
 def gradients(
     inputs: AttentionInputs,

@@ -12,8 +12,6 @@ from .._inputs import KERNEL_LEARNT, KERNEL_TENSORS, AttentionInputs
 from ._again import again, beyond_kernels
 from ._compiled import Backward, output_rest
 
-__all__ = ["Attend", "Run"]
-
 Run = Callable[[AttentionInputs, int, Tensor | None], tuple[Tensor, Tensor, Any]]
 """Of a call, the tokens a side of a cell, and room for the rest of the output: output, `lse`, and what of the weights
 was kept on the way."""

@@ -14,8 +14,6 @@ from ._cells import cell_sizes, in_cells
 from ._scores import visible
 from ._values import all_finite, readable
 
-__all__ = ["masked_cells", "seen_of", "uniform_cells", "visible_keys", "visible_queries"]
-
 # Entries of a dense mask that are read at a time.
 _ENTRIES = 1 << 22
 _Seen = tuple[Tensor, Tensor, Tensor]

@@ -17,12 +17,10 @@ from ._again import again
 from ._compiled import Kernels, empty_output
 from ._formula import accumulating, formula
 
-__all__ = ["KERNELS", "attend"]
-
 KERNELS: dict[str, Kernels] = {}
 """By the name of their backend, which puts them here."""
 
-# `AttentionInputs.flat`.
+# What `AttentionInputs.flat` gives.
 _TENSORS = ", ".join(f"Tensor{'' if name in ('query', 'key', 'value') else '?'} {name}" for name in KERNEL_TENSORS)
 _NUMBERS = "float scale, float? softcap, float dropout"
 _LIBRARY = torch.library.Library("regard", "DEF")
@@ -36,11 +34,10 @@ _LIBRARY.define(
     "bool of_position_bias, bool of_bias, bool interpreted=False) -> (Tensor, Tensor, Tensor, Tensor, Tensor)",
     tags=(torch.Tag.pt2_compliant_tag,),
 )
+# How many of them there are: the tensors, and three numbers.
+_CALL = len(KERNEL_TENSORS) + 3
 # An operator returns tensors: where there is no map, or no gradient, one without elements.
 _Five = tuple[Tensor, Tensor, Tensor, Tensor, Tensor]
-
-
-_CALL = len(KERNEL_TENSORS) + 3
 
 
 def attend(x: AttentionInputs, cell: int, interpreted: bool = False) -> tuple[Tensor, Tensor, Tensor | None]:

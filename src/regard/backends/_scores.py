@@ -9,8 +9,6 @@ from .._inputs import AttentionInputs
 from .._tracing import recorded, sizes
 from ._values import all_finite, readable
 
-__all__ = ["accumulate_dtype", "biases", "capped_products", "cut", "per_key_head", "scores", "visible"]
-
 
 def accumulate_dtype(dtype: torch.dtype) -> torch.dtype:
     """Return the dtype in which scores and softmax are computed: float64 for float64, else float32."""

@@ -20,8 +20,6 @@ from torch.nn.functional import logsigmoid
 from .._inputs import AttentionInputs, AttentionResult
 from ._steady import steady
 
-__all__ = ["beside_sinks", "lse_beside"]
-
 
 def beside_sinks(inputs: AttentionInputs, run: Callable[[AttentionInputs], AttentionResult]) -> AttentionResult:
     """Return the result of a call with sinks, from what `run` makes of the call without."""

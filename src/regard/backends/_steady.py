@@ -12,8 +12,6 @@ from torch.nn.functional import pad
 from .._tracing import jit_traced, traced
 from ._values import readable
 
-__all__ = ["steady", "steady_exp2_", "steady_sum"]
-
 # PyTorch gives each thread at least so many numbers.
 _SHARE = 1 << 15
 # Numbers that one step of its vector code takes, and some more.

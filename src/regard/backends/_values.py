@@ -9,8 +9,6 @@ from torch import Tensor
 
 from .._tracing import plain
 
-__all__ = ["all_finite", "readable"]
-
 _PLAIN = (Tensor, torch.nn.Parameter)
 
 

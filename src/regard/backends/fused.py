@@ -41,8 +41,6 @@ from ._sinks import beside_sinks
 from ._values import all_finite, readable
 from .math import Math
 
-__all__ = ["Fused"]
-
 # A mask that torch must store may take this much; `math` works from the spans and stores none.
 _MASK_BYTES = 64 << 20
 # Below this many keys torch's row maximum may pass over a NaN: its widest vector holds 16 numbers.

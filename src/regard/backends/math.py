@@ -18,16 +18,14 @@ import torch
 from torch import Tensor
 
 from .._inputs import KERNEL_LEARNT, KERNEL_TENSORS, AttentionInputs, AttentionResult
-from .._tracing import recorded
+from .._tracing import full_precision, recorded
 from ._again import again
 from ._blocks import LEAST_ROWS, Rows, blocks, drop_factor, hides, mix, needs_care, seen_entries
 from ._contract import FEATURES
-from ._formula import accumulating, as_given, formula
+from ._formula import accumulating, formula
 from ._scores import per_key_head, scores
 from ._sinks import beside_sinks
 from ._values import readable
-
-__all__ = ["Math"]
 
 
 class Math:
@@ -48,7 +46,7 @@ class Math:
         if inputs.sinks is not None:
             return beside_sinks(inputs, self.run)
         x = inputs
-        with as_given(x.query.device.type):
+        with full_precision(x.query.device.type):
             if recorded():
                 output, lse = formula(accumulating(x))
                 return AttentionResult(output.to(x.query.dtype), lse, lse_has_gradient=True)

@@ -10,13 +10,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from ..errors import ArgumentError, MissingExtraError, install_line
+from ..errors import ArgumentError, needed
 from ..models.hub import upload
 from ..tasks import Evaluation, Task
 from ..tasks.pretrained import FineTuning
 from ._program import program
-
-__all__ = ["check_push", "push", "write_card"]
+from ._sections import numbers
 
 CARD = "README.md"
 # What the hub calls the tasks.
@@ -39,9 +38,9 @@ def write_card(task: Task[Any, Any], evaluation: Evaluation, folder: Path, sourc
     if start is not None:
         head |= {"library_name": "transformers", "base_model": Path(start).name if Path(start).exists() else start}
     names = list(evaluation.figures)
-    rows = [["", *names], ["---", *["---:"] * len(names)], ["this model", *_numbers(evaluation.figures, names)]]
+    rows = [["", *names], ["---", *["---:"] * len(names)], ["this model", *numbers(evaluation.figures, names)]]
     if evaluation.baseline:
-        rows.append([evaluation.baseline_name, *_numbers(evaluation.baseline, names)])
+        rows.append([evaluation.baseline_name, *numbers(evaluation.baseline, names)])
     part = f" of the {evaluation.data} data" if evaluation.data else ""
     done = task.training_
     said = [
@@ -79,17 +78,11 @@ def _use(task: Task[Any, Any], folder: Path) -> list[str]:
     return [*use, "import regard.tasks", "", f'task = regard.tasks.load("{folder.name}")', "```"]
 
 
-def _numbers(figures: dict[str, float], names: Sequence[str]) -> list[str]:
-    return [f"{figures[name]:.4g}" if name in figures else "" for name in names]
-
-
 def check_push(name: str) -> None:
     """Raise, before training, if an upload cannot work: a wrong name, no package, no login."""
-    try:
+    with needed("--push needs the package huggingface_hub:", "hf"):
         import huggingface_hub.utils
         from huggingface_hub.errors import HFValidationError
-    except ModuleNotFoundError:
-        raise MissingExtraError(f"--push needs the package huggingface_hub: {install_line('hf')}.") from None
     library: Any = huggingface_hub
     try:
         library.utils.validate_repo_id(name)

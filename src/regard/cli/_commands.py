@@ -6,8 +6,6 @@ import importlib
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-__all__ = ["COMMANDS", "Command"]
-
 
 class Command(Protocol):
     """The interface of a command's dataclass."""

@@ -36,20 +36,6 @@ from ..tasks.reading import (
 )
 from ..tasks.reading import read_pictures as read_picture_files
 
-__all__ = [
-    "OPTIONS",
-    "check_known",
-    "fitting",
-    "learnt_from",
-    "of_run",
-    "read",
-    "read_pictures",
-    "read_quietly",
-    "reading_of",
-    "remember",
-    "remembered",
-]
-
 READERS: dict[str, tuple[Any, Any]] = {
     "ner": (read_tagged, TaggedOptions),
     "sentiment": (read_labelled, LabelledOptions),
@@ -126,21 +112,25 @@ def learnt_from(folder: Path) -> dict[str, Any]:
         return {}
 
 
-def of_run(command: Any, words: Sequence[str]) -> Any:
-    """Return a command with the options of a reader: those of the run that is named among its words, as defaults."""
-    folder = next((Path(word) for word in words if (Path(word) / "task.json").is_file()), None)
-    if folder is None:
-        return command
-    name = read_description(folder)["task"]
-    if name not in OPTIONS:
-        return command
-    _, options = remembered(folder, name)
-    kind: Any = Annotated[OPTIONS[name], tyro.conf.OmitArgPrefixes]
-    made = dataclasses.make_dataclass(
-        command.__name__, [("reading", kind, dataclasses.field(default=options))], bases=(command,), frozen=True
-    )
-    made.__doc__ = command.__doc__
-    return made
+class WithReading:
+    """A command that reads data as the run did that it is given."""
+
+    @classmethod
+    def of_run(cls, words: Sequence[str]) -> type[Any]:
+        """Return the command with the options of a reader: those of the run that the words name, as defaults."""
+        folder = next((Path(word) for word in words if (Path(word) / "task.json").is_file()), None)
+        if folder is None:
+            return cls
+        name = read_description(folder)["task"]
+        if name not in OPTIONS:
+            return cls
+        _, options = remembered(folder, name)
+        kind: Any = Annotated[OPTIONS[name], tyro.conf.OmitArgPrefixes]
+        made = dataclasses.make_dataclass(
+            cls.__name__, [("reading", kind, dataclasses.field(default=options))], bases=(cls,), frozen=True
+        )
+        made.__doc__ = cls.__doc__
+        return made
 
 
 def reading_of(command: Any, task: str) -> Any:

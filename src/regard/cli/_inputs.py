@@ -39,8 +39,6 @@ from ..tasks.reading import (
     why_no_text,
 )
 
-__all__ = ["fields_of", "sources_of", "standard_input"]
-
 TEXTS = ("text", "sentence", "content", "words")
 KNOWN = (".csv", ".tsv", ".json", ".jsonl", ".ndjson", ".parquet", ".conll", ".conllu", ".txt", *PICTURE_SUFFIXES)
 
@@ -241,19 +239,24 @@ def _line(task: Task[Any, Any], form: str) -> Any:
         if "tags" in one:
             return " ".join(one["tags"])
         if "label" not in one:
-            return _in_one_line(str(one.get("target", one.get("text"))))
+            return in_one_line(str(one.get("target", one.get("text"))))
         label = one["label"] if isinstance(one["label"], str) else ",".join(one["label"])
         if form == "lines of fastText":
             named = [label] if isinstance(one["label"], str) else one["label"]
             return " ".join([*(f"__label__{name}" for name in named), text])
         if form == "parallel lines":
             return label
-        return "\t".join([_in_one_line(text).replace("\t", " "), label, f"{one['confidence']:.4f}"])
+        return "\t".join([in_one_line(text).replace("\t", " "), label, f"{one['confidence']:.4f}"])
 
     return line
 
 
-def _in_one_line(text: str) -> str:
+def in_one_line(text: str) -> str:
+    r"""Return a text in one line: line ends in it are escaped.
+
+    >>> in_one_line("one\ntwo")
+    'one\\ntwo'
+    """
     return text.replace("\r\n", "\\r\\n").replace("\n", "\\n")
 
 

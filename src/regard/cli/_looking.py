@@ -11,12 +11,10 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import ArgumentError, nearest
+from ..errors import ArgumentError, enumerated, nearest
 from ..recordings import Grid, Texts
 from ..tasks import Attention
 from ..viewer import View, view
-
-__all__ = ["Chosen", "open_page", "texts_of", "view_of", "write"]
 
 
 @dataclass(frozen=True)
@@ -46,16 +44,16 @@ class Chosen:
         names = list(dict.fromkeys(one.name for one in shown.source.shown.maps))
         if self.layer is None:
             if self.head is not None and len(names) > 1:
-                raise ArgumentError(f"--head {self.head} of which layer? Give --layer too: {_listed(names)}.")
+                raise ArgumentError(f"--head {self.head} of which layer? Give --layer too: {enumerated(names, 12)}.")
             return None
         found = [name for name in names if self.layer == name]
         found = found or [name for name in names if self.layer == _number(name)]
         found = found or [name for name in names if self.layer in name and not self.layer.isdecimal()]
         if not found:
             near = nearest(self.layer, names)
-            raise ArgumentError(f"There is no layer {self.layer!r}.{near} There are: {_listed(names)}.")
+            raise ArgumentError(f"There is no layer {self.layer!r}.{near} There are: {enumerated(names, 12)}.")
         if len(found) > 1:
-            raise ArgumentError(f"--layer {self.layer} fits several: {_listed(found)}. Give one by its name.")
+            raise ArgumentError(f"--layer {self.layer} fits several: {enumerated(found, 12)}. Give one by its name.")
         return found[0]
 
     def check(self, shown: View) -> None:
@@ -114,10 +112,6 @@ def _behind(seen: Attention) -> int:
 def _number(name: str) -> str:
     found = re.search(r"\d+", name)
     return found[0] if found else ""
-
-
-def _listed(names: list[str], most: int = 12) -> str:
-    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
 
 
 def open_page(path: Path) -> None:

@@ -22,8 +22,6 @@ import tyro
 from ._commands import COMMANDS
 from .completion import SHELLS, place
 
-__all__ = ["outlined", "script", "written"]
-
 FILE = Path(__file__).with_name("outline.json")
 # Names in the types and defaults of options.
 NAMES: dict[str, Any] = {"Path": Path, "PosixPath": Path, "WindowsPath": Path, "Literal": Literal, "None": None}

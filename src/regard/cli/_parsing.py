@@ -13,8 +13,6 @@ import tyro
 
 from ..errors import ArgumentError, nearest
 
-__all__ = ["parse", "parse_group"]
-
 # What others call a task.
 CALLED = {
     "sentiment": ("text_classification", "sequence_classification", "classification", "sentiment_analysis", "topic",

@@ -13,8 +13,6 @@ from ..integrations.transformers import load_pretrained
 from ..recordings import Grid
 from ..tasks.reading import open_picture
 
-__all__ = ["Prepared", "prepare"]
-
 
 @dataclass(frozen=True)
 class Prepared:

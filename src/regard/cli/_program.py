@@ -8,8 +8,6 @@ import shutil
 import sys
 from pathlib import Path
 
-__all__ = ["program"]
-
 
 def program() -> str:
     """Return what to type for `regard`: its name if it is on the PATH, else how this program was started."""

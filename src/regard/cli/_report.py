@@ -10,13 +10,11 @@ from .. import _files
 from ..tasks import Attention, Evaluation, NamedEntities, Sentence, Task
 from ..viewer import label_colours, static
 from ._looking import view_of
-from ._sections import escaped, row, sections
+from ._sections import escaped, numbers, row, sections
 from .predict import DEDENT, INDENT, NEWLINE, describe, inputs_of, pieces
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
-
-__all__ = ["PAGE", "shown_answers", "write_report"]
 
 PAGE = "attention.html"
 
@@ -60,11 +58,11 @@ def write_report(task: Task[Any, Any], test: Any, evaluation: Evaluation, folder
     """
     folder.mkdir(parents=True, exist_ok=True)
     names = list(evaluation.figures)
-    rows = [row("th", ["", *names]), row("td", [_SAID[evaluation.uses], *_numbers(evaluation.figures, names)])]
+    rows = [row("th", ["", *names]), row("td", [_SAID[evaluation.uses], *numbers(evaluation.figures, names)])]
     if evaluation.alone:
-        rows.append(row("td", ["the transformer by itself", *_numbers(evaluation.alone, names)]))
+        rows.append(row("td", ["the transformer by itself", *numbers(evaluation.alone, names)]))
     if evaluation.baseline:
-        rows.append(row("td", [f"baseline: {evaluation.baseline_name}", *_numbers(evaluation.baseline, names)]))
+        rows.append(row("td", [f"baseline: {evaluation.baseline_name}", *numbers(evaluation.baseline, names)]))
     curves = (
         '<h2>Training</h2><figure tabindex="0"><img src="curves.png" width="760" '
         'alt="Loss and development figure over the steps"></figure>'
@@ -171,7 +169,3 @@ def _draw(seen: Attention, folder: Path) -> list[str]:
             f'<img src="{name}.png" width="{width}" alt="{escaped(text)}"></picture></figure>'
         )
     return pages
-
-
-def _numbers(figures: dict[str, float], names: list[str]) -> list[str]:
-    return [f"{figures[name]:.4g}" if name in figures else "" for name in names]

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import html
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from ..tasks import Report
-
-__all__ = ["escaped", "row", "sections"]
 
 # A larger table of confusions would be illegible; the most frequent pairs are listed instead.
 MOST = 25
@@ -77,6 +75,11 @@ def _curve(report: Report) -> str:
 def row(cell: str, texts: Sequence[str]) -> str:
     """Return a row of a table; `cell` is td or th."""
     return "<tr>" + "".join(f"<{cell}>{escaped(text)}</{cell}>" for text in texts) + "</tr>"
+
+
+def numbers(figures: Mapping[str, float], names: Sequence[str]) -> list[str]:
+    """Return figures as the cells of a row; empty for those that are not there."""
+    return [f"{figures[name]:.4g}" if name in figures else "" for name in names]
 
 
 def escaped(text: str) -> str:

@@ -17,8 +17,6 @@ from .. import attention, explain
 from ..backends.native import LENGTHS, Row, Work, library_info
 from ..errors import BackendError
 
-__all__ = ["Bench"]
-
 
 @dataclass(frozen=True)
 class Bench:

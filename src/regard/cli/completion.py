@@ -11,8 +11,6 @@ from pathlib import Path
 
 from ..errors import ArgumentError
 
-__all__ = ["SHELLS", "Completion", "place"]
-
 SHELLS = ("bash", "zsh", "tcsh")
 
 

@@ -32,8 +32,6 @@ from ._report import PAGE
 from .predict import describe, legend
 from .train import fit_and_judge, summary
 
-__all__ = ["DEMO"]
-
 
 @dataclass(frozen=True)
 class Plan:

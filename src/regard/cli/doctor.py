@@ -17,8 +17,6 @@ from ..backends.native import LibraryInfo, library_info
 from ..backends.triton import interpreted, problem, version
 from ..errors import ArgumentError, install_line
 
-__all__ = ["Doctor"]
-
 # Packages whose presence shows that an extra is installed.
 EXTRAS = {
     "train": ("tokenizers", "datasets", "sacrebleu", "sklearn"),

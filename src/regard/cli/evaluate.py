@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 import sys
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -14,16 +13,14 @@ import tyro
 
 from ..errors import RegardError
 from ..tasks import Task, load
-from ._data import check_known, fitting, learnt_from, of_run, read, read_quietly, reading_of, remembered
+from ._data import WithReading, check_known, fitting, learnt_from, read, read_quietly, reading_of, remembered
 from ._inputs import standard_input
 from ._progress import showing
 from ._report import write_report
 
-__all__ = ["Evaluate"]
-
 
 @dataclass(frozen=True)
-class Evaluate:
+class Evaluate(WithReading):
     """Evaluate a trained task, and a cheap baseline, on labelled data.
 
     The baseline is the one that training saved; a language model's is fitted again to the training data, if that still
@@ -39,12 +36,6 @@ class Evaluate:
     """Folder for the report (report.html, report.txt, evaluation.json); by default evaluations/NAME in the task's."""
     json: bool = False
     """Print one JSON object, for scripts."""
-
-    @classmethod
-    def of_run(cls, words: Sequence[str]) -> type[Evaluate]:
-        """Return the command with the options of the run that the words name."""
-        found: type[Evaluate] = of_run(cls, words)
-        return found
 
     def run(self) -> int:
         """Print the figures."""

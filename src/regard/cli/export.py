@@ -9,8 +9,6 @@ from typing import Annotated, Literal
 
 import tyro
 
-__all__ = ["Export"]
-
 
 @dataclass(frozen=True)
 class Export:

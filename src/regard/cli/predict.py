@@ -16,12 +16,10 @@ from .. import _files
 from ..errors import ArgumentError
 from ..tasks import ImageClassification, LanguageModeling, NamedEntities, Sentence, Sentiment, Task, Verdict, load
 from ..tasks.filling import Inputs
-from ._data import learnt_from, of_run, read_pictures, reading_of
-from ._inputs import fields_of, sources_of, standard_input
+from ._data import WithReading, learnt_from, read_pictures, reading_of
+from ._inputs import fields_of, in_one_line, sources_of, standard_input
 from ._looking import open_page, view_of
 from ._progress import showing
-
-__all__ = ["DEDENT", "INDENT", "NEWLINE", "Predict", "describe", "inputs_of", "legend", "pieces"]
 
 # Terminal colours of entity labels, in the order of the sorted labels.
 COLOURS = (36, 33, 32, 35, 34, 31)
@@ -30,7 +28,7 @@ NEWLINE, INDENT, DEDENT = "⏎", "→", "←"
 
 
 @dataclass(frozen=True)
-class Predict:
+class Predict(WithReading):
     """Print a trained task's answers to texts, or to files in every format that `regard train` reads.
 
     A file comes back in its own format, with labels, confidence and, of entities, the characters they are at; order
@@ -57,12 +55,6 @@ class Predict:
     """Open that page in the browser; it is attention.html in the task's folder unless --page names another."""
     json: bool = False
     """Print one JSON object for each input, for scripts."""
-
-    @classmethod
-    def of_run(cls, words: Sequence[str]) -> type[Predict]:
-        """Return the command with the options of the run that the words name."""
-        found: type[Predict] = of_run(cls, words)
-        return found
 
     def run(self) -> int:
         """Print the answers, in the order of the inputs."""
@@ -165,15 +157,6 @@ class Predict:
 def _for_people(inputs: Inputs) -> bool:
     """Return whether the answers are lines for people unless a file is asked for."""
     return inputs.lines or bool(inputs.values and isinstance(inputs.values[0], Path))
-
-
-def in_one_line(answer: str) -> str:
-    r"""Return an answer in one line: line ends in it are escaped.
-
-    >>> in_one_line("one\ntwo")
-    'one\\ntwo'
-    """
-    return answer.replace("\r\n", "\\r\\n").replace("\n", "\\n")
 
 
 def inputs_of(task: Task[Any, Any], examples: Any, count: int) -> Any:

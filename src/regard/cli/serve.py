@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import secrets
 import sys
 from contextlib import suppress
@@ -11,7 +12,10 @@ from typing import Annotated
 
 import tyro
 
-__all__ = ["Serve"]
+from .._server import is_loopback
+from ..tasks import load
+from ..tasks.serving import Limits, serve
+from ._data import remembered
 
 
 @dataclass(frozen=True)
@@ -31,33 +35,15 @@ class Serve:
     """Port to listen on; 0 takes a free one."""
     token: bool = False
     """Demand a token here as well, from other users of this machine; it is printed."""
-    max_bytes: int = 4_000_000
-    """Most bytes of a request."""
-    max_inputs: int = 256
-    """Most inputs of a request."""
-    max_characters: int = 20_000
-    """Most characters of a text."""
-    max_waiting: int = 64
-    """Most requests that wait; another one is sent away at once, with status 503."""
-    max_batch: int = 32
-    """Inputs that are computed at once, of as many requests as wait."""
-    seconds: float = 30.0
-    """Most seconds until an answer."""
+    limits: Annotated[Limits, tyro.conf.OmitArgPrefixes] = dataclasses.field(default_factory=Limits)
+    """What clients may ask for."""
 
     def run(self) -> int:
         """Serve until interrupted."""
-        from .._server import is_loopback
-        from ..tasks import load
-        from ..tasks.serving import Limits, serve
-        from ._data import remembered
-
-        limits = Limits(
-            self.max_bytes, self.max_inputs, self.max_characters, self.max_waiting, self.max_batch, self.seconds
-        )
         task = load(self.folder)
         pictures = remembered(self.folder, task.name)[1] if task.name == "image_classification" else None
         token = secrets.token_urlsafe(24) if self.token or not is_loopback(self.host) else None
-        server = serve(task, self.host, self.port, token=token, limits=limits, pictures=pictures)
+        server = serve(task, self.host, self.port, token=token, limits=self.limits, pictures=pictures)
         with server as served, suppress(KeyboardInterrupt):
             bring = "" if token is None else f'-H "Authorization: Bearer {token}" '
             print(

@@ -18,8 +18,6 @@ import tyro
 from ..errors import ArgumentError
 from ..studies import STUDIES, Progress, Size
 
-__all__ = ["STUDY", "StudyCommand"]
-
 # Seconds between plain lines.
 PAUSE = 5.0
 

@@ -25,8 +25,6 @@ from ._program import program
 from ._progress import progress
 from ._report import write_report
 
-__all__ = ["TRAIN", "Train", "fit_and_judge", "summary"]
-
 # What a run's folder holds besides task.json and the model, as the summary names it.
 FILES = ("baseline", "log.csv", "curves.png", "evaluation.json", "report.txt", "report.html")
 EXIT = {"SIGINT": 130, "SIGTERM": 143}

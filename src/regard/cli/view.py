@@ -21,8 +21,6 @@ from ..viewer import View, view
 from ..viewer.server import is_loopback, serve
 from ._looking import Chosen, write
 
-__all__ = ["ViewCommand", "read_weights"]
-
 _READERS = ".regard, .safetensors, .npz or .npy"
 
 

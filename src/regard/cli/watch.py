@@ -23,8 +23,6 @@ from ._data import read_pictures
 from ._looking import Chosen, texts_of, write
 from ._pretrained import Prepared, prepare
 
-__all__ = ["WatchCommand"]
-
 
 @dataclass(frozen=True)
 class Seen:

@@ -16,8 +16,6 @@ from pathlib import Path
 
 from ..errors import ArgumentError, DataError
 
-__all__ = ["Library", "SourceFile", "library"]
-
 # Packages of different topics and authors: networking, files, text, mathematics, tools.
 TEST = frozenset("json logging urllib statistics shlex textwrap zipfile sched cmd csv fractions".split())
 DEV = frozenset("http configparser calendar wsgiref heapq plistlib tomllib getopt fileinput pprint".split())

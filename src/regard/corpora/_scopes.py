@@ -13,8 +13,6 @@ import builtins
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
-__all__ = ["KINDS", "Names", "names_of"]
-
 KINDS = ("argument", "attribute", "class", "function", "module", "variable")
 Place = tuple[int, int]
 _FIRST = ("argument", "class", "function", "module", "from", "variable")

@@ -13,8 +13,6 @@ from ._library import SourceFile
 from ._scopes import Names, names_of
 from .examples import TaggedWords
 
-__all__ = ["DEDENT", "INDENT", "NEWLINE", "tagged_windows"]
-
 NEWLINE, INDENT, DEDENT = "⏎", "→", "←"
 _STRING_AT_MOST = 16
 _OPENS = {getattr(tokenize, name) for name in ("FSTRING_START", "TSTRING_START") if hasattr(tokenize, name)}

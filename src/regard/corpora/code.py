@@ -13,8 +13,6 @@ from ._library import SourceFile, library
 from ._windows import tagged_windows
 from .examples import Document, Split, TaggedWords, TextPair
 
-__all__ = ["code_entities", "code_summaries", "code_text"]
-
 
 def code_text(*, limit: int | None = None) -> Split[Sequence[Document]]:
     """Return the files of the standard library, one document each, for language modelling.

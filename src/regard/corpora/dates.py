@@ -9,15 +9,13 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import ArgumentError
-from ._optional import optional
+from ..errors import ArgumentError, needed
 from .examples import Split, TextPair
-
-__all__ = ["LANGUAGES", "dates"]
 
 LANGUAGES = tuple("cs da de el en en_GB es fi fr hu id it ja ko nb nl pl pt ro ru sv tr uk vi zh".split())
 """The default languages."""
 FIRST, LAST = datetime.date(1900, 1, 1), datetime.date(2099, 12, 31)
+NEEDS_BABEL = "The corpus of dates needs babel:"
 HELD_OUT = 10  # one day in this many for each of dev and test
 
 
@@ -42,7 +40,8 @@ def dates(*, size: int = 20_000, languages: Sequence[str] = LANGUAGES, seed: int
         raise ArgumentError(f"size is {size}; the rule is {HELD_OUT} to 50,000 pairs to train on.")
     if not languages:
         raise ArgumentError("languages is empty. Name at least one, such as 'en'.")
-    babel = optional("babel.dates", "babel", "The corpus of dates")
+    with needed(NEEDS_BABEL, "train"):
+        from babel.dates import format_date
     formats = [(language, form) for language in languages for form in _formats(language)]
     by_language = {language: [form for other, form in formats if other == language] for language in languages}
     random = np.random.default_rng(seed)
@@ -54,7 +53,7 @@ def dates(*, size: int = 20_000, languages: Sequence[str] = LANGUAGES, seed: int
         language = languages[int(random.integers(len(languages)))]
         known = by_language[language]
         form = known[int(random.integers(len(known)))]
-        pairs.append(TextPair(babel.format_date(date, form, locale=language), date.isoformat()))
+        pairs.append(TextPair(format_date(date, form, locale=language), date.isoformat()))
     return Split(
         tuple(pairs[:size]),
         tuple(pairs[size : size + held]),
@@ -65,10 +64,11 @@ def dates(*, size: int = 20_000, languages: Sequence[str] = LANGUAGES, seed: int
 
 
 def _formats(language: str) -> list[str]:
-    core = optional("babel.core", "babel", "The corpus of dates")
+    with needed(NEEDS_BABEL, "train"):
+        from babel.core import Locale, UnknownLocaleError
     try:
-        locale = core.Locale.parse(language)
-    except (core.UnknownLocaleError, ValueError):
+        locale = Locale.parse(language)
+    except (UnknownLocaleError, ValueError):
         raise ArgumentError(
             f"languages names {language!r}, which Babel does not know. Give names such as 'en', 'de' or 'pt_BR'."
         ) from None

@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..errors import ArgumentError
-from ._optional import optional
+from ..errors import ArgumentError, needed
 from .examples import Images, Split
-
-__all__ = ["digits"]
 
 HELD_OUT = 270
 
@@ -31,7 +28,9 @@ def digits(*, size: int | None = None) -> Split[Images]:
     """
     if size is not None and size < 1:
         raise ArgumentError(f"size is {size}; it counts images to train on. Give at least 1, or None for all.")
-    loaded = optional("sklearn.datasets", "scikit-learn", "The corpus of digits").load_digits()
+    with needed("The corpus of digits needs scikit-learn:", "train"):
+        from sklearn.datasets import load_digits
+    loaded = load_digits()
     pixels = np.rint(np.asarray(loaded.images) * (255 / 16)).astype(np.uint8)[..., None]
     labels = tuple(str(int(label)) for label in loaded.target)
     dev, test = len(pixels) - 2 * HELD_OUT, len(pixels) - HELD_OUT

@@ -10,8 +10,6 @@ from numpy.typing import NDArray
 
 from ..errors import ArgumentError, DtypeError, ShapeError
 
-__all__ = ["Document", "Images", "LabelledText", "Split", "TaggedWords", "TextPair"]
-
 Examples = TypeVar("Examples", covariant=True)
 
 

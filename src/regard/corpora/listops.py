@@ -8,8 +8,6 @@ from collections.abc import Sequence
 from ..errors import ArgumentError
 from .examples import LabelledText, Split
 
-__all__ = ["OPERATORS", "apply_operator", "nested_operations"]
-
 OPERATORS = ("MIN", "MAX", "MED", "SM")
 NESTED = 0.25
 # Most draws for each list; if more are needed, length and depth are reported as incompatible.

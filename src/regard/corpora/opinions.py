@@ -10,8 +10,6 @@ import numpy as np
 from ..errors import ArgumentError
 from .examples import LabelledText, Split
 
-__all__ = ["opinions"]
-
 THINGS = "film story cast music ending dialogue camera plot pace humour acting script".split()
 GOOD = "good brilliant moving funny clever charming fresh honest warm gripping elegant superb".split()
 BAD = "bad dull clumsy boring stupid cold stale false tedious shallow awful noisy".split()

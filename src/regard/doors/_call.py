@@ -10,8 +10,6 @@ from .._inputs import NeedWeights
 from ..errors import ArgumentError
 from ..weights import AttentionWeights, consumed_at_once
 
-__all__ = ["Call", "Given", "Result", "Run"]
-
 
 class Result(NamedTuple):
     """What came of a call."""
@@ -89,7 +87,7 @@ class Call(NamedTuple):
     def asking(self, needs: NeedWeights, *, apart: bool = False, compare: bool = False) -> Call:
         """Return the call with weights asked for, beside what is asked already."""
         needs = "summary" if "summary" in (self.needs, needs) else bool(self.needs or needs)
-        return Call(self.given, self.alone, needs, self.backends, self.apart or apart, self.compare or compare)
+        return self._replace(needs=needs, apart=self.apart or apart, compare=self.compare or compare)
 
     def consumed(self) -> AbstractContextManager[None]:
         """Return what stands around the attention of this call: its weights are looked at before it returns."""
@@ -97,8 +95,7 @@ class Call(NamedTuple):
 
     def served(self, *names: str) -> Call:
         """Return the call with backends that may compute its output, behind those that may already."""
-        names = (*self.backends, *(name for name in names if name not in self.backends)) if self.backends else names
-        return Call(self.given, self.alone, self.needs, names, self.apart, self.compare)
+        return self._replace(backends=(*self.backends, *(name for name in names if name not in self.backends)))
 
     def changed(self, **arguments: Any) -> Call:
         """Return the call with other arguments of `regard.attention`."""

@@ -1,8 +1,8 @@
 """Gradient checkpointing runs a function again in the backward pass, which may come when a block is over.
 
 What was taken over the first time must be taken over the second time: other random numbers are a wrong gradient, and
-other saved tensors an error. So a listener that replaces calls is registered with
-what is to be recomputed, and entered again there.
+other saved tensors an error. So a listener that replaces calls is registered with what is to be recomputed, and
+entered again there.
 """
 
 from __future__ import annotations
@@ -16,8 +16,6 @@ from typing import Any, Protocol
 
 import torch
 import torch.utils.checkpoint as checkpointing
-
-__all__ = ["Replayed", "join", "runs_again"]
 
 _CHECKPOINT, _AUTOGRAD = checkpointing.__file__, torch.autograd.function.__file__
 # Frames of PyTorch that lead from a call of `checkpoint` to the function, in any of its versions.
@@ -34,7 +32,7 @@ class Replayed(Protocol):
 
 def runs_again() -> bool:
     """Say whether what runs now runs twice, now or later. Cost: looks at each frame of the thread, microseconds."""
-    return _hook() is not None or _in_function() or any(True for _ in _frames())
+    return _hook() is not None or _in_function() or next(_frames(), None) is not None
 
 
 def join(owner: Replayed) -> bool:
@@ -43,32 +41,32 @@ def join(owner: Replayed) -> bool:
     It may not where a function is run again by code that is not known here, or runs again now after `owner` took no
     part the first time. Cost: that of `runs_again`.
     """
-    found: list[tuple[Any, str]] = []
+    found: list[tuple[Any, str]] = []  # what holds a function that will run again, and under which attribute
     hook = _hook()
     if hook is not None:
-        kept = dict(zip(hook.__code__.co_freevars, hook.__closure__, strict=True))
-        if "frame" in kept:
-            found.append((kept["frame"].cell_contents, "recompute_fn"))
-        elif "target_frame_ref" not in kept:  # what packs while a function runs again
+        closure = dict(zip(hook.__code__.co_freevars, hook.__closure__, strict=True))
+        if "frame" in closure:
+            found.append((closure["frame"].cell_contents, "recompute_fn"))
+        elif "target_frame_ref" not in closure:  # what packs while a function runs again
             return False
     for frame in _frames():
-        known, name = frame.f_locals, frame.f_code.co_qualname
+        variables, name = frame.f_locals, frame.f_code.co_qualname
         if frame.f_code is _Replay.__call__.__code__:
-            if owner not in known["self"].owners:
+            if owner not in variables["self"].owners:
                 return False
             break  # what lies further out led to this backward pass
         if name == "CheckpointFunction.forward":
-            found.append((known["ctx"], "run_function"))
+            found.append((variables["ctx"], "run_function"))
         elif name.startswith(_ON_THE_WAY):
-            planned = known["gen"].gi_frame.f_locals.get("new_frame") if "gen" in known else None
+            planned = variables["gen"].gi_frame.f_locals.get("new_frame") if "gen" in variables else None
             if planned is not None:
                 found.append((planned, "recompute_fn"))
         elif name != "Function.apply" and not name.endswith(".recompute_fn"):
             return False
     if _in_function() and not _in_known_function():
         return False
-    for place, name in found:
-        _replayed(place, name).add(owner)
+    for holder, name in found:
+        _replayed(holder, name).add(owner)
     return True
 
 
@@ -91,12 +89,12 @@ class _Replay:
             return self._function(*args, **settings)
 
 
-def _replayed(place: Any, name: str) -> _Replay:
-    function = getattr(place, name)
+def _replayed(holder: Any, name: str) -> _Replay:
+    function = getattr(holder, name)
     if isinstance(function, _Replay):
         return function
     replay = _Replay(function)
-    setattr(place, name, replay)
+    setattr(holder, name, replay)
     return replay
 
 

@@ -24,8 +24,6 @@ from ._scaled_dot_product import NAME as SCALED_DOT_PRODUCT
 from ._scaled_dot_product import ScaledDotProduct
 from ._untouched import untouched
 
-__all__ = ["NAMES", "Listener", "Listening"]
-
 
 class Listener:
     """Base class: is offered every call of attention and does nothing; subclasses override what they need.

@@ -14,8 +14,6 @@ from .._tracing import traced
 from ..errors import ArgumentError
 from ..masks import Mask
 
-__all__ = ["MaskReader", "Read"]
-
 # Lower than any score: what is added to hide a key, and where a whole row holds it, absorbs the scores.
 _LOW = -1e38
 

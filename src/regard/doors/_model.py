@@ -2,26 +2,18 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 from collections.abc import Callable
 from contextlib import ExitStack
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from .._tracing import in_backward
 from ._doors import Listener, Listening
 from ._returned import Frame, computes_attention
-from ._uncompiled import Uncompiled
-
-__all__ = ["ModelListener"]
-
-
-class _Running(threading.local):
-    """What runs in a thread."""
-
-    def __init__(self) -> None:
-        self.frames: list[Frame] = []
 
 
 class ModelListener(Listener):
@@ -41,7 +33,7 @@ class ModelListener(Listener):
     def begin(self) -> None:
         """Begin; compiled code runs uncompiled from now on."""
         with ExitStack() as standing:
-            standing.enter_context(Uncompiled())
+            standing.enter_context(_Uncompiled())
             standing.enter_context(self.stand(self._modules))
             self._standing = standing.pop_all()
 
@@ -106,6 +98,39 @@ class ModelListener(Listener):
 
     def returned(self, frame: Frame, output: Any) -> None:
         """See what a module returned that made no call of attention, or gave scores to softmax."""
+
+
+class _Running(threading.local):
+    """What runs in a thread."""
+
+    def __init__(self) -> None:
+        self.frames: list[Frame] = []
+
+
+class _Uncompiled:
+    """Switches the compiler off inside a block, for nothing can be seen inside a graph.
+
+    Its stance is one for the process, so blocks are counted.
+    """
+
+    _lock = threading.Lock()
+    _inside = 0
+    _stance: Any = None
+
+    def __enter__(self) -> None:
+        """Begin; without the compiler's package nothing is compiled."""
+        with _Uncompiled._lock:
+            _Uncompiled._inside += 1
+            if _Uncompiled._stance is None and "torch._dynamo" in sys.modules:
+                _Uncompiled._stance = torch.compiler.set_stance("force_eager")
+
+    def __exit__(self, *error: object) -> None:
+        """End; the last of several blocks gives back the stance that the first one found."""
+        with _Uncompiled._lock:
+            _Uncompiled._inside -= 1
+            if not _Uncompiled._inside and _Uncompiled._stance is not None:
+                stance, _Uncompiled._stance = _Uncompiled._stance, None
+                stance.__exit__(None, None, None)
 
 
 def _is_leaf_of_torch(module: nn.Module) -> bool:

@@ -12,8 +12,6 @@ from torch.overrides import TorchFunctionMode
 
 from ._checkpointing import runs_again
 
-__all__ = ["WITHIN", "Mode", "inside", "modes", "without_modes"]
-
 
 class _Inside(threading.local):
     now = False

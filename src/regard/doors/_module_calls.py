@@ -17,8 +17,6 @@ from typing import Any, Protocol
 import torch
 from torch import nn
 
-__all__ = ["Around", "Standing", "StandingEverywhere"]
-
 
 class Around(Protocol):
     """What wraps the calls of modules."""

@@ -11,8 +11,6 @@ from torch import Tensor
 
 from ._modes import WITHIN
 
-__all__ = ["NAME", "with_inner"]
-
 NAME = "multi_head_attention_forward"
 Attend = Callable[..., Tensor]
 Softmax = Callable[[Tensor, Tensor], Tensor]

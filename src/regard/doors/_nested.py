@@ -10,8 +10,6 @@ from torch import Tensor, nn
 
 from ._modes import without_modes
 
-__all__ = ["ASIDE", "FAST_PATHS", "has_nested", "padded"]
-
 FAST_PATHS: tuple[type[nn.Module], ...] = (nn.MultiheadAttention, nn.TransformerEncoderLayer, nn.TransformerEncoder)
 """Modules of PyTorch that have such an operation."""
 

@@ -12,8 +12,6 @@ from ..weights import AttentionWeights, kept
 from ._call import Call, Given, Result
 from ._untouched import untouched
 
-__all__ = ["Ours", "weights_of"]
-
 
 class Ours(Given):
     """One call of `regard.attention`."""

@@ -13,8 +13,6 @@ from torch import Tensor, nn
 from ..weights import AttentionWeights, from_dense
 from ._untouched import untouched
 
-__all__ = ["Frame", "computes_attention", "found_in", "weights_of_softmax", "why_nothing"]
-
 
 class Frame:
     """One module of a model that is running; there are hundreds in a pass, so it holds little."""

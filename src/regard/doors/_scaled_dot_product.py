@@ -13,12 +13,9 @@ from .._attention import attention, explain
 from ..backends import asked_for
 from ..errors import ArgumentError, DeviceError, DtypeError, RefusedError, ShapeError
 from ._call import Call, Given, Result
-from ._grouped import grouped
 from ._mask_reader import MaskReader
 from ._ours import Ours, weights_of
 from ._untouched import PLAIN, untouched
-
-__all__ = ["NAME", "ScaledDotProduct"]
 
 NAME = "scaled_dot_product_attention"
 _reader = MaskReader(spreading=True)
@@ -173,3 +170,42 @@ class ScaledDotProduct(Given):
 
 def _as_scores(bias: Tensor | None, query: Tensor) -> Tensor | None:
     return bias if bias is None or bias.dtype in (query.dtype, torch.float32) else bias.to(query.dtype)
+
+
+class Grouped(NamedTuple):
+    """A call with one key head a group."""
+
+    query: Tensor
+    key: Tensor
+    value: Tensor
+    mask: Tensor | None
+    packed: bool
+    """Whether the output must be packed again, `(B, G, H / G, Ev)`."""
+
+
+def grouped(module: nn.Module | None, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None) -> Grouped:
+    """Return the call with the heads that the model has; as it is where the module says nothing of groups.
+
+    transformers lays out heads that share keys before it calls SDPA: with a mask it repeats the keys for each head of a
+    group; for a single query it packs the heads of a group into the query dimension. Recorded as they come, the first
+    would keep each key several times and the second would show heads as queries.
+    """
+    if module is None:
+        return Grouped(query, key, value, mask, False)
+    together = getattr(module, "num_key_value_groups", 1)
+    heads = getattr(getattr(module, "config", None), "num_key_value_heads", None)
+    if not isinstance(together, int) or together < 2 or query.ndim != 4 or query.shape[1] != key.shape[1]:
+        return Grouped(query, key, value, mask, False)
+    batch, found, rows, width = query.shape
+    if found == heads and rows == together:
+        if mask is not None and mask.ndim == 4 and mask.shape[1] > 1:
+            mask = mask.reshape(mask.shape[0], found * together, 1, mask.shape[3])
+        return Grouped(query.reshape(batch, found * together, 1, width), key, value, mask, True)
+    if found % together == 0 and _repeats(key, together) and _repeats(value, together):
+        return Grouped(query, key[:, ::together], value[:, ::together], mask, False)
+    return Grouped(query, key, value, mask, False)
+
+
+def _repeats(heads: Tensor, together: int) -> bool:
+    each = heads.unflatten(1, (-1, together))
+    return all(torch.equal(each[:, :, 0], each[:, :, place]) for place in range(1, together))

@@ -11,8 +11,6 @@ from torch.utils._python_dispatch import is_traceable_wrapper_subclass
 
 from .._tracing import jit_traced, transformed
 
-__all__ = ["PLAIN", "untouched"]
-
 PLAIN = (Tensor, nn.Parameter)
 _PROXY = torch._C._TorchDispatchModeKey.PROXY
 

@@ -15,8 +15,6 @@ from .._values import instance
 from ..backends import fastest
 from ..doors import MULTI_HEAD, SCALED_DOT_PRODUCT, Call, Listener, Result, Run, ScaledDotProduct, join
 
-__all__ = ["FastAttention", "use_fast_attention"]
-
 _BACKEND = "native"
 # Below these sizes the call itself costs more than the kernel saves (measured on one thread): products of a head in
 # float32, of all heads in half precision, where PyTorch is slower.

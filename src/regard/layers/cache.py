@@ -9,8 +9,6 @@ from .._mask_parts import readable
 from .._values import integers, size, tensor
 from ..errors import ArgumentError, ShapeError
 
-__all__ = ["KeyValueCache", "LayerCache", "StackCache"]
-
 
 class KeyValueCache:
     """Keys and values of one attention layer, `(B, G, length, E)`, that grow as decoding goes on.

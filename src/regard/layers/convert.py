@@ -27,8 +27,6 @@ from .multi_head_attention import MultiHeadAttention
 from .projection import Projection
 from .transformer import Transformer
 
-__all__ = ["from_torch", "to_torch"]
-
 
 def from_torch(module: nn.Module) -> nn.Module:
     """Return our form of one of PyTorch's transformer layers, with copies of its parameters.
@@ -224,44 +222,36 @@ def _dropout(theirs: nn.Module, *names: str) -> float:
     return rates[0]
 
 
-def _encoder_layer(theirs: nn.TransformerEncoderLayer) -> EncoderLayer:
+def _layer(theirs: nn.TransformerEncoderLayer | nn.TransformerDecoderLayer) -> EncoderLayer | DecoderLayer:
+    decodes = isinstance(theirs, nn.TransformerDecoderLayer)
     attention = _part(theirs, "self_attn", nn.MultiheadAttention)
+    dropouts = ("dropout1", "dropout2", "dropout3") if decodes else ("dropout1", "dropout2")
+    kind: Any = DecoderLayer if decodes else EncoderLayer
     with torch.device("meta"):
-        ours = EncoderLayer(
+        ours = kind(
             attention.embed_dim, attention.num_heads, norm_first=theirs.norm_first,
-            dropout=_dropout(theirs, "dropout1", "dropout2"), attention_dropout=attention.dropout,
+            dropout=_dropout(theirs, *dropouts), attention_dropout=attention.dropout,
         )  # fmt: skip
     ours.self_attention = _attention(attention)
+    if decodes:
+        ours.cross_attention = _attention(_part(theirs, "multihead_attn", nn.MultiheadAttention))
     ours.feed_forward = _feed_forward(theirs)
-    ours.self_attention_norm = copy.deepcopy(theirs.norm1)
-    ours.feed_forward_norm = copy.deepcopy(theirs.norm2)
-    return ours.train(theirs.training)
+    for number, name in enumerate(_norms(ours), start=1):
+        setattr(ours, name, copy.deepcopy(getattr(theirs, f"norm{number}")))
+    made: EncoderLayer | DecoderLayer = ours.train(theirs.training)
+    return made
 
 
-def _decoder_layer(theirs: nn.TransformerDecoderLayer) -> DecoderLayer:
-    attention = _part(theirs, "self_attn", nn.MultiheadAttention)
-    with torch.device("meta"):
-        ours = DecoderLayer(
-            attention.embed_dim, attention.num_heads, norm_first=theirs.norm_first,
-            dropout=_dropout(theirs, "dropout1", "dropout2", "dropout3"), attention_dropout=attention.dropout,
-        )  # fmt: skip
-    ours.self_attention = _attention(attention)
-    ours.cross_attention = _attention(_part(theirs, "multihead_attn", nn.MultiheadAttention))
-    ours.feed_forward = _feed_forward(theirs)
-    ours.self_attention_norm = copy.deepcopy(theirs.norm1)
-    ours.cross_attention_norm = copy.deepcopy(theirs.norm2)
-    ours.feed_forward_norm = copy.deepcopy(theirs.norm3)
-    return ours.train(theirs.training)
+def _norms(ours: nn.Module) -> list[str]:
+    """Return the names of a layer's norms, in the order in which PyTorch numbers its own."""
+    return [name for name, _ in ours.named_children() if name.endswith("_norm")]
 
 
-def _encoder(theirs: nn.TransformerEncoder) -> Encoder:
+def _stack(theirs: nn.TransformerEncoder | nn.TransformerDecoder) -> Encoder | Decoder:
+    kind: Any = Encoder if isinstance(theirs, nn.TransformerEncoder) else Decoder
     layers = [_converted(layer, _FROM_TORCH, "from_torch") for layer in _part(theirs, "layers", nn.ModuleList)]
-    return Encoder.of_layers(cast(list[EncoderLayer], layers), copy.deepcopy(theirs.norm))
-
-
-def _decoder(theirs: nn.TransformerDecoder) -> Decoder:
-    layers = [_converted(layer, _FROM_TORCH, "from_torch") for layer in _part(theirs, "layers", nn.ModuleList)]
-    return Decoder.of_layers(cast(list[DecoderLayer], layers), copy.deepcopy(theirs.norm))
+    made: Encoder | Decoder = kind.of_layers(layers, copy.deepcopy(theirs.norm))
+    return made
 
 
 def _transformer(theirs: nn.Transformer) -> Transformer:
@@ -271,10 +261,10 @@ def _transformer(theirs: nn.Transformer) -> Transformer:
 
 _FROM_TORCH: dict[type, Callable[[Any], nn.Module]] = {
     nn.MultiheadAttention: _attention,
-    nn.TransformerEncoderLayer: _encoder_layer,
-    nn.TransformerDecoderLayer: _decoder_layer,
-    nn.TransformerEncoder: _encoder,
-    nn.TransformerDecoder: _decoder,
+    nn.TransformerEncoderLayer: _layer,
+    nn.TransformerDecoderLayer: _layer,
+    nn.TransformerEncoder: _stack,
+    nn.TransformerDecoder: _stack,
     nn.Transformer: _transformer,
 }
 
@@ -345,41 +335,32 @@ def _fill_feed_forward(theirs: nn.TransformerEncoderLayer | nn.TransformerDecode
     theirs.dropout.p = _part(ours, "dropout", Dropout).p
 
 
-def _torch_encoder_layer(ours: EncoderLayer) -> nn.TransformerEncoderLayer:
-    theirs = nn.TransformerEncoderLayer(**_torch_settings(ours))
+def _torch_layer(ours: EncoderLayer | DecoderLayer) -> nn.TransformerEncoderLayer | nn.TransformerDecoderLayer:
+    kind: Any = nn.TransformerEncoderLayer
+    if isinstance(ours, DecoderLayer):
+        kind = nn.TransformerDecoderLayer
+        _part(ours, "cross_attention", MultiHeadAttention)
+        _refuse("DecoderLayer", {"memory_dim other than embed_dim": not ours.cross_attention.joint})
+    theirs = kind(**_torch_settings(ours))
     theirs.self_attn = _torch_attention(ours.self_attention)
+    if isinstance(ours, DecoderLayer):
+        theirs.multihead_attn = _torch_attention(ours.cross_attention)
     _fill_feed_forward(theirs, ours.feed_forward)
-    theirs.norm1 = cast(nn.LayerNorm, copy.deepcopy(ours.self_attention_norm))
-    theirs.norm2 = cast(nn.LayerNorm, copy.deepcopy(ours.feed_forward_norm))
-    return theirs.train(ours.training)
+    for number, name in enumerate(_norms(ours), start=1):
+        setattr(theirs, f"norm{number}", copy.deepcopy(getattr(ours, name)))
+    made: nn.TransformerEncoderLayer | nn.TransformerDecoderLayer = theirs.train(ours.training)
+    return made
 
 
-def _torch_decoder_layer(ours: DecoderLayer) -> nn.TransformerDecoderLayer:
-    _part(ours, "cross_attention", MultiHeadAttention)
-    _refuse("DecoderLayer", {"memory_dim other than embed_dim": not ours.cross_attention.joint})
-    theirs = nn.TransformerDecoderLayer(**_torch_settings(ours))
-    theirs.self_attn = _torch_attention(ours.self_attention)
-    theirs.multihead_attn = _torch_attention(ours.cross_attention)
-    _fill_feed_forward(theirs, ours.feed_forward)
-    theirs.norm1 = cast(nn.LayerNorm, copy.deepcopy(ours.self_attention_norm))
-    theirs.norm2 = cast(nn.LayerNorm, copy.deepcopy(ours.cross_attention_norm))
-    theirs.norm3 = cast(nn.LayerNorm, copy.deepcopy(ours.feed_forward_norm))
-    return theirs.train(ours.training)
-
-
-def _torch_encoder(ours: Encoder) -> nn.TransformerEncoder:
-    layers = [cast(nn.TransformerEncoderLayer, to_torch(layer)) for layer in ours.layers]
-    pattern = nn.TransformerEncoderLayer(2, 1, 2, device="meta")
-    theirs = nn.TransformerEncoder(pattern, 0, copy.deepcopy(ours.norm), enable_nested_tensor=False)
-    theirs.layers, theirs.num_layers = nn.ModuleList(layers), len(layers)
-    return theirs
-
-
-def _torch_decoder(ours: Decoder) -> nn.TransformerDecoder:
-    layers = [cast(nn.TransformerDecoderLayer, to_torch(layer)) for layer in ours.layers]
-    pattern = nn.TransformerDecoderLayer(2, 1, 2, device="meta")
-    theirs = nn.TransformerDecoder(pattern, 0, copy.deepcopy(ours.norm))
-    theirs.layers, theirs.num_layers = nn.ModuleList(layers), len(layers)
+def _torch_stack(ours: Encoder | Decoder) -> nn.TransformerEncoder | nn.TransformerDecoder:
+    theirs: nn.TransformerEncoder | nn.TransformerDecoder
+    if isinstance(ours, Encoder):
+        pattern = nn.TransformerEncoderLayer(2, 1, 2, device="meta")
+        theirs = nn.TransformerEncoder(pattern, 0, copy.deepcopy(ours.norm), enable_nested_tensor=False)
+    else:
+        theirs = nn.TransformerDecoder(nn.TransformerDecoderLayer(2, 1, 2, device="meta"), 0, copy.deepcopy(ours.norm))
+    theirs.layers = nn.ModuleList(to_torch(layer) for layer in ours.layers)
+    theirs.num_layers = len(theirs.layers)
     return theirs
 
 
@@ -396,9 +377,9 @@ def _torch_transformer(ours: Transformer) -> nn.Transformer:
 
 _TO_TORCH: dict[type, Callable[[Any], nn.Module]] = {
     MultiHeadAttention: _torch_attention,
-    EncoderLayer: _torch_encoder_layer,
-    DecoderLayer: _torch_decoder_layer,
-    Encoder: _torch_encoder,
-    Decoder: _torch_decoder,
+    EncoderLayer: _torch_layer,
+    DecoderLayer: _torch_layer,
+    Encoder: _torch_stack,
+    Decoder: _torch_stack,
     Transformer: _torch_transformer,
 }

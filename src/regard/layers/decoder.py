@@ -16,10 +16,8 @@ from .embeddings import ALiBi, RelativeBias, Rotary
 from .feed_forward import Activation, FeedForward
 from .multi_head_attention import MultiHeadAttention
 from .norms import Norm, make_norm
-from .stack import LayerStack, Weights, enter, leave, put
+from .stack import LayerStack, Weights, enter, leave
 from .tokens import check_tokens
-
-__all__ = ["Decoder", "DecoderLayer"]
 
 
 class DecoderLayer(nn.Module):
@@ -160,16 +158,11 @@ class Decoder(LayerStack[DecoderLayer]):
         `need_weights=True` also returns the weights of every layer, keyed by the name of the attention module inside
         the stack, such as "layers.0.cross_attention".
         """
-        weights: Weights = {}
-        for index, layer in enumerate(self.layers):
-            result: Any = layer(
+
+        def run(layer: DecoderLayer, x: Tensor, cache: LayerCache | None) -> Any:
+            return layer(
                 x, memory, mask=mask, causal=causal, window=window, bias=bias, memory_mask=memory_mask,
-                need_weights=need_weights, backend=backend, cache=self.layer_cache(cache, index),
+                need_weights=need_weights, backend=backend, cache=cache,
             )  # fmt: skip
-            if need_weights:
-                result, seen = result
-                put(weights, f"layers.{index}", seen)
-            x = result
-        if self.norm is not None:
-            x = self.norm(x)
-        return (x, weights) if need_weights else x
+
+        return self.run_layers(x, cache, need_weights, run)

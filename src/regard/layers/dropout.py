@@ -12,8 +12,6 @@ from torch import Tensor, nn
 from .._tracing import plain
 from .._values import flag, floating, number
 
-__all__ = ["Dropout"]
-
 _STEPS = 2**16
 
 

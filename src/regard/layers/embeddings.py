@@ -12,8 +12,6 @@ from ..errors import ArgumentError, ShapeError
 from .dropout import Dropout
 from .tokens import check_tokens
 
-__all__ = ["ALiBi", "LearnedEncoding", "PatchEmbedding", "RelativeBias", "Rotary", "SinusoidalEncoding"]
-
 
 class SinusoidalEncoding(nn.Module):
     """Add the sinusoidal table to embeddings, then dropout (Vaswani et al. 2017, section 3.5). Nothing is learnt.

@@ -18,10 +18,8 @@ from .embeddings import ALiBi, RelativeBias, Rotary
 from .feed_forward import Activation, FeedForward
 from .multi_head_attention import MultiHeadAttention
 from .norms import Norm, make_norm
-from .stack import LayerStack, Weights, enter, leave, put
+from .stack import LayerStack, Weights, enter, leave
 from .tokens import check_tokens
-
-__all__ = ["Encoder", "EncoderLayer"]
 
 
 class EncoderLayer(nn.Module):
@@ -142,16 +140,11 @@ class Encoder(LayerStack[EncoderLayer]):
         With `need_weights=True` also returns the weights of every layer, keyed by the name of the attention module
         inside the stack: `encoder.get_submodule(key)` is the layer that they belong to.
         """
-        weights: Weights = {}
-        for index, layer in enumerate(self.layers):
-            result: Any = layer(
+
+        def run(layer: EncoderLayer, x: Tensor, cache: LayerCache | None) -> Any:
+            return layer(
                 x, mask=mask, causal=causal, window=window, bias=bias, need_weights=need_weights, backend=backend,
-                cache=self.layer_cache(cache, index),
+                cache=cache,
             )  # fmt: skip
-            if need_weights:
-                result, seen = result
-                put(weights, f"layers.{index}", seen)
-            x = result
-        if self.norm is not None:
-            x = self.norm(x)
-        return (x, weights) if need_weights else x
+
+        return self.run_layers(x, cache, need_weights, run)

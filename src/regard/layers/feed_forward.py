@@ -16,8 +16,6 @@ from .dropout import Dropout
 from .projection import Projection
 from .tokens import check_tokens
 
-__all__ = ["Activation", "FeedForward"]
-
 Activation = Literal["relu", "gelu", "gelu_tanh", "swiglu"]
 
 _FUNCTIONS: dict[str, Callable[[Tensor], Tensor]] = {

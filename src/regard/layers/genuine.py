@@ -13,8 +13,6 @@ from torch.nn.utils.weight_norm import WeightNorm
 
 from ..errors import ArgumentError
 
-__all__ = ["disguise", "genuine", "kind_of", "one_mode", "own_parameters"]
-
 # Hooks that only recompute a parameter before each call (pruning, weight and spectral norm).
 _RECOMPUTED = (prune.BasePruningMethod, WeightNorm, SpectralNorm)
 _HOOKS = ("_forward_pre_hooks", "_forward_hooks", "_backward_pre_hooks", "_backward_hooks")

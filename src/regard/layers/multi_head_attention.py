@@ -17,8 +17,6 @@ from .norms import RMSNorm
 from .projection import Projection
 from .tokens import check_tokens
 
-__all__ = ["MultiHeadAttention"]
-
 
 class MultiHeadAttention(nn.Module):
     """Multi-head attention: project to heads, attend in each, join the heads and project back.

@@ -10,8 +10,6 @@ from torch import Tensor, nn
 from .._tracing import jit_traced
 from .._values import choice, number
 
-__all__ = ["Norm", "RMSNorm", "make_norm"]
-
 Norm = Literal["layer", "rms", "none"]
 
 

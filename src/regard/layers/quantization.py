@@ -8,8 +8,6 @@ from types import FrameType
 
 from torch import nn
 
-__all__ = ["tell_if_passed_over"]
-
 _PROPAGATES = "propagate_qconfig_"
 _THEIRS = ("torch.", "typing_extensions")
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable
-from typing import Generic, Protocol, Self, TypeVar
+from collections.abc import Callable, Iterable
+from typing import Any, Generic, Protocol, Self, TypeVar
 
 from torch import Tensor, nn
 
@@ -12,8 +12,6 @@ from .._values import flag, instance, size
 from ..errors import ArgumentError
 from ..weights import AttentionWeights
 from .cache import LayerCache, StackCache
-
-__all__ = ["LayerStack", "Weights", "enter", "leave", "put"]
 
 Weights = dict[str, AttentionWeights]
 """The weights of each attention module, by its name relative to the module that returned them."""
@@ -71,6 +69,19 @@ class LayerStack(nn.Module, Generic[LayerT]):
             if reset is not None and module is not self:
                 reset()
 
+    def run_layers(
+        self, x: Tensor, cache: StackCache | None, need_weights: bool, run: Callable[[Any, Tensor, Any], Any]
+    ) -> Tensor | tuple[Tensor, Weights]:
+        """Run all layers by `run(layer, x, its cache)`, and the final normalisation; with weights where wanted."""
+        weights: Weights = {}
+        for index, layer in enumerate(self.layers):
+            result = run(layer, x, self.layer_cache(cache, index))
+            x, found = output_and_weights(result, need_weights, f"layers.{index}")
+            weights |= found
+        if self.norm is not None:
+            x = self.norm(x)
+        return (x, weights) if need_weights else x
+
     def new_cache(self, max_length: int | None = None) -> StackCache:
         """Return an empty cache for decoding step by step; `max_length` reserves room for so many tokens."""
         return StackCache(len(self.layers), max_length)
@@ -87,6 +98,7 @@ class LayerStack(nn.Module, Generic[LayerT]):
         return cache.layers[index]
 
 
-def put(weights: Weights, prefix: str, part: Weights) -> None:
-    """Add the weights of a submodule, their names prefixed by its name."""
-    weights.update({f"{prefix}.{name}": matrix for name, matrix in part.items()})
+def output_and_weights(result: Any, need_weights: bool, prefix: str) -> tuple[Any, Weights]:
+    """Return what a submodule returned as its output and its weights, named by its name; none unless asked for."""
+    output, weights = result if need_weights else (result, {})
+    return output, {f"{prefix}.{name}": matrix for name, matrix in weights.items()}

@@ -9,8 +9,6 @@ from .._tracing import jit_traced, sizes
 from .._values import tensor
 from ..errors import DtypeError, ShapeError
 
-__all__ = ["check_tokens"]
-
 
 def check_tokens(owner: object, name: str, x: Tensor, width: dict[str, int], weight: Tensor | None = None) -> None:
     """Raise `ShapeError` unless `x` is `(..., tokens, width)`, `DtypeError` unless it has the dtype of the weight.

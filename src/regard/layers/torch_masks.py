@@ -13,8 +13,6 @@ from .._values import instance, size
 from ..errors import DtypeError, ShapeError
 from ..masks import Mask
 
-__all__ = ["TorchMasks", "masks_from_torch"]
-
 
 class TorchMasks(NamedTuple):
     """The equivalents of `attn_mask` and `key_padding_mask`: the arguments `mask` and `bias` of our layers."""

@@ -16,10 +16,8 @@ from .embeddings import ALiBi, RelativeBias, Rotary
 from .encoder import Encoder, EncoderLayer
 from .feed_forward import Activation
 from .norms import Norm
-from .stack import Weights, put
+from .stack import Weights, output_and_weights
 from .tokens import check_tokens
-
-__all__ = ["Transformer"]
 
 
 class Transformer(nn.Module):
@@ -121,26 +119,18 @@ class Transformer(nn.Module):
             check_mask(name, mask)
             for name, mask in (("source_mask", source_mask), ("target_mask", target_mask), ("memory_mask", memory_mask))
         )
-        memory = self.encoder(
-            source,
-            mask=_hide(source_mask, source_padding, "source_padding", source),
-            need_weights=need_weights,
+        encoded = self.encoder(
+            source, mask=_hide(source_mask, source_padding, "source_padding", source), need_weights=need_weights,
             backend=backend,
-        )
-        memory, encoder_weights = memory if need_weights else (memory, {})
-        output = self.decoder(
+        )  # fmt: skip
+        memory, weights = output_and_weights(encoded, need_weights, "encoder")
+        decoded = self.decoder(
             target, memory, mask=_hide(target_mask, target_padding, "target_padding", target), causal=causal,
             memory_mask=_hide(memory_mask, source_padding, "source_padding", source), need_weights=need_weights,
             backend=backend,
         )  # fmt: skip
-        if not need_weights:
-            decoded: Tensor = output
-            return decoded
-        output, decoder_weights = output
-        weights: Weights = {}
-        put(weights, "encoder", encoder_weights)
-        put(weights, "decoder", decoder_weights)
-        return output, weights
+        output, found = output_and_weights(decoded, need_weights, "decoder")
+        return (output, weights | found) if need_weights else output
 
 
 def _hide(

@@ -9,8 +9,6 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-__all__ = ["Hypothesis", "Search", "beam_search", "greedy_search"]
-
 
 class Hypothesis(NamedTuple):
     """A generated sequence."""

@@ -9,8 +9,6 @@ from .._values import check_fields, check_shares, check_sizes, whole
 from ..errors import ArgumentError
 from ..layers import ALiBi, EncoderLayer, RelativeBias, Rotary
 
-__all__ = ["Activation", "Norm", "Positions", "TextConfig", "TransformerConfig"]
-
 Positions = Literal["rotary", "sinusoidal", "learned", "alibi", "relative", "none"]
 Activation = Literal["relu", "gelu", "gelu_tanh", "swiglu"]
 Norm = Literal["layer", "rms"]

@@ -8,8 +8,6 @@ from torch import Tensor, nn
 from .. import positions
 from ..layers import Rotary
 
-__all__ = ["ConvolutionalStem", "GridRotary", "grid_sinusoidal"]
-
 
 class ConvolutionalStem(nn.Module):
     """3 x 3 convolutions, each followed by ReLU and max-pooling that halves the sides; then one token per position.

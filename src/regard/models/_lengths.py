@@ -11,8 +11,6 @@ from .._values import tensor
 from ..errors import ArgumentError, DtypeError, ShapeError
 from ..masks import Mask
 
-__all__ = ["check_lengths", "padding_mask", "real"]
-
 
 def check_lengths(lengths: Tensor | None, tokens: Tensor, name: str = "lengths") -> Tensor | None:
     """Return the lengths on the device of the tokens, or None if there is no padding."""

@@ -10,8 +10,6 @@ from torch import Tensor, nn
 from ._lengths import real
 from ._start import STD
 
-__all__ = ["AttentionPooling", "ClassToken", "Pooling", "mean"]
-
 Pooling = Literal["mean", "class"]
 
 

@@ -20,8 +20,6 @@ from .. import _files
 from ..errors import ArgumentError, ModelFileError, nearest
 from . import hub
 
-__all__ = ["CONFIG", "WEIGHTS", "PretrainedModel"]
-
 CONFIG = "config.json"
 WEIGHTS = "model.safetensors"
 _FORMAT = 1

@@ -9,8 +9,6 @@ from torch import Tensor
 
 from .._values import check_fields, instance, number, size
 
-__all__ = ["Sampling"]
-
 
 @dataclass(frozen=True)
 class Sampling:

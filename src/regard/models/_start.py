@@ -7,8 +7,6 @@ from torch import Tensor, nn
 
 from ..layers import Decoder, Encoder, FeedForward, MultiHeadAttention
 
-__all__ = ["STD", "StochasticDepth", "start_head", "start_stack"]
-
 STD = 0.02
 """Initial standard deviation of embeddings and output maps, as in BERT and GPT-2."""
 

@@ -10,8 +10,6 @@ from torch import Tensor, nn
 from .._values import described, listed, size
 from ..errors import ArgumentError, ArgumentTypeError
 
-__all__ = ["ConditionalField", "follows", "viterbi"]
-
 _NEVER = -1e4
 
 

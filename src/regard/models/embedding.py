@@ -17,8 +17,6 @@ from ._config import TextConfig
 from ._start import STD
 from .repeats import word_keys
 
-__all__ = ["CharacterFeatures", "TokenEmbedding", "check_ids"]
-
 
 def check_ids(name: str, ids: Tensor, size: int, ndim: int) -> None:
     """Raise an error that explains what is wrong with token ids; values are checked on the CPU only."""

@@ -8,9 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from ..errors import MissingExtraError, ModelFileError, install_line
-
-__all__ = ["local_folder", "upload"]
+from ..errors import ModelFileError, needed
 
 _NAME = re.compile(r"[\w-][\w.-]*(/[\w-][\w.-]*)?")
 
@@ -48,13 +46,9 @@ def upload(folder: str, name: str, *, private: bool, message: str, leave_out: Se
 
 
 def _library() -> Any:
-    try:
+    why = "Models of the Hugging Face hub need huggingface_hub, which the base install leaves out. Install it with"
+    with needed(why, "hf"):
         import huggingface_hub
-    except ModuleNotFoundError:
-        raise MissingExtraError(
-            "Models of the Hugging Face hub need huggingface_hub, which the base install leaves out. Install it with "
-            f"{install_line('hf')}."
-        ) from None
     return huggingface_hub
 
 

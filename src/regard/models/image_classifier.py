@@ -11,13 +11,12 @@ from torch import Tensor, nn
 from .._values import check_sizes, instance, tensor
 from ..errors import ArgumentError, DtypeError, ShapeError
 from ..layers import Dropout, Encoder, PatchEmbedding, Projection, Weights
+from ..layers.stack import output_and_weights
 from ._config import TransformerConfig
 from ._images import ConvolutionalStem, GridRotary, grid_sinusoidal
 from ._pooling import AttentionPooling, ClassToken
 from ._pretrained import PretrainedModel
 from ._start import STD, start_head, start_stack
-
-__all__ = ["ImageClassifier", "ImageClassifierConfig"]
 
 Stem = Literal["conv", "patch"]
 ImagePooling = Literal["attention", "mean", "class"]
@@ -136,11 +135,8 @@ class ImageClassifier(PretrainedModel[ImageClassifierConfig]):
             x = x + self.encoding.to(x.dtype)
         if self.class_token is not None:
             x = self.class_token(x)
-        x = self.encoder(self.dropout(x), need_weights=need_weights)
-        weights: Weights = {}
-        if need_weights:
-            x, found = x
-            weights = {f"encoder.{name}": matrix for name, matrix in found.items()}
+        encoded = self.encoder(self.dropout(x), need_weights=need_weights)
+        x, weights = output_and_weights(encoded, need_weights, "encoder")
         logits: Tensor = self.head(self._pooled(x))
         return (logits, weights) if need_weights else logits
 

@@ -13,6 +13,7 @@ from .. import masks
 from .._values import flag, instance, size, whole
 from ..errors import ArgumentError
 from ..layers import Encoder, Projection, StackCache, Weights, linear
+from ..layers.stack import output_and_weights
 from ..masks import Mask
 from ._config import TextConfig
 from ._lengths import check_lengths, padding_mask
@@ -20,8 +21,6 @@ from ._pretrained import PretrainedModel
 from ._sampling import Sampling
 from ._start import start_head, start_stack
 from .embedding import TokenEmbedding, check_ids
-
-__all__ = ["LanguageModel", "LanguageModelConfig"]
 
 _ENDLESS = 2**31 - 1
 
@@ -90,11 +89,8 @@ class LanguageModel(PretrainedModel[LanguageModelConfig]):
         check_ids("tokens", tokens, self.config.vocab_size, 2)
         mask = padding_mask(check_lengths(lengths, tokens))
         x = self.embedding(tokens, offset=0 if cache is None else len(cache))
-        x = self.decoder(x, mask=mask, causal=True, need_weights=need_weights, cache=cache)
-        weights: Weights = {}
-        if need_weights:
-            x, found = x
-            weights = {f"decoder.{name}": matrix for name, matrix in found.items()}
+        decoded = self.decoder(x, mask=mask, causal=True, need_weights=need_weights, cache=cache)
+        x, weights = output_and_weights(decoded, need_weights, "decoder")
         logits = self._logits(x)
         return (logits, weights) if need_weights else logits
 

@@ -10,8 +10,6 @@ from .._tracing import recorded
 from .._values import integers, size
 from ._start import STD
 
-__all__ = ["RepeatFeatures", "first_places", "word_keys"]
-
 
 def word_keys(letters: Tensor) -> Tensor:
     """Hash each row of letters, `(..., W)` to int64 `(...)`; zeros at the end change nothing.

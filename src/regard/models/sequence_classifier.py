@@ -9,14 +9,13 @@ from torch import Tensor
 from .._values import check_sizes, floating, instance
 from ..errors import ArgumentError, ShapeError
 from ..layers import Encoder, Projection, Weights
+from ..layers.stack import output_and_weights
 from ._config import TextConfig
 from ._lengths import check_lengths, padding_mask
 from ._pooling import ClassToken, Pooling, mean
 from ._pretrained import PretrainedModel
 from ._start import start_head, start_stack
 from .embedding import TokenEmbedding, check_ids
-
-__all__ = ["SequenceClassifier", "SequenceClassifierConfig"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,11 +90,8 @@ class SequenceClassifier(PretrainedModel[SequenceClassifierConfig]):
         if self.class_token is not None:
             x = self.class_token(x)
             lengths = None if lengths is None else lengths + 1
-        x = self.encoder(x, mask=padding_mask(lengths), need_weights=need_weights)
-        weights: Weights = {}
-        if need_weights:
-            x, found = x
-            weights = {f"encoder.{name}": matrix for name, matrix in found.items()}
+        encoded = self.encoder(x, mask=padding_mask(lengths), need_weights=need_weights)
+        x, weights = output_and_weights(encoded, need_weights, "encoder")
         logits: Tensor = self.head(mean(x, lengths) if self.class_token is None else x[:, 0])
         return (logits, weights) if need_weights else logits
 

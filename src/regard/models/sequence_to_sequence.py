@@ -11,6 +11,7 @@ from torch import Tensor
 from .._values import check_sizes, instance, number, size, whole
 from ..errors import ArgumentError
 from ..layers import Decoder, DecoderLayer, Encoder, Projection, Weights, linear
+from ..layers.stack import output_and_weights
 from ._beam import Hypothesis, Search, Step, beam_search, greedy_search
 from ._config import TextConfig
 from ._lengths import check_lengths, padding_mask
@@ -114,18 +115,14 @@ class SequenceToSequence(PretrainedModel[SequenceToSequenceConfig]):
         source_lengths = check_lengths(source_lengths, source, "source_lengths")
         target_lengths = check_lengths(target_lengths, target, "target_lengths")
         hidden = padding_mask(source_lengths)
-        memory: Any = self.encoder(self._embed_source(source), mask=hidden, need_weights=need_weights)
-        weights: Weights = {}
-        if need_weights:
-            memory, found = memory
-            weights.update({f"encoder.{name}": matrix for name, matrix in found.items()})
-        x: Any = self.decoder(
+        encoded = self.encoder(self._embed_source(source), mask=hidden, need_weights=need_weights)
+        memory, weights = output_and_weights(encoded, need_weights, "encoder")
+        decoded = self.decoder(
             self.embedding(target), memory, mask=padding_mask(target_lengths), memory_mask=hidden,
             need_weights=need_weights,
         )  # fmt: skip
-        if need_weights:
-            x, found = x
-            weights.update({f"decoder.{name}": matrix for name, matrix in found.items()})
+        x, found = output_and_weights(decoded, need_weights, "decoder")
+        weights |= found
         logits = self._logits(x)
         if self.copying is not None:
             logits, weights["copying"] = self.copying(x, self.copying.keys(memory), source, logits, hidden)

@@ -12,6 +12,7 @@ from torch import Tensor
 from .._values import check_sizes, described, floating, instance, tensor
 from ..errors import ArgumentError, DtypeError, ShapeError
 from ..layers import Encoder, Projection, Weights
+from ..layers.stack import output_and_weights
 from ._config import TextConfig
 from ._lengths import check_lengths, padding_mask, real
 from ._pretrained import PretrainedModel
@@ -19,8 +20,6 @@ from ._start import start_head, start_stack
 from .conditional_field import ConditionalField, viterbi
 from .embedding import CharacterFeatures, TokenEmbedding, check_ids
 from .repeats import RepeatFeatures, word_keys
-
-__all__ = ["IGNORED", "TokenClassifier", "TokenClassifierConfig"]
 
 IGNORED = -100
 """The label of a token without one: padding, or a later subword."""
@@ -110,11 +109,8 @@ class TokenClassifier(PretrainedModel[TokenClassifierConfig]):
         check_ids("tokens", tokens, self.config.vocab_size, 2)
         lengths = check_lengths(lengths, tokens)
         x = self.embedding(tokens, more=self._besides(tokens, characters))
-        x = self.encoder(x, mask=padding_mask(lengths), need_weights=need_weights)
-        weights: Weights = {}
-        if need_weights:
-            x, found = x
-            weights = {f"encoder.{name}": matrix for name, matrix in found.items()}
+        encoded = self.encoder(x, mask=padding_mask(lengths), need_weights=need_weights)
+        x, weights = output_and_weights(encoded, need_weights, "encoder")
         logits: Tensor = self.head(x)
         return (logits, weights) if need_weights else logits
 

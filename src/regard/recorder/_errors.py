@@ -2,8 +2,6 @@
 
 from ..errors import RegardError
 
-__all__ = ["EmptyRecordingError", "NotRecordedWarning"]
-
 
 class EmptyRecordingError(RegardError, RuntimeError):
     """No call of attention was recorded."""

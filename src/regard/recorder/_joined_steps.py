@@ -23,8 +23,6 @@ from ..weights import (
 )
 from ._steps import Orders, Step, Turn, arranged
 
-__all__ = ["JoinedDense", "JoinedExact", "JoinedSummary"]
-
 # Entries of rows that are read at a time.
 _ENTRIES = 1 << 22
 

@@ -16,8 +16,6 @@ from torch import Tensor
 from ..backends import visible_queries
 from ..weights import AttentionWeights, inputs_of, with_batch
 
-__all__ = ["Call", "Growth", "Orders", "Step", "arranged"]
-
 Turn = tuple[int, int, int]
 """Names a pass: number of the module's recording, batch, keys after it."""
 

@@ -16,8 +16,6 @@ from ..weights import AttentionWeights, from_dense, of_heads, summarise, with_ba
 from ._joined_steps import JoinedDense, JoinedExact, JoinedSummary
 from ._steps import Growth, Step
 
-__all__ = ["Keep", "Wanted"]
-
 Keep = Literal["summary", "exact", "dense"]
 
 

@@ -38,8 +38,6 @@ from ._errors import EmptyRecordingError, NotRecordedWarning
 from ._steps import Growth, Step
 from ._wanted import Keep, Wanted
 
-__all__ = ["Watch", "record", "watch"]
-
 
 def watch(
     model: nn.Module,

@@ -8,8 +8,6 @@ from typing import Any, Protocol
 
 from ..weights import AttentionWeights
 
-__all__ = ["Growing", "RecordedCall", "layer_of"]
-
 
 class Growing(Protocol):
     """Calls that grow into one matrix while text is generated."""

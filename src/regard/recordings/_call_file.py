@@ -23,8 +23,6 @@ from ._pieces import Piece
 from ._rules import RULES, Shape, sizes_of, tensors_of, why_not
 from ._tensor_file import Bytes, TensorFile, tensor_file
 
-__all__ = ["CallFile", "call_file"]
-
 _SUMMARY = tuple(one.name for one in fields(Summary) if one.name in RULES)
 _PARTS = tuple(one.name for one in fields(Parts) if one.name in RULES)
 # What every exact call has; the others are there where the call had them.

@@ -10,8 +10,6 @@ from typing import Any, NoReturn
 from ..errors import RecordingFileError
 from ._pieces import Piece
 
-__all__ = ["MOST_BYTES", "Fields", "canonical", "check_of", "packed", "parsed", "read_document", "refuse"]
-
 MOST_BYTES = 64 << 20
 _MOST_TEXT = 1 << 16
 _MOST_WHOLE = 1 << 40

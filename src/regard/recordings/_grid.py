@@ -13,8 +13,6 @@ import numpy as np
 from .._values import described, size
 from ..errors import ArgumentError, ShapeError
 
-__all__ = ["Grid"]
-
 # What a browser shows without running anything: no SVG. A kind is known by its first bytes.
 _KINDS = ((b"\x89PNG\r\n\x1a\n", "image/png"), (b"\xff\xd8\xff", "image/jpeg"), (b"GIF8", "image/gif"))
 

@@ -18,8 +18,6 @@ from ._recording import Recording
 from ._text_file import texts_of
 from ._writing import FORMAT, ROOT, TEXTS, VERSION
 
-__all__ = ["load"]
-
 # The root of recordings of the versions before 2.
 _OLD_ROOT = "zarr.json"
 _CRC = 0xFFFFFFFF

@@ -15,8 +15,6 @@ from typing import NoReturn
 
 from ..errors import RecordingFileError
 
-__all__ = ["Piece", "Pieces", "call_name", "open_pieces"]
-
 _MOST_MEMBERS = 1 << 20
 _ZIP_END = struct.Struct("<4s4H2LH")
 _MEMBER_HEAD = struct.Struct("<4s5H3L2H")

@@ -12,8 +12,6 @@ from ._call import RecordedCall
 from ._texts import Texts
 from ._writing import save
 
-__all__ = ["Recording"]
-
 
 class Recording(Mapping[str, AttentionWeights]):
     """The weights of each attention call by name, in call order; also by position: `recording[0]`.

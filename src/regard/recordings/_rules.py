@@ -10,8 +10,6 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-__all__ = ["RULES", "Rule", "Shape", "sizes_of", "tensors_of", "why_not"]
-
 Shape = tuple[int, ...]
 
 

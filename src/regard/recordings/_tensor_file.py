@@ -28,8 +28,6 @@ from ._documents import Fields, canonical, check_of, parsed, refuse
 from ._pieces import Piece
 from ._rules import Shape
 
-__all__ = ["Bytes", "TensorFile", "tensor_file"]
-
 Bytes = bytes | bytearray | memoryview
 _BLOCK = 1 << 18
 _MOST_HEADER = 16 << 20

@@ -12,8 +12,6 @@ from ._documents import MOST_BYTES, Fields, packed
 from ._grid import Grid
 from ._texts import Texts
 
-__all__ = ["text_file", "texts_of"]
-
 _BYTES = "base64"
 
 

@@ -9,8 +9,6 @@ from typing import Any
 from ..errors import ArgumentError
 from ._grid import Grid
 
-__all__ = ["Texts"]
-
 Tokens = Sequence[str | bytes]
 Labels = Sequence[str | None]
 

@@ -19,8 +19,6 @@ from ._tensor_file import Bytes
 from ._text_file import text_file
 from ._texts import Texts
 
-__all__ = ["FORMAT", "ROOT", "TEXTS", "VERSION", "FolderWriter", "Run", "save"]
-
 Put = Callable[[str, Sequence[Bytes]], None]
 FORMAT, VERSION = "regard recording", 2
 ROOT, TEXTS = "recording.json", "texts.json"

@@ -11,8 +11,6 @@ from torch import Tensor, nn
 
 from ..layers import MultiHeadAttention
 
-__all__ = ["Ablation", "attention_layers", "mean_outputs", "without_head"]
-
 Ablation = Literal["mean", "zero"]
 
 

@@ -9,13 +9,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import ArgumentError, DataError, nearest
-from . import _heads, _linear, _long_range, _positions, _regularization, _scaling
+from . import _heads, _heads_picture, _linear, _long_range, _positions, _positions_picture, _regularization, _scaling
 from ._study import Study, StudySettings, from_dict
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
-
-__all__ = ["STUDIES", "Entry", "load", "redraw"]
 
 
 @dataclass(frozen=True)
@@ -44,7 +42,7 @@ STUDIES: dict[str, Entry] = {
     "positions": Entry(
         _positions.PositionsSettings,
         _positions.positions,
-        _positions.draw,
+        _positions_picture.draw,
         "sinusoidal, learned, rotary, ALiBi, relative: pictures, similarity, longer texts than trained on",
     ),
     "linear": Entry(
@@ -56,7 +54,7 @@ STUDIES: dict[str, Entry] = {
     "heads": Entry(
         _heads.HeadsSettings,
         _heads.heads,
-        _heads.draw,
+        _heads_picture.draw,
         "what the heads of a trained model do, and what it loses without each",
     ),
     "long-range": Entry(

@@ -14,8 +14,6 @@ from torch import Tensor, nn
 from .. import corpora
 from ..corpora import TaggedWords
 
-__all__ = ["CodeNames", "Windows", "attends", "code_names", "names_judge", "names_loss"]
-
 PADDING, UNKNOWN = 0, 1
 IGNORED = -100
 

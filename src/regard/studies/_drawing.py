@@ -5,13 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from .._drawing import FAINT, INK, PALETTE, faint, ink, pt, sheet
+from .._drawing import faint, ink, pt, sheet
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-
-__all__ = ["FAINT", "INK", "PALETTE", "dotted", "doubling", "key", "panels", "sheet", "smooth", "tidy"]
 
 
 def panels(rows: int, columns: int, *, width: float = 9.0, height: float = 3.0) -> tuple[Figure, Any]:

@@ -24,8 +24,6 @@ from ..training import (
 )
 from ._study import Progress
 
-__all__ = ["Course", "Examples", "Training", "fit"]
-
 
 @dataclass(frozen=True)
 class Training:

@@ -10,8 +10,6 @@ from torch import Tensor
 
 from ._study import mean
 
-__all__ = ["KINDS", "head_scores", "kind_of", "rank_correlation"]
-
 KINDS = ("previous", "self", "first", "duplicate", "induction")
 """Scores that define a kind of head, each a mean share of the row's weight, 0 to 1."""
 ENOUGH = 0.3

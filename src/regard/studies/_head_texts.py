@@ -18,12 +18,10 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from .. import corpora
-from ..errors import DataError, MissingExtraError, install_line
+from ..errors import DataError, needed
 from ..models import LanguageModel, LanguageModelConfig
 from ._fit import Examples, Training, fit
 from ._study import Progress
-
-__all__ = ["Texts", "code_windows", "loss_of", "of_folder", "padded", "trained_model"]
 
 NAMES = 48
 """Token ids that stand for rare words, assigned at random in each window."""
@@ -151,12 +149,8 @@ def of_folder(folder: Path, length: int) -> tuple[LanguageModel, Texts]:
             f"{folder} holds no trained language model with its tokenizer ({error!r}); give a folder that "
             "`regard train language-modeling --out FOLDER` wrote."
         ) from None
-    try:
+    with needed("The model's tokenizer needs tokenizers. Install it with", "train"):
         from tokenizers import Tokenizer
-    except ModuleNotFoundError:
-        raise MissingExtraError(
-            f"The model's tokenizer needs tokenizers. Install it with {install_line('train')}."
-        ) from None
     model = LanguageModel.from_pretrained(folder / "model")
     cut = Tokenizer.from_str(definition)
     split = corpora.code_text(limit=60)

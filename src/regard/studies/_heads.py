@@ -22,8 +22,6 @@ from ._head_texts import Texts, code_windows, loss_of, of_folder, padded, traine
 from ._heads_picture import draw
 from ._study import Progress, Study, StudySettings, Table, part, settings_for, silent
 
-__all__ = ["HeadsSettings", "draw", "heads", "look"]
-
 LOOKS = ("sharpness", "largest")
 """How important a head looks in a picture: 1 - entropy relative to uniform, and its largest weight."""
 

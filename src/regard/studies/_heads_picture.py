@@ -6,14 +6,13 @@ import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from ._drawing import FAINT, INK, PALETTE, key, panels, tidy
+from .._drawing import FAINT, INK, PALETTE
+from ._drawing import key, panels, tidy
 from ._head_scores import KINDS
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-
-__all__ = ["draw"]
 
 COLOURS = dict(zip((*KINDS, "spread", "mixed"), PALETTE, strict=False))
 

@@ -11,10 +11,11 @@ import numpy as np
 import torch
 
 from .._attention import attention
+from .._drawing import FAINT, INK, PALETTE
 from .._values import check_sizes
 from ..errors import ArgumentError
 from ..linear import linear_attention
-from ._drawing import FAINT, INK, PALETTE, doubling, key, panels, tidy
+from ._drawing import doubling, key, panels, tidy
 from ._linear_cost import CALLS, PAIRS, chosen_backend, costs, crossover
 from ._recall import Recall, RecallModel, draw_batch, train_recall
 from ._study import Progress, Study, StudySettings, Table, mean, part, settings_for, silent
@@ -22,8 +23,6 @@ from ._study import Progress, Study, StudySettings, Table, mean, part, settings_
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-
-__all__ = ["LinearSettings", "draw", "linear"]
 
 MAPS = {"softmax": None, "linear, elu + 1": "elu", "linear, softmax features": "softmax"}
 """The models trained on recall: name of the attention to feature map."""

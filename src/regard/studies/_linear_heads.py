@@ -14,8 +14,6 @@ from ..linear import linear_attention
 from ..masks import Mask
 from ..weights import AttentionWeights
 
-__all__ = ["FeatureMap", "LinearHeads", "attend_linearly"]
-
 FeatureMap = Literal["elu", "relu", "softmax"] | Callable[[Tensor], Tensor]
 
 

@@ -15,11 +15,12 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from .. import corpora
+from .._drawing import PALETTE
 from .._values import check_sizes
 from ..corpora import LabelledText
 from ..errors import ArgumentError
 from ..models import SequenceClassifier, SequenceClassifierConfig
-from ._drawing import PALETTE, key, panels, tidy
+from ._drawing import key, panels, tidy
 from ._fit import Course, Examples, Training, fit
 from ._linear_heads import attend_linearly
 from ._study import Progress, Study, StudySettings, Table, part, settings_for, silent
@@ -27,8 +28,6 @@ from ._study import Progress, Study, StudySettings, Table, part, settings_for, s
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-
-__all__ = ["LongRangeSettings", "bag_of_words", "draw", "long_range"]
 
 Positions = Literal["rotary", "sinusoidal", "alibi", "relative", "none"]
 Attention = Literal["softmax", "linear"]

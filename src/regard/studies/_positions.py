@@ -22,8 +22,6 @@ from ._fit import Examples, Training, fit
 from ._positions_picture import draw
 from ._study import Cell, Progress, Study, StudySettings, Table, mean, part, settings_for, silent
 
-__all__ = ["KINDS", "PositionsSettings", "draw", "positions"]
-
 KINDS = ("sinusoidal", "learned", "rotary", "alibi", "relative", "none")
 HEADS = 4
 TIMES = (1, 2, 4)

@@ -7,14 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ._drawing import INK, PALETTE, doubling, key, sheet, tidy
+from .._drawing import INK, PALETTE, sheet
+from ._drawing import doubling, key, tidy
 from ._study import mean
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure, FigureBase
-
-__all__ = ["draw"]
 
 NAMES = {
     "sinusoidal": "Sinusoidal", "learned": "Learned, trained up to - -", "rotary": "Rotary, cosines",

@@ -15,8 +15,6 @@ from ._fit import Course, Examples, Training, fit
 from ._linear_heads import FeatureMap, LinearHeads
 from ._study import Progress
 
-__all__ = ["Asked", "Recall", "RecallModel", "draw_batch", "train_recall"]
-
 ASKED = 16
 
 

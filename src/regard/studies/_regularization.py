@@ -11,19 +11,18 @@ import torch
 from torch import Tensor, nn
 
 from .. import masks
+from .._drawing import FAINT, PALETTE
 from .._values import check_sizes
 from ..errors import ArgumentError
 from ..layers import Encoder, EncoderLayer, Projection, Rotary, Weights
 from ._code import CodeNames, attends, code_names, names_judge, names_loss
-from ._drawing import FAINT, PALETTE, dotted, key, panels, smooth, tidy
+from ._drawing import dotted, key, panels, smooth, tidy
 from ._fit import Examples, Training, fit
 from ._study import Progress, Study, StudySettings, Table, deviation, mean, part, settings_for, silent
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-
-__all__ = ["RegularizationSettings", "draw", "regularization"]
 
 NORMS = ("none", "before", "after")
 

@@ -11,20 +11,19 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from .._attention import attention
+from .._drawing import PALETTE
 from .._values import check_sizes
 from ..errors import ArgumentError
 from ..layers import MultiHeadAttention
 from ..models import TokenClassifier, TokenClassifierConfig
 from ._code import CodeNames, attends, code_names, names_judge, names_loss
-from ._drawing import PALETTE, dotted, doubling, key, panels, smooth, tidy
+from ._drawing import dotted, doubling, key, panels, smooth, tidy
 from ._fit import Examples, Training, fit
 from ._study import Progress, Study, StudySettings, Table, mean, part, settings_for, silent
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-
-__all__ = ["ScalingSettings", "draw", "scaling"]
 
 SCALES = {"1": 0.0, "1/√E": -0.5, "1/E": -1.0}
 """The exponent of the width, by the name of the factor."""

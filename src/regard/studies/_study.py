@@ -16,22 +16,6 @@ from ..errors import ArgumentError, ArgumentTypeError
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = [
-    "Cell",
-    "Progress",
-    "Size",
-    "Study",
-    "StudySettings",
-    "Table",
-    "deviation",
-    "from_dict",
-    "mean",
-    "number",
-    "part",
-    "settings_for",
-    "silent",
-]
-
 Size = Literal["quick", "full"]
 Cell = str | int | float | None
 Progress = Callable[[float, str], None]

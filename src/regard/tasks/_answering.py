@@ -9,15 +9,13 @@ from typing import Any, ClassVar, TypeVar
 
 from torch import nn
 
-from ..errors import ArgumentError
+from ..errors import ArgumentError, enumerated
 from ..training.loop import UNFINISHED
 from ._choice import MACRO, SHARES, Choice, choose
 from ._remarks import digests, on_labels, on_overlap
-from ._report import Report, named
+from ._report import Report
 from ._task import SELECTION, Task
 from .baselines import Baseline
-
-__all__ = ["AnsweringTask"]
 
 Examples = TypeVar("Examples", bound=Any)
 Answer = TypeVar("Answer")
@@ -87,8 +85,9 @@ class AnsweringTask(Task[Examples, Answer]):
         counts = self._label_counts(examples)
         if counts and not set(counts) & self._known_labels():
             raise ArgumentError(
-                f"The model knows none of the labels of this data, {named(sorted(counts))}; it was trained on "
-                f"{named(sorted(self._known_labels()))}. Rename the labels, or take the data that the model is for."
+                f"The model knows none of the labels of this data, {enumerated(sorted(counts))}; it was trained on "
+                f"{enumerated(sorted(self._known_labels()))}. Rename the labels, or take the data that the model is "
+                "for."
             )
 
     @abstractmethod
@@ -109,7 +108,7 @@ class AnsweringTask(Task[Examples, Answer]):
         missing = [label for label in counts if label not in self._known_labels()]
         if not missing:
             return []
-        shown = named(f"{label} ({counts[label]:,})" for label in missing)
+        shown = enumerated(f"{label} ({counts[label]:,})" for label in missing)
         return [f"labels that the model does not know, so that it is wrong each time: {shown}."]
 
     def _baseline(self, train_examples: Examples | None, examples: Examples) -> tuple[str, dict[str, float]]:

@@ -11,8 +11,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-__all__ = ["MACRO", "SHARES", "Choice", "choose"]
-
 SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)
 MACRO = "macro_f1"
 

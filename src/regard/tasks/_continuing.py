@@ -12,8 +12,6 @@ from torch import nn
 from ..errors import ArgumentError
 from ..training import layers_above
 
-__all__ = ["choose_layers", "continued", "is_own_run", "take_over"]
-
 # Parts of a model that belong to its labels.
 OF_LABELS = ("head.", "field.", "evidence.")
 # A run that goes on begins at this share of the rate that it was trained with.

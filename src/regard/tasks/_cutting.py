@@ -17,8 +17,6 @@ from typing import Any, Self
 
 from .reading import is_han
 
-__all__ = ["Cutting"]
-
 Span = tuple[int, int]
 
 OPENING = frozenset("([{<«‹“‘„‚¿¡$£€#@")

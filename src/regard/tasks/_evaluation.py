@@ -7,8 +7,6 @@ from typing import Any
 
 from ._report import Report
 
-__all__ = ["Evaluation"]
-
 
 @dataclass(frozen=True)
 class Evaluation:

@@ -11,8 +11,6 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["groups"]
-
 # Texts overlap if they share so many words in a row, or if one of fewer words (from two) is part of the other.
 SHARED = 5
 # What more texts have in common is a turn of speech.

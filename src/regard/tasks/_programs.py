@@ -25,8 +25,6 @@ from .ner import NamedEntities
 from .sentiment import UNKNOWN, Sentiment
 from .tokenizers import BOS, EOS
 
-__all__ = ["Described", "Port", "Program", "described"]
-
 
 @dataclass(frozen=True)
 class Port:
@@ -75,12 +73,25 @@ def _lengths(batch: int, length: int) -> Tensor:
 LENGTHS = Port("lengths", "int64", ("batch",), "how many tokens of each row are real; what follows is padding")
 
 
-class TagWords(nn.Module):
+def _label_ports(labels: int) -> tuple[Port, Port]:
+    axes = ("batch", labels)
+    probabilities = Port("probabilities", "float32", axes, "of each label, calibrated")
+    return Port("scores", "float32", axes, "of each label: logits"), probabilities
+
+
+class Part(nn.Module):
+    """One use of a model."""
+
+    def __init__(self, model: Any) -> None:
+        super().__init__()
+        self.model = model
+
+
+class TagWords(Part):
     """Scores of tags, and the best tags."""
 
     def __init__(self, model: TokenClassifier) -> None:
-        super().__init__()
-        self.model = model
+        super().__init__(model)
         self.start, self.between, self.end = (nn.Buffer(one.detach()) for one in model.transitions())
 
     def forward(self, words: Tensor, characters: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
@@ -111,14 +122,14 @@ def best_path(scores: Tensor, start: Tensor, between: Tensor, end: Tensor, lengt
     return path
 
 
-class ClassifyTexts(nn.Module):
+class ClassifyTexts(Part):
     """Scores and probabilities of labels, from tokens alone."""
 
     def __init__(
         self, model: SequenceClassifier, evidence: nn.Module | None, several: bool, temperature: float
     ) -> None:
-        super().__init__()
-        self.model, self.evidence, self.several, self.temperature = model, evidence, several, temperature
+        super().__init__(model)
+        self.evidence, self.several, self.temperature = evidence, several, temperature
 
     def forward(self, tokens: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
         """Look the evidence up, and run the model."""
@@ -131,12 +142,12 @@ class ClassifyTexts(nn.Module):
         return scores, torch.where(speaks, shares, 0.5 if self.several else 1 / scores.shape[1])
 
 
-class ClassifyPictures(nn.Module):
+class ClassifyPictures(Part):
     """Scores and probabilities of labels, from bytes."""
 
     def __init__(self, model: ImageClassifier, mean: Sequence[float], std: Sequence[float], temperature: float) -> None:
-        super().__init__()
-        self.model, self.temperature = model, temperature
+        super().__init__(model)
+        self.temperature = temperature
         self.mean, self.std = (nn.Buffer(torch.tensor(x)[:, None, None]) for x in (mean, std))
 
     def forward(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
@@ -146,12 +157,8 @@ class ClassifyPictures(nn.Module):
         return scores, (scores / self.temperature).softmax(-1)
 
 
-class PredictNext(nn.Module):
+class PredictNext(Part):
     """Scores of the next token at every place."""
-
-    def __init__(self, model: LanguageModel) -> None:
-        super().__init__()
-        self.model = model
 
     def forward(self, tokens: Tensor) -> Tensor:
         """Run the model."""
@@ -159,28 +166,22 @@ class PredictNext(nn.Module):
         return scores.float()
 
 
-class ReadSource(nn.Module):
+class ReadSource(Part):
     """The encoder."""
-
-    def __init__(self, model: SequenceToSequence) -> None:
-        super().__init__()
-        self.model = model
 
     def forward(self, source: Tensor, lengths: Tensor) -> Tensor:
         """Run it."""
-        return self.model.encode(source, lengths)
+        memory: Tensor = self.model.encode(source, lengths)
+        return memory
 
 
-class WriteNext(nn.Module):
+class WriteNext(Part):
     """The decoder's log-probabilities of the next token."""
-
-    def __init__(self, model: SequenceToSequence) -> None:
-        super().__init__()
-        self.model = model
 
     def forward(self, target: Tensor, memory: Tensor, source: Tensor, lengths: Tensor) -> Tensor:
         """Run it over the whole target so far."""
-        return self.model.decode(target, memory, source, lengths)[:, -1].float().log_softmax(-1)
+        scores: Tensor = self.model.decode(target, memory, source, lengths)[:, -1]
+        return scores.float().log_softmax(-1)
 
 
 def _of_ner(task: NamedEntities, model: TokenClassifier) -> Described:
@@ -190,23 +191,17 @@ def _of_ner(task: NamedEntities, model: TokenClassifier) -> Described:
         letters = torch.randint(0, sizes[1], (batch, length, 1 + length % task.settings.max_characters))
         return _ids(batch, length, sizes[0]), letters.sort(-1, descending=True).values, _lengths(batch, length)
 
+    inputs = (
+        Port("words", "int64", ("batch", "length"), "the number of each word; 0 fills up"),
+        Port("characters", "int64", ("batch", "length", "width"), "those of its letters; 0 fills up"),
+        LENGTHS,
+    )
+    outputs = (
+        Port("scores", "float32", ("batch", "length", len(task.tags_)), "of each tag, for each word alone"),
+        Port("tags", "int64", ("batch", "length"), "numbers of the best sequence of tags; ignore padding"),
+    )
     return Described(
-        (
-            Program(
-                "model",
-                TagWords(model),
-                (
-                    Port("words", "int64", ("batch", "length"), "the number of each word; 0 fills up"),
-                    Port("characters", "int64", ("batch", "length", "width"), "those of its letters; 0 fills up"),
-                    LENGTHS,
-                ),
-                (
-                    Port("scores", "float32", ("batch", "length", len(task.tags_)), "of each tag, for each word alone"),
-                    Port("tags", "int64", ("batch", "length"), "numbers of the best sequence of tags; ignore padding"),
-                ),
-                example,
-            ),
-        ),
+        (Program("model", TagWords(model), inputs, outputs, example),),
         {
             "tags": task.tags_,
             "words": ["", "<unknown>", *task.words_.things],
@@ -232,20 +227,10 @@ def _of_sentiment(task: Sentiment, model: SequenceClassifier) -> Described:
 
     evidence = task.evidence_.module() if task.settings.evidence else None
     temperature, thresholds = _alone(task)
-    labels = ("batch", len(task.labels_))
+    classify = ClassifyTexts(model, evidence, task.several_, temperature)
+    inputs = (Port("tokens", "int64", ("batch", "length"), "the tokenizer's numbers; 0 fills up"), LENGTHS)
     return Described(
-        (
-            Program(
-                "model",
-                ClassifyTexts(model, evidence, task.several_, temperature),
-                (Port("tokens", "int64", ("batch", "length"), "the tokenizer's numbers; 0 fills up"), LENGTHS),
-                (
-                    Port("scores", "float32", labels, "of each label: logits"),
-                    Port("probabilities", "float32", labels, "of each label, calibrated"),
-                ),
-                example,
-            ),
-        ),
+        (Program("model", classify, inputs, _label_ports(len(task.labels_)), example),),
         {
             "labels": task.labels_,
             "several": task.several_,
@@ -266,20 +251,10 @@ def _of_images(task: ImageClassification, model: ImageClassifier) -> Described:
     def example(batch: int, length: int) -> tuple[Tensor, ...]:
         return (torch.randint(0, 256, (batch, *task.shape_), dtype=torch.uint8),)
 
-    labels = ("batch", len(task.labels_))
+    classify = ClassifyPictures(model, task.mean_, task.std_, _alone(task)[0])
+    pixels = Port("pixels", "uint8", ("batch", *task.shape_), "height, width, channels (RGB, or 1 for grey)")
     return Described(
-        (
-            Program(
-                "model",
-                ClassifyPictures(model, task.mean_, task.std_, _alone(task)[0]),
-                (Port("pixels", "uint8", ("batch", *task.shape_), "height, width, channels (RGB, or 1 for grey)"),),
-                (
-                    Port("scores", "float32", labels, "of each label: logits"),
-                    Port("probabilities", "float32", labels, "of each label, calibrated"),
-                ),
-                example,
-            ),
-        ),
+        (Program("model", classify, (pixels,), _label_ports(len(task.labels_)), example),),
         {"labels": task.labels_, "reading": "A picture is brought to this size; its label is the most probable."},
     )
 
@@ -290,16 +265,10 @@ def _of_language(task: LanguageModeling, model: LanguageModel) -> Described:
     def example(batch: int, length: int) -> tuple[Tensor, ...]:
         return (_ids(batch, min(length, task.settings.context), size),)
 
+    tokens = Port("tokens", "int64", ("batch", "length"), "the tokenizer's numbers; row by row as long")
+    scores = Port("scores", "float32", ("batch", "length", size), "of the token after each place: logits")
     return Described(
-        (
-            Program(
-                "model",
-                PredictNext(model),
-                (Port("tokens", "int64", ("batch", "length"), "the tokenizer's numbers; row by row as long"),),
-                (Port("scores", "float32", ("batch", "length", size), "of the token after each place: logits"),),
-                example,
-            ),
-        ),
+        (Program("model", PredictNext(model), (tokens,), (scores,), example),),
         {
             "context": task.settings.context,
             "end": EOS,
@@ -314,30 +283,20 @@ def _of_pairs(task: PairTask, model: SequenceToSequence) -> Described:
     size, width = model.config.vocab_size, model.config.embed_dim
     source = Port("source", "int64", ("batch", "length"), "the tokenizer's numbers and `end`; 0 fills up")
     memory = Port("memory", "float32", ("batch", "length", width), "what the encoder made of the source")
+    target = Port("target", "int64", ("batch", "written"), "`begin` and the tokens so far")
+    following = Port("log_probabilities", "float32", ("batch", size), "of the next token")
 
     def sources(batch: int, length: int) -> tuple[Tensor, Tensor]:
         return _ids(batch, length, size), _lengths(batch, length)
 
     def targets(batch: int, length: int) -> tuple[Tensor, ...]:
         rows, lengths = sources(batch, length)
-        target = _ids(batch, 1 + 2 * length // 3, size)
-        return target, model.encode(rows, lengths), rows, lengths
+        return _ids(batch, 1 + 2 * length // 3, size), model.encode(rows, lengths), rows, lengths
 
     return Described(
         (
             Program("encoder", ReadSource(model), (source, LENGTHS), (memory,), sources),
-            Program(
-                "decoder",
-                WriteNext(model),
-                (
-                    Port("target", "int64", ("batch", "written"), "`begin` and the tokens so far"),
-                    memory,
-                    source,
-                    LENGTHS,
-                ),
-                (Port("log_probabilities", "float32", ("batch", size), "of the next token"),),
-                targets,
-            ),
+            Program("decoder", WriteNext(model), (target, memory, source, LENGTHS), (following,), targets),
         ),
         {
             "begin": BOS,

@@ -10,8 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..errors import enumerated
 from ..training import TrainingResult
-from ._report import named
 
 # Names of the parts of a data set, which are no classes.
 PARTS = frozenset("train training dev development val valid validation eval test testing".split())
@@ -22,10 +22,10 @@ def on_labels(counts: Mapping[str, int]) -> list[str]:
     found = []
     once = sorted(label for label, count in counts.items() if count == 1)
     if once:
-        found.append(f"seen only once in training, hardly to be learnt: {named(once)}.")
+        found.append(f"seen only once in training, hardly to be learnt: {enumerated(once)}.")
     parts = sorted(label for label in counts if label.casefold() in PARTS)
     if parts:
-        found.append(f"labels are named like parts of the data: {named(parts)}; are they folders of a split?")
+        found.append(f"labels are named like parts of the data: {enumerated(parts)}; are they folders of a split?")
     return found
 
 

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-__all__ = ["Bin", "LabelRow", "Mistake", "Report", "calibration", "label_rows"]
+from ..errors import enumerated
 
 BINS = 10
 # How many mistakes a report holds, and how many characters of a text.
@@ -124,7 +124,7 @@ def never_given(rows: Iterable[LabelRow], known: set[str]) -> list[str]:
     missed = [row for row in rows if row.label in known and row.support and not row.predicted]
     if not missed:
         return []
-    return [f"never predicted: {named(f'{row.label} ({row.support:,} true)' for row in missed)}."]
+    return [f"never predicted: {enumerated(f'{row.label} ({row.support:,} true)' for row in missed)}."]
 
 
 def calibration(pairs: Sequence[tuple[float, bool]]) -> tuple[tuple[Bin, ...], float | None]:
@@ -160,9 +160,3 @@ def most_common(counted: Counter[tuple[str, str]]) -> tuple[tuple[str, str, int]
     """Return pairs of labels with their number, the most frequent first."""
     ordered = sorted(counted.items(), key=lambda item: (-item[1], item[0]))
     return tuple((true, found, count) for (true, found), count in ordered)
-
-
-def named(things: Iterable[str], most: int = 8) -> str:
-    """Return a list of names in words, shortened."""
-    found = list(things)
-    return ", ".join(found[:most]) + (f" and {len(found) - most} more" if len(found) > most else "")

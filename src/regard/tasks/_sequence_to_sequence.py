@@ -16,7 +16,6 @@ from torch.nn import functional as F
 
 from .._values import check_shares, check_sizes, number
 from ..corpora import TextPair
-from ..errors import ArgumentError
 from ..models import Hypothesis, SequenceToSequence, SequenceToSequenceConfig
 from ..training import Batches, Budget, Evaluation, Optimizer, TrainingSettings
 from ._answering import AnsweringTask
@@ -144,11 +143,6 @@ class PairTask(AnsweringTask[Sequence[TextPair], str]):
 
     def _inputs(self, examples: Sequence[TextPair]) -> Sequence[Any]:
         return [example.source for example in examples]
-
-    def _checked(self, inputs: Sequence[Any]) -> Sequence[Any]:
-        if isinstance(inputs, str):
-            raise ArgumentError("predict takes a list of texts; put the text into a list.")
-        return inputs
 
     @torch.no_grad()
     def _answers(self, model: nn.Module, inputs: Sequence[Any]) -> list[str]:

@@ -129,6 +129,8 @@ class Task(ABC, Generic[Examples, Answer]):
 
     files: ClassVar[str] = f"{WEIGHTS}/"
     """The files of the model in a task's folder, for messages."""
+    takes: ClassVar[str] = "a list of texts"
+    """What `predict` is given, for messages."""
 
     listeners: Sequence[Listener] = ()
     """Called while an evaluation or prediction goes on, with `Evaluating`; `fit` sets its own."""
@@ -419,6 +421,8 @@ class Task(ABC, Generic[Examples, Answer]):
 
     def _checked(self, inputs: Sequence[Any]) -> Sequence[Any]:
         """Return validated inputs for `_answers`; raise if they are wrong."""
+        if isinstance(inputs, str):
+            raise ArgumentError(f"predict takes {self.takes}; put the text into a list.")
         return inputs
 
     def _note(self, examples: Examples) -> str:
@@ -436,6 +440,9 @@ class Task(ABC, Generic[Examples, Answer]):
     @abstractmethod
     def _learn(self, examples: Examples) -> None:
         """Learn vocabulary and labels from the training examples."""
+
+    def _learn_labels(self, examples: Examples) -> None:
+        """Learn the labels alone, if there are any: what starts from a pretrained model has its vocabulary."""
 
     @abstractmethod
     def _build(self) -> nn.Module:

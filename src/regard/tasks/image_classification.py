@@ -23,8 +23,6 @@ from ._classes import ClassTask
 from ._task import Attention, Goal, MakeBatch, TaskSettings
 from .baselines import Baseline, PictureLogisticRegression
 
-__all__ = ["ImageClassification", "ImageClassificationSettings"]
-
 
 @dataclass(frozen=True)
 class ImageClassificationSettings(TaskSettings):

@@ -26,8 +26,6 @@ from .baselines import WittenBell
 from .metrics import likelihood_scores
 from .tokenizers import EOS, Kind, Tokenizer, train_tokenizer
 
-__all__ = ["LanguageModeling", "LanguageModelingSettings"]
-
 # If the share comes to fewer whole documents than this, the end of each document is set aside instead.
 WHOLE = 2
 
@@ -102,6 +100,7 @@ class LanguageModeling(Task[Sequence[Document], str]):
     headline: ClassVar[str] = "nats_per_token"
     figures: ClassVar[Mapping[str, Goal]] = dict.fromkeys(("nats_per_token", "perplexity", "bits_per_byte"), "min")
     Settings = LanguageModelingSettings
+    takes: ClassVar[str] = "a list of texts to continue"
 
     def set_aside(self, examples: Sequence[Document], part: str = "dev") -> tuple[list[Document], list[Document]]:
         """Split documents by a digest of their text; with few different ones, set aside the end of each."""
@@ -184,11 +183,6 @@ class LanguageModeling(Task[Sequence[Document], str]):
         targets = batch[:, 1:]
         loss = F.cross_entropy(scores.flatten(0, 1).float(), targets.flatten(), reduction="sum")
         return loss, torch.tensor(targets.numel())
-
-    def _checked(self, inputs: Sequence[Any]) -> Sequence[Any]:
-        if isinstance(inputs, str):
-            raise ArgumentError("predict takes a list of texts to continue; put the text into a list.")
-        return inputs
 
     @torch.no_grad()
     def _answers(self, model: nn.Module, inputs: Sequence[Any]) -> list[str]:

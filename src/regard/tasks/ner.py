@@ -33,8 +33,6 @@ from ._vocabulary import UNKNOWN, Vocabulary
 from .baselines import Baseline, FeatureChain, MostFrequentTag
 from .metrics import entities, entity_scores
 
-__all__ = ["Entity", "NamedEntities", "NamedEntitySettings", "Sentence"]
-
 # The most frequent words are seldom names and carry the grammar: this many, but at most this share of the
 # vocabulary, are never hidden in training.
 NEVER_HIDDEN, NEVER_HIDDEN_SHARE = 100, 0.05
@@ -153,6 +151,7 @@ class NamedEntities(AnsweringTask[Sequence[TaggedWords], Sentence]):
         ("f1", "precision", "recall", "macro_f1", "token_accuracy"), "max"
     )
     Settings = NamedEntitySettings
+    takes: ClassVar[str] = "a list of texts, or of lists of words"
     mixes: ClassVar[bool] = True
     heat_: dict[float, float]
     """The temperature by the share of the transformer: the baseline alone, what answers, the transformer alone."""
@@ -232,9 +231,7 @@ class NamedEntities(AnsweringTask[Sequence[TaggedWords], Sentence]):
         return [example.words for example in examples]
 
     def _checked(self, inputs: Sequence[Any]) -> Sequence[Any]:
-        if isinstance(inputs, str):
-            raise ArgumentError("predict takes a list of texts, or of lists of words; put the text into a list.")
-        return [tuple(self.cutting_.cut(one) if isinstance(one, str) else one) for one in inputs]
+        return [tuple(self.cutting_.cut(one) if isinstance(one, str) else one) for one in super()._checked(inputs)]
 
     def predict(self, inputs: Sequence[Any]) -> list[Sentence]:
         """Tag texts, cut into words as the training data was, or lists of words.

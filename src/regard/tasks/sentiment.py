@@ -19,15 +19,13 @@ from ..errors import ArgumentError
 from ..models import SequenceClassifier, SequenceClassifierConfig
 from ..training import Batches, Budget, Evaluation, Optimizer, TrainingSettings
 from ._batches import by_length, padded, stacked
-from ._classes import ClassTask, Verdict
+from ._classes import ClassTask
 from ._evidence import Evidence
 from ._overlap import groups
 from ._remarks import cut_note
 from ._task import Attention, Goal, MakeBatch, Positions, TaskSettings
 from .baselines import Baseline, TfidfLogisticRegression
 from .tokenizers import Kind, Tokenizer, train_tokenizer
-
-__all__ = ["Sentiment", "SentimentSettings", "Verdict"]
 
 UNKNOWN = 1
 
@@ -175,11 +173,6 @@ class Sentiment(ClassTask[Sequence[LabelledText]]):
         for group, text in zip(found, texts, strict=True):
             heads[group] = min(heads.get(group, text), text)
         return [heads[group] for group in found]
-
-    def _checked(self, inputs: Sequence[Any]) -> Sequence[Any]:
-        if isinstance(inputs, str):
-            raise ArgumentError("predict takes a list of texts; put the text into a list.")
-        return inputs
 
     def _labels(self, examples: Sequence[LabelledText]) -> list[tuple[str, ...]]:
         return [example.labels for example in examples]

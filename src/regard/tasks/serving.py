@@ -33,7 +33,7 @@ from typing import TYPE_CHECKING, Any
 
 from .._server import OwnAddress, Served, address, bound, from_own_page, is_loopback, same
 from .._values import check_fields, check_sizes, instance
-from ..errors import ArgumentError, DataError, MissingExtraError, RegardError, install_line
+from ..errors import ArgumentError, DataError, RegardError, needed
 from ._task import Task
 from .image_classification import ImageClassification
 from .ner import Sentence
@@ -159,13 +159,11 @@ def application(
         here: whether the headers of a request name this server.
         token, limits: as in `serve`.
     """
-    try:
+    with needed("The server needs starlette and uvicorn:", "view"):
         from starlette.applications import Starlette
         from starlette.exceptions import HTTPException
         from starlette.middleware import Middleware
         from starlette.routing import Route
-    except ModuleNotFoundError:
-        raise MissingExtraError(f"The server needs starlette and uvicorn: {install_line('view')}.") from None
     limits = limits or Limits()
     batches = _Batches(predict, limits)
 

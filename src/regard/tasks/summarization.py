@@ -12,8 +12,6 @@ from ._task import Goal
 from .baselines import Baseline, FirstWords
 from .metrics import rouge_scores
 
-__all__ = ["Summarization", "SummarizationSettings"]
-
 
 @dataclass(frozen=True)
 class SummarizationSettings(PairSettings):

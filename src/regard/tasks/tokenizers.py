@@ -16,7 +16,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import ArgumentError, MissingExtraError, install_line, nearest
+from ..errors import ArgumentError, nearest, needed
 
 __all__ = ["BOS", "EOS", "PAD", "SPECIAL", "UNKNOWN", "Kind", "Tokenizer", "train_tokenizer"]
 
@@ -181,8 +181,6 @@ def _model(package: Any, kind: str, texts: Iterable[str], vocab_size: int, lower
 
 
 def _package() -> Any:
-    try:
+    with needed("Tokenizers need the package tokenizers:", "train"):
         import tokenizers
-    except ImportError:
-        raise MissingExtraError(f"Tokenizers need the package tokenizers: {install_line('train')}.") from None
     return tokenizers

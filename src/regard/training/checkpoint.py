@@ -25,8 +25,6 @@ from torch import Tensor
 from .. import _files
 from ..errors import RegardError
 
-__all__ = ["CheckpointError", "Checkpoints"]
-
 FORMAT = 1
 MANIFEST = "manifest.json"
 STATE = "state.json"

@@ -92,11 +92,6 @@ class Group:
                 if here is not tensor:
                     tensor.copy_(here)
 
-    def wait(self) -> None:
-        """Barrier: return when every process has called it."""
-        if self.size > 1:
-            dist.barrier()
-
 
 @contextmanager
 def group(device: str) -> Iterator[Group]:

@@ -7,10 +7,8 @@ import math
 from pathlib import Path
 from typing import Any
 
-from ..errors import MissingExtraError, install_line
+from ..errors import MissingExtraError, needed
 from .events import Ended, Evaluated, Event, Started, Stepped
-
-__all__ = ["CsvLog", "CurvePicture", "TensorBoardLog"]
 
 COLUMNS = ("step", "epoch", "name", "value", "seconds")
 
@@ -104,10 +102,8 @@ def draw_curves(log: Path, picture: Path, figure: str) -> None:
     Raises:
         MissingExtraError: matplotlib is not installed.
     """
-    try:
+    with needed("The picture needs matplotlib:", "view"):
         from matplotlib.figure import Figure
-    except ImportError:
-        raise MissingExtraError(f"The picture needs matplotlib: {install_line('view')}.") from None
     series: dict[str, tuple[list[int], list[float]]] = {}
     for step, _, name, value, _ in read_log(log):
         steps, values = series.setdefault(name, ([], []))

@@ -14,8 +14,6 @@ from .._values import described, whole
 from ..errors import ArgumentError, ArgumentTypeError, DtypeError, ShapeError
 from ..weights import AttentionWeights
 
-__all__ = ["MASKED", "NOT_RECORDED", "Cells", "Matrix", "cells_of", "checked_matrix", "heads_of", "pick"]
-
 # Every quantity drawn is nonnegative, so these negative codes cannot be numbers.
 MASKED = -1.0
 NOT_RECORDED = -2.0

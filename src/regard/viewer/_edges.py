@@ -12,8 +12,6 @@ from ._tokens import Axis, shown
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-__all__ = ["class_key", "label_edges"]
-
 
 def label_edges(
     panel: Axes, queries: Axis, keys: Axis, cell: int, most: int, *, top: bool = True, across: bool = True

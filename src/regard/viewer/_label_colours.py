@@ -8,8 +8,6 @@ from collections.abc import Iterable
 from .._values import described, instance
 from ..errors import ArgumentTypeError
 
-__all__ = ["label_colours"]
-
 # Okabe and Ito's palette, distinguishable by colour-blind readers, and two more; visible on white and on dark.
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#8C6D1F", "#808080")
 # With this seed of the hash, the labels of CoNLL 2003, WNUT 2017 and the corpus of code all get different colours.

@@ -17,8 +17,6 @@ from ._packing import binary, size_of
 from ._quantities import TILE
 from ._rounding import LEVELS, Rounding
 
-__all__ = ["Levels", "Tiles", "choose", "derived", "stored"]
-
 # The page makes two zooms out of the one below; coarser ones take a 64th part of its bytes, and are stored.
 _MADE = 2
 # Cells that are looked at in each of so many places, each in another head, to tell how well they compress.

@@ -19,8 +19,6 @@ from ._cells import checked_matrix, heads_of
 from ._sides import Axes, Sides
 from ._tokens import Axis
 
-__all__ = ["Map", "Shown", "shown_of"]
-
 # The result of one call: lazy weights, or a stored matrix.
 Call = AttentionWeights | Tensor | NDArray[Any]
 Weights = Recording | Call | Mapping[str, Call] | Mapping[str, Mapping[str, Call]]

@@ -16,8 +16,6 @@ from ._paper import MASKED_COLOUR, colorbar, note
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["mosaic"]
-
 # Dots of the longer side, of a head at least and at most, and between two; cells of all heads together.
 _SIDE, _FEWEST, _MOST, _GAP, _CELLS = 720, 8, 96, 2, 40_000
 # Inches of a dot; names of layers and of heads that have room.

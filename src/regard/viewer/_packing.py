@@ -10,8 +10,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["binary", "packed", "size_of"]
-
 _SMALLEST_F2 = float(np.finfo(np.float16).smallest_subnormal)
 _SAMPLE = 4096
 

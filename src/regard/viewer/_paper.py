@@ -19,19 +19,6 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from matplotlib.image import AxesImage
 
-__all__ = [
-    "MASKED_COLOUR",
-    "axes_of",
-    "check_words",
-    "colorbar",
-    "draw_cells",
-    "entitle",
-    "inches",
-    "note",
-    "number_text",
-    "states_key",
-]
-
 MASKED_COLOUR = "#e4e4e4"
 _MISSING_COLOUR = "#ffffff"
 

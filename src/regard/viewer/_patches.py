@@ -10,8 +10,6 @@ from torch import Tensor
 from ..recordings import Grid
 from ..weights import AttentionWeights
 
-__all__ = ["Patches"]
-
 _ROWS = 512
 
 

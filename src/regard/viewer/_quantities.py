@@ -16,8 +16,6 @@ from ._cells import MASKED
 from ._maps import Map
 from ._patches import Patches
 
-__all__ = ["TILE", "Heads", "coarsest_zoom", "zooms_of"]
-
 TILE = 256
 """Cells per side of a tile."""
 

@@ -15,8 +15,6 @@ from torch import Tensor
 
 from ._cells import MASKED, NOT_RECORDED
 
-__all__ = ["LEVELS", "Rounding"]
-
 LEVELS = (250, 225, 200, 180, 160, 145, 130, 115, 100)
 """How many steps there may be, the finest first."""
 

@@ -11,8 +11,6 @@ from ..errors import ShapeError
 from ..recordings import Grid
 from ._tokens import Axis, axis
 
-__all__ = ["Axes", "Sides"]
-
 # Parts of module names that mark cross-attention, needed when both texts have the same length.
 _CROSS = re.compile("cross|encoder_attn|encdec|multihead_attn")
 _ENCODER = re.compile(r"\bencoder\b")

@@ -5,8 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-__all__ = ["unmarked"]
-
 _SPACE, _LINE = "Ġ", "Ċ"
 _PIECE, _PART = "▁", "##"
 _BYTE = re.compile("<0x([0-9A-F]{2})>")

@@ -16,8 +16,6 @@ from ..errors import ArgumentError, ArgumentTypeError, ShapeError
 from ..recordings import Grid
 from ._token_marks import unmarked
 
-__all__ = ["GOES_ON", "Axis", "Labelling", "axis", "shown"]
-
 GOES_ON = 1 << 14
 """Added to the class of a token in the page, where it goes on with the run of the token before."""
 

@@ -34,8 +34,6 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["View", "view"]
-
 _Side = tuple[list[str] | None, dict[str, list[str | None]] | None]
 _PICTURES = (".png", ".svg", ".pdf")
 # With more maps than this, a printed picture is too small to read.

@@ -15,8 +15,6 @@ from ..errors import ArgumentError, RegardError
 from ._blocks import Blocks
 from .tiles import TileSource
 
-__all__ = ["frame", "page", "script"]
-
 _MIB = 1 << 20
 # Unpacks the page's script and runs it; the policy allows the text that comes out.
 _UNPACK = (

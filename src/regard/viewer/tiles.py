@@ -21,8 +21,6 @@ from ._patches import Patches
 from ._quantities import TILE, Heads, coarsest_zoom, zooms_of
 from ._tokens import GOES_ON, Axis
 
-__all__ = ["TILE", "TileSource"]
-
 # Cells a side of a map in the overview.
 _OVERVIEW = 64
 # Computed blocks are cached up to this many bytes.

@@ -12,8 +12,6 @@ from ..errors import MissingExtraError, RegardError, install_line
 from .html import frame, script
 from .tiles import TileSource
 
-__all__ = ["bridge", "output", "reply", "widget"]
-
 # Bytes of the data in an output, beside about 50 kB of script: a notebook keeps every output in its file.
 _OUTPUT = 72_000
 _HEIGHT = 720

@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 
-import torch
 from torch import Tensor
 
-from .._tracing import quiet
+from .._tracing import full_precision, quiet
 from ..backends import INSPECTORS
 from ._inspected import Inspected
-from ._kept import Kept, KeptMap
+from ._kept import KeptMap, KeptSummary
 from ._question import Answerer, Question
 from ._stream import Stream
 
-__all__ = ["ANSWERERS", "answer", "full_precision"]
-
-_KEPT = Kept()
+_KEPT = KeptSummary()
 # Fastest first. `Stream` answers every question about a matrix whose entries can be computed.
 ANSWERERS: tuple[Answerer, ...] = (_KEPT, KeptMap(), *(Inspected(backend) for backend in INSPECTORS), Stream())
 
@@ -29,12 +25,3 @@ def answer(question: Question) -> tuple[Tensor, ...]:
             if answerer.why_not(question) is None:
                 return answerer.run(question)
     return answer(replace(question, source=question.source.entries(_KEPT.why_not(question))))
-
-
-def full_precision(device: str) -> AbstractContextManager[object]:
-    """Switch autocast off: scores and sums stay in the accumulation dtype."""
-    return (
-        torch.autocast(device, enabled=False)
-        if device != "meta" and torch.is_autocast_enabled(device)
-        else nullcontext()
-    )

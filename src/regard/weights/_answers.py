@@ -7,8 +7,6 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-__all__ = ["DistanceProfile", "Peak", "Top", "profile_of"]
-
 # Distances up to this far have a bin each; beyond it the bins double.
 _NEAR = 16
 

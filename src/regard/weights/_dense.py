@@ -11,8 +11,6 @@ from ..errors import ArgumentError, DtypeError, ShapeError
 from ._matrix import AttentionWeights
 from ._softmax_source import SoftmaxSource
 
-__all__ = ["from_dense"]
-
 # exp of it is 0 in every dtype, and it is not -inf, which would say "hidden".
 _LOG_OF_ZERO = -10_000.0
 

@@ -13,10 +13,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from .._inputs import Index
 from ..errors import ArgumentError, nearest
-from ._source import Index
-
-__all__ = ["Plan", "bounds", "plan", "sides"]
 
 
 class Plan(NamedTuple):
@@ -134,7 +132,7 @@ def _paired(selectors: tuple[Index, ...], remainder: list[Any], places: list[int
         row, column = torch.broadcast_tensors(row, column)
     except RuntimeError:  # the remainder will say so, in torch's words
         return Plan(selectors, tuple(remainder), None)
-    if row.numel() >= _length(selectors[-2]) * _length(selectors[-1]):
+    if row.numel() >= length(selectors[-2]) * length(selectors[-1]):
         return Plan(selectors, tuple(remainder), None)
     pairs = tuple(
         _positions(selector, rest.device)[rest.reshape(-1)]
@@ -145,7 +143,8 @@ def _paired(selectors: tuple[Index, ...], remainder: list[Any], places: list[int
     return Plan(selectors, rest, (pairs[0], pairs[1]))
 
 
-def _length(selector: Index) -> int:
+def length(selector: Index) -> int:
+    """Return how many positions a selector picks."""
     return selector.stop - selector.start if isinstance(selector, slice) else selector.numel()
 
 

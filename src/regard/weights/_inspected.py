@@ -14,8 +14,6 @@ from ._question import Question
 from ._softmax_source import SoftmaxSource
 from ._source import WeightSource
 
-__all__ = ["Inspected", "looking"]
-
 
 class Inspected:
     """The passes of one backend: softmax weights, without gradient."""

@@ -13,13 +13,10 @@ from contextvars import ContextVar
 from dataclasses import replace
 
 from .._inputs import AttentionInputs
-from .._tracing import traced
-from ._answering import full_precision
-from ._norms_source import NormsSource
+from .._tracing import full_precision, traced
+from ._softmax_source import NormsSource
 from ._source import WeightSource, copied
 from ._witness import Witness, tensors_of_call, version_of, witness
-
-__all__ = ["consumed_at_once", "keeping", "summary_is_enough"]
 
 # Whether weights are asked before anything is written, and whether a summary is all that is asked for.
 _at_once: ContextVar[tuple[bool, bool]] = ContextVar("regard_weights_consumed_at_once", default=(False, False))

@@ -12,10 +12,8 @@ from ..backends import cell_sizes, in_cells
 from ._question import Question
 from ._source import WeightSource
 
-__all__ = ["Kept", "KeptMap"]
 
-
-class Kept:
+class KeptSummary:
     """A summary: the figures of each row and key, and cells that are multiples of those of its map."""
 
     name = "summary"

@@ -12,14 +12,15 @@ from torch import Tensor
 
 from .._inputs import Index, Summary
 from ..errors import ArgumentError
-from ._source import Source, WeightSource
-
-__all__ = ["KeptSource"]
+from ._source import WeightSource
 
 
 @dataclass(eq=False)
-class KeptSource(Source):
-    """A summary at hand, without gradient; the matrix is fetched whenever its entries are needed."""
+class KeptSource:
+    """A summary at hand, without gradient; the matrix is fetched whenever its entries are needed.
+
+    Has what of a `WeightSource` is asked without its entries.
+    """
 
     summary: Summary
     sums_to_one: bool = True
@@ -56,6 +57,11 @@ class KeptSource(Source):
     def kept_cell(self) -> int:
         """Tokens per side of the finest kept cells; 0 where entries can be computed."""
         return 0 if self.fetch is not None else self.summary.cell
+
+    @property
+    def map_cell_at_hand(self) -> int:
+        """Tokens per side of the cells that were kept."""
+        return self.summary.cell
 
     def entries(self, what: str | None = None) -> WeightSource:
         """Return the matrix; raises `ArgumentError` where only a summary was kept."""
@@ -99,6 +105,10 @@ class KeptSource(Source):
         """Pickle, and `copy.deepcopy`: with the matrix, which is read for that."""
         fetch = None if self.fetch is None else partial(_itself, self.fetch())
         return {**self.__dict__, "fetch": fetch}
+
+
+Source = WeightSource | KeptSource
+"""What the questions about one attention matrix are answered from."""
 
 
 def _itself(source: WeightSource) -> WeightSource:

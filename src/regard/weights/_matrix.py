@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, Literal, Self, get_args
@@ -9,23 +10,21 @@ from typing import Any, Literal, Self, get_args
 import torch
 from torch import Tensor
 
-from .._inputs import AttentionInputs, AttentionResult, Summary
-from .._tracing import jit_traced, transformed
+from .._inputs import AttentionInputs, AttentionResult, Index, Summary
+from .._tracing import full_precision, jit_traced, transformed
 from ..backends import lse_beside, visible_queries
 from ..errors import ArgumentError, ShapeError, TooLargeError, nearest
-from ._answering import answer, full_precision
+from ._answering import answer
 from ._answers import DistanceProfile, Peak, Top, profile_of
-from ._index import bounds, plan, sides
+from ._index import bounds, length, plan, sides
 from ._keeping import keeping
-from ._kept_source import KeptSource
+from ._kept_source import KeptSource, Source
 from ._memory import free_bytes, readable_size
 from ._question import Question, QuestionName
 from ._softmax_source import SoftmaxSource
-from ._source import Index, Source, WeightSource
+from ._source import WeightSource
 from ._tensor_like import TensorLike
 from ._witness import READ_BY_MASKS, READ_BY_NORMS
-
-__all__ = ["AttentionWeights", "Kind", "kept"]
 
 Kind = Literal["mass", "peak"]
 
@@ -172,7 +171,7 @@ class AttentionWeights(TensorLike):
         wanted = plan((*(0,) * (4 - self._rank), *index), source.shape, source.device)
         batch, heads, rows, columns = wanted.selectors
         part = source if _whole(batch, heads, source) else source.select(batch, heads)
-        sizes = (*part.shape[:2], *(_length(s) for s in (rows, columns)))
+        sizes = (*part.shape[:2], *(length(s) for s in (rows, columns)))
         if wanted.pairs is not None:
             found = part.pairs(*wanted.pairs)
         elif 0 in sizes:
@@ -412,6 +411,7 @@ class AttentionWeights(TensorLike):
 
         Where a row sees fewer than `k` keys the rest has value 0 and index -1. Raises `ArgumentError` unless
         `1 <= k <= S`. Time O(B·H·L·S·E), memory O(n·k).
+
         >>> import regard
         >>> q = torch.eye(3)[None, None] * 9
         >>> regard.attention(q, q, q, need_weights=True)[1].top(1).indices[0, 0, :, 0]
@@ -555,10 +555,7 @@ class AttentionWeights(TensorLike):
         return self._sees(source).sum(-1).clamp(min=1)
 
     def _bytes(self, sizes: tuple[int, ...]) -> int:
-        count = 1
-        for size in sizes:
-            count *= size
-        return count * (8 if self.dtype == torch.float64 else 4)
+        return math.prod(sizes) * (8 if self.dtype == torch.float64 else 4)
 
     def _check_fits(self, sizes: tuple[int, ...], most: int | None) -> None:
         needed = self._bytes(sizes)
@@ -584,10 +581,6 @@ def kept(weights: AttentionWeights, *, copy_all: bool = False) -> AttentionWeigh
 
 def _whole(batch: Index, heads: Index, source: WeightSource) -> bool:
     return batch == slice(0, source.shape[0]) and heads == slice(0, source.shape[1])
-
-
-def _length(selector: Index) -> int:
-    return selector.stop - selector.start if isinstance(selector, slice) else selector.numel()
 
 
 def _rectangle(source: WeightSource, rows: Index, columns: Index) -> Tensor:

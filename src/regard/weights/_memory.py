@@ -6,8 +6,6 @@ from pathlib import Path
 
 import torch
 
-__all__ = ["free_bytes", "readable_size"]
-
 _UNKNOWN = 4 << 30
 _CONTAINER = Path("/sys/fs/cgroup")
 

@@ -7,15 +7,12 @@ from typing import Any
 
 from torch import Tensor
 
-from .._inputs import TENSORS, AttentionInputs
+from .._inputs import TENSORS, AttentionInputs, Index
 from ..errors import ArgumentError
 from ._matrix import AttentionWeights
-from ._norms_source import NormsSource
-from ._softmax_source import SoftmaxSource
-from ._source import Index, LseOf
+from ._softmax_source import NormsSource, SoftmaxSource
+from ._source import LseOf
 from ._witness import EVERYTHING
-
-__all__ = ["Parts", "inputs_of", "lse_of", "of_heads", "parts_of", "source_of", "with_batch"]
 
 
 @dataclass(frozen=True, eq=False)

@@ -7,9 +7,8 @@ from typing import Literal, Protocol
 
 from torch import Tensor
 
-from ._source import Source, WeightSource
-
-__all__ = ["Answerer", "Question", "QuestionName"]
+from ._kept_source import Source
+from ._source import WeightSource
 
 QuestionName = Literal[
     "lse",

@@ -1,16 +1,17 @@
-"""The matrix of a call of softmax attention: its scores."""
+"""The matrix of a call of softmax attention: its scores; the same where of its values only the norms were kept."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Self
 
 import torch
 from torch import Tensor
 
+from .._inputs import Index, cut, key_heads
 from ..backends import scores, visible
-from ._source import LOG2E, Index, WeightSource, in_base_2, single_entries
-
-__all__ = ["SoftmaxSource", "pair_products"]
+from ..errors import ArgumentError
+from ._source import LOG2E, WeightSource, in_base_2, single_entries
 
 
 @dataclass(eq=False)
@@ -50,6 +51,37 @@ class SoftmaxSource(WeightSource):
         if x.position_bias is not None:
             score = score + x.position_bias[:, columns - rows + x.query.shape[2] - 1].to(self.dtype)
         return score if x.bias is None else score + single_entries(x.bias, rows, columns).to(self.dtype)
+
+
+@dataclass(eq=False)
+class NormsSource(SoftmaxSource):
+    """A matrix of whose values only the norms are known: one that was stored, or a step over a cache."""
+
+    value_norms: Tensor | None = None
+    """`(B, G, S)`."""
+
+    def norms(self, output_weight: Tensor | None) -> Tensor:
+        """Return `‖v_j‖` per query head; refuse what needs the values."""
+        if output_weight is not None or self.value_norms is None:
+            raise ArgumentError(
+                "A recording, and a step over a cache, keep the norms of the values, not the values, so output_weight= "
+                "cannot be used. Ask before saving, or call value_weighted() without it."
+            )
+        heads, groups = self.shape[1], self.value_norms.shape[1]
+        return self.value_norms.repeat_interleave(heads // max(groups, 1), 1)
+
+    def select(self, batch: Index, heads: Index) -> Self:
+        """Return the matrices of some batch rows and query heads."""
+        part = super().select(batch, heads)
+        if self.value_norms is None:
+            return part
+        chosen = {"B": batch, "G": key_heads(heads, self.inputs)}
+        return replace(part, value_norms=cut(self.value_norms, "BGS", chosen))
+
+    def moved(self, device: torch.device | str) -> Self:
+        """Return a copy on another device."""
+        norms = None if self.value_norms is None else self.value_norms.to(device)
+        return replace(super().moved(device), value_norms=norms)
 
 
 def pair_products(query: Tensor, key: Tensor) -> Tensor:

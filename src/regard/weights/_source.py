@@ -32,100 +32,15 @@ from ..backends import (
 from ..errors import ShapeError
 from ._witness import EVERYTHING, READ_BY_WEIGHTS, Witness, tensors_of_call
 
-__all__ = ["LOG2E", "Index", "LseOf", "Source", "WeightSource", "copied", "in_base_2", "single_entries"]
-
 LOG2E = 1.0 / math.log(2.0)
 LseOf = Literal["scores", "weighted", "more"]
 # Entries of the temporaries of one step of `pairs`, times the head width.
 _PAIR_ENTRIES = 1 << 22
 
 
-class Source(ABC):
-    """The source of one attention matrix `(B, H, L, S)`: what its questions are answered from."""
-
-    summary: Summary | None
-    """What was kept of the weights; questions that it answers are answered from it."""
-    tracked: bool
-    """Gradients are wanted: tiles are made in operations that autograd can follow."""
-    lse_has_gradient: bool
-    backend: str | None
-    """The backend that computed the call; None if it was none of regard's, or is not known."""
-
-    @property
-    @abstractmethod
-    def shape(self) -> tuple[int, int, int, int]:
-        """`(B, H, L, S)`."""
-
-    @property
-    @abstractmethod
-    def device(self) -> torch.device:
-        """Where the answers lie."""
-
-    @property
-    @abstractmethod
-    def dtype(self) -> torch.dtype:
-        """The dtype of the weights: float64 for float64 inputs, else float32."""
-
-    @property
-    @abstractmethod
-    def lse(self) -> Tensor | None:
-        """`(B, H, L)`, -inf where a row sees nothing; None until it is computed."""
-
-    @property
-    @abstractmethod
-    def sums_to_one(self) -> bool:
-        """Whether rows are shares of 1."""
-
-    @property
-    @abstractmethod
-    def requires_grad(self) -> bool:
-        """Whether gradients can flow from the weights into some input."""
-
-    @property
-    @abstractmethod
-    def kept_cell(self) -> int:
-        """Tokens per side of the finest kept cells; 0 where entries can be computed."""
-
-    @property
-    def map_cell_at_hand(self) -> int:
-        """Tokens per side of the cells of a map that is there already; 0 if there is none."""
-        return 0 if self.summary is None else self.summary.cell
-
-    @abstractmethod
-    def entries(self, what: str | None = None) -> WeightSource:
-        """Return the source whose entries can be computed; raises `ArgumentError` where there is none.
-
-        `what` names what is needed of them, for the error.
-        """
-
-    @abstractmethod
-    def fresh(self, reads: Collection[str] = READ_BY_WEIGHTS) -> Self:
-        """Return this, after a check that what a question reads is still that of the call."""
-
-    @abstractmethod
-    def tracking(self) -> Self:
-        """Return a copy that gradients flow through, if any can."""
-
-    @abstractmethod
-    def detached(self) -> Self:
-        """Return this if no gradient flows through it, else a copy."""
-
-    @abstractmethod
-    def select(self, batch: Index, heads: Index) -> Self:
-        """Return the matrices of some batch rows and query heads."""
-
-    @abstractmethod
-    def moved(self, device: torch.device | str) -> Self:
-        """Return a copy on another device."""
-
-    @abstractmethod
-    def owned(self) -> Self:
-        """Return a source whose tensors are not shared with other code."""
-
-
 @dataclass(eq=False)
-class WeightSource(Source):
-    """A matrix of which any entry can be computed."""
+class WeightSource(ABC):
+    """A matrix `(B, H, L, S)` of which any entry can be computed."""
 
     inputs: AttentionInputs
     lse: Tensor | None = None
@@ -141,7 +56,7 @@ class WeightSource(Source):
     """A pooled map that came with the forward pass, cells of `map_cell` tokens a side."""
     map_cell: int = 0
     summary: Summary | None = None
-    """What came with the forward pass in place of a map."""
+    """What came with the forward pass in place of a map; questions that it answers are answered from it."""
     backend: str | None = None
     """The backend that computed the call; None if it was none of regard's, or is not known."""
     witness: Witness | None = None
@@ -180,7 +95,9 @@ class WeightSource(Source):
     @property
     def map_cell_at_hand(self) -> int:
         """Tokens per side of the cells of a map that is there already; 0 if there is none."""
-        return super().map_cell_at_hand or (0 if self.map is None else self.map_cell)
+        if self.summary is not None:
+            return self.summary.cell
+        return 0 if self.map is None else self.map_cell
 
     @property
     def requires_grad(self) -> bool:
@@ -188,7 +105,7 @@ class WeightSource(Source):
         return self.inputs.weights_require_grad
 
     def entries(self, what: str | None = None) -> WeightSource:
-        """Return this."""
+        """Return this; `what` names what is needed, for the error of a source that cannot give it."""
         return self
 
     def fresh(self, reads: Collection[str] = READ_BY_WEIGHTS) -> Self:

@@ -29,8 +29,6 @@ from ..backends import (
 from ._question import Question
 from ._source import WeightSource
 
-__all__ = ["BITS_OF_NOTHING", "Stream", "blocks", "largest"]
-
 # Entries of a block. On the CPU 4 MiB of float32 were fastest (1 to 4 MiB within a third); an accelerator wants few
 # large blocks.
 _ENTRIES = {"cpu": 1 << 20}

@@ -10,8 +10,8 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from .._inputs import KEPT_TOP, Summary, summary_cell
+from .._tracing import full_precision
 from ..backends import cell_sizes, in_cells, seen_of, steady_exp2_, steady_sum
-from ._answering import full_precision
 from ._inspected import looking
 from ._matrix import AttentionWeights
 from ._question import Question

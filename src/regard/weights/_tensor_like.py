@@ -19,8 +19,6 @@ from ..errors import ArgumentError, TooLargeError, nearest
 if TYPE_CHECKING:
     import numpy as np
 
-__all__ = ["TensorLike"]
-
 # What is known of a matrix without a single entry.
 _FORM = frozenset(
     "size dim ndimension numel nelement element_size itemsize nbytes layout stride is_contiguous is_floating_point "

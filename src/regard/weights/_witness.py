@@ -14,17 +14,6 @@ from .._inputs import TENSORS, AttentionInputs
 from .._tracing import traced
 from ..errors import StaleWeightsError
 
-__all__ = [
-    "EVERYTHING",
-    "READ_BY_MASKS",
-    "READ_BY_NORMS",
-    "READ_BY_WEIGHTS",
-    "Witness",
-    "tensors_of_call",
-    "version_of",
-    "witness",
-]
-
 # The tensors that weights are computed from and that the caller may hold, with the names used in errors.
 _NAMES = {name: tensor.called for name, tensor in TENSORS.items() if tensor.called is not None}
 READ_BY_MASKS = frozenset(_NAMES) - {"query", "key", "value"}

@@ -7,16 +7,11 @@ from typing import Any
 import pytest
 
 from regard.errors import DataError
-from regard.tasks.reading import Read, TaggedOptions, read_tagged
+from regard.tasks.reading import Read, read_tagged
+
+from .test_tagged import read
 
 BOTH = ["Anna/B-PER geht/O heim/O", "Ulm/B-LOC ist/O da/O"]
-
-
-def read(folder: Path, text: str | bytes, name: str = "a.conll", **options: object) -> Read:
-    """Write a file and read it."""
-    path = folder / name
-    path.write_bytes(text.encode() if isinstance(text, str) else text)
-    return read_tagged(path, TaggedOptions(**options))
 
 
 def said(found: Read) -> list[str]:

@@ -14,8 +14,6 @@ from .._compiled import empty_output
 from ._library import library
 from ._words import DTYPES, NOTHING, address, plain_rows, rows
 
-__all__ = ["LINEAR_FEATURES", "LinearVisible", "linear", "linear_read", "linear_update", "why_not_linear"]
-
 LINEAR_FEATURES = {"given": 0, "elu": 1, "relu": 2, "softmax": 3}
 """Feature maps that are computed inside; "given" takes query and key as features."""
 _MOST_FEATURES, _MOST_VALUES = 512, 256

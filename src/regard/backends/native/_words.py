@@ -13,11 +13,6 @@ from torch import Tensor
 
 from ..._inputs import AttentionInputs
 
-__all__ = [
-    "BACKWARD", "DTYPES", "FORWARD", "INSPECTION", "NOTHING", "Word", "address", "call_words", "matrix", "plain_rows",
-    "rows",
-]  # fmt: skip
-
 Word = int | float
 DTYPES = {torch.float32: 0, torch.bfloat16: 1, torch.float16: 2}
 NOTHING = 0

@@ -11,8 +11,6 @@ import os
 from importlib.metadata import PackageNotFoundError
 from importlib.metadata import version as installed
 
-__all__ = ["interpreted", "problem", "version"]
-
 OLDEST = (3, 6)
 _TRUE = ("1", "true", "yes", "on", "y")
 

@@ -16,8 +16,6 @@ from ._available import interpreted, problem
 from ._device import capability, tile_for
 from ._table import FEW_QUERIES, map_cell
 
-__all__ = ["PASSES", "Triton"]
-
 PASSES = ("lse", "tile", "pooled", "highest", "received", "entropy", "peak", "top", "summary")
 _MOST_TOP = 64
 

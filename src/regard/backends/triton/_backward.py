@@ -12,8 +12,6 @@ from ._device import tile_for
 from ._launch import launch
 from .kernels.gradients import key_gradients, prepare, query_gradient
 
-__all__ = ["backward"]
-
 
 def backward(
     x: AttentionInputs,

@@ -10,8 +10,6 @@ from ._device import tile_for
 from ._launch import launch
 from .kernels.bias_gradients import along, bias_gradients
 
-__all__ = ["bias_gradient", "position_gradient"]
-
 _CHUNK = 256
 
 

@@ -11,8 +11,6 @@ from torch import Tensor
 from ..._inputs import AttentionInputs
 from .._philox import threshold
 
-__all__ = ["Call", "Strides", "describe", "plain_rows", "strides_of", "widths"]
-
 Strides = tuple[int, int, int]
 """Batch, head, row."""
 

@@ -9,8 +9,6 @@ import torch
 from ..._inputs import AttentionInputs
 from ._table import WIDEST, Tile, tile_of
 
-__all__ = ["capability", "processors", "tile_for"]
-
 
 def tile_for(work: str, x: AttentionInputs) -> Tile:
     """Return the tile of a pass over a call."""

@@ -15,8 +15,6 @@ from .kernels.decode import join, split
 from .kernels.forward import forward as kernel
 from .kernels.map import cells
 
-__all__ = ["forward"]
-
 _FEWEST_KEYS = 256
 """Of a program, where keys are shared among several."""
 _MOST_SPLITS = 64

@@ -18,8 +18,6 @@ from ._forward import forward
 from ._launch import launch
 from .kernels import inspection as kernels
 
-__all__ = ["inspect", "summary"]
-
 # Keys that one program goes through, where it writes something for each of them.
 _CHUNK = 2048
 _BY_ROW = ("entropy", "peak", "top", "summary")

@@ -14,8 +14,6 @@ from ._available import interpreted
 from ._call import Call
 from ._table import Tile
 
-__all__ = ["launch"]
-
 
 def launch(kernel: Any, programs: int, call: Call, *arguments: Any, tile: Tile, **sizes: int) -> None:
     """Run `programs` programs of a kernel; `sizes` are those that are fixed when it compiles."""

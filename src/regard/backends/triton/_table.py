@@ -9,8 +9,6 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-__all__ = ["FEW_QUERIES", "MAP_ROWS", "ROWS", "WIDEST", "Row", "Tile", "map_cell", "tile_of"]
-
 WIDEST = 256
 """The widest heads and values."""
 FEW_QUERIES = 4

@@ -19,8 +19,6 @@ from ._reach import NAME, why_not
 from ._settings import chosen_keys, refuse_unknown
 from ._span_mask import read_mask
 
-__all__ = ["attention_forward", "register"]
-
 
 def register(model: nn.Module | None = None) -> None:
     """Make `attn_implementation="regard"` known to transformers; with a `model`, also switch it over.

@@ -22,10 +22,9 @@ from ...layers import (
     Rotary,
     Transformer,
 )
-from ._genuine import kind_of, layers_of, part_of
+from ...layers.genuine import kind_of
+from ._genuine import layers_of, part_of
 from ._package import hugging_face
-
-__all__ = ["to_regard"]
 
 _SAME: dict[type, tuple[str, ...]] = {
     Projection: ("Linear", "Conv1D"),

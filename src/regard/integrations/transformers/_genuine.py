@@ -10,8 +10,6 @@ from ...errors import ArgumentError
 from ...layers.genuine import disguise, kind_of, own_parameters
 from ._package import hugging_face
 
-__all__ = ["kind_of", "layers_of", "part_of"]
-
 _ACTIVATIONS = {"act", "act_fn", "activation", "activation_fn", "intermediate_act_fn"}
 _SHARED = ("torch.nn.modules.", "transformers.activations", "transformers.pytorch_utils")
 

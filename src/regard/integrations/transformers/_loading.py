@@ -12,8 +12,6 @@ from typing import Any
 from ...errors import ArgumentError, nearest
 from ._package import hugging_face
 
-__all__ = ["has_head", "load_image_processor", "load_pretrained"]
-
 # owner/name, or a name alone.
 _HUB_NAME = re.compile(r"(?:\w[\w.-]*/)?\w[\w.-]*", re.ASCII)
 _MARKS = ("task.json", "config.json")

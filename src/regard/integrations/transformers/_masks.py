@@ -19,8 +19,6 @@ from ...masks import Mask
 from ._package import hugging_face
 from ._span_mask import SpanMask
 
-__all__ = ["regard_mask"]
-
 MaskFunction = Callable[[Any, Any, Any, Any], Any]
 
 

@@ -7,9 +7,6 @@ from typing import Any
 
 from ...errors import MissingExtraError, install_line
 
-__all__ = ["hugging_face"]
-
-
 _loaded: dict[str, Any] = {}
 
 

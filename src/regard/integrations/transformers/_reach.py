@@ -14,8 +14,6 @@ from torch import nn
 from ...errors import ArgumentError
 from ._package import hugging_face
 
-__all__ = ["NAME", "Reach", "reach", "spoken", "why_not"]
-
 NAME = "regard"
 _COMPUTE = {"softmax", "scaled_dot_product_attention", "multi_head_attention_forward"}
 _OWN = "computes attention in its own code"

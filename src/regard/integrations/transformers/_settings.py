@@ -13,8 +13,6 @@ from ...errors import ArgumentError
 from ...masks import Mask
 from ._reach import spoken
 
-__all__ = ["chosen_keys", "refuse_unknown"]
-
 _CHOICES = {"indices", "block_indices"}
 # What "eager" and "sdpa" leave out too: the mask and the tensors say it already.
 _LEFT_OUT = {

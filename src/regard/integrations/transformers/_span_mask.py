@@ -13,8 +13,6 @@ from ...doors import MaskReader
 from ...errors import DtypeError, ShapeError
 from ...masks import Mask
 
-__all__ = ["SpanMask", "read_mask"]
-
 _reader = MaskReader()
 _SAME = (torch.ops.aten.detach.default, torch.ops.aten.alias.default)
 

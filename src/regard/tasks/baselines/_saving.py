@@ -12,11 +12,10 @@ from safetensors.torch import load_file, save
 from torch import Tensor
 
 from ... import _files
-from ...errors import ArgumentError, MissingExtraError, install_line
-
-__all__ = ["Baseline", "need_sklearn", "read", "write"]
+from ...errors import ArgumentError
 
 DESCRIPTION, TENSORS = "baseline.json", "baseline.safetensors"
+NEEDS_SKLEARN = "This baseline needs scikit-learn:"
 
 
 class Baseline(ABC):
@@ -68,11 +67,3 @@ def read(folder: Path) -> Baseline | None:
         return Baseline.kinds[found["kind"]].restored(found["state"], tensors)
     except (OSError, ValueError, KeyError, TypeError, IndexError) as error:
         raise ArgumentError(f"{folder} cannot be read: {type(error).__name__}: {error}. Train again.") from error
-
-
-def need_sklearn() -> None:
-    """Raise `MissingExtraError` unless scikit-learn can be imported."""
-    try:
-        import sklearn  # noqa: F401
-    except ImportError:
-        raise MissingExtraError(f"This baseline needs scikit-learn: {install_line('train')}.") from None

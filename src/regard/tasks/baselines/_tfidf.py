@@ -9,7 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ._saving import need_sklearn
+from ...errors import needed
+from ._saving import NEEDS_SKLEARN
 
 
 class Tfidf:
@@ -48,9 +49,8 @@ class Tfidf:
 
 
 def _vectorizer(pairs: bool, vocabulary: dict[str, int] | None = None) -> Any:
-    need_sklearn()
-    from sklearn.feature_extraction.text import TfidfVectorizer
-
+    with needed(NEEDS_SKLEARN, "train"):
+        from sklearn.feature_extraction.text import TfidfVectorizer
     return TfidfVectorizer(
         ngram_range=(1, 2 if pairs else 1), sublinear_tf=True, token_pattern=r"(?u)\w+|[^\w\s]", dtype=np.float64,
         vocabulary=vocabulary,

@@ -13,10 +13,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ...corpora import Images, LabelledText
-from ._saving import Baseline, need_sklearn
+from ...errors import needed
+from ._saving import NEEDS_SKLEARN, Baseline
 from ._tfidf import Tfidf
-
-__all__ = ["PictureLogisticRegression", "TfidfLogisticRegression"]
 
 
 class _Linear(Baseline):
@@ -129,9 +128,8 @@ class PictureLogisticRegression(_Linear):
 
 def _fitted(rows: Any, targets: NDArray[Any], **settings: Any) -> tuple[NDArray[Any], NDArray[Any]]:
     """Return the weights and biases of a logistic regression; that it could still improve is no news to the user."""
-    need_sklearn()
-    from sklearn.linear_model import LogisticRegression
-
+    with needed(NEEDS_SKLEARN, "train"):
+        from sklearn.linear_model import LogisticRegression
     if len(np.unique(targets)) < 2:  # a label that every text has
         return np.zeros((1, rows.shape[1])), np.array([10.0 if targets[0] else -10.0])
     with warnings.catch_warnings():

@@ -12,8 +12,6 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["WittenBell"]
-
 Row = NDArray[np.int64]
 
 

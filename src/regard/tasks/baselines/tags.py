@@ -17,8 +17,6 @@ from ...corpora import TaggedWords
 from .._chains import Chains
 from ._saving import Baseline
 
-__all__ = ["FeatureChain", "MostFrequentTag"]
-
 # CRFsuite takes 30 steps over the data, or as many as fit into these seconds, by its time for a word and for a pair of
 # tags at a word (Zen 4, 2026-11-30). Of more words than this, about 1 GB of features, a part is read.
 STEPS, SECONDS, A_WORD, A_PAIR, WORDS = 30, 25.0, 3.5e-6, 2.2e-9, 400_000

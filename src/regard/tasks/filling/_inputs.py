@@ -9,10 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ...errors import DataError, MissingExtraError, install_line
+from ...errors import DataError, needed
 from ..reading import Notes, plain_suffix
-
-__all__ = ["Fields", "Inputs", "cell_text", "record_bytes", "row_text", "shown_fields"]
 
 Fields = Mapping[str, Any]
 """One answer, by the names of its fields."""
@@ -70,11 +68,9 @@ def record_bytes(path: Path, rows: Sequence[Any]) -> bytes:
 
 
 def _parquet(path: Path, rows: Sequence[Any]) -> bytes:
-    try:
+    with needed("Parquet needs pyarrow:", "train"):
         import pyarrow
         from pyarrow import parquet
-    except ImportError:
-        raise MissingExtraError(f"Parquet needs pyarrow: {install_line('train')}.") from None
     out = io.BytesIO()
     try:
         parquet.write_table(pyarrow.Table.from_pylist(list(rows)), out)

@@ -11,8 +11,6 @@ from ...errors import DataError
 from ..reading import Notes, files_below, given_lines, open_bytes, read_idx, whole_text
 from ._inputs import Fields, Inputs, cell_text, row_text, shown_fields
 
-__all__ = ["files_of", "read_files", "read_lines", "read_pixels"]
-
 FASTTEXT = "__label__"
 
 

@@ -22,8 +22,6 @@ from ..reading import (
 )
 from ._inputs import Fields, Inputs, cell_text, record_bytes, row_text, shown_fields
 
-__all__ = ["read_table"]
-
 
 def read_table(
     path: Path,

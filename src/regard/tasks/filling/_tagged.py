@@ -29,8 +29,6 @@ from ..reading import (
 from ..reading import Row as SheetRow
 from ._inputs import Fields, Inputs, record_bytes, row_text
 
-__all__ = ["are_columns", "read_columns", "read_tagged_records"]
-
 SUFFIXES = (".conll", ".conllu", ".conllup", ".bio", ".iob", ".iob2", ".bioes")
 FILLER = "_"
 # How a tag is called among the features of a word.

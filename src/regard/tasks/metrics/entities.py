@@ -12,8 +12,6 @@ from dataclasses import dataclass
 
 from ...errors import ArgumentError
 
-__all__ = ["EntityScores", "Span", "entities", "entity_scores", "strict_entities"]
-
 Span = tuple[str, int, int]
 """Label, first word, word after the last."""
 

@@ -7,8 +7,6 @@ from dataclasses import dataclass
 
 from ...errors import ArgumentError
 
-__all__ = ["LikelihoodScores", "likelihood_scores"]
-
 
 @dataclass(frozen=True)
 class LikelihoodScores:

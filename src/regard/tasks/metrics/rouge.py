@@ -12,8 +12,6 @@ from dataclasses import dataclass
 
 from ...errors import ArgumentError, MissingExtraError
 
-__all__ = ["RougeScores", "rouge_scores"]
-
 OTHER = re.compile(r"[^a-z0-9]+")
 
 

@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ...errors import ArgumentError, MissingExtraError, install_line
-
-__all__ = ["TranslationScores", "translation_scores"]
+from ...errors import ArgumentError, needed
 
 
 @dataclass(frozen=True)
@@ -38,11 +36,9 @@ def translation_scores(true: Sequence[str], found: Sequence[str]) -> Translation
     """
     if len(true) != len(found) or not true:
         raise ArgumentError(f"There are {len(true)} true texts and {len(found)} found; give one for each.")
-    try:
+    with needed("BLEU needs sacrebleu:", "train"):
         from sacrebleu.metrics.bleu import BLEU
         from sacrebleu.metrics.chrf import CHRF
-    except ImportError:
-        raise MissingExtraError(f"BLEU needs sacrebleu: {install_line('train')}.") from None
     bleu, chrf = BLEU(), CHRF()
     score = bleu.corpus_score(list(found), [list(true)]).score
     return TranslationScores(score, chrf.corpus_score(list(found), [list(true)]).score, str(bleu.get_signature()))

@@ -17,7 +17,13 @@ from .._task import Task
 from ._models import choose_weights, fitting_rate, load_model, load_tokenizer, merged
 from ._windows import Window, longest, windows_of
 
-__all__ = ["FineTuned", "FineTunedTexts"]
+__all__ = ["FineTuned", "FineTunedTexts", "numbered"]
+
+
+def numbered(labels: Sequence[str]) -> dict[str, Any]:
+    """Return what the configuration of a model says of its labels."""
+    numbers = dict(enumerate(labels))
+    return {"id2label": numbers, "label2id": {label: number for number, label in numbers.items()}}
 
 
 class FineTuned(Task[Any, Any]):
@@ -79,8 +85,11 @@ class FineTunedTexts(FineTuned):
         self.tokenizer_ = load_tokenizer(self.settings.model)
         self._learn_labels(examples)
 
-    def _learn_labels(self, examples: Any) -> None:
-        """Learn the labels of training examples."""
+    def _state(self) -> dict[str, Any]:
+        return {}
+
+    def _restore(self, state: dict[str, Any]) -> None:
+        """The tokenizer comes with the model."""
 
     def _save_model(self, model: nn.Module, folder: Path) -> None:
         super()._save_model(model, folder)
@@ -100,10 +109,14 @@ class FineTunedTexts(FineTuned):
         """Cut texts into windows that the model can read."""
         return windows_of(self.tokenizer_, texts, longest(self.tokenizer_, model.config, self.settings.max_length))
 
-    def _stacked(self, windows: Sequence[Window]) -> dict[str, Tensor]:
-        """Return windows as the model's input: ids and mask, int64 `(B, L)`."""
-        ids, lengths = padded([window.tokens for window in windows], self.tokenizer_.pad_token_id)
-        return {"input_ids": ids, "attention_mask": (torch.arange(ids.shape[1]) < lengths[:, None]).long()}
+    def _stacked(self, rows: Sequence[Sequence[int]], model: nn.Module | None = None) -> dict[str, Tensor]:
+        """Return rows of ids as the model's input, on its device: ids and mask, int64 `(B, L)`."""
+        ids, lengths = padded(rows, self.tokenizer_.pad_token_id)
+        inputs = {"input_ids": ids, "attention_mask": (torch.arange(ids.shape[1]) < lengths[:, None]).long()}
+        if model is None:
+            return inputs
+        device = next(model.parameters()).device
+        return {name: tensor.to(device) for name, tensor in inputs.items()}
 
     def _shown(self, window: Window, text: str) -> tuple[str, ...]:
         """Return the text of each token; special tokens have their names."""

@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from ...errors import ArgumentError, nearest
-
-__all__ = ["prefix_of", "start_of"]
+from ...errors import ArgumentError, enumerated, nearest
 
 
 def prefix_of(task: str, tokenizer: Any, config: Any, source: str | None, target: str | None) -> str:
@@ -18,7 +16,9 @@ def prefix_of(task: str, tokenizer: Any, config: Any, source: str | None, target
     codes = list(getattr(tokenizer, "supported_language_codes", None) or ())
     if codes:
         if target is None:
-            raise ArgumentError(f"The model translates into several languages; give target_language: {_some(codes)}.")
+            raise ArgumentError(
+                f"The model translates into several languages; give target_language: {enumerated(codes)}."
+            )
         return f"{_code(target, codes, 'target_language')} "
     told: dict[str, Any] = getattr(config, "task_specific_params", None) or {}
     if task == "summarization":
@@ -41,7 +41,7 @@ def start_of(tokenizer: Any, source: str | None, target: str | None) -> dict[str
     if source is None or target is None:
         raise ArgumentError(
             f"The model's tokenizer needs source_language and target_language (--source-language, --target-language), "
-            f"codes such as {_some(codes)}."
+            f"codes such as {enumerated(codes)}."
         )
     tokenizer.src_lang = _code(source, codes, "source_language")
     tokenizer.tgt_lang = _code(target, codes, "target_language")
@@ -62,7 +62,7 @@ def _code(given: str, codes: Iterable[str], name: str) -> str:
     found = [code for one, code in plain.items() if one.lower().startswith((f"{given.lower()}_", f"{given.lower()}-"))]
     if len(found) != 1:
         raise ArgumentError(
-            f"{name} is {given!r}, which the model does not know.{nearest(given, plain)} It knows {_some(plain)}."
+            f"{name} is {given!r}, which the model does not know.{nearest(given, plain)} It knows {enumerated(plain)}."
         )
     return found[0]
 
@@ -77,8 +77,3 @@ def _english(code: str) -> str:
         return Locale.parse(code).get_language_name("en") or code
     except (UnknownLocaleError, ValueError):
         return code
-
-
-def _some(codes: Iterable[str], most: int = 8) -> str:
-    codes = list(codes)
-    return ", ".join(codes[:most]) + (f" and {len(codes) - most} more" if len(codes) > most else "")

@@ -15,8 +15,6 @@ from ...weights import AttentionWeights, from_dense
 from .._continuing import choose_layers
 from ._settings import FineTuning
 
-__all__ = ["choose_weights", "fitting_rate", "load_model", "load_tokenizer", "merged", "named_weights"]
-
 # The rate for a width of 768, as in BERT's paper; it falls with the width. LoRA's updates are small, and T5 was trained
 # by a rule that leaves its weights larger, so both learn at higher ones.
 RATE, WIDTH = 5e-5, 768

@@ -10,8 +10,6 @@ from ...errors import ArgumentError
 from ...training import Batches, Budget, Evaluation, Machine, Optimizer, TrainingSettings
 from .._task import TaskSettings
 
-__all__ = ["FineTuning", "recipe"]
-
 
 def recipe(
     *, epochs: float, tokens_per_step: int, at_once: int = 4096, patience: int | None = None

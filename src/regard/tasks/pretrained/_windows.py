@@ -8,8 +8,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-__all__ = ["Window", "longest", "place_words", "windows_of"]
-
 # What tokenizers without a limit say.
 _NO_LIMIT = 10**9
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
@@ -15,17 +15,14 @@ from torch.nn import functional as F
 from ...corpora import TaggedWords
 from ...models.conditional_field import follows
 from ...models.token_classifier import IGNORED
-from ...training import TrainingSettings
 from .._batches import by_length, padded
 from .._chains import Chains
 from .._task import Attention, MakeBatch
 from ..ner import NamedEntities
-from ._fine_tuned import FineTunedTexts
+from ._fine_tuned import FineTunedTexts, numbered
 from ._models import named_weights
-from ._settings import FineTuning, recipe
+from ._settings import FineTuning
 from ._windows import Window, place_words
-
-__all__ = ["FineTunedEntities", "FineTunedEntitiesSettings"]
 
 # A tag that no word may have.
 NEVER = -1e4
@@ -37,8 +34,6 @@ class FineTunedEntitiesSettings(FineTuning):
 
     class_weights: bool = False
     """Whether words of rare labels count more in the loss, up to 20-fold."""
-    training: TrainingSettings = field(default_factory=recipe(epochs=4, tokens_per_step=1024))
-    """How to train."""
 
 
 class FineTunedEntities(FineTunedTexts, NamedEntities, of=NamedEntities):
@@ -52,14 +47,8 @@ class FineTunedEntities(FineTunedTexts, NamedEntities, of=NamedEntities):
     head: ClassVar[str] = "AutoModelForTokenClassification"
     Settings = FineTunedEntitiesSettings  # type: ignore[assignment]
 
-    def _learn_labels(self, examples: Sequence[TaggedWords]) -> None:
-        NamedEntities._learn_labels(self, examples)
-
     def _changes(self) -> dict[str, Any]:
-        return {
-            "id2label": dict(enumerate(self.tags_)),
-            "label2id": {tag: number for number, tag in enumerate(self.tags_)},
-        }
+        return numbered(self.tags_)
 
     def _placed(self, model: nn.Module, rows: Sequence[Sequence[str]]) -> tuple[list[Window], list[dict[int, int]]]:
         """Return the windows of sentences, and which word is decided where in each."""
@@ -80,7 +69,7 @@ class FineTunedEntities(FineTunedTexts, NamedEntities, of=NamedEntities):
 
         def batch(indices: NDArray[np.int64], random: np.random.Generator) -> tuple[dict[str, Tensor], Tensor]:
             tags, _ = padded([targets[i] for i in indices], fill=IGNORED)
-            return self._stacked([windows[kept[i]] for i in indices]), tags
+            return self._stacked([windows[kept[i]].tokens for i in indices]), tags
 
         return [len(row) for row in targets], batch
 
@@ -105,9 +94,8 @@ class FineTunedEntities(FineTunedTexts, NamedEntities, of=NamedEntities):
         outside[self.tags_.index("O") if "O" in self.tags_ else 0] = 0.0
         found = [outside.repeat(len(words), 1) for words in rows]
         windows, placed = self._placed(model, rows)
-        device = next(model.parameters()).device
         for group in self._going(by_length([len(window.tokens) for window in windows], at_once=8192), len(windows)):
-            inputs = {name: tensor.to(device) for name, tensor in self._stacked([windows[i] for i in group]).items()}
+            inputs = self._stacked([windows[i].tokens for i in group], model)
             logits = model(**inputs).logits.float().log_softmax(-1).cpu()
             for row, i in zip(logits, group, strict=True):
                 if placed[i]:
@@ -116,8 +104,7 @@ class FineTunedEntities(FineTunedTexts, NamedEntities, of=NamedEntities):
 
     def _attention(self, model: nn.Module, one: Any) -> Attention:
         windows, placed = self._placed(model, [one])
-        device = next(model.parameters()).device
-        inputs = {name: tensor.to(device) for name, tensor in self._stacked(windows[:1]).items()}
+        inputs = self._stacked([windows[0].tokens], model)
         weights = named_weights(model(**inputs, output_attentions=True), "attentions")
         tags = self._answers(model, [one])[0].tags
         at = placed[0]

@@ -23,8 +23,6 @@ from ._models import named_weights
 from ._settings import FineTuning, recipe
 from ._windows import longest
 
-__all__ = ["FineTunedLanguageModel", "FineTunedLanguageModelSettings"]
-
 
 @dataclass(frozen=True, kw_only=True)
 class FineTunedLanguageModelSettings(FineTuning):
@@ -125,12 +123,6 @@ class FineTunedLanguageModel(FineTunedTexts, LanguageModeling, of=LanguageModeli
         ids = torch.tensor([numbers], device=next(model.parameters()).device)
         weights = named_weights(model(input_ids=ids, output_attentions=True, use_cache=False), "attentions")
         return Attention(weights, tuple(self.tokenizer_.decode([one]) or "<end>" for one in numbers))
-
-    def _state(self) -> dict[str, Any]:
-        return {}
-
-    def _restore(self, state: dict[str, Any]) -> None:
-        """The tokenizer comes with the model."""
 
 
 class _Tokens:

@@ -95,9 +95,6 @@ class FineTunedPairs(FineTunedTexts):
     _prefix: str
     _begin: dict[str, int]
 
-    def _learn(self, examples: Sequence[TextPair]) -> None:
-        super()._learn(examples)
-
     def _build(self) -> nn.Module:
         model = super()._build()
         self._set_languages(model)
@@ -147,13 +144,9 @@ class FineTunedPairs(FineTunedTexts):
 
         def batch(indices: NDArray[np.int64], random: np.random.Generator) -> tuple[dict[str, Tensor], Tensor]:
             labels, _ = padded([targets[i] for i in indices], IGNORED)
-            return self._inputs_of([sources[i] for i in indices]), labels
+            return self._stacked([sources[i] for i in indices]), labels
 
         return [len(s) + len(t) for s, t in zip(sources, targets, strict=True)], batch
-
-    def _inputs_of(self, rows: Sequence[Sequence[int]]) -> dict[str, Tensor]:
-        ids, lengths = padded(rows, self.tokenizer_.pad_token_id)
-        return {"input_ids": ids, "attention_mask": (torch.arange(ids.shape[1]) < lengths[:, None]).long()}
 
     def _loss(self, model: nn.Module, batch: Any) -> tuple[Tensor, Tensor]:
         inputs, labels = batch
@@ -177,19 +170,18 @@ class FineTunedPairs(FineTunedTexts):
 
     def _written(self, model: nn.Module, rows: Sequence[Sequence[int]]) -> Tensor:
         """Return the targets that the search finds, (B, L), with the token that begins them."""
-        settings, device = self.settings, next(model.parameters()).device
-        inputs = {name: tensor.to(device) for name, tensor in self._inputs_of(rows).items()}
+        settings = self.settings
         made: Tensor = model.generate(  # type: ignore[operator]
-            **inputs, max_new_tokens=settings.max_target, min_length=0, num_beams=settings.beams, do_sample=False,
-            length_penalty=settings.length_penalty, no_repeat_ngram_size=settings.no_repeat_ngram_size, **self._begin,
+            **self._stacked(rows, model), **self._begin, max_new_tokens=settings.max_target, min_length=0,
+            num_beams=settings.beams, do_sample=False, length_penalty=settings.length_penalty,
+            no_repeat_ngram_size=settings.no_repeat_ngram_size,
         )  # fmt: skip
         return made
 
     def _attention(self, model: nn.Module, one: Any) -> Attention:
         rows = self._sources(model, [one])
         target = self._written(model, rows)
-        inputs = {name: tensor.to(target.device) for name, tensor in self._inputs_of(rows).items()}
-        output = model(**inputs, decoder_input_ids=target, output_attentions=True, use_cache=False)
+        output = model(**self._stacked(rows, model), decoder_input_ids=target, output_attentions=True, use_cache=False)
         weights = named_weights(output, "encoder_attentions", "decoder_attentions", "cross_attentions")
         return Attention(weights, self._names(target[0].tolist()), self._names(rows[0]))
 
@@ -197,12 +189,6 @@ class FineTunedPairs(FineTunedTexts):
         """Return the text of each token; special tokens have their names."""
         names = self.tokenizer_.convert_ids_to_tokens(list(ids))
         return tuple(str(name).lstrip("▁Ġ") or "▁" for name in names)
-
-    def _state(self) -> dict[str, Any]:
-        return {}
-
-    def _restore(self, state: dict[str, Any]) -> None:
-        """The tokenizer comes with the model."""
 
 
 class FineTunedSummarization(FineTunedPairs, Summarization, of=Summarization):

@@ -20,11 +20,9 @@ from ...integrations.transformers import load_image_processor
 from ...training import TrainingSettings
 from .._task import Attention, MakeBatch
 from ..image_classification import ImageClassification
-from ._fine_tuned import FineTuned
+from ._fine_tuned import FineTuned, numbered
 from ._models import named_weights
 from ._settings import FineTuning, recipe
-
-__all__ = ["FineTunedImages", "FineTunedImagesSettings"]
 
 AT_ONCE = 32
 
@@ -63,10 +61,7 @@ class FineTunedImages(FineTuned, ImageClassification, of=ImageClassification):
         self._learn_labels(examples)
 
     def _changes(self) -> dict[str, Any]:
-        return {
-            "id2label": dict(enumerate(self.labels_)),
-            "label2id": {label: number for number, label in enumerate(self.labels_)},
-        }
+        return numbered(self.labels_)
 
     def _build(self) -> nn.Module:
         model = super()._build()

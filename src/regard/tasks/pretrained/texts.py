@@ -17,11 +17,9 @@ from ...training import TrainingSettings
 from .._batches import by_length
 from .._task import Attention, MakeBatch
 from ..sentiment import Sentiment
-from ._fine_tuned import FineTunedTexts
+from ._fine_tuned import FineTunedTexts, numbered
 from ._models import named_weights
 from ._settings import FineTuning, recipe
-
-__all__ = ["FineTunedSentiment", "FineTunedSentimentSettings"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,15 +49,9 @@ class FineTunedSentiment(FineTunedTexts, Sentiment, of=Sentiment):
     head: ClassVar[str] = "AutoModelForSequenceClassification"
     Settings = FineTunedSentimentSettings  # type: ignore[assignment]
 
-    def _learn_labels(self, examples: Sequence[LabelledText]) -> None:
-        Sentiment._learn_labels(self, examples)
-
     def _changes(self) -> dict[str, Any]:
-        return {
-            "id2label": dict(enumerate(self.labels_)),
-            "label2id": {label: number for number, label in enumerate(self.labels_)},
-            "problem_type": "multi_label_classification" if self.several_ else "single_label_classification",
-        }
+        kind = "multi_label_classification" if self.several_ else "single_label_classification"
+        return {**numbered(self.labels_), "problem_type": kind}
 
     def _encode(self, examples: Sequence[LabelledText]) -> tuple[list[int], MakeBatch]:
         windows = self._cut(self.model_, [example.text for example in examples])
@@ -70,7 +62,7 @@ class FineTunedSentiment(FineTunedTexts, Sentiment, of=Sentiment):
 
         def batch(indices: NDArray[np.int64], random: np.random.Generator) -> tuple[dict[str, Tensor], Tensor]:
             drawn = [own[i][int(random.integers(len(own[i])))] for i in indices]
-            return self._stacked([windows[i] for i in drawn]), targets[torch.from_numpy(indices)]
+            return self._stacked([windows[i].tokens for i in drawn]), targets[torch.from_numpy(indices)]
 
         return [max(len(windows[i].tokens) for i in some) for some in own], batch
 
@@ -81,10 +73,9 @@ class FineTunedSentiment(FineTunedTexts, Sentiment, of=Sentiment):
     @torch.no_grad()
     def _logits(self, model: nn.Module, inputs: Sequence[str]) -> Tensor:
         windows = self._cut(model, inputs)
-        device = next(model.parameters()).device
         total, count = torch.zeros(len(inputs), len(self.labels_)), torch.zeros(len(inputs), 1)
         for group in self._going(by_length([len(window.tokens) for window in windows], at_once=8192), len(windows)):
-            given = {name: tensor.to(device) for name, tensor in self._stacked([windows[i] for i in group]).items()}
+            given = self._stacked([windows[i].tokens for i in group], model)
             owners = torch.tensor([windows[i].text for i in group])
             total.index_add_(0, owners, model(**given).logits.float().cpu())
             count.index_add_(0, owners, torch.ones(len(group), 1))
@@ -98,9 +89,7 @@ class FineTunedSentiment(FineTunedTexts, Sentiment, of=Sentiment):
 
     def _attention(self, model: nn.Module, one: Any) -> Attention:
         window = self._cut(model, [one])[0]
-        device = next(model.parameters()).device
-        inputs = {name: tensor.to(device) for name, tensor in self._stacked([window]).items()}
-        weights = named_weights(model(**inputs, output_attentions=True), "attentions")
+        weights = named_weights(model(**self._stacked([window.tokens], model), output_attentions=True), "attentions")
         return Attention(weights, self._shown(window, one))
 
     def _state(self) -> dict[str, Any]:

@@ -28,6 +28,7 @@ from ._files import (
 )
 from ._folders import files_below
 from ._records import is_records, records
+from ._schemes import to_iob2
 from ._separated import cells_text, open_cells, split_rows
 from ._sheets import BOUNDARY, Block, Row, Sheet, lines_sheet, table_sheet, tag_share
 from ._spans import SPAN_KEYS, TEXT, are_span_texts, is_han
@@ -36,7 +37,7 @@ from .account import Account, account, doubts_between, labels
 from .pictures import SUFFIXES as PICTURE_SUFFIXES
 from .pictures import PictureOptions, open_picture, path_column, read_idx, read_images, read_pictures
 from .sources import told
-from .tagged import TaggedOptions, flat_record, prefix_of, read_tagged, to_iob2, word_and_tag
+from .tagged import TaggedOptions, flat_record, prefix_of, read_tagged, word_and_tag
 from .texts import LabelledOptions, PairOptions, TextOptions, read_documents, read_labelled, read_pairs
 
 __all__ = [

@@ -12,11 +12,6 @@ from ...errors import DataError, nearest
 from ._files import Notes
 from ._schemes import holds_tags
 
-__all__ = [
-    "TAG_NAME", "WORD_NAME", "Columns", "find_columns", "has_header", "heads_tags", "heads_words", "is_number",
-    "places",
-]  # fmt: skip
-
 USUAL_NAMES = frozenset(
     "id ids text texts sentence sentences sentence1 sentence2 content review reviews comment comments document article "
     "abstract summary highlights title headline body description label labels class class_index category sentiment "

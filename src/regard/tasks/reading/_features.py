@@ -8,8 +8,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-__all__ = ["beside", "named"]
-
 
 def beside(path: Path) -> dict[str, list[str]]:
     """Return label names by column, from `dataset_info.json` or `README.md` beside a file or its folder."""

@@ -12,21 +12,6 @@ from typing import Any, Generic, TypeVar
 
 from ...errors import DataError, nearest
 
-__all__ = [
-    "LeftOut",
-    "Notes",
-    "Read",
-    "given_lines",
-    "open_bytes",
-    "plain_suffix",
-    "rough_lines",
-    "rough_text",
-    "split_lines",
-    "text_lines",
-    "whole_text",
-    "why_no_text",
-]
-
 Examples = TypeVar("Examples", covariant=True)
 
 

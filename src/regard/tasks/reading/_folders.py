@@ -8,8 +8,6 @@ from pathlib import Path
 from ...errors import DataError
 from ._files import Notes, why_no_text
 
-__all__ = ["check_labels", "class_folders", "files_below", "is_shown"]
-
 # Files that operating systems and programs put beside data.
 BESIDE = frozenset(
     "thumbs.db desktop.ini __macosx __pycache__ @eadir $recycle.bin lost+found ehthumbs.db icon\r".split(" ")

@@ -7,10 +7,8 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from ...errors import DataError, MissingExtraError, install_line
+from ...errors import DataError, install_line, needed
 from ._tables import Row, named
-
-__all__ = ["hub_rows", "why_no_hub"]
 
 NAME = re.compile(r"(?P<name>[\w.-]+(?:/[\w.-]+)?)(?::(?P<split>[\w\[\]%:+.-]+))?")
 
@@ -32,10 +30,8 @@ def hub_rows(source: tuple[Path, ...]) -> Iterator[Row]:
     Raises:
         DataError: the hub cannot be reached, or has no such data set.
     """
-    try:
+    with needed("Names of the hub need datasets:", "train"):
         import datasets
-    except ImportError:
-        raise MissingExtraError(f"Names of the hub need datasets: {install_line('train')}.") from None
     match = NAME.fullmatch(str(source[0]))
     name, split = (match["name"], match["split"] or "train") if match else (str(source[0]), "train")
     try:

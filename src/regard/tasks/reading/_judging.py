@@ -12,8 +12,6 @@ from ._columns import is_number
 from ._folders import PARTS
 from ._schemes import is_tag
 
-__all__ = ["judge_classes", "judge_documents", "judge_labelled", "judge_pairs"]
-
 # With fewer examples than this the distribution of labels proves nothing.
 FEW = 10
 MOST = 0.9

@@ -12,8 +12,6 @@ from ...errors import DataError
 from ._files import Notes, text_lines
 from ._tables import Row
 
-__all__ = ["side_by_side"]
-
 
 def side_by_side(
     source: Sequence[Path], names: tuple[str, str], notes: Notes, *, as_told: bool = False

@@ -15,12 +15,10 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from ...errors import DataError, MissingExtraError, install_line
+from ...errors import DataError, needed
 
 if TYPE_CHECKING:
     from PIL.Image import Image
-
-__all__ = ["Fit", "Header", "decode", "fitted", "read_header"]
 
 Fit = Literal["pad", "crop", "stretch"]
 
@@ -100,10 +98,8 @@ class _Opened:
         self._file = file
 
     def __enter__(self) -> Image:
-        try:
+        with needed("Pictures need Pillow:", "train"):
             from PIL import Image
-        except ImportError:
-            raise MissingExtraError(f"Pictures need Pillow: {install_line('train')}.") from None
         try:
             self._opened = Image.open(self._file)
         except (*DAMAGED, Image.DecompressionBombError) as error:

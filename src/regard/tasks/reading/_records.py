@@ -12,8 +12,6 @@ from . import _features
 from ._files import Notes, open_bytes, plain_suffix, text_lines, whole_text
 from ._tables import json_values, parquet_rows
 
-__all__ = ["Record", "is_records", "records"]
-
 Record = tuple[int, Any]
 """The number of the line or row, from 1, and its record."""
 

@@ -14,8 +14,6 @@ from ._columns import TAG_NAME, WORD_NAME
 from ._schemes import BARE, BRACKETS, FEW_LABELS, MOST, NAMELESS, PLAIN, USUAL, Style, are_tags, style_of, to_iob2
 from ._sheets import Block, Sheet
 
-__all__ = ["Roles", "blocks_without_ranges", "coded_column", "find_roles", "range_column"]
-
 Kind = Literal["tags", "chunks", "outside", "labels", "index", "numbers", "filler", "group", "pos", "other", "words"]
 
 # Phrase types of chunking tasks (English, German, Dutch, Spanish): no entity type has these names.

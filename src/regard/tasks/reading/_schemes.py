@@ -7,24 +7,6 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-__all__ = [
-    "BARE",
-    "BRACKETS",
-    "FEW_LABELS",
-    "MOST",
-    "NAMELESS",
-    "PLAIN",
-    "Style",
-    "are_tags",
-    "begun_inside",
-    "holds_tags",
-    "is_tag",
-    "opens_plainly",
-    "style_of",
-    "to_iob2",
-    "why_not_scheme",
-]
-
 # Least share of cells that are tags, in a column of tags.
 MOST = 0.9
 # Most different labels in a column of tags without letters.

@@ -11,18 +11,6 @@ from pathlib import Path
 from ._columns import Columns, find_columns, has_header, places
 from ._files import Notes, rough_lines, why_no_text
 
-__all__ = [
-    "SEPARATORS",
-    "Cells",
-    "Form",
-    "best_form",
-    "cells_text",
-    "is_tabbed",
-    "open_cells",
-    "separated",
-    "split_rows",
-]
-
 # Number of lines from which separator and quoting are detected.
 SAMPLE = 1000
 SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars", " ": "blanks"}

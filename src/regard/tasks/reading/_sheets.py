@@ -22,8 +22,6 @@ from ._files import Notes, text_lines
 from ._schemes import MOST, PLAIN, are_tags, holds_tags, style_of
 from ._separated import SEPARATORS, best_form, split_rows
 
-__all__ = ["BOUNDARY", "Block", "Row", "Sheet", "lines_sheet", "pieces", "table_sheet", "tag_share"]
-
 # Number of lines from which the separator of columns is detected.
 LOOKED_AT = 1000
 # With this many runs of different values, a column numbers sentences and does not look so by chance.

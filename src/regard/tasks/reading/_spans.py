@@ -12,18 +12,6 @@ from typing import Any, NamedTuple
 
 from ...errors import DataError
 
-__all__ = [
-    "SPAN_KEYS",
-    "TEXT",
-    "InvalidRow",
-    "SpanTexts",
-    "Spans",
-    "are_span_texts",
-    "is_han",
-    "spans_of",
-    "why_not_characters",
-]
-
 # A word of a text that nobody has cut: a run of letters and digits, or one other character. Chinese and Japanese are
 # written without blanks, and their data sets have a tag for each character.
 _HAN = r"\u3005-\u3007\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"

@@ -9,28 +9,10 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from ...errors import DataError, MissingExtraError, install_line, nearest
+from ...errors import DataError, nearest, needed
 from ._columns import Columns
 from ._files import Notes, open_bytes, plain_suffix, rough_lines, text_lines, whole_text, why_no_text
 from ._separated import is_tabbed, separated
-
-__all__ = [
-    "MISSING",
-    "Columns",
-    "Row",
-    "is_cells",
-    "is_table",
-    "json_values",
-    "named",
-    "parquet_rows",
-    "parts_of",
-    "rows",
-    "text_value",
-    "unescaped",
-    "value",
-    "value_at",
-    "why_no_table",
-]
 
 Row = tuple[Path, int, Mapping[str, Any]]
 """The file, the number of the line, and the values by column."""
@@ -269,11 +251,9 @@ def _unpacked(path: Path, found: dict[str, Any], names: tuple[str, ...]) -> list
 
 def parquet_rows(path: Path) -> Iterator[Row]:
     """Yield the rows of a Parquet file, with label names if it holds them."""
-    try:
+    with needed("Parquet needs pyarrow:", "train"):
         import pyarrow.parquet as parquet
         from pyarrow.lib import ArrowException
-    except ImportError:
-        raise MissingExtraError(f"Parquet needs pyarrow: {install_line('train')}.") from None
     try:
         number = 0
         file = parquet.ParquetFile(io.BytesIO(open_bytes(path)))

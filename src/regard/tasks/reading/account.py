@@ -11,8 +11,6 @@ from typing import Any
 from ...corpora import Document, Images, LabelledText, TaggedWords, TextPair
 from ._files import LeftOut, Read
 
-__all__ = ["Account", "account", "doubts", "doubts_between", "labels"]
-
 # How many characters of an example, labels, and rows left out are shown.
 LETTERS, LABELS, ROWS = 160, 24, 5
 # With fewer examples than this the distribution of labels proves nothing.

@@ -15,18 +15,17 @@ from numpy.typing import NDArray
 
 from ...corpora import Images
 from ...errors import DataError
+from ._columns import Columns
 from ._files import Notes, Read, first_accepting, open_bytes
 from ._folders import class_folders, is_shown
 from ._judging import judge_classes
 from ._picture import Fit, Header, decode, fitted, read_header
 from ._separated import cells_text
-from ._tables import Columns, is_cells, rows, text_value, value, why_no_table
+from ._tables import is_cells, rows, text_value, value, why_no_table
 from .sources import Source, as_paths, told
 
 if TYPE_CHECKING:
     from PIL.Image import Image
-
-__all__ = ["SUFFIXES", "PictureOptions", "open_picture", "path_column", "read_idx", "read_images", "read_pictures"]
 
 SUFFIXES = (
     ".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".avif", ".ppm", ".pgm", ".pbm",

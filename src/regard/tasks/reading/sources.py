@@ -12,8 +12,6 @@ from typing import Any
 from ...errors import DataError, nearest
 from ._files import Read
 
-__all__ = ["Source", "as_paths", "read_each", "told"]
-
 Source = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
 Group = tuple[Path, ...]
 

@@ -25,8 +25,6 @@ from ._spans import SPAN_KEYS, TEXT, InvalidRow, SpanTexts, are_span_texts, span
 from ._tables import is_cells, rows
 from .sources import Group, Source, read_each
 
-__all__ = ["TaggedOptions", "flat_record", "prefix_of", "read_tagged", "to_iob2", "word_and_tag"]
-
 # A file without an empty line is one sentence; with more words than this, that is a mistake.
 LONGEST = 500
 LANGUAGE = re.compile(r"[a-z]{2,3}(-[a-z-]+)?:")

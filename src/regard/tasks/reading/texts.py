@@ -13,16 +13,15 @@ from typing import Any
 
 from ...corpora import Document, LabelledText, TextPair
 from ...errors import DataError
+from ._columns import Columns
 from ._files import Notes, Read, first_accepting, plain_suffix, text_lines, whole_text, why_no_text
 from ._folders import check_labels, class_folders, is_shown
 from ._hub import hub_rows, why_no_hub
 from ._judging import judge_documents, judge_labelled, judge_pairs
 from ._parallel import side_by_side
 from ._separated import cells_text
-from ._tables import MISSING, Columns, Row, is_cells, parts_of, rows, text_value, value, why_no_table
+from ._tables import MISSING, Row, is_cells, parts_of, rows, text_value, value, why_no_table
 from .sources import Group, Source, read_each
-
-__all__ = ["LabelledOptions", "PairOptions", "TextOptions", "read_documents", "read_labelled", "read_pairs"]
 
 
 @dataclass(frozen=True)

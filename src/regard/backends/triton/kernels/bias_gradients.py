@@ -12,8 +12,6 @@ from .random import keep
 from .scores import load_rows
 from .visibility import blocks, place, row_spans
 
-__all__ = ["along", "bias_gradients"]
-
 
 @triton.jit
 def _diagonals(slope, N: tl.constexpr):

@@ -11,8 +11,6 @@ from .forward import row_results, walk
 from .scores import unit
 from .visibility import reach, row_spans
 
-__all__ = ["join", "split"]
-
 
 @triton.jit
 def _rows(call, batch, group, ROWS: tl.constexpr):

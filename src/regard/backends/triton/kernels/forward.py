@@ -8,8 +8,6 @@ from .random import keep
 from .scores import LN2, dot, dot_into, finite, load_rows, unit, unit_scores
 from .visibility import blocks, place, row_spans, seen
 
-__all__ = ["forward", "row_results", "walk"]
-
 
 @triton.jit
 def walk(

@@ -12,8 +12,6 @@ from .random import keep
 from .scores import LN2, dot, dot_into, finite, load_rows, slope_of_cap, unit, unit_scores
 from .visibility import blocks, place, row_spans, seen
 
-__all__ = ["grad_scores", "key_gradients", "prepare", "query_gradient", "row_statistics", "rows_of_call"]
-
 
 @triton.jit
 def rows_of_call(call, grad_output, grad_strides, at, rows, E: tl.constexpr, EV: tl.constexpr, BE: tl.constexpr,

@@ -11,8 +11,6 @@ import triton.language as tl
 from .scores import LN2, LOG2E, dot, load_rows, unit, unit_scores
 from .visibility import place, reach, row_spans, seen
 
-__all__ = ["cells", "entropy", "norms", "received", "summary", "tile", "top"]
-
 _INFINITE = tl.constexpr(float("inf"))
 _NOTHING = tl.constexpr(-(2**63) + 1)
 """Stands below every packed weight."""

@@ -11,8 +11,6 @@ import triton.language as tl
 from .scores import LOG2E, dot, load_rows, unit, unit_scores
 from .visibility import place, row_spans, seen
 
-__all__ = ["cells", "far", "mend"]
-
 # The bound of `FAR` in backends/_contract.py.
 _FAR = tl.constexpr(64.0)
 

@@ -3,8 +3,6 @@
 import triton
 import triton.language as tl
 
-__all__ = ["keep"]
-
 
 @triton.jit
 def _words(seed, c0, c1, c2):

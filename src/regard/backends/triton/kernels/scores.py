@@ -7,11 +7,6 @@ before. Where a call has no bias and no cap, the scale waits until then, too, an
 import triton
 import triton.language as tl
 
-__all__ = [
-    "INTERPRETED", "LN2", "LOG2E", "bias_of", "capped", "dot", "dot_into", "finite", "load_rows", "scores",
-    "slope_of_cap", "unit", "unit_scores",
-]  # fmt: skip
-
 INTERPRETED = tl.constexpr(bool(triton.knobs.runtime.interpret))
 LOG2E = tl.constexpr(1.4426950408889634)
 LN2 = tl.constexpr(0.6931471805599453)

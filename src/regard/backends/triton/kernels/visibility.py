@@ -7,8 +7,6 @@ rows that see anything; from the greatest start to the least stop of all its row
 import triton
 import triton.language as tl
 
-__all__ = ["blocks", "place", "reach", "row_spans", "seen"]
-
 
 @triton.jit
 def place(call, item):
