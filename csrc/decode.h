@@ -33,7 +33,7 @@ REGARD_INLINE Vec key_products(const Head<T, Products> &head, const float *query
     const T *row = head.key[key + smaller(j, n - 1)];
     sum[j] = Vec{};
     for (int64_t u = 0; u < head.units(); u += kLanes)
-      sum[j] = add_units(load(query + u), load_units(row, u, head.width, Products{}), sum[j],
+      sum[j] = add_units(load(query + u), load_units<Products>(row, u, head.width), sum[j],
                          Products{});
   }
   transpose(sum);
@@ -162,7 +162,7 @@ template <class T, class Products> struct Decode {
       const Head<T, Products> own(a, b, h);
       for (int64_t u = 0; u < units; u += kLanes)
         store(queries + r * REGARD_MAX_WIDTH + u,
-              load_units(own.query[i], u, head.width, Products{}));
+              load_units<Products>(own.query[i], u, head.width));
       const Row row = row_of(b, h, i);
       if (row.start < row.stop) {
         begin = smaller<int64_t>(begin, row.start);

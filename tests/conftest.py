@@ -54,7 +54,7 @@ def _same_start() -> Iterator[None]:
 def _same_choice() -> None:
     """Let no row that was measured on this machine decide which kernel runs."""
     _speed.ROWS = ()
-    _speed._ratio.cache_clear()
+    _speed._choice.cache_clear()
 
 
 @pytest.fixture(autouse=True)

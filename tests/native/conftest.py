@@ -1,0 +1,17 @@
+"""What several tests of the kernel build."""
+
+from __future__ import annotations
+
+import pytest
+
+from .test_imitated import need
+from .tiles import ISAS, WIDE, Built, build
+
+
+@pytest.fixture(scope="session", params=[False, True], ids=["plain vectors", "AVX-512"])
+def imitated(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Built:
+    """Build the unit of tiles, imitated."""
+    need("g++")
+    if request.param and "avx512_bf16" not in ISAS:
+        pytest.skip("needs a processor with AVX-512 and bfloat16")
+    return Built(build(tmp_path_factory.mktemp("tiles"), *(WIDE if request.param else [])), request.param)
