@@ -1,4 +1,8 @@
-"""Time of the native kernel against torch, through the public call, and its share of the machine's own peak."""
+"""Time of the native kernel against torch, through the public call, and its share of the machine's own peak.
+
+The kernel runs as it would be chosen; a column each says what the other instruction sets of the machine give and, where
+there are tiles, products by parts.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +23,8 @@ from regard.layers import from_torch
 from .measure import Table, Timing, compare
 
 NAME = "native-speed"
-_CODES = {torch.float32: 0, torch.bfloat16: 1}  # of csrc/regard_native.h
+_CODES = {torch.float32: 0, torch.bfloat16: 1, torch.float16: 2}  # of csrc/regard_native.h
+_PARTS = "by parts"
 
 
 @dataclass(frozen=True)
@@ -67,13 +72,25 @@ def _settings(quick: bool) -> Iterator[Setting]:
 def run(quick: bool) -> Table:
     """Return CPU time of torch as a multiple of ours, and our share of the multiply-add peak of the threads used."""
     columns = ["dtype", "call", "B x L x S x E", "causal", "ours ms", "torch / ours", "with map", "GF/s", "of peak"]
+    columns += _others()
     table = Table(f"The native kernel ({library_info().isa}) beside torch; more than 1 is faster than torch", columns)
-    for dtype in (torch.float32, torch.bfloat16):
+    for dtype in (torch.float32, torch.bfloat16, torch.float16):
         for setting in _settings(quick):
             found = compare(_peers(setting, dtype), 0.05 if quick else 0.4)
             _add(table, setting, str(dtype).removeprefix("torch."), found, _peak(dtype))
     _module(table, quick)
     return table
+
+
+def _others() -> list[str]:
+    info = library_info()
+    return [*([_PARTS] if info.parts else []), *(isa for isa in info.isas if isa != info.isa)]
+
+
+def _select(isa: str | None) -> None:
+    name = None if isa is None else isa.encode()
+    if ctypes.CDLL(str(library_info().path)).regard_select_isa(ctypes.c_char_p(name)):
+        raise RuntimeError(f"this machine does not run {isa}")
 
 
 def _peak(dtype: torch.dtype) -> float:
@@ -95,7 +112,8 @@ def _add(table: Table, setting: Setting, dtype: str, found: dict[str, Timing], p
     torch_ratio, mapped = f"{found['torch'].cpu / ours:.2f}", f"{(found['map'].cpu / ours - 1) * 100:+.1f} %"
     table.rows.append([
         dtype, setting.what, size, str(setting.causal), f"{ours * 1e3:.3f}", torch_ratio, mapped, f"{speed / 1e9:.0f}",
-        f"{speed / peak:.0%}",
+        f"{speed / peak:.0%}", *(f"{found['torch'].cpu / found[name].cpu:.2f}" if name in found else "-"
+                                 for name in _others()),
     ])  # fmt: skip
     table.records.append({"dtype": dtype, **vars(setting), "gflops": speed / 1e9, "peak_gflops": peak / 1e9,
                           "seconds": {name: timing.cpu for name, timing in found.items()}})  # fmt: skip
@@ -123,8 +141,26 @@ def _peers(setting: Setting, dtype: torch.dtype) -> dict[str, Callable[[], objec
         causal = setting.causal and setting.queries > 1
         return whole(scaled_dot_product_attention(q, k, v, is_causal=causal, dropout_p=setting.dropout))
 
+    def on(isa: str) -> Callable[[], object]:
+        def run() -> object:
+            _select(isa)
+            try:
+                return ours()
+            finally:
+                _select(library_info().isa)
+
+        return run
+
+    def parts() -> object:
+        with regard.use_backend("native", fp32="parts"):
+            return ours()
+
     # SDPA has no window: there the peer is FlexAttention, compiled, with a mask of blocks.
-    return {"ours": ours, "map": mapped, "torch": _flex(setting, q, k, v) if setting.window else theirs}
+    peers = {"ours": ours, "map": mapped, "torch": _flex(setting, q, k, v) if setting.window else theirs}
+    others = {isa: on(isa) for isa in _others() if isa != _PARTS}
+    if str(dtype).removeprefix("torch.") in library_info().parts and setting.queries > 1:
+        others[_PARTS] = parts
+    return peers | others
 
 
 def _flex(setting: Setting, q: Tensor, k: Tensor, v: Tensor) -> Callable[[], object]:
@@ -155,5 +191,6 @@ def _module(table: Table, quick: bool) -> None:
     seconds = {name: timing.cpu for name, timing in found.items()}
     ratio = f"{seconds['torch'] / seconds['ours']:.2f}"
     what = "MultiHeadAttention(512, 8) + weights"
-    table.rows.append(["float32", what, "2048 tokens", "False", f"{seconds['ours'] * 1e3:.3f}", ratio, "-", "-", "-"])
+    unknown = ["-"] * (len(table.columns) - 6)
+    table.rows.append(["float32", what, "2048 tokens", "False", f"{seconds['ours'] * 1e3:.3f}", ratio, *unknown])
     table.records.append({"dtype": "float32", "what": what, "queries": 2048, "causal": False, "seconds": seconds})

@@ -4,6 +4,7 @@
 #pragma once
 
 #include "backward_item.h"
+#include "parts_range.h"
 
 namespace {
 
@@ -76,7 +77,9 @@ template <class T, class Products> int run_backward_with(const regard_args &a) {
 }
 
 template <class T> int run_backward(const regard_args &a, T) {
-  return run_backward_with<T, typename ProductsOf<T>::Type>(a);
+  return with_products<T>(a, Pass::kBackward, [&](auto products) {
+    return run_backward_with<T, decltype(products)>(a);
+  });
 }
 
 } // namespace

@@ -29,6 +29,8 @@ template <class T, class Products> struct BackwardItem {
   using Unit = typename Products::Unit;
   static constexpr int kPer = Products::kPerUnit;
   static constexpr bool kPair = kPer == 2;
+  static constexpr int kParts = Products::kParts;
+  static constexpr int64_t kBytes = 4 * kParts; // of a unit
   static constexpr int kKeys = strip_keys<Products>();
 
   struct Group {
@@ -59,7 +61,7 @@ template <class T, class Products> struct BackwardItem {
   Group group[kMostStripGroups];
   const bool keys_in_place, values_in_place;
   Unit *query_panels, *grad_panels, *packed_keys, *packed_values, *packed_pairs;
-  UnitRows<Unit> keys, values, key_pairs; // of the block
+  Operand<Unit> keys, values, key_pairs; // of the block
   float *scores, *products, *slopes;
   DiagonalSums diagonals;
   bool finite;               // K of the block, Q and dO; asked only where something is hidden
@@ -122,18 +124,15 @@ private:
       group[i].weights = reinterpret_cast<Unit *>(weights + i * layout.area_bytes);
       group[i].grad_scores = reinterpret_cast<Unit *>(grad_scores + i * layout.area_bytes);
       group[i].grad_pairs = reinterpret_cast<Unit *>(pairs + i * pairs_bytes);
-      group[i].query = reinterpret_cast<Unit *>(take(layout.key_units * kGroup * 4));
-      group[i].grad_output = reinterpret_cast<Unit *>(take(layout.value_units * kGroup * 4));
+      group[i].query = reinterpret_cast<Unit *>(take(layout.key_units * kGroup * kBytes));
+      group[i].grad_output = reinterpret_cast<Unit *>(take(layout.value_units * kGroup * kBytes));
       group[i].grad_query = reinterpret_cast<float *>(take(round_up(a.head_dim, Products::kUnitStep) * kGroup * 4));
     }
-    query_panels = reinterpret_cast<Unit *>(take(layout.strip / kPer * layout.key_width * 4));
-    grad_panels = reinterpret_cast<Unit *>(take(layout.strip / kPer * layout.value_width * 4));
-    packed_keys = reinterpret_cast<Unit *>(take(layout.block * layout.key_stride * 4));
-    packed_values = reinterpret_cast<Unit *>(take(layout.block * layout.value_stride * 4));
-    packed_pairs =
-        kPair ? reinterpret_cast<Unit *>(take(layout.pairs_stride *
-                                              (Products::kTiles ? layout.key_width : layout.block / 2) * 4))
-              : nullptr;
+    query_panels = reinterpret_cast<Unit *>(take(layout.strip / kPer * layout.key_width * kBytes));
+    grad_panels = reinterpret_cast<Unit *>(take(layout.strip / kPer * layout.value_width * kBytes));
+    packed_keys = reinterpret_cast<Unit *>(take(layout.block * layout.key_stride * kBytes));
+    packed_values = reinterpret_cast<Unit *>(take(layout.block * layout.value_stride * kBytes));
+    packed_pairs = reinterpret_cast<Unit *>(take(layout.turned_bytes));
     scores = reinterpret_cast<float *>(take(kStrip * kGroup * 4));
     products = reinterpret_cast<float *>(take(kStrip * kGroup * 4));
     slopes = reinterpret_cast<float *>(take(kStrip * kGroup * 4));
@@ -264,7 +263,8 @@ private:
     bool cut = false;
     for (int64_t i = 0; i < groups; ++i)
       cut |= plan(group[i], begin, end);
-    finite = !cut || (queries_finite() && all_finite(key.from(begin, end - begin)));
+    // What has parts is finite.
+    finite = kParts > 1 || !cut || (queries_finite() && all_finite(key.from(begin, end - begin)));
     __builtin_memset(shares, 0, sizeof shares);
 
     // The sums of this block are needed from here on where runs are careful.
@@ -299,23 +299,24 @@ private:
   // Pass 1.
   void prepare(int32_t begin, int32_t end) {
     const Block<T> k = key.from(begin, end - begin), v = value.from(begin, end - begin);
-    keys = {packed_keys, layout.key_stride};
-    values = {packed_values, layout.value_stride};
+    keys = {packed_keys, layout.key_stride, layout.block * layout.key_stride};
+    values = {packed_values, layout.value_stride, layout.block * layout.value_stride};
     if (keys_in_place)
-      keys = {reinterpret_cast<const Unit *>(k.data[0]), k.data.stride / kPer};
+      keys = {reinterpret_cast<const Unit *>(k.data[0]), k.data.stride / kPer, 0};
     else
-      pack_rows<Products>(k, layout.key_stride, packed_keys);
+      copy_rows<T, Products>(k.data, 0, k.rows, k.width, keys.stride, keys.part, packed_keys);
     if (values_in_place)
-      values = {reinterpret_cast<const Unit *>(v.data[0]), v.data.stride / kPer};
+      values = {reinterpret_cast<const Unit *>(v.data[0]), v.data.stride / kPer, 0};
     else
-      pack_rows<Products>(v, layout.value_stride, packed_values);
+      copy_rows<T, Products>(v.data, 0, v.rows, v.width, values.stride, values.part, packed_values);
     key_pairs = keys;
     if constexpr (kPair) {
+      key_pairs = {packed_pairs, layout.pairs_stride, layout.pairs_stride * layout.key_width};
       if constexpr (Products::kTiles)
-        turn_values(k.data, 0, k.rows, k.width, layout.pairs_stride, packed_pairs);
+        for (int part = 0; part < kParts; ++part)
+          turn_values(k.data, 0, k.rows, k.width, layout.pairs_stride, part, packed_pairs + part * key_pairs.part);
       else
         pack_down<Products>(k, layout.key_width, packed_pairs);
-      key_pairs = {packed_pairs, layout.pairs_stride};
     }
   }
 
@@ -377,13 +378,16 @@ private:
     }
     if (careful)
       return;
+    const int64_t part_units = layout.pairs_bytes / kBytes;
     if constexpr (Products::kTiles)
-      for (int64_t u = ceil_div(last, 2); u < first / 2 + round_up(ceil_div(last - first, 2), 16); ++u)
-        __builtin_memset(x.grad_pairs + u * kGroup, 0, kGroup * 4);
-    column_products<Products>(key_pairs.units + first / kPer * (Products::kTiles ? 1 : key_pairs.stride),
-                              key_pairs.stride,
-                              a.head_dim, x.grad_pairs + first / kPer * kGroup,
-                              ceil_div(last - first, kPer), strip.begin, strip.end, x.grad_query);
+      for (int part = 0; part < kParts; ++part)
+        for (int64_t u = ceil_div(last, 2); u < first / 2 + round_up(ceil_div(last - first, 2), 16); ++u)
+          __builtin_memset(x.grad_pairs + part * part_units + u * kGroup, 0, kGroup * 4);
+    const int64_t step = Products::kTiles ? 1 : key_pairs.stride;
+    StripProducts<Products>::along_columns(
+        {key_pairs.units + first / kPer * step, key_pairs.stride, key_pairs.part}, a.head_dim,
+        {x.grad_pairs + first / kPer * kGroup, kGroup, part_units}, ceil_div(last - first, kPer), strip.begin,
+        strip.end, x.grad_query);
     const int32_t lanes_end = smaller(run.quad_end * kQuad, int32_t(round_up(x.count, kPer)));
     for (int32_t s = first / kSubBlock; s * kSubBlock < last; ++s)
       shares[s][i] = {run.quad_begin * kQuad / kPer, lanes_end / kPer};
@@ -392,11 +396,11 @@ private:
   // The scores and dP of the keys from `begin` on.
   void score_strip(const Group &x, const Run &run, const Strip &strip, int32_t begin, bool softcap) {
     const int64_t at = begin % layout.block;
-    row_products<Products>(keys.units + at * keys.stride, keys.stride, strip.count, x.query,
-                           layout.key_units, strip.begin, strip.end, strip.scores);
-    row_products<Products>(values.units + at * values.stride, values.stride, strip.count,
-                           x.grad_output, layout.value_units, strip.begin, strip.end,
-                           strip.products);
+    StripProducts<Products>::along_rows({keys.units + at * keys.stride, keys.stride, keys.part}, strip.count,
+                                        x.query, layout.key_units, strip.begin, strip.end, strip.scores);
+    StripProducts<Products>::along_rows({values.units + at * values.stride, values.stride, values.part},
+                                        strip.count, x.grad_output, layout.value_units, strip.begin, strip.end,
+                                        strip.products);
     if (softcap)
       slopes_of_strip(strip, scoring.softcap_factor, slopes);
     if (run.cut || !scoring.plain) {
@@ -412,7 +416,7 @@ private:
     score_strip(x, run, strip, begin, softcap);
     if (visible)
       visible_bits(strip, x.count, visible);
-    weights_of<kPair>(cut, a.dropout > 0, strip, x.rows);
+    weights_of<kRoundsWeights<Products>>(cut, a.dropout > 0, strip, x.rows);
     if (!rich)
       return;
     if (a.grad_bias.data)
@@ -425,12 +429,15 @@ private:
   // Leaves P and dS as the products over queries and over keys read them.
   void keep_strip(const Group &x, const Strip &strip, int64_t at) const {
     if constexpr (kPair) {
-      round_strip(strip, strip.scores, reinterpret_cast<uint16_t *>(x.weights) + at * kGroup, nullptr);
-      round_strip(strip, strip.products, reinterpret_cast<uint16_t *>(x.grad_scores) + at * kGroup,
-                  x.grad_pairs + at / 2 * kGroup);
-      if constexpr (Products::kTiles) {
-        clear_left_out(strip, reinterpret_cast<uint16_t *>(x.weights) + at * kGroup);
-        clear_left_out(strip, reinterpret_cast<uint16_t *>(x.grad_scores) + at * kGroup);
+      const int64_t part = layout.block * kGroup; // in halves
+      uint16_t *weights = reinterpret_cast<uint16_t *>(x.weights) + at * kGroup;
+      uint16_t *grad_scores = reinterpret_cast<uint16_t *>(x.grad_scores) + at * kGroup;
+      round_strip<kParts>(strip, strip.scores, weights, part, nullptr, 0);
+      round_strip<kParts>(strip, strip.products, grad_scores, part, x.grad_pairs + at / 2 * kGroup,
+                          layout.pairs_bytes / kBytes);
+      for (int i = 0; Products::kTiles && i < kParts; ++i) {
+        clear_left_out(strip, weights + i * part);
+        clear_left_out(strip, grad_scores + i * part);
       }
     }
     (void)x, (void)strip, (void)at;

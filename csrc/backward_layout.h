@@ -22,7 +22,8 @@ template <class T, class Products> struct BackwardLayout : Shape {
   bool alone;                    // chains of one item: sums live in its scratch
   int64_t sums_rows, sums_bytes; // of one chain, outside the items
   int64_t pairs_stride;          // of keys in pairs, which lie turned for tiles
-  int64_t group_bytes, area_bytes, pairs_bytes, bytes;
+  // Of all parts.
+  int64_t group_bytes, area_bytes, pairs_bytes, panel_bytes, rows_bytes, turned_bytes, bytes;
 
   explicit BackwardLayout(const regard_args &a) {
     groups = smaller<int64_t>(kPair ? 4 : 2, ceil_div(larger<int64_t>(a.queries, 1), kGroup));
@@ -39,22 +40,22 @@ template <class T, class Products> struct BackwardLayout : Shape {
     key_width = round_up(a.head_dim, kStep);
     value_width = round_up(a.value_dim, kStep);
     sums_rows = round_up(a.keys, Products::kUnitStep);
-    constexpr bool kFloat = sizeof(T) == sizeof(float);
+    constexpr bool kFloat = sizeof(T) == sizeof(float) && !Products::kTiles; // tiles end beyond the last key
     key_direct = kFloat && key_width == a.head_dim;
     value_direct = kFloat && value_width == a.value_dim;
     alone = chain() <= 1;
     const int64_t key_sums = key_direct ? 0 : key_width, value_sums = value_direct ? 0 : value_width;
     sums_bytes = alone ? 0 : sums_rows * (key_sums + value_sums) * 4;
-    group_bytes = (key_units + value_units + round_up(a.head_dim, Products::kUnitStep)) * kGroup * 4;
-    area_bytes = block * kGroup * 4 / kPer;
+    constexpr int64_t kBytes = 4 * Products::kParts; // of a unit
+    group_bytes = (key_units + value_units) * kGroup * kBytes + round_up(a.head_dim, Products::kUnitStep) * kGroup * 4;
+    area_bytes = block * kGroup / kPer * kBytes;
     const int64_t pairs = block / 2 + (Products::kTiles ? 16 : 0);
-    pairs_bytes = kPair ? pairs * kGroup * 4 : 0;
+    pairs_bytes = kPair ? pairs * kGroup * kBytes : 0;
     pairs_stride = Products::kTiles ? pairs : key_width;
-    const int64_t key_pairs = pairs_stride * (Products::kTiles ? key_width : block / 2);
-    bytes = groups * (group_bytes + 2 * area_bytes + pairs_bytes) +
-            strip / kPer * (key_width + value_width) * 4 +   // panels of Q and dO
-            block * (key_stride + value_stride) * 4 +        // keys and values
-            (kPair ? key_pairs * 4 : 0) +                    // keys in pairs
+    panel_bytes = strip / kPer * (key_width + value_width) * kBytes; // of Q and dO
+    rows_bytes = block * (key_stride + value_stride) * kBytes;       // keys and values
+    turned_bytes = kPair ? pairs_stride * (Products::kTiles ? key_width : block / 2) * kBytes : 0; // keys in pairs
+    bytes = groups * (group_bytes + 2 * area_bytes + pairs_bytes) + panel_bytes + rows_bytes + turned_bytes +
             (alone ? block * (key_sums + value_sums) * 4 : 0) +
             3 * kStrip * kGroup * 4 +                        // scores, dP, slopes
             (a.grad_position_bias ? round_up(DiagonalSums::length(strip, a.keys), 16) * 4 : 0);

@@ -5,45 +5,18 @@
 #pragma once
 
 #include "backward_tiles.h"
-#include "blocks.h"
 
 namespace {
 
-// kLanes units of one row from unit u on.
-template <class T>
-REGARD_INLINE Vec units_of_row(const T *row, int64_t u, int64_t width, FloatProducts) {
-  return load_elements(row + u, int(smaller<int64_t>(kLanes, width - u)));
+// kLanes units of rows `low` and `high` (null: zeros) from element e on, or a
+// part of them.
+template <class Products, class T>
+REGARD_INLINE Vec units_of_rows(const T *low, const T *high, int64_t e, int64_t width, int part = 0) {
+  if constexpr (Products::kPerUnit == 2)
+    return pairs_of_rows(low, high, e, width, part);
+  else
+    return load_elements(low + e, int(smaller<int64_t>(kLanes, width - e)));
 }
-// kLanes units of rows `low` and `high` (null: zeros) from element e on.
-template <class T>
-REGARD_INLINE Vec units_of_rows(const T *low, const T *, int64_t e, int64_t width, FloatProducts) {
-  return load_elements(low + e, int(smaller<int64_t>(kLanes, width - e)));
-}
-REGARD_INLINE Half halves_of(const Bfloat16 *row, int n) {
-  return n >= kLanes ? load_half(bits_of(row)) : load_half_first(bits_of(row), n);
-}
-REGARD_INLINE Vec pairs_of_rows(const Bfloat16 *low, const Bfloat16 *high, int64_t e, int64_t width) {
-  const int n = int(larger<int64_t>(0, smaller<int64_t>(kLanes, width - e)));
-  return as_vec(pair_halves(halves_of(low + e, n), high ? halves_of(high + e, n) : Half{}));
-}
-#ifdef REGARD_HAS_DOT_BFLOAT16
-REGARD_INLINE Vec units_of_row(const Bfloat16 *row, int64_t u, int64_t width, PairProducts) {
-  return load_unit_pairs(row, u, width);
-}
-REGARD_INLINE Vec units_of_rows(const Bfloat16 *low, const Bfloat16 *high, int64_t e, int64_t width,
-                                PairProducts) {
-  return pairs_of_rows(low, high, e, width);
-}
-#endif
-#ifdef REGARD_HAS_TILES
-REGARD_INLINE Vec units_of_row(const Bfloat16 *row, int64_t u, int64_t width, TileProducts) {
-  return load_unit_pairs(row, u, width);
-}
-REGARD_INLINE Vec units_of_rows(const Bfloat16 *low, const Bfloat16 *high, int64_t e, int64_t width,
-                                TileProducts) {
-  return pairs_of_rows(low, high, e, width);
-}
-#endif
 
 // Rows of one matrix, `rows` of them, `width` elements each.
 template <class T> struct Block {
@@ -53,12 +26,6 @@ template <class T> struct Block {
   Block from(int64_t row, int64_t count) const {
     return {{data[row], data.stride}, smaller(count, rows - row), width};
   }
-};
-
-// Row i starts `stride` units times i further.
-template <class Unit> struct UnitRows {
-  const Unit *units;
-  int64_t stride;
 };
 
 // Whether rows can be read as units where they lie: they hold whole units, and
@@ -76,25 +43,17 @@ template <class T> REGARD_INLINE void prefetch_rows(const Block<T> &x, int64_t r
       __builtin_prefetch(x.data[i] + e);
 }
 
-// out[row][unit] with `stride` units a row, a multiple of kLanes.
-template <class Products, class T>
-void pack_rows(const Block<T> &x, int64_t stride, typename Products::Unit *out) {
-  float *to = reinterpret_cast<float *>(out);
-  for (int64_t i = 0; i < x.rows; ++i, to += stride)
-    for (int64_t u = 0; u < stride; u += kLanes)
-      store(to + u, units_of_row(x.data[i], u, x.width, Products{}));
-}
 
 // out[unit of rows][element], `stride` a multiple of kLanes: each unit holds
 // one row, or two where units are pairs.
 template <class Products, class T>
-void pack_down(const Block<T> &x, int64_t stride, typename Products::Unit *out) {
+void pack_down(const Block<T> &x, int64_t stride, typename Products::Unit *out, int part = 0) {
   constexpr int kPer = Products::kPerUnit;
   float *to = reinterpret_cast<float *>(out);
   for (int64_t i = 0; i < x.rows; i += kPer, to += stride) {
     const T *low = x.data[i], *high = i + 1 < x.rows ? x.data[i + 1] : nullptr;
     for (int64_t e = 0; e < stride; e += kLanes)
-      store(to + e, units_of_rows(low, high, e, x.width, Products{}));
+      store(to + e, units_of_rows<Products>(low, high, e, x.width, part));
   }
 }
 
@@ -105,9 +64,11 @@ void pack_panels(const Block<T> &x, int64_t units, int64_t begin, typename Produ
   constexpr int kPer = Products::kPerUnit;
   if constexpr (Products::kTiles) { // one panel of everything, to the end of the group
     const int64_t stride = round_up(x.width, Products::kUnitStep);
-    pack_down<Products>(x, stride, out + begin * stride);
-    for (int64_t i = ceil_div(x.rows, kPer); i < kGroup / kPer; ++i)
-      __builtin_memset(out + (begin + i) * stride, 0, size_t(stride) * 4);
+    for (int part = 0; part < Products::kParts; ++part, out += units * stride) {
+      pack_down<Products>(x, stride, out + begin * stride, part);
+      for (int64_t i = ceil_div(x.rows, kPer); i < kGroup / kPer; ++i)
+        __builtin_memset(out + (begin + i) * stride, 0, size_t(stride) * 4);
+    }
     return;
   }
   for_panels(ceil_div(x.width, kLanes), [&](int64_t first, int64_t width) {
@@ -115,27 +76,29 @@ void pack_panels(const Block<T> &x, int64_t units, int64_t begin, typename Produ
     for (int64_t i = 0; i < x.rows; i += kPer) {
       const T *low = x.data[i], *high = i + 1 < x.rows ? x.data[i + 1] : nullptr;
       for (int64_t v = first; v < first + width; ++v, to += kLanes)
-        store(to, units_of_rows(low, high, v * kLanes, x.width, Products{}));
+        store(to, units_of_rows<Products>(low, high, v * kLanes, x.width));
     }
   });
 }
 
-// out[unit][lane], lane i holding row i.
+// out[part][unit][lane], lane i holding row i.
 template <class Products, class T>
 void pack_turned(const Block<T> &x, typename Products::Unit *out) {
   const int64_t units = units_of<Products>(x.width);
   float *turned = reinterpret_cast<float *>(out);
   for (int v = 0; v < kGroup / kLanes; ++v)
     for (int64_t u = 0; u < units; u += kLanes) {
-      Vec lanes[kLanes];
-      for (int i = 0; i < kLanes; ++i)
-        lanes[i] = v * kLanes + i < x.rows
-                       ? units_of_row(x.data[v * kLanes + i], u, x.width, Products{})
-                       : Vec{};
-      transpose(lanes);
       const int64_t some = smaller<int64_t>(kLanes, units - u);
-      for (int64_t i = 0; i < some; ++i)
-        store(turned + (u + i) * kGroup + v * kLanes, lanes[i]);
+      for (int part = 0; part < Products::kParts; ++part) {
+        Vec lanes[kLanes];
+        for (int i = 0; i < kLanes; ++i)
+          lanes[i] = v * kLanes + i < x.rows
+                         ? load_units<Products>(x.data[v * kLanes + i], u, x.width, part)
+                         : Vec{};
+        transpose(lanes);
+        for (int64_t i = 0; i < some; ++i)
+          store(turned + (part * units + u + i) * kGroup + v * kLanes, lanes[i]);
+      }
     }
 }
 

@@ -9,7 +9,7 @@
 // straight through.
 #pragma once
 
-#include "elements.h"
+#include "blocks.h"
 #include "tile_grid.h"
 
 namespace {
@@ -147,62 +147,63 @@ template <class F> REGARD_INLINE void for_lane_vectors(int begin, int end, const
       with_count<kTileVectors - 1>(end - v, [&](auto n) { f(n, v); });
 }
 
-// out[r][lane] = sum over the units of keys(r) * turned[unit][lane], for `rows`
-// keys and the lane vectors [begin, end).
-template <class Products>
-REGARD_INLINE void row_products(const typename Products::Unit *rows, int64_t stride, int64_t count,
-                                const typename Products::Unit *turned, int64_t units, int begin,
-                                int end, float *out) {
-  for_lane_vectors(begin, end, [&](auto n, int v) {
-    constexpr int kV = decltype(n)::value;
-    with_count<kTileRows>(count, [&](auto m) {
-      constexpr int kR = decltype(m)::value;
-      Vec sum[kR][kV] = {};
-      multiply_tile<Products, Along::kRows, kR, kV>(rows, stride, turned + v * kLanes, units, sum);
-#pragma GCC unroll 8
-      for (int r = 0; r < kR; ++r)
-#pragma GCC unroll 8
-        for (int i = 0; i < kV; ++i)
-          store(out + r * kGroup + (v + i) * kLanes, sum[r][i]);
-    });
-  });
-}
+// Of a strip of keys with the queries of a group in the lanes.
+template <class Products> struct StripProducts {
+  using Unit = typename Products::Unit;
 
-// sums[e][lane] += sum over `count` units of keys: columns(unit, e) *
-// weights[unit][lane].
-template <class Products>
-REGARD_INLINE void column_products(const typename Products::Unit *columns, int64_t stride,
-                                   int64_t width, const typename Products::Unit *weights,
-                                   int64_t count, int begin, int end, float *sums) {
-  for_lane_vectors(begin, end, [&](auto n, int v) {
-    constexpr int kV = decltype(n)::value;
-    for (int64_t e = 0; e < width; e += kTileRows) {
-      with_count<kTileRows>(smaller<int64_t>(kTileRows, width - e), [&](auto m) {
+  // out[r][lane] = sum over the units of rows(r) * turned[unit][lane], for `count`
+  // keys and the lane vectors [begin, end).
+  static REGARD_INLINE void along_rows(Operand<Unit> rows, int64_t count, const Unit *turned, int64_t units,
+                                       int begin, int end, float *out) {
+    for_lane_vectors(begin, end, [&](auto n, int v) {
+      constexpr int kV = decltype(n)::value;
+      with_count<kTileRows>(count, [&](auto m) {
         constexpr int kR = decltype(m)::value;
-        float *at = sums + e * kGroup + v * kLanes;
-        Vec sum[kR][kV];
+        Vec sum[kR][kV] = {};
+        multiply_tile<Products, Along::kRows, kR, kV>(rows.units, rows.stride, turned + v * kLanes, units, sum);
 #pragma GCC unroll 8
         for (int r = 0; r < kR; ++r)
 #pragma GCC unroll 8
           for (int i = 0; i < kV; ++i)
-            sum[r][i] = load(at + r * kGroup + i * kLanes);
-        multiply_tile<Products, Along::kAcross, kR, kV>(columns + e, stride, weights + v * kLanes,
-                                                        count, sum);
-#pragma GCC unroll 8
-        for (int r = 0; r < kR; ++r)
-#pragma GCC unroll 8
-          for (int i = 0; i < kV; ++i)
-            store(at + r * kGroup + i * kLanes, sum[r][i]);
+            store(out + r * kGroup + (v + i) * kLanes, sum[r][i]);
       });
-    }
-  });
-}
+    });
+  }
+
+  // sums[e][lane] += sum over `count` units of keys: columns(unit, e) *
+  // weights[unit][lane].
+  static REGARD_INLINE void along_columns(Operand<Unit> columns, int64_t width, Operand<Unit> weights,
+                                          int64_t count, int begin, int end, float *sums) {
+    for_lane_vectors(begin, end, [&](auto n, int v) {
+      constexpr int kV = decltype(n)::value;
+      for (int64_t e = 0; e < width; e += kTileRows) {
+        with_count<kTileRows>(smaller<int64_t>(kTileRows, width - e), [&](auto m) {
+          constexpr int kR = decltype(m)::value;
+          float *at = sums + e * kGroup + v * kLanes;
+          Vec sum[kR][kV];
+#pragma GCC unroll 8
+          for (int r = 0; r < kR; ++r)
+#pragma GCC unroll 8
+            for (int i = 0; i < kV; ++i)
+              sum[r][i] = load(at + r * kGroup + i * kLanes);
+          multiply_tile<Products, Along::kAcross, kR, kV>(columns.units + e, columns.stride,
+                                                          weights.units + v * kLanes, count, sum);
+#pragma GCC unroll 8
+          for (int r = 0; r < kR; ++r)
+#pragma GCC unroll 8
+            for (int i = 0; i < kV; ++i)
+              store(at + r * kGroup + i * kLanes, sum[r][i]);
+        });
+      }
+    });
+  }
+};
 
 #ifdef REGARD_HAS_TILES
 // The three in tiles: 16 keys, queries or columns by 16, over 16 units a step.
 // Panels are one, columns lie turned, and `count` may end between tiles: rows
 // of keys beyond are room, units beyond are 0.
-template <> struct PanelProduct<TileProducts> {
+template <int kParts> struct PanelProduct<TileProducts<kParts>> {
   const int32_t *weights;
   int64_t group_stride;
   const int32_t *panels;
@@ -220,31 +221,29 @@ template <> struct PanelProduct<TileProducts> {
             continue;
           const int64_t first = share[g].begin / kTileSide * kTileSide;
           const int32_t *own = weights + g * group_stride + key * kUnits + first;
-          multiply_either(TileGrid(own, kUnits),
-                          TileGrid(panels + (g * kUnits + first) * width + column, width),
-                          TileGrid(sums[key] + column, sums.stride), key + kTileSide < key_end,
-                          column + kTileSide < width, ceil_div(share[g].end - first, kTileSide), true);
+          multiply_either<kParts>(TileGrid(own, kUnits, group_stride / kParts),
+                                  TileGrid(panels + (g * kUnits + first) * width + column, width, strip_units * width),
+                                  TileGrid(sums[key] + column, sums.stride), key + kTileSide < key_end,
+                                  column + kTileSide < width, ceil_div(share[g].end - first, kTileSide), true);
         }
   }
 };
 
-template <>
-REGARD_INLINE void row_products<TileProducts>(const int32_t *rows, int64_t stride, int64_t count,
-                                              const int32_t *turned, int64_t units, int begin,
-                                              int end, float *out) {
-  multiply_grid(TileGrid(rows, stride), TileGrid(turned, kGroup), TileGrid(out, kGroup),
-                ceil_div(count, kTileSide), begin / kQuadVectors, end / kQuadVectors,
-                units / kTileSide, false);
-}
-
-template <>
-REGARD_INLINE void column_products<TileProducts>(const int32_t *columns, int64_t stride,
-                                                 int64_t width, const int32_t *weights,
-                                                 int64_t count, int begin, int end, float *sums) {
-  multiply_grid(TileGrid(columns, stride), TileGrid(weights, kGroup), TileGrid(sums, kGroup),
-                ceil_div(width, kTileSide), begin / kQuadVectors, end / kQuadVectors,
-                ceil_div(count, kTileSide), true);
-}
+template <int kParts> struct StripProducts<TileProducts<kParts>> {
+  static void along_rows(Operand<int32_t> rows, int64_t count, const int32_t *turned, int64_t units,
+                         int begin, int end, float *out) {
+    multiply_grid<kParts>(TileGrid(rows.units, rows.stride, rows.part), TileGrid(turned, kGroup, units * kGroup),
+                          TileGrid(out, kGroup), ceil_div(count, kTileSide), begin / kQuadVectors,
+                          end / kQuadVectors, units / kTileSide, false);
+  }
+  static void along_columns(Operand<int32_t> columns, int64_t width, Operand<int32_t> weights, int64_t count,
+                            int begin, int end, float *sums) {
+    multiply_grid<kParts>(TileGrid(columns.units, columns.stride, columns.part),
+                          TileGrid(weights.units, kGroup, weights.part), TileGrid(sums, kGroup),
+                          ceil_div(width, kTileSide), begin / kQuadVectors, end / kQuadVectors,
+                          ceil_div(count, kTileSide), true);
+  }
+};
 #endif
 
 } // namespace

@@ -190,22 +190,24 @@ inline void scale_strip(const Strip &strip, float scale, const float *slopes) {
     }
 }
 
-// x[key][lane] of a strip, rounded: `along` pairs of queries (for sums over
-// queries), `across` pairs of keys (for sums over keys), or null. The first
-// key of a strip is even; after an odd last key, zeros.
-REGARD_INLINE void round_strip(const Strip &strip, const float *x, uint16_t *along,
-                               int32_t *across) {
+// x[key][lane] of a strip, rounded or in parts: `along` pairs of queries (for
+// sums over queries), `across` pairs of keys (for sums over keys), or null, each
+// with the distance of its parts. The first key of a strip is even; after an odd
+// last key, zeros.
+template <int kParts>
+REGARD_INLINE void round_strip(const Strip &strip, const float *x, uint16_t *along, int64_t along_part,
+                               int32_t *across, int64_t across_part) {
   for (int v = strip.begin; v < strip.end; ++v)
     for (int r = 0; r < strip.count; r += 2) {
       const Vec low = load(x + r * kGroup + v * kLanes);
       Vec high = Vec{};
-      store_half(along + r * kGroup + v * kLanes, narrow_bfloat16(low));
+      store_parts<kParts>(along + r * kGroup + v * kLanes, along_part, low);
       if (r + 1 < strip.count) {
         high = load(x + (r + 1) * kGroup + v * kLanes);
-        store_half(along + (r + 1) * kGroup + v * kLanes, narrow_bfloat16(high));
+        store_parts<kParts>(along + (r + 1) * kGroup + v * kLanes, along_part, high);
       }
       if (across)
-        store_int(across + r / 2 * kGroup + v * kLanes, pair_bfloat16(low, high));
+        store_pairs<kParts>(across + r / 2 * kGroup + v * kLanes, across_part, low, high);
     }
 }
 

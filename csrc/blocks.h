@@ -1,20 +1,22 @@
 // Keys and values of one head, in the form that products read.
 #pragma once
 
+#include "parts.h"
 #include "scores.h"
 
 namespace {
 
-constexpr int kBlock = 128; // keys; a multiple of kPart
+constexpr int kBlock = 128; // keys at most; a multiple of kPart
 constexpr int kPart = 64;   // keys summed at once; cells of the map are multiples
 // Keys and values prepared at once, a multiple of kBlock. Products of tiles are
-// so fast that an output should stay near for longer than a block.
-constexpr int prepared_keys(bool tiles) { return tiles ? 512 : kBlock; }
+// so fast that an output should stay near for longer than a block; those of
+// parts take more room and more time.
+template <class Products> constexpr int kPreparedKeys = !Products::kTiles ? kBlock : Products::kParts > 1 ? 256 : 512;
 
 // What products of elements are taken as, where each number is used many times.
 template <class T> struct ProductsOf { using Type = FloatProducts; };
 #if defined(REGARD_HAS_TILES)
-template <> struct ProductsOf<Bfloat16> { using Type = TileProducts; };
+template <> struct ProductsOf<Bfloat16> { using Type = TileProducts<1>; };
 #elif defined(REGARD_HAS_DOT_BFLOAT16)
 template <> struct ProductsOf<Bfloat16> { using Type = PairProducts; };
 #endif
@@ -23,7 +25,7 @@ template <> struct ProductsOf<Bfloat16> { using Type = PairProducts; };
 template <class T, class Products> struct Head {
   using Unit = typename Products::Unit;
   // Elements are their own units: keys need no rewriting.
-  static constexpr bool kDirectKeys = sizeof(T) * Products::kPerUnit == sizeof(Unit);
+  static constexpr bool kDirectKeys = sizeof(T) * Products::kPerUnit == sizeof(Unit) && Products::kParts == 1;
   static constexpr bool kDirectValues = kDirectKeys && Products::kPerUnit == 1;
 
   Rows<const T> query, key, value;
@@ -53,46 +55,40 @@ template <class T, class Products> struct Head {
 };
 
 // Products are taken directly from keys [begin, begin + count) at
-// `units + r * stride`, from values as the pass needs them.
+// `units + r * stride`, from values as the pass needs them; parts are `part` apart.
 template <class Unit> struct Operand {
   const Unit *units;
-  int64_t stride;
+  int64_t stride, part;
 };
 
-// kLanes units of a row from unit u on; beyond the row's width they are zero.
-template <class T> REGARD_INLINE Vec load_units(const T *row, int64_t u, int64_t width, FloatProducts) {
-  return load_elements(row + u, int(smaller<int64_t>(kLanes, width - u)));
+// kLanes units of a row from unit u on, or a part of them; beyond the row's
+// width they are zero.
+template <class Products, class T>
+REGARD_INLINE Vec load_units(const T *row, int64_t u, int64_t width, int part = 0) {
+  if constexpr (Products::kPerUnit == 2)
+    return pairs_of_row(row, u, width, part);
+  else
+    return load_elements(row + u, int(smaller<int64_t>(kLanes, width - u)));
 }
-REGARD_INLINE Vec load_unit_pairs(const Bfloat16 *row, int64_t u, int64_t width) {
-  const int64_t left = larger<int64_t>(0, width - 2 * u);
-  return as_vec(load_pairs(bits_of(row) + 2 * u, int(smaller<int64_t>(2 * kLanes, left))));
-}
-#ifdef REGARD_HAS_DOT_BFLOAT16
-REGARD_INLINE Vec load_units(const Bfloat16 *row, int64_t u, int64_t width, PairProducts) {
-  return load_unit_pairs(row, u, width);
-}
-#endif
-#ifdef REGARD_HAS_TILES
-REGARD_INLINE Vec load_units(const Bfloat16 *row, int64_t u, int64_t width, TileProducts) {
-  return load_unit_pairs(row, u, width);
-}
-#endif
 
-// Rows [begin, end) as units in consecutive rows of `stride` units.
+// Rows [begin, end) as units in consecutive rows of `stride` units, part by part.
 template <class T, class Products>
 void copy_rows(Rows<const T> from, int64_t begin, int64_t end, int64_t width, int64_t stride,
-               typename Products::Unit *to) {
-  for (int64_t i = begin; i < end; ++i, to += stride)
-    for (int64_t u = 0; u < stride; u += kLanes)
-      store(reinterpret_cast<float *>(to) + u,
-            load_units(from[i], u, width, Products{}));
+               int64_t part_units, typename Products::Unit *to) {
+  for (int part = 0; part < Products::kParts; ++part) {
+    float *at = reinterpret_cast<float *>(to + part * part_units);
+    for (int64_t i = begin; i < end; ++i, at += stride)
+      for (int64_t u = 0; u < stride; u += kLanes)
+        store(at + u, load_units<Products>(from[i], u, width, part));
+  }
 }
 
-// Keys [begin, end) of the values turned: rows are columns of the values, 0
-// beyond the last, units are pairs of keys, 0 beyond the last, to whole tiles
-// from any multiple of 8 on.
-inline void turn_values(Rows<const Bfloat16> value, int64_t begin, int64_t end, int64_t width,
-                        int64_t stride, int32_t *out) {
+// Keys [begin, end) of the values, or a part of them, turned: rows are columns
+// of the values, 0 beyond the last, units are pairs of keys, 0 beyond the last,
+// to whole tiles from any multiple of 8 on.
+template <class T>
+void turn_values(Rows<const T> value, int64_t begin, int64_t end, int64_t width, int64_t stride,
+                 int part, int32_t *out) {
   const int64_t units = round_up(ceil_div(end - begin, 2), 16);
   for (int64_t e = 0; e < round_up(width, 16); ++e)
     for (int64_t u = units; u < units + 16; u += kLanes)
@@ -103,9 +99,8 @@ inline void turn_values(Rows<const Bfloat16> value, int64_t begin, int64_t end, 
       Vec x[kLanes];
       for (int i = 0; i < kLanes; ++i) {
         const int64_t key = begin + 2 * (u + i);
-        const Half low = load_half_first(bits_of(value[smaller(key, end - 1)]) + e, key < end ? n : 0);
-        const Half high =
-            load_half_first(bits_of(value[smaller(key + 1, end - 1)]) + e, key + 1 < end ? n : 0);
+        const Half low = halves_of(value[smaller(key, end - 1)] + e, key < end ? n : 0, part);
+        const Half high = halves_of(value[smaller(key + 1, end - 1)] + e, key + 1 < end ? n : 0, part);
         x[i] = as_vec(pair_halves(low, high));
       }
       transpose(x);
@@ -134,7 +129,7 @@ struct Ahead {
 };
 
 template <class T, class Products> struct Blocks {
-  static constexpr int64_t kPrepared = prepared_keys(Products::kTiles);
+  static constexpr int64_t kPrepared = kPreparedKeys<Products>;
   using Unit = typename Products::Unit;
   const Head<T, Products> &head;
   Unit *key_scratch, *value_scratch;
@@ -148,6 +143,7 @@ template <class T, class Products> struct Blocks {
   static int64_t value_stride(int64_t width) {
     return Products::kTiles ? kPrepared / 2 + 16 : round_up(width, kLanes);
   }
+  // Of one part.
   static int64_t key_units(int64_t width) { return key_stride(width) * kPrepared; }
   static int64_t value_units(int64_t width) {
     return value_stride(width) * (Products::kTiles ? round_up(width, 16) : kPrepared);
@@ -164,13 +160,12 @@ template <class T, class Products> struct Blocks {
     begin = from;
     end = to;
     if (keys_direct(begin, end)) {
-      keys = {reinterpret_cast<const Unit *>(head.key[begin]), head.key.stride / Products::kPerUnit};
+      keys = {reinterpret_cast<const Unit *>(head.key[begin]), head.key.stride / Products::kPerUnit, 0};
     } else {
-      const int64_t stride = key_stride(head.width);
-      copy_rows<T, Products>(head.key, begin, end, head.width, stride, key_scratch);
-      keys = {key_scratch, stride};
+      keys = {key_scratch, key_stride(head.width), key_units(head.width)};
+      copy_rows<T, Products>(head.key, begin, end, head.width, keys.stride, keys.part, key_scratch);
     }
-    prepare_values(begin, end, Products{});
+    prepare_values(begin, end);
     const int64_t element = sizeof(T);
     ahead = {reinterpret_cast<const char *>(head.key[end]),
              reinterpret_cast<const char *>(head.value[end]),
@@ -182,46 +177,34 @@ template <class T, class Products> struct Blocks {
   }
 
   // Units of keys, and of values, from a key of the block on.
-  const Unit *keys_from(int64_t key) const { return keys.units + (key - begin) * keys.stride; }
-  const Unit *values_from(int64_t key) const {
-    return values.units + (key - begin) / Products::kPerUnit * (Products::kTiles ? 1 : values.stride);
+  Operand<Unit> keys_from(int64_t key) const {
+    return {keys.units + (key - begin) * keys.stride, keys.stride, keys.part};
+  }
+  Operand<Unit> values_from(int64_t key) const {
+    const int64_t step = Products::kTiles ? 1 : values.stride;
+    return {values.units + (key - begin) / Products::kPerUnit * step, values.stride, values.part};
   }
 
 private:
-  void prepare_values(int64_t begin, int64_t end, FloatProducts) {
-    if (Head<T, Products>::kDirectValues) {
-      values = {reinterpret_cast<const Unit *>(head.value[begin]), head.value.stride};
+  void prepare_values(int64_t begin, int64_t end) {
+    const int64_t width = head.value_width;
+    values = {value_scratch, value_stride(width), value_units(width)};
+    if constexpr (Products::kTiles) {
+      for (int part = 0; part < Products::kParts; ++part)
+        turn_values(head.value, begin, end, width, values.stride, part, value_scratch + part * values.part);
+    } else if constexpr (Products::kPerUnit == 2) {
+      // Two rows of values become one row of pairs; after an odd last row, zeros.
+      Unit *to = value_scratch;
+      for (int64_t i = begin; i < end; i += 2, to += values.stride)
+        for (int64_t u = 0; u < values.stride; u += kLanes)
+          store(reinterpret_cast<float *>(to) + u,
+                pairs_of_rows(head.value[i], i + 1 < end ? head.value[i + 1] : nullptr, u, width, 0));
+    } else if constexpr (Head<T, Products>::kDirectValues) {
+      values = {reinterpret_cast<const Unit *>(head.value[begin]), head.value.stride, 0};
     } else {
-      const int64_t stride = value_stride(head.value_width);
-      copy_rows<T, Products>(head.value, begin, end, head.value_width, stride, value_scratch);
-      values = {value_scratch, stride};
+      copy_rows<T, Products>(head.value, begin, end, width, values.stride, 0, value_scratch);
     }
   }
-#ifdef REGARD_HAS_DOT_BFLOAT16
-  // Two rows of values become one row of pairs; after an odd last row, zeros.
-  void prepare_values(int64_t begin, int64_t end, PairProducts) {
-    const int64_t stride = value_stride(head.value_width);
-    Unit *to = value_scratch;
-    for (int64_t i = begin; i < end; i += 2, to += stride) {
-      const bool alone = i + 1 == end;
-      const uint16_t *low = bits_of(head.value[i]);
-      const uint16_t *high = alone ? low : bits_of(head.value[i + 1]);
-      for (int64_t u = 0; u < stride; u += kLanes) {
-        const int n = int(smaller<int64_t>(kLanes, head.value_width - u));
-        const Half a = load_half_first(low + u, n), b = load_half_first(high + u, alone ? 0 : n);
-        store_int(to + u, pair_halves(a, b));
-      }
-    }
-    values = {value_scratch, stride};
-  }
-#endif
-#ifdef REGARD_HAS_TILES
-  void prepare_values(int64_t begin, int64_t end, TileProducts) {
-    const int64_t stride = value_stride(head.value_width);
-    turn_values(head.value, begin, end, head.value_width, stride, value_scratch);
-    values = {value_scratch, stride};
-  }
-#endif
 };
 
 // Whether keys [begin, end) hold a value that is not finite.

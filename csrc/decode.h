@@ -44,7 +44,7 @@ REGARD_INLINE void key_products(const Head<T, Products> &head, const float *quer
     const auto add = [&](int64_t u, int64_t width) __attribute__((always_inline)) {
 #pragma GCC unroll 4
       for (int i = 0; i < kSide; ++i) {
-        const Vec x = load_units(row[i], u, width, Products{});
+        const Vec x = load_units<Products>(row[i], u, width);
 #pragma GCC unroll 4
         for (int q = 0; q < kQ; ++q)
           own[q][i] = add_units(load(query + q * REGARD_MAX_WIDTH + u), x, own[q][i], Products{});
@@ -187,7 +187,7 @@ template <class T, class Products> struct Decode {
       const Head<T, Products> own(a, b, h);
       for (int64_t u = 0; u < units; u += kLanes)
         store(queries + r * REGARD_MAX_WIDTH + u,
-              load_units(own.query[i], u, head.width, Products{}));
+              load_units<Products>(own.query[i], u, head.width));
       const Row row = row_of(b, h, i);
       if (row.start < row.stop) {
         begin = smaller<int64_t>(begin, row.start);

@@ -446,6 +446,11 @@ int regard_select_isa(const char *name) {
   return REGARD_OK;
 }
 
+int64_t regard_parts(int64_t dtype) {
+  const Table *table = current();
+  return table ? table->parts(dtype) : 1;
+}
+
 double regard_multiply_add_loop(int64_t dtype, int64_t rounds) {
   const Table *table = current();
   return table ? table->multiply_add_loop(dtype, rounds) : 0;

@@ -22,6 +22,7 @@
 #include "decode.h"
 #include "forward_tiles.h"
 #include "map.h"
+#include "parts_range.h"
 #ifdef REGARD_HAS_TILES
 #include "tile_products.h"
 #endif
@@ -37,28 +38,30 @@ struct Group {
   alignas(64) float most[kGroup];       // reference maximum, in stored units
   alignas(64) float total[kGroup];      // sum of the exponentials under it
   alignas(64) float block_most[kGroup]; // maximum of the current block
-  void *queries;                        // [E units][kGroup]
+  void *queries;                        // [part][E units][kGroup]
   float *output;                        // [Ev][kGroup]
   float *kept;                          // scores, [S][kGroup]; null: they are not kept
   MapRecord map;
 };
 
-// The queries of a group, turned to [unit][lane].
+// The queries of a group, turned to [part][unit][lane].
 template <class T, class Products>
 void turn_queries(const Head<T, Products> &head, int64_t row, int64_t queries, void *out) {
   const int64_t units = head.units();
   float *turned = static_cast<float *>(out);
   for (int v = 0; v < kGroup / kLanes; ++v) {
     for (int64_t u = 0; u < units; u += kLanes) {
-      Vec x[kLanes];
-      for (int i = 0; i < kLanes; ++i) {
-        const int64_t at = smaller(row + v * kLanes + i, queries - 1);
-        x[i] = load_units(head.query[at], u, head.width, Products{});
-      }
-      transpose(x);
       const int64_t some = smaller<int64_t>(kLanes, units - u);
-      for (int64_t i = 0; i < some; ++i)
-        store(turned + (u + i) * kGroup + v * kLanes, x[i]);
+      for (int part = 0; part < Products::kParts; ++part) {
+        Vec x[kLanes];
+        for (int i = 0; i < kLanes; ++i) {
+          const int64_t at = smaller(row + v * kLanes + i, queries - 1);
+          x[i] = load_units<Products>(head.query[at], u, head.width, part);
+        }
+        transpose(x);
+        for (int64_t i = 0; i < some; ++i)
+          store(turned + (part * units + u + i) * kGroup + v * kLanes, x[i]);
+      }
     }
   }
 }
@@ -113,9 +116,9 @@ template <bool kCut, bool kPair, class Products> struct Exponentials {
           if (!alone)
             high = weight<kCut, Products>(load(row + kGroup + v * kLanes), most[v], factor);
           sum[v] = sum[v] + (p + high);
-          store_int(reinterpret_cast<int32_t *>(weights) + k / 2 * Products::kWeightRow +
-                        (first + v) * kLanes,
-                    pair_bfloat16(p, high));
+          store_pairs<Products::kParts>(reinterpret_cast<int32_t *>(weights) + k / 2 * Products::kWeightRow +
+                                            (first + v) * kLanes,
+                                        weight_part<Products>(), p, high);
         } else {
           sum[v] = sum[v] + p;
           store(weights + k * kGroup + (first + v) * kLanes, p);
@@ -173,16 +176,18 @@ void pair_weights(const Run &run, int64_t begin, int64_t end, float *weights) {
     for (int64_t k = begin; k < end; k += 2) {
       const float *at = weights + k * kGroup + v * kLanes;
       const Vec high = k + 1 < end ? load(at + kGroup) : Vec{};
-      store_int(pairs + k / 2 * Products::kWeightRow + v * kLanes, pair_bfloat16(load(at), high));
+      store_pairs<Products::kParts>(pairs + k / 2 * Products::kWeightRow + v * kLanes,
+                                    weight_part<Products>(), load(at), high);
     }
 }
 
 // Weights of nothing after those of a run, to whole steps of units.
 template <class Products>
 void pad_weights(const Run &run, int64_t begin, int64_t end, float *weights) {
-  for (int64_t unit = begin; unit < end; ++unit)
-    for (int v = run.quad_begin * kQuadVectors; v < run.quad_end * kQuadVectors; ++v)
-      store(weights + unit * Products::kWeightRow + v * kLanes, Vec{});
+  for (int part = 0; part < Products::kParts; ++part, weights += weight_part<Products>())
+    for (int64_t unit = begin; unit < end; ++unit)
+      for (int v = run.quad_begin * kQuadVectors; v < run.quad_end * kQuadVectors; ++v)
+        store(weights + unit * Products::kWeightRow + v * kLanes, Vec{});
 }
 
 // Pass 5 where a value of a cut run is not finite: those who may not see the
@@ -240,15 +245,16 @@ void write_group(const regard_args &a, const Head<T, Products> &head, const Grou
   }
 }
 
-// Scores and weights of a block, and the padding of its last run.
-constexpr size_t kAreaBytes = size_t(kBlock + 32) * kGroup * 4;
+template <class Products> constexpr size_t area_bytes() {
+  return size_t(weight_part<Products>()) * Products::kParts * 4;
+}
 
 // How a call is cut into items, and where an item's scratch lies.
 struct Layout {
   int64_t groups;   // per item
   int64_t per_head; // items
   int64_t units, value_width, output_rows;
-  size_t group_bytes, key_bytes, value_bytes, map_bytes, kept_bytes, bytes;
+  size_t query_bytes, group_bytes, key_bytes, value_bytes, map_bytes, kept_bytes, bytes;
 };
 
 template <class T, class Products> Layout layout_of(const regard_args &a, bool keep_scores = false) {
@@ -263,13 +269,14 @@ template <class T, class Products> Layout layout_of(const regard_args &a, bool k
   l.units = units_of<Products>(a.head_dim);
   l.value_width = a.value_dim;
   l.output_rows = round_up(a.value_dim, Products::kUnitStep);
-  l.group_bytes = round_up(sizeof(Group), 64) + size_t(l.units + l.output_rows) * kGroup * 4;
-  l.key_bytes = size_t(Own::key_units(a.head_dim)) * 4;
-  l.value_bytes = size_t(Own::value_units(a.value_dim)) * 4;
+  l.query_bytes = size_t(l.units) * Products::kParts * kGroup * 4;
+  l.group_bytes = round_up(sizeof(Group), 64) + l.query_bytes + size_t(l.output_rows) * kGroup * 4;
+  l.key_bytes = size_t(Own::key_units(a.head_dim)) * Products::kParts * 4;
+  l.value_bytes = size_t(Own::value_units(a.value_dim)) * Products::kParts * 4;
   l.map_bytes = a.map ? MapRecord::bytes(a.keys, a.map_columns) : 0;
   l.kept_bytes = keep_scores ? size_t(round_up(a.keys, Products::kUnitStep)) * kGroup * 4 : 0;
   l.bytes = size_t(l.groups) * (l.group_bytes + l.map_bytes + l.kept_bytes) + l.key_bytes +
-            l.value_bytes + kAreaBytes;
+            l.value_bytes + area_bytes<Products>();
   return l;
 }
 
@@ -300,7 +307,7 @@ template <class T, class Products> struct Forward {
     const Vec factor = splat(scoring.remaining());
 
     float *weights = reinterpret_cast<float *>(scratch);
-    unsigned char *at = scratch + kAreaBytes;
+    unsigned char *at = scratch + area_bytes<Products>();
     Blocks<T, Products> blocks{head, reinterpret_cast<Unit *>(at),
                                reinterpret_cast<Unit *>(at + layout.key_bytes), {}, {}, {}, 0, 0};
 
@@ -327,10 +334,10 @@ template <class T, class Products> struct Forward {
         if (!prepared)
           blocks.prepare(first, last);
         prepared = true;
-        for (int32_t block = first; block < last; block += kBlock)
-          if (group.visible.begin < smaller(block + kBlock, last) && group.visible.end > block)
+        for (int32_t block = first; block < last; block += Products::kBlockKeys)
+          if (group.visible.begin < smaller(block + Products::kBlockKeys, last) && group.visible.end > block)
             run_block(group, head, blocks, scoring, masks, factor, block,
-                      smaller(block + kBlock, last), uint32_t(head_number), weights);
+                      smaller(block + Products::kBlockKeys, last), uint32_t(head_number), weights);
       }
     }
     float *map = a.map ? a.map + head_number * ceil_div(a.queries, a.map_rows) *
@@ -344,7 +351,7 @@ template <class T, class Products> struct Forward {
 
   Group &group_at(unsigned char *scratch, int64_t i) const {
     unsigned char *first =
-        scratch + kAreaBytes + layout.key_bytes + layout.value_bytes;
+        scratch + area_bytes<Products>() + layout.key_bytes + layout.value_bytes;
     return *reinterpret_cast<Group *>(
         first + size_t(i) * (layout.group_bytes + layout.map_bytes + layout.kept_bytes));
   }
@@ -356,7 +363,7 @@ private:
     group.visible.read(a, b, h, row);
     unsigned char *at = reinterpret_cast<unsigned char *>(&group) + round_up(sizeof(Group), 64);
     group.queries = at;
-    group.output = reinterpret_cast<float *>(at + size_t(layout.units) * kGroup * 4);
+    group.output = reinterpret_cast<float *>(at + layout.query_bytes);
     at += layout.group_bytes - round_up(sizeof(Group), 64);
     group.map.start(at, a.map ? a.map_columns : 0);
     group.kept = layout.kept_bytes ? reinterpret_cast<float *>(at + layout.map_bytes) : nullptr;
@@ -389,14 +396,14 @@ private:
       if constexpr (kFewRegisters) {
         float *scores = kept ? kept : weights;
         for_lane_tiles(run, ScoresThenWeights<Unit, Products>{
-                                {blocks.keys_from(begin), queries, blocks.keys.stride, layout.units,
+                                {blocks.keys_from(begin), queries, layout.units,
                                  end - begin, scores + int64_t(begin - block) * kGroup, most, true,
                                  &blocks.ahead},
                                 {group, factor, begin - block, end - block, scores, weights,
                                  sums[part]}});
       } else {
         for_lane_tiles(run, WeightTiles<Unit, Products>{
-                                blocks.keys_from(block), queries, blocks.keys.stride, layout.units,
+                                blocks.keys_from(block), queries, layout.units,
                                 begin - block, end - block, factor, group.most, most, sums[part],
                                 weights, kept, blocks.ahead});
       }
@@ -448,8 +455,7 @@ private:
       const bool finished = scoring.plain && !run.cut;
       const int64_t k = run.begin - block;
       for_lane_tiles(run, ScoreTiles<Unit, Products>{
-                              blocks.keys_from(run.begin),
-                              static_cast<Unit *>(group.queries), blocks.keys.stride,
+                              blocks.keys_from(run.begin), static_cast<Unit *>(group.queries),
                               layout.units, run.end - run.begin,
                               scores + k * kGroup, group.block_most, finished});
       if (!finished) {
@@ -510,16 +516,17 @@ private:
     const int64_t padded = round_up(units, Products::kUnitStep);
     // Tiles read the values of a few keys more, times weights of 0.
     const int64_t read_end = smaller(run.begin + padded * kPer, blocks.end);
-    if ((cut || read_end > run.end) &&
-        strange_values(head.value, head.value_width, run.begin, larger<int64_t>(run.end, read_end))) {
-      output_careful<T, Products>(group, run, block, head.value, head.value_width, weights);
-      return;
-    }
+    if constexpr (Products::kParts == 1) // what has parts is finite
+      if ((cut || read_end > run.end) &&
+          strange_values(head.value, head.value_width, run.begin, larger<int64_t>(run.end, read_end))) {
+        output_careful<T, Products>(group, run, block, head.value, head.value_width, weights);
+        return;
+      }
     pad_weights<Products>(run, k + units, k + padded, weights);
     for_lane_tiles(run, OutputTiles<Unit, Products>{
                             blocks.values_from(run.begin),
-                            reinterpret_cast<const Unit *>(weights) + k * Products::kWeightRow,
-                            blocks.values.stride, units, layout.value_width, group.output});
+                            reinterpret_cast<const Unit *>(weights) + k * Products::kWeightRow, units,
+                            layout.value_width, group.output});
   }
 
   void finish_group(Group &group, const Head<T, Products> &head, const Scoring &scoring, int64_t head_number,
@@ -549,7 +556,9 @@ template <class T, class Products> int run_forward_with(const regard_args &a) {
 }
 
 template <class T> int run_forward(const regard_args &a, T) {
-  return run_forward_with<T, typename ProductsOf<T>::Type>(a);
+  return with_products<T>(a, Pass::kForward, [&](auto products) {
+    return run_forward_with<T, decltype(products)>(a);
+  });
 }
 
 } // namespace

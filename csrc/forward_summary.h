@@ -9,8 +9,7 @@
 namespace {
 
 // Rows whose scores the forward pass has left behind.
-template <class T> struct KeptRows : RowsInLanes {
-  using Products = typename ProductsOf<T>::Type;
+template <class T, class Products> struct KeptRows : RowsInLanes {
   const Forward<T, Products> &forward;
   unsigned char *const scratch;
   const Group *group = nullptr;
@@ -47,10 +46,10 @@ template <class T> struct KeptRows : RowsInLanes {
   }
 };
 
-template <class T> struct ForwardSummary {
-  using Products = typename ProductsOf<T>::Type;
+template <class T, class Products> struct ForwardSummary {
+  using Looked = SummaryPass<ReadAs<T, Products>>;
   const Forward<T, Products> forward;
-  const SummaryPass<T> summary;
+  const Looked summary;
 
   explicit ForwardSummary(const regard_args &a)
       : forward{a, layout_of<T, Products>(a, true), Dropout(a)}, summary(a) {}
@@ -64,23 +63,29 @@ template <class T> struct ForwardSummary {
     const ForwardSummary &own = *static_cast<const ForwardSummary *>(context);
     const typename Products::InUse in_use;
     const int64_t per_head = own.summary.per_head;
-    KeptRows<T> rows(own.forward, number / per_head, scratch);
+    KeptRows<T, Products> rows(own.forward, number / per_head, scratch);
     own.summary.item(rows, per_head - 1 - number % per_head);
   }
 };
 
-template <class T> int run_forward_summary(const regard_args &a, T element) {
-  const ForwardSummary<T> both(a);
+template <class T, class Products> int run_forward_summary_with(const regard_args &a) {
+  const ForwardSummary<T, Products> both(a);
   if (!both.in_one_pass(a)) {
-    const int code = run_forward(a, element);
-    return code == REGARD_OK ? run_pass<SummaryPass<T>>(a) : code;
+    const int code = run_forward_with<T, Products>(a);
+    return code == REGARD_OK ? run_pass<typename ForwardSummary<T, Products>::Looked>(a) : code;
   }
   const int64_t heads = a.batch * a.heads;
   const double cost = double(heads) * double(a.queries) * double(a.keys) *
                       (2.0 * double(a.head_dim + a.value_dim) + 20.0);
   return regard::for_each_item(heads * both.summary.per_head, cost,
                                both.forward.layout.bytes + both.summary.bytes,
-                               ForwardSummary<T>::item, &both);
+                               ForwardSummary<T, Products>::item, &both);
+}
+
+template <class T> int run_forward_summary(const regard_args &a, T) {
+  return with_products<T>(a, Pass::kForward, [&](auto products) {
+    return run_forward_summary_with<T, decltype(products)>(a);
+  });
 }
 
 } // namespace

@@ -5,6 +5,14 @@
 
 namespace {
 
+// Scores and weights of a block, and the padding of its last run, in units. Of
+// weights in parts the first takes the place of the scores; the others follow,
+// off by a row of 64, so that rows of neighbouring parts share no place in the
+// nearest cache.
+template <class Products> constexpr int64_t weight_part() {
+  return (Products::kBlockKeys + 32) * kGroup + (Products::kParts > 1 ? kGroup : 0);
+}
+
 // Lane tiles of a run: whole tiles of kTileVectors, then what is left.
 template <class F> REGARD_INLINE void for_lane_tiles(const Run &run, const F &f) {
   const int end = run.quad_end * kQuadVectors;
@@ -79,7 +87,7 @@ REGARD_INLINE void score_tile(const typename Products::Unit *keys, int64_t strid
 template <bool kCut, class Products>
 REGARD_INLINE Vec weight(Vec score, Vec most, Vec factor) {
   const Vec x = (score - most) * factor;
-  const Vec p = Products::kPerUnit == 2 ? fast_exp2(x) : exp2(x);
+  const Vec p = kRoundsWeights<Products> ? fast_exp2(x) : exp2(x);
   return kCut ? select((Int)(score == splat(-kInfinity)), splat(-0.0f), p) : p;
 }
 
@@ -152,8 +160,9 @@ REGARD_INLINE void output_tile(const typename Products::Unit *values, int64_t st
 }
 
 template <class Unit, class Products> struct ScoreTiles {
-  const Unit *keys, *queries;
-  int64_t stride, units, count;
+  Operand<Unit> keys;
+  const Unit *queries;
+  int64_t units, count;
   float *scores, *most;
   bool keep_most;
   Ahead *ahead = nullptr;
@@ -163,7 +172,7 @@ template <class Unit, class Products> struct ScoreTiles {
     int v;
     int64_t key;
     template <int kR> REGARD_INLINE void run() const {
-      score_tile<Products, kR, kV>(t.keys + key * t.stride, t.stride, t.queries + v * kLanes,
+      score_tile<Products, kR, kV>(t.keys.units + key * t.keys.stride, t.keys.stride, t.queries + v * kLanes,
                                    t.units, t.scores + key * kGroup + v * kLanes,
                                    t.most + v * kLanes, t.keep_most);
     }
@@ -181,8 +190,9 @@ template <class Unit, class Products> struct ScoreTiles {
 };
 
 template <class Unit, class Products> struct WeightTiles {
-  const Unit *keys, *queries;
-  int64_t stride, units, begin, end; // keys of the block
+  Operand<Unit> keys;
+  const Unit *queries;
+  int64_t units, begin, end; // keys of the block
   Vec factor;
   const float *reference;
   float *most, *sums, *area;
@@ -194,7 +204,7 @@ template <class Unit, class Products> struct WeightTiles {
     int v;
     int64_t key;
     template <int kR> REGARD_INLINE void run() const {
-      weight_tile<Products, kR, kV>(t.keys + key * t.stride, t.stride, t.queries + v * kLanes,
+      weight_tile<Products, kR, kV>(t.keys.units + key * t.keys.stride, t.keys.stride, t.queries + v * kLanes,
                                     t.units, t.factor, t.reference + v * kLanes,
                                     t.most + v * kLanes, t.sums + v * kLanes,
                                     t.area + v * kLanes, t.kept ? t.kept + v * kLanes : nullptr,
@@ -213,8 +223,9 @@ template <class Unit, class Products> struct WeightTiles {
 };
 
 template <class Unit, class Products> struct OutputTiles {
-  const Unit *values, *weights;
-  int64_t stride, count, width;
+  Operand<Unit> values;
+  const Unit *weights;
+  int64_t count, width;
   float *output;
 
   template <int kV> struct Lanes {
@@ -222,7 +233,7 @@ template <class Unit, class Products> struct OutputTiles {
     int v;
     int64_t column;
     template <int kR> REGARD_INLINE void run() const {
-      output_tile<Products, kR, kV>(t.values + column, t.stride, t.weights + v * kLanes, t.count,
+      output_tile<Products, kR, kV>(t.values.units + column, t.values.stride, t.weights + v * kLanes, t.count,
                                     t.output + column * kGroup + v * kLanes);
     }
   };

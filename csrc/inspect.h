@@ -63,9 +63,10 @@ struct RowsInLanes {
   }
 };
 
-// The rectangle of one head, a group of its rows at a time.
-template <class T> struct Rectangle : RowsInLanes {
-  using Products = typename ProductsOf<T>::Type;
+// The rectangle of one head, a group of its rows at a time. Read is a ReadAs.
+template <class Read> struct Rectangle : RowsInLanes {
+  using T = typename Read::Element;
+  using Products = typename Read::Products;
   using Unit = typename Products::Unit;
 
   const Head<T, Products> head;
@@ -74,10 +75,10 @@ template <class T> struct Rectangle : RowsInLanes {
   Visible visible;
 
   static size_t query_bytes(const regard_args &a) {
-    return size_t(units_of<Products>(a.head_dim)) * kGroup * sizeof(Unit);
+    return size_t(units_of<Products>(a.head_dim)) * Products::kParts * kGroup * sizeof(Unit);
   }
   static size_t key_bytes(const regard_args &a) {
-    return size_t(Blocks<T, Products>::key_stride(a.head_dim)) * kBlock * sizeof(Unit);
+    return size_t(Blocks<T, Products>::key_stride(a.head_dim)) * Products::kParts * kBlock * sizeof(Unit);
   }
   static size_t bytes(const regard_args &a) {
     return size_t(kBlock) * kGroup * 4 + query_bytes(a) + key_bytes(a);
@@ -121,8 +122,8 @@ template <class T> struct Rectangle : RowsInLanes {
         float *at = scores + int64_t(run.begin - block) * kGroup;
         float unused[kGroup];
         for_lane_tiles(run, ScoreTiles<Unit, Products>{
-                                keys.units + (run.begin - block) * keys.stride, queries,
-                                keys.stride, head.units(), run.end - run.begin, at, unused, false});
+                                {keys.units + (run.begin - block) * keys.stride, keys.stride, keys.part},
+                                queries, head.units(), run.end - run.begin, at, unused, false});
         if (run.cut || !scoring.plain)
           finish_scores(scoring, visible, run, row, block, scores);
         f(run, at);
@@ -133,10 +134,10 @@ template <class T> struct Rectangle : RowsInLanes {
 private:
   Operand<Unit> prepare(int64_t begin, int64_t end) {
     if (Blocks<T, Products>{head, nullptr, nullptr, {}, {}, {}, 0, 0}.keys_direct(begin, end))
-      return {reinterpret_cast<const Unit *>(head.key[begin]), head.key.stride / Products::kPerUnit};
+      return {reinterpret_cast<const Unit *>(head.key[begin]), head.key.stride / Products::kPerUnit, 0};
     const int64_t stride = Blocks<T, Products>::key_stride(head.width);
-    copy_rows<T, Products>(head.key, begin, end, head.width, stride, key_scratch);
-    return {key_scratch, stride};
+    copy_rows<T, Products>(head.key, begin, end, head.width, stride, stride * kBlock, key_scratch);
+    return {key_scratch, stride, stride * kBlock};
   }
 };
 
@@ -255,8 +256,13 @@ template <class Pass> int run_pass(const regard_args &a) {
   return code;
 }
 
-template <template <class> class Pass> int inspect(const regard_args &a) {
-  return with_element(a.dtype, [&](auto element) { return run_pass<Pass<decltype(element)>>(a); });
+template <template <class> class Look> int inspect(const regard_args &a) {
+  return with_element(a.dtype, [&](auto element) {
+    using T = decltype(element);
+    return with_products<T>(a, Pass::kLook, [&](auto products) {
+      return run_pass<Look<ReadAs<T, decltype(products)>>>(a);
+    });
+  });
 }
 
 } // namespace

@@ -30,6 +30,7 @@ struct Table {
   LinearOperation linear_forward;
   LinearOperation linear_backward;
   double (*multiply_add_loop)(int64_t dtype, int64_t rounds);
+  int64_t (*parts)(int64_t dtype);
 };
 
 extern const Table baseline_table;

@@ -39,7 +39,22 @@ template <class Products> double spin(int64_t rounds) {
   return 2.0 * Products::kPerUnit * kLanes * kTileRows * kTileVectors * double(rounds);
 }
 
+#ifdef REGARD_HAS_TILES
+double spin_tiles(int64_t rounds) {
+  const TilesInUse in_use;
+  tile_zero<0>(), tile_zero<1>(), tile_zero<2>(), tile_zero<3>();
+  tile_zero<4>(), tile_zero<5>(), tile_zero<6>(), tile_zero<7>();
+  for (int64_t i = 0; i < rounds; ++i)
+    tile_dot<0, 4, 6>(), tile_dot<1, 4, 7>(), tile_dot<2, 5, 6>(), tile_dot<3, 5, 7>();
+  return 4 * 2.0 * 16 * 16 * 32 * double(rounds); // sums, each of 32 products
+}
+#endif
+
 double multiply_add_loop(int64_t dtype, int64_t rounds) {
+#ifdef REGARD_HAS_TILES
+  if (dtype == REGARD_BFLOAT16)
+    return spin_tiles(rounds);
+#endif
 #ifdef REGARD_HAS_DOT_BFLOAT16
   if (dtype == REGARD_BFLOAT16)
     return spin<PairProducts>(rounds);

@@ -36,8 +36,10 @@ struct FloatProducts {
   using Streaming = FloatProducts; // where reading a matrix once is all there is to do
   using InUse = AnyTime;           // lives as long as products are taken
   static constexpr int kPerUnit = 1;
+  static constexpr int kParts = 1;    // bfloat16 that a number is the sum of
   static constexpr int kUnitStep = 1; // units of a width are padded to multiples
   static constexpr int kWeightRow = kGroup; // from one unit of the weights to the next
+  static constexpr int kBlockKeys = 128;        // keys of the forward pass; a multiple of kPart
   static constexpr bool kTiles = false;
   static REGARD_INLINE Vec spread(const float *a) { return splat(*a); }
   static REGARD_INLINE Vec row(const float *b) { return load(b); }
@@ -51,8 +53,10 @@ struct PairProducts {
   using Streaming = PairProducts;
   using InUse = AnyTime;
   static constexpr int kPerUnit = 2;
+  static constexpr int kParts = 1;
   static constexpr int kUnitStep = 1;
   static constexpr int kWeightRow = kGroup;
+  static constexpr int kBlockKeys = 128;
   static constexpr bool kTiles = false;
   static REGARD_INLINE Int spread(const int32_t *a) {
     int32_t unit;
@@ -65,19 +69,26 @@ struct PairProducts {
 #endif
 
 #ifdef REGARD_HAS_TILES
-// The same in whole tiles: tile_products.h.
-struct TileProducts {
+// The same in whole tiles: tile_products.h. With more than one part every area
+// of units is followed by as many panels of the same shape (parts.h).
+template <int parts> struct TileProducts {
   using Unit = int32_t;
   using Streaming = FloatProducts;
   using InUse = TilesInUse;
   static constexpr int kPerUnit = 2;
+  static constexpr int kParts = parts;
   static constexpr int kUnitStep = 16;
   // Where their first score was: a row at half the distance would meet, in the
   // low bits of its address, scores that are read soon, which stalls the reads.
   static constexpr int kWeightRow = 2 * kGroup;
+  // Scores, weights in parts and output of a block share the nearest cache.
+  static constexpr int kBlockKeys = parts > 1 ? 64 : 128;
   static constexpr bool kTiles = true;
 };
 #endif
+
+// Weights lose more by their rounding than by a short polynomial.
+template <class Products> constexpr bool kRoundsWeights = Products::kPerUnit == 2 && Products::kParts == 1;
 
 template <class Products> constexpr int64_t units_of(int64_t width) {
   return (width + Products::kPerUnit * Products::kUnitStep - 1) /

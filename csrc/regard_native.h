@@ -22,7 +22,7 @@
 extern "C" {
 #endif
 
-#define REGARD_ABI_VERSION 7
+#define REGARD_ABI_VERSION 8
 #define REGARD_MAX_WIDTH 256 /* of E and of Ev */
 #define REGARD_MAX_TOP 64
 #define REGARD_TOP 4 /* of each row, in a summary */
@@ -56,6 +56,10 @@ typedef struct {
 
   /* The call */
   int64_t dtype; /* of query, key, value, output and their gradients */
+  /* Not 0: float32 and float16 may be multiplied as sums of three and two
+   * bfloat16, where the instruction set has tiles (regard_parts) and no number
+   * is too large or too small for that; else as they are. */
+  int64_t parts;
   int64_t batch, heads, kv_heads, queries, keys, head_dim, value_dim;
   regard_rows query, key, value;
   double scale;
@@ -199,6 +203,9 @@ REGARD_API const char *regard_isas(void);
 /* Vendor, family and model of the processor, "GenuineIntel 6 207"; "" where it
  * does not say. */
 REGARD_API const char *regard_processor(void);
+/* How many bfloat16 the instruction set in use can take a number of this dtype
+ * as the sum of; 1: it multiplies the number itself. */
+REGARD_API int64_t regard_parts(int64_t dtype);
 /* Changes the instruction set (for tests). NULL: choose again. */
 REGARD_API int regard_select_isa(const char *name);
 
@@ -210,7 +217,7 @@ REGARD_API void regard_set_parallel_for(regard_parallel_for parallel_for);
 
 /* Runs `rounds` multiply-adds on each of 24 vector registers and returns the
  * floating-point operations done: the machine's own peak, for benchmarks.
- * dtype bfloat16 uses dot products of pairs where the unit has them. */
+ * dtype bfloat16 uses dot products of pairs, or tiles, where the unit has them. */
 REGARD_API double regard_multiply_add_loop(int64_t dtype, int64_t rounds);
 
 #ifdef __cplusplus

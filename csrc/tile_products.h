@@ -6,7 +6,7 @@
 //   output [column][lane] += values turned [column][units] x weights [unit][lane]
 //
 // A unit is a pair: of dimensions in the first, of keys in the second. The right
-// operands are what turn_queries and pair_bfloat16 leave; keys are read where
+// operands are what turn_queries and store_pairs leave; keys are read where
 // they lie. Rows and units are counted in steps of 16: widths are padded with
 // zeros, keys beyond a run get the weight 0 (its caller sees to it that no value
 // there is infinite), scores beyond a run are not read.
@@ -17,15 +17,17 @@
 
 namespace {
 
-template <> struct ScoreTiles<int32_t, TileProducts> {
-  const int32_t *keys, *queries;
-  int64_t stride, units, count;
+template <int kParts> struct ScoreTiles<int32_t, TileProducts<kParts>> {
+  Operand<int32_t> keys;
+  const int32_t *queries;
+  int64_t units, count;
   float *scores, *most;
   bool keep_most;
 
   void run(int quad_begin, int quad_end) const {
-    multiply_grid(TileGrid(keys, stride), TileGrid(queries, kGroup), TileGrid(scores, kGroup),
-                  ceil_div(count, kTileSide), quad_begin, quad_end, units / kTileSide, false);
+    multiply_grid<kParts>(TileGrid(keys.units, keys.stride, keys.part), TileGrid(queries, kGroup, units * kGroup),
+                          TileGrid(scores, kGroup), ceil_div(count, kTileSide), quad_begin, quad_end,
+                          units / kTileSide, false);
     if (!keep_most)
       return;
     Run run{0, int32_t(count), quad_begin, quad_end, false};
@@ -34,21 +36,27 @@ template <> struct ScoreTiles<int32_t, TileProducts> {
 };
 
 // `count` is in steps of 16 units.
-template <> struct OutputTiles<int32_t, TileProducts> {
-  const int32_t *values, *weights;
-  int64_t stride, count, width;
+template <int kParts> struct OutputTiles<int32_t, TileProducts<kParts>> {
+  using Products = TileProducts<kParts>;
+  Operand<int32_t> values;
+  const int32_t *weights;
+  int64_t count, width;
   float *output;
 
   void run(int quad_begin, int quad_end) const {
-    multiply_grid(TileGrid(values, stride), TileGrid(weights, TileProducts::kWeightRow), TileGrid(output, kGroup),
-                  ceil_div(width, kTileSide), quad_begin, quad_end, ceil_div(count, kTileSide), true);
+    multiply_grid<kParts>(TileGrid(values.units, values.stride, values.part),
+                          TileGrid(weights, Products::kWeightRow, weight_part<Products>()),
+                          TileGrid(output, kGroup), ceil_div(width, kTileSide), quad_begin, quad_end,
+                          ceil_div(count, kTileSide), true);
   }
 };
 
-inline void for_lane_tiles(const Run &run, const ScoreTiles<int32_t, TileProducts> &tiles) {
+template <int kParts>
+inline void for_lane_tiles(const Run &run, const ScoreTiles<int32_t, TileProducts<kParts>> &tiles) {
   tiles.run(run.quad_begin, run.quad_end);
 }
-inline void for_lane_tiles(const Run &run, const OutputTiles<int32_t, TileProducts> &tiles) {
+template <int kParts>
+inline void for_lane_tiles(const Run &run, const OutputTiles<int32_t, TileProducts<kParts>> &tiles) {
   tiles.run(run.quad_begin, run.quad_end);
 }
 

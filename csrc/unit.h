@@ -31,6 +31,12 @@ int linear_backward(const regard_linear_args &a) {
   return with_element(a.dtype, [&](auto element) { return run_linear_backward(a, element); });
 }
 
+int64_t parts(int64_t dtype) {
+  int64_t found = 1;
+  with_element(dtype, [&](auto element) { return int(found = kPartsOf<decltype(element)>); });
+  return found;
+}
+
 } // namespace
 
 namespace regard {
@@ -50,6 +56,7 @@ const Table REGARD_UNIT_TABLE = {
     linear_forward,
     linear_backward,
     multiply_add_loop,
+    parts,
 };
 
 } // namespace regard

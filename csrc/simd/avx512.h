@@ -100,6 +100,9 @@ REGARD_INLINE Int load_pairs(const uint16_t *p, int n) {
   const __mmask32 some = n >= 32 ? 0xffffffffu : (1u << n) - 1;
   return (Int)_mm512_maskz_loadu_epi16(some, p);
 }
+REGARD_INLINE Int join_halves(Half a, Half b) {
+  return (Int)_mm512_inserti64x4(_mm512_castsi256_si512((__m256i)a), (__m256i)b, 1);
+}
 REGARD_INLINE Int pair_halves(Half a, Half b) {
   const __m512i low = _mm512_cvtepu16_epi32((__m256i)a);
   const __m512i high = _mm512_slli_epi32(_mm512_cvtepu16_epi32((__m256i)b), 16);

@@ -112,6 +112,13 @@ REGARD_INLINE Int pair_bfloat16(Vec low, Vec high) {
   return (Int)(__builtin_convertvector(narrow_bfloat16(low), UInt) |
                __builtin_convertvector(narrow_bfloat16(high), UInt) << 16);
 }
+// Those of a before those of b.
+REGARD_INLINE Int join_halves(Half a, Half b) {
+  uint16_t halves[2 * kLanes];
+  store_half(halves, a);
+  store_half(halves + kLanes, b);
+  return load_int(reinterpret_cast<const int32_t *>(halves));
+}
 REGARD_INLINE Int pair_halves(Half low, Half high) {
   return (Int)(__builtin_convertvector(low, UInt) | __builtin_convertvector(high, UInt) << 16);
 }

@@ -9,7 +9,7 @@ import torch
 
 import regard
 from regard.backends import fastest
-from regard.backends.native import LENGTHS, Row, _measured, _speed, available
+from regard.backends.native import BY_PARTS, LENGTHS, Row, _library, _measured, _products, _speed, available
 from regard.cli import main
 from regard.integrations import use_fast_attention
 
@@ -26,9 +26,9 @@ def loses(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         ("bfloat16", "decoding"): FAST,
     }
     monkeypatch.setattr(_speed, "_measured", lambda dtype, work: (ratios.get((dtype, work), ()), "some unit"))
-    _speed._ratio.cache_clear()
+    _speed._choice.cache_clear()
     yield
-    _speed._ratio.cache_clear()
+    _speed._choice.cache_clear()
 
 
 def half(length: int, *, keys: int | None = None, gradient: bool = False) -> list[torch.Tensor]:
@@ -67,7 +67,7 @@ def test_rows_are_whole() -> None:
         assert row.measured.startswith("20")
         assert row.isa in row.best or row.processor
         for (dtype, work), ratios in row.ratios.items():
-            assert dtype in ("float32", "bfloat16", "float16")
+            assert dtype.removesuffix(BY_PARTS) in ("float32", "bfloat16", "float16")
             assert len(ratios) == len(LENGTHS[work])
             assert min(ratios) > 0
 
@@ -150,3 +150,73 @@ def test_a_row_is_printed(capsys: pytest.CaptureFixture[str], monkeypatch: pytes
     info = regard.backends.native.library_info()
     assert (row.processor, row.best, row.isa) == (info.processor, info.isas[0], info.isa)
     assert {len(ratios) for ratios in row.ratios.values()} == {3}
+
+
+@pytest.fixture
+def tiled(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[tuple[str, str], tuple[float, ...]]]:
+    """A machine with tiles, on which nothing was measured by parts until a test says so."""
+    monkeypatch.setattr(_library.library(), "parts", {torch.float32: 3, torch.float16: 2})
+    ratios: dict[tuple[str, str], tuple[float, ...]] = {("float32", work): SLOW for work in LENGTHS}
+    monkeypatch.setattr(_speed, "_measured", lambda dtype, work: (ratios.get((dtype, work), ()), "some unit"))
+    _speed._choice.cache_clear()
+    yield ratios
+    _speed._choice.cache_clear()
+
+
+def test_parts_count_where_they_were_measured(tiled: dict[tuple[str, str], tuple[float, ...]]) -> None:
+    """By parts the kernel may win a call that it loses otherwise: by dtype, work and size, and unless forbidden."""
+    q = torch.randn(1, 2, 600, 16)
+    assert chosen(q, q, q) == "fused"
+    tiled["float32 by parts", "forward"] = (0.2, 1.9, 2.0)
+    tiled["float32 by parts", "training"] = (0.1, 0.2, 0.3)
+    _speed._choice.cache_clear()
+    assert chosen(q, q, q) == "native"
+    assert "by 3 parts of bfloat16" in repr(regard.explain(q, q, q))
+    assert chosen(q[:, :, :100], q[:, :, :100], q[:, :, :100]) == "fused"
+    assert chosen(q[:, :, :1], q, q) == "fused"
+    assert chosen(*(t.clone().requires_grad_() for t in (q, q, q))) == "fused"
+    with regard.use_backend(None, fp32="plain"):
+        assert chosen(q, q, q) == "fused"
+        with regard.use_backend("native"):  # what surrounds a block holds in it
+            assert "with float32 as it is: asked for" in repr(regard.explain(q, q, q))
+    assert chosen(q, q, q) == "native"
+
+
+@pytest.mark.usefixtures("tiled")
+def test_parts_that_were_not_measured_run_where_they_are_asked_for() -> None:
+    """Then the kernel is not held to be slower, as where no row speaks at all."""
+    q = torch.randn(1, 2, 600, 16)
+    with regard.use_backend(None, fp32="parts"):
+        assert chosen(q, q, q) == "native"
+    assert chosen(q, q, q) == "fused"
+
+
+def test_a_wrong_value_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By name, from the argument and from the environment."""
+    words = "fp32 is 'half'; it must be one of auto, plain, parts"
+    with pytest.raises(regard.errors.ArgumentError, match=words), regard.use_backend(None, fp32="half"):  # type: ignore[arg-type]
+        pass
+    monkeypatch.setenv("REGARD_FP32", "half")
+    _products._environment.cache_clear()
+    try:
+        with pytest.raises(regard.errors.BackendError, match="REGARD_FP32 is 'half'"):
+            regard.attention(*torch.ones(3, 1, 2, 4))
+        monkeypatch.setenv("REGARD_FP32", "plain")
+        _products._environment.cache_clear()
+        assert _products.fp32() == "plain"
+    finally:
+        monkeypatch.delenv("REGARD_FP32")
+        _products._environment.cache_clear()
+        _speed._choice.cache_clear()
+
+
+@pytest.mark.usefixtures("tiled")
+def test_a_row_has_both_ways(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a machine with tiles the row that `regard bench --table` prints has figures of both, but for decoding."""
+    monkeypatch.setattr("regard.cli.bench.LENGTHS", dict.fromkeys(LENGTHS, (8, 16, 32)))
+    assert main(["bench", "--table", "--repeats", "1", "--threads", "1"]) == 0
+    row = eval(capsys.readouterr().out, {"Row": Row})
+    assert {key for key in row.ratios if key[0].endswith(BY_PARTS)} == {
+        (dtype + BY_PARTS, work) for dtype in ("float32", "float16") for work in ("forward", "training")
+    }
+    assert len(row.ratios) == 9 + 4

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import subprocess
@@ -10,8 +11,9 @@ import sys
 import pytest
 import torch
 
+from regard import use_backend
 from regard.backends.native import library_info
-from regard.cli import main
+from regard.cli import doctor, main
 
 
 def test_json_tells_what_the_library_tells(capsys: pytest.CaptureFixture[str]) -> None:
@@ -80,8 +82,6 @@ def test_a_gpu(installed: bool, capsys: pytest.CaptureFixture[str], monkeypatch:
     """GPU, driver and Triton are named; a missing Triton is said with what it costs."""
     from types import SimpleNamespace
 
-    from regard.cli import doctor
-
     properties = SimpleNamespace(name="NVIDIA H200", major=9, minor=0, total_memory=139 << 30)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
@@ -97,6 +97,16 @@ def test_a_gpu(installed: bool, capsys: pytest.CaptureFixture[str], monkeypatch:
     assert ("MISSING" in text and "pip install triton" in text and "softcap" in text) != installed
     given = doctor.Doctor()._text(library_info(), "a call on cpu")  # type: ignore[arg-type]
     assert "The same on the GPU:\n'a call on cuda'" in given
+
+
+def test_how_float32_is_multiplied(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where there are tiles the setting in force is said, else that there is one way."""
+    here = library_info()
+    assert "float32 multiplied as it is" in doctor._multiplied(dataclasses.replace(here, parts=()))
+    tiled = dataclasses.replace(here, parts=("float32", "float16"))
+    assert "float32 and float16 multiplied by parts of bfloat16 where that was measured" in doctor._multiplied(tiled)
+    with use_backend(None, fp32="plain"):
+        assert doctor._multiplied(tiled) == "float32 and float16 multiplied as they are (REGARD_FP32=plain)"
 
 
 def test_without_a_gpu(capsys: pytest.CaptureFixture[str]) -> None:

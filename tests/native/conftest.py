@@ -1,8 +1,12 @@
-"""The instruction sets of this machine, each forced in turn."""
+"""What several tests of the kernel build."""
+
+from __future__ import annotations
 
 import pytest
 
-from tests.native import library
+from . import library
+from .test_imitated import need
+from .tiles import WIDE, Built, build
 
 
 @pytest.fixture(params=library.ISAS)
@@ -11,3 +15,12 @@ def isa(request):
     assert library.LIB.regard_select_isa(request.param.encode()) == 0
     yield request.param
     library.LIB.regard_select_isa(None)
+
+
+@pytest.fixture(scope="session", params=[False, True], ids=["plain vectors", "AVX-512"])
+def imitated(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Built:
+    """Build the unit of tiles, imitated."""
+    need("g++")
+    if request.param and "avx512_bf16" not in library.ISAS:
+        pytest.skip("needs a processor with AVX-512 and bfloat16")
+    return Built(build(tmp_path_factory.mktemp("tiles"), *(WIDE if request.param else [])), request.param)

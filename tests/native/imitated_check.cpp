@@ -12,6 +12,8 @@ namespace {
 // above 1, and for gradients of the largest sum of their terms without signs.
 constexpr double kAllowed[][2] = {{2e-6, 4e-6}, {1e-2, 2e-3}, {1e-3, 2e-4}};
 
+bool by_parts = false; // as the command line says
+
 class Worst {
 public:
   double share = 0; // of what is allowed; a NaN stays
@@ -62,6 +64,7 @@ regard_args arguments(const Call &c, Given &x) {
   a.softcap = c.has(kSoftcap) ? kCap : 0;
   a.dropout = c.has(kDropout) ? kDropped : 0;
   a.seed = kSeed;
+  a.parts = by_parts;
   return a;
 }
 
@@ -252,9 +255,13 @@ double share_of_allowed(const Call &c) {
 
 } // namespace
 
-// With the word `fenced`, memory ends at a fence, and every shape up to 70 x 70 is run.
-int main(int count, char **) {
-  fenced = count > 1;
+// With the word `fenced`, memory ends at a fence, and every shape up to 70 x 70 is run. With `parts` numbers may be
+// multiplied by parts of bfloat16.
+int main(int count, char **words) {
+  for (int i = 1; i < count; ++i) {
+    fenced = fenced || std::strcmp(words[i], "fenced") == 0;
+    by_parts = by_parts || std::strcmp(words[i], "parts") == 0;
+  }
   constexpr unsigned kAll = kCausal | kMask | kPositionBias | kBias | kSoftcap | kDropout;
   constexpr unsigned features[] = {0,     kCausal,  kSpans,             kMask | kDropout, kPositionBias,
                                    kBias, kSoftcap, kCausal | kDropout, kAll};

@@ -36,6 +36,7 @@ class Args(Structure):
     _fields_ = [
         ("size", c_int64),
         ("dtype", c_int64),
+        ("parts", c_int64),
         *[(n, c_int64) for n in ("batch", "heads", "kv_heads", "queries", "keys")],
         *[(n, c_int64) for n in ("head_dim", "value_dim")],
         *[(n, Rows) for n in ("query", "key", "value")],
@@ -87,6 +88,7 @@ def load(path: Path) -> ctypes.CDLL:
     for name in ("abi_version", "args_size"):
         getattr(lib, f"regard_{name}").restype = c_int64
     lib.regard_select_isa.argtypes = [ctypes.c_char_p]
+    lib.regard_parts.argtypes, lib.regard_parts.restype = [c_int64], c_int64
     lib.regard_multiply_add_loop.argtypes = [c_int64, c_int64]
     lib.regard_multiply_add_loop.restype = c_double
     lib.regard_set_parallel_for.argtypes = [c_void_p]
@@ -97,6 +99,8 @@ def load(path: Path) -> ctypes.CDLL:
 
 LIB = load(library_path())
 ISAS = LIB.regard_isas().decode().split()
+PARTS = False
+"""Whether calls ask for products by parts."""
 
 
 def use_torch_threads(on: bool) -> None:
@@ -120,12 +124,24 @@ def matrix(x: torch.Tensor, like: tuple[int, ...]) -> Matrix:
 
 
 def arguments(
-    q, k, v, *, scale=None, softcap=0.0, spans=None, mask=None, bias=None, position_bias=None, dropout=0.0, seed=0
+    q,
+    k,
+    v,
+    *,
+    scale=None,
+    softcap=0.0,
+    spans=None,
+    mask=None,
+    bias=None,
+    position_bias=None,
+    dropout=0.0,
+    seed=0,
+    parts=None,
 ) -> Args:
     """The call itself; results and the fields of the other passes are the caller's to add."""
     b, h, n, e = q.shape
     s, ev = k.shape[2], v.shape[3]
-    a = Args(ctypes.sizeof(Args), DTYPES[q.dtype], b, h, k.shape[1], n, s, e, ev)
+    a = Args(ctypes.sizeof(Args), DTYPES[q.dtype], PARTS if parts is None else parts, b, h, k.shape[1], n, s, e, ev)
     a.query, a.key, a.value = rows(q), rows(k), rows(v)
     a.scale = e**-0.5 if scale is None else scale
     a.softcap, a.dropout, a.seed = softcap, dropout, seed

@@ -95,7 +95,7 @@ public:
     std::memcpy(&value, &bits, 4);
     return value;
   }
-  // value: a multiple of 1/64 in [-2, 2], or infinite; all dtypes hold those.
+  // value: one that the dtype holds, in [-2, 2], or infinite.
   void set(int64_t i, float value) {
     uint32_t bits;
     std::memcpy(&bits, &value, 4);
@@ -128,10 +128,12 @@ inline uint32_t next_random() {
   return state >> 8;
 }
 
+// Multiples of a step in [-2, 2], with all bits that the dtype has for them.
 inline Numbers random_numbers(int64_t dtype, int64_t count) {
   Numbers numbers(dtype, count);
+  const int half = dtype == REGARD_FLOAT32 ? 1 << 21 : dtype == REGARD_FLOAT16 ? 1 << 10 : 128;
   for (int64_t i = 0; i < count; ++i)
-    numbers.set(i, float(int(next_random() % 257) - 128) / 64);
+    numbers.set(i, float(int(next_random() % uint32_t(2 * half + 1)) - half) / float(half / 2));
   return numbers;
 }
 

@@ -7,8 +7,8 @@ reads: assembly hides that from every checker of memory.
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
-from typing import NamedTuple
 
 import pytest
 import torch
@@ -16,65 +16,50 @@ import torch
 from . import library
 from .gradients import gradients, through
 from .reference import forward as exact
-from .test_forward import SHAPES, check, inputs, options
-from .test_imitated import CHECK, FLAGS, ROOT, checked, need, run
+from .reference import pooled
+from .test_forward import SHAPES, TOLERANCE, check, inputs, options
+from .test_imitated import CHECK, ROOT, checked, run
+from .tiles import WIDE, Built, build
 
-WIDE = "-mavx2 -mfma -mf16c -mavx512f -mavx512bw -mavx512dq -mavx512vl -mavx512bf16 -mprefer-vector-width=512".split()
+FLOATS = (torch.bfloat16, torch.float32, torch.float16)
+# The smallest error of a gradient that counts.
+LEAST = {torch.bfloat16: 1e-3, torch.float32: 1e-6, torch.float16: 1e-3}
 HALF = torch.bfloat16
-
-
-class Built(NamedTuple):
-    """A library whose only unit is that of tiles, imitated."""
-
-    path: Path
-    wide: bool
-
-
-def build(folder: Path, *flags: str) -> Path:
-    """Compile a library with that unit alone."""
-    sources = [ROOT / "csrc" / name for name in ("dispatch.cpp", "threads.cpp", "isa/imitated.cpp")]
-    path = folder / f"lib{len(flags)}.so"
-    run("g++", *FLAGS, "-ffp-contract=fast", "-DREGARD_BASELINE_ONLY", *flags, "-shared", *sources, "-o", path)
-    return path
-
-
-@pytest.fixture(scope="module", params=[False, True], ids=["plain vectors", "AVX-512"])
-def imitated(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Built:
-    """Build one."""
-    need("g++")
-    if request.param and "avx512_bf16" not in library.ISAS:
-        pytest.skip("needs a processor with AVX-512 and bfloat16")
-    return Built(build(tmp_path_factory.mktemp("tiles"), *(WIDE if request.param else [])), request.param)
 
 
 @pytest.fixture
 def tiles(imitated: Built, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let the calls of `library` run on the imitation."""
+    """Let the calls of `library` run on the imitation, float32 and float16 by parts."""
     monkeypatch.setattr(library, "LIB", library.load(imitated.path))
+    monkeypatch.setattr(library, "PARTS", True)
     assert library.LIB.regard_isa() == b"imitated"
 
 
 @pytest.mark.usefixtures("tiles")
+@pytest.mark.parametrize("dtype", FLOATS, ids=str)
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
-def test_every_feature(shape: tuple[int, ...]) -> None:
-    """Output and lse of every feature agree with float64."""
-    q, k, v = inputs(shape, HALF)
+def test_every_feature(shape: tuple[int, ...], dtype: torch.dtype) -> None:
+    """Output, lse and map of every feature agree with float64."""
+    q, k, v = inputs(shape, dtype)
     for choice in options(shape).values():
-        check(library.forward(q, k, v, cell=(64, 64), **choice), exact(q, k, v, **choice), HALF)
+        got, want = library.forward(q, k, v, cell=(64, 64), **choice), exact(q, k, v, **choice)
+        check(got, want, dtype)
+        assert torch.allclose(got[2].double(), pooled(want[2], 64, 64), atol=TOLERANCE[dtype][1])
 
 
 @pytest.mark.usefixtures("tiles")
+@pytest.mark.parametrize("dtype", FLOATS, ids=str)
 @pytest.mark.parametrize("shape", [SHAPES[i] for i in (0, 2, 3, 4, 5)], ids=str)
-def test_every_gradient(shape: tuple[int, ...]) -> None:
+def test_every_gradient(shape: tuple[int, ...], dtype: torch.dtype) -> None:
     """Gradients of every feature are as near to float64 as the naive computation, three times over."""
-    q, k, v = inputs(shape, HALF)
-    upstream = torch.randn(*q.shape[:3], v.shape[3]).to(HALF)
+    q, k, v = inputs(shape, dtype)
+    upstream = torch.randn(*q.shape[:3], v.shape[3]).to(dtype)
     for name, choice in options(shape).items():
         found = through(q, k, v, upstream, **choice)
-        wanted, naive = (gradients(q, k, v, upstream, **choice, dtype=dtype) for dtype in (torch.float64, HALF))
+        wanted, naive = (gradients(q, k, v, upstream, **choice, dtype=of) for of in (torch.float64, dtype))
         for of, gradient in found.items():
             size = wanted[of].norm()
-            allowed = max(3 * float((naive[of].double() - wanted[of]).norm() / size), 1e-3)
+            allowed = max(3 * float((naive[of].double() - wanted[of]).norm() / size), LEAST[dtype])
             assert (gradient.double() - wanted[of]).norm() <= allowed * size, (name, of)
 
 
@@ -96,7 +81,8 @@ def test_every_pass(imitated: Built, tmp_path: Path) -> None:
     program, path = tmp_path / "check", imitated.path
     run("g++", "-std=c++17", "-O1", "-I", ROOT / "csrc", CHECK, path, f"-Wl,-rpath,{path.parent}", "-o", program)
     words = ["fenced"] if imitated.wide else []  # on plain vectors a product of tiles takes a hundred times as long
-    checked(run(program, *words, REGARD_ISA=""), "imitated")
+    for more in ([], ["parts"]):
+        checked(run(program, *words, *more, REGARD_ISA=""), "imitated")
 
 
 @pytest.fixture(scope="module")
@@ -110,9 +96,10 @@ def test_the_tiles_give_the_same_bits(imitated: Built, real: Path, monkeypatch: 
     """What is imitated and what is not differ in no bit of output, lse, map or gradient, whatever the feature."""
     if not imitated.wide:
         pytest.skip("plain vectors round elsewhere")
-    for shape in (*SHAPES[:-1], (1, 2, 1, 333, 700, 96, 64)):
-        q, k, v = inputs(shape, HALF)
-        upstream = torch.randn(*q.shape[:3], v.shape[3]).to(HALF)
+    monkeypatch.setattr(library, "PARTS", True)
+    for shape, dtype in itertools.product((*SHAPES[:-1], (1, 2, 1, 333, 700, 96, 64)), FLOATS):
+        q, k, v = inputs(shape, dtype)
+        upstream = torch.randn(*q.shape[:3], v.shape[3]).to(dtype)
         for name, choice in options(shape).items():
             found = []
             for path in (imitated.path, real):
@@ -120,4 +107,4 @@ def test_the_tiles_give_the_same_bits(imitated: Built, real: Path, monkeypatch: 
                 results = library.forward(q, k, v, cell=(64, 64), **choice)
                 found.append([*results, *through(q, k, v, upstream, **choice).values()])
             for same, wanted in zip(*found, strict=True):
-                assert torch.equal(same.nan_to_num(7), wanted.nan_to_num(7)), (shape, name)
+                assert torch.equal(same.nan_to_num(7), wanted.nan_to_num(7)), (shape, dtype, name)

@@ -13,6 +13,8 @@ from typing import NamedTuple
 import pytest
 import torch
 
+from regard.backends import use_backend
+from regard.backends.native import fp32
 from regard.errors import ArgumentError
 from regard.training import (
     Batches,
@@ -122,6 +124,19 @@ def test_bfloat16_learns() -> None:
     train(model, task, replace(settings(epochs=20), machine=Machine(device="cpu", precision="bf16")))
     assert task.evaluate(model)["loss"] < 0.7 * before
     assert all(weight.dtype == torch.float32 for weight in model.parameters())
+
+
+def test_float32_is_multiplied_as_the_settings_say() -> None:
+    """For the length of the run; "auto" leaves what surrounds it."""
+    heard: list[str] = []
+    for here, told in (("plain", "plain"), ("parts", "parts"), ("auto", "plain")):
+        given = replace(settings(epochs=1), machine=Machine(device="cpu", fp32=here))  # type: ignore[arg-type]
+        with use_backend(None, fp32="plain"):
+            train(reader(), Copying(), given, listeners=[lambda event: heard.append(fp32())])
+            assert fp32() == "plain"
+        assert set(heard) == {told}
+        heard.clear()
+    assert fp32() == "auto"
 
 
 def test_diverged(tmp_path: Path) -> None:

@@ -22,7 +22,7 @@ from ._steady import steady_exp2_, steady_sum
 from ._values import all_finite, readable
 from .fused import Fused
 from .math import Math
-from .native import Native, hidden_from_kernel, why_slower
+from .native import Fp32, Native, ask_fp32, hidden_from_kernel, why_slower
 from .reference import Reference
 from .triton import Triton
 
@@ -93,10 +93,16 @@ def named(name: str) -> Backend:
 
 
 @contextmanager
-def use_backend(name: str | None) -> Iterator[None]:
+def use_backend(name: str | None, *, fp32: Fp32 | None = None) -> Iterator[None]:
     """Run every call of this thread inside the block on one backend, unless it names another; None undoes a block.
 
-    Raises `BackendError` for an unknown name at once, `RefusedError` at each call that the backend refuses.
+    `fp32` says how the native kernel multiplies float32 and float16 on processors with tiles of bfloat16 (Intel's AMX):
+    "plain", as they are; "parts", as sums of three and two bfloat16 where their range allows it; "auto", by parts where
+    that was measured to be faster on the processor. None: as around the block, at first as `REGARD_FP32` says, else
+    "auto". Elsewhere it changes nothing.
+
+    Raises `BackendError` for an unknown name and `ArgumentError` for an unknown `fp32` at once, `RefusedError` at each
+    call that the backend refuses.
 
     >>> import regard, torch
     >>> with regard.use_backend("math"):
@@ -105,11 +111,15 @@ def use_backend(name: str | None) -> Iterator[None]:
     """
     if name is not None:
         named(name)
+    asked = ask_fp32(fp32)
+    if fp32 is None:
+        ask_fp32(asked)
     before, _chosen.name = _chosen.name, name
     try:
         yield
     finally:
         _chosen.name = before
+        ask_fp32(asked)
 
 
 def asked_for() -> str | None:
@@ -181,8 +191,9 @@ def inspectors(inputs: AttentionInputs, made_by: str | None) -> Iterator[Inspect
 
 def kernels(inputs: AttentionInputs) -> dict[str, str]:
     """Return, of the backends with several kernels for the call's device, which of them takes the call and why."""
-    choice = _FUSED.kernel(inputs)
-    return {} if choice is None or choice.kernel is None else {_FUSED.name: choice.why}
+    fused, native = _FUSED.kernel(inputs), _NATIVE.kernel(inputs)
+    found = {} if fused is None or fused.kernel is None else {_FUSED.name: fused.why}
+    return found if native is None else {**found, _NATIVE.name: native}
 
 
 def _in_order() -> tuple[Backend, ...]:

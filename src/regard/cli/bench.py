@@ -13,8 +13,8 @@ from typing import Any
 import torch
 from torch.nn import functional as F
 
-from .. import attention, explain
-from ..backends.native import LENGTHS, Row, Work, library_info
+from .. import attention, explain, use_backend
+from ..backends.native import BY_PARTS, LENGTHS, Fp32, Row, Work, library_info
 from ..errors import BackendError
 
 
@@ -70,21 +70,27 @@ class Bench:
         if found.problem is not None or found.isa is None:
             raise BackendError(f"The native kernel cannot run here, so there is nothing to compare: {found.problem}")
         work: tuple[Work, ...] = ("forward", "training", "decoding")
-        ratios = {
-            (str(dtype).removeprefix("torch."), what): tuple(
+        ratios = {}
+        for dtype in (torch.float32, torch.bfloat16, torch.float16):
+            name = str(dtype).removeprefix("torch.")
+            for what in work:
+                ratios[name, what] = self._ratios(dtype, what, "plain")
+                if name in found.parts and what != "decoding":  # a step of a generation is never by parts
+                    ratios[name + BY_PARTS, what] = self._ratios(dtype, what, "parts")
+        measured = f"{date.today()}, torch {torch.__version__}, {torch.get_num_threads()} threads"
+        return Row(found.processor, found.isas[0], found.isa, measured, ratios)
+
+    def _ratios(self, dtype: torch.dtype, what: Work, fp32: Fp32) -> tuple[float, ...]:
+        with use_backend("native", fp32=fp32):
+            return tuple(
                 round(min(self._ratio(length, dtype, what, causal) for causal in (False, True)), 2)
                 for length in LENGTHS[what]
             )
-            for dtype in (torch.float32, torch.bfloat16, torch.float16)
-            for what in work
-        }
-        measured = f"{date.today()}, torch {torch.__version__}, {torch.get_num_threads()} threads"
-        return Row(found.processor, found.isas[0], found.isa, measured, ratios)
 
     def _ratio(self, length: int, dtype: torch.dtype, what: Work, causal: bool) -> float:
         queries = 1 if what == "decoding" else length
         batch = max(1, 1024 // length)  # what a short call costs besides is not the kernel's
-        measured = self._measure(length, dtype, causal and queries > 1, what == "training", batch, queries, "native")
+        measured = self._measure(length, dtype, causal and queries > 1, what == "training", batch, queries)
         return float(measured["ratio"])
 
     def _measure(
@@ -95,7 +101,6 @@ class Bench:
         training: bool,
         batch: int = 1,
         queries: int | None = None,
-        backend: str | None = None,
     ) -> dict[str, Any]:
         generator = torch.Generator().manual_seed(0)
         lengths = (queries or length, length, length)
@@ -105,7 +110,7 @@ class Bench:
         )
 
         def ours() -> Any:
-            return attention(q, k, v, causal=causal, backend=backend)
+            return attention(q, k, v, causal=causal)
 
         def theirs() -> Any:
             return F.scaled_dot_product_attention(q, k, v, is_causal=causal)

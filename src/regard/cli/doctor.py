@@ -13,7 +13,7 @@ from typing import Any, Literal
 import torch
 
 from .. import Explanation, __version__, explain
-from ..backends.native import LibraryInfo, library_info
+from ..backends.native import LibraryInfo, fp32, library_info
 from ..backends.triton import interpreted, problem, version
 from ..errors import ArgumentError, install_line
 
@@ -96,6 +96,8 @@ class Doctor:
                 "isa": native.isa,
                 "isas": native.isas,
                 "processor": native.processor,
+                "by_parts": native.parts,
+                "fp32": fp32(),
                 "threads": native.threads,
             },
             "missing": {extra: _missing(extra) for extra in EXTRAS},
@@ -114,7 +116,7 @@ class Doctor:
                 f"native   {native.path}",
                 f"         interface {native.abi_version}, instruction set {native.isa} "
                 f"(this machine runs {', '.join(native.isas)}), {native.threads} threads",
-                f"         processor {native.processor or 'unknown'}",
+                f"         processor {native.processor or 'unknown'}; {_multiplied(native)}",
             ]
         else:
             lines.append(f"native   MISSING, attention on the CPU is slower for it. {native.problem}")
@@ -133,6 +135,17 @@ class Doctor:
         if self.device == "cpu" and _gpus():
             lines += ["\nThe same on the GPU:", repr(self.explanation("cuda"))]
         return "\n".join(lines)
+
+
+def _multiplied(native: LibraryInfo) -> str:
+    if not native.parts:
+        return "float32 multiplied as it is"
+    how = {
+        "auto": "by parts of bfloat16 where that was measured to be faster",
+        "plain": "as they are",
+        "parts": "by parts of bfloat16",
+    }
+    return f"{' and '.join(native.parts)} multiplied {how[fp32()]} (REGARD_FP32={fp32()})"
 
 
 def _missing(extra: str) -> list[str]:

@@ -22,6 +22,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from ..backends import asked_for, use_backend
 from ..errors import ArgumentError, RegardError, nearest
 from .distributed import Group, Wrapped, group, half_precision
 from .events import Ended, Evaluated, Event, Listener, Started, Stepped, StoppedBy
@@ -142,6 +143,8 @@ def train(
     with ExitStack() as stack:
         processes = stack.enter_context(group(settings.machine.device))
         stack.enter_context(preserved())
+        fp32 = settings.machine.fp32
+        stack.enter_context(use_backend(asked_for(), fp32=None if fp32 == "auto" else fp32))
         heard = tuple(listeners) if processes.first else ()
         run = _Run(model, objective, settings, processes, folder, heard, about=about or {})
         stack.enter_context(run.store.locked())

@@ -146,6 +146,10 @@ class Machine:
     precision: Literal["fp32", "bf16", "auto"] = "fp32"
     """Arithmetic of forward and backward; auto: bf16 where the device computes it natively. Weights, gradients and the
     optimizer stay in float32."""
+    fp32: Literal["auto", "plain", "parts"] = "auto"
+    """How attention in float32 is multiplied on the CPU: plain, as it is; parts, as sums of three bfloat16 on Intel's
+    tiles (AMX) where the range of the numbers allows it; auto, by parts where that was measured to be faster, or as
+    `REGARD_FP32` says. Processors without tiles know one way."""
     compile: bool = False
     """Compile the model with torch.compile: slower to start, faster afterwards."""
     shard: bool = False

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import torch
 from torch import Tensor
 
@@ -15,6 +17,7 @@ from .._values import readable
 from ._calls import backward, forward, map_cell
 from ._inspection import MOST_TOP, PASSES, forward_summary, inspect, summary
 from ._library import problem
+from ._speed import by_parts, how_multiplied
 from ._words import DTYPES
 
 __all__ = ["Native"]
@@ -49,16 +52,25 @@ class Native:
         queries, keys = x.shape[2:]
         summed = x.need_weights == "summary" and queries > _FEW_QUERIES and eager
         cell = 0 if not x.need_weights else summary_cell(max(queries, keys)) if summed else map_cell(queries, keys)
-        run: Run = forward_summary if summed else forward
         if not eager:
             output, lse, found = attend(x, cell)
-        elif torch.is_grad_enabled() and x.requires_grad:
-            output, lse, found = Attend.apply(run, backward, x, cell, *x.flat()[: len(KERNEL_LEARNT)])  # type: ignore[no-untyped-call]
         else:
-            output, lse, found = run(x, cell, None)
+            trains = torch.is_grad_enabled() and x.requires_grad
+            parts = by_parts(x.query, x.key, trains)
+            run: Run = partial(forward_summary if summed else forward, parts=parts)
+            if trains:  # the other pass may run where another setting is in force
+                back = partial(backward, parts=parts)
+                output, lse, found = Attend.apply(run, back, x, cell, *x.flat()[: len(KERNEL_LEARNT)])  # type: ignore[no-untyped-call]
+            else:
+                output, lse, found = run(x, cell, None)
         if isinstance(found, Summary):
             return AttentionResult(output, lse, lse_has_gradient=True, summary=found)
         return AttentionResult(output, lse, lse_has_gradient=True, map=found, map_cell=cell)
+
+    def kernel(self, inputs: AttentionInputs) -> str | None:
+        """Say how numbers of a call are multiplied, and why; None where there is one way."""
+        trains = torch.is_grad_enabled() and inputs.requires_grad
+        return None if inputs.query.device.type != "cpu" else how_multiplied(inputs.query, inputs.key, trains)
 
     def looks_unasked(self, inputs: AttentionInputs) -> bool:
         """Look into any call on the CPU."""

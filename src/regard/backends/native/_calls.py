@@ -8,6 +8,7 @@ from torch import Tensor
 from ..._inputs import AttentionInputs
 from .._compiled import empty_output
 from ._library import library
+from ._speed import by_parts
 from ._words import BACKWARD, FORWARD, address, call_words, matrix, plain_rows, rows
 
 __all__ = ["backward", "forward", "map_cell"]
@@ -25,9 +26,14 @@ def map_cell(queries: int, keys: int) -> int:
     return cell
 
 
-def forward(x: AttentionInputs, cell: int, rest: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor | None]:
-    """Return output, `lse`, and the map with cells of `cell` tokens, or None if that is 0; fills `rest`."""
-    call, kept = call_words(x)
+def forward(
+    x: AttentionInputs, cell: int, rest: Tensor | None = None, *, parts: bool | None = None
+) -> tuple[Tensor, Tensor, Tensor | None]:
+    """Return output, `lse`, and the map with cells of `cell` tokens, or None if that is 0; fills `rest`.
+
+    `parts`: whether numbers may be multiplied by parts; None: as the setting and the table say.
+    """
+    call, kept = call_words(x, by_parts(x.query, x.key, trains=False) if parts is None else parts)
     query = x.query
     batch, heads, queries, keys = x.shape
     output = empty_output(query, x.value)
@@ -49,12 +55,14 @@ def backward(
     grad_lse: Tensor | None,
     needed: tuple[bool, bool],
     rest: Tensor | None = None,
+    *,
+    parts: bool | None = None,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor | None, Tensor | None]:
     """Return the gradients of query, key, value, and of position bias and bias where `needed`.
 
-    `rest` is that of the forward pass; it lies as the output does.
+    `rest` is that of the forward pass; it lies as the output does. `parts` as in `forward`.
     """
-    call, kept = call_words(x)
+    call, kept = call_words(x, by_parts(x.query, x.key, trains=True) if parts is None else parts)
     output, grad_output, lse = plain_rows(output), plain_rows(grad_output), lse.contiguous()
     if rest is not None and rest.stride() != output.stride():
         rest = torch.empty_strided(output.shape, output.stride(), dtype=rest.dtype, device="cpu").copy_(rest)

@@ -13,6 +13,7 @@ from .._compiled import empty_output
 from .._masked import seen_of
 from ._calls import forward
 from ._library import library
+from ._speed import by_parts
 from ._words import INSPECTION, address, call_words
 from ._words import rows as row_words
 
@@ -48,7 +49,7 @@ def inspect(
     """
     if name == "lse" or lse is None:
         return (forward(x, 0)[1],)
-    call, kept = call_words(x)
+    call, kept = call_words(x, by_parts(x.query, x.key, trains=False))
     height, width = rows.stop - rows.start, columns.stop - columns.start
     cell = min(cell[0], height), min(cell[1], width)
     down, across = -(-height // cell[0]), -(-width // cell[1])
@@ -75,18 +76,25 @@ def inspect(
 
 def summary(x: AttentionInputs, lse: Tensor, cell: int) -> Summary:
     """Read every weight of a call once; `cell` divides 64 or is a multiple of it. No gradient, O(n) memory."""
-    return _summarised("summary", x, _NO_OUTPUT, lse.to(torch.float32).contiguous(), cell)
+    parts = by_parts(x.query, x.key, trains=False)
+    return _summarised("summary", x, _NO_OUTPUT, lse.to(torch.float32).contiguous(), cell, parts)
 
 
-def forward_summary(x: AttentionInputs, cell: int, rest: Tensor | None = None) -> tuple[Tensor, Tensor, Summary]:
+def forward_summary(
+    x: AttentionInputs, cell: int, rest: Tensor | None = None, *, parts: bool | None = None
+) -> tuple[Tensor, Tensor, Summary]:
     """Return output, `lse` and `summary`: for up to 2,048 keys in one pass over the scores, which saves a third."""
     output = empty_output(x.query, x.value)
     lse = _room(x.query.shape[:3])
-    return output, lse, _summarised("forward_summary", x, (*row_words(output), address(rest)), lse, cell)
+    if parts is None:
+        parts = by_parts(x.query, x.key, trains=False)
+    return output, lse, _summarised("forward_summary", x, (*row_words(output), address(rest)), lse, cell, parts)
 
 
-def _summarised(operation: str, x: AttentionInputs, output: tuple[int, ...], lse: Tensor, cell: int) -> Summary:
-    call, kept = call_words(x)
+def _summarised(
+    operation: str, x: AttentionInputs, output: tuple[int, ...], lse: Tensor, cell: int, parts: bool
+) -> Summary:
+    call, kept = call_words(x, parts)
     batch, heads, queries, keys = x.shape
     stretch = math.lcm(_STRETCH, cell)
     part = -(-max(_LEAST_ROWS, -(-queries // _MOST_PARTS)) // stretch) * stretch
@@ -94,9 +102,9 @@ def _summarised(operation: str, x: AttentionInputs, output: tuple[int, ...], lse
     top = _room((batch, heads, queries, KEPT_TOP))
     top_keys = _room((batch, heads, queries, KEPT_TOP), torch.int32)
     cells = _room((batch, heads, -(-queries // cell), -(-keys // cell)))
-    parts = -(-queries // part)
-    received = _room((batch, heads, parts, keys), torch.float64)
-    neighbours = _room((batch, heads, parts, 3), torch.float64)
+    stretches = -(-queries // part)
+    received = _room((batch, heads, stretches, keys), torch.float64)
+    neighbours = _room((batch, heads, stretches, 3), torch.float64)
     words = INSPECTION.pack(
         INSPECTION.size, *call, *output, lse.data_ptr(), *_UNREAD,
         0, queries, 0, keys, cell, cell, 0, 0,
@@ -105,7 +113,7 @@ def _summarised(operation: str, x: AttentionInputs, output: tuple[int, ...], lse
     )  # fmt: skip
     library().call(operation, words)
     del kept
-    sums = (t[:, :, 0] if parts == 1 else t.sum(2) for t in (received, neighbours))
+    sums = (t[:, :, 0] if stretches == 1 else t.sum(2) for t in (received, neighbours))
     received, neighbours = (t.to(torch.float32) for t in sums)
     masked, visible_keys, visible_queries = seen_of(x, cell)
     # Autograd will put the graph into the `lse` that is handed out.

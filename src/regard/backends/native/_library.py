@@ -13,11 +13,11 @@ from pathlib import Path
 import torch
 
 from ...errors import BackendError, KernelError, TooLargeError
-from ._words import INSPECTION
+from ._words import DTYPES, INSPECTION
 
 __all__ = ["ABI_VERSION", "Library", "LibraryInfo", "available", "library", "library_info", "load", "problem"]
 
-ABI_VERSION = 7
+ABI_VERSION = 8
 OPERATIONS = (
     "forward", "backward", "tile", "pooled", "received", "entropy", "peak", "top", "summary", "forward_summary",
     "linear_forward", "linear_backward",
@@ -48,6 +48,9 @@ class Library:
         self.isa: str = handle.regard_isa().decode()
         self.isas: tuple[str, ...] = tuple(handle.regard_isas().decode().split())
         self.processor: str = handle.regard_processor().decode()
+        handle.regard_parts.argtypes, handle.regard_parts.restype = (ctypes.c_int64,), ctypes.c_int64
+        self.parts = {dtype: parts for dtype, code in DTYPES.items() if (parts := handle.regard_parts(code)) > 1}
+        """How many bfloat16 a number can be multiplied as the sum of, where that is more than one."""
         self.uses_torch_threads = _share_threads(handle)
 
     def call(self, name: str, words: bytes) -> None:
@@ -159,6 +162,8 @@ class LibraryInfo:
     """All that this machine can run, best first."""
     processor: str = ""
     """Vendor, family and model; "" where it does not say."""
+    parts: tuple[str, ...] = ()
+    """Dtypes that this instruction set can multiply by parts."""
     threads: int = 1
     """How many threads a call may use: torch's own, as set by `torch.set_num_threads`."""
 
@@ -169,4 +174,5 @@ def library_info() -> LibraryInfo:
     if isinstance(found, str):
         return LibraryInfo(found)
     threads = torch.get_num_threads() if found.uses_torch_threads else 1
-    return LibraryInfo(None, found.path, ABI_VERSION, found.isa, found.isas, found.processor, threads)
+    parts = tuple(str(dtype).removeprefix("torch.") for dtype in found.parts)
+    return LibraryInfo(None, found.path, ABI_VERSION, found.isa, found.isas, found.processor, parts, threads)

@@ -1,14 +1,17 @@
 """What was measured: a row for each processor and instruction set. `regard bench --table` prints that of a machine.
 
 A number says how many times as long PyTorch's `scaled_dot_product_attention` takes, 8 heads of 64: under 1 it is the
-faster one. The lower of full and causal counts. Rows of machines other than ours are welcome.
+faster one. The lower of full and causal counts. A dtype with `BY_PARTS` behind its name is that dtype multiplied by
+parts (`_products.py`). Rows of machines other than ours are welcome.
 """
 
 from __future__ import annotations
 
 from typing import Literal, NamedTuple
 
-__all__ = ["LENGTHS", "ROWS", "Row", "Work"]
+__all__ = ["BY_PARTS", "LENGTHS", "ROWS", "Row", "Work"]
+
+BY_PARTS = " by parts"
 
 Work = Literal["forward", "training", "decoding"]
 LENGTHS: dict[Work, tuple[int, int, int]] = {

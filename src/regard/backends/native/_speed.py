@@ -10,6 +10,7 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Callable
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -17,9 +18,10 @@ from torch import Tensor
 from ..._inputs import AttentionInputs
 from .._values import readable
 from ._library import available, library
-from ._measured import LENGTHS, ROWS, Row, Work
+from ._measured import BY_PARTS, LENGTHS, ROWS, Row, Work
+from ._products import Fp32, fp32
 
-__all__ = ["hidden_from_kernel", "ratio_at", "row_of", "why_slower"]
+__all__ = ["by_parts", "hidden_from_kernel", "how_multiplied", "ratio_at", "row_of", "why_slower"]
 
 FEW_QUERIES = 4
 # Less than what a repeated measurement moves by.
@@ -52,15 +54,79 @@ def _measured(dtype: str, work: Work) -> tuple[tuple[float, ...], str]:
     return row.ratios.get((dtype, work), ()), f"{here.isa}, measured {row.measured}"
 
 
+def _has_parts(dtype: str) -> bool:
+    return available() and dtype in {_NAMES[one] for one in library().parts}
+
+
 _measured._dynamo_marked_constant = True  # type: ignore[attr-defined]
+_has_parts._dynamo_marked_constant = True  # type: ignore[attr-defined]
+
+
+class Choice(NamedTuple):
+    """The faster of the ways in which the kernel multiplies."""
+
+    ratio: float
+    """PyTorch's time as a multiple of ours; infinite where nothing was measured."""
+    parts: bool
+    other: float | None
+    """The same of the other way, where there is one that was measured."""
+    source: str
+
+
+def _choose(dtype: str, work: Work, asked: Fp32, size: tuple[int, int] | None) -> Choice:
+    """Choose for the queries and keys of a call; None: for the longest."""
+
+    def at(ratios: tuple[float, ...]) -> float | None:
+        if not ratios:
+            return None
+        return ratios[-1] if size is None else ratio_at(ratios, work, *size)
+
+    ratios, source = _measured(dtype, work)
+    plain, parts = at(ratios), None
+    few = work == "decoding" or (size is not None and size[0] <= FEW_QUERIES)
+    possible = not few and _has_parts(dtype)
+    if possible:
+        parts = at(_measured(dtype + BY_PARTS, work)[0])
+    # What was not measured is taken where it is asked for, and nowhere else.
+    faster = parts is not None and plain is not None and parts > plain
+    if possible and (asked == "parts" or (asked == "auto" and faster)):
+        return Choice(math.inf if parts is None else parts, True, plain, source)
+    return Choice(math.inf if plain is None else plain, False, parts, source)
 
 
 @functools.lru_cache(maxsize=4096)
-def _ratio(dtype: torch.dtype, trains: bool, queries: int, keys: int) -> tuple[float, str]:
-    """Return the ratio that applies to a call and where it is from; every call asks, and a tiny one takes 30 µs."""
+def _choice(dtype: torch.dtype, trains: bool, queries: int, keys: int, asked: Fp32) -> Choice:
+    """Return what applies to a call; every call asks, and a tiny one takes 30 µs."""
     work: Work = "training" if trains else "decoding" if queries <= FEW_QUERIES else "forward"
-    ratios, source = _measured(_NAMES.get(dtype, ""), work)
-    return (ratio_at(ratios, work, queries, keys), source) if ratios else (math.inf, source)
+    return _choose(_NAMES.get(dtype, ""), work, asked, (queries, keys))
+
+
+def by_parts(query: Tensor, key: Tensor, trains: bool) -> bool:
+    """Return whether a call is to be multiplied by parts, if its numbers allow it."""
+    if query.dtype not in library().parts:
+        return False
+    return _choice(query.dtype, trains, query.shape[-2], key.shape[-2], fp32()).parts
+
+
+def how_multiplied(query: Tensor, key: Tensor, trains: bool) -> str | None:
+    """Say how a call's numbers are multiplied and why; None where there is one way."""
+    if not available() or query.dtype not in library().parts or type(query.shape[-2]) is not int:
+        return None
+    asked = fp32()
+    choice = _choice(query.dtype, trains, query.shape[-2], key.shape[-2], asked)
+    name, count = _NAMES[query.dtype], library().parts[query.dtype]
+    first = (
+        f"by {count} parts of bfloat16 ({name} as it is where a number is out of range)"
+        if choice.parts
+        else f"with {name} as it is"
+    )
+    if query.shape[-2] <= FEW_QUERIES:
+        return f"{first}: too few queries for parts"
+    if asked != "auto":
+        return f"{first}: asked for"
+    if choice.other is None:
+        return f"{first}: parts were not measured on this processor"
+    return f"{first}: {choice.ratio:.2f} times PyTorch's speed, {choice.other:.2f} the other way ({choice.source})"
 
 
 def why_slower(query: Tensor, key: Tensor, trains: bool, hidden: Callable[[], float] | None = None) -> str | None:
@@ -73,13 +139,13 @@ def why_slower(query: Tensor, key: Tensor, trains: bool, hidden: Callable[[], fl
     queries, keys = query.shape[-2], key.shape[-2]
     known = type(queries) is int and type(keys) is int and not torch.compiler.is_compiling()
     if known:
-        ratio, source = _ratio(query.dtype, trains, queries, keys)
+        choice = _choice(query.dtype, trains, queries, keys, fp32())
     else:
-        ratios, source = _measured(_NAMES.get(query.dtype, ""), "training" if trains else "forward")
-        ratio = ratios[-1] if ratios else math.inf
+        choice = _choose(_NAMES.get(query.dtype, ""), "training" if trains else "forward", fp32(), None)
+    ratio = choice.ratio
     if ratio >= _AS_FAST or (known and hidden is not None and ratio >= _AS_FAST * (1 - hidden())):
         return None
-    return f"takes {1 / ratio:.1f} times as long here as PyTorch's own kernel ({source})"
+    return f"takes {1 / ratio:.1f} times as long here as PyTorch's own kernel ({choice.source})"
 
 
 def hidden_from_kernel(x: AttentionInputs) -> float:

@@ -18,8 +18,8 @@ DTYPES = {torch.float32: 0, torch.bfloat16: 1, torch.float16: 2}
 NOTHING = 0
 """A null pointer."""
 
-# dtype and sizes | query key value | scale softcap | spans | mask | position bias | bias | dropout seed
-_CALL = "8q 12q 2d 4q 6q 2q 6q dQ"
+# dtype parts sizes | query key value | scale softcap | spans | mask | position bias | bias | dropout seed
+_CALL = "9q 12q 2d 4q 6q 2q 6q dQ"
 # output | output_rest | lse | map and its cells
 _RESULTS = "4q q q 3q"
 # grad_output grad_lse | gradients of query key value | of the position bias | of the bias
@@ -56,12 +56,12 @@ def matrix(tensor: Tensor) -> tuple[int, ...]:
     return (tensor.data_ptr(), DTYPES.get(tensor.dtype, 0), *strides)
 
 
-def call_words(x: AttentionInputs) -> tuple[list[Word], tuple[Tensor, ...]]:
+def call_words(x: AttentionInputs, parts: bool) -> tuple[list[Word], tuple[Tensor, ...]]:
     """Return the words from `dtype` to `seed`, and the tensors that must live until the library is done."""
     query, key, value = plain_rows(x.query), plain_rows(x.key), plain_rows(x.value)
     batch, heads, queries, width = query.shape
     words: list[Word] = [
-        DTYPES[query.dtype], batch, heads, key.shape[1], queries, key.shape[2], width, value.shape[3],
+        DTYPES[query.dtype], parts, batch, heads, key.shape[1], queries, key.shape[2], width, value.shape[3],
         *rows(query), *rows(key), *rows(value), x.scale, x.softcap or 0.0,
     ]  # fmt: skip
     kept: tuple[Tensor, ...] = (query, key, value)
