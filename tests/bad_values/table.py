@@ -304,12 +304,21 @@ TABLE: dict[str, Entry] = {
         num_decoder_layers=1,
         tie_embeddings=True,
         copying=False,
+        lexicon_size=0,
         bos_id=1,
         eos_id=2,
     ),
     "regard.models.SequenceToSequence": entry(models.SequenceToSequence, config=PAIRS.config),
     "regard.models.SequenceToSequence.forward": entry(
         PAIRS, source=IDS, target=IDS, source_lengths=torch.tensor([3, 2]), target_lengths=None, need_weights=False
+    ),
+    "regard.models.SequenceToSequence.loss": entry(
+        PAIRS.loss,
+        source=IDS,
+        target=IDS,
+        source_lengths=torch.tensor([3, 2]),
+        target_lengths=None,
+        label_smoothing=0.1,
     ),
     "regard.models.SequenceToSequence.generate": entry(
         PAIRS.generate,

@@ -24,7 +24,7 @@ class Pace:
     """Prints once how many epochs the minutes hold, or how long the epochs take, and what that reached elsewhere."""
 
     def __init__(self, task: Task[Any, Any]) -> None:
-        self._budget, self._elsewhere = task.settings.training.budget, ELSEWHERE.get(task.name)
+        self._task, self._elsewhere = task, ELSEWHERE.get(task.name)
         self._steps_per_epoch, self._first = 1, (0, 0.0)
 
     def __call__(self, event: Event) -> None:
@@ -41,7 +41,8 @@ class Pace:
 
     def _said(self, each: float) -> str:
         """Say what the budget comes to, at so many seconds an epoch."""
-        minutes, epochs = self._budget.minutes, self._budget.epochs
+        budget = self._task.settings.training.budget
+        minutes, epochs = budget.minutes, budget.epochs
         held = None if minutes is None else 60 * minutes / each
         if held is not None and (epochs is None or held < epochs):
             return f"At this speed {minutes:g} minutes hold about {held:.2g} epochs, of {clock(each)} each."
