@@ -269,6 +269,7 @@ TABLE: dict[str, Entry] = {
         generator=None,
         lengths=None,
         use_cache=True,
+        blend=None,
     ),
     "regard.models.LanguageModel.new_cache": entry(LANGUAGE.new_cache, max_length=3),
     "regard.models.TokenClassifierConfig": entry(
@@ -424,7 +425,7 @@ RESULTS = frozenset({
     "regard.integrations.FastAttention", "regard.tasks.Attention",
     "regard.tasks.Entity", "regard.tasks.Evaluation", "regard.tasks.Sentence", "regard.tasks.Task",
     "regard.tasks.Report", "regard.tasks.Verdict", "regard.training.DataOrder", "regard.training.Ended",
-    "regard.training.Evaluated",
+    "regard.training.Evaluated", "regard.training.Decided",
     "regard.training.Objective", "regard.training.Saved", "regard.training.SkippedCheckpoint",
     "regard.training.Started", "regard.training.Stepped", "regard.training.TrainingResult",
     "regard.tasks.exporting.Exported", "regard.training.Evaluating",

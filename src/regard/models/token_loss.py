@@ -139,7 +139,7 @@ class _TokenLoss(torch.autograd.Function):
         return losses.sum()
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
+    @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         state, weight, gate, chance = (None if one is None else one * grad for one in ctx.saved_tensors)
         return None if state is None else state.to(ctx.dtype), weight, None, None, None, gate, chance

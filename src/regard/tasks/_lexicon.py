@@ -44,8 +44,8 @@ def learn_lexicon(
         seen += len(t)
     keys = np.concatenate(one) * vocab_size + np.concatenate(other)
     known, link = np.unique(keys, return_inverse=True)
-    link, place = link.astype(np.int32), np.concatenate(owner).astype(np.int32)
-    shares = _maximised(known // vocab_size, link, place, vocab_size)
+    place = np.concatenate(owner).astype(np.int32)
+    shares = _maximised(known // vocab_size, link.astype(np.int32), place, vocab_size)
     return _best(known, shares, vocab_size)
 
 

@@ -242,6 +242,7 @@ class PairTask(AnsweringTask[Sequence[TextPair], str]):
         if share in (0.0, 1.0):
             return super()._used(inputs, share)
         baseline: Any = self.baseline_
+        written: list[str]
         written, likeness = baseline.nearest(inputs)
         places = [place for place, one in enumerate(likeness) if one < self.bounds_[share]]
         own = self._answers(self._fitted(), [inputs[place] for place in places])

@@ -27,7 +27,7 @@ from ..errors import ArgumentError, nearest
 from ..training import Decided, Evaluating, Listener, TrainingResult, TrainingSettings, train
 from ..weights import AttentionWeights
 from ._batches import set_aside
-from ._choice import MACRO, Choice
+from ._choice import MACRO, SHARES, Choice
 from ._continuing import choose_layers, continued, is_own_run, take_over
 from ._evaluation import Evaluation
 from ._recipe import Advice, decided, remembered
@@ -130,6 +130,9 @@ class Task(ABC, Generic[Examples, Answer]):
 
     files: ClassVar[str] = f"{WEIGHTS}/"
     """The files of the model in a task's folder, for messages."""
+
+    mixes: ClassVar[bool] = False
+    """Whether its answers can be mixed from the transformer's and the baseline's."""
 
     listeners: Sequence[Listener] = ()
     """Called while an evaluation or prediction goes on, with `Evaluating`; `fit` sets its own."""
@@ -514,6 +517,14 @@ class Task(ABC, Generic[Examples, Answer]):
 
     def _restore_tensors(self, tensors: dict[str, Tensor]) -> None:
         """Restore what `_tensors` returned."""
+
+    def _shares(self) -> tuple[float, ...]:
+        """Return the weights of the transformer that come into question."""
+        if self.settings.only == "baseline":
+            return (0.0,)
+        if self.settings.only == "model" or self.baseline_ is None:
+            return (1.0,)
+        return SHARES if self.mixes else (0.0, 1.0)
 
     def _watched_part(self, dev_examples: Examples) -> Examples:
         """Return the development examples that each evaluation during training reads."""

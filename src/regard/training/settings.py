@@ -92,7 +92,7 @@ class Budget:
         check_fields(self)
         given = {"epochs": self.epochs, "steps": self.steps, "minutes": self.minutes}
         for name, value in given.items():
-            good = value is None or value == "auto" or (isinstance(value, int | float) and 0 < value < math.inf)
+            good = value is None or value == "auto" or (not isinstance(value, str) and 0 < value < math.inf)
             _check(name, value, good, "greater than 0, and finite")
         _check("budget", given, any(value is not None for value in given.values()), "one of epochs, steps, minutes")
 

@@ -199,11 +199,11 @@ class FineTunedPairs(FineTunedTexts):
         return tuple(str(name).lstrip("▁Ġ") or "▁" for name in names)
 
     def _state(self) -> dict[str, Any]:
-        return {"bounds": self._kept_bounds()}
+        return {"bounds": cast(Any, self)._kept_bounds()}
 
     def _restore(self, state: dict[str, Any]) -> None:
         """Restore what the choice needs; the tokenizer comes with the model."""
-        self.bounds_ = dict(state.get("bounds", ()))
+        cast(Any, self).bounds_ = dict(state.get("bounds", ()))
 
 
 class FineTunedSummarization(FineTunedPairs, Summarization, of=Summarization):
