@@ -289,7 +289,10 @@ def _of_kind(name: str, given: Any, hint: Any) -> Any:
         literals = [value for kind in kinds if get_origin(kind) is Literal for value in get_args(kind)]
         if literals and len(literals) >= len(kinds):
             return choice(name, given, literals)
-        return _of_kind(name, given, kinds[0]) if len(kinds) == 1 else given
+        if isinstance(given, str) and given in literals:
+            return given
+        rest = [kind for kind in kinds if get_origin(kind) is not Literal]
+        return _of_kind(name, given, rest[0]) if len(rest) == 1 else given
     if origin is Literal:
         return choice(name, given, get_args(hint))
     if origin is tuple:

@@ -269,6 +269,7 @@ TABLE: dict[str, Entry] = {
         generator=None,
         lengths=None,
         use_cache=True,
+        blend=None,
     ),
     "regard.models.LanguageModel.new_cache": entry(LANGUAGE.new_cache, max_length=3),
     "regard.models.TokenClassifierConfig": entry(
@@ -304,12 +305,21 @@ TABLE: dict[str, Entry] = {
         num_decoder_layers=1,
         tie_embeddings=True,
         copying=False,
+        lexicon_size=0,
         bos_id=1,
         eos_id=2,
     ),
     "regard.models.SequenceToSequence": entry(models.SequenceToSequence, config=PAIRS.config),
     "regard.models.SequenceToSequence.forward": entry(
         PAIRS, source=IDS, target=IDS, source_lengths=torch.tensor([3, 2]), target_lengths=None, need_weights=False
+    ),
+    "regard.models.SequenceToSequence.loss": entry(
+        PAIRS.loss,
+        source=IDS,
+        target=IDS,
+        source_lengths=torch.tensor([3, 2]),
+        target_lengths=None,
+        label_smoothing=0.1,
     ),
     "regard.models.SequenceToSequence.generate": entry(
         PAIRS.generate,
@@ -415,7 +425,7 @@ RESULTS = frozenset({
     "regard.integrations.FastAttention", "regard.tasks.Attention",
     "regard.tasks.Entity", "regard.tasks.Evaluation", "regard.tasks.Sentence", "regard.tasks.Task",
     "regard.tasks.Report", "regard.tasks.Verdict", "regard.training.DataOrder", "regard.training.Ended",
-    "regard.training.Evaluated",
+    "regard.training.Evaluated", "regard.training.Decided",
     "regard.training.Objective", "regard.training.Saved", "regard.training.SkippedCheckpoint",
     "regard.training.Started", "regard.training.Stepped", "regard.training.TrainingResult",
     "regard.tasks.exporting.Exported", "regard.training.Evaluating",

@@ -12,6 +12,12 @@ from regard.layers import projection
 from regard.layers.projection import Projection, linear
 
 
+@pytest.fixture(autouse=True, params=[True, False])
+def onednn(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Take oneDNN's product, as where there is AVX-512, and PyTorch's own."""
+    monkeypatch.setattr(projection, "_ONEDNN", request.param)
+
+
 def tensors(rows: int, *shape: int) -> tuple[Tensor, Tensor, Tensor]:
     """Draw input, weight and bias that record gradients."""
     inner, outer = shape
@@ -39,6 +45,7 @@ def test_large_products_take_the_fast_way(monkeypatch: pytest.MonkeyPatch) -> No
     counted = []
     real = projection._product
     monkeypatch.setattr(projection, "_product", lambda *a: counted.append(a) or real(*a))
+    monkeypatch.setattr(projection, "_ONEDNN", True)  # as where there is AVX-512
     x, weight, bias = tensors(200, 64, 96)
     linear(x, weight, bias).sum().backward()
     assert len(counted) == 3

@@ -11,7 +11,7 @@ import torch
 from regard.errors import ArgumentError
 from regard.models import LanguageModel, SequenceToSequence
 from regard.models._beam import Search, beam_search
-from regard.models._sampling import Sampling
+from regard.models.sampling import Sampling
 from tests.models.examples import POSITIONS, language_model, sequence_to_sequence
 
 

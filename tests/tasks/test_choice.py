@@ -188,13 +188,42 @@ def test_the_report_of_entities() -> None:
     assert report.remarks == ("never predicted: place (2 true).",)
 
 
+def test_a_mix_of_pairs_answers_by_likeness(tmp_path: Path) -> None:
+    """The baseline answers for sources that are like one of training, the transformer for the others."""
+    task = CASES["translation"].task(CASES["translation"].settings()).fit(PAIRS[:500], PAIRS[500:530])
+    assert isinstance(task.baseline_, NearestSource)
+    sources = [PAIRS[0].source, "black black white green green"]
+    targets, likeness = task.baseline_.nearest(sources)
+    assert likeness[0] == pytest.approx(1, abs=1e-5)
+    task.choice_, task.bounds_ = Choice(0.5), {0.5: 0.999}
+    task._answers = lambda model, inputs: [f"own {one}" for one in inputs]  # type: ignore[method-assign]
+    mixed = task.predict(sources)
+    assert mixed[0] == targets[0]
+    assert likeness[1] >= 0.999 or mixed[1] == f"own {sources[1]}"
+    task.save(tmp_path)
+    assert load(tmp_path).bounds_ == {0.5: 0.999}  # type: ignore[attr-defined]
+
+
+def test_long_texts_are_read_to_their_end() -> None:
+    """What speaks for the label stands after max_length tokens in half of the texts: windows find it there."""
+    filler = "so and then it went on and on in the town ".split() * 3
+    texts = []
+    for number, one in enumerate(LABELLED):
+        words = [*one.text.split(), *filler] if number % 4 < 2 else [*filler, *one.text.split()]
+        texts.append(LabelledText(" ".join(words), one.labels))
+    case = CASES["sentiment"]
+    task = case.task(case.settings(max_length=16, only="model", evidence=False)).fit(texts[:250], texts[250:])
+    assert task.evaluate(texts[250:]).figures["accuracy"] > 0.9
+    assert len(task.predict([texts[0].text, "", "fine"])) == 3
+
+
 def test_remarks_on_data_and_training() -> None:
-    """Labels seen once, labels named like parts, texts that are cut: said with the run, and kept with it."""
+    """Labels seen once, labels named like parts: said with the run, and kept with it."""
     texts = [LabelledText(f"{one.text} " * 3, one.labels) for one in LABELLED[:100]]
     texts += [LabelledText("odd one", ("train",))]
-    task = Sentiment(CASES["sentiment"].settings(max_length=8)).fit(texts, texts[:50])
+    task = Sentiment(CASES["sentiment"].settings()).fit(texts, texts[:50])
     said = "\n".join(task.evaluate(texts).report.remarks)
-    for part in ("seen only once in training", "named like parts of the data: train", "longer than --max-length 8"):
+    for part in ("seen only once in training", "named like parts of the data: train"):
         assert part in said, said
     pixels = np.repeat(IMAGES.pixels, 2, 0)
     labels = ("train", "test") * len(IMAGES)

@@ -9,7 +9,7 @@ from contextlib import closing, contextmanager
 from typing import Any
 
 from ..tasks import Task
-from ..training import Ended, Evaluated, Evaluating, Event, SkippedCheckpoint, Started, Stepped
+from ..training import Decided, Ended, Evaluated, Evaluating, Event, SkippedCheckpoint, Started, Stepped
 
 __all__ = ["progress", "showing"]
 
@@ -134,6 +134,8 @@ def _step(event: Stepped) -> str:
 
 
 def _said(event: Event, headline: str) -> str:
+    if isinstance(event, Decided):
+        return "\n".join(("Chosen by the data and the budget:", *(f"  {line}" for line in event.lines)))
     if isinstance(event, Started):
         begun = f"goes on after step {event.step:,}" if event.step else "begins"
         share = f", {event.processes} processes" if event.processes > 1 else ""

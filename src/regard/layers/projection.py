@@ -1,8 +1,9 @@
 """The linear map that every layer uses, with a faster product on the CPU.
 
-PyTorch gives float32 products on the CPU to MKL, which on AMD machines reaches less than half of the multiply-add
-peak; oneDNN, which is part of PyTorch too, computes the same product in the same precision at nine tenths of it. So
-large float32 products go to oneDNN, forward and backward. Compiled, traced and transformed code keeps PyTorch's own.
+PyTorch gives float32 products on the CPU to MKL, which on AMD machines with AVX-512 reaches less than half of the
+multiply-add peak; oneDNN, which is part of PyTorch too, computes the same product in the same precision at nine tenths
+of it. So there large float32 products go to oneDNN, forward and backward. With AVX2 alone MKL is the faster one, by
+half for the gradients of weights. Compiled, traced and transformed code keeps PyTorch's own.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ __all__ = ["Projection", "linear"]
 # Below this many multiply-adds the call costs more than it saves (break-even was measured at 1.5 million).
 _SMALL = 2**21
 _PLAIN = (Tensor, nn.Parameter)
+_ONEDNN = torch.backends.mkldnn.is_available() and "AVX512" in torch.backends.cpu.get_cpu_capability()
 
 
 class Projection(nn.Linear):
@@ -114,7 +116,7 @@ def _check(input: Tensor, weight: Tensor, bias: Tensor | None) -> None:
 
 
 def _onednn_serves(input: Tensor, weight: Tensor, bias: Tensor | None) -> bool:
-    if not plain():  # before any size is read: it would become a guard of the graph
+    if not _ONEDNN or not plain():  # before any size is read: it would become a guard of the graph
         return False
     return (
         type(input) in _PLAIN
@@ -126,7 +128,6 @@ def _onednn_serves(input: Tensor, weight: Tensor, bias: Tensor | None) -> bool:
         and input.ndim > 0
         and input.shape[-1] == weight.shape[1]
         and input.shape[-1] * weight.shape[0] * 16 <= input.numel() * weight.shape[0]  # 16 rows or more
-        and torch.backends.mkldnn.is_available()
         and not torch.is_autocast_enabled("cpu")
     )
 

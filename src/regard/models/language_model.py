@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -18,9 +18,9 @@ from ..masks import Mask
 from ._config import TextConfig
 from ._lengths import check_lengths, padding_mask
 from ._pretrained import PretrainedModel
-from ._sampling import Sampling
 from ._start import start_head, start_stack
 from .embedding import TokenEmbedding, check_ids
+from .sampling import Sampling
 
 _ENDLESS = 2**31 - 1
 
@@ -106,6 +106,7 @@ class LanguageModel(PretrainedModel[LanguageModelConfig]):
         generator: torch.Generator | None = None,
         lengths: Tensor | None = None,
         use_cache: bool = True,
+        blend: Callable[[Tensor, Tensor], Tensor] | None = None,
     ) -> list[Tensor]:
         """Continue prompts; return the new tokens of each, int64 `(at most max_new_tokens,)`, without `stop_id`.
 
@@ -117,6 +118,8 @@ class LanguageModel(PretrainedModel[LanguageModelConfig]):
             generator: source of the random numbers; torch's default generator unless given.
             lengths: int64 `(B,)` from 1 on, how many tokens of each prompt are real; None: all.
             use_cache: keep keys and values, so that each token costs one step; without, every step recomputes all.
+            blend: takes all tokens so far, int64 `(B, L)`, padding on the left, and the logits of the next one
+                `(B, vocab_size)`; returns the logits to draw from.
 
         Each prompt is continued as if it were alone in the batch (up to rounding). Runs in evaluation mode, without
         gradients. Raises `ArgumentError`, `ShapeError`.
@@ -128,7 +131,7 @@ class LanguageModel(PretrainedModel[LanguageModelConfig]):
         steps = list(
             self.stream(
                 tokens, max_new_tokens=max_new_tokens, temperature=temperature, top_k=top_k, top_p=top_p,
-                stop_id=stop_id, generator=generator, lengths=lengths, use_cache=use_cache,
+                stop_id=stop_id, generator=generator, lengths=lengths, use_cache=use_cache, blend=blend,
             )
         )  # fmt: skip
         rows = torch.stack(steps, 1) if steps else tokens.new_empty(len(tokens), 0)
@@ -149,6 +152,7 @@ class LanguageModel(PretrainedModel[LanguageModelConfig]):
         generator: torch.Generator | None = None,
         lengths: Tensor | None = None,
         use_cache: bool = True,
+        blend: Callable[[Tensor, Tensor], Tensor] | None = None,
     ) -> Iterator[Tensor]:
         """Yield the tokens that `generate` would return, step by step, one of each sequence: int64 `(B,)`.
 
@@ -158,24 +162,28 @@ class LanguageModel(PretrainedModel[LanguageModelConfig]):
         max_new_tokens = size("max_new_tokens", max_new_tokens, 0)
         stop_id = None if stop_id is None else whole("stop_id", stop_id, 0, self.config.vocab_size - 1)
         use_cache = flag("use_cache", use_cache)
+        if blend is not None:
+            instance("blend", blend, cast("type[object]", Callable), "a function of tokens and logits")
         check_ids("tokens", tokens, self.config.vocab_size, 2)
         self._check_room(tokens, max_new_tokens)
         tokens, padding = _padded_left(tokens, check_lengths(lengths, tokens))
         cache = self.new_cache() if use_cache else None
         ended = torch.zeros(len(tokens), dtype=torch.bool, device=tokens.device)
-        given = tokens
+        given = every = tokens
         was_training = self.training
         self.eval()
         try:
             for _ in range(max_new_tokens):
-                new = sampling.draw(self._last(given, padding, cache))
+                logits = self._last(given, padding, cache)
+                new = sampling.draw(logits if blend is None else blend(every, logits))
                 if stop_id is not None:
                     new = new.masked_fill(ended, stop_id)
                     ended |= new == stop_id
                 yield new
                 if bool(ended.all()):
                     return
-                given = new[:, None] if cache is not None else torch.cat((given, new[:, None]), 1)
+                every = torch.cat((every, new[:, None]), 1)
+                given = new[:, None] if cache is not None else every
         finally:
             self.train(was_training)
 

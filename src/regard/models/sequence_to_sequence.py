@@ -14,11 +14,12 @@ from ..layers import Decoder, DecoderLayer, Encoder, Projection, Weights, linear
 from ..layers.stack import output_and_weights
 from ._beam import Hypothesis, Search, Step, beam_search, greedy_search
 from ._config import TextConfig
-from ._lengths import check_lengths, padding_mask
+from ._lengths import check_lengths, padding_mask, real
 from ._pretrained import PretrainedModel
 from ._start import start_head, start_stack
 from .copying import Copying
 from .embedding import TokenEmbedding, check_ids
+from .token_loss import token_loss
 
 __all__ = ["SequenceToSequence", "SequenceToSequenceConfig"]
 
@@ -35,6 +36,8 @@ class SequenceToSequenceConfig(TextConfig):
     """Whether the output map shares its weight with the target's embeddings (Press and Wolf 2017, arXiv:1608.05859)."""
     copying: bool = False
     """Whether the decoder may copy tokens of the source (`Copying`); source and target then share a vocabulary."""
+    lexicon_size: int = 0
+    """Copying by a lexicon: a token of the source stands for up to so many of the target; 0: for itself."""
     bos_id: int = 1
     """The token that every target begins with; it is the decoder's first input."""
     eos_id: int = 2
@@ -43,7 +46,10 @@ class SequenceToSequenceConfig(TextConfig):
     def __post_init__(self) -> None:
         super().__post_init__()
         check_sizes(self, "source_vocab_size", "num_decoder_layers")
-        if self.copying and self.source_vocab_size is not None:
+        check_sizes(self, "lexicon_size", low=0)
+        if self.lexicon_size and not self.copying:
+            raise ArgumentError(f"lexicon_size is {self.lexicon_size} and copying False; only copying has a lexicon.")
+        if self.copying and not self.lexicon_size and self.source_vocab_size is not None:
             raise ArgumentError(
                 f"copying is True and source_vocab_size {self.source_vocab_size}: a token of the source means "
                 "something else in the target. Leave source_vocab_size at None, which shares one vocabulary."
@@ -90,7 +96,10 @@ class SequenceToSequence(PretrainedModel[SequenceToSequenceConfig]):
         self.head = None if config.tie_embeddings else Projection(config.embed_dim, config.vocab_size, bias=False)
         if self.head is not None:
             start_head(self.head)
-        self.copying = Copying(config.embed_dim) if config.copying else None
+        self.copying = None
+        if config.copying:
+            kinds = config.source_vocab_size or config.vocab_size
+            self.copying = Copying(config.embed_dim, lexicon_size=config.lexicon_size, source_vocab_size=kinds)
 
     def forward(
         self,
@@ -110,6 +119,52 @@ class SequenceToSequence(PretrainedModel[SequenceToSequenceConfig]):
 
         Raises `ShapeError`, `DtypeError`, `ArgumentError`.
         """
+        x, memory, weights = self._states(source, target, source_lengths, target_lengths, need_weights=need_weights)
+        logits = self._logits(x)
+        if self.copying is not None:
+            hidden = padding_mask(check_lengths(source_lengths, source, "source_lengths"))
+            logits, weights["copying"] = self.copying(x, self.copying.keys(memory), source, logits, hidden)
+        return (logits, weights) if need_weights else logits
+
+    def loss(
+        self,
+        source: Tensor,
+        target: Tensor,
+        source_lengths: Tensor | None = None,
+        target_lengths: Tensor | None = None,
+        *,
+        label_smoothing: float = 0.0,
+    ) -> tuple[Tensor, Tensor]:
+        """Return the cross-entropy of every token of the targets but `bos_id`, in nats, summed, and their number.
+
+        Arguments as in `forward`; `target` holds the whole targets, from `bos_id` to `eos_id`, and so do
+        `target_lengths`. The scores of the vocabulary are never stored (`token_loss`).
+        """
+        check_ids("target", target, self.config.vocab_size, 2)
+        lengths = check_lengths(target_lengths, target, "target_lengths")
+        left = None if lengths is None else lengths - 1
+        told = slice(None) if left is None else real(left, target.shape[1] - 1)
+        wanted = target[:, 1:][told].flatten()
+        x, memory, _ = self._states(source, target[:, :-1], source_lengths, left)
+        copied = None
+        if self.copying is not None:
+            hidden = padding_mask(check_lengths(source_lengths, source, "source_lengths"))
+            gate, chance = self.copying.chances(x, self.copying.keys(memory), source, target[:, 1:], hidden)
+            copied = gate[told].flatten(), chance[told].flatten()
+        weight = self.embedding.weight if self.head is None else self.head.weight
+        total = token_loss(x[told].flatten(0, -2), weight, wanted, label_smoothing=label_smoothing, copied=copied)
+        return total, torch.tensor(len(wanted))
+
+    def _states(
+        self,
+        source: Tensor,
+        target: Tensor,
+        source_lengths: Tensor | None,
+        target_lengths: Tensor | None,
+        *,
+        need_weights: bool = False,
+    ) -> tuple[Tensor, Tensor, Weights]:
+        """Return the decoder's states `(B, T, embed_dim)`, the memory, and the weights of both stacks if asked for."""
         check_ids("source", source, self.config.source_vocab_size or self.config.vocab_size, 2)
         check_ids("target", target, self.config.vocab_size, 2)
         source_lengths = check_lengths(source_lengths, source, "source_lengths")
@@ -122,11 +177,7 @@ class SequenceToSequence(PretrainedModel[SequenceToSequenceConfig]):
             need_weights=need_weights,
         )  # fmt: skip
         x, found = output_and_weights(decoded, need_weights, "decoder")
-        weights |= found
-        logits = self._logits(x)
-        if self.copying is not None:
-            logits, weights["copying"] = self.copying(x, self.copying.keys(memory), source, logits, hidden)
-        return (logits, weights) if need_weights else logits
+        return x, memory, weights | found
 
     def encode(self, source: Tensor, lengths: Tensor | None = None) -> Tensor:
         """Return what the encoder makes of a source, `(B, S)` to `(B, S, embed_dim)`; arguments as in `forward`."""

@@ -5,13 +5,13 @@ from __future__ import annotations
 import dataclasses
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, TypeVar
+from typing import Any, TypeVar
 
 from torch import nn
 
 from ..errors import ArgumentError, enumerated
 from ..training.loop import UNFINISHED
-from ._choice import MACRO, SHARES, Choice, choose
+from ._choice import MACRO, Choice, choose
 from ._remarks import digests, on_labels, on_overlap
 from ._report import Report
 from ._task import SELECTION, Task
@@ -23,9 +23,6 @@ Answer = TypeVar("Answer")
 
 class AnsweringTask(Task[Examples, Answer]):
     """A task whose answers are compared with true ones."""
-
-    mixes: ClassVar[bool] = False
-    """Whether its answers can be mixed from the transformer's and the baseline's."""
 
     @abstractmethod
     def _inputs(self, examples: Examples) -> Sequence[Any]:
@@ -117,14 +114,6 @@ class AnsweringTask(Task[Examples, Answer]):
         if self.baseline_ is None:
             return "", {}
         return self.baseline_.name, self._measured(examples, 0.0)
-
-    def _shares(self) -> tuple[float, ...]:
-        """Return the weights of the transformer that come into question."""
-        if self.settings.only == "baseline":
-            return (0.0,)
-        if self.settings.only == "model" or self.baseline_ is None:
-            return (1.0,)
-        return SHARES if self.mixes else (0.0, 1.0)
 
     def _settle(self, dev_examples: Examples) -> None:
         shares = self._shares()

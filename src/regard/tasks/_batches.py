@@ -66,6 +66,16 @@ def set_aside(
     return kept, [example for example, is_aside in zip(examples, aside, strict=True) if is_aside]
 
 
+def windows(length: int, most: int) -> list[slice]:
+    """Return windows of at most `most` that cover a length, at least one; neighbours overlap by half.
+
+    >>> [(one.start, one.stop) for one in windows(9, 4)]
+    [(0, 4), (2, 6), (4, 8), (6, 9)]
+    """
+    step = max(1, most // 2)
+    return [slice(start, min(start + most, length)) for start in range(0, max(1, length - most + step), step)]
+
+
 def by_length(lengths: Sequence[int], at_once: int) -> list[list[int]]:
     """Group indices of examples of similar length; a padded group has at most `at_once` numbers."""
     groups: list[list[int]] = []

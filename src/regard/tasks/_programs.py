@@ -238,7 +238,8 @@ def _of_sentiment(task: Sentiment, model: SequenceClassifier) -> Described:
             "always_one": task.always_one_,
             "commonest": max(task.labels_, key=lambda label: task.counts_.get(label, 0)),
             "max_length": task.settings.max_length,
-            "reading": "The first max_length tokens of a text; 1 for a text without any. If `several`, a text has "
+            "reading": "The tokens of a text; 1 for a text without any. Of more than max_length, windows of so many "
+            "that overlap by half, and the mean of their scores. If `several`, a text has "
             "each label whose probability is above its threshold (if none is and `always_one`: the most probable), "
             "else the most probable label. A text without a known token (above 1) has even probabilities, and the "
             "`commonest` label.",

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from difflib import SequenceMatcher
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from .._values import check_shares, check_sizes, number
 from ..corpora import TextPair
@@ -20,11 +21,19 @@ from ..models import Hypothesis, SequenceToSequence, SequenceToSequenceConfig
 from ..training import Batches, Budget, Evaluation, Optimizer, TrainingSettings
 from ._answering import AnsweringTask
 from ._batches import by_length, padded
+from ._choice import SHARES, choose
+from ._lexicon import KEPT
+from ._recipe import Advice, epochs_for, largest, products_in
 from ._remarks import cut_note
 from ._report import MISTAKES, Mistake, Report, shortened
 from ._task import Attention, MakeBatch, Positions, TaskSettings
+from .baselines import NearestSource
 from .tokenizers import BOS, EOS, PAD, SPECIAL, Kind, Tokenizer, train_tokenizer
 
+# Sizes (embed_dim, num_layers) with the bytes of text from which on they are worth their cost.
+SIZES = (((256, 4), 500e6), ((192, 3), 100e6), ((128, 3), 8e6), ((128, 2), 2e6), ((96, 2), 0.5e6), ((64, 2), 0.0))
+# Bytes of a token of byte-pair encoding, about; bytes of text for each token of the vocabulary.
+BYTES_OF_TOKEN, BYTES_FOR_TOKEN = 3.5, 1000
 # So many of the examples are compared one by one for a report.
 COMPARED = 200
 
@@ -33,20 +42,20 @@ COMPARED = 200
 class PairSettings(TaskSettings):
     """Size of the model, tokenizer, and search for targets."""
 
-    embed_dim: int = 128
-    """Width of the model."""
+    embed_dim: int | None = None
+    """Width of the model; None: as the amount of text and the minutes allow."""
     num_heads: int = 4
     """Attention heads of each layer."""
-    num_layers: int = 3
-    """Layers of the encoder, and as many of the decoder."""
+    num_layers: int | None = None
+    """Layers of the encoder, and as many of the decoder; None: as `embed_dim`."""
     dropout: float = 0.1
     """Dropout of the layers, a probability."""
     positions: Positions = "rotary"
     """The kind of positional encoding."""
     tokenizer: Kind = "bpe"
     """The kind of tokenizer; source and target share one vocabulary."""
-    vocab_size: int = 8000
-    """Largest size of the vocabulary."""
+    vocab_size: int | None = None
+    """Largest size of the vocabulary; None: a token for each kilobyte of text, 1,000 to 8,000."""
     max_source: int = 512
     """Most tokens of a source; longer ones are truncated."""
     max_target: int = 128
@@ -66,9 +75,9 @@ class PairSettings(TaskSettings):
     0: all."""
     training: TrainingSettings = field(
         default_factory=lambda: TrainingSettings(
-            optimizer=Optimizer(lr=1e-3),
-            batches=Batches(tokens_per_step=4096),
-            budget=Budget(epochs=10),
+            optimizer=Optimizer(lr=None),
+            batches=Batches(tokens_per_step=None),
+            budget=Budget(epochs="auto"),
             evaluation=Evaluation(patience=4),
         )
     )
@@ -82,17 +91,50 @@ class PairSettings(TaskSettings):
         number("length_penalty", self.length_penalty, -100, 100)
 
 
+def _cost(size: tuple[int, int], read: float, written: float, vocabulary: float) -> float:
+    """Return the multiply-adds of an epoch's forward passes, attention itself not counted."""
+    width, layers = size
+    return read * 12 * layers * width**2 + written * (16 * layers * width**2 + vocabulary * width)
+
+
 class PairTask(AnsweringTask[Sequence[TextPair], str]):
     """An encoder reads the source; a decoder with cross-attention writes the target."""
+
+    bounds_: Mapping[float, float] = MappingProxyType({})
+    """By the share of the answers that are the transformer's: how like a training source the others are at least."""
+
+    def _advice(self, examples: Sequence[TextPair]) -> Sequence[Advice]:
+        """Decide by the bytes of text: what a network can learn is limited by those, not by the number of pairs."""
+        read, written = (
+            sum(min(len(text.encode("utf-8", errors="replace")) / BYTES_OF_TOKEN, most) for text in texts)
+            for texts, most in (
+                ((one.source for one in examples), self.settings.max_source),
+                ((one.target for one in examples), self.settings.max_target),
+            )
+        )
+        size = (read + written) * BYTES_OF_TOKEN
+        text = f"{size / 1e6:.2g} MB of text"
+        vocabulary = self.settings.vocab_size or round(min(max(size / BYTES_FOR_TOKEN, 1000), 8000), -2)
+        sizes = [(one, _cost(one, read, written, vocabulary)) for one, least in SIZES if size >= least]
+        (width, layers), held = largest(sizes, products_in(self.settings.training))
+        step = min(max(2 ** round(math.log2((read + written) / 1000)), 1024), 4096)
+        return (
+            Advice({"vocab_size": int(vocabulary)}, f"{text}, a token for each kilobyte"),
+            Advice({"embed_dim": width, "num_layers": layers}, f"{text}{held}"),
+            Advice({"optimizer.lr": 2e-3}, "with a step of few tokens"),
+            Advice({"batches.tokens_per_step": step}, "about 1,000 steps an epoch, of 1,024 to 4,096 tokens"),
+            Advice({"budget.epochs": epochs_for(len(examples), 10, 50_000, 40)}, f"{len(examples):,} pairs"),
+        )
 
     def _learn(self, examples: Sequence[TextPair]) -> None:
         texts = (text for example in examples for text in (example.source, example.target))
         kind, size = self.settings.tokenizer, self.settings.vocab_size
         self.tokenizer_ = self._known("tokenizer_", lambda: train_tokenizer(kind, texts, vocab_size=size))
+        self._lexicon = self._learnt_lexicon(examples)
 
     def _build(self) -> nn.Module:
         settings = self.settings
-        return SequenceToSequence(
+        model = SequenceToSequence(
             SequenceToSequenceConfig(
                 vocab_size=self.tokenizer_.vocab_size,
                 embed_dim=settings.embed_dim,
@@ -101,11 +143,19 @@ class PairTask(AnsweringTask[Sequence[TextPair], str]):
                 dropout=settings.dropout,
                 positions=settings.positions,
                 copying=settings.copying,
+                lexicon_size=KEPT if self._lexicon is not None else 0,
                 pad_id=PAD,
                 bos_id=BOS,
                 eos_id=EOS,
             )
         )
+        if model.copying is not None and self._lexicon is not None:
+            model.copying.set_lexicon(*self._lexicon)
+        return model
+
+    def _learnt_lexicon(self, examples: Sequence[TextPair]) -> tuple[Tensor, Tensor] | None:
+        """Return what a word of the source stands for when it is copied, as `learn_lexicon` does; None: for itself."""
+        return None
 
     def _load_model(self, folder: Path) -> nn.Module:
         return SequenceToSequence.from_pretrained(folder)
@@ -114,32 +164,31 @@ class PairTask(AnsweringTask[Sequence[TextPair], str]):
         count, most = len(dev_examples), self.settings.dev_limit
         return dev_examples if not 0 < most < count else [dev_examples[i * count // most] for i in range(most)]
 
+    def _rows(self, examples: Sequence[TextPair]) -> tuple[list[list[int]], list[list[int]]]:
+        """Return the tokens of sources and targets."""
+        encode, settings = self.tokenizer_.encode_batch, self.settings
+        sources, targets = encode([one.source for one in examples]), encode([one.target for one in examples])
+        return (
+            [[*row[: settings.max_source - 1], EOS] for row in sources],
+            [[*row[: settings.max_target - 1], EOS] for row in targets],
+        )
+
     def _source(self, text: str) -> list[int]:
         return [*self.tokenizer_.encode(text)[: self.settings.max_source - 1], EOS]
 
     def _encode(self, examples: Sequence[TextPair]) -> tuple[list[int], MakeBatch]:
-        sources = [self._source(example.source) for example in examples]
-        most = self.settings.max_target
-        targets = [[*self.tokenizer_.encode(example.target)[: most - 1], EOS] for example in examples]
+        sources, targets = self._rows(examples)
 
         def batch(indices: NDArray[np.int64], random: np.random.Generator) -> tuple[Tensor, ...]:
             source, source_lengths = padded([sources[i] for i in indices], PAD)
             target, target_lengths = padded([[BOS, *targets[i]] for i in indices], PAD)
-            return source, source_lengths, target, target_lengths
+            return source, target, source_lengths, target_lengths
 
         return [len(s) + len(t) for s, t in zip(sources, targets, strict=True)], batch
 
     def _loss(self, model: nn.Module, batch: Any) -> tuple[Tensor, Tensor]:
-        source, source_lengths, target, target_lengths = batch
-        scores = model(source, target[:, :-1], source_lengths, target_lengths - 1)
-        loss = F.cross_entropy(
-            scores.flatten(0, 1).float(),
-            target[:, 1:].flatten(),
-            ignore_index=PAD,
-            label_smoothing=self.settings.label_smoothing,
-            reduction="sum",
-        )
-        return loss, (target_lengths - 1).sum()
+        found: tuple[Tensor, Tensor] = model.loss(*batch, label_smoothing=self.settings.label_smoothing)  # type: ignore[operator]
+        return found
 
     def _inputs(self, examples: Sequence[TextPair]) -> Sequence[Any]:
         return [example.source for example in examples]
@@ -182,11 +231,34 @@ class PairTask(AnsweringTask[Sequence[TextPair], str]):
         written: list[str] = baseline.predict(inputs)
         return written
 
-    def _progress(self, model: nn.Module, dev_examples: Sequence[TextPair]) -> dict[str, float]:
-        return super()._progress(model, dev_examples[: self.settings.dev_limit or None])
+    def _used(self, inputs: Sequence[Any], share: float) -> list[str]:
+        """Return answers; of a mix the baseline's where a source is so like one of training that it is surer."""
+        if share in (0.0, 1.0):
+            return super()._used(inputs, share)
+        baseline: Any = self.baseline_
+        written: list[str]
+        written, likeness = baseline.nearest(inputs)
+        places = [place for place, one in enumerate(likeness) if one < self.bounds_[share]]
+        own = self._answers(self._fitted(), [inputs[place] for place in places])
+        for place, answer in zip(places, own, strict=True):
+            written[place] = answer
+        return written
 
     def _settle(self, dev_examples: Sequence[TextPair]) -> None:
-        super()._settle(dev_examples[: self.settings.dev_limit or None])
+        """Choose how many of the sources the transformer answers: those that are least like the training sources."""
+        some, shares = self._watched_part(dev_examples), self._shares()
+        if not isinstance(self.baseline_, NearestSource) or len(shares) == 1:
+            super()._settle(some)
+            return
+        sources = self._inputs(some)
+        theirs, likeness = self.baseline_.nearest(sources)
+        ours = self._answers(self._fitted(), sources)
+        bounds = {share: float(np.quantile(likeness, share)) for share in SHARES} | {0.0: -math.inf, 1.0: math.inf}
+        trials = {}
+        for share, bound in bounds.items():
+            mixed = [a if one < bound else b for a, b, one in zip(ours, theirs, likeness, strict=True)]
+            trials[share] = self._figures(some, mixed)
+        self.choice_, self.bounds_ = choose(trials, self.watched, self.goal), bounds
 
     def _search(self, model: nn.Module, source: Tensor, lengths: Tensor) -> list[Hypothesis]:
         settings = self.settings
@@ -212,7 +284,12 @@ class PairTask(AnsweringTask[Sequence[TextPair], str]):
         )
 
     def _state(self) -> dict[str, Any]:
-        return {"tokenizer": self.tokenizer_.to_dict()}
+        return {"tokenizer": self.tokenizer_.to_dict(), "bounds": self._kept_bounds()}
 
     def _restore(self, state: dict[str, Any]) -> None:
         self.tokenizer_ = Tokenizer.from_dict(state["tokenizer"])
+        self.bounds_ = dict(state.get("bounds", ()))
+
+    def _kept_bounds(self) -> list[tuple[float, float]]:
+        """Return the bound of the mix that answers, if it is one; with its share, as JSON has no numbers for keys."""
+        return [one for one in self.bounds_.items() if self.choice_.name == "mix" and one[0] == self.choice_.share]

@@ -24,12 +24,13 @@ from torch import Tensor, nn
 from .. import _files
 from .._values import check_fields, check_shares, described
 from ..errors import ArgumentError, nearest
-from ..training import Evaluating, Listener, TrainingResult, TrainingSettings, train
+from ..training import Decided, Evaluating, Listener, TrainingResult, TrainingSettings, train
 from ..weights import AttentionWeights
 from ._batches import set_aside
-from ._choice import MACRO, Choice
+from ._choice import MACRO, SHARES, Choice
 from ._continuing import choose_layers, continued, is_own_run, take_over
 from ._evaluation import Evaluation
+from ._recipe import Advice, decided, remembered
 from ._remarks import on_training
 from ._report import Report
 from .baselines import Baseline
@@ -132,6 +133,9 @@ class Task(ABC, Generic[Examples, Answer]):
     takes: ClassVar[str] = "a list of texts"
     """What `predict` is given, for messages."""
 
+    mixes: ClassVar[bool] = False
+    """Whether its answers can be mixed from the transformer's and the baseline's."""
+
     listeners: Sequence[Listener] = ()
     """Called while an evaluation or prediction goes on, with `Evaluating`; `fit` sets its own."""
     settings: Any
@@ -169,6 +173,7 @@ class Task(ABC, Generic[Examples, Answer]):
                 f"{type(self).__name__} was given settings that are {described(settings)}; it takes "
                 f"{self.Settings.__name__}."
             )
+        self._asked = self.settings
         self._train: Examples | None = None
         judge = self.settings.training.evaluation
         if self.watched not in self.figures:
@@ -219,6 +224,7 @@ class Task(ABC, Generic[Examples, Answer]):
             train_examples, dev_examples = self.set_aside(train_examples)
         if not len(dev_examples):
             raise ArgumentError("There are no development examples; give some, or none of the argument at all.")
+        self._decide(train_examples, None if folder is None else Path(folder), listeners)
         self._learn(train_examples)
         self._train, self.dev_ = train_examples, dev_examples
         self.baseline_, self.choice_ = None, Choice()
@@ -237,6 +243,13 @@ class Task(ABC, Generic[Examples, Answer]):
         if folder is not None and self.training_.writes:
             self.save(folder)
         return self
+
+    def _decide(self, examples: Examples, folder: Path | None, listeners: Sequence[Listener]) -> None:
+        """Decide the settings that were left out, and tell the listeners."""
+        advice, trains = self._advice(examples), self.settings.only != "baseline"
+        self.settings, lines = decided(self._asked, remembered(folder, advice) if trains else advice)
+        for listener in listeners if lines and trains else ():
+            listener(Decided(lines))
 
     def _trained(
         self,
@@ -390,7 +403,8 @@ class Task(ABC, Generic[Examples, Answer]):
         """
         settings: TrainingSettings = self.settings.training
         most = max(SMALLEST_STEP, sum(lengths) // STEPS_AN_EPOCH)
-        batches = dataclasses.replace(settings.batches, tokens_per_step=min(settings.batches.tokens_per_step, most))
+        most = min(settings.batches.tokens_per_step or most, most)
+        batches = dataclasses.replace(settings.batches, tokens_per_step=most)
         named = settings.evaluation.metric is not None or MACRO not in self.figures or self.watched == MACRO
         metric = self.watched if named else SELECTION
         judge = dataclasses.replace(settings.evaluation, metric=metric, goal=self.goal)
@@ -436,6 +450,10 @@ class Task(ABC, Generic[Examples, Answer]):
     def _doubts(self, examples: Examples) -> list[str]:
         """Return remarks on the training examples, a sentence each."""
         return []
+
+    def _advice(self, examples: Examples) -> Sequence[Advice]:
+        """Return values for settings that may be left out, from the training examples and the budget."""
+        return ()
 
     @abstractmethod
     def _learn(self, examples: Examples) -> None:
@@ -506,6 +524,14 @@ class Task(ABC, Generic[Examples, Answer]):
 
     def _restore_tensors(self, tensors: dict[str, Tensor]) -> None:
         """Restore what `_tensors` returned."""
+
+    def _shares(self) -> tuple[float, ...]:
+        """Return the weights of the transformer that come into question."""
+        if self.settings.only == "baseline":
+            return (0.0,)
+        if self.settings.only == "model" or self.baseline_ is None:
+            return (1.0,)
+        return SHARES if self.mixes else (0.0, 1.0)
 
     def _watched_part(self, dev_examples: Examples) -> Examples:
         """Return the development examples that each evaluation during training reads."""

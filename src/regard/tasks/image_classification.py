@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -17,31 +18,37 @@ from .._values import check_shares, check_sizes
 from ..corpora import Images
 from ..errors import ArgumentError, ShapeError
 from ..models import ImageClassifier, ImageClassifierConfig
-from ..training import Batches, Budget, Evaluation, Optimizer, TrainingSettings
+from ..training import Batches, Budget, Optimizer, TrainingSettings
 from ._batches import which_aside
 from ._classes import ClassTask
+from ._recipe import Advice, epochs_for, largest, products_in
 from ._task import Attention, Goal, MakeBatch, TaskSettings
 from .baselines import Baseline, PictureLogisticRegression
+
+# Sizes (embed_dim, num_layers) with the number of pictures from which on they are worth their cost.
+SIZES = (((192, 6), 500_000), ((128, 4), 200_000), ((96, 3), 20_000), ((64, 2), 0))
+# Patches of a picture, about; of a model that the minutes do not hold so many epochs of, a smaller one learns more.
+PATCHES, FEWEST_EPOCHS = 50, 10.0
 
 
 @dataclass(frozen=True)
 class ImageClassificationSettings(TaskSettings):
     """Size of the model, and augmentation of the training pictures."""
 
-    embed_dim: int = 96
-    """Width of the model."""
+    embed_dim: int | None = None
+    """Width of the model; None: as the number of pictures and the minutes allow."""
     num_heads: int = 4
     """Attention heads of each layer."""
-    num_layers: int = 6
-    """Encoder layers."""
+    num_layers: int | None = None
+    """Encoder layers; None: as `embed_dim`."""
     dropout: float = 0.1
     """Dropout of the layers, a probability."""
     stem: Literal["conv", "patch"] = "conv"
     """How a picture becomes tokens: `conv` (convolutions, learns from little data) or `patch` (a linear map)."""
-    patch_size: int = 4
-    """Pixels along each side of a patch."""
-    shift: int = 2
-    """Augmentation: pictures are shifted by up to this many pixels along each axis."""
+    patch_size: int | None = None
+    """Pixels along each side of a patch; None: so that a picture has about 50."""
+    shift: int | None = None
+    """Augmentation: pictures are shifted by up to this many pixels along each axis; None: a fourteenth of the side."""
     flip: bool = False
     """Augmentation: whether half of the pictures are mirrored left to right; wrong for digits and letters."""
     label_smoothing: float = 0.1
@@ -50,10 +57,9 @@ class ImageClassificationSettings(TaskSettings):
     """Whether rare labels count more in the loss (balanced, at most 20-fold), and in the baseline's."""
     training: TrainingSettings = field(
         default_factory=lambda: TrainingSettings(
-            optimizer=Optimizer(lr=2e-3, weight_decay=0.05),
-            batches=Batches(tokens_per_step=128 * 50),
-            budget=Budget(epochs=20),
-            evaluation=Evaluation(patience=6),
+            optimizer=Optimizer(lr=None, weight_decay=0.05),
+            batches=Batches(tokens_per_step=None),
+            budget=Budget(epochs="auto"),  # no early stop: most is won while the rate falls
         )
     )
     """How to train."""
@@ -65,6 +71,13 @@ class ImageClassificationSettings(TaskSettings):
         check_shares(self, "dropout", "label_smoothing")
 
 
+def _cost(size: tuple[int, int], patch: int, tokens: int) -> float:
+    """Return the multiply-adds of a picture's forward pass, attention itself not counted."""
+    dim, layers = size
+    stem = 18 * dim**2 * max(1, patch.bit_length() - 2)  # convolutions; each halves both sides and doubles the channels
+    return tokens * (12 * layers * dim**2 + stem)
+
+
 class ImageClassification(ClassTask[Images]):
     """Gives a picture its class, by a vision transformer. All pictures have one size."""
 
@@ -72,6 +85,25 @@ class ImageClassification(ClassTask[Images]):
     headline: ClassVar[str] = "accuracy"
     figures: ClassVar[Mapping[str, Goal]] = dict.fromkeys(("accuracy", "macro_f1"), "max")
     Settings = ImageClassificationSettings
+
+    def _advice(self, examples: Images) -> Sequence[Advice]:
+        """Decide by the number and the size of the pictures."""
+        count, (height, width) = len(examples), examples.pixels.shape[1:3]
+        side, halvings = math.sqrt(height * width), round(math.log2(max(1.0, height * width / PATCHES)) / 2)
+        patch = self.settings.patch_size or 2 ** max(1, halvings)
+        tokens = -(-height // patch) * -(-width // patch)
+        sizes = [(one, count * _cost(one, patch, tokens)) for one, least in SIZES if count >= least]
+        (dim, layers), held = largest(sizes, products_in(self.settings.training), FEWEST_EPOCHS)
+        at_once = 64 if count >= 5000 else 32
+        pictures, shape = f"{count:,} pictures", f"pictures of {height} x {width}"
+        return (
+            Advice({"patch_size": patch}, f"{shape}, {tokens} patches of each"),
+            Advice({"shift": max(1, round(side / 14))}, shape),
+            Advice({"embed_dim": dim, "num_layers": layers}, pictures + held),
+            Advice({"optimizer.lr": round(3e-3 * math.sqrt(64 / dim), 5)}, "for this width"),
+            Advice({"batches.tokens_per_step": at_once * tokens}, f"{at_once} pictures a step, of {count:,}"),
+            Advice({"budget.epochs": epochs_for(count, 20, 50_000, 200)}, pictures),
+        )
 
     def _learn_labels(self, examples: Images) -> None:
         self._count_labels(self._labels(examples))

@@ -18,11 +18,13 @@ from .._values import check_shares, check_sizes, number
 from ..corpora import Document
 from ..errors import ArgumentError
 from ..models import LanguageModel, LanguageModelConfig
+from ..models.sampling import Sampling
 from ..training import Batches, Budget, Evaluation, Optimizer, TrainingSettings
 from ._batches import which_aside
+from ._choice import Choice, choose
 from ._evaluation import Evaluation as TaskEvaluation
 from ._task import Attention, Goal, MakeBatch, Positions, Task, TaskSettings
-from .baselines import WittenBell
+from .baselines import Baseline, WittenBell
 from .metrics import likelihood_scores
 from .tokenizers import EOS, Kind, Tokenizer, train_tokenizer
 
@@ -101,6 +103,7 @@ class LanguageModeling(Task[Sequence[Document], str]):
     figures: ClassVar[Mapping[str, Goal]] = dict.fromkeys(("nats_per_token", "perplexity", "bits_per_byte"), "min")
     Settings = LanguageModelingSettings
     takes: ClassVar[str] = "a list of texts to continue"
+    mixes: ClassVar[bool] = True
 
     def set_aside(self, examples: Sequence[Document], part: str = "dev") -> tuple[list[Document], list[Document]]:
         """Split documents by a digest of their text; with few different ones, set aside the end of each."""
@@ -184,13 +187,39 @@ class LanguageModeling(Task[Sequence[Document], str]):
         loss = F.cross_entropy(scores.flatten(0, 1).float(), targets.flatten(), reduction="sum")
         return loss, torch.tensor(targets.numel())
 
-    @torch.no_grad()
     def _answers(self, model: nn.Module, inputs: Sequence[Any]) -> list[str]:
+        return self._used(inputs, 1.0)
+
+    @torch.no_grad()
+    def _used(self, inputs: Sequence[Any], share: float) -> list[str]:
         generator = torch.Generator().manual_seed(self.settings.training.batches.seed)
         singly = self._going(([text] for text in inputs), len(inputs))
-        return [self._continued(model, text, generator) for (text,) in singly]
+        if share == 0:
+            return [self._continued_by_counts(text, generator) for (text,) in singly]
+        return [self._continued(self._fitted(), text, generator, share) for (text,) in singly]
 
-    def _continued(self, model: nn.Module, text: str, generator: torch.Generator) -> str:
+    def _continued_by_counts(self, text: str, generator: torch.Generator) -> str:
+        """Continue a text by the n-gram model alone."""
+        settings, history = self.settings, self.tokenizer_.encode(text) or [self._end]
+        sampling = Sampling(settings.temperature, settings.top_k, settings.top_p, generator)
+        begun = len(history)
+        while len(history) < begun + settings.max_new_tokens:
+            new = int(sampling.draw(self._counted([history]).log())[0])
+            if new == self._end:
+                break
+            history.append(new)
+        return text + self.tokenizer_.decode(history[begun:])
+
+    def _counted(self, histories: Sequence[Sequence[int]]) -> Tensor:
+        """Return what the n-gram model expects after each history, float32 (B, vocabulary)."""
+        baseline: Any = self.baseline_
+        return torch.from_numpy(np.stack([baseline.chances(one) for one in histories])).float()
+
+    def _continued(self, model: nn.Module, text: str, generator: torch.Generator, share: float = 1.0) -> str:
+        def blend(tokens: Tensor, logits: Tensor) -> Tensor:
+            expected = self._counted(tokens.tolist()).to(logits.device)
+            return (share * logits.float().softmax(-1) + (1 - share) * expected).log()
+
         prompt = self.tokenizer_.encode(text) or [self._end]
         tokens = model.generate(  # type: ignore[operator]
             torch.tensor([prompt[-self._context :]]),
@@ -200,6 +229,7 @@ class LanguageModeling(Task[Sequence[Document], str]):
             top_p=self.settings.top_p,
             stop_id=self._end,
             generator=generator,
+            blend=blend if share < 1 else None,
         )
         return text + self.tokenizer_.decode(tokens[0].tolist())
 
@@ -222,15 +252,54 @@ class LanguageModeling(Task[Sequence[Document], str]):
         note = f"judged on {judged:,} of {whole:,} tokens, spread evenly (--dev-limit)"
         return dataclasses.replace(found, note="; ".join(filter(None, (found.note, note))))
 
-    @torch.no_grad()
     def _judge(self, model: nn.Module, examples: Sequence[Document]) -> dict[str, float]:
         row, most = self._row(examples), self._most(examples)
-        nats, done, total = 0.0, 0, len(self._judged(len(row), most))
+        losses = self._losses(model, row, most)
+        return self._scores(float(losses.sum()), len(losses), row, examples)
+
+    @torch.no_grad()
+    def _losses(self, model: nn.Module, row: NDArray[np.int64], most: int) -> NDArray[np.float64]:
+        """Return the loss of each judged token of a row."""
+        found, done, total = [], 0, len(self._judged(len(row), most))
         for tokens, new in self._windows(row, most):
-            nats += self._nats(model, tokens, new)
+            found.append(self._nats(model, tokens, new).double().cpu().numpy().ravel())
             done += new * len(tokens)
             self._tell(done, total)
-        return self._scores(nats, total, row, examples)
+        return np.concatenate(found) if found else np.zeros(0)
+
+    def _measured(self, examples: Sequence[Document], share: float) -> dict[str, float]:
+        return self._mixtures(examples, (share,), self.baseline_)[share]
+
+    def _mixtures(
+        self, examples: Sequence[Document], shares: Sequence[float], baseline: Baseline | None
+    ) -> dict[float, dict[str, float]]:
+        """Return the figures of each mixture of probabilities; each of the two models reads the text once."""
+        row, most = self._row(examples), self._most(examples)
+        judged = self._judged(len(row), most)
+        ours = theirs = np.zeros(len(judged))
+        if any(shares):
+            ours = self._losses(self._fitted(), row, most)
+        if isinstance(baseline, WittenBell) and any(share < 1 for share in shares):
+            theirs = baseline.losses(row)[judged]
+            self._tell(len(judged), len(judged))
+        found = {}
+        for share in shares:
+            with np.errstate(divide="ignore"):
+                told = np.logaddexp(np.log(share) - ours, np.log(1 - share) - theirs)
+            found[share] = self._scores(float(-told.sum()), len(judged), row, examples)
+        return found
+
+    def _ngrams(self, examples: Sequence[Document]) -> WittenBell:
+        return WittenBell.fit(self._row(examples), vocab_size=self.tokenizer_.vocab_size)
+
+    def _fit_baseline(self, train_examples: Sequence[Document]) -> Baseline | None:
+        return self._ngrams(train_examples)
+
+    def _settle(self, dev_examples: Sequence[Document]) -> None:
+        shares = self._shares()
+        self.choice_ = Choice(shares[0])
+        if len(shares) > 1:
+            self.choice_ = choose(self._mixtures(dev_examples, shares, self.baseline_), self.watched, self.goal)
 
     def _most(self, examples: Sequence[Document]) -> int:
         """Return how many tokens of these are judged at most; 0: all."""
@@ -266,11 +335,11 @@ class LanguageModeling(Task[Sequence[Document], str]):
         if not sampled and judged < len(row) - 1:
             yield torch.from_numpy(row[None, -context - 1 :]), len(row) - 1 - judged
 
-    def _nats(self, model: nn.Module, tokens: Tensor, new: int) -> float:
-        """Return the loss of the last `new` tokens of each window, summed."""
+    def _nats(self, model: nn.Module, tokens: Tensor, new: int) -> Tensor:
+        """Return the losses of the last `new` tokens of each window, in order."""
         tokens = tokens.to(next(model.parameters()).device)
         scores = self._logits(model, tokens[:, :-1])[:, -new:].float()
-        return float(F.cross_entropy(scores.flatten(0, 1), tokens[:, 1:][:, -new:].flatten(), reduction="sum"))
+        return F.cross_entropy(scores.flatten(0, 1), tokens[:, 1:][:, -new:].flatten(), reduction="none")
 
     def _scores(
         self, nats: float, judged: int, row: NDArray[np.int64], examples: Sequence[Document]
@@ -281,12 +350,10 @@ class LanguageModeling(Task[Sequence[Document], str]):
     def _baseline(
         self, train_examples: Sequence[Document] | None, examples: Sequence[Document]
     ) -> tuple[str, dict[str, float]]:
-        if train_examples is None:
-            return "", {}
-        baseline = WittenBell.fit(self._row(train_examples), vocab_size=self.tokenizer_.vocab_size)
-        row = self._row(examples)
-        judged = self._judged(len(row), self._most(examples))
-        return baseline.name, self._scores(float(baseline.losses(row)[judged].sum()), len(judged), row, examples)
+        baseline = self.baseline_
+        if baseline is None and train_examples is not None:  # one that is not saved
+            baseline = self._ngrams(train_examples)
+        return ("", {}) if baseline is None else (baseline.name, self._mixtures(examples, (0.0,), baseline)[0.0])
 
     def _state(self) -> dict[str, Any]:
         return {"tokenizer": self.tokenizer_.to_dict()}

@@ -18,11 +18,10 @@ from ..corpora import LabelledText
 from ..errors import ArgumentError
 from ..models import SequenceClassifier, SequenceClassifierConfig
 from ..training import Batches, Budget, Evaluation, Optimizer, TrainingSettings
-from ._batches import by_length, padded, stacked
-from ._classes import ClassTask
+from ._batches import by_length, padded, stacked, windows
+from ._classes import ClassTask, Verdict
 from ._evidence import Evidence
 from ._overlap import groups
-from ._remarks import cut_note
 from ._task import Attention, Goal, MakeBatch, Positions, TaskSettings
 from .baselines import Baseline, TfidfLogisticRegression
 from .tokenizers import Kind, Tokenizer, train_tokenizer
@@ -53,7 +52,7 @@ class SentimentSettings(TaskSettings):
     lowercase: bool = True
     """Whether the tokenizer ignores case."""
     max_length: int = 512
-    """Most tokens of a text; longer ones are truncated, and counted in the note of an evaluation."""
+    """Most tokens that are read at once; longer texts are read in windows that overlap by half."""
     evidence: bool = True
     """Whether each token also has naive Bayes features, of the words, pairs and triples of the training
     texts: worth two to three points on ten thousand texts."""
@@ -86,6 +85,8 @@ class Sentiment(ClassTask[Sequence[LabelledText]]):
     With exactly one label a text, labels exclude each other (softmax). Otherwise each label is decided by
     itself: sigmoid above a threshold chosen on the development texts; if no label is above and every
     training text has one, the most likely. A linear map of naive Bayes evidence is part of the model's input.
+
+    Of a long text an epoch of training reads one window, drawn at random; an answer is the mean of all windows' logits.
     """
 
     name: ClassVar[str] = "sentiment"
@@ -139,23 +140,29 @@ class Sentiment(ClassTask[Sequence[LabelledText]]):
 
     def _numbers(self, texts: Sequence[str]) -> list[list[int]]:
         """Return the tokens of each text; an empty text is one unknown token."""
-        return [self.tokenizer_.encode(text)[: self.settings.max_length] or [UNKNOWN] for text in texts]
+        return [row or [UNKNOWN] for row in self.tokenizer_.encode_batch(texts)]
+
+    def _windows(self, row: Sequence[int]) -> list[slice]:
+        """Return the parts of a text that are read one by one."""
+        return windows(len(row), self.settings.max_length)
 
     def _encode(self, examples: Sequence[LabelledText]) -> tuple[list[int], MakeBatch]:
         rows = self._numbers([example.text for example in examples])
         targets = self._targets(examples)
+        parts = [self._windows(row) for row in rows]
         evidence = self._own if self.settings.evidence else None
 
         def batch(indices: NDArray[np.int64], random: np.random.Generator) -> tuple[Tensor | None, ...]:
-            tokens, lengths = padded([rows[i] for i in indices])
+            drawn = [(i, parts[i][int(random.integers(len(parts[i])))]) for i in indices]
+            tokens, lengths = padded([rows[i][part] for i, part in drawn])
             hidden = torch.from_numpy(random.random(tuple(tokens.shape)) < self.settings.hide_tokens)
-            given = (
-                None if evidence is None else stacked([evidence[i] for i in indices]).masked_fill(hidden[..., None], 0)
-            )
+            given = None
+            if evidence is not None:
+                given = stacked([evidence[i][part] for i, part in drawn]).masked_fill(hidden[..., None], 0)
             tokens = tokens.masked_fill(hidden & (tokens > UNKNOWN), UNKNOWN)
             return tokens, lengths, given, targets[torch.from_numpy(indices)]
 
-        return [len(row) for row in rows], batch
+        return [min(len(row), self.settings.max_length) for row in rows], batch
 
     def _loss(self, model: nn.Module, batch: Any) -> tuple[Tensor, Tensor]:
         tokens, lengths, evidence, targets = batch
@@ -177,33 +184,39 @@ class Sentiment(ClassTask[Sequence[LabelledText]]):
     def _labels(self, examples: Sequence[LabelledText]) -> list[tuple[str, ...]]:
         return [example.labels for example in examples]
 
-    def _note(self, examples: Sequence[LabelledText]) -> str:
-        return cut_note((len(self.tokenizer_.encode(one.text)) for one in examples), self.settings.max_length, "texts")
-
     def _speaks(self, inputs: Sequence[str]) -> Tensor:
         return torch.tensor([any(token > UNKNOWN for token in self.tokenizer_.encode(text)) for text in inputs])
 
     @torch.no_grad()
     def _logits(self, model: nn.Module, inputs: Sequence[str]) -> Tensor:
         rows = self._numbers(inputs)
+        parts = [(number, part) for number, row in enumerate(rows) for part in self._windows(row)]
         device = next(model.parameters()).device
-        scores = torch.zeros(len(rows), len(self.labels_))
-        for group in self._going(by_length([len(row) for row in rows], at_once=8192), len(rows)):
-            tokens, lengths = padded([rows[i] for i in group])
-            evidence = self._evidence([rows[i] for i in group])
+        total, count = torch.zeros(len(rows), len(self.labels_)), torch.zeros(len(rows), 1)
+        for group in self._going(by_length([part.stop - part.start for _, part in parts], at_once=8192), len(parts)):
+            some = [parts[i] for i in group]
+            tokens, lengths = padded([rows[number][part] for number, part in some])
+            evidence = self._evidence([rows[number] for number, _ in some], [part for _, part in some])
             given = None if evidence is None else evidence.to(device)
-            scores[group] = model(tokens.to(device), lengths.to(device), evidence=given).float().cpu()
-        return scores
+            owners = torch.tensor([number for number, _ in some])
+            total.index_add_(0, owners, model(tokens.to(device), lengths.to(device), evidence=given).float().cpu())
+            count.index_add_(0, owners, torch.ones(len(some), 1))
+        return total / count
 
-    def _evidence(self, rows: Sequence[Sequence[int]]) -> Tensor | None:
-        return stacked(self.evidence_.of(rows)) if self.settings.evidence else None
+    def _evidence(self, rows: Sequence[Sequence[int]], parts: Sequence[slice]) -> Tensor | None:
+        """Return the evidence of a part of each text: of its n-grams in the whole text."""
+        if not self.settings.evidence:
+            return None
+        return stacked([one[part] for one, part in zip(self.evidence_.of(rows), parts, strict=True)])
 
     def _attention(self, model: nn.Module, one: Any) -> Attention:
-        numbers = self._numbers([one])
+        row = self._numbers([one])[0]
+        part = self._windows(row)[0]
+        numbers = [row[part]]
         pieces = [one[start:stop] for start, stop in self.tokenizer_.pieces(one)][: len(numbers[0])]
         device = next(model.parameters()).device
         tokens, lengths = (tensor.to(device) for tensor in padded(numbers))
-        evidence = self._evidence(numbers)
+        evidence = self._evidence([row], [part])
         evidence = None if evidence is None else evidence.to(device)
         _, weights = model(tokens, lengths, evidence=evidence, need_weights=True)
         front = ["[class]"] if self.settings.pooling == "class" else []

@@ -5,7 +5,7 @@ loss and their evaluation, so this room knows nothing of tasks.
 """
 
 from .checkpoint import CheckpointError
-from .events import Ended, Evaluated, Evaluating, Event, Listener, Saved, SkippedCheckpoint, Started, Stepped
+from .events import Decided, Ended, Evaluated, Evaluating, Event, Listener, Saved, SkippedCheckpoint, Started, Stepped
 from .listeners import CsvLog, CurvePicture, TensorBoardLog, draw_curves
 from .loop import DivergedError, Objective, TrainingResult, train
 from .optimizer import layers_above
@@ -20,6 +20,7 @@ __all__ = [
     "CsvLog",
     "CurvePicture",
     "DataOrder",
+    "Decided",
     "DivergedError",
     "Ended",
     "Evaluated",

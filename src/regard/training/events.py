@@ -7,9 +7,28 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-__all__ = ["Ended", "Evaluated", "Evaluating", "Event", "Listener", "Saved", "SkippedCheckpoint", "Started", "Stepped"]
+__all__ = [
+    "Decided",
+    "Ended",
+    "Evaluated",
+    "Evaluating",
+    "Event",
+    "Listener",
+    "Saved",
+    "SkippedCheckpoint",
+    "Started",
+    "Stepped",
+]
 
 StoppedBy = Literal["budget", "patience", "SIGINT", "SIGTERM"]
+
+
+@dataclass(frozen=True)
+class Decided:
+    """Settings that were left out were decided from the data and the budget."""
+
+    lines: tuple[str, ...]
+    """The options that would have set them, with the reason."""
 
 
 @dataclass(frozen=True)
@@ -111,5 +130,5 @@ class Ended:
     figure was a number."""
 
 
-Event = Started | Stepped | Evaluating | Evaluated | Saved | SkippedCheckpoint | Ended
+Event = Decided | Started | Stepped | Evaluating | Evaluated | Saved | SkippedCheckpoint | Ended
 Listener = Callable[[Event], None]

@@ -167,6 +167,8 @@ class _Run:
         about: Mapping[str, Any],
     ) -> None:
         self.settings, self.objective, self.processes, self.listeners = settings, objective, processes, listeners
+        if settings.batches.tokens_per_step is None:
+            raise ArgumentError("tokens_per_step is None: only a task has a rule for it; give a number.")
         self.order = DataOrder(objective.lengths, settings.batches.tokens_per_step, settings.batches.seed)
         check_lengths(self.order.lengths, settings.batches.tokens_at_once)
         self.metric, self.goal = _watched(settings.evaluation)

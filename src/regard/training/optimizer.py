@@ -19,7 +19,7 @@ def make_optimizer(model: nn.Module, settings: Optimizer) -> torch.optim.AdamW:
     memory a step; its results do not depend on the number of threads.
     """
     if settings.lr is None:
-        raise ArgumentError("lr is None: only a task that fine-tunes a pretrained model has a rule for it.")
+        raise ArgumentError("lr is None: only a task has a rule for it; give a number.")
     groups: dict[tuple[bool, int], list[nn.Parameter]] = {}
     above = layers_above(model) if settings.layer_decay < 1 else {}
     for name, weight in model.named_parameters():

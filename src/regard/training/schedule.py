@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+from ..errors import ArgumentError
 from .settings import Budget, Optimizer
 
 
@@ -12,6 +13,8 @@ def total_steps(budget: Budget, steps_per_epoch: int) -> int | None:
     limits = []
     if budget.steps is not None:
         limits.append(budget.steps)
+    if budget.epochs == "auto":
+        raise ArgumentError("epochs is 'auto': only a task has a rule for it; give a number.")
     if budget.epochs is not None:
         limits.append(max(1, round(budget.epochs * steps_per_epoch)))
     return min(limits, default=None)

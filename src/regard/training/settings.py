@@ -23,8 +23,7 @@ class Optimizer:
     """AdamW with warm-up, a cosine and clipping."""
 
     lr: float | None = 1e-3
-    """Highest learning rate, reached at the end of the warm-up. None: a task that fine-tunes a pretrained model takes
-    the rate that suits its width."""
+    """Highest learning rate, reached at the end of the warm-up. None: a task takes the rate that suits its model."""
     layer_decay: float = 1.0
     """Layer-wise learning rates: each layer learns at this share of the rate of the layer above it, the embeddings
     slowest; 1: all alike."""
@@ -60,8 +59,9 @@ class Optimizer:
 class Batches:
     """How examples are grouped into steps."""
 
-    tokens_per_step: int = 4096
-    """Approximate number of tokens in one step of the optimizer, over all processes."""
+    tokens_per_step: int | None = 4096
+    """Approximate number of tokens in one step of the optimizer, over all processes. None: a task takes what suits its
+    data."""
     tokens_at_once: int = 4096
     """Most tokens, padding counted, in one forward pass of one process. Lower it when memory is
     short: a step then takes more passes and sums their gradients; the result is the same."""
@@ -70,7 +70,8 @@ class Batches:
 
     def __post_init__(self) -> None:
         check_fields(self)
-        _check("tokens_per_step", self.tokens_per_step, self.tokens_per_step >= 1, "1 or more")
+        most = self.tokens_per_step
+        _check("tokens_per_step", most, most is None or most >= 1, "1 or more")
         _check("tokens_at_once", self.tokens_at_once, self.tokens_at_once >= 1, "1 or more")
         _check("seed", self.seed, 0 <= self.seed < 2**63, "0 <= seed < 2**63")
 
@@ -79,8 +80,8 @@ class Batches:
 class Budget:
     """When training ends: at the first of these limits. At least one is needed."""
 
-    epochs: float | None = 10.0
-    """Passes over the data; a fraction is allowed."""
+    epochs: float | Literal["auto"] | None = 10.0
+    """Passes over the data; a fraction is allowed. auto: a task takes what suits the number of its examples."""
     steps: int | None = None
     """Steps of the optimizer."""
     minutes: float | None = None
@@ -91,7 +92,8 @@ class Budget:
         check_fields(self)
         given = {"epochs": self.epochs, "steps": self.steps, "minutes": self.minutes}
         for name, value in given.items():
-            _check(name, value, value is None or 0 < value < math.inf, "greater than 0, and finite")
+            good = value is None or value == "auto" or (not isinstance(value, str) and 0 < value < math.inf)
+            _check(name, value, good, "greater than 0, and finite")
         _check("budget", given, any(value is not None for value in given.values()), "one of epochs, steps, minutes")
 
 

@@ -7,15 +7,23 @@ different tokens seen after h.
 
 from __future__ import annotations
 
-from typing import Self
+from collections.abc import Mapping, Sequence
+from typing import Any, Self
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
+
+from ._saving import Baseline
 
 Row = NDArray[np.int64]
+# Most n-grams that are kept, 24 bytes each; the longest are left out first.
+MOST = 20_000_000
+PARTS = ("grams", "counts", "histories", "totals", "kinds")
 
 
-class WittenBell:
+class WittenBell(Baseline):
     """Predicts a token from the few before it; counts are sorted arrays, so that NumPy does the work."""
 
     def __init__(self, levels: list[tuple[Row, Row, Row, Row, Row]], vocab_size: int) -> None:
@@ -34,9 +42,12 @@ class WittenBell:
         order = (5 if vocab_size <= 512 else 3) if order is None else order
         while vocab_size**order > 2**62:
             order -= 1
-        levels = []
+        levels: list[tuple[Row, Row, Row, Row, Row]] = []
         for size in range(1, min(order, len(row)) + 1):
             grams, counts = np.unique(_keys(row, size, vocab_size), return_counts=True)
+            kept: int = sum(len(level[0]) for level in levels)
+            if levels and kept + len(grams) > MOST:
+                break
             histories, first, kinds = np.unique(grams // vocab_size, return_index=True, return_counts=True)
             levels.append((grams, counts, histories, np.add.reduceat(counts, first), kinds))
         return cls(levels, vocab_size)
@@ -44,6 +55,38 @@ class WittenBell:
     def nats(self, row: Row) -> float:
         """Return the summed loss of all tokens of a row except the first."""
         return float(self.losses(row).sum())
+
+    def chances(self, history: Sequence[int]) -> NDArray[np.float64]:
+        """Return the probability of each token after a history: (vocab_size,)."""
+        chance = np.full(self._vocab_size, 1.0 / self._vocab_size)
+        for size, (grams, counts, histories, totals, kinds) in enumerate(self._levels, start=1):
+            if len(history) < size - 1:
+                break
+            last = np.asarray(history[len(history) - size + 1 :], np.int64)
+            key = int(_keys(last, size - 1, self._vocab_size)[0]) if size > 1 else 0
+            place = int(np.searchsorted(histories, key))
+            if place == len(histories) or histories[place] != key:
+                continue
+            first, after = np.searchsorted(grams, [key * self._vocab_size, (key + 1) * self._vocab_size])
+            seen = np.zeros(self._vocab_size)
+            seen[grams[first:after] - key * self._vocab_size] = counts[first:after]
+            chance = (seen + kinds[place] * chance) / (totals[place] + kinds[place])
+        return chance
+
+    def state(self) -> dict[str, Any]:
+        return {"vocab_size": self._vocab_size, "orders": len(self._levels)}
+
+    def tensors(self) -> dict[str, Tensor]:
+        return {
+            f"{part}.{order}": torch.from_numpy(array)
+            for order, level in enumerate(self._levels)
+            for part, array in zip(PARTS, level, strict=True)
+        }
+
+    @classmethod
+    def restored(cls, state: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Self:
+        levels = [tuple(tensors[f"{part}.{order}"].numpy() for part in PARTS) for order in range(state["orders"])]
+        return cls(levels, state["vocab_size"])  # type: ignore[arg-type]
 
     def losses(self, row: Row) -> NDArray[np.float64]:
         """Return the loss of each token of a row except the first: (L - 1,)."""

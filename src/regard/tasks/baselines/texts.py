@@ -57,11 +57,18 @@ class NearestSource(Baseline):
 
     def predict(self, sources: Sequence[str]) -> list[str]:
         """Return the target of each text's nearest neighbour."""
-        found = []
+        return self.nearest(sources)[0]
+
+    def nearest(self, sources: Sequence[str]) -> tuple[list[str], list[float]]:
+        """Return the target of each text's nearest neighbour, and how alike the two texts are, 0 to 1."""
+        found, likeness = [], []
         for start in range(0, len(sources), 200):
             alike = self._words.rows(sources[start : start + 200]) @ self._rows
-            found += [self._targets[int(alike[i].argmax())] for i in range(alike.shape[0])]
-        return found
+            for i in range(alike.shape[0]):
+                place = int(alike[i].argmax())
+                found.append(self._targets[place])
+                likeness.append(float(alike[i, place]))
+        return found, likeness
 
     def state(self) -> dict[str, Any]:
         return {**self._words.state(), "targets": self._targets}

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from ...training import TrainingSettings
 from .._batches import padded
+from .._recipe import Advice
 from .._task import Task
 from ._models import choose_weights, fitting_rate, load_model, load_tokenizer, merged
 from ._windows import Window, longest, windows_of
@@ -41,6 +42,9 @@ class FineTuned(Task[Any, Any]):
         super().__init_subclass__(**more)
         if of is not None:
             of.fine_tuned, of.FineTuning = cls, cls.Settings
+
+    def _advice(self, examples: Any) -> Sequence[Advice]:
+        return ()  # sizes are the pretrained model's
 
     def _build(self) -> nn.Module:
         model = load_model(self.head, self.settings.model, **self._changes())

@@ -98,7 +98,13 @@ class FineTunedLanguageModel(FineTunedTexts, LanguageModeling, of=LanguageModeli
         scores: Tensor = model(input_ids=tokens, use_cache=False).logits
         return scores
 
-    def _continued(self, model: nn.Module, text: str, generator: torch.Generator) -> str:
+    def _shares(self) -> tuple[float, ...]:
+        return (1.0,)  # with so many tokens an n-gram model has little to add, and its tables are large
+
+    def _fit_baseline(self, train_examples: Sequence[Document]) -> None:
+        return None  # not saved; its figures are shown
+
+    def _continued(self, model: nn.Module, text: str, generator: torch.Generator, share: float = 1.0) -> str:
         settings = self.settings
         room = max(1, self._context - settings.max_new_tokens) if settings.max_new_tokens < self._context else 1
         prompt = (self.tokenizer_.encode(text) or [self._end])[-room:]

@@ -190,6 +190,13 @@ class FineTunedPairs(FineTunedTexts):
         names = self.tokenizer_.convert_ids_to_tokens(list(ids))
         return tuple(str(name).lstrip("▁Ġ") or "▁" for name in names)
 
+    def _state(self) -> dict[str, Any]:
+        return {"bounds": cast(Any, self)._kept_bounds()}
+
+    def _restore(self, state: dict[str, Any]) -> None:
+        """Restore what the choice needs; the tokenizer comes with the model."""
+        cast(Any, self).bounds_ = dict(state.get("bounds", ()))
+
 
 class FineTunedSummarization(FineTunedPairs, Summarization, of=Summarization):
     """Writes a summary of each text by a pretrained encoder-decoder: T5, BART, mBART, ..."""
