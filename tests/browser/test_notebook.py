@@ -70,6 +70,26 @@ def test_notebook_runs_in_a_real_kernel(open_page: Callable[..., Any], tmp_path:
     frame.locator(".matrix canvas").first.wait_for()
 
 
+@pytest.mark.parametrize("kept_from", ["scripts", "frames"])
+def test_where_no_script_runs_the_picture_is_seen(kept_from: str, browser: Any, tmp_path: Path) -> None:
+    """A page whose policy, which frames inherit, forbids scripts; and frames taken out."""
+    text = sentence_view()._repr_mimebundle_()["text/html"]
+    image = text[: text.index("<iframe")]
+    policy = "<meta http-equiv='Content-Security-Policy' content=\"script-src 'none'\">"
+    shown = {}
+    for name, body in (("output", image if kept_from == "frames" else text), ("picture", image)):
+        saved = tmp_path / f"{name}.html"
+        head = policy if kept_from == "scripts" else ""
+        saved.write_text(f'<!doctype html><meta charset="utf-8">{head}{body}', "utf-8")
+        context = browser.new_context(viewport={"width": 1000, "height": 700})
+        page = context.new_page()
+        page.goto(saved.as_uri())
+        shown[name] = page.screenshot()
+        context.close()
+    assert len(shown["picture"]) > 20_000  # no empty page
+    assert shown["output"] == shown["picture"]
+
+
 def test_output_becomes_exact_while_its_kernel_lives(open_page: Callable[..., Any], tmp_path: Path) -> None:
     """The frame shows what it holds, then everything that the bridge brings it, and again its own when that goes."""
     many = regard.view(calls(300), [f"t{n}" for n in range(300)])

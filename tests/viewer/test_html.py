@@ -145,6 +145,37 @@ def test_rounding_keeps_what_is_no_number() -> None:
 
 
 @pytest.mark.usefixtures("short_script")
+@pytest.mark.parametrize("mask", ["causal", "window", "blocks", "nothing"])
+def test_tiles_beside_what_is_seen_are_masked(mask: str) -> None:
+    """Whichever columns of tiles the mask leaves out, each tile of a page is that of the weights, at every zoom."""
+    given = weights(2, 1200, **({"causal": True} if mask == "causal" else {"mask": masks_of(1200)[mask]}))
+    shown = view(given)
+    page = Page(page_module.page(shown.source, budget_mib=3.6))
+    (entry,) = page.manifest()["maps"]
+    rounded = page.manifest()["number"] == "u1"  # where few pairs are seen float16 fits
+    assert rounded == (mask == "causal")
+    table = numbers(page.block("levels"), "f4", 256) if rounded else None
+    assert entry["finest"] == 0
+    for zoom in {0, entry["overview"] - 1} - {*entry["derived"]}:
+        for place in np.ndindex(2, *[-(-1200 // (256 << zoom))] * 2):
+            head, row, column = place
+            name = f"tile/0/{head}/mass/{zoom}/{row}/{column}"
+            exact = np.frombuffer(shown.source.block(name) or b"", "<f4")
+            block = page.block(name) or b""
+            held = np.frombuffer(block, "<f2") if table is None else table[np.frombuffer(block, "u1")]
+            assert np.array_equal(held == MASKED, exact == MASKED), place
+            assert np.allclose(held, exact, atol=0.01), place
+
+
+def masks_of(size: int) -> dict[str, torch.Tensor]:
+    """Return masks of three kinds: a window, rows with gaps between what they see, and nothing to see."""
+    near = (torch.arange(size) - torch.arange(size)[:, None]).abs() < 40
+    far = near.clone()
+    far[:, :5] = True
+    return {"window": near, "blocks": far, "nothing": torch.zeros(size, size, dtype=torch.bool)}
+
+
+@pytest.mark.usefixtures("short_script")
 def test_even_attention_is_held_once() -> None:
     """Heads and layers that are masked alike share one block; heads that are not have their own."""
     shown = view({name: weights(3, 70, causal=True) for name in "ab"})

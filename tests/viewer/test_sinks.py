@@ -14,6 +14,7 @@ import regard
 from regard import view
 from regard.viewer._measures import Side, measures
 from regard.viewer._sinks import sinks
+from regard.weights import with_summary
 from tests.viewer.examples import weights
 
 MANY = 1 << 30
@@ -137,3 +138,18 @@ def test_what_is_not_known_is_not_stated() -> None:
         assert measures([view(matrix).source._heads.matrix(0, 0)], Side(same_axis=True))["kind"] == [None]
     finally:
         patched.undo()
+
+
+def test_what_a_summary_holds_is_stated_of_any_size(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Too large to be looked through for its measures, a head whose summary is at hand has them all the same."""
+    plain = weights(1, 60, causal=True)
+    known = with_summary(plain)
+    side = Side(same_axis=True)
+    whole = measures([plain.head(0, 0)], side)
+    monkeypatch.setattr("regard.viewer._measures._MOST_MEASURED", 10)
+    monkeypatch.setattr("regard.viewer._measures._MOST_STREAMED", 10)
+    assert measures([plain.head(0, 0)], side)["kind"] == [None]
+    found = measures([known.head(0, 0)], side)
+    for name in ("entropy", "effective_keys", "peak", "distance", "sink", "self", "previous"):
+        assert found[name] == pytest.approx(whole[name], abs=1e-5)
+    assert found["kind"] == whole["kind"] != [None]

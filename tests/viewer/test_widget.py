@@ -1,6 +1,8 @@
 """The notebook: questions and answers over its channel, and a picture where no script runs."""
 
+import base64
 import html.parser
+import re
 from typing import Any
 
 import numpy as np
@@ -69,6 +71,29 @@ def test_a_notebook_gets_a_page_a_picture_and_text() -> None:
     assert "script-src 'sha256-" in page
     (made,) = shown._bridges
     assert made.name == frame["name"]
+
+
+@pytest.mark.parametrize("front_end", ["nbconvert", "VS Code", "GitHub"])
+def test_every_front_end_takes_a_part_that_it_can_show(front_end: str) -> None:
+    """Whichever part of an output is preferred, it holds the picture; GitHub's sanitiser leaves the image of HTML."""
+    bundle = named_view()._repr_mimebundle_()
+    kind = next(kind for kind in ORDERS[front_end] if kind in bundle)
+    assert kind == "text/html"
+    left = bundle[kind]
+    if front_end == "GitHub":  # neither frames nor scripts nor styles
+        left = re.sub(r"<iframe.*?</iframe>| style=\"[^\"]*\"", "", left, flags=re.DOTALL)
+    picture = str(Elements(left).of("img")["src"]).removeprefix("data:image/png;base64,")
+    assert base64.b64decode(picture) == bundle["image/png"]
+
+
+# What each prefers. nbconvert: `display_data_priority` of its HTML exporter, which writes scripts and frames as they
+# are. VS Code and GitHub: what is commonly said of them, HTML before pictures; neither was opened.
+ORDERS = {
+    "nbconvert": ("application/vnd.jupyter.widget-view+json", "application/javascript", "text/html", "text/markdown",
+                  "image/svg+xml", "text/latex", "image/png", "image/jpeg", "text/plain"),
+    "VS Code": ("application/vnd.jupyter.widget-view+json", "text/html", "image/svg+xml", "image/png", "text/plain"),
+    "GitHub": ("text/html", "image/svg+xml", "image/png", "text/plain"),
+}  # fmt: skip
 
 
 def test_the_bridge_answers_like_the_widget(monkeypatch: pytest.MonkeyPatch) -> None:

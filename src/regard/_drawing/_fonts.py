@@ -80,9 +80,9 @@ def say_missing(characters: str) -> None:
     packages = dict.fromkeys(_package(one) for one in characters)
     listed = " ".join(f"{one} (U+{ord(one):04X})" for one in characters[:8]) + (" …" if len(characters) > 8 else "")
     warnings.warn(
-        f"No installed font has {listed}: drawn as boxes. Install a font with them (on Debian and Ubuntu: apt-get "
-        f"install {' '.join(packages)}), or save as .svg or .html, which the reader's fonts draw. Colour emoji fonts "
-        "are of no use here: matplotlib draws outlines.",
+        f"No installed font that matplotlib can draw has {listed}: drawn as boxes. Install one (on Debian and Ubuntu: "
+        f"apt-get install {' '.join(packages)}), or save as .svg or .html, which the reader's fonts draw. Colour emoji "
+        "fonts are of no use here: matplotlib draws outlines.",
         UserWarning,
         stacklevel=4,
     )

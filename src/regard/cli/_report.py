@@ -10,7 +10,7 @@ from .. import _files
 from ..tasks import Attention, Evaluation, NamedEntities, Sentence, Task
 from ..viewer import label_colours, static
 from ._looking import view_of
-from ._sections import escaped, numbers, row, sections
+from ._sections import escaped, numbers, row, sections, table
 from .predict import DEDENT, INDENT, NEWLINE, describe, inputs_of, pieces
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ STYLE = """
 :root { color-scheme: light dark; }
 body { font: 16px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem;
   overflow-wrap: break-word; }
-.wide { overflow-x: auto; } table { border-collapse: collapse; }
+.wide { overflow-x: auto; } .wide :is(td, th):first-child { min-width: 8rem; } table { border-collapse: collapse; }
 td, th { padding: .2rem .8rem; text-align: left; }
 tr + tr { border-top: 1px solid color-mix(in srgb, CanvasText 25%, Canvas); }
 td + td, th + th { text-align: right; }
@@ -73,8 +73,7 @@ def write_report(task: Task[Any, Any], test: Any, evaluation: Evaluation, folder
         '<meta name="color-scheme" content="light dark">'
         f"<title>{escaped(task.name)}</title><style>{STYLE}</style>"
         f"<h1>{escaped(task.name)}</h1><p>{escaped(str(evaluation).splitlines()[0])}</p>"
-        f"<div class='wide' tabindex='0'><table>{''.join(rows)}</table></div>"
-        f"{''.join(sections(evaluation.report))}<h2>Some answers</h2>{shown_answers(task, test)}"
+        f"{table(rows)}{''.join(sections(evaluation.report))}<h2>Some answers</h2>{shown_answers(task, test)}"
         f"{curves if (folder / 'curves.png').exists() else ''}{_looks(task, test, folder) if looks else ''}</html>\n"
     )
     text = "\n".join([str(evaluation), *evaluation.report.lines(), ""])

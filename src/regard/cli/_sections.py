@@ -24,7 +24,7 @@ def sections(report: Report) -> Iterator[str]:
         for one in report.labels:
             shares = (f"{share:.3f}" for share in (one.precision, one.recall, one.f1))
             rows.append([one.label, *shares, f"{one.support:,}", f"{one.predicted:,}"])
-        yield f"<h2>Labels</h2><table>{head}{''.join(row('td', one) for one in rows)}</table>"
+        yield "<h2>Labels</h2>" + table([head, *(row("td", one) for one in rows)])
     if report.confusion:
         yield f"<h2>What is taken for what</h2>{_confusion(report)}"
     if report.reliability:
@@ -36,7 +36,7 @@ def sections(report: Report) -> Iterator[str]:
             [one.text, one.true, one.found, "" if one.confidence is None else f"{one.confidence:.0%}"]
             for one in report.mistakes
         ]
-        yield f"<h2>{title}</h2><table>{head}{''.join(row('td', one) for one in rows)}</table>"
+        yield f"<h2>{title}</h2>" + table([head, *(row("td", one) for one in rows)])
 
 
 def _confusion(report: Report) -> str:
@@ -44,14 +44,14 @@ def _confusion(report: Report) -> str:
     counts = {(true, found): count for true, found, count in report.confusion}
     if len(names) > MOST:
         wrong = [[true, found, f"{count:,}"] for true, found, count in report.confusion if true != found][:PAIRS]
-        rows = "".join(row("td", one) for one in wrong)
-        return f"<p>{escaped(report.counted)}</p><table>{row('th', ['true', 'given', 'times'])}{rows}</table>"
-    body = ""
+        rows = (row("td", one) for one in wrong)
+        return f"<p>{escaped(report.counted)}</p>{table([row('th', ['true', 'given', 'times']), *rows])}"
+    body = [row("th", ["", *names])]
     for true in names:
         cells = [(f"{counts[true, found]:,}" if (true, found) in counts else "", true == found) for found in names]
         marked = "".join(f"<td{' class=right' if right else ''}>{text}</td>" for text, right in cells)
-        body += f"<tr><th>{escaped(true)}</th>{marked}</tr>"
-    return f"<p>{escaped(report.counted)}; rows: true, columns: given</p><table>{row('th', ['', *names])}{body}</table>"
+        body.append(f"<tr><th>{escaped(true)}</th>{marked}</tr>")
+    return f"<p>{escaped(report.counted)}; rows: true, columns: given</p>{table(body)}"
 
 
 def _curve(report: Report) -> str:
@@ -70,6 +70,11 @@ def _curve(report: Report) -> str:
         f'<line x1="0" y1="{SIDE}" x2="{SIDE}" y2="0" stroke="#999" stroke-dasharray="4"/>'
         f'<polyline points="{line}" fill="none" stroke="#0072B2" stroke-width="2"/><g fill="#0072B2">{dots}</g></svg>'
     )
+
+
+def table(rows: Sequence[str]) -> str:
+    """Return a table of rows, which scrolls by itself where the screen is narrower, and by the keyboard."""
+    return f'<div class="wide" tabindex="0"><table>{"".join(rows)}</table></div>'
 
 
 def row(cell: str, texts: Sequence[str]) -> str:

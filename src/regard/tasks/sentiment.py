@@ -19,7 +19,7 @@ from ..errors import ArgumentError
 from ..models import SequenceClassifier, SequenceClassifierConfig
 from ..training import Batches, Budget, Evaluation, Optimizer, TrainingSettings
 from ._batches import by_length, padded, stacked, windows
-from ._classes import ClassTask, Verdict
+from ._classes import ClassTask
 from ._evidence import Evidence
 from ._overlap import groups
 from ._task import Attention, Goal, MakeBatch, Positions, TaskSettings

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
@@ -158,12 +159,13 @@ class Blocks:
             return
         every, top = one.part(slice(None)), entry["overview"]
         zooms = [*stored(entry["finest"], top), top]
+        heads = 1
         for zoom in reversed(zooms):
             cell = 1 << zoom
+            if heads * math.prod(-(-size // cell) for size in one.sizes) > _MOST_UNIFORM:
+                return
             even = every.uniform(cell)
             heads = 1 if even.stride(0) == 0 else entry["heads"]
-            if heads * even[0].numel() > _MOST_UNIFORM:
-                return
             coded = torch.where(every.masked(cell)[:heads], MASKED, even[:heads]).cpu().numpy()
             blocks = {}
             for head in range(entry["heads"]):

@@ -184,7 +184,7 @@ class Tiles:
             coarser, whole = list[Tensor](), part.lse.new_zeros(0)
             for row, start in enumerate(range(0, queries, TILE * cell)):
                 strip = slice(start, min(start + TILE * cell, queries))
-                numbers = _coded(part, cell, strip)
+                numbers = _strip(part, cell, strip)
                 yield from self._cut(heads, finest, row, numbers)
                 if zooms[1:]:
                     coarser.append(_folded(numbers, 1 << zooms[1] - finest, cell, strip.stop - strip.start))
@@ -208,6 +208,19 @@ def _coded(weights: AttentionWeights, cell: int, rows: slice, columns: slice | N
     """Return cells of some queries, float32 `(heads, rows, columns)`, masked ones as their code."""
     hidden = weights.masked(cell, rows=rows, columns=columns)
     return torch.where(hidden, MASKED, weights.pooled(cell, rows=rows, columns=columns).float())
+
+
+def _strip(weights: AttentionWeights, cell: int, rows: slice) -> Tensor:
+    """Return `_coded` of all keys, without looking at tiles beside those that some query may see."""
+    keys, side = weights.shape[-1], TILE * cell
+    if keys <= side:
+        return _coded(weights, cell, rows)
+    seen = (~weights.masked((rows.stop - rows.start, side), rows=rows)).flatten(0, -2).any(0).nonzero()[:, 0].tolist()
+    first, last = (seen[0], seen[-1] + 1) if seen else (0, 1)
+    left, right = first * side, min(last * side, keys)
+    numbers = _coded(weights, cell, rows, slice(left, right))
+    outside = first * TILE, -(-keys // cell) - first * TILE - numbers.shape[2]
+    return torch.nn.functional.pad(numbers, outside, value=MASKED)
 
 
 def _folded(numbers: Tensor, together: int, cell: int, queries: int) -> Tensor:

@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ..weights import AttentionWeights
+from ..weights import AttentionWeights, has_summary
 from ._patches import Patches
 from ._sinks import sinks
 
@@ -28,7 +28,7 @@ TRACKS = {
 }
 # The mean distance has no fast algorithm: it is offered up to this many pairs a head.
 _MOST_STREAMED = 1 << 26
-# Measures that need every pair are computed only for maps with at most this many, over all heads.
+# Measures that need every pair, and are not at hand, are computed only for maps with at most this many, over all heads.
 _MOST_MEASURED = 1 << 30
 _MEASURES = ("entropy", "effective_keys", "peak", "distance", "sink", "self")
 _OF_TEXT = ("previous", "next")
@@ -106,19 +106,20 @@ def _of_head(weights: AttentionWeights, heads: int, side: Side) -> dict[str, Any
     found["sinks"] = sinks(weights, _MOST_MEASURED // heads, side.tokens, mask_known=side.mask_known)
     if found["sinks"] is not None:
         found["sink"] = sum(share for _, share in found["sinks"])
-    if queries * keys * heads <= _MOST_MEASURED:
+    pairs = queries * keys * heads
+    known = has_summary(weights)
+    if known or pairs <= _MOST_MEASURED:
         entropy = weights.entropy()[sees].double()
         found["entropy"], found["effective_keys"] = entropy.mean().item(), entropy.exp().mean().item()
         found["peak"] = weights.peak().values[sees].double().mean().item()
-    if queries * keys * heads <= _MOST_MEASURED and not weights.kept_cell:
+    if pairs <= _MOST_MEASURED and not weights.kept_cell:
         sums = weights.pooled((1, keys))[sees, 0]
         if weights.sums_to_one:
             found["row_sums"] = (sums.min().item(), sums.max().item())
-    if queries * keys * heads <= _MOST_STREAMED:
-        if patches is None:
-            found["distance"] = weights.mean_distance()[sees].double().mean().item()
-        elif weights.kept_cell <= 1:
-            found.update(patches.measures(weights))
+    if patches is None and (known or pairs <= _MOST_STREAMED):
+        found["distance"] = weights.mean_distance()[sees].double().mean().item()
+    if patches is not None and pairs <= _MOST_STREAMED and weights.kept_cell <= 1:
+        found.update(patches.measures(weights))
     return found
 
 

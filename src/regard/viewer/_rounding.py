@@ -31,11 +31,18 @@ class Rounding:
 
     def codes(self, numbers: Tensor) -> NDArray[np.uint8]:
         """Return the byte of each number; `MASKED` is a code, as in `Cells`."""
+        if numbers.numel() == 0:
+            return np.zeros(tuple(numbers.shape), np.uint8)
+        lowest, highest = (float(end) for end in numbers.aminmax())
+        if lowest == highest and numbers.numel() > 1:  # of a causal mask half of the tiles
+            return np.broadcast_to(self.codes(numbers.flatten()[:1]), numbers.shape)
         steps = numbers.clamp(min=0.0).div_(self.top).pow_(1 / _POWER).mul_(self.levels).add_(0.5)
         found = steps.clamp_(1.0, self.levels + 0.5).nan_to_num_(0.0).to(torch.uint8)
-        for special, code in ((0.0, 0), (MASKED, _MASKED), (NOT_RECORDED, _NOT_RECORDED), (torch.inf, _INFINITE)):
-            found.masked_fill_(numbers == special, code)
-        return np.asarray(found.masked_fill_(numbers.isnan(), _NAN).cpu().numpy())
+        if not lowest > 0.0 or not highest < torch.inf:
+            for special, code in ((0.0, 0), (MASKED, _MASKED), (NOT_RECORDED, _NOT_RECORDED), (torch.inf, _INFINITE)):
+                found.masked_fill_(numbers == special, code)
+            found.masked_fill_(numbers.isnan(), _NAN)
+        return np.asarray(found.cpu().numpy())
 
     def table(self) -> NDArray[np.float32]:
         """Return the number of each byte, float32 `(256,)`: the middle of what is rounded to it."""

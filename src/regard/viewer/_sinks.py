@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from ..weights import AttentionWeights
+from ..weights import AttentionWeights, has_summary
 
 __all__ = ["LEAST_SHARE", "sinks"]
 
@@ -34,8 +34,8 @@ def sinks(
 
     Of a matrix whose mask is not known (`mask_known`), a query may see the keys that it gives more than 0.
 
-    Up to `most_pairs` pairs every key is looked at: O(L·S·E). Beyond, only the keys in columns of the map that came
-    with the output, which hold `LEAST_SHARE`: at most 50 columns.
+    Up to `most_pairs` pairs every key is looked at: O(L·S·E), and O(L + S) where a summary is at hand, of any size.
+    Beyond, only the keys in columns of the map that came with the output, which hold `LEAST_SHARE`: at most 50 columns.
 
     Source: attention sinks: Xiao et al. 2023, arXiv:2309.17453; a share of 0.3: Gu et al. 2024, arXiv:2410.10781,
     section 3.
@@ -79,7 +79,7 @@ def _shares(
 ) -> tuple[Tensor, Tensor, Tensor] | None:
     """Return keys, their shares, and those that even attention would give them, in float64."""
     queries, keys = weights.shape
-    if weights.kept_cell or queries * keys <= most_pairs:
+    if has_summary(weights) or queries * keys <= most_pairs:
         received = weights.received().double().cpu()
         whole = seeing if weights.sums_to_one else received.sum()
         if not mask_known:

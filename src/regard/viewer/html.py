@@ -24,6 +24,8 @@ _UNPACK = (
     "new Response(plain).text().then((code)=>{const made=document.createElement('script');"
     "made.type='module';made.textContent=code;document.head.append(made)});"
 )
+# Until the page's script has run the frame is clear, and the picture behind it is seen: also where no script runs.
+_SHOWN = "\ndocument.documentElement.style.background='Canvas';"
 _POLICY = "default-src 'none'; script-src 'sha256-{script}'; img-src blob: data:; base-uri 'none'; form-action 'none'"
 
 
@@ -57,7 +59,8 @@ def page(source: TileSource, budget_mib: float = 32.0, tell: Callable[[float], N
     # HTML ends a script at "</script", even inside a string or a pattern.
     code = script().replace("</script", "<\\/script").replace("<!--", "<\\!--")
     # The script draws the first picture while the rest is still being read.
-    parts = _Parts('data-host="page"', blocks, [code], f'<script type="module" async>{code}</script>')
+    said = "<noscript>This page draws with JavaScript.</noscript>"
+    parts = _Parts('data-host="page"', said, blocks, [code], f'<script type="module" async>{code}</script>')
     return _document(source.shown.title, parts)
 
 
@@ -68,15 +71,18 @@ def frame(source: TileSource, name: str, budget: int) -> str:
     """
     blocks = Blocks(source.shown, budget, lambda done: None, "output")
     blocks.fill()
-    code, start = script(), _UNPACK
+    code, start = script() + _SHOWN, _UNPACK
     packed = (
         f'<script type="application/octet-stream" id="code">{_packed_script(code)}</script><script>{start}</script>'
     )
-    return _document(source.shown.title, _Parts(f'data-host="frame" data-name="{name}"', blocks, [start, code], packed))
+    return _document(
+        source.shown.title, _Parts(f'data-host="frame" data-name="{name}"', "", blocks, [start, code], packed)
+    )
 
 
 class _Parts(NamedTuple):
     host: str
+    without_script: str
     blocks: Blocks
     allowed: list[str]
     script: str
@@ -95,7 +101,7 @@ def _document(title: str, parts: _Parts) -> str:
             '<meta name="viewport" content="width=device-width, initial-scale=1">',
             f"<title>{html.escape(title)}</title>",
             '<link rel="icon" href="data:,">',
-            f'<main id="regard" {parts.host}><noscript>This page draws with JavaScript.</noscript></main>',
+            f'<main id="regard" {parts.host}>{parts.without_script}</main>',
             *first,
             parts.script,
             *later,

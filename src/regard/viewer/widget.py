@@ -28,9 +28,10 @@ def bridge(source: TileSource, name: str) -> Any:
 
 
 def output(source: TileSource, name: str, picture: bytes | None) -> str:
-    """Return HTML for a notebook's output: the page in a sandboxed frame, over a picture where frames are taken out.
+    """Return HTML for a notebook's output: the page in a sandboxed frame, over a picture.
 
-    The frame holds a coarse copy of the data, so that it lives in a saved notebook without a kernel.
+    The picture is seen where a frame or its script is not let through. The frame holds a coarse copy of the data, so
+    that it lives in a saved notebook without a kernel.
     """
     title = html.escape(source.shown.title)
     page = html.escape(frame(source, name, _OUTPUT))
@@ -39,7 +40,7 @@ def output(source: TileSource, name: str, picture: bytes | None) -> str:
     return (
         f'<div style="position: relative; min-height: {_HEIGHT}px">{image}'
         f'<iframe name="{name}" title="{title}" sandbox="allow-scripts allow-downloads" srcdoc="{page}" '
-        'style="position: absolute; inset: 0; width: 100%; height: 100%; border: 0; background: Canvas"></iframe></div>'
+        'style="position: absolute; inset: 0; width: 100%; height: 100%; border: 0"></iframe></div>'
     )
 
 

@@ -8,7 +8,7 @@ from ._matrix import AttentionWeights, kept
 from ._parts import Parts, inputs_of, lse_of, of_heads, parts_of, source_of, with_batch
 from ._softmax_source import SoftmaxSource, pair_products
 from ._source import LseOf, WeightSource
-from ._summary import summarise, top_of, with_summary
+from ._summary import has_summary, summarise, top_of, with_summary
 
 __all__ = [
     "KEPT_TOP",
@@ -23,6 +23,7 @@ __all__ = [
     "WeightSource",
     "consumed_at_once",
     "from_dense",
+    "has_summary",
     "inputs_of",
     "keeping",
     "kept",

@@ -19,7 +19,7 @@ from ._softmax_source import SoftmaxSource
 from ._source import WeightSource
 from ._stream import BITS_OF_NOTHING, blocks, largest
 
-__all__ = ["summarise", "top_of", "with_summary"]
+__all__ = ["has_summary", "summarise", "top_of", "with_summary"]
 
 
 def summarise(weights: AttentionWeights) -> Summary:
@@ -47,6 +47,11 @@ def with_summary(weights: AttentionWeights) -> AttentionWeights:
     return AttentionWeights.of_summary(
         summarise(weights), weights.ndim, sums_to_one=weights.sums_to_one, fetch=lambda: source.fresh().entries()
     )
+
+
+def has_summary(weights: AttentionWeights) -> bool:
+    """Return whether the summary is at hand, so that what it answers costs nothing."""
+    return weights._source.summary is not None
 
 
 def _one_look(source: WeightSource) -> Summary:
