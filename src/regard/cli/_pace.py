@@ -9,8 +9,6 @@ from ..tasks import Task
 from ..training import Event, Started, Stepped
 from ._progress import clock
 
-__all__ = ["Pace"]
-
 # Steps that are measured; the first one, which is slower, is left out.
 MEASURED = 5
 # What so many epochs reached elsewhere, from docs/results.md; with other data it may be more or less.

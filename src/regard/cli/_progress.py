@@ -11,8 +11,6 @@ from typing import Any
 from ..tasks import Task
 from ..training import Decided, Ended, Evaluated, Evaluating, Event, SkippedCheckpoint, Started, Stepped
 
-__all__ = ["progress", "showing"]
-
 # Seconds between plain lines.
 PAUSE = 10.0
 

@@ -19,8 +19,6 @@ from .._values import flag, floating, size
 from ..errors import DeviceError, DtypeError, ShapeError
 from .quantization import tell_if_passed_over
 
-__all__ = ["Projection", "linear"]
-
 # Below this many multiply-adds the call costs more than it saves (break-even was measured at 1.5 million).
 _SMALL = 2**21
 _PLAIN = (Tensor, nn.Parameter)

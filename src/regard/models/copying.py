@@ -11,8 +11,6 @@ from ..layers import Projection
 from ..masks import Mask
 from ..weights import AttentionWeights
 
-__all__ = ["Copying"]
-
 
 class Copying(nn.Module):
     """Pointer-generator: mixes a decoder's distribution with what its attention finds in the source.

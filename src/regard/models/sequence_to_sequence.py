@@ -21,8 +21,6 @@ from .copying import Copying
 from .embedding import TokenEmbedding, check_ids
 from .token_loss import token_loss
 
-__all__ = ["SequenceToSequence", "SequenceToSequenceConfig"]
-
 
 @dataclass(frozen=True, kw_only=True)
 class SequenceToSequenceConfig(TextConfig):

@@ -19,8 +19,6 @@ from .._values import number
 from ..errors import ShapeError
 from ..layers import linear
 
-__all__ = ["token_loss"]
-
 # Scores that are computed at once: 4 MiB of float32, which a cache of level 3 holds.
 _AT_ONCE = 2**20
 

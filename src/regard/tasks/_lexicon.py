@@ -12,8 +12,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-__all__ = ["KEPT", "learn_lexicon"]
-
 ROUNDS = 5
 # Translations kept of each token, and the most places (source token, target token of one pair) that are counted.
 KEPT, MOST = 8, 30_000_000

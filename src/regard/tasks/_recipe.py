@@ -17,8 +17,6 @@ import torch
 from .. import _files
 from ..training import TrainingSettings
 
-__all__ = ["Advice", "decided", "epochs_for", "largest", "products_in", "remembered"]
-
 Settings = TypeVar("Settings", bound=Any)
 Size = TypeVar("Size")
 

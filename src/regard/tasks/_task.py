@@ -37,8 +37,6 @@ from .baselines import Baseline
 from .baselines import read as read_baseline
 from .baselines import write as write_baseline
 
-__all__ = ["Attention", "Goal", "MakeBatch", "NotFittedError", "Positions", "Task", "TaskSettings"]
-
 Examples = TypeVar("Examples", bound=Sized)
 Answer = TypeVar("Answer")
 Learnt = TypeVar("Learnt")

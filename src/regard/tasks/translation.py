@@ -15,8 +15,6 @@ from ._task import Goal
 from .baselines import Baseline, NearestSource
 from .metrics import translation_scores
 
-__all__ = ["Translation", "TranslationSettings"]
-
 
 @dataclass(frozen=True)
 class TranslationSettings(PairSettings):

@@ -7,19 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-__all__ = [
-    "Decided",
-    "Ended",
-    "Evaluated",
-    "Evaluating",
-    "Event",
-    "Listener",
-    "Saved",
-    "SkippedCheckpoint",
-    "Started",
-    "Stepped",
-]
-
 StoppedBy = Literal["budget", "patience", "SIGINT", "SIGTERM"]
 
 

@@ -34,9 +34,6 @@ from .settings import Evaluation, TrainingSettings
 from .signals import Interrupted, Signals
 from .store import Progress, Store
 
-__all__ = ["DivergedError", "Objective", "TrainingResult", "train"]
-
-
 # Early stopping is off during this share of the budget: a model may take long to learn anything at all. Where the best
 # evaluation says that a label was never predicted (a figure of this name above 0), it is off for longer.
 EARLIEST, EARLIEST_UNFINISHED = 0.25, 0.5

@@ -15,8 +15,6 @@ from typing import Any, Literal
 from .._values import check_fields
 from ..errors import ArgumentError
 
-__all__ = ["Batches", "Budget", "Checkpoints", "Evaluation", "Machine", "Optimizer", "TrainingSettings"]
-
 
 @dataclass(frozen=True)
 class Optimizer:

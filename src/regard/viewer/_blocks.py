@@ -20,8 +20,6 @@ from ._quantities import TILE
 from ._tokens import Axis
 from .tiles import TileSource
 
-__all__ = ["Blocks"]
-
 _MIB = 1 << 20
 # Optional tracks and largest weights: the share of the budget that each of both may take.
 _SHARE = 0.25

@@ -15,8 +15,6 @@ from ..weights import AttentionWeights, has_summary
 from ._patches import Patches
 from ._sinks import sinks
 
-__all__ = ["Side", "column", "measures", "row", "track", "tracks_of"]
-
 # The side of each track.
 TRACKS = {
     "entropy": "queries",

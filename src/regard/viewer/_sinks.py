@@ -9,8 +9,6 @@ from torch import Tensor
 
 from ..weights import AttentionWeights, has_summary
 
-__all__ = ["LEAST_SHARE", "sinks"]
-
 LEAST_SHARE = 0.02
 """Least share of all attention of a key that is a sink."""
 # A sink has so many times the odds of a key to which all queries give an even share of what they see; keys of one token

@@ -19,8 +19,6 @@ from ._softmax_source import SoftmaxSource
 from ._source import WeightSource
 from ._stream import BITS_OF_NOTHING, blocks, largest
 
-__all__ = ["has_summary", "summarise", "top_of", "with_summary"]
-
 
 def summarise(weights: AttentionWeights) -> Summary:
     """Return the summary of a call, without gradient; memory O(n).

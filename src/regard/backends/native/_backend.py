@@ -20,8 +20,6 @@ from ._library import problem
 from ._speed import by_parts, how_multiplied
 from ._words import DTYPES
 
-__all__ = ["Native"]
-
 # Such calls are steps of a generation, whose rows are looked at once their place is known; no pass makes both here.
 _FEW_QUERIES = 4
 

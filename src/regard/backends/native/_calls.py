@@ -11,8 +11,6 @@ from ._library import library
 from ._speed import by_parts
 from ._words import BACKWARD, FORWARD, address, call_words, matrix, plain_rows, rows
 
-__all__ = ["backward", "forward", "map_cell"]
-
 # A map of the weights has at most this many cells a side: 16 MiB a head at most, whatever the length. A viewer's
 # coarse tiles come from it, so finer cells than needed for one picture pay.
 _MOST_CELLS = 2048

@@ -17,8 +17,6 @@ from ._speed import by_parts
 from ._words import INSPECTION, address, call_words
 from ._words import rows as row_words
 
-__all__ = ["MOST_TOP", "PASSES", "forward_summary", "inspect", "summary"]
-
 PASSES = ("lse", "tile", "pooled", "highest", "received", "entropy", "peak", "top", "summary")
 MOST_TOP = 64
 # Of the output and its rest.

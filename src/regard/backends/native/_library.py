@@ -15,8 +15,6 @@ import torch
 from ...errors import BackendError, KernelError, TooLargeError
 from ._words import DTYPES, INSPECTION
 
-__all__ = ["ABI_VERSION", "Library", "LibraryInfo", "available", "library", "library_info", "load", "problem"]
-
 ABI_VERSION = 8
 OPERATIONS = (
     "forward", "backward", "tile", "pooled", "received", "entropy", "peak", "top", "summary", "forward_summary",

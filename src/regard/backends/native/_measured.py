@@ -9,8 +9,6 @@ from __future__ import annotations
 
 from typing import Literal, NamedTuple
 
-__all__ = ["BY_PARTS", "LENGTHS", "ROWS", "Row", "Work"]
-
 BY_PARTS = " by parts"
 
 Work = Literal["forward", "training", "decoding"]

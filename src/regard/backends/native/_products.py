@@ -13,8 +13,6 @@ from typing import Literal, cast, get_args
 
 from ...errors import ArgumentError, BackendError
 
-__all__ = ["Fp32", "ask_fp32", "fp32"]
-
 Fp32 = Literal["auto", "plain", "parts"]
 """By parts where that was measured to be faster on this processor, never, or wherever it is possible."""
 _VALUES = get_args(Fp32)

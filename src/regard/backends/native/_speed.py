@@ -21,8 +21,6 @@ from ._library import available, library
 from ._measured import BY_PARTS, LENGTHS, ROWS, Row, Work
 from ._products import Fp32, fp32
 
-__all__ = ["by_parts", "hidden_from_kernel", "how_multiplied", "ratio_at", "row_of", "why_slower"]
-
 FEW_QUERIES = 4
 # Less than what a repeated measurement moves by.
 _AS_FAST = 0.97

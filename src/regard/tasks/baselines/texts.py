@@ -13,8 +13,6 @@ from ...corpora import TextPair
 from ._saving import Baseline
 from ._tfidf import Tfidf
 
-__all__ = ["FirstWords", "NearestSource"]
-
 
 class FirstWords(Baseline):
     """A text's first words, a fifth more than the median length of the summaries."""

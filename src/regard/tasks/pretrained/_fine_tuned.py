@@ -18,8 +18,6 @@ from .._task import Task
 from ._models import choose_weights, fitting_rate, load_model, load_tokenizer, merged
 from ._windows import Window, longest, windows_of
 
-__all__ = ["FineTuned", "FineTunedTexts", "numbered"]
-
 
 def numbered(labels: Sequence[str]) -> dict[str, Any]:
     """Return what the configuration of a model says of its labels."""

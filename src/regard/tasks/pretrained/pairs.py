@@ -28,14 +28,6 @@ from ._models import named_weights
 from ._settings import FineTuning, recipe
 from ._windows import longest
 
-__all__ = [
-    "FineTunedPairsSettings",
-    "FineTunedSummarization",
-    "FineTunedSummarizationSettings",
-    "FineTunedTranslation",
-    "FineTunedTranslationSettings",
-]
-
 
 @dataclass(frozen=True, kw_only=True)
 class FineTunedPairsSettings(FineTuning):
