@@ -153,8 +153,8 @@ template <class Products> struct StripProducts {
 
   // out[r][lane] = sum over the units of rows(r) * turned[unit][lane], for `count`
   // keys and the lane vectors [begin, end).
-  static REGARD_INLINE void along_rows(Operand<Unit> rows, int64_t count, const Unit *turned, int64_t units,
-                                       int begin, int end, float *out) {
+  static REGARD_APART void along_rows(Operand<Unit> rows, int64_t count, const Unit *turned, int64_t units,
+                                      int begin, int end, float *out) {
     for_lane_vectors(begin, end, [&](auto n, int v) {
       constexpr int kV = decltype(n)::value;
       with_count<kTileRows>(count, [&](auto m) {
@@ -172,8 +172,8 @@ template <class Products> struct StripProducts {
 
   // sums[e][lane] += sum over `count` units of keys: columns(unit, e) *
   // weights[unit][lane].
-  static REGARD_INLINE void along_columns(Operand<Unit> columns, int64_t width, Operand<Unit> weights,
-                                          int64_t count, int begin, int end, float *sums) {
+  static REGARD_APART void along_columns(Operand<Unit> columns, int64_t width, Operand<Unit> weights,
+                                         int64_t count, int begin, int end, float *sums) {
     for_lane_vectors(begin, end, [&](auto n, int v) {
       constexpr int kV = decltype(n)::value;
       for (int64_t e = 0; e < width; e += kTileRows) {

@@ -131,7 +131,7 @@ template <bool kCut, bool kPair, class Products> struct Exponentials {
   }
 };
 
-template <int kV, class Tiles> __attribute__((noinline)) void run_apart(const Tiles &tiles, int v) {
+template <int kV, class Tiles> REGARD_APART void run_apart(const Tiles &tiles, int v) {
   tiles.template run<kV>(v);
 }
 

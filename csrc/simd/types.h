@@ -5,6 +5,9 @@
 #include <stdint.h>
 
 #define REGARD_INLINE inline __attribute__((always_inline))
+// A function of its own: what else its caller does takes no registers of a loop
+// that needs nearly all (tests/native/test_registers.py).
+#define REGARD_APART __attribute__((noinline))
 
 namespace {
 
