@@ -94,8 +94,8 @@ def _fast(model: Any) -> None:
         pass
 
 
-def _use_backend(name: Any) -> None:
-    with regard.use_backend(name):
+def _use_backend(**given: Any) -> None:
+    with regard.use_backend(**given):
         pass
 
 
@@ -113,7 +113,7 @@ def _serve(**given: Any) -> None:
 TABLE: dict[str, Entry] = {
     "regard.attention": entry(regard.attention, **CALL, backend=None),
     "regard.explain": entry(regard.explain, **CALL),
-    "regard.use_backend": Entry(_use_backend, {"name": "math"}, ("backend",)),
+    "regard.use_backend": Entry(_use_backend, {"name": "math", "fp32": "plain"}, ("backend",)),
     "regard.linear_attention": entry(
         linear_attention,
         query=Q,

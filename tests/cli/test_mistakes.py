@@ -28,7 +28,7 @@ TRAIN = ["train", "ner", "--train", "x.conll", "--out", "x"]
         ([*TRAIN, "--epoch", "3"], "`regard train ner` has no option --epoch. Did you mean '--epochs'?"),
         ([*TRAIN, "--embed_dimm=3"], "has no option --embed_dimm. Did you mean '--embed-dim'?"),
         (["train", "ner", "--trian", "x.conll", "--out", "x"], "has no option --trian. Did you mean '--train'?"),
-        ([*TRAIN, "--epochs", "three"], "--epochs is 'three'. It takes a number or None."),
+        ([*TRAIN, "--epochs", "three"], "--epochs is 'three'. It takes auto, a number or None."),
         ([*TRAIN, "--num-heads=two"], "--num-heads is 'two'. It takes a whole number."),
         ([*TRAIN, "--device", "tpux"], "--device is 'tpux'. Did you mean 'cpu'? It takes auto, cpu or cuda."),
         (

@@ -27,7 +27,7 @@ def learn_lexicon(
 
     >>> ids, shares = learn_lexicon([[4, 5], [4, 6]], [[7, 8], [7, 9]], 10)
     >>> ids[4, 0].item(), round(shares[4, 0].item(), 1)
-    (7, 0.9)
+    (7, 0.8)
     """
     places = sum(len(s) * len(t) for s, t in zip(sources, targets, strict=True))
     step = -(-places // MOST) or 1

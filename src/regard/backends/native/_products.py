@@ -11,7 +11,8 @@ import os
 from threading import local
 from typing import Literal, cast, get_args
 
-from ...errors import ArgumentError, BackendError
+from ..._values import choice
+from ...errors import BackendError
 
 Fp32 = Literal["auto", "plain", "parts"]
 """By parts where that was measured to be faster on this processor, never, or wherever it is possible."""
@@ -52,7 +53,7 @@ def fp32() -> Fp32:
 
 def ask_fp32(value: Fp32 | None) -> Fp32 | None:
     """Ask for it on this thread, None for the default; returns what was asked before. Raises `ArgumentError`."""
-    if value is not None and value not in _VALUES:
-        raise ArgumentError(f"fp32 is {value!r}; it must be one of {', '.join(_VALUES)}, or None.")
+    if value is not None:
+        choice("fp32", value, _VALUES)
     before, _asked.value = _asked.value, value
     return before
