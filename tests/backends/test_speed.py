@@ -193,7 +193,7 @@ def test_parts_that_were_not_measured_run_where_they_are_asked_for() -> None:
 
 def test_a_wrong_value_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     """By name, from the argument and from the environment."""
-    words = "fp32 is 'half'; it must be one of auto, plain, parts"
+    words = "fp32 is 'half'. It must be one of 'auto', 'plain', 'parts'"
     with pytest.raises(regard.errors.ArgumentError, match=words), regard.use_backend(None, fp32="half"):  # type: ignore[arg-type]
         pass
     monkeypatch.setenv("REGARD_FP32", "half")

@@ -37,6 +37,23 @@ class Row(NamedTuple):
 
 ROWS: tuple[Row, ...] = (
     Row(
+        processor="AuthenticAMD 25 1",
+        best="avx2",
+        isa="avx2",
+        measured="2026-11-30, torch 2.13.0+cpu, 1 threads",
+        ratios={
+            ("float32", "forward"): (1.02, 1.04, 1.08),
+            ("float32", "training"): (1.14, 1.13, 1.17),
+            ("float32", "decoding"): (0.88, 1.24, 1.16),
+            ("bfloat16", "forward"): (1.2, 1.16, 1.1),
+            ("bfloat16", "training"): (4.66, 6.65, 7.13),
+            ("bfloat16", "decoding"): (3.29, 4.27, 5.61),
+            ("float16", "forward"): (3.28, 2.73, 2.02),
+            ("float16", "training"): (7.92, 10.86, 10.52),
+            ("float16", "decoding"): (8.65, 11.74, 12.58),
+        },
+    ),
+    Row(
         processor="AuthenticAMD 25 17",
         best="avx512_bf16",
         isa="avx512_bf16",
