@@ -100,6 +100,21 @@ def test_a_run_says_and_keeps_what_was_decided(tmp_path: Path, monkeypatch: pyte
     assert ImageClassification(settings).fit(IMAGES, IMAGES).settings.embed_dim == 32
 
 
+DAMAGED = ["", "[", "3", "[3]", '[{"values": {}}]', '[{"values": {}, "reason": 3}]', '[{"values": 3, "reason": ""}]',
+           '[{"values": {"width": 3}, "reason": ""}]', "\xff"]  # fmt: skip
+
+
+@pytest.mark.parametrize("content", DAMAGED)
+def test_a_damaged_recipe_is_said(tmp_path: Path, content: str) -> None:
+    """With its place and what to do, and it stays as it is."""
+    (tmp_path / "checkpoints" / "1").mkdir(parents=True)
+    path = tmp_path / _recipe.FILE
+    path.write_bytes(content.encode("latin-1"))
+    with pytest.raises(ArgumentError, match=r"recipe\.json cannot be read: .* remove it and give them as options"):
+        ImageClassification(ImageClassificationSettings()).fit(IMAGES, IMAGES, folder=tmp_path)
+    assert path.read_bytes() == content.encode("latin-1")
+
+
 def test_without_a_task_there_is_no_rule() -> None:
     """The loop alone asks for numbers."""
 

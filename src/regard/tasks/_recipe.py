@@ -7,7 +7,7 @@ import json
 import math
 import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 import torch
 
 from .. import _files
+from ..errors import ArgumentError
 from ..training import TrainingSettings
 
 Settings = TypeVar("Settings", bound=Any)
@@ -60,18 +61,34 @@ def decided(settings: Settings, advice: Sequence[Advice]) -> tuple[Settings, tup
 def remembered(folder: Path | None, advice: Sequence[Advice]) -> Sequence[Advice]:
     """Return the advice that a run in this folder began with; of a new run the given one, which is written there.
 
-    A run that goes on needs the model that it began with, though the machine may have another speed today.
+    A run that goes on needs the model that it began with, though the machine may have another speed today. Raises
+    `ArgumentError` if it cannot be read.
     """
     if folder is None:
         return advice
     path = folder / FILE
     if path.exists() and any((folder / "checkpoints").glob("*")):
-        return [Advice(**one) for one in json.loads(path.read_text(encoding="utf-8"))]
+        return _read(path, {name for one in advice for name in one.values})
     if advice and os.environ.get("RANK", "0") == "0":
         folder.mkdir(parents=True, exist_ok=True)
         text = json.dumps([dataclasses.asdict(one) for one in advice], ensure_ascii=False, indent=1)
         _files.write(path, text.encode())
     return advice
+
+
+def _read(path: Path, known: Collection[str]) -> list[Advice]:
+    try:
+        found = [Advice(**one) for one in json.loads(path.read_text(encoding="utf-8"))]
+        for one in found:
+            unknown = set(one.values) - set(known)
+            if unknown or not isinstance(one.reason, str):
+                raise ValueError(f"it decides {', '.join(sorted(unknown))}" if unknown else "a reason is no text")
+    except (OSError, ValueError, TypeError) as error:
+        raise ArgumentError(
+            f"{path} cannot be read: {error}. It holds the settings that the run in this folder began with: restore "
+            "it, or remove it and give them as options; or train into another folder."
+        ) from error
+    return found
 
 
 def products_in(training: TrainingSettings) -> float | None:
