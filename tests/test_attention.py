@@ -12,6 +12,7 @@ from torch import Tensor
 
 import regard
 from regard import biases, masks
+from regard._inputs import KERNEL_TENSORS
 from regard.backends import BACKENDS
 from regard.errors import BackendError, KernelError, RefusedError
 
@@ -326,14 +327,39 @@ def test_dropout_does_not_recompile() -> None:
     assert not torch.equal(outputs[1], outputs[2])
 
 
-def test_compiles_for_any_length() -> None:
-    """One dynamic graph serves all lengths."""
+@pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning")  # inductor's own
+@pytest.mark.parametrize(("backend", "dtype"), [("aot_eager", torch.float64), ("inductor", torch.float32)])
+def test_compiles_for_any_length(backend: str, dtype: torch.dtype) -> None:
+    """One dynamic graph serves all lengths; inductor, through a kernel, checks how results lie in memory too."""
     torch._dynamo.reset()
-    compiled = torch.compile(CALLS["causal"], fullgraph=True, backend="aot_eager", dynamic=True)
+    compiled = torch.compile(CALLS["causal"], fullgraph=True, backend=backend, dynamic=True)
     with torch._dynamo.config.patch(error_on_recompile=True):
         for queries in (5, 9, 6):
-            given_tensors = tensors(2, 2, queries=queries, keys=11)
+            given_tensors = [one.to(dtype) for one in tensors(2, 2, queries=queries, keys=11)]
             torch.testing.assert_close(compiled(*given_tensors), CALLS["causal"](*given_tensors))
+
+
+@pytest.mark.parametrize("cell", [0, 64])
+def test_fake_results_lie_as_real_ones(cell: int) -> None:
+    """Sizes, strides and types, also where sizes are symbols, with a map and without."""
+    torch._dynamo.reset()
+    found = []
+
+    def seen(graph: torch.fx.GraphModule, _: Any) -> Any:
+        (node,) = (node for node in graph.graph.nodes if "attention_forward" in str(node.target))
+        found.extend(node.meta["example_value"])
+        return graph
+
+    def call(q: Tensor, k: Tensor, v: Tensor) -> Any:
+        rest = [None] * (len(KERNEL_TENSORS) - 3)
+        return torch.ops.regard.attention_forward(q, k, v, *rest, 0.5, None, 0.0, cell)
+
+    given_tensors = [one.float() for one in tensors(2, 2, queries=6, keys=11)]
+    real = torch.compile(call, backend=seen, dynamic=True)(*given_tensors)
+    for fake, one in zip(found, real, strict=True):
+        hints = [tuple(int(size.node.hint) if isinstance(size, torch.SymInt) else size for size in sizes)
+                 for sizes in (fake.shape, fake.stride())]  # fmt: skip
+        assert (*hints, fake.dtype) == (tuple(one.shape), one.stride(), one.dtype)
 
 
 def test_use_backend_reaches_compiled_code() -> None:

@@ -126,4 +126,8 @@ for _device in ("CPU", "CUDA"):
 torch.library.register_fake("regard::attention_forward", _forward_fake, lib=_LIBRARY)
 torch.library.register_fake("regard::attention_backward", _backward_fake, lib=_LIBRARY)
 torch.library.register_autograd("regard::attention_forward", _differentiate, setup_context=_save, lib=_LIBRARY)
-torch._decomp.register_decomposition(torch.ops.regard.attention_forward.default)(_decomposed)
+_OPERATOR = torch.ops.regard.attention_forward.default
+torch._decomp.register_decomposition(_OPERATOR)(_decomposed)
+# Where sizes are symbols, fake tensors prefer a decomposition, whose results lie otherwise, to what was registered
+# above; but not to this.
+torch._decomp.register_decomposition(_OPERATOR, type="meta")(_forward_fake)
