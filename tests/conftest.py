@@ -19,7 +19,7 @@ hypothesis.settings.load_profile("regard")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Let the table of cases, and inspection, run on a GPU."""
+    """Let the conformance tests, and inspection, run on a GPU."""
     parser.addoption("--device", default="cpu", choices=("cpu", "cuda"), help="where the tensors of the cases lie")
 
 

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from regard._attention import _prepare
 from regard._inputs import AttentionInputs, NeedWeights
+from regard.backends import BACKENDS
 from regard.biases import PositionBias, RelativeBias
 
 from . import oracle
@@ -22,6 +23,8 @@ from .oracle import Answer, Problem
 
 DEVICE = os.environ.get("REGARD_TEST_DEVICE", "cpu")
 """Where the tensors of the cases lie; `pytest --device cuda` sets it."""
+HERE = tuple(backend for backend in BACKENDS if DEVICE in backend.honours)
+"""The backends that run there."""
 
 
 @dataclass

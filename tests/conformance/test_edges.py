@@ -15,8 +15,10 @@ from regard import biases
 from regard.weights import consumed_at_once
 from tests.interpreted import MISSING, sampled
 
-BACKENDS = ("native", "fused", "triton", "math", "reference")
-TRAINED = ("native", "fused", "triton", "math")
+from .calls import DEVICE, HERE
+
+BACKENDS = tuple(backend.name for backend in HERE)
+TRAINED = tuple(backend.name for backend in HERE if "gradient" in backend.honours)
 # These compute in float32 and in half precision alone.
 NO_DOUBLE = ("native", "triton")
 FAR = (-1e3, 1e4, -65504.0, -1e6, 1e9, -1e30, torch.finfo(torch.float32).min)
@@ -30,11 +32,11 @@ def _far(names: tuple[str, ...]) -> list[tuple[float, int, str]]:
 
 def _inputs(length: int, dtype: torch.dtype = torch.float32) -> list[Tensor]:
     generator = torch.Generator().manual_seed(length)
-    return [torch.randn(1, 2, length, 8, generator=generator).to(dtype) for _ in range(3)]
+    return [torch.randn(1, 2, length, 8, generator=generator).to(DEVICE, dtype) for _ in range(3)]
 
 
 def _shifted(length: int, by: float, dtype: torch.dtype = torch.float32) -> Tensor:
-    bias = torch.zeros(length, length, dtype=dtype)
+    bias = torch.zeros(length, length, dtype=dtype, device=DEVICE)
     bias[1::2] = by
     return bias
 
@@ -54,11 +56,13 @@ def test_rows_far_from_zero_sum_to_one(backend: str, length: int, by: float) -> 
         with consumed_at_once(summary=summary):
             output, weights = regard.attention(q, k, v, bias=bias, need_weights=True, backend=backend)
         torch.testing.assert_close(weights.dense(), exact, atol=2e-6, rtol=0)
-        torch.testing.assert_close(weights.dense().sum(-1), torch.ones(1, 2, length), atol=2e-6, rtol=0)
+        torch.testing.assert_close(weights.dense().sum(-1), torch.ones(1, 2, length, device=DEVICE), atol=2e-6, rtol=0)
         if backend != "reference":  # whose scores are rounded to float64 only
             torch.testing.assert_close(weights @ v, output, atol=2e-5, rtol=0)
         torch.testing.assert_close(weights.received(), exact.sum(2), atol=1e-5, rtol=0)
-        torch.testing.assert_close(weights.pooled(2).sum(-1), torch.ones(1, 2, -(-length // 2)), atol=2e-6, rtol=0)
+        torch.testing.assert_close(
+            weights.pooled(2).sum(-1), torch.ones(1, 2, -(-length // 2), device=DEVICE), atol=2e-6, rtol=0
+        )
         torch.testing.assert_close(weights.entropy(), torch.special.entr(exact).sum(-1), atol=1e-5, rtol=0)
         torch.testing.assert_close(weights.peak().values, exact.amax(-1), atol=2e-6, rtol=0)
         torch.testing.assert_close(weights[0, 1, 1, ::2], exact[0, 1, 1, ::2], atol=2e-6, rtol=0)
@@ -111,9 +115,12 @@ def test_the_lowest_finite_number_hides_nothing(backend: str, dtype: torch.dtype
         pytest.skip(f"{backend} has no float64")
     q, k, v = _inputs(4, dtype)
     lowest = torch.finfo(dtype).min
-    for bias in (_shifted(4, lowest, dtype), biases.RelativeBias(torch.full((2, 7), lowest, dtype=dtype))):
+    for bias in (
+        _shifted(4, lowest, dtype),
+        biases.RelativeBias(torch.full((2, 7), lowest, dtype=dtype, device=DEVICE)),
+    ):
         output, weights = regard.attention(q, k, v, bias=bias, need_weights=True, backend=backend)
-        torch.testing.assert_close(weights.dense().sum(-1), torch.ones(1, 2, 4, dtype=weights.dtype))
+        torch.testing.assert_close(weights.dense().sum(-1), torch.ones(1, 2, 4, dtype=weights.dtype, device=DEVICE))
         assert not weights.masked().any()
         assert bool((weights.visible_keys() == 4).all())
         if dtype != torch.float16:  # whose lowest number leaves scores apart
@@ -129,11 +136,12 @@ def test_a_position_bias_of_minus_infinity_hides_like_a_mask(backend: str, value
     for length in (4, 70):
         inputs = _inputs(length)
         inputs[which][:, :, 2] = value
-        vector = torch.zeros(1, 2 * length - 1)
+        vector = torch.zeros(1, 2 * length - 1, device=DEVICE)
         hidden = (2 - torch.arange(length)) + length - 1
         vector[:, hidden[1::2]] = -math.inf
         _, weights = regard.attention(*inputs, bias=biases.RelativeBias(vector), need_weights=True, backend=backend)
-        sees = vector[0, (torch.arange(length) - torch.arange(length)[:, None]) + length - 1] > -math.inf
+        place = torch.arange(length, device=DEVICE)
+        sees = vector[0, (place - place[:, None]) + length - 1] > -math.inf
         output = regard.attention(*inputs, bias=biases.RelativeBias(vector), backend=backend)
         masked = regard.attention(*inputs, mask=sees, backend=backend)
         assert torch.equal(output.isfinite().all(-1), masked.isfinite().all(-1))
@@ -148,7 +156,7 @@ def test_gradients_of_nearly_certain_rows_in_half_precision(backend: str, dtype:
     """Two keys, causal: the error stays within a few roundings of the gradient, which is smaller than the output's."""
     for seed in range(20):
         generator = torch.Generator().manual_seed(seed)
-        given = [(torch.randn(1, 1, 2, 64, generator=generator) * 1.5).to(dtype) for _ in range(4)]
+        given = [(torch.randn(1, 1, 2, 64, generator=generator) * 1.5).to(DEVICE, dtype) for _ in range(4)]
         leaves = [t.clone().requires_grad_() for t in given[:3]]
         found = torch.autograd.grad(regard.attention(*leaves, causal=True, backend=backend), leaves, given[3])
         exact = [t.double().requires_grad_() for t in given[:3]]
@@ -162,10 +170,13 @@ def test_sinks_and_factors_far_from_zero() -> None:
     q, k, v = _inputs(40)
 
     def weights(bias: float, sinks: Tensor | None = None) -> regard.AttentionWeights:
-        return regard.attention(q, k, v, bias=torch.full((40, 40), bias), sinks=sinks, need_weights=True)[1]
+        return regard.attention(
+            q, k, v, bias=torch.full((40, 40), bias, device=DEVICE), sinks=sinks, need_weights=True
+        )[1]
 
     near, far = weights(0.0), weights(-128.0)
-    sunk = weights(0.0, torch.tensor([1.0, 0.0])), weights(-128.0, torch.tensor([-127.0, -128.0]))
+    sinks = torch.tensor([[1.0, 0.0], [-127.0, -128.0]], device=DEVICE)
+    sunk = weights(0.0, sinks[0]), weights(-128.0, sinks[1])
     pairs = [
         sunk,
         (near.value_weighted(), far.value_weighted()),
@@ -176,7 +187,7 @@ def test_sinks_and_factors_far_from_zero() -> None:
         torch.testing.assert_close(other.entropy(), one.entropy(), atol=2e-4, rtol=1e-4)
         torch.testing.assert_close(other.received(), one.received(), atol=1e-3, rtol=1e-4)
         torch.testing.assert_close(other.pooled(4), one.pooled(4), atol=1e-3, rtol=1e-4)
-    uniform = regard.attention(q, k, v, bias=torch.full((40, 40), -1e9), need_weights=True)[1]
+    uniform = regard.attention(q, k, v, bias=torch.full((40, 40), -1e9, device=DEVICE), need_weights=True)[1]
     norms = v.norm(dim=-1)[:, :, None].expand(1, 2, 40, 40)
     torch.testing.assert_close(uniform.value_weighted().dense(), norms / 40)
     torch.testing.assert_close(uniform.value_weighted(normalise=True).dense(), norms / norms.sum(-1, keepdim=True))
@@ -201,28 +212,29 @@ def test_recordings_and_files_far_from_zero(keep: str, tmp_path: Path) -> None:
     with regard.watch(model, keep=keep) as recording:
         model(q, k, v)
     recording.save(tmp_path / "far.regard")
+    exact = exact.cpu()
     for weights in (recording[0], regard.load(tmp_path / "far.regard")[0]):
-        torch.testing.assert_close(weights.entropy(), torch.special.entr(exact).sum(-1), atol=1e-5, rtol=0)
-        torch.testing.assert_close(weights.received(), exact.sum(2), atol=1e-5, rtol=0)
+        torch.testing.assert_close(weights.entropy().cpu(), torch.special.entr(exact).sum(-1), atol=1e-5, rtol=0)
+        torch.testing.assert_close(weights.received().cpu(), exact.sum(2), atol=1e-5, rtol=0)
         if keep == "exact":
-            torch.testing.assert_close(weights.dense(), exact, atol=2e-6, rtol=0)
+            torch.testing.assert_close(weights.dense().cpu(), exact, atol=2e-6, rtol=0)
 
 
 def test_a_position_bias_in_float64_beside_float32(tmp_path: Path) -> None:
     """It is taken as the scores are: what is finite hides nothing, and a file of the call loads."""
     q, k, v = _inputs(6)
-    vector = torch.zeros(1, 11, dtype=torch.float64)
+    vector = torch.zeros(1, 11, dtype=torch.float64, device=DEVICE)
     vector[0, ::2], vector[0, 5] = -1e300, -math.inf
     model = _Call(biases.RelativeBias(vector))
     with regard.watch(model, keep="exact") as recording:
         model(q, k, v)
     recording.save(tmp_path / "bias.regard")
     loaded = regard.load(tmp_path / "bias.regard")[0]
-    torch.testing.assert_close(loaded.dense(), recording[0].dense())
+    torch.testing.assert_close(loaded.dense().to(DEVICE), recording[0].dense())
     assert bool((loaded.visible_keys() == 5).all())
 
 
-@pytest.mark.parametrize("backend", ["native", "triton", "math"])
+@pytest.mark.parametrize("backend", [name for name in TRAINED if name != "fused"])
 @pytest.mark.parametrize("scale", [0.0, -0.5, -1e-30, 1e-30])
 def test_scales_near_and_below_zero(backend: str, scale: float) -> None:
     """The scale is a factor like any other: output, weights and gradients follow the formula."""
@@ -230,7 +242,7 @@ def test_scales_near_and_below_zero(backend: str, scale: float) -> None:
         leaves = [t.requires_grad_() for t in _inputs(length)]
         plain = [t.requires_grad_() for t in _inputs(length)]
         output, weights = regard.attention(*leaves, causal=True, scale=scale, need_weights=True, backend=backend)
-        hidden = ~torch.ones(length, length, dtype=torch.bool).tril()
+        hidden = ~torch.ones(length, length, dtype=torch.bool, device=DEVICE).tril()
         exact = torch.softmax((plain[0] @ plain[1].mT * scale).masked_fill(hidden, -torch.inf), -1)
         torch.testing.assert_close(output, exact @ plain[2], atol=1e-5, rtol=1e-5)
         torch.testing.assert_close(weights.dense(), exact, atol=1e-5, rtol=1e-5)
@@ -241,7 +253,7 @@ def test_scales_near_and_below_zero(backend: str, scale: float) -> None:
 
 def test_a_profile_of_nothing() -> None:
     """No queries and no keys: there is no distance, binned or not."""
-    empty = torch.zeros(1, 2, 0, 4)
+    empty = torch.zeros(1, 2, 0, 4, device=DEVICE)
     _, weights = regard.attention(empty, empty, empty, need_weights=True)
     assert weights.distance_profile().mass.shape == (1, 2, 0)
     assert weights.distance_profile(binned=False).mass.shape == (1, 2, 0)

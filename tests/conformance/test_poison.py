@@ -15,14 +15,16 @@ from torch import Tensor
 from regard import masks
 from regard._attention import _prepare
 from regard._inputs import AttentionInputs, Spans
-from regard.backends import BACKENDS, _blocks
+from regard.backends import _blocks
 from regard.backends._contract import Backend, refusal
 from tests.interpreted import sampled
+
+from .calls import DEVICE, HERE
 
 SEEDS = 600
 MASKS = ("causal", "window", "padding", "dense", "bias", "causal bias")
 
-backends = pytest.mark.parametrize("backend", BACKENDS, ids=lambda backend: backend.name)
+backends = pytest.mark.parametrize("backend", HERE, ids=lambda backend: backend.name)
 
 
 @dataclass
@@ -47,19 +49,19 @@ def _draw(seed: int) -> Poisoned:
     batch, groups, shared, queries, width = 2, 1 + pick(2), 1 + pick(2), 2 + pick(40), 1 + pick(9)
     keys = queries + pick(12)
     q, k, v = (
-        torch.randn(batch, heads, length, width, generator=generator)
+        torch.randn(batch, heads, length, width, generator=generator).to(DEVICE)
         for heads, length in ((groups * shared, queries), (groups, keys), (groups, keys))
     )
     kind = MASKS[pick(len(MASKS))]
-    hidden = torch.rand(1, 1, queries, keys, generator=generator) < 0.4
+    hidden = (torch.rand(1, 1, queries, keys, generator=generator) < 0.4).to(DEVICE)
     hidden[:, :, :, pick(keys)] = True
     mask = bias = None
     if kind == "padding":
-        mask = masks.padding(torch.randint(keys + 1, (batch,), generator=generator))
+        mask = masks.padding(torch.randint(keys + 1, (batch,), generator=generator).to(DEVICE))
     elif kind == "dense":
         mask = masks.dense(~hidden)
     elif "bias" in kind:
-        bias = torch.randn(1, 1, queries, keys, generator=generator).masked_fill(hidden, -torch.inf)
+        bias = torch.randn(1, 1, queries, keys, generator=generator).to(DEVICE).masked_fill(hidden, -torch.inf)
     window = (pick(4), pick(3)) if kind == "window" else None
     clean, _ = _prepare(q, k, v, False, {"mask": mask, "causal": "causal" in kind, "window": window, "bias": bias})
     whole = slice(0, queries), slice(0, keys)
@@ -69,7 +71,7 @@ def _draw(seed: int) -> Poisoned:
     b, g, j = pick(batch), pick(groups), pick(keys)
     tensor = getattr(clean, where).clone()
     tensor[b, g, j, pick(width)] = value
-    touched = torch.zeros(seen.shape[:3], dtype=torch.bool)
+    touched = torch.zeros(seen.shape[:3], dtype=torch.bool, device=DEVICE)
     heads = slice(g * shared, (g + 1) * shared)
     touched[b, heads] = seen[b, heads, :, j]
     return Poisoned(clean, replace(clean, **{where: tensor}), where, touched, seen)
@@ -124,17 +126,17 @@ def _close(found: Tensor, expected: Tensor) -> bool:
 def test_query_that_is_nan(backend: Backend) -> None:
     """A NaN query gives NaN in its own row and nowhere else, for few keys too."""
     for keys in (1, 2, 5, 15, 16, 17, 23, 31, 33, 70):
-        q, k, v = torch.randn(1, 1, 3, 4), torch.randn(1, 1, keys, 4), torch.randn(1, 1, keys, 4)
+        q, k, v = (torch.randn(1, 1, length, 4, device=DEVICE) for length in (3, keys, keys))
         q[0, 0, 1, 2] = torch.nan
         result = backend.run(AttentionInputs(q, k, v, 0.5))
         assert result.output.isnan().any(-1).tolist() == [[[False, True, False]]], keys
 
 
-@pytest.mark.parametrize("backend", [b for b in BACKENDS if "gradient" in b.honours], ids=lambda b: b.name)
+@pytest.mark.parametrize("backend", [b for b in HERE if "gradient" in b.honours], ids=lambda b: b.name)
 def test_nan_gradient_of_an_empty_row(backend: Backend) -> None:
     """What flows back into a row that sees nothing, NaN included, goes no further."""
-    q, k, v = (torch.randn(1, 1, 4, 4, requires_grad=True) for _ in range(3))
-    start, stop = torch.zeros(1, 1, 4, dtype=torch.int32), torch.tensor([[[0, 4, 2, 4]]], dtype=torch.int32)
+    q, k, v = (torch.randn(1, 1, 4, 4, device=DEVICE, requires_grad=True) for _ in range(3))
+    start, stop = torch.tensor([[[[0, 0, 0, 0]]], [[[0, 4, 2, 4]]]], dtype=torch.int32, device=DEVICE)
     output = backend.run(AttentionInputs(q, k, v, 0.5, Spans(start, stop))).output
     upstream = torch.ones_like(output)
     upstream[0, 0, 0] = torch.nan

@@ -17,12 +17,12 @@ from regard.backends import BACKENDS
 from regard.backends._contract import Backend, refusal
 from tests.interpreted import share
 
-from .calls import make
+from .calls import DEVICE, HERE, make
 from .cases import CASES, Case
 
-backends = pytest.mark.parametrize("backend", BACKENDS, ids=lambda backend: backend.name)
+backends = pytest.mark.parametrize("backend", HERE, ids=lambda backend: backend.name)
 # The textbook leaves torch, so it records no gradient and stands in no graph.
-in_torch = pytest.mark.parametrize("backend", [b for b in BACKENDS if "gradient" in b.honours], ids=lambda b: b.name)
+in_torch = pytest.mark.parametrize("backend", [b for b in HERE if "gradient" in b.honours], ids=lambda b: b.name)
 GRAPHS: tuple[dict[str, Any], ...] = (
     {},
     {"causal": True},
@@ -30,7 +30,7 @@ GRAPHS: tuple[dict[str, Any], ...] = (
     {"mask": masks.padding([5, 12]), "causal": True},
     {"causal": True, "bias": biases.ALiBi(2)},
     {"causal": True, "softcap": 2.0, "dropout": 0.3},
-    {"causal": True, "sinks": torch.tensor([0.5, -1.0])},
+    {"causal": True, "sinks": torch.tensor([0.5, -1.0], device=DEVICE)},
 )
 # Backends whose last bit may change with the number of threads; their module says so.
 ROUNDS_BY_THREADS = {"fused"}
@@ -42,13 +42,13 @@ tracer_warns = pytest.mark.filterwarnings("ignore:.*Function.* should not be ins
 
 
 def _tensors(*shape: int, dtype: torch.dtype = torch.float32) -> list[Tensor]:
-    return [torch.randn(*shape, dtype=dtype, requires_grad=True) for _ in range(3)]
+    return [torch.randn(*shape, dtype=dtype, device=DEVICE, requires_grad=True) for _ in range(3)]
 
 
 @pytest.mark.parametrize(
     ("backend", "case"),
     share(
-        (b for b in BACKENDS if "gradient" in b.honours),
+        (b for b in HERE if "gradient" in b.honours),
         (case for case in CASES if case.sizes.L * case.sizes.S >= 81),
         one_in=25,
     ),
@@ -106,7 +106,7 @@ def _nothing_compiled() -> None:
 
 
 def _accepts(backend: Backend, arguments: dict[str, Any]) -> bool:
-    query = torch.randn(2, 2, 12, 8)
+    query = torch.randn(2, 2, 12, 8, device=DEVICE)
     with regard.use_backend(backend.name):
         reasons = dict(regard.explain(query, query, query, **arguments).rows)
     return reasons[backend.name] is None
@@ -183,8 +183,8 @@ def test_fake_tensors(backend: Backend, arguments: dict[str, Any]) -> None:
         if "bias" in arguments:
             arguments["bias"] = biases.ALiBi(2)  # its slopes must be as unreal as the rest
         if "sinks" in arguments:
-            arguments["sinks"] = torch.zeros(2)
-        tensor = torch.randn(2, 2, 12, 8)
+            arguments["sinks"] = torch.zeros(2, device=DEVICE)
+        tensor = torch.randn(2, 2, 12, 8, device=DEVICE)
         assert regard.attention(tensor, tensor, tensor, **arguments, backend=backend.name).shape == (2, 2, 12, 8)
 
 
@@ -199,7 +199,7 @@ def test_meta_device() -> None:
 
 def test_torch_func() -> None:
     """`vmap` and `grad` go through, and agree with a loop."""
-    many = torch.randn(3, 1, 2, 6, 4)
+    many = torch.randn(3, 1, 2, 6, 4, device=DEVICE)
 
     def loss(query: Tensor) -> Tensor:
         return regard.attention(query, many[0], many[1], causal=True).square().sum()
@@ -215,7 +215,7 @@ def test_torch_func() -> None:
 def test_autocast(backend: Backend) -> None:
     """Under autocast the call equals one with inputs cast by hand, and gradients come back in float32."""
     tensors = _tensors(1, 2, 9, 8)
-    with torch.autocast("cpu", dtype=torch.bfloat16):
+    with torch.autocast(DEVICE, dtype=torch.bfloat16):
         output = regard.attention(*tensors, causal=True, backend=backend.name)
     by_hand = regard.attention(*(t.bfloat16() for t in tensors), causal=True, backend=backend.name)
     assert torch.equal(output, by_hand)
