@@ -305,7 +305,6 @@ TABLE: dict[str, Entry] = {
         num_decoder_layers=1,
         tie_embeddings=True,
         copying=False,
-        lexicon_size=0,
         bos_id=1,
         eos_id=2,
     ),
@@ -320,6 +319,7 @@ TABLE: dict[str, Entry] = {
         source_lengths=torch.tensor([3, 2]),
         target_lengths=None,
         label_smoothing=0.1,
+        guide=None,
     ),
     "regard.models.SequenceToSequence.generate": entry(
         PAIRS.generate,

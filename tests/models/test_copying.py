@@ -30,27 +30,6 @@ def test_the_mixture_is_the_equation() -> None:
     torch.testing.assert_close(found.exp().sum(-1), torch.ones(2, 3))
 
 
-def test_a_lexicon_translates_what_is_copied() -> None:
-    """Each place gives its share to the tokens that the lexicon names; a token that it does not know, to itself."""
-    torch.manual_seed(0)
-    copying = Copying(8, lexicon_size=2, source_vocab_size=6)
-    ids, shares = torch.zeros(6, 2, dtype=torch.int64), torch.zeros(6, 2)
-    ids[3], shares[3] = torch.tensor([4, 5]), torch.tensor([0.6, 0.2])
-    copying.set_lexicon(ids, shares)
-    states, memory, source = torch.randn(1, 2, 8), torch.randn(1, 2, 8), torch.tensor([[3, 2]])
-    logits = torch.randn(1, 2, 6)
-    found, weights = copying(states, copying.keys(memory), source, logits)
-    seen, gate = weights.dense()[0, 0], copying.gate(states).sigmoid()[0]
-    expected = gate * logits.softmax(-1)[0]
-    expected[:, 4] += (1 - gate[:, 0]) * seen[:, 0] * 0.75
-    expected[:, 5] += (1 - gate[:, 0]) * seen[:, 0] * 0.25
-    expected[:, 2] += (1 - gate[:, 0]) * seen[:, 1]
-    torch.testing.assert_close(found.exp()[0], expected)
-    gates, chances = copying.chances(states, copying.keys(memory), source, torch.tensor([[5, 2]]))
-    torch.testing.assert_close(gates.sigmoid(), gate.T)
-    torch.testing.assert_close(chances[0], torch.stack([seen[0, 0] * 0.25, seen[1, 1]]))
-
-
 def test_it_learns_to_copy_what_it_never_wrote() -> None:
     """Tokens that are in no training target are copied; without copying that is impossible."""
     scores = {}
@@ -78,5 +57,3 @@ def test_two_vocabularies_cannot_be_copied_between() -> None:
     """A token of another vocabulary would be another word."""
     with pytest.raises(ArgumentError, match="shares one vocabulary"):
         SequenceToSequenceConfig(vocab_size=9, source_vocab_size=8, copying=True)
-    with pytest.raises(ArgumentError, match="only copying has a lexicon"):
-        SequenceToSequenceConfig(vocab_size=9, lexicon_size=2)

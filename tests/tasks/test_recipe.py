@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from torch import nn
 
 from regard.corpora import Images, TextPair
@@ -134,7 +135,13 @@ def test_the_lexicon_finds_what_stands_for_what() -> None:
     number = {word: 4 + place for place, word in enumerate(words)}
     sources = [[number[word] for word in one.source.split()] for one in PAIRS[:200]]
     targets = [[10 + number[word] for word in one.source.split()][::-1] for one in PAIRS[:200]]
-    ids, shares = learn_lexicon(sources, targets, 30)
+    lexicon = learn_lexicon(sources, targets, 30)
+    ids, shares = lexicon
     assert [int(ids[number[word], 0]) for word in words] == [10 + number[word] for word in words]
     assert bool((shares[list(number.values()), 0] > 0.8).all())
     assert float(shares[3].sum()) == 0
+    source, target = torch.tensor([sources[0]]), torch.tensor([targets[0]])
+    found = lexicon.alignment(source, target)[0]
+    assert bool((found.argmax(-1) == torch.arange(len(sources[0])).flip(0)).all())
+    torch.testing.assert_close(found.sum(-1), torch.ones(len(sources[0])))
+    assert float(lexicon.alignment(source, torch.tensor([[29]])).sum()) == 0  # a token that stands for nothing here

@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .._values import check_sizes, instance, number, size, whole
-from ..errors import ArgumentError
+from .._values import check_sizes, floating, instance, number, size, whole
+from ..errors import ArgumentError, ShapeError
 from ..layers import Decoder, DecoderLayer, Encoder, Projection, Weights, linear
 from ..layers.stack import output_and_weights
 from ._beam import Hypothesis, Search, Step, beam_search, greedy_search
@@ -34,8 +34,6 @@ class SequenceToSequenceConfig(TextConfig):
     """Whether the output map shares its weight with the target's embeddings (Press and Wolf 2017, arXiv:1608.05859)."""
     copying: bool = False
     """Whether the decoder may copy tokens of the source (`Copying`); source and target then share a vocabulary."""
-    lexicon_size: int = 0
-    """Copying by a lexicon: a token of the source stands for up to so many of the target; 0: for itself."""
     bos_id: int = 1
     """The token that every target begins with; it is the decoder's first input."""
     eos_id: int = 2
@@ -44,10 +42,7 @@ class SequenceToSequenceConfig(TextConfig):
     def __post_init__(self) -> None:
         super().__post_init__()
         check_sizes(self, "source_vocab_size", "num_decoder_layers")
-        check_sizes(self, "lexicon_size", low=0)
-        if self.lexicon_size and not self.copying:
-            raise ArgumentError(f"lexicon_size is {self.lexicon_size} and copying False; only copying has a lexicon.")
-        if self.copying and not self.lexicon_size and self.source_vocab_size is not None:
+        if self.copying and self.source_vocab_size is not None:
             raise ArgumentError(
                 f"copying is True and source_vocab_size {self.source_vocab_size}: a token of the source means "
                 "something else in the target. Leave source_vocab_size at None, which shares one vocabulary."
@@ -94,10 +89,7 @@ class SequenceToSequence(PretrainedModel[SequenceToSequenceConfig]):
         self.head = None if config.tie_embeddings else Projection(config.embed_dim, config.vocab_size, bias=False)
         if self.head is not None:
             start_head(self.head)
-        self.copying = None
-        if config.copying:
-            kinds = config.source_vocab_size or config.vocab_size
-            self.copying = Copying(config.embed_dim, lexicon_size=config.lexicon_size, source_vocab_size=kinds)
+        self.copying = Copying(config.embed_dim) if config.copying else None
 
     def forward(
         self,
@@ -132,18 +124,30 @@ class SequenceToSequence(PretrainedModel[SequenceToSequenceConfig]):
         target_lengths: Tensor | None = None,
         *,
         label_smoothing: float = 0.0,
+        guide: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
         """Return the cross-entropy of every token of the targets but `bos_id`, in nats, summed, and their number.
 
         Arguments as in `forward`; `target` holds the whole targets, from `bos_id` to `eos_id`, and so do
         `target_lengths`. The scores of the vocabulary are never stored (`token_loss`).
+
+        Args:
+            guide: floating `(B, T - 1, S)`, guided alignment: which tokens of the source each token but `bos_id`
+                translates, shares of sum 1, or 0 everywhere where that is not known. What the first head of the
+                last cross-attention is from them (the Kullback-Leibler divergence, nats) is added to the loss.
+
+        Source: Chen et al. 2016, arXiv:1607.01628, section 3, for guided alignment.
         """
         check_ids("target", target, self.config.vocab_size, 2)
+        if guide is not None:
+            rule = (len(target), target.shape[1] - 1, source.shape[-1])
+            if tuple(floating("guide", guide).shape) != rule:
+                raise ShapeError(f"guide has shape {tuple(guide.shape)}; the rule is (B, T - 1, S), here {rule}.")
         lengths = check_lengths(target_lengths, target, "target_lengths")
         left = None if lengths is None else lengths - 1
         told = slice(None) if left is None else real(left, target.shape[1] - 1)
         wanted = target[:, 1:][told].flatten()
-        x, memory, _ = self._states(source, target[:, :-1], source_lengths, left)
+        x, memory, weights = self._states(source, target[:, :-1], source_lengths, left, need_weights=guide is not None)
         copied = None
         if self.copying is not None:
             hidden = padding_mask(check_lengths(source_lengths, source, "source_lengths"))
@@ -151,6 +155,9 @@ class SequenceToSequence(PretrainedModel[SequenceToSequenceConfig]):
             copied = gate[told].flatten(), chance[told].flatten()
         weight = self.embedding.weight if self.head is None else self.head.weight
         total = token_loss(x[told].flatten(0, -2), weight, wanted, label_smoothing=label_smoothing, copied=copied)
+        if guide is not None:
+            last = weights[f"decoder.layers.{len(self.decoder.layers) - 1}.cross_attention"]
+            total = total + _astray(guide, last.dense()[:, 0])[told].sum()
         return total, torch.tensor(len(wanted))
 
     def _states(
@@ -273,3 +280,9 @@ class SequenceToSequence(PretrainedModel[SequenceToSequenceConfig]):
             return linear(x, self.embedding.weight)
         logits: Tensor = self.head(x)
         return logits
+
+
+def _astray(guide: Tensor, weights: Tensor) -> Tensor:
+    """Return the divergence of weights from where they should look, both `(B, T, S)`, to `(B, T)`, in nats."""
+    seen = weights.float().clamp(min=torch.finfo(torch.float32).tiny)
+    return (torch.special.xlogy(guide, guide) - guide * seen.log()).sum(-1)

@@ -6,6 +6,7 @@ Source: Brown et al. 1993, "The mathematics of statistical machine translation",
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -17,17 +18,36 @@ ROUNDS = 5
 KEPT, MOST = 8, 30_000_000
 
 
-def learn_lexicon(
-    sources: Sequence[Sequence[int]], targets: Sequence[Sequence[int]], vocab_size: int
-) -> tuple[Tensor, Tensor]:
-    """Return the likeliest target tokens of each token, and their probabilities, both `(vocab_size, KEPT)`.
+class Lexicon(NamedTuple):
+    """The likeliest target tokens of each token of a source, and their probabilities, both `(vocab_size, KEPT)`.
 
-    Where a token has fewer, the rest of its probabilities are 0; of a token that no source holds, all are. Of very many
-    pairs every n-th is read. Cost: `ROUNDS` passes over the products of the lengths of the pairs, 12 bytes for each.
+    Where a token has fewer, the rest of its probabilities are 0; of a token that no source holds, all are.
+    """
 
-    >>> ids, shares = learn_lexicon([[4, 5], [4, 6]], [[7, 8], [7, 9]], 10)
-    >>> ids[4, 0].item(), round(shares[4, 0].item(), 1)
+    ids: Tensor
+    shares: Tensor
+
+    def alignment(self, source: Tensor, target: Tensor) -> Tensor:
+        """Return which tokens of a source each token of a target translates, shares of sum 1; 0 where none is known.
+
+        int64 `(B, S)` and `(B, T)` to float32 `(B, T, S)`. Cost O(B·T·S·KEPT).
+        """
+        ids, shares = (table.to(source.device)[source] for table in self)
+        found = ((ids[:, None] == target[:, :, None, None]) * shares[:, None]).sum(-1)
+        return found / found.sum(-1, keepdim=True).clamp(min=torch.finfo(torch.float32).tiny)
+
+
+def learn_lexicon(sources: Sequence[Sequence[int]], targets: Sequence[Sequence[int]], vocab_size: int) -> Lexicon:
+    """Return what stands for what in pairs of texts.
+
+    Of very many pairs every n-th is read. Cost: `ROUNDS` passes over the products of the lengths of the pairs, 12 bytes
+    for each.
+
+    >>> lexicon = learn_lexicon([[4, 5], [4, 6]], [[7, 8], [7, 9]], 10)
+    >>> lexicon.ids[4, 0].item(), round(lexicon.shares[4, 0].item(), 1)
     (7, 0.8)
+    >>> lexicon.alignment(torch.tensor([[4, 5]]), torch.tensor([[7, 8]])).round().tolist()
+    [[[1.0, 0.0], [0.0, 1.0]]]
     """
     places = sum(len(s) * len(t) for s, t in zip(sources, targets, strict=True))
     step = -(-places // MOST) or 1
@@ -60,7 +80,7 @@ def _maximised(
     return shares
 
 
-def _best(known: NDArray[np.int64], shares: NDArray[np.float64], vocab_size: int) -> tuple[Tensor, Tensor]:
+def _best(known: NDArray[np.int64], shares: NDArray[np.float64], vocab_size: int) -> Lexicon:
     """Return the first `KEPT` of each token, the likeliest first."""
     order = np.lexsort((-shares, known // vocab_size))
     left = (known // vocab_size)[order]
@@ -69,4 +89,4 @@ def _best(known: NDArray[np.int64], shares: NDArray[np.float64], vocab_size: int
     ids, found = np.zeros((vocab_size, KEPT), np.int64), np.zeros((vocab_size, KEPT), np.float32)
     ids[known[kept] // vocab_size, rank[rank < KEPT]] = known[kept] % vocab_size
     found[known[kept] // vocab_size, rank[rank < KEPT]] = shares[kept]
-    return torch.from_numpy(ids), torch.from_numpy(found)
+    return Lexicon(torch.from_numpy(ids), torch.from_numpy(found))

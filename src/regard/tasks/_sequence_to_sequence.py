@@ -22,7 +22,7 @@ from ..training import Batches, Budget, Evaluation, Optimizer, TrainingSettings
 from ._answering import AnsweringTask
 from ._batches import by_length, padded
 from ._choice import SHARES, choose
-from ._lexicon import KEPT
+from ._lexicon import Lexicon
 from ._recipe import Advice, epochs_for, largest, products_in
 from ._remarks import cut_note
 from ._report import MISTAKES, Mistake, Report, shortened
@@ -134,7 +134,7 @@ class PairTask(AnsweringTask[Sequence[TextPair], str]):
 
     def _build(self) -> nn.Module:
         settings = self.settings
-        model = SequenceToSequence(
+        return SequenceToSequence(
             SequenceToSequenceConfig(
                 vocab_size=self.tokenizer_.vocab_size,
                 embed_dim=settings.embed_dim,
@@ -143,18 +143,14 @@ class PairTask(AnsweringTask[Sequence[TextPair], str]):
                 dropout=settings.dropout,
                 positions=settings.positions,
                 copying=settings.copying,
-                lexicon_size=KEPT if self._lexicon is not None else 0,
                 pad_id=PAD,
                 bos_id=BOS,
                 eos_id=EOS,
             )
         )
-        if model.copying is not None and self._lexicon is not None:
-            model.copying.set_lexicon(*self._lexicon)
-        return model
 
-    def _learnt_lexicon(self, examples: Sequence[TextPair]) -> tuple[Tensor, Tensor] | None:
-        """Return what a word of the source stands for when it is copied, as `learn_lexicon` does; None: for itself."""
+    def _learnt_lexicon(self, examples: Sequence[TextPair]) -> Lexicon | None:
+        """Return what stands for what, which guides the decoder's attention in training; None: nothing guides it."""
         return None
 
     def _load_model(self, folder: Path) -> nn.Module:
@@ -187,7 +183,11 @@ class PairTask(AnsweringTask[Sequence[TextPair], str]):
         return [len(s) + len(t) for s, t in zip(sources, targets, strict=True)], batch
 
     def _loss(self, model: nn.Module, batch: Any) -> tuple[Tensor, Tensor]:
-        found: tuple[Tensor, Tensor] = model.loss(*batch, label_smoothing=self.settings.label_smoothing)  # type: ignore[operator]
+        source, target = batch[:2]
+        guide = None if self._lexicon is None else self._lexicon.alignment(source, target[:, 1:])
+        found: tuple[Tensor, Tensor] = model.loss(  # type: ignore[operator]
+            *batch, label_smoothing=self.settings.label_smoothing, guide=guide
+        )
         return found
 
     def _inputs(self, examples: Sequence[TextPair]) -> Sequence[Any]:

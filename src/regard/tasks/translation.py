@@ -6,10 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
-from torch import Tensor
-
 from ..corpora import TextPair
-from ._lexicon import learn_lexicon
+from ._lexicon import Lexicon, learn_lexicon
 from ._sequence_to_sequence import PairSettings, PairTask
 from ._task import Goal
 from .baselines import Baseline, NearestSource
@@ -20,9 +18,9 @@ from .metrics import translation_scores
 class TranslationSettings(PairSettings):
     """Size of the model, tokenizer, and search for translations."""
 
-    copying: bool = True
-    """Whether the decoder may write what a lexicon, learnt from the pairs (IBM Model 1), says for words of the source:
-    what is rare needs not be learnt by the network."""
+    guided_alignment: bool = True
+    """Whether, in training, a head of the decoder is told which tokens of the source a token translates, by a lexicon
+    that is learnt from the pairs (IBM Model 1): it need not find out by itself where to look."""
     max_source: int = 128
     """Most tokens of a source; longer ones are truncated."""
 
@@ -35,8 +33,10 @@ class Translation(PairTask):
     figures: ClassVar[Mapping[str, Goal]] = dict.fromkeys(("bleu", "chrf"), "max")
     Settings = TranslationSettings
 
-    def _learnt_lexicon(self, examples: Sequence[TextPair]) -> tuple[Tensor, Tensor] | None:
-        return learn_lexicon(*self._rows(examples), self.tokenizer_.vocab_size) if self.settings.copying else None
+    def _learnt_lexicon(self, examples: Sequence[TextPair]) -> Lexicon | None:
+        if not self.settings.guided_alignment:
+            return None
+        return learn_lexicon(*self._rows(examples), self.tokenizer_.vocab_size)
 
     def _figures(self, examples: Sequence[TextPair], answers: Sequence[str]) -> dict[str, float]:
         return translation_scores([example.target for example in examples], answers).figures()
