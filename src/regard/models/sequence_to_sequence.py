@@ -285,4 +285,5 @@ class SequenceToSequence(PretrainedModel[SequenceToSequenceConfig]):
 def _astray(guide: Tensor, weights: Tensor) -> Tensor:
     """Return the divergence of weights from where they should look, both `(B, T, S)`, to `(B, T)`, in nats."""
     seen = weights.float().clamp(min=torch.finfo(torch.float32).tiny)
-    return (torch.special.xlogy(guide, guide) - guide * seen.log()).sum(-1)
+    divergence: Tensor = torch.special.xlogy(guide, guide) - guide * seen.log()
+    return divergence.sum(-1)
