@@ -95,9 +95,8 @@ def test_every_front_end_takes_a_part_that_it_can_show(front_end: str) -> None:
 # HTML, without scripts, and names nbconvert to do the same; that it chooses as nbconvert does and takes away afterwards
 # is what Jupyter's developers found (github.com/jupyter/nbviewer/issues/453).
 ORDERS = {
-    "nbconvert": ("application/vnd.jupyter.widget-state+json", "application/vnd.jupyter.widget-view+json",
-                  "application/javascript", "text/html", "text/markdown", "image/svg+xml", "text/latex", "image/png",
-                  "image/jpeg", "text/plain"),
+    "nbconvert": ("application/vnd.jupyter.widget-view+json", "application/javascript", "text/html", "text/markdown",
+                  "image/svg+xml", "text/vnd.mermaid", "text/latex", "image/png", "image/jpeg", "text/plain"),
     "VS Code": ("application/vnd.jupyter.widget-view+json", "application/geo+json", "text/html",
                 "application/javascript", "image/gif", "text/latex", "text/markdown", "image/png", "image/svg+xml",
                 "image/jpeg", "application/json", "text/plain"),
