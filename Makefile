@@ -11,6 +11,7 @@ TUTORIALS ?= small
 FROM = source
 TORCH ?=
 MINUTES ?= 10
+JUPYTERLAB := 4.6.6
 
 VENV := .venv$(if $(TORCH),-torch-$(TORCH))
 BIN := $(VENV)/bin
@@ -42,7 +43,7 @@ $(error FROM=$(FROM): it is `source` (the tree, as you edit it) or `wheel` (buil
 endif
 
 .NOTPARALLEL:
-.PHONY: help setup demo test fuzz check bench docs oracles wheels clean
+.PHONY: help setup demo test fuzz check bench docs oracles lab wheels clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
@@ -76,6 +77,12 @@ docs: $(TO_DEVELOP) $(REGARD) ## build build/docs/index.html, run its examples, 
 
 oracles: ## write anew what packages that exist only as source answer (tests/oracles/*.json)
 	tests/oracles/make $(PYTHON)
+
+# It brings some 90 packages that nothing else needs, so they stay out of .venv.
+lab: ## JupyterLab in an environment of its own, build/lab, for the tests that drive it
+	$(PYTHON) -m venv build/lab
+	build/lab/bin/python -m pip --disable-pip-version-check install -q jupyterlab==$(JUPYTERLAB)
+	@echo "REGARD_LAB=build/lab/bin/python make test ARGS=tests/browser/test_lab.py"
 
 wheels: $(TO_RELEASE) ## write dist/: the source and the wheels for x86-64 and 64-bit Arm, checked
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python tools/wheels.py

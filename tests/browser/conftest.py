@@ -6,7 +6,7 @@ import os
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 
@@ -22,10 +22,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.browser)
 
 
-def missing(what: str) -> None:
-    """Skip, or fail where the browser is required."""
-    if "browser" in os.environ.get("REGARD_REQUIRE", ""):
-        pytest.fail(f"REGARD_REQUIRE names the browser, and {what}")
+def missing(what: str, part: str = "browser") -> NoReturn:
+    """Skip, or fail where this part is required."""
+    if part in os.environ.get("REGARD_REQUIRE", "").split(","):
+        pytest.fail(f"REGARD_REQUIRE names {part}, and {what}")
     pytest.skip(what)
 
 

@@ -1,6 +1,7 @@
 """JupyterLab, driven as a person drives it: run, save, shut the kernel down, close, open again.
 
-Where jupyterlab is installed (`pip install jupyterlab`); it is no part of the extras, so elsewhere these are skipped.
+It has an environment of its own (`make lab`), whose Python `REGARD_LAB` names; the notebook's kernel is the Python that
+runs the tests. Without one they are skipped; where REGARD_REQUIRE names `lab` they fail.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from typing import Any
 import nbformat
 import pytest
 
-pytestmark = pytest.mark.skipif(importlib.util.find_spec("jupyterlab") is None, reason="jupyterlab is not installed")
+from tests.browser.conftest import missing
 
 ROOT = Path(__file__).parents[2]
 CODE = """\
@@ -35,31 +36,51 @@ regard.view(calls(300, 2, 4), [f"t{{n}}" for n in range(300)])
 @pytest.fixture
 def lab(tmp_path: Path) -> Iterator[str]:
     """The address of a JupyterLab over a folder with one notebook."""
+    python = os.environ.get("REGARD_LAB")
+    if not python:
+        missing("REGARD_LAB is not set: `make lab` sets JupyterLab up and says to what", "lab")
+    about = {"kernelspec": {"name": "tree", "display_name": "Tree", "language": "python"}}
     cell = nbformat.v4.new_code_cell(CODE.format(root=str(ROOT)))
-    about = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
     nbformat.write(nbformat.v4.new_notebook(cells=[cell], metadata=about), tmp_path / "one.ipynb")
+    homes = {name: str(tmp_path / name) for name in ("JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR", "JUPYTER_RUNTIME_DIR")}
+    start = [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"]
+    kernel = {"argv": start, "display_name": "Tree", "language": "python"}
+    _write(tmp_path / "JUPYTER_DATA_DIR/kernels/tree/kernel.json", kernel)
+    # It asks whether it may fetch news, over the notebook.
+    settings = "lab/user-settings/@jupyterlab/apputils-extension/notification.jupyterlab-settings"
+    _write(tmp_path / "JUPYTER_CONFIG_DIR" / settings, {"fetchNews": "false"})
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    homes = {name: str(tmp_path / name) for name in ("JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR", "JUPYTER_RUNTIME_DIR")}
-    # Widgets' own parts of the notebook stand beside the package, which may lie in another place than the server.
+    # Widgets' own parts of the notebook stand beside the package.
     shared = Path(importlib.util.find_spec("anywidget").origin).parents[4] / "share" / "jupyter"  # type: ignore
-    environment = {**os.environ, **homes, "JUPYTER_PATH": str(shared)}
     command = [
-        sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root", f"--port={port}", "--ip=127.0.0.1",
+        str(ROOT / python), "-m", "jupyterlab", "--no-browser", "--allow-root", f"--port={port}", "--ip=127.0.0.1",
         "--IdentityProvider.token=", f"--ServerApp.root_dir={tmp_path}", "--ServerApp.open_browser=False",
-        "--ServerApp.disable_check_xsrf=True",
+        "--ServerApp.disable_check_xsrf=True", "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate",
     ]  # fmt: skip
-    process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    with (tmp_path / "lab.log").open("wb") as log:
+        process = subprocess.Popen(
+            command, env={**os.environ, **homes, "JUPYTER_PATH": str(shared)}, stdout=log, stderr=subprocess.STDOUT
+        )
     end = time.monotonic() + 120
-    while time.monotonic() < end:
-        with socket.socket() as asked:
-            if asked.connect_ex(("127.0.0.1", port)) == 0:
-                break
+    while not _listens(port):
+        assert process.poll() is None, (tmp_path / "lab.log").read_text("utf-8")
+        assert time.monotonic() < end
         time.sleep(0.2)
     yield f"http://127.0.0.1:{port}/lab/tree/one.ipynb"
     process.terminate()
     process.wait(30)
+
+
+def _write(file: Path, content: dict[str, Any]) -> None:
+    file.parent.mkdir(parents=True)
+    file.write_text(json.dumps(content), "utf-8")
+
+
+def _listens(port: int) -> bool:
+    with socket.socket() as asked:
+        return asked.connect_ex(("127.0.0.1", port)) == 0
 
 
 def _opened(browser: Any, address: str) -> tuple[Any, Any]:

@@ -46,6 +46,15 @@ def test_a_run_without_a_transformer_has_a_report_too(tmp_path: Path, capsys: py
     assert (tmp_path / "elsewhere" / "report.html").exists()
 
 
+def test_a_text_of_many_errors_is_written_once() -> None:
+    """Errors in one text, one after another, repeat their labels and not the text."""
+    texts = ["a long text", "a long text", "another", "a long text"]
+    page = "".join(sections(Report(mistakes=tuple(Mistake(text, "x", "y", 0.9) for text in texts))))
+    assert page.count("a long text") == 2
+    assert page.count("the same text") == 1
+    assert page.count("90%") == 4
+
+
 def test_the_page_escapes_what_it_shows() -> None:
     """Texts and labels are data: no tag in them becomes one of the page; many labels are listed, not tabled."""
     evil = "<script>alert(1)</script>"

@@ -14,10 +14,8 @@ import regard
 from regard import view
 from regard.viewer._measures import Side, measures
 from regard.viewer._sinks import sinks
-from regard.weights import with_summary
+from regard.weights import AttentionWeights, from_dense, of_heads, with_summary
 from tests.viewer.examples import weights
-
-MANY = 1 << 30
 
 
 def taken(shares: dict[int, float], tokens: int = 20, queries: int | None = None) -> Tensor:
@@ -27,6 +25,11 @@ def taken(shares: dict[int, float], tokens: int = 20, queries: int | None = None
     for key, share in shares.items():
         row[key] = share
     return row.expand(queries or tokens, tokens).clone()
+
+
+def heads(weights: AttentionWeights) -> AttentionWeights:
+    """Return the heads of the first input."""
+    return of_heads(weights, slice(None), 0)
 
 
 def found(matrix: Tensor, tokens: list[str] | None = None) -> dict[str, Any]:
@@ -73,7 +76,7 @@ def test_a_first_key_under_a_causal_mask() -> None:
     query, key = torch.zeros(1, 1, 6, 4), torch.zeros(1, 1, 6, 4)
     query[..., 0], key[..., 0, 0] = 1.0, 12.0
     lazy = regard.attention(query, key, key, causal=True, need_weights=True)[1]
-    made = sinks(lazy.head(0, 0), MANY)
+    (made,) = sinks(heads(with_summary(lazy)))
     assert made is not None
     assert [at for at, _ in made] == [0]
 
@@ -93,7 +96,7 @@ def test_a_summary_finds_what_the_exact_weights_give() -> None:
         with torch.no_grad(), regard.watch(model, keep=keep) as recording:
             model(query, key)
         (made,) = recording.values()
-        answers.append([sinks(made.head(0, head), MANY) for head in range(3)])
+        answers.append(sinks(with_summary(heads(made))))
     assert any(answers[0])
     for exact, summary in zip(*answers, strict=True):
         assert [at for at, _ in summary] == [at for at, _ in exact]
@@ -102,13 +105,13 @@ def test_a_summary_finds_what_the_exact_weights_give() -> None:
 
 @pytest.mark.parametrize("tokens", [300, 3000])
 def test_a_long_matrix_is_searched_in_its_map(tokens: int) -> None:
-    """Beyond the most pairs only columns of the map that hold enough are looked at: the same keys, the same shares."""
+    """Without a summary only columns of the map that hold enough are looked at: the same keys, the same shares."""
     make = torch.Generator().manual_seed(1)
     query, key = torch.randn(2, 1, 1, tokens, 8, generator=make)
     query[..., 0], key[..., 0] = 4.0, 0.0
     key[..., 3, 0], key[..., 250, 0] = 14.0, 13.0
-    lazy = regard.attention(query, key, key, causal=True, need_weights=True)[1].head(0, 0)
-    every, some = sinks(lazy, MANY), sinks(lazy, 0)
+    lazy = regard.attention(query, key, key, causal=True, need_weights=True)[1]
+    (every,), (some,) = sinks(heads(with_summary(lazy))), sinks(heads(lazy))
     if not lazy.map_cell:
         assert some is None
         return
@@ -135,7 +138,7 @@ def test_what_is_not_known_is_not_stated() -> None:
     try:
         patched.setattr("regard.viewer._measures._MOST_MEASURED", 10)
         patched.setattr("regard.viewer._measures._MOST_STREAMED", 10)
-        assert measures([view(matrix).source._heads.matrix(0, 0)], Side(same_axis=True))["kind"] == [None]
+        assert measures(heads(from_dense(matrix)), Side(same_axis=True))["kind"] == [None]
     finally:
         patched.undo()
 
@@ -145,11 +148,11 @@ def test_what_a_summary_holds_is_stated_of_any_size(monkeypatch: pytest.MonkeyPa
     plain = weights(1, 60, causal=True)
     known = with_summary(plain)
     side = Side(same_axis=True)
-    whole = measures([plain.head(0, 0)], side)
+    whole = measures(heads(plain), side)
     monkeypatch.setattr("regard.viewer._measures._MOST_MEASURED", 10)
     monkeypatch.setattr("regard.viewer._measures._MOST_STREAMED", 10)
-    assert measures([plain.head(0, 0)], side)["kind"] == [None]
-    found = measures([known.head(0, 0)], side)
+    assert measures(heads(plain), side)["kind"] == [None]
+    found = measures(heads(known), side)
     for name in ("entropy", "effective_keys", "peak", "distance", "sink", "self", "previous"):
         assert found[name] == pytest.approx(whole[name], abs=1e-5)
     assert found["kind"] == whole["kind"] != [None]

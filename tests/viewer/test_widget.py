@@ -73,27 +73,39 @@ def test_a_notebook_gets_a_page_a_picture_and_text() -> None:
     assert made.name == frame["name"]
 
 
-@pytest.mark.parametrize("front_end", ["nbconvert", "VS Code", "GitHub"])
+@pytest.mark.parametrize("front_end", ["nbconvert", "VS Code", "VS Code, other", "VS Code, read aloud", "GitHub"])
 def test_every_front_end_takes_a_part_that_it_can_show(front_end: str) -> None:
     """Whichever part of an output is preferred, it holds the picture; GitHub's sanitiser leaves the image of HTML."""
     bundle = named_view()._repr_mimebundle_()
     kind = next(kind for kind in ORDERS[front_end] if kind in bundle)
     assert kind == "text/html"
     left = bundle[kind]
-    if front_end == "GitHub":  # neither frames nor scripts nor styles
+    if front_end == "GitHub":  # neither frames nor scripts nor styles (github.com/karolzak/ipyplot/issues/3)
         left = re.sub(r"<iframe.*?</iframe>| style=\"[^\"]*\"", "", left, flags=re.DOTALL)
     picture = str(Elements(left).of("img")["src"]).removeprefix("data:image/png;base64,")
     assert base64.b64decode(picture) == bundle["image/png"]
 
 
-# What each prefers. nbconvert: `display_data_priority` of its HTML exporter, which writes scripts and frames as they
-# are. VS Code and GitHub: what is commonly said of them, HTML before pictures; neither was opened.
+# What each prefers, the first that an output has.
+# nbconvert: the `display_data_priority` of its `HTMLExporter` (7.17).
+# VS Code: a saved notebook by `orderOfMimeTypes` in extensions/ipynb/src/deserializers.ts (commit 7f6f43fe), anything
+# else by `NOTEBOOK_DISPLAY_ORDER` in src/vs/workbench/contrib/notebook/common/notebookCommon.ts, with a screen reader
+# by `ACCESSIBLE_NOTEBOOK_DISPLAY_ORDER` there (older versions: text before HTML). `application/vnd.*` is any such type.
+# GitHub: its code is not public. Its documentation ("Working with non-code files") says that notebooks become static
+# HTML, without scripts, and names nbconvert to do the same; that it chooses as nbconvert does and takes away afterwards
+# is what Jupyter's developers found (github.com/jupyter/nbviewer/issues/453).
 ORDERS = {
     "nbconvert": ("application/vnd.jupyter.widget-view+json", "application/javascript", "text/html", "text/markdown",
-                  "image/svg+xml", "text/latex", "image/png", "image/jpeg", "text/plain"),
-    "VS Code": ("application/vnd.jupyter.widget-view+json", "text/html", "image/svg+xml", "image/png", "text/plain"),
-    "GitHub": ("text/html", "image/svg+xml", "image/png", "text/plain"),
+                  "image/svg+xml", "text/vnd.mermaid", "text/latex", "image/png", "image/jpeg", "text/plain"),
+    "VS Code": ("application/vnd.jupyter.widget-view+json", "application/geo+json", "text/html",
+                "application/javascript", "image/gif", "text/latex", "text/markdown", "image/png", "image/svg+xml",
+                "image/jpeg", "application/json", "text/plain"),
+    "VS Code, other": ("application/json", "application/javascript", "text/html", "image/svg+xml", "text/latex",
+                       "text/markdown", "image/png", "image/jpeg", "text/plain"),
+    "VS Code, read aloud": ("text/latex", "text/markdown", "application/json", "text/html", "image/svg+xml",
+                            "image/png", "image/jpeg", "text/plain"),
 }  # fmt: skip
+ORDERS["GitHub"] = ORDERS["nbconvert"]
 
 
 def test_the_bridge_answers_like_the_widget(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -34,7 +34,7 @@ STYLE = """
 body { font: 16px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem;
   overflow-wrap: break-word; }
 .wide { overflow-x: auto; } .wide :is(td, th):first-child { min-width: 8rem; } table { border-collapse: collapse; }
-td, th { padding: .2rem .8rem; text-align: left; }
+td, th { padding: .2rem .8rem; text-align: left; vertical-align: top; }
 tr + tr { border-top: 1px solid color-mix(in srgb, CanvasText 25%, Canvas); }
 td + td, th + th { text-align: right; }
 pre { white-space: pre-wrap; background: color-mix(in srgb, CanvasText 6%, Canvas); padding: .8rem; }

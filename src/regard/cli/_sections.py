@@ -32,10 +32,14 @@ def sections(report: Report) -> Iterator[str]:
     if report.mistakes:
         title = "The surest errors" if report.reliability else "The texts least like the true ones"
         head = row("th", ["text", "true", "given", "sure"])
+        before = [None, *(one.text for one in report.mistakes)]  # a long text may hold many of them
         rows = [
-            [one.text, one.true, one.found, "" if one.confidence is None else f"{one.confidence:.0%}"]
-            for one in report.mistakes
-        ]
+            [
+                "the same text" if one.text == last else one.text, one.true, one.found,
+                "" if one.confidence is None else f"{one.confidence:.0%}",
+            ]
+            for one, last in zip(report.mistakes, before, strict=False)
+        ]  # fmt: skip
         yield f"<h2>{title}</h2>" + table([head, *(row("td", one) for one in rows)])
 
 

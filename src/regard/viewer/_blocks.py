@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -111,14 +111,19 @@ class Blocks:
 
     def _tracks(self, entries: list[dict[str, Any]]) -> None:
         limit = self.used + int(self.budget * _SHARE)
+        too_large = set[tuple[str, int, int]]()  # what did not fit of one map does not fit of the next of its size
         for entry in entries:
             names, entry["tracks"] = entry["tracks"], {}
             for name, side in names.items():
-                if self.used + entry["heads"] * entry[side]["size"] * 4 / 3 > limit:
+                like = name, entry["heads"], entry[side]["size"]
+                if like in too_large or self.used + entry["heads"] * entry[side]["size"] * 4 / 3 > limit:
                     continue
-                keys = [f"track/{entry['id']}/{head}/{name}" for head in range(entry["heads"])]
-                if self._add_all({key: self.source.block(key) or b"" for key in keys}, limit):
+                tracks = enumerate(self.source.tracks(entry["id"], name))
+                made = ((f"track/{entry['id']}/{head}/{name}", binary(one, "f4")) for head, one in tracks)
+                if self._add_all(made, limit):
                     entry["tracks"][name] = side
+                else:
+                    too_large.add(like)
 
     def _top_weights(self, entries: list[dict[str, Any]]) -> None:
         limit = self.used + int(self.budget * _SHARE)
@@ -127,10 +132,8 @@ class Blocks:
             if self.used + entry["heads"] * entry["queries"]["size"] * count * 8 / 2 < limit:
                 top = one.part(slice(None)).top(count)
                 indices, values = (part.flatten(0, -3).cpu().numpy() for part in (top.indices, top.values))
-                both = zip(indices, values, strict=True)
-                made = {
-                    f"top_weights/{entry['id']}/{h}": binary(i, "i4") + binary(v, "f4") for h, (i, v) in enumerate(both)
-                }
+                both = enumerate(zip(indices, values, strict=True))
+                made = ((f"top_weights/{entry['id']}/{h}", binary(i, "i4") + binary(v, "f4")) for h, (i, v) in both)
                 if self._add_all(made, limit):
                     continue
             entry["top_weights"] = 0
@@ -171,20 +174,23 @@ class Blocks:
                 for row, column in np.ndindex(*(-(-side // TILE) for side in numbers.shape)):
                     tile = numbers[row * TILE : (row + 1) * TILE, column * TILE : (column + 1) * TILE]
                     blocks[f"tile/{entry['id']}/{head}/uniform/{zoom}/{row}/{column}"] = binary(tile, "f4")
-            if not self._add_all(blocks, self.budget):
+            if not self._add_all(blocks.items(), self.budget):
                 return
             entry["quantities"]["uniform"] = [zoom, top]
 
-    def _add_all(self, blocks: dict[str, bytes], limit: int) -> bool:
-        """Add these blocks if all of them fit."""
-        before = self.used
-        for key, block in blocks.items():
+    def _add_all(self, blocks: Iterable[tuple[str, bytes]], limit: int) -> bool:
+        """Add these blocks if all of them fit; those after the first that does not are not made."""
+        before, added = self.used, set[str]()
+        for key, block in blocks:
+            added.add(key)
             self._add(key, block)
-        if self.used <= limit:
+            if self.used > limit:
+                break
+        else:
             return True
         self.used = before
-        self.held = {key: text for key, text in self.held.items() if key not in blocks}
-        self._keys = {block: key for block, key in self._keys.items() if key not in blocks}
+        self.held = {key: text for key, text in self.held.items() if key not in added}
+        self._keys = {block: key for block, key in self._keys.items() if key not in added}
         return False
 
     def _add(self, key: str, block: bytes | None, bytewise: bool = False) -> None:

@@ -75,8 +75,12 @@ class _Sample:
     def _sampled(self, zoom: int) -> list[Tensor]:
         if zoom not in self._rows:
             cell, found = 1 << zoom, list[Tensor]()
-            for place in range(_PLACES):
-                head = place * self.one.heads // _PLACES
+            heads = [place * self.one.heads // _PLACES for place in range(_PLACES)]
+            if all(-(-size // cell) <= most for size, most in zip(self.one.sizes, (_ROWS, _COLUMNS), strict=True)):
+                whole = _coded(self.one.part(torch.tensor(heads).unique()), cell)
+                self._rows[zoom] = list(whole)
+                return self._rows[zoom]
+            for place, head in enumerate(heads):
                 parts = []
                 # On the diagonal and off it, as much below as above.
                 for size, most, at in zip(self.one.sizes, (_ROWS, _COLUMNS), (place, 2 * place % _PLACES), strict=True):
@@ -204,8 +208,8 @@ def _written(numbers: Tensor, rounding: Rounding | None) -> bytes:
     return binary(numbers.cpu().numpy(), "f2") if rounding is None else rounding.codes(numbers).tobytes()
 
 
-def _coded(weights: AttentionWeights, cell: int, rows: slice, columns: slice | None = None) -> Tensor:
-    """Return cells of some queries, float32 `(heads, rows, columns)`, masked ones as their code."""
+def _coded(weights: AttentionWeights, cell: int, rows: slice | None = None, columns: slice | None = None) -> Tensor:
+    """Return cells of some queries and keys, float32 `(heads, rows, columns)`, masked ones as their code."""
     hidden = weights.masked(cell, rows=rows, columns=columns)
     return torch.where(hidden, MASKED, weights.pooled(cell, rows=rows, columns=columns).float())
 

@@ -60,7 +60,7 @@ class Map:
         """Queries and keys."""
         return self.weights.shape[-2], self.weights.shape[-1]
 
-    def part(self, heads: slice) -> AttentionWeights:
+    def part(self, heads: slice | Tensor) -> AttentionWeights:
         """Return the matrices of some heads, `(heads, L, S)`, lazy and without gradient."""
         return of_heads(self.weights.detach(), heads, self.input)
 

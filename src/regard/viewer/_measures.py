@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ..weights import AttentionWeights, has_summary
+from ..weights import AttentionWeights, has_summary, with_summary
 from ._patches import Patches
 from ._sinks import sinks
 
@@ -24,7 +24,7 @@ TRACKS = {
     "received": "keys",
     "received_mean": "keys",
 }
-# The mean distance has no fast algorithm: it is offered up to this many pairs a head.
+# The mean distance of each query, and those over patches, have no fast algorithm: offered up to this many pairs.
 _MOST_STREAMED = 1 << 26
 # Measures that need every pair, and are not at hand, are computed only for maps with at most this many, over all heads.
 _MOST_MEASURED = 1 << 30
@@ -48,16 +48,13 @@ def tracks_of(sizes: tuple[int, int]) -> dict[str, str]:
     return {name: side for name, side in TRACKS.items() if not (slow and name == "distance")}
 
 
-def track(weights: AttentionWeights, name: str, patches: Patches | None = None) -> NDArray[np.float32] | None:
-    """Return one track of a head, float32 `(L,)` or `(S,)`; None if it is not known.
+def track(weights: AttentionWeights, name: str, patches: Patches | None = None) -> NDArray[np.float32]:
+    """Return one track, float32 `(L,)` or `(S,)`, behind the heads that the weights have.
 
     Over the patches of an image distances are those of `Patches`, and need single weights.
     """
-    if name == "distance" and patches is not None:
-        found = None if weights.kept_cell > 1 else patches.distance(weights)
-    else:
-        found = _MAKE[name](weights)
-    return None if found is None else np.asarray(found.float().cpu().numpy(), np.float32)
+    found = patches.distance(weights) if name == "distance" and patches is not None else _MAKE[name](weights)
+    return np.asarray(found.float().cpu().numpy(), np.float32)
 
 
 class Side(NamedTuple):
@@ -71,54 +68,61 @@ class Side(NamedTuple):
     mask_known: bool = True
 
 
-def measures(heads: list[AttentionWeights], side: Side) -> dict[str, Any]:
-    """Return each measure, one number a head, None if unavailable and "NaN" if it is not a number."""
-    every = [_of_head(weights, len(heads), side) for weights in heads]
+def measures(heads: AttentionWeights, side: Side) -> dict[str, Any]:
+    """Return each measure of heads `(H, L, S)`: a number of each, None if unavailable and "NaN" if it is none.
+
+    Every question is asked once, of all heads: one pass over the weights for all measures, and one for sums of rows.
+    """
+    if math.prod(heads.shape) <= _MOST_MEASURED:
+        heads = with_summary(heads)
+    visible = heads.visible_keys()
+    seeing = (visible > 0).any(-1).tolist()
+    known = _known(heads, visible, side) if any(seeing) else {}
+    every = [
+        {name: of[head] for name, of in known.items() if of[head] is not None} if sees else {}
+        for head, sees in enumerate(seeing)
+    ]
     same_axis, patches = side.same_axis, side.patches
     places = _OF_PATCHES if patches is not None else _OF_TEXT
     found: dict[str, Any] = {name: [_number(one.get(name)) for one in every] for name in (*_MEASURES, *places)}
-    found["sinks"] = [one.get("sinks", [] if not one else None) for one in every]
-    found["kind"] = [
-        _kind(one, same_axis and weights.sums_to_one, patches) for one, weights in zip(every, heads, strict=True)
-    ]
-    seeing = [one for one in every if one]
-    sums = [one["row_sums"] for one in seeing if "row_sums" in one]
-    extremes = [min(s[0] for s in sums), max(s[1] for s in sums)] if sums and len(sums) == len(seeing) else [math.nan]
-    found["row_sums"] = extremes if all(map(math.isfinite, extremes)) else None
+    found["sinks"] = [one.get("sinks", None if one else []) for one in every]
+    found["kind"] = [_kind(one, same_axis and heads.sums_to_one, patches) for one in every]
+    found["row_sums"] = _row_sums(heads, visible > 0)
     return found
 
 
-def _of_head(weights: AttentionWeights, heads: int, side: Side) -> dict[str, Any]:
-    queries, keys = weights.shape
+def _known(heads: AttentionWeights, visible: Tensor, side: Side) -> dict[str, list[Any]]:
+    """Return what is known of heads, a number of each; NaN, or anything else, where a head sees nothing."""
+    sees = visible > 0
+
+    def mean(of_queries: Tensor) -> list[float]:
+        total = torch.where(sees, of_queries.double(), 0.0).sum(-1)
+        means: list[float] = (total / sees.sum(-1)).tolist()
+        return means
+
     patches = side.patches
-    seeing = weights.visible_keys()
-    sees = seeing > 0
-    if not bool(sees.any()):
-        return {}
-    found: dict[str, Any] = {
-        "self": weights.share(0).item(),
-        "visible": seeing[sees].double().mean().item(),
-    }
+    found: dict[str, list[Any]] = {"self": heads.share(0).tolist(), "visible": mean(visible)}
     if patches is None:
-        found["previous"], found["next"] = weights.share(-1).item(), weights.share(1).item()
-    found["sinks"] = sinks(weights, _MOST_MEASURED // heads, side.tokens, mask_known=side.mask_known)
-    if found["sinks"] is not None:
-        found["sink"] = sum(share for _, share in found["sinks"])
-    pairs = queries * keys * heads
-    known = has_summary(weights)
-    if known or pairs <= _MOST_MEASURED:
-        entropy = weights.entropy()[sees].double()
-        found["entropy"], found["effective_keys"] = entropy.mean().item(), entropy.exp().mean().item()
-        found["peak"] = weights.peak().values[sees].double().mean().item()
-    if pairs <= _MOST_MEASURED and not weights.kept_cell:
-        sums = weights.pooled((1, keys))[sees, 0]
-        if weights.sums_to_one:
-            found["row_sums"] = (sums.min().item(), sums.max().item())
-    if patches is None and (known or pairs <= _MOST_STREAMED):
-        found["distance"] = weights.mean_distance()[sees].double().mean().item()
-    if patches is not None and pairs <= _MOST_STREAMED and weights.kept_cell <= 1:
-        found.update(patches.measures(weights))
+        found["previous"], found["next"] = heads.share(-1).tolist(), heads.share(1).tolist()
+    found["sinks"] = sinks(heads, side.tokens, mask_known=side.mask_known)
+    found["sink"] = [None if one is None else sum(share for _, share in one) for one in found["sinks"]]
+    if has_summary(heads):
+        entropy = heads.entropy()
+        found["entropy"], found["effective_keys"] = mean(entropy), mean(entropy.double().exp())
+        found["peak"] = mean(heads.peak().values)
+        if patches is None:
+            found["distance"] = mean(heads.mean_distance())
+    if patches is not None and math.prod(heads.shape) <= _MOST_STREAMED and heads.kept_cell <= 1:
+        found.update(patches.measures(heads))
     return found
+
+
+def _row_sums(heads: AttentionWeights, sees: Tensor) -> list[float] | None:
+    """Return the lowest and highest sum of a row that sees something; None where it is unknown or no number."""
+    if math.prod(heads.shape) > _MOST_MEASURED or heads.kept_cell or not (heads.sums_to_one and bool(sees.any())):
+        return None
+    ends: list[float] = torch.stack(heads.pooled((1, heads.shape[-1]))[..., 0][sees].aminmax()).tolist()
+    return ends if all(map(math.isfinite, ends)) else None
 
 
 _PLACES = {"itself": "self", "previous token": "previous", "next token": "next", "neighbours": "neighbours"}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,8 +18,9 @@ if TYPE_CHECKING:
 
 # Dots of the longer side, of a head at least and at most, and between two; cells of all heads together.
 _SIDE, _FEWEST, _MOST, _GAP, _CELLS = 720, 8, 96, 2, 40_000
-# Inches of a dot; names of layers and of heads that have room.
-_DOT, _NAMES = 1 / 90, 24
+# Inches of a dot; names of layers and of heads that have room; dots for the bar of colours and above the maps, and the
+# least of a picture's width.
+_DOT, _NAMES, _BAR, _ABOVE, _LEAST = 1 / 90, 24, 96, 64, 360
 _GAP_CODE = -3.0
 
 
@@ -46,23 +47,32 @@ def mosaic(maps: Sequence[Map], names: Sequence[str], quantity: str, title: str)
     for code, colour in ((MASKED, MASKED_COLOUR), (_GAP_CODE, "white")):
         drawn[numbers == code] = np.multiply(to_rgba(colour), 255).astype(np.uint8)
     drawn[~np.isfinite(numbers)] = 255
-    height, width = (size * _DOT for size in numbers.shape)
-    figure = sheet(width + 2.4, height + 1.2)
-    panel = figure.add_subplot()
-    panel.imshow(drawn, interpolation="nearest", aspect="equal")
-    panel.set_frame_on(False)
-    for axis, count, texts in ((panel.xaxis, columns, range(columns)), (panel.yaxis, len(maps), names)):
-        every = range(0, count, -(-count // _NAMES))
-        marked = [str(texts[place]) for place in every]
-        axis.set_ticks(
-            [place * pitch + side / 2 for place in every], marked, fontsize=pt(7), color=ink(), parse_math=False
-        )
-    panel.tick_params(length=0, top=True, labeltop=True, bottom=False, labelbottom=False)
-    panel.set_xlabel("head", fontsize=pt(8), color=faint())
-    panel.xaxis.set_label_position("top")
-    colorbar(figure, ScalarMappable(norm, "cividis"), panel, quantity)
-    figure.suptitle(title, fontsize=pt(10), color=ink(), parse_math=False)
-    note(figure, "Every head as a small map: queries down, keys across; masked pairs are grey.")
+    figure = sheet(1, 1)
+    figure.set_layout_engine("none")  # matplotlib's would take half of the time, and give a dot no whole pixel
+    figure.set_dpi(1 / _DOT)
+    panel = figure.add_axes((0, 0, 1, 1), frame_on=False, xticks=[], yticks=[])
+    panel.imshow(drawn, interpolation="nearest", aspect="auto")
+    words: dict[str, Any] = {"color": ink(), "fontsize": pt(7), "parse_math": False}
+    for column in range(0, columns, -(-columns // _NAMES)):
+        panel.text(column * pitch + side / 2, -4, str(column), ha="center", va="bottom", **words)
+    rows = [
+        panel.text(-4, row * pitch + side / 2, names[row], ha="right", va="center_baseline", **words)
+        for row in range(0, len(maps), -(-len(maps) // _NAMES))
+    ]
+    height, width = drawn.shape[:2]
+    panel.text(width / 2, -20, "head", ha="center", va="bottom", color=faint(), fontsize=pt(8))
+    left = max(round(text.get_window_extent().width) for text in rows) + 16
+    across = max(left + width + _BAR, _LEAST)
+    figure.set_size_inches(across * _DOT, 1)
+    caption = note(figure, "Every head as a small map: queries down, keys across; masked pairs are grey.")
+    below = round(caption.get_window_extent().height) + 16
+    room = max(height, 6 * len(quantity))  # which stands beside the bar
+    down = below + room + _ABOVE
+    figure.set_size_inches(across * _DOT, down * _DOT)
+    panel.set_position((left / across, (below + room - height) / down, width / across, height / down))
+    place = (left + width + 14) / across, (below + 0.1 * room) / down, 20 / across, 0.8 * room / down
+    colorbar(figure, ScalarMappable(norm, "cividis"), None, quantity, cax=figure.add_axes(place))
+    figure.suptitle(title, y=1 - 8 / down, fontsize=pt(10), color=ink(), parse_math=False)
     return figure
 
 

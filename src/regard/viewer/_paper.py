@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from matplotlib.colorbar import Colorbar
     from matplotlib.figure import Figure
     from matplotlib.image import AxesImage
+    from matplotlib.text import Text
 
 MASKED_COLOUR = "#e4e4e4"
 _MISSING_COLOUR = "#ffffff"
@@ -85,9 +86,10 @@ def states_key(every: Sequence[NDArray[np.float64]]) -> list[Any]:
     return found
 
 
-def colorbar(figure: Figure, image: Any, panels: Any, label: str) -> Colorbar:
-    """Add the colour bar of an image or another `ScalarMappable`, labelled with the quantity."""
-    bar = figure.colorbar(image, ax=panels, shrink=0.8, pad=0.02, aspect=24)
+def colorbar(figure: Figure, image: Any, panels: Any, label: str, *, cax: Axes | None = None) -> Colorbar:
+    """Add the colour bar of an image or another `ScalarMappable`, with the quantity: beside panels, or in `cax`."""
+    place: dict[str, Any] = {"ax": panels, "shrink": 0.8, "pad": 0.02, "aspect": 24} if cax is None else {"cax": cax}
+    bar = figure.colorbar(image, **place)
     bar.set_label(label, fontsize=pt(8), color=ink())
     bar.ax.tick_params(labelsize=pt(7), color="#bbbbbb", labelcolor=ink())
     bar.outline.set_visible(False)
@@ -132,16 +134,16 @@ def _with_room(figure: Figure, text: str, points: float) -> str:
     return lines
 
 
-def note(drawn: Any, text: str) -> None:
-    """Write the caption below a figure, or below axes."""
+def note(drawn: Any, text: str) -> Text:
+    """Write the caption below a figure, or below axes, and return it."""
     if hasattr(drawn, "supxlabel"):
         lines = _with_room(drawn, text, pt(7))
         written = drawn.supxlabel(lines, fontsize=pt(7), color=faint(), x=0.02, ha="left", parse_math=False)
         drawn.caption = written, text
-        return
+        return written  # type: ignore[no-any-return]
     width = drawn.get_window_extent().width / drawn.figure.dpi
     below = -pt(7) * (4.5 if drawn.xaxis.get_label_position() == "bottom" else 0.8)
-    drawn.annotate(
+    return drawn.annotate(  # type: ignore[no-any-return]
         wrapped(text, width, pt(7)), (0, 0), (0, below), xycoords="axes fraction", textcoords="offset points", va="top",
         fontsize=pt(7), color=faint(), annotation_clip=False, parse_math=False,
     )  # fmt: skip

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 
 import torch
@@ -10,7 +11,8 @@ from torch import Tensor
 from ..recordings import Grid
 from ..weights import AttentionWeights
 
-_ROWS = 512
+# Pairs of tokens that are looked at together.
+_PAIRS = 1 << 20
 
 
 class Patches:
@@ -42,28 +44,32 @@ class Patches:
         return torch.where(no_query | no_key, self.classes - 4 + no_query.long() + 2 * no_key.long(), away)
 
     def _blocks(self, weights: AttentionWeights) -> Iterator[tuple[slice, Tensor, Tensor, Tensor]]:
-        """Yield rows, their weights and which are visible, and the classes of the pairs."""
+        """Yield rows, their weights and which are visible, and the classes of the pairs, which all heads share."""
         queries, keys = self.sizes
-        whole = slice(0, keys)
-        for start in range(0, queries, _ROWS):
-            rows = slice(start, min(queries, start + _ROWS))
-            seen = ~weights.masked(rows=rows, columns=whole).cpu()
-            yield rows, weights[rows, whole].double().cpu(), seen, self.class_of(rows, whole)
+        step = max(1, _PAIRS // max(1, keys * math.prod(weights.shape[:-2])))
+        for start in range(0, queries, step):
+            rows = slice(start, min(queries, start + step))
+            seen = ~weights.masked(rows=rows).cpu()
+            yield rows, weights[..., rows, :].double().cpu(), seen, self.class_of(rows, slice(0, keys))
 
     def distance(self, weights: AttentionWeights) -> Tensor:
-        """Return how far each query looks on average among the patches, `(L,)`; NaN for what is no patch."""
-        return torch.cat([_mean(given * self._is_pair(kind), kind) for _, given, _, kind in self._blocks(weights)])
+        """Return how far each query looks on average among the patches, `(…, L)`; NaN for what is no patch."""
+        return torch.cat([_mean(given * self._is_pair(kind), kind) for _, given, _, kind in self._blocks(weights)], -1)
 
-    def measures(self, weights: AttentionWeights) -> dict[str, float]:
+    def measures(self, heads: AttentionWeights) -> dict[str, list[float]]:
         """Return the mean distance, that of even attention, and the share of the eight patches around a patch."""
         found: dict[str, list[Tensor]] = {"distance": [], "even_distance": [], "neighbours": []}
-        for rows, given, seen, kind in self._blocks(weights):
+        for rows, given, seen, kind in self._blocks(heads):
             of_patch = (self.queries[rows][:, 0] >= 0) & seen.any(-1)
             pair = self._is_pair(kind)
-            found["distance"].append(_mean(given * pair, kind)[of_patch])
-            found["even_distance"].append(_mean((seen & pair).double(), kind)[of_patch])
-            found["neighbours"].append((given * ((kind == 1) | (kind == 2))).sum(-1)[of_patch])
-        return {name: torch.cat(every).nanmean().item() for name, every in found.items()}
+            numbers = {
+                "distance": _mean(given * pair, kind),
+                "even_distance": _mean((seen & pair).double(), kind),
+                "neighbours": (given * ((kind == 1) | (kind == 2))).sum(-1),
+            }
+            for name, of_rows in numbers.items():
+                found[name].append(torch.where(of_patch, of_rows, torch.nan))
+        return {name: torch.cat(every, -1).nanmean(-1).tolist() for name, every in found.items()}
 
     def mean_by_class(self, weights: AttentionWeights) -> Tensor:
         """Return the head's mean weight at each distance, by class; 0 where there is no such pair."""

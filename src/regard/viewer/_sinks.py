@@ -9,6 +9,8 @@ from torch import Tensor
 
 from ..weights import AttentionWeights, has_summary
 
+Sinks = list[tuple[int, float]] | None
+"""Of one head: keys and their shares of all attention, largest first; None where that is not known."""
 LEAST_SHARE = 0.02
 """Least share of all attention of a key that is a sink."""
 # A sink has so many times the odds of a key to which all queries give an even share of what they see; keys of one token
@@ -20,10 +22,8 @@ _TOGETHER = 0.3
 _FEWEST_QUERIES = 4
 
 
-def sinks(
-    weights: AttentionWeights, most_pairs: int, tokens: Sequence[bytes] | None = None, *, mask_known: bool = True
-) -> list[tuple[int, float]] | None:
-    """Return the sinks of one head, key and share of all attention, largest first; None if that is not known.
+def sinks(heads: AttentionWeights, tokens: Sequence[bytes] | None = None, *, mask_known: bool = True) -> list[Sinks]:
+    """Return the sinks of each head of `(H, L, S)`.
 
     A key is a sink if it takes `LEAST_SHARE` of all attention or more, with three times the odds of an even share, and
     if all such keys together take 0.3. Keys of one token, such as those of padding, count as one. Odds, because an even
@@ -32,61 +32,56 @@ def sinks(
 
     Of a matrix whose mask is not known (`mask_known`), a query may see the keys that it gives more than 0.
 
-    Up to `most_pairs` pairs every key is looked at: O(L·S·E), and O(L + S) where a summary is at hand, of any size.
-    Beyond, only the keys in columns of the map that came with the output, which hold `LEAST_SHARE`: at most 50 columns.
+    Where a summary is at hand every key is looked at: O(H·(L + S)). Else only the keys in columns of the map that came
+    with the output, which hold `LEAST_SHARE`: at most 50 columns.
 
     Source: attention sinks: Xiao et al. 2023, arXiv:2309.17453; a share of 0.3: Gu et al. 2024, arXiv:2410.10781,
     section 3.
     """
-    sees = weights.visible_keys() > 0
-    seeing = int(sees.sum())
-    if seeing < _FEWEST_QUERIES:
-        return []
-    found = _shares(weights, seeing, most_pairs, mask_known)
-    if found is None:
-        return None
-    keys, share, even = found
-    if not bool(torch.isfinite(share).all()):
-        return None
+    seeing = (heads.visible_keys() > 0).sum(-1, keepdim=True).cpu()
+    found: list[Sinks]
+    if has_summary(heads):
+        received = heads.received().double().cpu()
+        whole = seeing if heads.sums_to_one else received.sum(-1, keepdim=True)
+        even = _even_of(heads, received, seeing, mask_known=mask_known)
+        found = _chosen(torch.arange(heads.shape[-1]), received / whole, even, tokens)
+    else:
+        found = [_in_columns(heads.head(head), int(seeing[head]), tokens) for head in range(heads.shape[0])]
+    enough = (seeing[:, 0] >= _FEWEST_QUERIES).tolist()
+    return [one if several else [] for one, several in zip(found, enough, strict=True)]
+
+
+def _chosen(keys: Tensor, share: Tensor, even: Tensor, tokens: Sequence[bytes] | None) -> list[Sinks]:
+    """Return the sinks of each head among some keys `(K,)`, by their shares and even shares `(H, K)`."""
     chosen = (share >= LEAST_SHARE) & (_odds(share, even) >= _ODDS)
-    for group in _alike(keys.tolist(), tokens):
-        group = group[_odds(share[group], even[group]) >= _ODDS / 2]
-        together, evenly = share[group].sum(), even[group].sum()
-        chosen[group] |= (together >= LEAST_SHARE) & (_odds(together, evenly) >= _ODDS)
-    place = torch.nonzero(chosen)[:, 0]
-    if float(share[place].sum()) < _TOGETHER:
-        return []
-    place = place[share[place].argsort(descending=True, stable=True)]
-    return list(zip(keys[place].tolist(), share[place].tolist(), strict=True))
+    if tokens is not None:
+        numbers: dict[bytes, int] = {}
+        group = torch.tensor([numbers.setdefault(tokens[key], len(numbers)) for key in keys.tolist()]).long()
+        counted = _odds(share, even) >= _ODDS / 2
+        nothing = share.new_zeros(len(share), len(numbers))
+        together, evenly = (nothing.index_add(1, group, torch.where(counted, part, 0.0)) for part in (share, even))
+        several = group.bincount(minlength=len(numbers)) > 1
+        chosen |= counted & (several & (together >= LEAST_SHARE) & (_odds(together, evenly) >= _ODDS))[:, group]
+    found = list[Sinks]()
+    for shares, known, places in zip(share, share.isfinite().all(-1).tolist(), chosen, strict=True):
+        place = torch.nonzero(places)[:, 0]
+        place = place[shares[place].argsort(descending=True, stable=True)]
+        if not known:
+            found.append(None)
+        elif float(shares[place].sum()) < _TOGETHER:
+            found.append([])
+        else:
+            found.append(list(zip(keys[place].tolist(), shares[place].tolist(), strict=True)))
+    return found
 
 
 def _odds(share: Tensor, even: Tensor) -> Tensor:
     return share * (1 - even) / (even * (1 - share)).clamp(min=torch.finfo(share.dtype).tiny)
 
 
-def _alike(keys: list[int], tokens: Sequence[bytes] | None) -> list[Tensor]:
-    """Return the places of keys that have one token, for each token of several."""
-    places: dict[bytes, list[int]] = {}
-    for place, key in enumerate(keys if tokens is not None else []):
-        places.setdefault(tokens[key] if tokens is not None else b"", []).append(place)
-    return [torch.tensor(group) for group in places.values() if len(group) > 1]
-
-
-def _shares(
-    weights: AttentionWeights, seeing: int, most_pairs: int, mask_known: bool
-) -> tuple[Tensor, Tensor, Tensor] | None:
-    """Return keys, their shares, and those that even attention would give them, in float64."""
+def _in_columns(weights: AttentionWeights, seeing: int, tokens: Sequence[bytes] | None) -> Sinks:
+    """Return the sinks of one head, of which only columns of the map with `LEAST_SHARE` or more are looked at."""
     queries, keys = weights.shape
-    if has_summary(weights) or queries * keys <= most_pairs:
-        received = weights.received().double().cpu()
-        whole = seeing if weights.sums_to_one else received.sum()
-        if not mask_known:
-            even = _even_of_numbers(weights)
-        elif weights.kept_cell:
-            even = _even_of_summary(weights, received)
-        else:
-            even = _even(weights, slice(0, keys)) / seeing
-        return torch.arange(keys), received / whole, even
     cell = weights.map_cell
     if not cell or not weights.sums_to_one:
         return None
@@ -98,15 +93,25 @@ def _shares(
         slice(at * cell, min(keys, (at + 1) * cell)) for at in torch.nonzero(columns >= LEAST_SHARE)[:, 0].tolist()
     ]
     if not parts:
-        return torch.arange(0), torch.zeros(0).double(), torch.zeros(0).double()
-    shares = [weights.pooled((queries, 1), columns=part)[0].double().cpu() * queries / seeing for part in parts]
-    places = [torch.arange(part.start, part.stop) for part in parts]
-    return torch.cat(places), torch.cat(shares), torch.cat([_even(weights, part) / seeing for part in parts])
+        return []
+    places = torch.cat([torch.arange(part.start, part.stop) for part in parts])
+    share = torch.cat([weights.pooled((queries, 1), columns=part)[0].double().cpu() * queries for part in parts])
+    even = torch.cat([_even(weights, part) for part in parts])
+    return _chosen(places, share[None] / seeing, even[None] / seeing, tokens)[0]
+
+
+def _even_of(heads: AttentionWeights, received: Tensor, seeing: Tensor, *, mask_known: bool) -> Tensor:
+    """Return the share that each key would get of even attention, float64 `(H, S)`."""
+    if not mask_known:
+        return torch.stack([_even_of_numbers(heads.head(head)) for head in range(heads.shape[0])])
+    if heads.kept_cell:
+        return _even_of_summary(heads, received, seeing)
+    return _even(heads, slice(0, heads.shape[-1])) / seeing
 
 
 def _even(weights: AttentionWeights, columns: slice) -> Tensor:
-    queries = weights.shape[0]
-    return weights.uniform((queries, 1), columns=columns)[0].double().cpu() * queries
+    queries = weights.shape[-2]
+    return weights.uniform((queries, 1), columns=columns)[..., 0, :].double().cpu() * queries
 
 
 def _even_of_numbers(weights: AttentionWeights) -> Tensor:
@@ -115,14 +120,14 @@ def _even_of_numbers(weights: AttentionWeights) -> Tensor:
     return (seen / visible.clamp(min=1)).double().sum(0) / max(1, int((visible > 0).sum()))
 
 
-def _even_of_summary(weights: AttentionWeights, received: Tensor) -> Tensor:
+def _even_of_summary(heads: AttentionWeights, received: Tensor, seeing: Tensor) -> Tensor:
     """Return the largest even shares that fit the numbers a summary keeps: of keys each query sees, and the reverse.
 
     Exact where all queries see equally many keys, and for keys that all queries see.
     """
-    visible = weights.visible_keys().double().cpu()
-    most = (1 / visible[visible > 0]).sort(descending=True).values
-    sums = torch.cat([most.new_zeros(1), most.cumsum(0)])
+    visible = heads.visible_keys().double().cpu()
+    most = torch.where(visible > 0, 1 / visible, 0.0).sort(descending=True).values
+    sums = torch.nn.functional.pad(most.cumsum(-1), (1, 0))
     # `received(corrected=True)` is the same number divided by the queries that see the key.
-    queries = (received / weights.received(corrected=True).double().cpu()).nan_to_num(0.0).round().long()
-    return sums[queries.clamp(0, len(most))] / len(most)
+    queries = (received / heads.received(corrected=True).double().cpu()).nan_to_num(0.0).round().long()
+    return sums.gather(-1, queries.clamp(0, visible.shape[-1])) / seeing

@@ -267,7 +267,7 @@ class View:
         if sum(one.heads for one in maps) <= _MOST_DRAWN:
             return _picture(self.figure(), "png", 100)
         quantity = static.quantity_of(maps[0].weights)
-        return _small(_picture(mosaic(maps, list(map(_full_name, maps)), quantity, self.source.shown.title), "png", 90))
+        return _small(mosaic(maps, list(map(_full_name, maps)), quantity, self.source.shown.title))
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:
         """Return an output that needs no kernel; while there is one, the bridge gives it everything."""
@@ -286,9 +286,10 @@ def _picture(figure: Figure, kind: str, dpi: int = 150) -> bytes:
         return file.getvalue()
 
 
-def _small(png: bytes) -> bytes:
-    """Return a picture in the colours of its bar and greys, a third of its bytes."""
+def _small(figure: Figure) -> bytes:
+    """Return a PNG in the colours of the picture's bar and greys, a third of the bytes."""
     from matplotlib import colormaps
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from PIL import Image  # which matplotlib brings
 
     shades = np.concatenate(
@@ -296,10 +297,12 @@ def _small(png: bytes) -> bytes:
     )
     palette = Image.new("P", (1, 1))
     palette.putpalette((shades * 255).round().astype(np.uint8).tobytes())
-    with io.BytesIO(png) as file, io.BytesIO() as made:
-        Image.open(file).convert("RGB").quantize(palette=palette, dither=Image.Dither.NONE).save(
-            made, "png", optimize=True
-        )
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()  # type: ignore[no-untyped-call]
+    pixels = np.asarray(canvas.buffer_rgba())  # type: ignore[no-untyped-call]
+    drawn = Image.fromarray(pixels).convert("RGB")
+    with io.BytesIO() as made:
+        drawn.quantize(palette=palette, dither=Image.Dither.NONE).save(made, "png", compress_level=7)
         return made.getvalue()
 
 

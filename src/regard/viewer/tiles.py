@@ -10,6 +10,7 @@ from threading import Lock
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ..weights import KEPT_TOP
 from ._cells import MASKED
@@ -95,6 +96,10 @@ class TileSource:
             self._kept_bytes += len(block)
             while self._kept_bytes > _KEPT_BYTES and len(self._kept) > 1:
                 self._kept_bytes -= len(self._kept.popitem(last=False)[1])
+
+    def tracks(self, number: int, name: str) -> NDArray[np.float32]:
+        """Return a track of every head of a map that offers it, `(H, L)` or `(H, S)`."""
+        return track(self.shown.maps[number].part(slice(None)), name, self._patches[number])
 
     def manifest(self) -> dict[str, Any]:
         """Return the description of all maps and axes; a page reads it first."""
@@ -198,11 +203,10 @@ class TileSource:
         one = self._found(number)
         if one is None:
             return None
-        heads = [self._heads.matrix(number, head) for head in range(one.heads)]
         tokens = self.shown.axes[one.keys].tokens
         stored = not (one.has_values or one.kept_cell)
         side = Side(one.queries == one.keys, self._patches[number], tokens, mask_known=not stored)
-        return _json(measures(heads, side))
+        return _json(measures(one.part(slice(None)), side))
 
     def _row(self, number: int, head: int, query: int) -> bytes | None:
         one = self._found(number, head)
@@ -227,8 +231,7 @@ class TileSource:
         one = self._found(number, head)
         if one is None or name not in self._tracks_of(number):
             return None
-        made = track(self._heads.matrix(number, head), name, self._patches[number])
-        return None if made is None else binary(made, "f4")
+        return binary(track(self._heads.matrix(number, head), name, self._patches[number]), "f4")
 
     def _tokens(self, number: int) -> bytes | None:
         axis = self._axis(number)
