@@ -50,6 +50,8 @@ def test_more_text_gets_a_larger_model_and_vocabulary() -> None:
     few, many = (of(TranslationSettings(), pairs(count, 10)) for count in (5_000, 120_000))
     assert (few.embed_dim, few.vocab_size) < (many.embed_dim, many.vocab_size)
     assert few.training.batches.tokens_per_step < many.training.batches.tokens_per_step
+    sizes = [of(TranslationSettings(), pairs(count, 10)).vocab_size for count in (1_000, 5_000, 15_000, 10**6)]
+    assert sizes == [1000, 2000, 3000, 8000]  # of 0.1, 0.5, 1.5 and 100 MB
     assert few.training.budget.epochs > many.training.budget.epochs
     long = of(TranslationSettings(), pairs(5_000, 100))
     assert long.embed_dim > few.embed_dim

@@ -32,8 +32,9 @@ from .tokenizers import BOS, EOS, PAD, SPECIAL, Kind, Tokenizer, train_tokenizer
 
 # Sizes (embed_dim, num_layers) with the bytes of text from which on they are worth their cost.
 SIZES = (((256, 4), 500e6), ((192, 3), 100e6), ((128, 3), 8e6), ((128, 2), 2e6), ((96, 2), 0.5e6), ((64, 2), 0.0))
-# Bytes of a token of byte-pair encoding, about; bytes of text for each token of the vocabulary.
-BYTES_OF_TOKEN, BYTES_FOR_TOKEN = 3.5, 1000
+# Bytes of a token of byte-pair encoding, about; bytes of text for each token of the vocabulary, and for each of the first
+# FEW: with fewer, words are pieces that stand for nothing.
+BYTES_OF_TOKEN, BYTES_FOR_TOKEN, BYTES_FOR_FIRST, FEW = 3.5, 1000, 250, 3000
 # So many of the examples are compared one by one for a report.
 COMPARED = 200
 
@@ -55,7 +56,8 @@ class PairSettings(TaskSettings):
     tokenizer: Kind = "bpe"
     """The kind of tokenizer; source and target share one vocabulary."""
     vocab_size: int | None = None
-    """Largest size of the vocabulary; None: a token for each kilobyte of text, 1,000 to 8,000."""
+    """Largest size of the vocabulary; None: a token for each kilobyte of text, or for each 250 bytes up to 3,000; 1,000
+    to 8,000."""
     max_source: int = 512
     """Most tokens of a source; longer ones are truncated."""
     max_target: int = 128
@@ -114,12 +116,13 @@ class PairTask(AnsweringTask[Sequence[TextPair], str]):
         )
         size = (read + written) * BYTES_OF_TOKEN
         text = f"{size / 1e6:.2g} MB of text"
-        vocabulary = self.settings.vocab_size or round(min(max(size / BYTES_FOR_TOKEN, 1000), 8000), -2)
+        wanted = max(size / BYTES_FOR_TOKEN, min(size / BYTES_FOR_FIRST, FEW), 1000)
+        vocabulary = self.settings.vocab_size or round(min(wanted, 8000), -2)
         sizes = [(one, _cost(one, read, written, vocabulary)) for one, least in SIZES if size >= least]
         (width, layers), held = largest(sizes, products_in(self.settings.training))
         step = min(max(2 ** round(math.log2((read + written) / 1000)), 1024), 4096)
         return (
-            Advice({"vocab_size": int(vocabulary)}, f"{text}, a token for each kilobyte"),
+            Advice({"vocab_size": int(vocabulary)}, f"{text}, a token for each kilobyte, or 250 bytes of a small one"),
             Advice({"embed_dim": width, "num_layers": layers}, f"{text}{held}"),
             Advice({"optimizer.lr": 2e-3}, "with a step of few tokens"),
             Advice({"batches.tokens_per_step": step}, "about 1,000 steps an epoch, of 1,024 to 4,096 tokens"),
