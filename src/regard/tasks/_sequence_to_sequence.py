@@ -32,8 +32,8 @@ from .tokenizers import BOS, EOS, PAD, SPECIAL, Kind, Tokenizer, train_tokenizer
 
 # Sizes (embed_dim, num_layers) with the bytes of text from which on they are worth their cost.
 SIZES = (((256, 4), 500e6), ((192, 3), 100e6), ((128, 3), 8e6), ((128, 2), 2e6), ((96, 2), 0.5e6), ((64, 2), 0.0))
-# Bytes of a token of byte-pair encoding, about; bytes of text for each token of the vocabulary, and for each of the first
-# FEW: with fewer, words are pieces that stand for nothing.
+# Bytes of a token of byte-pair encoding, about; bytes of text for each token of the vocabulary, and for each of its
+# first FEW: with fewer, words are pieces that stand for nothing.
 BYTES_OF_TOKEN, BYTES_FOR_TOKEN, BYTES_FOR_FIRST, FEW = 3.5, 1000, 250, 3000
 # So many of the examples are compared one by one for a report.
 COMPARED = 200
