@@ -86,7 +86,7 @@ SCORES = (
         "image_classification --train {data}/vision/fashion_mnist/train-images-idx3-ubyte.gz "
         "{data}/vision/fashion_mnist/train-labels-idx1-ubyte.gz --test "
         "{data}/vision/fashion_mnist/t10k-images-idx3-ubyte.gz {data}/vision/fashion_mnist/t10k-labels-idx1-ubyte.gz "
-        "--embed-dim 64 --num-layers 2 --epochs 3",
+        "--minutes 5",
     ),
     Score(
         "arxiv_titles", "ROUGE above the first words'",
