@@ -41,7 +41,8 @@ _Five = tuple[Tensor, Tensor, Tensor, Tensor, Tensor]
 
 
 def attend(x: AttentionInputs, cell: int, interpreted: bool = False) -> tuple[Tensor, Tensor, Tensor | None]:
-    """Run a call through the operator."""
+    """Run a call through the operator; what is exported keeps no map, whose size would fix which lengths it takes."""
+    cell = 0 if torch.compiler.is_exporting() else cell
     output, lse, found = torch.ops.regard.attention_forward(*x.flat(), cell, interpreted)
     return output, lse, found if cell else None
 
