@@ -1,6 +1,6 @@
 """Triton's interpreter takes a tenth of a second for a small call: which tests run in it each time.
 
-Always the same ones; all of them with REGARD_EVERY=triton, which takes the whole suite some forty minutes more.
+Always the same ones; all of them with REGARD_EVERY=triton, which takes hours more.
 """
 
 from __future__ import annotations
