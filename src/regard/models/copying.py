@@ -21,7 +21,7 @@ class Copying(nn.Module):
     `(B, T, V)` to log-probabilities float32 `(B, T, V)`. Cost O(B·T·(S·embed_dim + V)).
 
     Source: the pointer-generator of See et al. 2017, arXiv:1704.04368, equation 9, with a head of dot products in
-    place of the additive attention; Arthur et al. 2016, arXiv:1606.02006, equation 8, for the lexicon.
+    place of the additive attention.
 
     >>> copying = Copying(8)
     >>> memory, source = torch.zeros(1, 3, 8), torch.tensor([[4, 5, 4]])

@@ -157,7 +157,7 @@ class SequenceToSequence(PretrainedModel[SequenceToSequenceConfig]):
         total = token_loss(x[told].flatten(0, -2), weight, wanted, label_smoothing=label_smoothing, copied=copied)
         if guide is not None:
             last = weights[f"decoder.layers.{len(self.decoder.layers) - 1}.cross_attention"]
-            total = total + _astray(guide, last.dense()[:, 0])[told].sum()
+            total = total + _divergence(guide, last.dense()[:, 0])[told].sum()
         return total, torch.tensor(len(wanted))
 
     def _states(
@@ -282,7 +282,7 @@ class SequenceToSequence(PretrainedModel[SequenceToSequenceConfig]):
         return logits
 
 
-def _astray(guide: Tensor, weights: Tensor) -> Tensor:
+def _divergence(guide: Tensor, weights: Tensor) -> Tensor:
     """Return the divergence of weights from where they should look, both `(B, T, S)`, to `(B, T)`, in nats."""
     seen = weights.float().clamp(min=torch.finfo(torch.float32).tiny)
     divergence: Tensor = torch.special.xlogy(guide, guide) - guide * seen.log()
