@@ -4,16 +4,20 @@ import base64
 import hashlib
 import html.parser
 import json
+import math
 import re
 import zlib
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from torch import Tensor
 
 from regard import view
+from regard.backends.native import Native
 from regard.errors import ArgumentError, RegardError
 from regard.viewer import html as page_module
 from regard.viewer._cells import MASKED, NOT_RECORDED
@@ -194,6 +198,34 @@ def test_the_work_is_told() -> None:
     assert heard == sorted(heard)
     assert len(heard) > 10
     assert heard[-1] == 1.0
+
+
+@pytest.mark.usefixtures("short_script")
+@pytest.mark.parametrize("budget", [0.5, 64.0])
+def test_every_weight_is_looked_at_once(budget: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The pass of the summary gives the cells too; else only samples are computed, to tell how fine they can be, and
+    where not every weight is held the sums of rows."""
+    looked_at = Counter[str]()
+
+    inspect, summarise = Native.inspect, Native.summarise
+
+    def counted(self: Native, name: str, x: Any, lse: Any, rows: slice, columns: slice, *rest: Any) -> Any:
+        if rest[0] != (1, 4000):
+            looked_at["others"] += x.shape[1] * (rows.stop - rows.start) * (columns.stop - columns.start)
+        return inspect(self, name, x, lse, rows, columns, *rest)
+
+    def summed(self: Native, x: Any, lse: Tensor, cell: int) -> Any:
+        looked_at["summary"] += math.prod(x.shape)
+        return summarise(self, x, lse, cell)
+
+    monkeypatch.setattr(Native, "inspect", counted)
+    monkeypatch.setattr(Native, "summarise", summed)
+    shown = view({name: weights(2, 4000, causal=True) for name in "ab"})
+    page = Page(page_module.page(shown.source, budget_mib=budget))
+    assert looked_at["summary"] == 2 * 2 * 4000**2
+    assert looked_at["others"] < looked_at["summary"] / 2
+    finest = page.manifest()["maps"][0]["finest"]
+    assert (finest > 0) == (budget < 1)
 
 
 @pytest.mark.usefixtures("short_script")

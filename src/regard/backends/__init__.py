@@ -13,7 +13,7 @@ from .._inputs import AttentionInputs
 from .._tracing import recorded
 from .._values import instance
 from ..errors import BackendError, RefusedError, nearest
-from ._cells import cell_sizes, in_cells
+from ._cells import any_of, cell_sizes, in_cells
 from ._contract import FAR, Backend, Inspector, refusal, wants_gradient
 from ._masked import masked_cells, seen_of, uniform_cells, visible_keys, visible_queries
 from ._scores import accumulate_dtype, scores, visible
@@ -33,6 +33,7 @@ __all__ = [
     "Inspector",
     "accumulate_dtype",
     "all_finite",
+    "any_of",
     "asked_for",
     "backend_names",
     "cell_sizes",

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.utils.weak import WeakIdKeyDictionary
 
 from .._inputs import AttentionInputs
-from ._cells import cell_sizes, in_cells
+from ._cells import any_of, cell_sizes, in_cells
 from ._scores import visible
 from ._values import all_finite, readable
 
@@ -35,7 +35,7 @@ def masked_cells(x: AttentionInputs, rows: slice, columns: slice, cell: tuple[in
     else:
         step = max(1, _ENTRIES // max(1, (columns.stop - columns.start) * cell[0])) * cell[0]
         parts = [
-            in_cells(_visible(x, slice(a, min(a + step, rows.stop)), columns), cell, torch.any)
+            in_cells(_visible(x, slice(a, min(a + step, rows.stop)), columns), cell, any_of)
             for a in range(rows.start, rows.stop, step)
         ]
         seen = torch.cat(parts, 2)
@@ -133,17 +133,20 @@ def _only_spans(x: AttentionInputs) -> bool:
 def _seen_by_spans(
     start: Tensor, stop: Tensor, columns: slice, cell: tuple[int, int], sizes: tuple[int, int]
 ) -> Tensor:
-    # Each row marks where its run of cells begins and ends; the running sum says which cells it covers.
+    # Each row marks where its run of cells begins and ends; the running sum says which cells it covers. It counts at
+    # most the rows of a cell, and there may be many cells: their count takes as few bytes as it can.
     down, across = sizes
     first = start.long().clamp(columns.start, columns.stop) - columns.start
     last = stop.long().clamp(columns.start, columns.stop) - columns.start
     filled = first < last
     place = torch.arange(start.shape[-1], device=start.device) // cell[0] * (across + 1)
-    change = torch.zeros(*start.shape[:2], down * (across + 1), dtype=torch.int32, device=start.device)
-    ones = filled.to(torch.int32)
+    rows = min(cell[0], start.shape[-1])
+    counts = torch.int8 if rows < 1 << 7 else torch.int16 if rows < 1 << 15 else torch.int32
+    change = torch.zeros(*start.shape[:2], down * (across + 1), dtype=counts, device=start.device)
+    ones = filled.to(counts)
     change.scatter_add_(2, torch.where(filled, first // cell[1], 0) + place, ones)
     change.scatter_add_(2, torch.where(filled, (last - 1) // cell[1] + 1, 0) + place, -ones)
-    return change.view(*start.shape[:2], down, across + 1).cumsum(-1)[..., :across] > 0
+    return change.view(*start.shape[:2], down, across + 1).cumsum_(-1)[..., :across] > 0
 
 
 def _visible(x: AttentionInputs, rows: slice, columns: slice) -> Tensor:

@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from .._inputs import AttentionInputs, Spans, summary_cell
-from ..backends import cell_sizes, in_cells
+from ..backends import any_of, cell_sizes, in_cells
 from ..weights import (
     AttentionWeights,
     LseOf,
@@ -92,7 +92,7 @@ class JoinedSummary:
         while self._cell < summary_cell(max(queries, self._keys)):
             self._cell *= 2
             self._sums = in_cells(self._sums, (2, 2), torch.sum)
-            self._hidden = ~in_cells(~self._hidden, (2, 2), torch.any)
+            self._hidden = ~in_cells(~self._hidden, (2, 2), any_of)
         down = -(-queries // self._cell) - self._sums.shape[2]
         across = -(-self._keys // self._cell) - self._sums.shape[3]
         self._sums = pad(self._sums, (0, across, 0, down))

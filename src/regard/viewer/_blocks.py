@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from ..weights import KEPT_TOP, AttentionWeights, with_summary
+from ..weights import KEPT_TOP, AttentionWeights, free_bytes, with_summary
 from ._cells import MASKED
-from ._levels import Levels, Tiles, choose, derived, stored
+from ._levels import Levels, Tiles, choose, derived, likely, stored
 from ._maps import Map, Shown
 from ._packing import binary, packed
 from ._quantities import TILE
@@ -25,12 +25,14 @@ _MIB = 1 << 20
 _SHARE = 0.25
 # Most cells of even attention of a map, over all heads that are masked alike: they are float32 until compressed.
 _MOST_UNIFORM = 1 << 22
+# Most cells of all maps that are kept in memory until they are written, and what each takes there while it is made.
+_MOST_CELLS, _BYTES = 1 << 28, 12
 # The data of the overview comes before the page's script, everything else after it.
 _FIRST = ("levels", "tokens/", "offsets/", "overview/", "measures/")
 # How much more than estimated a file may turn out to take: it is written again with fewer cells then.
 _MARGINS = (1.01, 1.05, 1.15, 1.4, 2.0, 4.0)
 # Share of the work before the cells.
-_SUMMARIES, _MEASURES = 0.1, 0.3
+_SUMMARIES, _MEASURES = 0.5, 0.7
 _EXAMPLES = (0.5, 0.01, 0.001)
 
 
@@ -39,10 +41,10 @@ class Blocks:
 
     def __init__(self, shown: Shown, budget: int, tell: Callable[[float], None], holder: str = "file") -> None:
         self.tell, self.holder = tell, holder
+        self.manifest = TileSource(shown, "f2").manifest()
+        self.budget, self.used = budget, 0
         self.shown = replace(shown, maps=tuple(self._summarised(shown.maps)))
         self.source = TileSource(self.shown, "f2")
-        self.manifest = self.source.manifest()
-        self.budget, self.used = budget, 0
         self.held: dict[str, str] = {}
         self._keys: dict[bytes, str] = {}
 
@@ -83,12 +85,26 @@ class Blocks:
         return first, later
 
     def _summarised(self, maps: tuple[Map, ...]) -> Iterator[Map]:
+        """Yield the maps with summaries, in cells as fine as will fit, so that no weight is looked at twice."""
         known: dict[int, AttentionWeights] = {}
-        for place, one in enumerate(maps):
+        cells = self._likely(maps)
+        for place, (one, cell) in enumerate(zip(maps, cells, strict=True)):
             if id(one.weights) not in known:
-                known[id(one.weights)] = with_summary(one.weights)
+                known[id(one.weights)] = with_summary(one.weights, cell)
             yield replace(one, weights=known[id(one.weights)])
             self.tell(_SUMMARIES * place / len(maps))
+
+    def _likely(self, maps: tuple[Map, ...]) -> list[int | None]:
+        """Return the cells that each map will be written in, as far as can be told; None: too many for the memory."""
+        entries = self.manifest["maps"]
+        tracks = sum(one["heads"] * one[side]["size"] * 4 for one in entries for side in one["tracks"].values())
+        top_weights = sum(one["heads"] * one["queries"]["size"] * KEPT_TOP * 6 for one in entries)
+        others = sum(size if size < _SHARE * self.budget else 0 for size in (tracks, top_weights))
+        cells = [1 << zoom for zoom in likely(maps, entries, self.budget - others)]
+        sides = zip(maps, cells, strict=True)
+        total = sum(one.heads * math.prod(-(-size // cell) for size in one.sizes) for one, cell in sides)
+        room = min(_MOST_CELLS, free_bytes(maps[0].weights.device) // (2 * _BYTES)) if maps else 0
+        return [cell if total < room else None for cell in cells]
 
     def _always(self) -> Iterator[str]:
         for number, axis in enumerate(self.shown.axes):

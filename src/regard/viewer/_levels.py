@@ -19,8 +19,12 @@ from ._rounding import LEVELS, Rounding
 
 # The page makes two zooms out of the one below; coarser ones take a 64th part of its bytes, and are stored.
 _MADE = 2
-# Cells that are looked at in each of so many places, each in another head, to tell how well they compress.
-_ROWS, _COLUMNS, _PLACES = 32, 1024, 5
+# What all stored zooms take, as a multiple of the finest.
+_COARSER = 1.1
+# Cells that are looked at in each of these places, each in another head, to tell how well they compress. Places are
+# quarters of the way down and across: one in the middle, and as many below the diagonal as above, for causal masks.
+_ROWS, _COLUMNS = 32, 1024
+_PLACES = ((0, 3), (1, 4), (2, 2), (3, 0), (4, 1))
 # Numbers that are computed together.
 _TOGETHER = 1 << 24
 # Maps of one size that are looked at, and what a tile takes beside its bytes.
@@ -60,9 +64,10 @@ class _Sample:
 
     def size(self, zoom: int, overview: int, rounding: Rounding | None) -> float:
         """Return the bytes of all zooms from this one up, overview included."""
-        return sum(self._of_zoom(z, rounding) for z in [*stored(zoom, overview), overview])
+        return sum(self.of_zoom(z, rounding) for z in [*stored(zoom, overview), overview])
 
-    def _of_zoom(self, zoom: int, rounding: Rounding | None) -> float:
+    def of_zoom(self, zoom: int, rounding: Rounding | None) -> float:
+        """Return the bytes of the cells of one zoom. Time: the coarser, the more weights are looked at."""
         key = zoom, rounding
         if key not in self._known:
             rows = self._sampled(zoom)
@@ -75,16 +80,15 @@ class _Sample:
     def _sampled(self, zoom: int) -> list[Tensor]:
         if zoom not in self._rows:
             cell, found = 1 << zoom, list[Tensor]()
-            heads = [place * self.one.heads // _PLACES for place in range(_PLACES)]
+            heads = [place * self.one.heads // len(_PLACES) for place in range(len(_PLACES))]
             if all(-(-size // cell) <= most for size, most in zip(self.one.sizes, (_ROWS, _COLUMNS), strict=True)):
                 whole = _coded(self.one.part(torch.tensor(heads).unique()), cell)
                 self._rows[zoom] = list(whole)
                 return self._rows[zoom]
-            for place, head in enumerate(heads):
+            for head, place in zip(heads, _PLACES, strict=True):
                 parts = []
-                # On the diagonal and off it, as much below as above.
-                for size, most, at in zip(self.one.sizes, (_ROWS, _COLUMNS), (place, 2 * place % _PLACES), strict=True):
-                    start = round(at * max(0, -(-size // cell) - most) / (_PLACES - 1)) * cell
+                for size, most, at in zip(self.one.sizes, (_ROWS, _COLUMNS), place, strict=True):
+                    start = round(at * max(0, -(-size // cell) - most) / 4) * cell
                     parts.append(slice(start, min(start + most * cell, size)))
                 found.append(_coded(self.one.part(slice(head, head + 1)), cell, *parts))
             self._rows[zoom] = found
@@ -97,12 +101,48 @@ class _Sample:
         return max(float(torch.where(part.isfinite(), part, 0.0).max()) for part in rows)
 
 
+def _samples(maps: Sequence[Map], entries: Sequence[dict[str, Any]]) -> list[_Sample]:
+    """Return what the cells of each map take; of many maps of one size as much as those that are looked at."""
+    alike: dict[tuple[object, ...], list[int]] = {}
+    for place, one in enumerate(maps):
+        alike.setdefault((one.sizes, one.heads, one.kept_cell), []).append(place)
+    made: dict[int, _Sample] = {}
+    for places in alike.values():
+        step = -(-len(places) // _LOOKED_AT)
+        for at, place in enumerate(places):
+            seen = places[min(at // step * step + step // 2, len(places) - 1)]
+            made[seen] = made.get(seen) or _Sample(maps[seen], entries[seen])
+            made[place] = made[seen]
+    return [made[place] for place in range(len(maps))]
+
+
+def likely(maps: Sequence[Map], entries: Sequence[dict[str, Any]], limit: float) -> list[int]:
+    """Return about the finest zooms that will fit into this many bytes, before any map is looked at as a whole."""
+    samples, rounding = _samples(maps, entries), Rounding(LEVELS[-1], 1.0)
+
+    def total() -> float:
+        pairs = zip(samples, zooms, strict=True)
+        return _COARSER * sum(one.of_zoom(zoom, rounding) for one, zoom in pairs)
+
+    zooms = [one.lowest for one in samples]
+    while total() > limit:  # from the finest up: few weights are looked at for those
+        finer, zooms = zooms, [min(zoom + 1, one.overview) for one, zoom in zip(samples, zooms, strict=True)]
+        if zooms == finer:
+            return zooms
+        for place, zoom in enumerate(finer if total() < limit else ()):
+            coarse, zooms[place] = zooms[place], zoom
+            if total() > limit:
+                zooms[place] = coarse
+                break
+    return zooms
+
+
 def choose(maps: Sequence[Map], entries: Sequence[dict[str, Any]], limit: float) -> Levels:
     """Return the finest zooms that fit into this many bytes: in float16 if that leaves out nothing, else rounded.
 
     The steps of rounding are as fine as they can be without a loss of cells.
     """
-    samples = list(_samples(maps, entries))
+    samples = _samples(maps, entries)
     exact = _finest(samples, None, limit)
     if exact.finest == [one.lowest for one in samples]:
         return exact
@@ -119,21 +159,6 @@ def choose(maps: Sequence[Map], entries: Sequence[dict[str, Any]], limit: float)
 
 def _as_fine(one: Levels, other: Levels) -> bool:
     return (one.finest, one.overview) == (other.finest, other.overview)
-
-
-def _samples(maps: Sequence[Map], entries: Sequence[dict[str, Any]]) -> Iterator[_Sample]:
-    """Yield what the cells of each map take; of many maps of one size as much as those that are looked at."""
-    alike: dict[tuple[object, ...], list[int]] = {}
-    for place, one in enumerate(maps):
-        alike.setdefault((one.sizes, one.heads, one.kept_cell), []).append(place)
-    made: dict[int, _Sample] = {}
-    for places in alike.values():
-        step = -(-len(places) // _LOOKED_AT)
-        for at, place in enumerate(places):
-            seen = places[min(at // step * step + step // 2, len(places) - 1)]
-            made[seen] = made.get(seen) or _Sample(maps[seen], entries[seen])
-            made[place] = made[seen]
-    yield from (made[place] for place in range(len(maps)))
 
 
 def _finest(samples: Sequence[_Sample], rounding: Rounding | None, limit: float) -> Levels:

@@ -5,6 +5,7 @@ from ._answers import DistanceProfile, Peak, Top
 from ._dense import from_dense
 from ._keeping import consumed_at_once, keeping, summary_is_enough
 from ._matrix import AttentionWeights, kept
+from ._memory import free_bytes
 from ._parts import Parts, inputs_of, lse_of, of_heads, parts_of, source_of, with_batch
 from ._softmax_source import SoftmaxSource, pair_products
 from ._source import LseOf, WeightSource
@@ -22,6 +23,7 @@ __all__ = [
     "Top",
     "WeightSource",
     "consumed_at_once",
+    "free_bytes",
     "from_dense",
     "has_summary",
     "inputs_of",

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from .._inputs import Summary
-from ..backends import cell_sizes, in_cells
+from ..backends import any_of, cell_sizes, in_cells
 from ._question import Question
 from ._source import WeightSource
 
@@ -45,6 +45,7 @@ class KeptSummary:
         return _ANSWERS[question.name](summary, question)
 
 
+_TOGETHER = 1 << 22
 _ENTRIES = "single entries, rows or other summaries"
 _NEVER_KEPT = {
     "highest": "the largest weight of a cell",
@@ -68,18 +69,25 @@ def _cells(question: Question, cell: int) -> tuple[slice, slice]:
 
 def _pooled(kept: Tensor, cell: int, question: Question) -> Tensor:
     """Join cells: keys add up, queries are averaged by how many there are."""
-    rows, columns = _cells(question, cell)
+    part = kept[(..., *_cells(question, cell))]
     down, across = (wanted // cell for wanted in question.cell)
+    if down == across == 1:
+        return part.clone()
     height = question.rows.stop - question.rows.start
-    queries = cell_sizes(height, cell, kept.device).to(kept.dtype)
-    sums = in_cells(kept[:, :, rows, columns] * queries[:, None], (down, across), torch.sum)
-    return sums / cell_sizes(height, question.cell[0], kept.device).to(kept.dtype)[:, None]
+    queries = cell_sizes(height, cell, kept.device).to(kept.dtype)[:, None]
+    # Some rows at a time: a map of a page on disk may take most of the memory.
+    step = max(1, _TOGETHER // max(1, part[:, :, :down].numel())) * down
+    sums = [
+        in_cells(in_cells(some, (1, across), torch.sum) * of, (down, 1), torch.sum)
+        for some, of in zip(part.split(step, 2), queries.split(step), strict=True)
+    ]
+    return torch.cat(sums, 2) / cell_sizes(height, question.cell[0], kept.device).to(kept.dtype)[:, None]
 
 
 def _masked(summary: Summary, question: Question) -> Tensor:
     rows, columns = _cells(question, summary.cell)
     down, across = (wanted // summary.cell for wanted in question.cell)
-    seen = in_cells(~summary.masked[..., rows, columns], (down, across), torch.any)
+    seen = in_cells(~summary.masked[..., rows, columns], (down, across), any_of)
     return (~seen).expand(*question.source.shape[:2], *seen.shape[2:])
 
 

@@ -20,30 +20,32 @@ from ._source import WeightSource
 from ._stream import BITS_OF_NOTHING, blocks, largest
 
 
-def summarise(weights: AttentionWeights) -> Summary:
-    """Return the summary of a call, without gradient; memory O(n).
+def summarise(weights: AttentionWeights, cell: int | None = None) -> Summary:
+    """Return the summary of a call, without gradient; memory O(n), and what its map takes.
 
-    Costs next to nothing where it was kept, or made with the output. Else it takes less than a forward pass for softmax
-    weights on the CPU, and about five forward passes for others.
+    Costs next to nothing where it was kept, or made with the output: its map is then as it is. Else the map has cells
+    of `cell` tokens, a power of two (at most 64 a side unless given), and it takes less than a forward pass for
+    softmax weights on the CPU, and about five forward passes for others.
     """
     with torch.no_grad(), full_precision(weights.device.type):
         source = weights._ready(differentiable=False)
         if source.summary is not None:
             return source.summary
-        found = _one_look(source.entries())
+        found = _one_look(source.entries(), cell)
         return found if weights.sums_to_one else replace(found, entropy=weights.entropy().reshape(source.shape[:3]))
 
 
-def with_summary(weights: AttentionWeights) -> AttentionWeights:
+def with_summary(weights: AttentionWeights, cell: int | None = None) -> AttentionWeights:
     """Return the same weights, without gradient, with their summary at hand: what that answers costs nothing more.
 
-    Costs `summarise`. What is written to the tensors of the call later is noticed where entries are computed.
+    Costs `summarise`, which says what `cell` means. What is written to the tensors of the call later is noticed where
+    entries are computed.
     """
     if weights.kept_cell:
         return weights
     source = weights._ready(differentiable=False)
     return AttentionWeights.of_summary(
-        summarise(weights), weights.ndim, sums_to_one=weights.sums_to_one, fetch=lambda: source.fresh().entries()
+        summarise(weights, cell), weights.ndim, sums_to_one=weights.sums_to_one, fetch=lambda: source.fresh().entries()
     )
 
 
@@ -52,12 +54,12 @@ def has_summary(weights: AttentionWeights) -> bool:
     return weights._source.summary is not None
 
 
-def _one_look(source: WeightSource) -> Summary:
+def _one_look(source: WeightSource, cell: int | None) -> Summary:
     """Read every weight of a source that has its `lse` once, by a backend if one can."""
     x, lse = source.inputs, source.lse
     if lse is None:
         raise ValueError("the lse was not computed")
-    cell = summary_cell(max(source.shape[2:]))
+    cell = cell or summary_cell(max(source.shape[2:]))
     backend = looking(source, "summary") if isinstance(source, SoftmaxSource) and source.log_factor is None else None
     return _streamed(source, lse, cell) if backend is None else backend.summarise(x, lse, cell)
 
