@@ -7,6 +7,7 @@ asked for by name (`interpreted`).
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 import torch
@@ -59,6 +60,7 @@ def _forward(*arguments: Any) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def _forward_fake(*arguments: Any) -> tuple[Tensor, Tensor, Tensor]:
+    _stays_whole()
     query, key, value, cell = *arguments[:3], arguments[_CALL]
     batch, heads, queries, _ = query.shape
     lse = query.new_empty((batch, heads, queries), dtype=torch.float32)
@@ -119,6 +121,13 @@ def _decomposed(*arguments: Any) -> tuple[Tensor, Tensor, Tensor]:
     x = AttentionInputs.from_flat(*arguments[:_CALL])
     output, lse = formula(accumulating(x))
     return output.to(x.query.dtype), lse, lse.new_empty(0)
+
+
+def _stays_whole() -> None:
+    """Have inductor call the operator as it is. Where the environment has CI it refuses one that can be decomposed."""
+    lowering: Any = sys.modules.get("torch._inductor.lowering")
+    if lowering is not None and _OPERATOR not in lowering.lowerings:
+        lowering.make_fallback(_OPERATOR, getattr(lowering, "constrain_to_fake_tensors", None), warn=False)
 
 
 for _device in ("CPU", "CUDA"):
