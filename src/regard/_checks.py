@@ -93,8 +93,9 @@ def joined_mask(
             None if left is None else whole("window left", left),
             None if right is None else whole("window right", right),
         )
-    causal = flag("causal", causal)
-    if not jit_traced() and queries == 1:  # a single query is the last one and sees every key
+    if type(causal) is not bool:
+        causal = flag("causal", causal)
+    if causal and not jit_traced() and queries == 1:  # a single query is the last one and sees every key
         causal = False
     if mask is None:
         if not causal and window is None:

@@ -112,14 +112,19 @@ class AttentionInputs:
     @property
     def requires_grad(self) -> bool:
         """Whether gradients may flow into some tensor of the call."""
-        learnt = (*self.flat()[: len(KERNEL_LEARNT)], self.sinks)
-        return any(tensor is not None and tensor.requires_grad for tensor in learnt)
+        for tensor in self._learnt():  # noqa: SIM110 (a generator takes longer; every call asks, also a tiny one)
+            if tensor is not None and tensor.requires_grad:
+                return True
+        return False
 
     @property
     def weights_require_grad(self) -> bool:
         """The same without the value, which has no part in the weights."""
-        query, key, _, *biases = self.flat()[: len(KERNEL_LEARNT)]
-        return any(tensor is not None and tensor.requires_grad for tensor in (query, key, *biases, self.sinks))
+        query, key, _, *others = self._learnt()
+        return any(tensor is not None and tensor.requires_grad for tensor in (query, key, *others))
+
+    def _learnt(self) -> tuple[Tensor | None, ...]:
+        return *self.flat()[: len(KERNEL_LEARNT)], self.sinks
 
     def flat(self) -> tuple[Any, ...]:
         """Return what a kernel takes as a list: each of `KERNEL_TENSORS` or None, then the numbers.

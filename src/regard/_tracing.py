@@ -11,6 +11,8 @@ from torch.autograd import forward_ad
 from torch.jit._trace import TracerWarning
 from torch.utils._python_dispatch import is_in_torch_dispatch_mode
 
+_NOTHING = nullcontext()
+
 
 def jit_traced() -> bool:
     """Return whether `torch.jit.trace`, or the ONNX exporter built on it, writes down every operator of torch."""
@@ -66,12 +68,12 @@ def sizes(tensor: Tensor) -> tuple[int, ...]:
 def full_precision(device: str) -> AbstractContextManager[object]:
     """Switch autocast off, which has cast the inputs already: products and sums stay in the accumulation dtype."""
     if device == "meta" or not torch.is_autocast_enabled(device):
-        return nullcontext()
+        return _NOTHING
     return torch.autocast(device, enabled=False)
 
 
 def quiet() -> AbstractContextManager[object]:
     """Let checks of sizes pass without the warning that they hold for the traced sizes only: that is what they do."""
     if not jit_traced():
-        return nullcontext()
+        return _NOTHING
     return warnings.catch_warnings(record=False, action="ignore", category=TracerWarning)

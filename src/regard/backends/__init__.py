@@ -84,10 +84,10 @@ def backend_names() -> tuple[str, ...]:
 
 def named(name: str) -> Backend:
     """Return the backend called `name`; raises `BackendError` with the nearest name."""
-    instance("backend", name, str, f"a name, one of {', '.join(backend_names())}")
     for backend in BACKENDS:
         if backend.name == name:
             return backend
+    instance("backend", name, str, f"a name, one of {', '.join(backend_names())}")
     raise BackendError(
         f"There is no backend {name!r}.{nearest(name, backend_names())} Known backends: {', '.join(backend_names())}."
     )
@@ -154,7 +154,7 @@ def choose(inputs: AttentionInputs, name: str | None = None) -> Backend:
 
 def fastest(query: Tensor, key: Tensor, value: Tensor) -> tuple[str, str]:
     """Return the names of the two fast backends, the faster one for tensors of this size first: neither is asked."""
-    trains = torch.is_grad_enabled() and any(tensor.requires_grad for tensor in (query, key, value))
+    trains = torch.is_grad_enabled() and (query.requires_grad or key.requires_grad or value.requires_grad)
     names = _NATIVE.name, _FUSED.name
     return names if why_slower(query, key, trains) is None else names[::-1]
 

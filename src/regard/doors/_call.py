@@ -10,6 +10,8 @@ from .._inputs import NeedWeights
 from ..errors import ArgumentError
 from ..weights import AttentionWeights, consumed_at_once
 
+_NOTHING = nullcontext()
+
 
 class Result(NamedTuple):
     """What came of a call."""
@@ -91,11 +93,13 @@ class Call(NamedTuple):
 
     def consumed(self) -> AbstractContextManager[None]:
         """Return what stands around the attention of this call: its weights are looked at before it returns."""
-        return consumed_at_once(summary=self.needs == "summary") if self.needs else nullcontext()
+        return consumed_at_once(summary=self.needs == "summary") if self.needs else _NOTHING
 
     def served(self, *names: str) -> Call:
         """Return the call with backends that may compute its output, behind those that may already."""
-        return self._replace(backends=(*self.backends, *(name for name in names if name not in self.backends)))
+        if self.backends:
+            names = (*self.backends, *(name for name in names if name not in self.backends))
+        return Call(self.given, self.alone, self.needs, names, self.apart, self.compare)
 
     def changed(self, **arguments: Any) -> Call:
         """Return the call with other arguments of `regard.attention`."""
