@@ -55,6 +55,7 @@ def _wheel(source: Path, processor: str, compiler: str) -> Path:
         "CMAKE_C_COMPILER": compiler.replace("g++", "gcc"),
     }
     settings = [f"-Ccmake.define.{name}={value}" for name, value in defined.items()]
+    settings.append(f"-Cbuild-dir=build/{processor}")  # not a folder of changing name: a compiler's cache goes by it
     folder = WORK / processor
     _run("-m", "build", "--no-isolation", "--wheel", *settings, "--outdir", str(folder), str(source))
     return next(folder.glob("*.whl"))
