@@ -55,7 +55,7 @@ def _same_choice() -> None:
     """Begin with one thread, and let no row that was measured on this machine decide which kernel runs."""
     torch.set_num_threads(1)
     _speed.ROWS = ()
-    _speed._choice.cache_clear()
+    _speed.forget()
 
 
 @pytest.fixture(autouse=True)

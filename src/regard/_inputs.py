@@ -112,7 +112,7 @@ class AttentionInputs:
     @property
     def requires_grad(self) -> bool:
         """Whether gradients may flow into some tensor of the call."""
-        for tensor in self._learnt():  # noqa: SIM110 (a generator takes longer; every call asks, also a tiny one)
+        for tensor in self._learnt():  # noqa: SIM110 (a generator takes longer)
             if tensor is not None and tensor.requires_grad:
                 return True
         return False
@@ -124,7 +124,8 @@ class AttentionInputs:
         return any(tensor is not None and tensor.requires_grad for tensor in (query, key, *others))
 
     def _learnt(self) -> tuple[Tensor | None, ...]:
-        return *self.flat()[: len(KERNEL_LEARNT)], self.sinks
+        # Those that `TENSORS` calls learnt, spelled out: every call asks.
+        return self.query, self.key, self.value, self.position_bias, self.bias, self.sinks
 
     def flat(self) -> tuple[Any, ...]:
         """Return what a kernel takes as a list: each of `KERNEL_TENSORS` or None, then the numbers.

@@ -26,9 +26,9 @@ def loses(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         ("bfloat16", "decoding"): FAST,
     }
     monkeypatch.setattr(_speed, "_measured", lambda dtype, work: (ratios.get((dtype, work), ()), "some unit"))
-    _speed._choice.cache_clear()
+    _speed.forget()
     yield
-    _speed._choice.cache_clear()
+    _speed.forget()
 
 
 def half(length: int, *, keys: int | None = None, gradient: bool = False) -> list[torch.Tensor]:
@@ -158,9 +158,9 @@ def tiled(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[tuple[str, str], tup
     monkeypatch.setattr(_library.library(), "parts", {torch.float32: 3, torch.float16: 2})
     ratios: dict[tuple[str, str], tuple[float, ...]] = {("float32", work): SLOW for work in LENGTHS}
     monkeypatch.setattr(_speed, "_measured", lambda dtype, work: (ratios.get((dtype, work), ()), "some unit"))
-    _speed._choice.cache_clear()
+    _speed.forget()
     yield ratios
-    _speed._choice.cache_clear()
+    _speed.forget()
 
 
 def test_parts_count_where_they_were_measured(tiled: dict[tuple[str, str], tuple[float, ...]]) -> None:
@@ -169,7 +169,7 @@ def test_parts_count_where_they_were_measured(tiled: dict[tuple[str, str], tuple
     assert chosen(q, q, q) == "fused"
     tiled["float32 by parts", "forward"] = (0.2, 1.9, 2.0)
     tiled["float32 by parts", "training"] = (0.1, 0.2, 0.3)
-    _speed._choice.cache_clear()
+    _speed.forget()
     assert chosen(q, q, q) == "native"
     assert "by 3 parts of bfloat16" in repr(regard.explain(q, q, q))
     assert chosen(q[:, :, :100], q[:, :, :100], q[:, :, :100]) == "fused"
@@ -207,7 +207,7 @@ def test_a_wrong_value_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     finally:
         monkeypatch.delenv("REGARD_FP32")
         _products._environment.cache_clear()
-        _speed._choice.cache_clear()
+        _speed.forget()
 
 
 @pytest.mark.usefixtures("tiled")

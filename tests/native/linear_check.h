@@ -83,9 +83,10 @@ void check_linear(const Call &c, int64_t map, const Compare &compare, const Done
     };
     double &total = totals[size_t(row)], *out = &output[size_t(row * c.ev)];
     each([&](int64_t j) {
-      total += weight(j);
+      const double of_value = weight(j);
+      total += of_value;
       for (int64_t u = 0; u < c.ev; ++u)
-        out[u] += weight(j) * value[j * c.ev + u];
+        out[u] += of_value * value[j * c.ev + u];
     });
     const double norm = total == 0 ? 1 : 1 / total;
     double of_total = of_totals[row];
@@ -96,10 +97,12 @@ void check_linear(const Call &c, int64_t map, const Compare &compare, const Done
     Doubles of_phi(phi.size(), 0), terms(phi.size(), 0);
     each([&](int64_t j) {
       double of_weight = of_total, without_signs = std::fabs(of_total);
+      const double of_value = weight(j);
       for (int64_t u = 0; u < c.ev; ++u) {
-        without_signs += std::fabs(given[row * c.ev + u] * norm * value[j * c.ev + u]);
-        of_weight += given[row * c.ev + u] * norm * value[j * c.ev + u];
-        grad_value[size_t(j * c.ev + u)] += weight(j) * given[row * c.ev + u] * norm;
+        const double grad = given[row * c.ev + u] * norm, term = grad * value[j * c.ev + u];
+        without_signs += std::fabs(term);
+        of_weight += term;
+        grad_value[size_t(j * c.ev + u)] += of_value * grad;
       }
       for (size_t f = 0; f < phi.size(); ++f) {
         terms[f] += without_signs * phi_key[size_t(j)][f];

@@ -115,7 +115,11 @@ private:
     const double sign = bits & 0x8000 ? -1 : 1, fraction = bits & 0x3ff;
     if (exponent == 31)
       return fraction != 0 ? NAN : sign * INFINITY;
-    return sign * (exponent ? std::ldexp(1024 + fraction, exponent - 25) : std::ldexp(fraction, -24));
+    // 2^(exponent - 25) by its bits; std::ldexp took a fifth of all checks.
+    const uint32_t power = uint32_t(std::max(exponent, 1) - 25 + 127) << 23;
+    float factor;
+    std::memcpy(&factor, &power, sizeof factor);
+    return sign * (exponent ? 1024 + fraction : fraction) * double(factor);
   }
 
   int64_t dtype_;

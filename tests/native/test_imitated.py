@@ -64,7 +64,7 @@ def check(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Build the check against the library that is installed."""
     need("g++")
     program, beside = tmp_path_factory.mktemp("imitated") / "check", library.library_path()
-    run("g++", "-std=c++17", "-O1", "-I", ROOT / "csrc", CHECK, beside, f"-Wl,-rpath,{beside.parent}", "-o", program)
+    run("g++", "-std=c++17", "-O2", "-I", ROOT / "csrc", CHECK, beside, f"-Wl,-rpath,{beside.parent}", "-o", program)
     return program
 
 
@@ -92,7 +92,7 @@ def test_arm(tmp_path: Path) -> None:
     """On 64-bit Arm the portable units compute right: every pass, feature and dtype."""
     need("aarch64-linux-gnu-g++", "qemu-aarch64")
     compiler = "aarch64-linux-gnu-g++"
-    run(compiler, "-std=c++17", "-O1", "-static", "-I", ROOT / "csrc", CHECK, *objects(tmp_path, compiler), "-lpthread",
+    run(compiler, "-std=c++17", "-O2", "-static", "-I", ROOT / "csrc", CHECK, *objects(tmp_path, compiler), "-lpthread",
         "-o", tmp_path / "check")  # fmt: skip
     checked(run("qemu-aarch64", tmp_path / "check", REGARD_ISA=""), "baseline")
 

@@ -175,7 +175,7 @@ def test_the_setting_decides(tiles: Path, monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr(_library, "_found", lambda: loaded)
     ratios: dict[tuple[str, str], tuple[float, ...]] = {("float32", "forward"): (1.2, 1.2, 1.2)}
     monkeypatch.setattr(_speed, "_measured", lambda dtype, work: (ratios.get((dtype, work), ()), "some unit"))
-    _speed._choice.cache_clear()
+    _speed.forget()
     q, k, v = inputs((1, 2, 2, 200, 200, 32, 32), torch.float32)
 
     def ways() -> dict[str, Tensor]:
@@ -190,18 +190,18 @@ def test_the_setting_decides(tiles: Path, monkeypatch: pytest.MonkeyPatch) -> No
     assert not torch.equal(unmeasured["parts"], unmeasured["plain"])
     assert "with float32 as it is: parts were not measured" in repr(regard.explain(q, k, v))
     ratios["float32 by parts", "forward"] = (1.1, 1.9, 1.9)
-    _speed._choice.cache_clear()
+    _speed.forget()
     measured = ways()
     assert torch.equal(measured["auto"], measured["plain"])  # at the shortest length parts lose
     ratios["float32 by parts", "forward"] = (1.9, 1.9, 1.9)
-    _speed._choice.cache_clear()
+    _speed.forget()
     assert torch.equal(ways()["auto"], unmeasured["parts"])
     assert "by 3 parts of bfloat16" in repr(regard.explain(q, k, v))
     assert "1.90 times PyTorch's speed, 1.20 the other way (some unit)" in repr(regard.explain(q, k, v))
     with regard.use_backend("native", fp32="plain"):
         assert torch.equal(regard.attention(q, k, v, causal=True), unmeasured["plain"])
         assert "with float32 as it is: asked for" in repr(regard.explain(q, k, v))
-    _speed._choice.cache_clear()
+    _speed.forget()
 
 
 def test_the_backward_pass_follows_its_call(tiles: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -79,7 +79,7 @@ def test_padding_never_multiplies_what_is_hidden() -> None:
 def test_every_pass(imitated: Built, tmp_path: Path) -> None:
     """Every pass, feature and dtype; a byte beyond the memory given ends the program."""
     program, path = tmp_path / "check", imitated.path
-    run("g++", "-std=c++17", "-O1", "-I", ROOT / "csrc", CHECK, path, f"-Wl,-rpath,{path.parent}", "-o", program)
+    run("g++", "-std=c++17", "-O2", "-I", ROOT / "csrc", CHECK, path, f"-Wl,-rpath,{path.parent}", "-o", program)
     words = ["fenced"] if imitated.wide else []  # on plain vectors a product of tiles takes a hundred times as long
     for more in ([], ["parts"]):
         checked(run(program, *words, *more, REGARD_ISA=""), "imitated")

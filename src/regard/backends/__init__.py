@@ -22,7 +22,7 @@ from ._steady import steady_exp2_, steady_sum
 from ._values import all_finite, readable
 from .fused import Fused
 from .math import Math
-from .native import Fp32, Native, ask_fp32, hidden_from_kernel, why_slower
+from .native import Fp32, Native, ask_fp32, hidden_from_kernel, never_slower, why_slower
 from .reference import Reference
 from .triton import Triton
 
@@ -154,8 +154,10 @@ def choose(inputs: AttentionInputs, name: str | None = None) -> Backend:
 
 def fastest(query: Tensor, key: Tensor, value: Tensor) -> tuple[str, str]:
     """Return the names of the two fast backends, the faster one for tensors of this size first: neither is asked."""
-    trains = torch.is_grad_enabled() and (query.requires_grad or key.requires_grad or value.requires_grad)
     names = _NATIVE.name, _FUSED.name
+    if never_slower(query.dtype):
+        return names
+    trains = torch.is_grad_enabled() and (query.requires_grad or key.requires_grad or value.requires_grad)
     return names if why_slower(query, key, trains) is None else names[::-1]
 
 
@@ -168,14 +170,16 @@ def _slower(backend: Backend, inputs: AttentionInputs) -> str | None:
     """Say why a backend that accepts a call leaves it to a later one, unless it was asked for by name."""
     if _chosen.name is not None:
         return None
+    if backend is _NATIVE:
+        if not torch.compiler.is_compiling() and never_slower(inputs.query.dtype):
+            return None
+        reason = why_slower(inputs.query, inputs.key, wants_gradient(inputs), lambda: hidden_from_kernel(inputs))
+        return reason if reason and refusal(_FUSED, inputs) is None else None
     if backend is _TRITON and inputs.query.device.type == "cpu":
         return "runs in Triton's interpreter here, which is slow: only where it is asked for by name"
     if backend is _FUSED and _FUSED.stores_mask(inputs) and refusal(_TRITON, inputs) is None:
         return "would store the mask and compute what it hides; triton does neither"
-    if backend is not _NATIVE:
-        return None
-    reason = why_slower(inputs.query, inputs.key, wants_gradient(inputs), lambda: hidden_from_kernel(inputs))
-    return reason if reason and refusal(_FUSED, inputs) is None else None
+    return None
 
 
 def hand_on(inputs: AttentionInputs) -> dict[str, str]:

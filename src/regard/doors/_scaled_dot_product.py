@@ -86,11 +86,13 @@ class ScaledDotProduct(Given):
         return self._found
 
     def _translate(self) -> _Translated:
-        given: Any = (self.query, self.key, self.value, self._mask)
+        query, key, value, mask, shape = self.query, self.key, self.value, self._mask, None
         if not self.plain:
-            given = (None if one is None else one.as_subclass(Tensor) for one in given)
-        query, key, value, mask, packed = grouped(self._module, *given)
-        shape = (*self.query.shape[:3], self.value.shape[-1]) if packed else None
+            given: Any = (None if one is None else one.as_subclass(Tensor) for one in (query, key, value, mask))
+            query, key, value, mask = given
+        if self._module is not None:
+            query, key, value, mask, packed = grouped(self._module, query, key, value, mask)
+            shape = (*self.query.shape[:3], self.value.shape[-1]) if packed else None
         call: dict[str, Any] = {"query": query, "key": key, "value": value, "scale": self._scale}
         call["dropout"] = float(self.dropout)
         if self._is_causal:
@@ -183,15 +185,13 @@ class Grouped(NamedTuple):
     """Whether the output must be packed again, `(B, G, H / G, Ev)`."""
 
 
-def grouped(module: nn.Module | None, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None) -> Grouped:
+def grouped(module: nn.Module, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None) -> Grouped:
     """Return the call with the heads that the model has; as it is where the module says nothing of groups.
 
     transformers lays out heads that share keys before it calls SDPA: with a mask it repeats the keys for each head of a
     group; for a single query it packs the heads of a group into the query dimension. Recorded as they come, the first
     would keep each key several times and the second would show heads as queries.
     """
-    if module is None:
-        return Grouped(query, key, value, mask, False)
     together = getattr(module, "num_key_value_groups", 1)
     heads = getattr(getattr(module, "config", None), "num_key_value_heads", None)
     if not isinstance(together, int) or together < 2 or query.ndim != 4 or query.shape[1] != key.shape[1]:

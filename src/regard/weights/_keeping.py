@@ -12,6 +12,8 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import replace
 
+from torch import Tensor
+
 from .._inputs import AttentionInputs
 from .._tracing import full_precision, traced
 from ._softmax_source import NormsSource
@@ -95,4 +97,9 @@ def _scores_only(source: WeightSource) -> WeightSource:
 
 def _aliases(x: AttentionInputs) -> AttentionInputs:
     """Return the same memory in new tensor objects: `set_`, `resize_`, `.data =` change a tensor, not its memory."""
-    return x.map(lambda tensor: tensor if tensor.requires_grad else tensor.detach(), ("query", "key", "value", "bias"))
+    bias = None if x.bias is None else _alias(x.bias)
+    return replace(x, query=_alias(x.query), key=_alias(x.key), value=_alias(x.value), bias=bias)
+
+
+def _alias(tensor: Tensor) -> Tensor:
+    return tensor if tensor.requires_grad else tensor.detach()

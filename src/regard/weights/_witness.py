@@ -105,7 +105,8 @@ def _place(tensor: Tensor) -> tuple[object, ...]:
 
 def _sums(tensor: Tensor) -> Tensor:
     half = tensor.dtype in (torch.float16, torch.bfloat16)  # whose sums overflow soon
-    return tensor.detach().sum(-1, dtype=torch.float32 if half else None)
+    plain = tensor.detach() if tensor.requires_grad else tensor
+    return plain.sum(-1, dtype=torch.float32 if half else None)
 
 
 def _same(new: Tensor, old: Tensor) -> bool:

@@ -12,7 +12,7 @@ from ._library import LibraryInfo, available, library_info
 from ._linear import LinearVisible, linear, linear_read, linear_update, why_not_linear
 from ._measured import BY_PARTS, LENGTHS, Row, Work
 from ._products import Fp32, ask_fp32, fp32
-from ._speed import hidden_from_kernel, why_slower
+from ._speed import hidden_from_kernel, never_slower, why_slower
 
 __all__ = [
     "BY_PARTS",
@@ -34,6 +34,7 @@ __all__ = [
     "linear",
     "linear_read",
     "linear_update",
+    "never_slower",
     "summary",
     "why_not_linear",
     "why_slower",

@@ -99,6 +99,24 @@ def _choice(dtype: torch.dtype, trains: bool, queries: int, keys: int, asked: Fp
     return _choose(_NAMES.get(dtype, ""), work, asked, (queries, keys))
 
 
+def never_slower(dtype: torch.dtype) -> bool:
+    """Return whether no call in this dtype was measured to be slower here: a tiny call need not ask further."""
+    fp32()  # complains of a wrong setting
+    return _never_slower(dtype)
+
+
+@functools.lru_cache(maxsize=16)
+def _never_slower(dtype: torch.dtype) -> bool:
+    works: tuple[Work, ...] = ("forward", "training", "decoding")
+    return all(ratio >= _AS_FAST for work in works for ratio in _measured(_NAMES.get(dtype, ""), work)[0])
+
+
+def forget() -> None:
+    """Choose anew, for tests that change what was measured."""
+    _choice.cache_clear()
+    _never_slower.cache_clear()
+
+
 def by_parts(query: Tensor, key: Tensor, trains: bool) -> bool:
     """Return whether a call is to be multiplied by parts, if its numbers allow it."""
     if query.dtype not in library().parts:
