@@ -26,7 +26,7 @@ DOTS = 150
 PICTURE = "document.querySelector('.paper canvas')"
 PRINT, AFTER = (f"window.dispatchEvent(new Event('{name}'))" for name in ("beforeprint", "afterprint"))
 DRAWN = (
-    "document.querySelector('.caption').textContent.includes('attention weight') && !document.querySelector('.error')"
+    "document.querySelector('.caption')?.textContent.includes('attention weight') && !document.querySelector('.error')"
 )
 
 
