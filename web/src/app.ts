@@ -2,7 +2,7 @@
 import type { RampName, Rgb } from "./colours.ts";
 import { CHOICES } from "./colours.ts";
 import { bar, header, step } from "./controls.ts";
-import { focusAgain, focused, make } from "./dom.ts";
+import { focusAgain, focused, make, marked } from "./dom.ts";
 import { save } from "./exports.ts";
 import { helpElement } from "./help.ts";
 import { type Legend, legendElement, scaleName } from "./legend.ts";
@@ -73,6 +73,7 @@ export class App implements Scene {
     this.state = sound(decode(address.read(), this.start), store.manifest);
     const foot = make("div", { class: "foot" }, make("footer", {}, this.scale, this.captionLine), this.says);
     root.replaceChildren(this.header, this.bar, this.body, foot, this.paper);
+    marked(this.bar);
     // A standalone page handles keys from the start; in a notebook they belong to the focused cell.
     const hears: Document | HTMLElement = root.classList.contains("whole") ? document : root;
     // What another page has taken the place of, in a notebook's frame, hears nothing any longer.

@@ -35,6 +35,17 @@ export function check(label: string, on: boolean, act: (on: boolean) => void): H
   return make("label", { class: "check" }, box, make("span", {}, label));
 }
 
+/** Marks, by a class, the sides at which more of an element appears when it is pushed aside. */
+export function marked(element: HTMLElement): void {
+  const mark = (): void => {
+    element.classList.toggle("less", element.scrollLeft > 1);
+    element.classList.toggle("more", element.scrollLeft + element.clientWidth < element.scrollWidth - 1);
+  };
+  element.addEventListener("scroll", mark, { passive: true });
+  new ResizeObserver(mark).observe(element);
+  new MutationObserver(mark).observe(element, { childList: true });
+}
+
 /** Controls are made anew with each change; what had the focus gets it again by its name. */
 export function focused(root: HTMLElement): string | null {
   const scope = root.getRootNode() as Document | ShadowRoot;

@@ -80,7 +80,8 @@ export const STYLE = `
   .regard .body { --thumb: 4rem; } .regard .pair > section { flex-basis: 100%; } .regard .body, .regard header, .regard > .bar, .regard footer { padding-left: 8px; padding-right: 8px; }
 }
 /* Telephones: one line of controls that is pushed aside, so that the picture has the screen. */
-@container (max-width: 29.99rem) { .regard > .bar { flex-wrap: nowrap; overflow-x: auto; padding-top: 3px; padding-bottom: 3px; } .regard > .bar > * { flex: none; } }
+@container (max-width: 29.99rem) { .regard > .bar { flex-wrap: nowrap; overflow-x: auto; padding-top: 3px; padding-bottom: 3px; } .regard > .bar > * { flex: none; }
+  .regard > .bar.more { mask-image: linear-gradient(to left, transparent, #000 3rem); } .regard > .bar.less { mask-image: linear-gradient(to right, transparent, #000 3rem); } .regard > .bar.less.more { mask-image: linear-gradient(to right, transparent, #000 3rem calc(100% - 3rem), transparent); } }
 @media (min-height: 50rem) { @container (min-width: 48rem) { .regard .foot { position: sticky; bottom: 0; z-index: 3; } } }
 .regard .paper { display: none; }
 .regard .all { display: flex; flex-direction: column; gap: 8px; }
