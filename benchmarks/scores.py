@@ -107,6 +107,12 @@ SCORES = (
         "--test {data}/ner/wnut17/test.conll",
     ),
     Score(
+        "goemotions_minilm", "macro F1 >= .68",
+        "sentiment --from {minilm} --train {data}/sentiment/goemotions/group/train.tsv.gz --dev "
+        "{data}/sentiment/goemotions/group/dev.tsv.gz --test {data}/sentiment/goemotions/group/test.tsv.gz --text 0 "
+        "--label 1 --label-separator , --label-names {data}/sentiment/goemotions/group/labels.txt",
+    ),
+    Score(
         "mr_minilm", "accuracy >= .83",
         "sentiment --from {minilm} --train {out}/mr/train.jsonl --dev {out}/mr/dev.jsonl --test {out}/mr/test.jsonl",
     ),
