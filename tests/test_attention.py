@@ -1,7 +1,9 @@
 """The call itself: its forms, defaults, choice of backend, and what it does inside compiled and traced code."""
 
+import importlib
 import threading
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -329,8 +331,17 @@ def test_dropout_does_not_recompile() -> None:
 
 @pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning")  # inductor's own
 @pytest.mark.parametrize(("backend", "dtype"), [("aot_eager", torch.float64), ("inductor", torch.float32)])
-def test_compiles_for_any_length(backend: str, dtype: torch.dtype) -> None:
-    """One dynamic graph serves all lengths; inductor, through a kernel, checks how results lie in memory too."""
+def test_compiles_for_any_length(
+    backend: str, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """One dynamic graph serves all lengths; inductor, through a kernel, checks how results lie in memory too.
+
+    It does more where the environment says CI: there it refuses operators that it thinks it should take apart.
+    """
+    monkeypatch.setenv("CI", "1")
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))
+    if backend == "inductor":
+        importlib.import_module("torch._inductor.lowering").lowerings.pop(torch.ops.regard.attention_forward.default, 0)
     torch._dynamo.reset()
     compiled = torch.compile(CALLS["causal"], fullgraph=True, backend=backend, dynamic=True)
     with torch._dynamo.config.patch(error_on_recompile=True):

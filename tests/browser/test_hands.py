@@ -277,7 +277,9 @@ def test_forced_colours_show_weights_and_choice(scheme: str, open_page: Open, tm
 
 def test_settings_of_a_telephone_say_that_there_are_more(open_page: Open, tmp_path: Path) -> None:
     """The row of settings fades where it goes on, and its end does not."""
-    page = open_page(saved(regard.view(calls(30, 1, 2)), tmp_path) + "#view=head", viewport={"width": 390, "height": 844})
+    page = open_page(
+        saved(regard.view(calls(30, 1, 2)), tmp_path) + "#view=head", viewport={"width": 390, "height": 844}
+    )
     page.get_by_text("kind of head").wait_for()
     marks = "[...document.querySelector('.regard > .bar').classList].slice(1).sort().join(' ')"
     until(page, f"{marks} === 'more'")

@@ -7,6 +7,7 @@ asked for by name (`interpreted`).
 
 from __future__ import annotations
 
+import os
 import sys
 from typing import Any
 
@@ -124,8 +125,8 @@ def _decomposed(*arguments: Any) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def _stays_whole() -> None:
-    """Have inductor call the operator as it is. Where the environment has CI it refuses one that can be decomposed."""
-    lowering: Any = sys.modules.get("torch._inductor.lowering")
+    """Where the environment has CI, inductor refuses an operator that can be decomposed: have it called as it is."""
+    lowering: Any = sys.modules.get("torch._inductor.lowering") if os.environ.get("CI") else None
     if lowering is not None and _OPERATOR not in lowering.lowerings:
         lowering.make_fallback(_OPERATOR, getattr(lowering, "constrain_to_fake_tensors", None), warn=False)
 
