@@ -84,10 +84,11 @@ def backend_names() -> tuple[str, ...]:
 
 def named(name: str) -> Backend:
     """Return the backend called `name`; raises `BackendError` with the nearest name."""
+    if type(name) is not str:
+        instance("backend", name, str, f"a name, one of {', '.join(backend_names())}")
     for backend in BACKENDS:
         if backend.name == name:
             return backend
-    instance("backend", name, str, f"a name, one of {', '.join(backend_names())}")
     raise BackendError(
         f"There is no backend {name!r}.{nearest(name, backend_names())} Known backends: {', '.join(backend_names())}."
     )
