@@ -45,6 +45,7 @@ class KeptSummary:
         return _ANSWERS[question.name](summary, question)
 
 
+# Kept numbers that are joined at a time.
 _TOGETHER = 1 << 22
 _ENTRIES = "single entries, rows or other summaries"
 _NEVER_KEPT = {
