@@ -128,7 +128,8 @@ class View:
             progress: whether to show a bar on standard error while a page is made; by default in a terminal or a
                 notebook, if it takes over a second.
 
-        Raises `ArgumentError`, `MissingExtraError`.
+        Raises `ArgumentError`, `MissingExtraError`. Cost of a page: about a forward pass and a half, and the memory of
+        the cells that it will hold (100,000 tokens: 1 GiB).
         """
         path = Path(path)
         kind = path.suffix.lower()

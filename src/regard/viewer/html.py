@@ -50,7 +50,8 @@ def page(source: TileSource, budget_mib: float = 32.0, tell: Callable[[float], N
             says which, and how far weights are off. Text, measures and a small map of every head are always included.
         tell: is called with the share of the work that is done, from 0 to 1.
 
-    Raises `ArgumentError`, `RegardError`. Time: one look at every weight, and one more for single weights.
+    Raises `ArgumentError`, `RegardError`. Time: one look at every weight. Memory: 12 bytes for each cell that the page
+    will hold, up to 3 GiB; where that is more than half of what is free, every weight is looked at twice instead.
     """
     if not 0 < budget_mib < 4096:
         raise ArgumentError(f"budget_mib is {budget_mib!r}; give MiB, more than 0 and below 4096.")
