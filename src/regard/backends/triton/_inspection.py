@@ -67,17 +67,17 @@ def summary(x: AttentionInputs, lse: Tensor, cell: int) -> Summary:
     # What is seen by nobody is not visited.
     sums = pass_.room(-(-queries // cell), keys).zero_()
     entropy, distance = pass_.room(queries), pass_.room(queries)
-    near = torch.empty(3, batch, heads, queries, dtype=torch.float32, device=x.query.device)
+    neighbours = torch.empty(3, batch, heads, queries, dtype=torch.float32, device=x.query.device)
     top, top_keys = pass_.room(queries, KEPT_TOP), pass_.room(queries, KEPT_TOP, dtype=torch.int32)
     pass_.run(
-        kernels.summary, -(-queries // group), sums, entropy, distance, near, top, top_keys, cell,
+        kernels.summary, -(-queries // group), sums, entropy, distance, neighbours, top, top_keys, cell,
         GROUP=group, NR=group // cell, K=KEPT_TOP,
     )  # fmt: skip
     cells = in_cells(sums, (1, cell), torch.sum) / cell_sizes(queries, cell, sums.device)[:, None]
     masked, visible_keys, visible_queries = seen_of(x, cell)
     return Summary(
-        cell, cells, masked, entropy, distance, sums.sum(2), top, top_keys, near.sum(-1).movedim(0, -1), lse.detach(),
-        visible_keys, visible_queries,
+        cell, cells, masked, entropy, distance, sums.sum(2), top, top_keys, neighbours.sum(-1).movedim(0, -1),
+        lse.detach(), visible_keys, visible_queries,
     )  # fmt: skip
 
 

@@ -313,14 +313,14 @@ def top(
 
 @triton.jit
 def summary(
-    call, norm, sums, entropies, distances, near, values, indices, cell,
+    call, norm, sums, entropies, distances, neighbours, values, indices, cell,
     GROUP: tl.constexpr, NR: tl.constexpr, K: tl.constexpr,
     E: tl.constexpr, BE: tl.constexpr, BM: tl.constexpr, BN: tl.constexpr,
 ):  # fmt: skip
     """Write all that a recording keeps, in one pass over the weights.
 
     `sums` `(items, ⌈L/cell⌉, S)`: the weights on each key by the queries of each line of cells; of it, map and
-    received are made. `near` `(3, items, L)`: the weights before, at and after the own place. A program takes the
+    received are made. `neighbours` `(3, items, L)`: the weights before, at and after the own place. A program takes the
     `GROUP` rows of one line of cells, or the `NR` lines of cells of one tile.
     """
     groups = tl.cdiv(call.queries, GROUP)
@@ -368,9 +368,9 @@ def summary(
         tl.store(entropies + place_of, tl.where(surprise < 0.0, 0.0, surprise), mask=inside_rows)
         tl.store(distances + place_of, distance, mask=inside_rows)
         every = tl.num_programs(0).to(tl.int64) // groups * call.queries
-        tl.store(near + place_of, before, mask=inside_rows)
-        tl.store(near + every + place_of, same, mask=inside_rows)
-        tl.store(near + 2 * every + place_of, after, mask=inside_rows)
+        tl.store(neighbours + place_of, before, mask=inside_rows)
+        tl.store(neighbours + every + place_of, same, mask=inside_rows)
+        tl.store(neighbours + 2 * every + place_of, after, mask=inside_rows)
         value, key = _unpacked(best)
         slots = place_of[:, None] * K + tl.arange(0, K)[None, :]
         tl.store(values + slots, value, mask=inside_rows[:, None])
