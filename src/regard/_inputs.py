@@ -124,8 +124,7 @@ class AttentionInputs:
         return any(tensor is not None and tensor.requires_grad for tensor in (query, key, *others))
 
     def _learnt(self) -> tuple[Tensor | None, ...]:
-        # Those that `TENSORS` calls learnt, spelled out: every call asks.
-        return self.query, self.key, self.value, self.position_bias, self.bias, self.sinks
+        return *self.flat()[: len(KERNEL_LEARNT)], self.sinks
 
     def flat(self) -> tuple[Any, ...]:
         """Return what a kernel takes as a list: each of `KERNEL_TENSORS` or None, then the numbers.

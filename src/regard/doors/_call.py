@@ -99,7 +99,7 @@ class Call(NamedTuple):
         """Return the call with backends that may compute its output, behind those that may already."""
         if self.backends:
             names = (*self.backends, *(name for name in names if name not in self.backends))
-        return Call(self.given, self.alone, self.needs, names, self.apart, self.compare)
+        return self._replace(backends=names)
 
     def changed(self, **arguments: Any) -> Call:
         """Return the call with other arguments of `regard.attention`."""
