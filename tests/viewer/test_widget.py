@@ -3,6 +3,8 @@
 import base64
 import html.parser
 import re
+import time
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -121,12 +123,22 @@ def test_the_bridge_answers_like_the_widget(monkeypatch: pytest.MonkeyPatch) -> 
     assert np.allclose(np.frombuffer(buffer, "<f4"), exact, atol=1e-6)
 
 
-def test_an_output_is_small() -> None:
-    """A BERT's output takes less than 300 kB, whatever its weights; the text that would not fit is left out."""
+def test_an_output_is_small(tmp_path: Path, record_property: Any) -> None:
+    """A BERT's output takes less than 300 kB, whatever its weights; the text that would not fit is left out.
+
+    What showing and saving it take is printed.
+    """
     layers = {f"layer.{n}": weights(12, 512) for n in range(12)}
+    begun = time.process_time()
     bundle = regard.view(layers, ["word"] * 512)._repr_mimebundle_()
+    shown = time.process_time()
+    page = regard.view(layers).save(tmp_path / "page.html", progress=False)
+    saved = time.process_time()
     size = len(bundle["text/html"]) + 4 / 3 * len(bundle["image/png"])
-    print(f"notebook: an output of 144 heads of 512 tokens takes {size / 1000:.0f} kB")
+    record_property("viewer, 144 heads of 512 tokens: CPU seconds to show, to save", [shown - begun, saved - shown])
+    record_property(
+        "viewer, 144 heads of 512 tokens: kB of an output, of a page", [size / 1e3, page.stat().st_size / 1e3]
+    )
     assert size < 300_000
     long = regard.view(weights(70), ["x" * 1000] * 70)._repr_mimebundle_()
     assert len(long["text/html"]) < 300_000
