@@ -115,6 +115,7 @@ def summary(task: Task[Any, Any], evaluation: Evaluation, folder: Path, again: s
     if said:
         keep = "" if task.choice_.name == "model" else " `--only model` keeps the transformer alone."
         lines.append(said + keep)
+    lines += [line for line in [task.settled_said()] if line]
     if task.choice_.name == "baseline" and task.settings.only is None:
         lines.append(f"To do better with the transformer: {_remedy(task, again)}")
     return "\n".join(lines)

@@ -43,7 +43,7 @@ class AnsweringTask(Task[Examples, Answer]):
         return self._figures(examples, self._answers(model, self._inputs(examples)))
 
     def _progress(self, model: nn.Module, dev_examples: Examples) -> dict[str, float]:
-        answers = self._answers(model, self._inputs(dev_examples))
+        answers = self._at_best(model, dev_examples)
         figures = self._figures(dev_examples, answers)
         if MACRO not in figures:
             return figures
@@ -51,6 +51,10 @@ class AnsweringTask(Task[Examples, Answer]):
         there = set(self._label_counts(dev_examples)) & self._known_labels()
         figures[UNFINISHED] = float(len(there - self._called(answers)))
         return figures
+
+    def _at_best(self, model: nn.Module, dev_examples: Examples) -> Sequence[Answer]:
+        """Return the model's answers to development examples as they would be decided after training."""
+        return self._answers(model, self._inputs(dev_examples))
 
     def _called(self, answers: Sequence[Answer]) -> set[str]:
         """Return the labels that occur in answers."""

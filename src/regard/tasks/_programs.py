@@ -17,6 +17,7 @@ from torch._higher_order_ops.scan import scan
 from ..models import ImageClassifier, LanguageModel, SequenceClassifier, SequenceToSequence, TokenClassifier
 from ..models.conditional_field import viterbi
 from ._classes import ClassTask, Settled
+from ._outside import SettledTags
 from ._sequence_to_sequence import PairTask
 from ._task import Task
 from .image_classification import ImageClassification
@@ -88,17 +89,18 @@ class Part(nn.Module):
 
 
 class TagWords(Part):
-    """Scores of tags, and the best tags."""
+    """Scores of tags, and the best tags, with the score of O lowered as development data chose."""
 
-    def __init__(self, model: TokenClassifier) -> None:
+    def __init__(self, model: TokenClassifier, outside: Tensor) -> None:
         super().__init__(model)
+        self.outside = nn.Buffer(outside)  # (T,)
         self.start, self.between, self.end = (nn.Buffer(one.detach()) for one in model.transitions())
 
     def forward(self, words: Tensor, characters: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
         """Run the model, then the search for the best path."""
         scores = self.model(words, lengths, characters=characters)
         search = best_path if torch.compiler.is_exporting() else viterbi
-        return scores, search(scores.float(), self.start, self.between, self.end, lengths)
+        return scores, search(scores.float() - self.outside, self.start, self.between, self.end, lengths)
 
 
 def best_path(scores: Tensor, start: Tensor, between: Tensor, end: Tensor, lengths: Tensor) -> Tensor:
@@ -191,6 +193,8 @@ def _of_ner(task: NamedEntities, model: TokenClassifier) -> Described:
         letters = torch.randint(0, sizes[1], (batch, length, 1 + length % task.settings.max_characters))
         return _ids(batch, length, sizes[0]), letters.sort(-1, descending=True).values, _lengths(batch, length)
 
+    outside = torch.zeros(len(task.tags_))
+    outside[task._outside()] = task.settled_.get(1.0, SettledTags()).outside
     inputs = (
         Port("words", "int64", ("batch", "length"), "the number of each word; 0 fills up"),
         Port("characters", "int64", ("batch", "length", "width"), "those of its letters; 0 fills up"),
@@ -201,7 +205,7 @@ def _of_ner(task: NamedEntities, model: TokenClassifier) -> Described:
         Port("tags", "int64", ("batch", "length"), "numbers of the best sequence of tags; ignore padding"),
     )
     return Described(
-        (Program("model", TagWords(model), inputs, outputs, example),),
+        (Program("model", TagWords(model, outside), inputs, outputs, example),),
         {
             "tags": task.tags_,
             "words": ["", "<unknown>", *task.words_.things],

@@ -523,6 +523,10 @@ class Task(ABC, Generic[Examples, Answer]):
     def _restore_tensors(self, tensors: dict[str, Tensor]) -> None:
         """Restore what `_tensors` returned."""
 
+    def settled_said(self) -> str:
+        """Say what else than the share of the transformer development data chose; empty if nothing."""
+        return ""
+
     def _shares(self) -> tuple[float, ...]:
         """Return the weights of the transformer that come into question."""
         if self.settings.only == "baseline":

@@ -26,7 +26,9 @@ from ._answering import AnsweringTask
 from ._batches import by_length, padded
 from ._calibration import right_temperature
 from ._chains import Chains, Place, continues
+from ._choice import Choice, choose
 from ._cutting import Cutting, Span
+from ._outside import SettledTags, best_outside
 from ._report import NONE, Mistake, Report, calibration, label_rows, most_common, never_given, surest
 from ._task import Attention, Goal, MakeBatch, Positions, TaskSettings
 from ._vocabulary import UNKNOWN, Vocabulary
@@ -40,6 +42,8 @@ NEVER_HIDDEN, NEVER_HIDDEN_SHARE = 100, 0.05
 HEAVIEST = 20.0
 Numbers = tuple[list[int], list[list[int]]]
 Scored = Callable[[Sequence[Any]], Chains]
+# The indices of sentences, and their chains.
+Held = Sequence[tuple[Sequence[int], Chains]]
 
 
 @dataclass(frozen=True)
@@ -153,14 +157,14 @@ class NamedEntities(AnsweringTask[Sequence[TaggedWords], Sentence]):
     Settings = NamedEntitySettings
     takes: ClassVar[str] = "a list of texts, or of lists of words"
     mixes: ClassVar[bool] = True
-    heat_: dict[float, float]
-    """The temperature by the share of the transformer: the baseline alone, what answers, the transformer alone."""
+    settled_: dict[float, SettledTags]
+    """By the share of the transformer: the baseline alone, what answers, the transformer alone."""
 
     def _learn_labels(self, examples: Sequence[TaggedWords]) -> None:
         tags = sorted({tag for example in examples for tag in example.tags}, key=lambda tag: (tag != "O", tag))
         if tags == ["O"] or not tags:
             raise ArgumentError("No word of the training examples has a tag other than O: there is nothing to learn.")
-        self.tags_, self.heat_, self.counts_ = tags, {}, self._label_counts(examples)
+        self.tags_, self.settled_, self.counts_ = tags, {}, self._label_counts(examples)
         self.cutting_ = Cutting.learnt([example.words for example in examples])
 
     def _learn(self, examples: Sequence[TaggedWords]) -> None:
@@ -252,17 +256,23 @@ class NamedEntities(AnsweringTask[Sequence[TaggedWords], Sentence]):
 
     @torch.no_grad()
     def _answers(self, model: nn.Module, inputs: Sequence[Any]) -> list[Sentence]:
-        return self._tagged(inputs, lambda some: self._chains(model, some), None)
+        return self._tagged(inputs, lambda some: self._chains(model, some), 0.0, None)
 
     @torch.no_grad()
     def _used(self, inputs: Sequence[Any], share: float) -> list[Sentence]:
-        return self._tagged(inputs, lambda some: self._mixed(some, share), self.heat_.get(share, 1.0))
+        settled = self.settled_.get(share, SettledTags())
+        return self._tagged(inputs, lambda some: self._mixed(some, share), settled.outside, settled.temperature)
 
     def _baseline_answers(self, inputs: Sequence[Any]) -> list[Sentence]:
         return self._used(inputs, 0.0)
 
-    def _tagged(self, inputs: Sequence[Any], scored: Scored, temperature: float | None) -> list[Sentence]:
-        """Return sentences with their best tags; with the confidence of their entities if a temperature is given."""
+    def _tagged(
+        self, inputs: Sequence[Any], scored: Scored, outside: float, temperature: float | None
+    ) -> list[Sentence]:
+        """Return sentences with their best tags, O lowered by `outside`.
+
+        With the confidence of their entities if a temperature is given: by the scores as they are.
+        """
         found: list[Sentence] = [Sentence((), ())] * len(inputs)
         after = continues(self.tags_)
         for group in self._going(by_length([len(words) for words in inputs], at_once=8192), len(inputs)):
@@ -270,7 +280,7 @@ class NamedEntities(AnsweringTask[Sequence[TaggedWords], Sentence]):
             if not rows:
                 continue
             chains = scored([inputs[i] for i in rows])
-            best = chains.best()
+            best = chains.lowered(self._outside(), outside).best()
             cool = None if temperature is None else chains.cooled(temperature)
             sure = [] if cool is None else cool.chances(self._places(best), best, after)
             for i, numbers in zip(rows, best, strict=True):
@@ -301,29 +311,71 @@ class NamedEntities(AnsweringTask[Sequence[TaggedWords], Sentence]):
         tagged = ([self.tags_[number] for number in tags] for tags in numbers)
         return [(row, start, stop) for row, tags in enumerate(tagged) for _, start, stop in entities(tags)]
 
-    def _settle(self, dev_examples: Sequence[TaggedWords]) -> None:
-        """Choose what answers; fit the temperature at which the confidence of entities says how many are right."""
-        self.heat_ = {}
-        super()._settle(dev_examples)
-        for share in {self.choice_.share} | ({0.0, 1.0} & set(self._shares())):
-            self.heat_[share] = self._heat(dev_examples, share)
+    def _outside(self) -> int:
+        """Return the number of the tag O; the first tag in data whose every word is part of an entity."""
+        return self.tags_.index("O") if "O" in self.tags_ else 0
 
-    def _heat(self, examples: Sequence[TaggedWords], share: float) -> float:
-        """Return the temperature of the chains at this share of the transformer."""
-        held: list[tuple[Chains, list[Place], list[list[int]]]] = []
+    def _settle(self, dev_examples: Sequence[TaggedWords]) -> None:
+        """Choose what answers, how far O is lowered, and the temperature at which confidences say what is right."""
+        shares = self._shares()
+        found = {share: self._settled(dev_examples, share) for share in shares}
+        trials = {share: figures for share, (_, figures) in found.items()}
+        self.choice_ = choose(trials, self.watched, self.goal) if len(shares) > 1 else Choice(shares[0])
+        self.settled_ = {share: found[share][0] for share in shares if share in (0.0, self.choice_.share, 1.0)}
+
+    def _settled(self, examples: Sequence[TaggedWords], share: float) -> tuple[SettledTags, Mapping[str, float]]:
+        """Return what examples settle for one share of the transformer, and the figures with it."""
+        tags = [example.tags for example in examples]
+        held = self._held(examples, lambda some: self._mixed(some, share))
+        outside, plain, best = self._lowered(tags, held)
+        heat = self._heat(held, self._decoded(held, outside), [set(entities(one)) for one in tags])
+        return SettledTags(heat, outside, plain[self.headline], best[self.headline]), best
+
+    def _at_best(self, model: nn.Module, dev_examples: Sequence[TaggedWords]) -> list[Sentence]:
+        held = self._held(dev_examples, lambda some: self._chains(model, some))
+        outside = self._lowered([example.tags for example in dev_examples], held)[0]
+        found = self._decoded(held, outside)
+        return [Sentence(tuple(one.words), tags) for one, tags in zip(dev_examples, found, strict=True)]
+
+    def _held(self, examples: Sequence[TaggedWords], scored: Scored) -> Held:
+        """Return the chains of examples."""
+        groups = by_length([len(example.words) for example in examples], at_once=8192)
+        return [(group, scored([examples[i].words for i in group])) for group in self._going(groups, len(examples))]
+
+    def _lowered(
+        self, tags: Sequence[Sequence[str]], held: Held
+    ) -> tuple[float, Mapping[str, float], Mapping[str, float]]:
+        """Return how far O is best lowered, the figures without that and those with it."""
+
+        def figures(amount: float) -> Mapping[str, float]:
+            return entity_scores(tags, self._decoded(held, amount)).figures()
+
+        plain = figures(0.0)
+        if "O" not in self.tags_:
+            return 0.0, plain, plain
+        return best_outside(figures, plain, self.headline, sum(len(entities(one)) for one in tags))
+
+    def _decoded(self, held: Held, outside: float) -> list[tuple[str, ...]]:
+        """Return the best tags of the sentences of chains, O lowered by `outside`."""
+        found: list[tuple[str, ...]] = [()] * sum(len(group) for group, _ in held)
+        for group, chains in held:
+            for i, numbers in zip(group, chains.lowered(self._outside(), outside).best(), strict=True):
+                found[i] = tuple(self.tags_[number] for number in numbers)
+        return found
+
+    def _heat(self, held: Held, tags: Sequence[Sequence[str]], true: Sequence[set[Any]]) -> float:
+        """Return the temperature at which the chances of the entities in `tags` foretell which of them are `true`."""
+        number, after = {tag: place for place, tag in enumerate(self.tags_)}, continues(self.tags_)
+        parts: list[tuple[Chains, list[Place], list[list[int]]]] = []
         right: list[bool] = []
-        for group in by_length([len(example.words) for example in examples], at_once=8192):
-            chains = self._mixed([examples[i].words for i in group], share)
-            best = chains.best()
-            held.append((chains, self._places(best), best))
-            for i, numbers in zip(group, best, strict=True):
-                true = set(entities(examples[i].tags))
-                right += [span in true for span in entities([self.tags_[number] for number in numbers])]
-        after = continues(self.tags_)
+        for group, chains in held:
+            numbers = [[number[tag] for tag in tags[i]] for i in group]
+            parts.append((chains, self._places(numbers), numbers))
+            right += [span in true[i] for i in group for span in entities(tags[i])]
 
         def chances(temperature: float) -> Tensor:
-            parts = (chains.cooled(temperature).chances(places, best, after) for chains, places, best in held)
-            return torch.tensor([chance for part in parts for chance in part])
+            some = (chains.cooled(temperature).chances(places, best, after) for chains, places, best in parts)
+            return torch.tensor([chance for part in some for chance in part])
 
         return right_temperature(chances, torch.tensor(right)) if right else 1.0
 
@@ -340,6 +392,9 @@ class NamedEntities(AnsweringTask[Sequence[TaggedWords], Sentence]):
 
     def _label_counts(self, examples: Sequence[TaggedWords]) -> Counter[str]:
         return Counter(label for example in examples for label, _, _ in entities(example.tags))
+
+    def settled_said(self) -> str:
+        return self.settled_.get(self.choice_.share, SettledTags()).said(self.headline)
 
     def _known_labels(self) -> set[str]:
         return {tag[2:] for tag in self.tags_ if tag != "O"}
@@ -384,10 +439,14 @@ class NamedEntities(AnsweringTask[Sequence[TaggedWords], Sentence]):
             return MostFrequentTag.fit(train_examples, self.tags_)
 
     def _tag_state(self) -> dict[str, Any]:
-        return {"tags": self.tags_, "heat": list(self.heat_.items()), "cutting": self.cutting_.to_dict()}
+        settled = [{"share": share, **dataclasses.asdict(one)} for share, one in self.settled_.items()]
+        return {"tags": self.tags_, "settled": settled, "cutting": self.cutting_.to_dict()}
 
     def _restore_tags(self, state: dict[str, Any]) -> None:
-        self.tags_, self.heat_ = list(state["tags"]), dict(state.get("heat", []))
+        self.tags_ = list(state["tags"])
+        self.settled_ = {share: SettledTags(heat) for share, heat in state.get("heat", [])}  # as version 0.1 stored it
+        for one in state.get("settled", []):
+            self.settled_[one["share"]] = SettledTags(*(one[field.name] for field in dataclasses.fields(SettledTags)))
         self.cutting_ = Cutting.from_dict(state.get("cutting"))
 
     def _state(self) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from torch.nn import functional as F
 from ...corpora import Images, LabelledText
 from ...errors import needed
 from ._saving import NEEDS_SKLEARN, Baseline
-from ._tfidf import Tfidf
+from ._tfidf import Kind, Tfidf
 
 
 class _Linear(Baseline):
@@ -45,48 +45,76 @@ class _Linear(Baseline):
 
 
 class TfidfLogisticRegression(_Linear):
-    """TF-IDF of words and pairs of words, and a logistic regression; one per label if texts have several labels."""
+    """TF-IDF of words, pairs of words and letters, and a logistic regression; one per label if texts have several.
 
-    name = "TF-IDF of words and pairs, logistic regression"
+    A feature counts by how much it speaks for or against a label: TF-IDF times the logarithm of how much more frequent
+    it is in texts with the label than in others, of the largest of all labels where they exclude each other. Letters
+    are left out where there are too many of them.
 
-    def __init__(self, words: Tfidf, labels: Sequence[str], several: bool, weights: Tensor, bias: Tensor) -> None:
+    Source: Wang and Manning 2012, "Baselines and bigrams: simple, good sentiment and topic classification".
+    """
+
+    name = "TF-IDF of words, pairs and letters, logistic regression"
+    LIMIT = 1.3e8
+    """Most letters of the texts times labels with which runs of letters are read; fitting to them takes a minute."""
+
+    def __init__(
+        self, terms: Sequence[Tfidf], labels: Sequence[str], several: bool, weights: Tensor, bias: Tensor
+    ) -> None:
         super().__init__(labels, several, weights, bias)
-        self._words = words
+        self._terms = terms
 
     @classmethod
     def fit(cls, examples: Sequence[LabelledText], *, balanced: bool = False) -> Self:
         """Learn from labelled texts; `balanced` weighs each label by its rarity."""
-        words, rows = Tfidf.fit([example.text for example in examples], pairs=True)
+        texts = [example.text for example in examples]
         several = any(len(example.labels) != 1 for example in examples)
         labels = sorted({label for example in examples for label in example.labels})
         has = np.array([[label in example.labels for label in labels] for example in examples])
+        kinds: tuple[Kind, ...] = ("pairs", "letters")
+        few = sum(map(len, texts)) * len(labels) <= cls.LIMIT
+        terms, parts = zip(*(Tfidf.fit(texts, kind) for kind in kinds[: 1 + few]), strict=True)
+        rows = _beside(parts)
+        ratios = _ratios(rows, has)
         if several:
-            fits = [_fitted(rows, column, C=10.0, class_weight="balanced") for column in has.T]
+            fits = [
+                _fitted(_scaled(rows, ratio), column, C=10.0, class_weight="balanced")
+                for column, ratio in zip(has.T, ratios, strict=True)
+            ]
             weights, bias = (np.concatenate(parts) for parts in zip(*fits, strict=True))
+            weights *= ratios
         else:
             kind = "balanced" if balanced else None
-            weights, bias = _fitted(rows, has.argmax(1), C=10.0, max_iter=1000, class_weight=kind)
-        return cls(words, labels, several, *_for_each(weights, bias, len(labels)))
+            ratio = ratios.max(0)
+            weights, bias = _fitted(_scaled(rows, ratio), has.argmax(1), C=10.0, max_iter=1000, class_weight=kind)
+            weights *= ratio
+        return cls(terms, labels, several, *_for_each(weights, bias, len(labels)))
 
     def probabilities(self, texts: Sequence[str]) -> Tensor:
         """Return the probability of each label, float32 (N, labels) in the order of `labels`."""
-        rows = self._words.rows(texts)
-        return self._probabilities(torch.from_numpy(np.asarray(rows @ self._weights.numpy().T, np.float32)))
+        parts = zip(self._terms, self._weights.split([len(some) for some in self._terms], 1), strict=True)
+        scores = sum(np.asarray(some.rows(texts) @ weights.numpy().T) for some, weights in parts)
+        return self._probabilities(torch.from_numpy(np.asarray(scores, np.float32)))
 
     def predict(self, texts: Sequence[str]) -> list[tuple[str, ...]]:
         """Return the labels of each text; if none is likely, only the most likely one."""
         return self._chosen(self.probabilities(texts))
 
     def state(self) -> dict[str, Any]:
-        return {**super().state(), **self._words.state()}
+        return {**super().state(), "features": [some.state() for some in self._terms]}
 
     def tensors(self) -> dict[str, Tensor]:
-        return {**super().tensors(), **self._words.tensors()}
+        idf = {f"idf{place}": some.tensors()["idf"] for place, some in enumerate(self._terms)}
+        return {**super().tensors(), **idf}
 
     @classmethod
     def restored(cls, state: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Self:
-        words = Tfidf.restored(state, tensors)
-        return cls(words, state["labels"], state["several"], tensors["weights"], tensors["bias"])
+        if "features" in state:
+            parts = enumerate(state["features"])
+            terms = [Tfidf.restored(some, {"idf": tensors[f"idf{place}"]}) for place, some in parts]
+        else:  # what version 0.1 stored
+            terms = [Tfidf.restored(state, tensors)]
+        return cls(terms, state["labels"], state["several"], tensors["weights"], tensors["bias"])
 
 
 class PictureLogisticRegression(_Linear):
@@ -136,6 +164,34 @@ def _fitted(rows: Any, targets: NDArray[Any], **settings: Any) -> tuple[NDArray[
         warnings.simplefilter("ignore")
         model = LogisticRegression(**{"max_iter": 1000, **settings}).fit(rows, targets)
     return model.coef_, model.intercept_
+
+
+def _ratios(rows: Any, has: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """Return how far each feature's share of the features of texts with a label lies from that of the others.
+
+    Absolute logarithms, smoothed by one occurrence, (labels, features); `has` is bool (texts, labels).
+    """
+    occurs = rows.copy()
+    occurs.data[:] = 1.0
+    inside = np.asarray(occurs.T @ has.astype(np.float64)).T
+    outside = np.asarray(occurs.sum(0)) - inside
+    inside, outside = inside + 1, outside + 1
+    shares = np.log(inside / inside.sum(1, keepdims=True)) - np.log(outside / outside.sum(1, keepdims=True))
+    found: NDArray[np.float64] = np.abs(shares)
+    return found
+
+
+def _beside(parts: Sequence[Any]) -> Any:
+    from scipy.sparse import hstack
+
+    return hstack(parts, "csr")
+
+
+def _scaled(rows: Any, factors: NDArray[np.float64]) -> Any:
+    """Return sparse rows with each column times its factor."""
+    found = rows.copy()
+    found.data *= factors[found.indices]
+    return found
 
 
 def _for_each(weights: NDArray[Any], bias: NDArray[Any], labels: int) -> tuple[Tensor, Tensor]:

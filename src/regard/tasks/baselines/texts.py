@@ -50,7 +50,7 @@ class NearestSource(Baseline):
     @classmethod
     def fit(cls, examples: Sequence[TextPair]) -> Self:
         """Index the training sources."""
-        words, rows = Tfidf.fit([example.source for example in examples], pairs=False)
+        words, rows = Tfidf.fit([example.source for example in examples], "words")
         return cls(words, rows.T.tocsr(), [example.target for example in examples])
 
     def predict(self, sources: Sequence[str]) -> list[str]:

@@ -91,7 +91,7 @@ class FineTunedEntities(FineTunedTexts, NamedEntities, of=NamedEntities):
     def _scores(self, model: nn.Module, rows: Sequence[Sequence[str]]) -> list[Tensor]:
         """Return the log-probability of each tag for each word of sentences: (words, tags) each."""
         outside = torch.full((len(self.tags_),), NEVER)
-        outside[self.tags_.index("O") if "O" in self.tags_ else 0] = 0.0
+        outside[self._outside()] = 0.0
         found = [outside.repeat(len(words), 1) for words in rows]
         windows, placed = self._placed(model, rows)
         for group in self._going(by_length([len(window.tokens) for window in windows], at_once=8192), len(windows)):

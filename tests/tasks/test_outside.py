@@ -1,0 +1,99 @@
+"""How far O is lowered: what development data prefers, nothing where that is chance, kept with the run."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from regard.corpora import TaggedWords
+from regard.tasks import NamedEntities, NamedEntitySettings
+from regard.tasks._chains import Chains
+from regard.tasks._outside import HIGHEST, SettledTags, best_outside, tried
+
+from .small import CASES
+
+
+def figures(amount: float, best: float = 1.0) -> dict[str, float]:
+    """Return figures with a hill at one amount."""
+    f1 = 0.4 - 0.05 * abs(amount - best)
+    return {"f1": f1, "macro_f1": f1}
+
+
+def test_the_hill_is_found() -> None:
+    """The amount with the best figures is taken, with the figures there."""
+    amount, plain, best = best_outside(figures, figures(0.0), "f1", 900)
+    assert amount == 1.0
+    assert plain == figures(0.0)
+    assert best == figures(1.0)
+
+
+def test_a_gain_that_may_be_chance_is_none() -> None:
+    """With few entities the same hill says nothing; a lonely peak beside valleys says nothing either."""
+    assert best_outside(figures, figures(0.0), "f1", 50)[0] == 0
+
+    def peak(amount: float) -> dict[str, float]:
+        return {"f1": 0.5 if amount == 1.5 else 0.4 - 0.2 * (amount > 0)}
+
+    assert best_outside(peak, peak(0.0), "f1", 900)[0] == 0
+
+
+def test_little_is_tried_where_little_can_be_gained() -> None:
+    """The best threshold of probabilities is half of the best F1; where nothing is found yet all are tried."""
+    assert len(tried(0.97)) < len(tried(0.5)) < len(tried(0.1))
+    assert max(tried(0.0)) == HIGHEST
+
+
+def test_lowered_chains() -> None:
+    """One tag loses at every word, and the chains that it was asked of stay as they were."""
+    scores = torch.tensor([[[1.0, 0.0], [1.0, 0.5]]])
+    none = torch.zeros(2)
+    chains = Chains(scores, torch.tensor([2]), none, torch.zeros(2, 2), none)
+    assert chains.best() == [[0, 0]]
+    assert chains.lowered(0, 0.75).best() == [[0, 1]]
+    assert chains.best() == [[0, 0]]
+
+
+def test_rare_names_are_found_and_saved(tmp_path: Path) -> None:
+    """A word is a name in a third of its places: O is more probable, and F1 wants the names."""
+    draw = np.random.default_rng(0)
+
+    def sentences(count: int) -> list[TaggedWords]:
+        rows = []
+        for _ in range(count):
+            named = draw.random() < 0.35
+            words = ("we", "saw", "rose", "at", "noon")
+            rows.append(TaggedWords(words, ("O", "O", "B-name" if named else "O", "O", "O")))
+        return rows
+
+    train, dev = sentences(400), sentences(400)
+    task = NamedEntities(NamedEntitySettings(only="baseline")).fit(train, dev, folder=tmp_path / "run")
+    settled = task.settled_[0.0]
+    assert settled.outside >= 0.5
+    assert settled.plain < 0.2
+    assert settled.best > 0.45
+    assert "development f1" in task.settled_said()
+    again = NamedEntities.load(tmp_path / "run")
+    assert again.settled_ == task.settled_
+    inputs = [one.words for one in dev]
+    assert [one.tags for one in again.predict(inputs)] == [one.tags for one in task.predict(inputs)]
+    assert again.evaluate(dev).figures["f1"] == pytest.approx(settled.best)
+    confidence = np.mean([one.confidence for answer in again.predict(inputs) for one in answer.entities])
+    assert 0.25 < confidence < 0.45  # the names that were given are right as often as that
+
+
+def test_old_runs_have_temperatures_alone(tmp_path: Path) -> None:
+    """A run of version 0.1 is read: nothing is lowered."""
+    tagged = CASES["ner"].train
+    task = NamedEntities(NamedEntitySettings(only="baseline")).fit(tagged[:60], tagged[60:80], folder=tmp_path)
+    path = tmp_path / "task.json"
+    stored = json.loads(path.read_text(encoding="utf-8"))
+    del stored["state"]["settled"]
+    stored["state"]["heat"] = [[0.0, 1.5]]
+    path.write_text(json.dumps(stored), encoding="utf-8")
+    again = NamedEntities.load(tmp_path)
+    assert again.settled_ == {0.0: SettledTags(1.5)}
+    assert task.predict(["dr red went"])
