@@ -16,6 +16,7 @@ from regard.layers.projection import Projection, linear
 def onednn(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Take oneDNN's product, as where there is AVX-512, and PyTorch's own."""
     monkeypatch.setattr(projection, "_ONEDNN", request.param)
+    monkeypatch.setattr(projection, "_least", lambda: 2**21)
 
 
 def tensors(rows: int, *shape: int) -> tuple[Tensor, Tensor, Tensor]:

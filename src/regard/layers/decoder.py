@@ -99,8 +99,8 @@ class DecoderLayer(nn.Module):
             instance("cache", cache, LayerCache, "a LayerCache, of a StackCache from new_cache()")
         memory_mask = check_mask("memory_mask", memory_mask)
         attention = self.self_attention
-        check_tokens(self, "memory", memory, {"memory_dim": self.cross_attention.kdim}, attention.output.weight)
-        check_tokens(self, "x", x, {"embed_dim": attention.embed_dim}, attention.output.weight)
+        check_tokens(self, "memory", memory, "memory_dim", self.cross_attention.kdim, attention.output.weight)
+        check_tokens(self, "x", x, "embed_dim", attention.embed_dim, attention.output.weight)
         attended: Any = attention(
             enter(self, x, self.self_attention_norm), mask=mask, causal=causal, window=window, bias=bias,
             need_weights=need_weights, backend=backend, cache=None if cache is None else cache.self_attention,

@@ -33,7 +33,7 @@ class SinusoidalEncoding(nn.Module):
 
     def forward(self, x: Tensor, offset: int = 0) -> Tensor:
         """Return `dropout(x + table[offset : offset + L])` in the dtype of `x`."""
-        check_tokens(self, "x", x, {"embed_dim": self.embed_dim})
+        check_tokens(self, "x", x, "embed_dim", self.embed_dim)
         offset = size("offset", offset, 0)
         table = positions.sinusoidal_table(offset, x, self.embed_dim, self.base)
         added: Tensor = self.dropout(x + table.to(x.dtype))
@@ -67,7 +67,7 @@ class LearnedEncoding(nn.Module):
     def forward(self, x: Tensor, offset: int = 0) -> Tensor:
         """Return `dropout(x + weight[offset : offset + L])`."""
         max_length, embed_dim = sizes(self.weight)
-        check_tokens(self, "x", x, {"embed_dim": embed_dim})
+        check_tokens(self, "x", x, "embed_dim", embed_dim)
         offset = size("offset", offset, 0)
         if offset + sizes(x)[-2] > max_length:
             raise ShapeError(
@@ -113,7 +113,7 @@ class Rotary(nn.Module):
 
     def forward(self, x: Tensor, offset: int = 0) -> Tensor:
         """Turn `x` by the angles of the positions `offset … offset + L - 1`."""
-        check_tokens(self, "x", x, {})
+        check_tokens(self, "x", x)
         offset = size("offset", offset, 0)
         features = sizes(x)[-1]
         dim = features if self.dim is None else self.dim

@@ -93,7 +93,7 @@ class EncoderLayer(nn.Module):
         if cache is not None:
             instance("cache", cache, LayerCache, "a LayerCache, of a StackCache from new_cache()")
         attention = self.self_attention
-        check_tokens(self, "x", x, {"embed_dim": attention.embed_dim}, attention.output.weight)
+        check_tokens(self, "x", x, "embed_dim", attention.embed_dim, attention.output.weight)
         attended: Any = attention(
             enter(self, x, self.self_attention_norm), mask=mask, causal=causal, window=window, bias=bias,
             need_weights=need_weights, backend=backend, cache=None if cache is None else cache.self_attention,

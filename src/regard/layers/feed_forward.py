@@ -74,7 +74,7 @@ class FeedForward(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Return the transformed tokens."""
         if tensor("x", x).ndim != 1:  # a token alone is one, too
-            check_tokens(self, "x", x, {"embed_dim": self.embed_dim}, self.up.weight)
+            check_tokens(self, "x", x, "embed_dim", self.embed_dim, self.up.weight)
         elif sizes(x) != (self.embed_dim,):
             raise ShapeError(f"FeedForward was given x of shape {tuple(x.shape)}; embed_dim is {self.embed_dim}.")
         inside = self.up(x)

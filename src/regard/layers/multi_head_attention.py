@@ -17,6 +17,8 @@ from .norms import RMSNorm
 from .projection import Projection
 from .tokens import check_tokens
 
+_WIDTHS = {"query": "embed_dim", "key": "kdim", "value": "vdim"}
+
 
 class MultiHeadAttention(nn.Module):
     """Multi-head attention: project to heads, attend in each, join the heads and project back.
@@ -162,11 +164,11 @@ class MultiHeadAttention(nn.Module):
                 f"MultiHeadAttention was built for cross-attention with kdim={self.kdim} and vdim={self.vdim}; "
                 "give it a key (and a value)."
             )
-        sizes = (self._query_width, self._key_width, self._key_width)
-        query, key, value = self.query_key_value(x).split(sizes, -1)
-        query = self._heads(query, self.num_heads, self.query_norm)
-        key = self._heads(key, self.num_kv_heads, self.key_norm)
-        value = self._heads(value, self.num_kv_heads, None)
+        groups = self.num_kv_heads  # all heads at once, since a small call feels each step
+        heads = self._heads(self.query_key_value(x), self.num_heads + 2 * groups)
+        query, key, value = heads.split_with_sizes((self.num_heads, groups, groups), -3)
+        if self.query_norm is not None:
+            query, key = self._normed(query, self.query_norm), self._normed(key, self.key_norm)
         if isinstance(self.position, Rotary):
             offset = 0 if cache is None else len(cache)
             query, key = self.position(query, offset), self.position(key, offset)
@@ -192,7 +194,7 @@ class MultiHeadAttention(nn.Module):
                 "key and value."
             )
         projected = self.query_key_value.rows(query, 0, self._query_width) if self.joint else self.query(query)
-        projected = self._heads(projected, self.num_heads, self.query_norm)
+        projected = self._normed(self._heads(projected, self.num_heads), self.query_norm)
         if cache is None:
             return (projected, *self._key_value(key, value))
         if len(cache) == 0:
@@ -213,21 +215,27 @@ class MultiHeadAttention(nn.Module):
         else:
             keys = self.query_key_value.rows(key, self._query_width, cut)
             values = self.query_key_value.rows(value, cut)
-        return self._heads(keys, self.num_kv_heads, self.key_norm), self._heads(values, self.num_kv_heads, None)
+        keys = self._normed(self._heads(keys, self.num_kv_heads), self.key_norm)
+        return keys, self._heads(values, self.num_kv_heads)
 
-    def _heads(self, x: Tensor, heads: int, norm: nn.Module | None) -> Tensor:  # (B, heads, L, E)
-        x = x.view(*x.shape[:-1], heads, self.head_dim)
-        if norm is not None:  # under autocast x has lower precision than the weight of the norm
-            x = norm(x.to(self.output.weight.dtype)).to(x.dtype)
-        return x.transpose(-3, -2)
+    def _heads(self, x: Tensor, heads: int) -> Tensor:  # (B, heads, L, E)
+        return x.view(*x.shape[:-1], heads, self.head_dim).transpose(-3, -2)
+
+    def _normed(self, heads: Tensor, norm: nn.Module | None) -> Tensor:
+        """Return heads normalised; under autocast they have a lower precision than the weight of the norm."""
+        if norm is None:
+            return heads
+        x = heads.transpose(-3, -2)  # as they lie in memory
+        normed: Tensor = norm(x.to(self.output.weight.dtype)).to(x.dtype)
+        return normed.transpose(-3, -2)
 
     def _join(self, x: Tensor) -> Tensor:  # (B, L, embed_dim)
         joined: Tensor = self.output(x.transpose(-3, -2).flatten(-2))
         return joined
 
     def _check(self, name: str, x: Tensor, width: int) -> None:
-        argument = {"query": "embed_dim", "key": "kdim", "value": "vdim"}[name]
-        check_tokens(self, name, x, {argument: width}, self.output.weight)
+        argument = _WIDTHS[name]
+        check_tokens(self, name, x, argument, width, self.output.weight)
         if x.ndim > 3:
             raise ShapeError(
                 f"MultiHeadAttention was given {name} of shape {tuple(x.shape)}; the rule is (B, tokens, {argument}), "

@@ -1,13 +1,15 @@
 """The linear map that every layer uses, with a faster product on the CPU.
 
-PyTorch gives float32 products on the CPU to MKL, which on AMD machines with AVX-512 reaches less than half of the
-multiply-add peak; oneDNN, which is part of PyTorch too, computes the same product in the same precision at nine tenths
-of it. So there large float32 products go to oneDNN, forward and backward. With AVX2 alone MKL is the faster one, by
-half for the gradients of weights. Compiled, traced and transformed code keeps PyTorch's own.
+PyTorch gives float32 products on the CPU to MKL, which on AMD's Zen 5 reaches less than half of the multiply-add peak;
+oneDNN, which is part of PyTorch too, computes the same product in the same precision at nine tenths of it. So there
+all but small float32 products go to oneDNN, forward and backward, and on other processors with AVX-512, where oneDNN is
+up to a tenth ahead, large ones. With AVX2 alone MKL is the faster one, by half for the gradients of weights. Compiled,
+traced and transformed code keeps PyTorch's own.
 """
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
 import torch
@@ -16,11 +18,13 @@ from torch import Tensor, nn
 
 from .._tracing import plain, sizes
 from .._values import flag, floating, size
+from ..backends.native import library_info
 from ..errors import DeviceError, DtypeError, ShapeError
 from .quantization import tell_if_passed_over
 
-# Below this many multiply-adds the call costs more than it saves (break-even was measured at 1.5 million).
-_SMALL = 2**21
+# Multiply-adds from which oneDNN is taken: its call costs more. Zen 5 has that back at 1.5 million, Zen 4, forward and
+# backward, between 13 and 115 million.
+_SMALL, _SMALL_ON_ZEN_5 = 2**25, 2**21
 _PLAIN = (Tensor, nn.Parameter)
 _ONEDNN = torch.backends.mkldnn.is_available() and "AVX512" in torch.backends.cpu.get_cpu_capability()
 
@@ -118,7 +122,7 @@ def _onednn_serves(input: Tensor, weight: Tensor, bias: Tensor | None) -> bool:
         return False
     return (
         type(input) in _PLAIN
-        and input.numel() * weight.shape[0] >= _SMALL
+        and input.numel() * weight.shape[0] >= _least()
         and type(weight) in _PLAIN
         and input.dtype == weight.dtype == torch.float32
         and input.device.type == weight.device.type == "cpu"
@@ -128,6 +132,12 @@ def _onednn_serves(input: Tensor, weight: Tensor, bias: Tensor | None) -> bool:
         and input.shape[-1] * weight.shape[0] * 16 <= input.numel() * weight.shape[0]  # 16 rows or more
         and not torch.is_autocast_enabled("cpu")
     )
+
+
+@cache
+def _least() -> int:
+    """Return the multiply-adds from which oneDNN is taken on this processor."""
+    return _SMALL_ON_ZEN_5 if library_info().processor.startswith("AuthenticAMD 26 ") else _SMALL
 
 
 def _product(input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:

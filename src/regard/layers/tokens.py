@@ -10,16 +10,18 @@ from .._values import tensor
 from ..errors import DtypeError, ShapeError
 
 
-def check_tokens(owner: object, name: str, x: Tensor, width: dict[str, int], weight: Tensor | None = None) -> None:
-    """Raise `ShapeError` unless `x` is `(..., tokens, width)`, `DtypeError` unless it has the dtype of the weight.
+def check_tokens(
+    owner: object, name: str, x: Tensor, argument: str = "", size: int | None = None, weight: Tensor | None = None
+) -> None:
+    """Raise `ShapeError` unless `x` is `(..., tokens, size)`, `DtypeError` unless it has the dtype of the weight.
 
-    `width` is the expected size, with the name of the caller's argument: `{"embed_dim": 32}`; empty accepts any.
+    `argument` is the name of the caller's argument for that size, as in `embed_dim`; without a size any is accepted.
     """
-    argument, size = next(iter(width.items()), ("head_dim", None))
     # A layer asks three times, and nearly always all is well.
-    typed = type(x) is Tensor and weight is not None and x.dtype == weight.dtype
-    if typed and not jit_traced() and x.ndim >= 2 and x.shape[-1] == size:
-        return
+    if weight is not None and type(x) is Tensor and x.dtype == weight.dtype and not jit_traced():
+        shape = x.shape
+        if len(shape) >= 2 and shape[-1] == size:
+            return
     kind = type(owner).__name__
     if tensor(name, x).ndim < 2 or (size is not None and sizes(x)[-1] != size):
         known = "" if size is None else f" with {argument}={size}, batch first"

@@ -114,7 +114,7 @@ class Transformer(nn.Module):
             backend: as in `regard.attention`.
         """
         for name, tokens in (("source", source), ("target", target)):
-            check_tokens(self, name, tokens, {})
+            check_tokens(self, name, tokens)
         source_mask, target_mask, memory_mask = (
             check_mask(name, mask)
             for name, mask in (("source_mask", source_mask), ("target_mask", target_mask), ("memory_mask", memory_mask))

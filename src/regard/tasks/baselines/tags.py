@@ -162,9 +162,16 @@ class FeatureChain(Baseline):
 def _features(words: Sequence[str], place: int) -> Iterator[str]:
     """Yield the features of a word in its sentence."""
     word, lower = words[place], words[place].lower()
+    shape, before, after = (
+        _shape(words[there]) if 0 <= there < len(words) else "none" for there in (place, place - 1, place + 1)
+    )
     yield "always"
     yield f"word {lower}"
-    yield f"shape {_shape(word)}"
+    yield f"shape {shape}"
+    yield f"shapes {before} {shape}"
+    yield f"shapes {shape} {after} after"
+    yield f"shapes {before} {shape} {after} around"
+    yield f"length {min(12, len(word))}"
     for size in range(1, min(4, len(word)) + 1):
         yield f"begins {lower[:size]}"
         yield f"ends {lower[-size:]}"
