@@ -12,7 +12,7 @@ from regard.tasks.baselines import (
     FirstWords,
     MostFrequentTag,
     NearestSource,
-    PictureLogisticRegression,
+    PictureKernelRidge,
     TfidfLogisticRegression,
     WittenBell,
 )
@@ -49,7 +49,7 @@ def test_pixels() -> None:
     pixels = np.zeros((40, 4, 4, 1), np.uint8)
     pixels[::2] += 200
     images = Images(pixels, tuple("light" if i % 2 == 0 else "dark" for i in range(40)))
-    assert PictureLogisticRegression.fit(images).predict(pixels[:2]) == ["light", "dark"]
+    assert PictureKernelRidge.fit(images).predict(pixels[:2]) == ["light", "dark"]
 
 
 def test_first_words_and_nearest_source() -> None:

@@ -20,7 +20,7 @@ from regard.tasks.baselines import (
     FirstWords,
     MostFrequentTag,
     NearestSource,
-    PictureLogisticRegression,
+    PictureKernelRidge,
     TfidfLogisticRegression,
     read,
     write,
@@ -71,7 +71,7 @@ def learnt() -> list[tuple[Baseline, Any]]:
         (MostFrequentTag.fit(TAGGED[:50], TAGS), words),
         (TfidfLogisticRegression.fit(LABELLED[:60]), texts),
         (TfidfLogisticRegression.fit(SEVERAL[:60]), texts),
-        (PictureLogisticRegression.fit(IMAGES), IMAGES.pixels[:5]),
+        (PictureKernelRidge.fit(IMAGES), IMAGES.pixels[:5]),
         (FirstWords.fit(PAIRS), ["a b c d e f g h"]),
         (NearestSource.fit(PAIRS), [one.source for one in PAIRS[:5]]),
     ]

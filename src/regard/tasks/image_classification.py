@@ -23,7 +23,7 @@ from ._batches import which_aside
 from ._classes import ClassTask
 from ._recipe import Advice, epochs_for, largest, products_in
 from ._task import Attention, Goal, MakeBatch, TaskSettings
-from .baselines import Baseline, PictureLogisticRegression
+from .baselines import Baseline, PictureKernelRidge
 
 # Sizes (embed_dim, num_layers) with the number of pictures from which on they are worth their cost.
 SIZES = (((192, 6), 500_000), ((128, 4), 200_000), ((96, 3), 20_000), ((64, 2), 0))
@@ -230,7 +230,7 @@ class ImageClassification(ClassTask[Images]):
         return Attention(weights, tuple(places), grid=(rows, columns))
 
     def _fit_baseline(self, train_examples: Images) -> Baseline:
-        return PictureLogisticRegression.fit(train_examples, balanced=self.settings.class_weights)
+        return PictureKernelRidge.fit(train_examples, balanced=self.settings.class_weights)
 
     def _state(self) -> dict[str, Any]:
         return {**self._label_state(), "shape": list(self.shape_), "mean": self.mean_, "std": self.std_}

@@ -1,7 +1,7 @@
 """Cheap baselines, fitted to the same examples as the model; what development data prefers is what a run keeps."""
 
 from ._saving import Baseline, read, write
-from .classes import PictureLogisticRegression, TfidfLogisticRegression
+from .classes import PictureKernelRidge, TfidfLogisticRegression
 from .ngrams import WittenBell
 from .tags import FeatureChain, MostFrequentTag
 from .texts import FirstWords, NearestSource
@@ -12,7 +12,7 @@ __all__ = [
     "FirstWords",
     "MostFrequentTag",
     "NearestSource",
-    "PictureLogisticRegression",
+    "PictureKernelRidge",
     "TfidfLogisticRegression",
     "WittenBell",
     "read",
