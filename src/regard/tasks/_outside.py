@@ -6,7 +6,7 @@ score of O is lowered at every word by an amount that development data chooses, 
 each mix by itself. Of calibrated probabilities the best threshold is half of the best F1, so where F1 is high already
 next to nothing is left to choose, and little is tried.
 
-Source: Lipton, Elkan and Naryanaswamy 2014, "Optimal thresholding of classifiers to maximize F1 measure",
+Source: Lipton, Elkan and Narayanaswamy 2014, "Optimal thresholding of classifiers to maximize F1 measure",
 arXiv:1402.1892.
 """
 

@@ -329,7 +329,7 @@ class NamedEntities(AnsweringTask[Sequence[TaggedWords], Sentence]):
         held = self._held(examples, lambda some: self._mixed(some, share))
         outside, plain, best = self._lowered(tags, held)
         heat = self._heat(held, self._decoded(held, outside), [set(entities(one)) for one in tags])
-        return SettledTags(heat, outside, plain[self.headline], best[self.headline]), best
+        return SettledTags(heat, outside, plain[self.watched], best[self.watched]), best
 
     def _at_best(self, model: nn.Module, dev_examples: Sequence[TaggedWords]) -> list[Sentence]:
         held = self._held(dev_examples, lambda some: self._chains(model, some))
@@ -353,7 +353,7 @@ class NamedEntities(AnsweringTask[Sequence[TaggedWords], Sentence]):
         plain = figures(0.0)
         if "O" not in self.tags_:
             return 0.0, plain, plain
-        return best_outside(figures, plain, self.headline, sum(len(entities(one)) for one in tags))
+        return best_outside(figures, plain, self.watched, sum(len(entities(one)) for one in tags))
 
     def _decoded(self, held: Held, outside: float) -> list[tuple[str, ...]]:
         """Return the best tags of the sentences of chains, O lowered by `outside`."""
@@ -394,7 +394,7 @@ class NamedEntities(AnsweringTask[Sequence[TaggedWords], Sentence]):
         return Counter(label for example in examples for label, _, _ in entities(example.tags))
 
     def settled_said(self) -> str:
-        return self.settled_.get(self.choice_.share, SettledTags()).said(self.headline)
+        return self.settled_.get(self.choice_.share, SettledTags()).said(self.watched)
 
     def _known_labels(self) -> set[str]:
         return {tag[2:] for tag in self.tags_ if tag != "O"}
