@@ -1,7 +1,9 @@
 """Gradient checkpointing of served and watched models: the gradients are those of the forward pass that ran."""
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import pytest
@@ -13,6 +15,7 @@ from torch.utils.checkpoint import checkpoint, checkpoint_sequential
 import regard
 from regard.errors import ArgumentError
 from regard.integrations import use_fast_attention
+from tests.doors.models import Calls, gradients
 
 
 class Block(nn.Module):
@@ -103,18 +106,15 @@ def _in_parts(block: nn.Module, x: Tensor) -> Any:
     return _Parts.apply(block, x)  # type: ignore[no-untyped-call]
 
 
-class Around(nn.Module):
-    """A block in PyTorch's own checkpoint, to be put into one of another library."""
+def _around(block: nn.Module) -> nn.Module:
+    """Return a block in PyTorch's own checkpoint, to be put into one of another library."""
 
-    def __init__(self, block: nn.Module) -> None:
-        super().__init__()
-        self.block = block
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Run the block."""
+    def run(x: Tensor) -> Tensor:
         with torch.enable_grad():  # some do, to see what requires a gradient
-            out: Tensor = checkpoint(self.block, x, use_reentrant=True)
+            out: Tensor = checkpoint(block, x, use_reentrant=True)
         return out.detach() if not torch.is_grad_enabled() else out
+
+    return Calls(run, block=block)
 
 
 class Decorated(torch.autograd.Function):
@@ -129,70 +129,60 @@ OTHERS: dict[str, Callable[[nn.Module, Tensor], Any]] = {
     "another's": lambda block, x: Again.apply(block, x),  # type: ignore[no-untyped-call]
     "another's in parts": _in_parts,
     "another's decorated": lambda block, x: Decorated.apply(block, x),  # type: ignore[no-untyped-call]
-    "another's around PyTorch's": lambda block, x: Again.apply(Around(block), x),  # type: ignore[no-untyped-call]
-    "another's in parts around PyTorch's": lambda block, x: _in_parts(Around(block), x),
+    "another's around PyTorch's": lambda block, x: Again.apply(_around(block), x),  # type: ignore[no-untyped-call]
+    "another's in parts around PyTorch's": lambda block, x: _in_parts(_around(block), x),
 }
 WAYS = ["reentrant", "not reentrant", "sequential", "inside another"]
 if hasattr(torch.utils.checkpoint, "_CheckpointedFunction"):  # PyTorch 2.14
     WAYS.append("decorated")
-Run = Callable[[nn.Module, Tensor], tuple[Tensor, Callable[[], None]]]
+Run = Callable[[nn.Module, Callable[[], Tensor]], Iterator[Tensor]]
+"""Gives the output of a forward pass, and takes over again after the backward pass."""
 
 
-def _plain(model: nn.Module, x: Tensor) -> tuple[Tensor, Callable[[], None]]:
-    return model(x), lambda: None
+def _plain(model: nn.Module, forward: Callable[[], Tensor]) -> Iterator[Tensor]:
+    yield forward()
 
 
-def _attached(model: nn.Module, x: Tensor) -> tuple[Tensor, Callable[[], None]]:
+def _attached(model: nn.Module, forward: Callable[[], Tensor]) -> Iterator[Tensor]:
     fast = use_fast_attention(model)
-    out = model(x)
-    taken = fast.taken
-    assert fast.calls == 2, fast
-
-    def end() -> None:
-        assert (fast.taken, fast.calls) == (taken, 2), fast  # what runs again is not counted
-        fast.remove()
-
-    return out, end
-
-
-def _removed(model: nn.Module, x: Tensor) -> tuple[Tensor, Callable[[], None]]:
-    fast = use_fast_attention(model)
-    out = model(x)
+    yield forward()
+    assert (fast.taken, fast.calls) == (2, 2), fast  # what runs again is not counted
     fast.remove()
-    return out, lambda: None
 
 
-def _block(model: nn.Module, x: Tensor) -> tuple[Tensor, Callable[[], None]]:
+def _removed(model: nn.Module, forward: Callable[[], Tensor]) -> Iterator[Tensor]:
+    fast = use_fast_attention(model)
+    out = forward()
+    assert fast.calls == 2
+    fast.remove()
+    yield out
+
+
+def _block(model: nn.Module, forward: Callable[[], Tensor]) -> Iterator[Tensor]:
     with use_fast_attention():
-        return model(x), lambda: None
+        out = forward()
+    yield out
 
 
-def _watched(model: nn.Module, x: Tensor) -> tuple[Tensor, Callable[[], None]]:
+def _watched(model: nn.Module, forward: Callable[[], Tensor]) -> Iterator[Tensor]:
     with regard.watch(model) as recording:
-        out = model(x)
+        out = forward()
     assert len(recording) == 2
-    return out, lambda: None
+    yield out
 
 
-def _watched_through(model: nn.Module, x: Tensor) -> tuple[Tensor, Callable[[], None]]:
-    watching = regard.watch(model)
-    recording = watching.__enter__()
-    out = model(x)
-
-    def end() -> None:
-        watching.__exit__(None)
-        assert repr(recording) == "2 of 2 attention calls recorded (2 layers x 1 passes); 0 took another path"
-
-    return out, end
+def _watched_through(model: nn.Module, forward: Callable[[], Tensor]) -> Iterator[Tensor]:
+    with regard.watch(model) as recording:
+        yield forward()
+    assert repr(recording) == "2 of 2 attention calls recorded (2 layers x 1 passes); 0 took another path"
 
 
 def _gradients(run: Run, dropout: float, how: str) -> Tensor:
     torch.manual_seed(0)
     model, x = Model(dropout, how).train(), torch.randn(2, 64, 32, requires_grad=True)
     torch.manual_seed(1)
-    out, end = run(model, x)
-    out.pow(2).sum().backward()
-    end()
+    with contextmanager(run)(model, lambda: model(x)) as out:
+        out.pow(2).sum().backward()
     return torch.cat([p.grad.flatten() for p in (x, *model.parameters()) if p.grad is not None])
 
 
@@ -219,31 +209,21 @@ def test_a_model_inside_what_runs_again() -> None:
     """A served model that is only a part of the checkpointed function; and one served after the forward pass."""
     block, x = Block(0.3), torch.randn(2, 64, 32)
 
-    def gradient(reentrant: bool, late: bool) -> Tensor:
+    def gradient(late: bool, run: Callable[[Callable[[Tensor], Tensor], Tensor], Tensor]) -> Tensor:
         y = x.clone().requires_grad_()
         torch.manual_seed(2)
         fast = None if late else use_fast_attention(block)
-        out = checkpoint(lambda z: block(z) * 2, y, use_reentrant=reentrant)
+        out = run(lambda z: block(z) * 2, y)
         fast = fast or use_fast_attention(block)
         out.sin().sum().backward()
         fast.remove()
         assert y.grad is not None
         return y.grad
 
-    def expected(late: bool) -> Tensor:
-        y = x.clone().requires_grad_()
-        torch.manual_seed(2)
-        fast = use_fast_attention(block)
-        if late:
-            fast.remove()
-        (block(y) * 2).sin().sum().backward()
-        fast.remove()
-        assert y.grad is not None
-        return y.grad
-
     for reentrant in (True, False):
         for late in (True, False):
-            torch.testing.assert_close(gradient(reentrant, late), expected(late))
+            found = gradient(late, partial(checkpoint, use_reentrant=reentrant))
+            torch.testing.assert_close(found, gradient(late, lambda part, y: part(y)))
 
 
 @pytest.mark.parametrize("reentrant", [True, False])
@@ -257,30 +237,15 @@ def test_a_model_of_transformers(reentrant: bool) -> None:
     model = transformers.LlamaForCausalLM._from_config(config, attn_implementation="sdpa").train()
     ids = torch.randint(4, 60, (2, 64))
 
-    def gradients(run: Run) -> Tensor:
-        model.zero_grad()
-        out, end = run(lambda x: model(x, labels=x, use_cache=False).loss, ids)  # type: ignore[arg-type]
-        out.backward()
-        end()
-        return torch.cat([p.grad.flatten() for p in model.parameters() if p.grad is not None])
+    def found(run: Run) -> list[Tensor]:
+        with contextmanager(run)(model, lambda: model(ids, labels=ids, use_cache=False).loss) as loss:
+            return gradients(model, loss)
 
-    def served(call: Any, x: Tensor) -> tuple[Tensor, Callable[[], None]]:
-        fast = use_fast_attention(model)
-        out = call(x)
-        assert fast.taken == 2, fast
-        return out, fast.remove
-
-    def watched(call: Any, x: Tensor) -> tuple[Tensor, Callable[[], None]]:
-        with regard.watch(model) as recording:
-            out = call(x)
-        assert len(recording) == 2
-        return out, lambda: None
-
-    expected = gradients(_plain)
+    expected = found(_plain)
     with warnings.catch_warnings(action="ignore"):  # an older name, which what people wrote goes on using
         model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": reentrant})
-    for run in (_plain, served, watched):
-        torch.testing.assert_close(gradients(run), expected, atol=1e-5, rtol=1e-4)
+    for run in (_plain, _attached, _watched):
+        torch.testing.assert_close(found(run), expected, atol=1e-5, rtol=1e-4)
 
 
 @pytest.mark.parametrize("reentrant", [True, False])

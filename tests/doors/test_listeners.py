@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from itertools import permutations
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -14,27 +15,20 @@ import regard
 from regard.doors import MULTI_HEAD, Call, Given, Listener, ModelListener, Result, Run
 from regard.errors import ArgumentError
 from regard.integrations import use_fast_attention
+from tests.doors.models import Calls, HandMadeAttention
 
 HEADS, LENGTH = 4, 64
 X = torch.randn(2, HEADS, LENGTH, 16)
 
 
-class OfTorch(nn.Module):
-    """A call of PyTorch's."""
-
-    dropout = 0.0
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Attend."""
-        return F.scaled_dot_product_attention(x, x + 1, x, dropout_p=self.dropout)
+def of_torch(x: Tensor, dropout: float = 0.0) -> Tensor:
+    """Call PyTorch's."""
+    return F.scaled_dot_product_attention(x, x + 1, x, dropout_p=dropout)
 
 
-class OfOurs(nn.Module):
-    """A call of ours."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Attend."""
-        return regard.attention(x, x + 1, x)
+def of_ours(x: Tensor) -> Tensor:
+    """Call ours."""
+    return regard.attention(x, x + 1, x)
 
 
 class Edit(ModelListener):
@@ -86,10 +80,10 @@ def _expected(change: Callable[[Call, Run], Result]) -> tuple[Tensor, Tensor]:
 
 
 @pytest.mark.parametrize("change", [_ablated, _uniform])
-@pytest.mark.parametrize("kind", [OfTorch, OfOurs])
-def test_editing_watching_and_speeding_up_in_any_order(kind: Any, change: Any) -> None:
+@pytest.mark.parametrize("attend", [of_torch, of_ours])
+def test_editing_watching_and_speeding_up_in_any_order(attend: Any, change: Any) -> None:
     """The output is the edited one, and all see the weights that it was made with, once."""
-    model = kind()
+    model = Calls(attend)
     expected, weights = _expected(change)
     for order in permutations(range(3)):
         edit, watch, fast = Edit(model, change), regard.watch(model, keep="exact"), use_fast_attention()
@@ -100,7 +94,7 @@ def test_editing_watching_and_speeding_up_in_any_order(kind: Any, change: Any) -
         assert len(recording) == 1, order
         assert not recording.missed
         torch.testing.assert_close(recording[0].dense(), weights, rtol=1e-4, atol=1e-5)
-        assert edit.modules == [kind.__name__]
+        assert edit.modules == ["Calls"]
         torch.testing.assert_close(edit.weights[0], weights, rtol=1e-4, atol=1e-5)
         assert fast.calls <= 1
 
@@ -108,8 +102,7 @@ def test_editing_watching_and_speeding_up_in_any_order(kind: Any, change: Any) -
 @pytest.mark.parametrize("first", ["fast", "watch"])
 def test_a_call_with_dropout_is_recorded_once_by_each(first: str) -> None:
     """Two recordings and the kernel, which draws the same numbers as without them."""
-    model = OfTorch()
-    model.dropout = 0.4
+    model = Calls(lambda x: of_torch(x, 0.4))
     with use_fast_attention():
         torch.manual_seed(3)
         expected = model(X)
@@ -129,7 +122,7 @@ def test_a_call_with_dropout_is_recorded_once_by_each(first: str) -> None:
 
 def test_one_who_enters_twice_hears_once() -> None:
     """The same object around a block and around a model inside it counts each call once."""
-    model = OfTorch()
+    model = Calls(of_torch)
     fast = use_fast_attention(model)
     with fast, fast:
         model(X)
@@ -141,12 +134,8 @@ def test_one_who_enters_twice_hears_once() -> None:
 @pytest.mark.parametrize("watches", [1, 2])
 def test_softmax_is_shown_once(watches: int) -> None:
     """A function of PyTorch that calls another of its own, under two watches, is one softmax."""
-
-    class HandMadeAttention(nn.Module):
-        def forward(self, x: Tensor) -> Tensor:
-            return F.softmax(x @ x.mT, -1) @ x
-
-    model, heads = HandMadeAttention(), nn.MultiheadAttention(16, 2, batch_first=True).eval()
+    model = HandMadeAttention(lambda x: F.softmax(x @ x.mT, -1) @ x)
+    heads = nn.MultiheadAttention(16, 2, batch_first=True).eval()
     for module, given in ((model, (X,)), (heads, (X[:, 0],) * 3)):
         with ExitStack() as blocks:
             found = [blocks.enter_context(regard.watch(module)) for _ in range(watches)]
@@ -183,12 +172,7 @@ WRONG: dict[str, Callable[[], Tensor]] = {
 @pytest.mark.parametrize("name", WRONG)
 def test_mistakes_are_told_by_pytorch(name: str) -> None:
     """Its error comes through, watched or served, where we could have computed something."""
-
-    class Model(nn.Module):
-        def forward(self) -> Tensor:
-            return WRONG[name]()
-
-    model = Model()
+    model = Calls(WRONG[name])
     with pytest.raises((RuntimeError, TypeError)) as expected:
         model()
     for around in (regard.watch(model), use_fast_attention()):
@@ -200,13 +184,7 @@ def test_mistakes_are_told_by_pytorch(name: str) -> None:
 def test_a_mask_beside_is_causal_stays_with_pytorch() -> None:
     """Releases differ in what they make of both, so nobody here reads them: output as it is, and the reason."""
     keep = torch.rand(LENGTH, LENGTH) < 0.5
-
-    class Model(nn.Module):
-        def forward(self) -> Tensor:
-            F.scaled_dot_product_attention(X, X, X)
-            return F.scaled_dot_product_attention(X, X, X, keep, is_causal=True)
-
-    model = Model()
+    model = Calls(lambda: (of_torch(X), F.scaled_dot_product_attention(X, X, X, keep, is_causal=True))[1])
     try:
         expected = model()
     except RuntimeError:
@@ -238,18 +216,9 @@ def test_a_call_that_fails_leaves_the_thread_as_it_was() -> None:
 
 def test_grouped_heads_are_heads_to_all() -> None:
     """Heads of a group that come packed into the queries are seen and changed as the heads of the model."""
-
-    class Attention(nn.Module):
-        num_key_value_groups = 3
-
-        def __init__(self) -> None:
-            super().__init__()
-            self.config = type("Config", (), {"num_key_value_heads": 2})
-
-        def forward(self, query: Tensor, key: Tensor) -> Tensor:
-            return F.scaled_dot_product_attention(query, key, key)
-
-    model, query, key = Attention(), torch.randn(1, 2, 3, 8), torch.randn(1, 2, 50, 8)
+    model: Any = Calls(lambda query, key: F.scaled_dot_product_attention(query, key, key))
+    model.num_key_value_groups, model.config = 3, SimpleNamespace(num_key_value_heads=2)
+    query, key = torch.randn(1, 2, 3, 8), torch.randn(1, 2, 50, 8)
     expected = model(query, key)
     expected[:, 0, 1] = 0
     for around in (use_fast_attention(), regard.watch(model)):

@@ -2,6 +2,7 @@
 
 import importlib.util
 from collections import Counter
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from regard import AttentionWeights, use_backend, watch
 from regard.recorder import EmptyRecordingError
+from tests.doors.models import Calls, HandMadeAttention, gradients, plain_and_watched
 
 _TIMM = importlib.util.find_spec("timm") is not None and importlib.util.find_spec("torchvision") is not None
 
@@ -24,16 +26,11 @@ def test_multi_head_attention_with_weights_and_dropout(average: bool, batched: b
     model = nn.MultiheadAttention(16, 4, dropout=0.4, batch_first=True).train()
     x = torch.randn(2, 9, 16) if batched else torch.randn(9, 16)
     past = torch.ones(9, 9, dtype=torch.bool).triu(1)
-    found = []
-    for watching in (False, True):
-        torch.manual_seed(3)
-        if watching:
-            with watch(model, keep="exact") as recording:
-                found.append(model(x, x, x, attn_mask=past, average_attn_weights=average))
-        else:
-            found.append(model(x, x, x, attn_mask=past, average_attn_weights=average))
-    assert torch.equal(found[0][0], found[1][0])
-    torch.testing.assert_close(found[0][1], found[1][1], rtol=0, atol=0 if not average else 1e-7)
+    plain, found, recording = plain_and_watched(
+        model, lambda: model(x, x, x, attn_mask=past, average_attn_weights=average), keep="exact"
+    )
+    assert torch.equal(plain[0], found[0])
+    torch.testing.assert_close(plain[1], found[1], rtol=0, atol=0 if not average else 1e-7)
     before = model.eval()(x, x, x, attn_mask=past, average_attn_weights=False)[1]
     weights = recording[0]
     assert isinstance(weights, AttentionWeights)
@@ -42,24 +39,27 @@ def test_multi_head_attention_with_weights_and_dropout(average: bool, batched: b
     assert torch.equal(weights.masked().reshape(-1, 9, 9)[0], past)
 
 
-def test_multi_head_attention_keeps_gradients_with_dropout() -> None:
-    """A watched training step of a module that returns its weights has the gradients of an unwatched one."""
-    model = nn.MultiheadAttention(16, 2, dropout=0.3, batch_first=True).train()
-    x = torch.randn(2, 5, 16)
-    found = []
-    for watching in (False, True):
-        torch.manual_seed(3)
-        model.zero_grad()
-        if watching:
-            with watch(model):
-                output, weights = model(x, x, x)
-        else:
-            output, weights = model(x, x, x)
-        (output.sin().sum() + weights.square().sum()).backward()
-        found.append([parameter.grad.clone() for parameter in model.parameters() if parameter.grad is not None])
-    assert found[0]
-    for one, other in zip(*found, strict=True):
-        torch.testing.assert_close(one, other)
+TRAINED: dict[str, Callable[[], nn.Module]] = {
+    "returns weights": lambda: nn.MultiheadAttention(16, 2, dropout=0.3, batch_first=True),
+    "a layer": lambda: nn.TransformerEncoderLayer(16, 2, dropout=0.1, batch_first=True),
+}
+
+
+@pytest.mark.parametrize("kind", TRAINED)
+def test_a_training_step_with_dropout_keeps_its_gradients(kind: str) -> None:
+    """Gradients are those of the unwatched step, with the same random numbers; what is recorded needs none."""
+    x = torch.randn(2, 6, 16)
+    model, given = TRAINED[kind](), [x, x, x] if kind == "returns weights" else [x]
+
+    def step() -> list[Tensor]:
+        found = model(*given)
+        parts = found if isinstance(found, tuple) else (found,)
+        return gradients(model, torch.stack([part.sin().sum() + part.square().sum() for part in parts]).sum())
+
+    plain, found, recording = plain_and_watched(model.train(), step)
+    assert plain
+    torch.testing.assert_close(found, plain)
+    assert not recording[0].requires_grad
 
 
 def test_a_row_without_keys_is_empty_not_nan() -> None:
@@ -104,11 +104,8 @@ def test_attention_as_vision_models_write_it(fused: bool, training: bool) -> Non
     torch.manual_seed(0)
     model = nn.Sequential(PatchAttention(16, 2, fused, 0.5), PatchAttention(16, 2, fused)).train(training)
     x = torch.randn(3, 10, 16)
-    torch.manual_seed(1)
-    expected = model(x)
-    torch.manual_seed(1)
-    with watch(model, keep="exact") as recording:
-        torch.testing.assert_close(model(x), expected)
+    plain, found, recording = plain_and_watched(model, lambda: model(x), keep="exact")
+    torch.testing.assert_close(found, plain)
     assert list(recording) == ["0", "1"]
     attention = model[0]
     assert isinstance(attention, PatchAttention)
@@ -142,9 +139,8 @@ def test_models_of_timm(name: str, fused: bool) -> None:
         if hasattr(module, "fused_attn"):
             module.fused_attn = fused
     with torch.no_grad():
-        expected = model(image)
-        with watch(model) as recording:
-            torch.testing.assert_close(model(image), expected, rtol=1e-4, atol=1e-4)
+        plain, found, recording = plain_and_watched(model, lambda: model(image))
+    torch.testing.assert_close(found, plain, rtol=1e-4, atol=1e-4)
     assert len(recording) == calls
     assert not recording.missed
     assert recording[0].shape == shape
@@ -154,45 +150,31 @@ def test_models_of_timm(name: str, fused: bool) -> None:
 def test_inner_and_outer_modules_that_return_the_same_count_once() -> None:
     """A wrapper that hands the weights of its inner module on adds no second call."""
 
-    class InnerAttention(nn.Module):
-        def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-            weights = torch.einsum("bld,bsd->bls", x, x).softmax(-1)[:, None]
-            return weights[:, 0] @ x, weights
+    def attend(x: Tensor) -> tuple[Tensor, Tensor]:
+        weights = torch.einsum("bld,bsd->bls", x, x).softmax(-1)[:, None]
+        return weights[:, 0] @ x, weights
 
-    class OuterAttention(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.inner = InnerAttention()
+    def add(x: Tensor) -> tuple[Tensor, Tensor]:
+        output, weights = inner(x)
+        return output + x, weights
 
-        def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-            output, weights = self.inner(x)
-            return output + x, weights
-
-    model = nn.ModuleDict({"layer": OuterAttention()})
-    x = torch.randn(2, 6, 4)
-    with watch(model["layer"]) as recording:
-        model["layer"](x)
+    inner = HandMadeAttention(attend)
+    model = HandMadeAttention(add, inner=inner)
+    with watch(model) as recording:
+        model(torch.randn(2, 6, 4))
     assert list(recording) == ["inner"]
     assert recording[0].shape == (2, 1, 6, 6)
 
 
 def test_softmax_over_other_things_is_no_attention() -> None:
     """Probabilities of classes, and softmax in a module that is not named after attention, are left alone."""
-
-    class Head(nn.Module):
-        def forward(self, x: Tensor) -> Tensor:
-            return x.softmax(-1)
-
-    class ChannelAttention(nn.Module):
-        def forward(self, x: Tensor) -> Tensor:
-            return x * x.reshape(2, 3, 2, 4).softmax(-1).reshape(2, 6, 4)
-
-    with pytest.raises(EmptyRecordingError, match="no module of it"), watch(Head()) as recording:
-        Head()(torch.randn(2, 3, 4, 4))
+    head = Calls(lambda x: x.softmax(-1))
+    with pytest.raises(EmptyRecordingError, match="no module of it"), watch(head) as recording:
+        head(torch.randn(2, 3, 4, 4))
     assert not recording.missed
-    model = ChannelAttention()
-    with pytest.raises(EmptyRecordingError, match=r"softmax gave \(2, 3, 2, 4\)"), watch(model):
-        model(torch.randn(2, 6, 4))
+    of_channels = HandMadeAttention(lambda x: x * x.reshape(2, 3, 2, 4).softmax(-1).reshape(2, 6, 4))
+    with pytest.raises(EmptyRecordingError, match=r"softmax gave \(2, 3, 2, 4\)"), watch(of_channels):
+        of_channels(torch.randn(2, 6, 4))
 
 
 class _Counted(TorchDispatchMode):
@@ -218,15 +200,12 @@ def test_without_our_kernel_nothing_is_computed_twice(hides: str) -> None:
         "lowest": {"attn_mask": torch.zeros(mask.shape).masked_fill(~mask, torch.finfo(torch.float32).min)},
     }[hides]  # fmt: skip
 
-    class Model(nn.Module):
-        def forward(self) -> Tensor:
-            return F.scaled_dot_product_attention(*given, **settings)
+    model, counted = Calls(lambda: F.scaled_dot_product_attention(*given, **settings)), _Counted()
 
     def step() -> list[Tensor]:
         output = model()
         return [output.detach(), *torch.autograd.grad(output.sin().sum(), given)]
 
-    model, counted = Model(), _Counted()
     plain = step()
     with use_backend("fused"), watch(model) as recording, counted:
         watched = step()
@@ -240,24 +219,20 @@ def test_without_our_kernel_nothing_is_computed_twice(hides: str) -> None:
 def test_heads_in_the_batch(first: bool) -> None:
     """Older code folds heads into the batch: one sequence or one head is recorded, of others it is said why not."""
 
-    class FoldedAttention(nn.Module):
-        def __init__(self, heads: int) -> None:
-            super().__init__()
-            self.heads, self.weights = heads, Tensor()
+    def folded(x: Tensor, heads: int) -> tuple[Tensor, Tensor]:
+        x = x.transpose(0, 1) if first else x
+        batch, length, width = x.shape
+        q = x.view(batch, length, heads, -1).transpose(1, 2).reshape(batch * heads, length, -1)
+        weights = torch.softmax(q @ q.mT, -1)
+        out = (weights @ q).view(batch, heads, length, -1).transpose(1, 2).reshape(batch, length, width)
+        return (out.transpose(0, 1) if first else out), weights
 
-        def forward(self, x: Tensor) -> Tensor:
-            x = x.transpose(0, 1) if first else x
-            batch, length, width = x.shape
-            q = x.view(batch, length, self.heads, -1).transpose(1, 2).reshape(batch * self.heads, length, -1)
-            self.weights = torch.softmax(q @ q.mT, -1)
-            out = (self.weights @ q).view(batch, self.heads, length, -1).transpose(1, 2).reshape(batch, length, width)
-            return out.transpose(0, 1) if first else out
-
+    model = HandMadeAttention(lambda x, heads: folded(x, heads)[0])
     for batch, heads in ((1, 4), (3, 1)):
-        model, x = FoldedAttention(heads), torch.randn(batch, 6, 8)
+        x = torch.randn(6, batch, 8) if first else torch.randn(batch, 6, 8)
         with watch(model, keep="dense") as recording:
-            model(x.transpose(0, 1) if first else x)
-        torch.testing.assert_close(recording[0].dense(), model.weights.view(batch, heads, 6, 6))
-    model, x = FoldedAttention(4), torch.randn(3, 6, 8)
+            model(x, heads)
+        torch.testing.assert_close(recording[0].dense(), folded(x, heads)[1].view(batch, heads, 6, 6))
+    x = torch.randn(6, 3, 8) if first else torch.randn(3, 6, 8)
     with pytest.raises(EmptyRecordingError, match=r"softmax gave \(12, 6, 6\)"), watch(model):
-        model(x.transpose(0, 1) if first else x)
+        model(x, 4)

@@ -7,10 +7,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from regard import AttentionWeights, watch
+from regard import watch
 from regard.integrations.transformers import register
 from regard.recorder import EmptyRecordingError, Recording
-from tests.integrations.transformers.families import FAMILIES, OWN_CODE, tensors
+from tests.doors.models import Calls, distance, plain_and_watched
+from tests.integrations.transformers.families import FAMILIES, OWN_CODE, Family, tensors
+from tests.recorder.kept import LIMIT, assert_kept, assert_placed
 
 register()
 
@@ -24,20 +26,17 @@ DOORS = {"eager": "softmax", "sdpa": "scaled_dot_product_attention", "regard": "
 ALL = {**FAMILIES, **OWN_CODE}
 # Their code offers no SDPA (softcap, sinks, disentangled positions).
 ONLY = {"Gemma-2": ("eager", "regard"), "GPT-OSS": ("eager", "regard"), "DeBERTa-v2": ("eager",)}
+# Padding on the left leaves the first rows of every text nothing to see.
+LEFT = ("BERT", "GPT-2", "Llama", "Mistral", "T5")
 TABLE = [
     (name, by, padding)
     for name in CALLS
     for by in ONLY.get(name, tuple(DOORS))
-    for padding in ((None,) if ALL[name].inputs in ("image", "sound") else (None, "right"))
+    for padding in (None, "right", "left")
+    if padding is None or name in LEFT or (padding == "right" and ALL[name].inputs not in ("image", "sound"))
 ]
 # Padding on the right leaves their last rows nothing to see: uniform in eager code, 0 elsewhere.
 WINDOWS = ("Mistral", "Qwen2", "Gemma-2", "GPT-OSS", "ModernBERT")
-LIMIT = 5e-6
-
-
-def distance(found: Tensor, expected: Tensor) -> float:
-    """Return ‖found − expected‖ / ‖expected‖; NaN never passes a comparison."""
-    return float((found.double() - expected.double()).norm() / expected.double().norm().clamp_min(1e-30))
 
 
 def own_maps(model: nn.Module, inputs: dict[str, Tensor]) -> list[Tensor]:
@@ -58,91 +57,58 @@ def own_maps(model: nn.Module, inputs: dict[str, Tensor]) -> list[Tensor]:
     return list(outputs.attentions)
 
 
-def assert_summary(found: AttentionWeights, expected: Tensor, rows: Tensor | None = None) -> None:
-    """Compare all that a recording keeps with the same of a dense map, in the rows that count."""
-    wanted = expected.double()
-    assert found.shape == tuple(wanted.shape)
-    real = torch.ones(wanted.shape[:3], dtype=torch.bool) if rows is None else rows[:, None].expand(wanted.shape[:3])
-    entropy = torch.special.entr(wanted).sum(-1)
-    assert distance(found.entropy()[real], entropy[real]) < LIMIT
-    peak = found.peak()
-    at_peak = wanted.gather(-1, peak.indices.long().clamp(min=0)[..., None])[..., 0]
-    for values in (peak.values, at_peak):
-        assert distance(values[real], wanted.amax(-1)[real]) < LIMIT
-    if rows is not None:
-        return
-    assert distance(found.received(), wanted.sum(-2)) < LIMIT
-    cell = found.kept_cell
-    assert distance(found.pooled(cell), pooled(wanted, cell)) < LIMIT
+def maps_of(family: Family, inputs: dict[str, Tensor]) -> list[Tensor]:
+    """Return the attentions of a family's own eager code."""
+    with torch.no_grad():
+        return own_maps(family.build("eager"), inputs)
 
 
-def pooled(weights: Tensor, cell: int) -> Tensor:
-    """Return the mean over the queries of a cell of the sum over its keys."""
-    columns = torch.stack([part.sum(-1) for part in weights.split(cell, -1)], -1)
-    return torch.stack([part.mean(-2) for part in columns.split(cell, -2)], -2)
-
-
-def watched(model: nn.Module, inputs: dict[str, Tensor]) -> tuple[Recording, dict[str, Tensor]]:
+def watched(model: nn.Module, inputs: dict[str, Tensor], **settings: Any) -> tuple[Recording, dict[str, Tensor]]:
     """Return what `watch` records of a pass, and the states that the model computed meanwhile."""
-    with torch.no_grad(), watch(model) as recording:
+    with torch.no_grad(), watch(model, **settings) as recording:
         states = tensors(model(**inputs))
     return recording, states
 
 
 @pytest.mark.parametrize(("name", "implementation", "padding"), TABLE)
 def test_every_call_and_the_same_states(name: str, implementation: str, padding: str | None) -> None:
-    """All calls are recorded, each summary is that of the model's own eager map, and the states stay."""
+    """All calls are recorded, each with the summary and the entries of the model's own eager map; the states stay."""
     family = ALL[name]
     inputs, real = family.example(padding)
+    maps, model = maps_of(family, inputs), family.build(implementation)
     with torch.no_grad():
-        maps = own_maps(family.build("eager"), inputs)
-        model = family.build(implementation)
         expected = tensors(model(**inputs))
     recording, states = watched(model, inputs)
+    exact, _ = watched(model, inputs, keep="exact")
     calls = CALLS[name]
     assert repr(recording).startswith(f"{calls} of {calls} attention calls recorded")
     assert "; 0 took another path" in repr(recording)
     assert {call.door for call in recording.calls} == {DOORS[implementation]}
     for key, state in expected.items():
-        assert distance(states[key], state) < LIMIT
         if implementation != "sdpa":  # which the native kernel serves
             assert torch.equal(states[key], state)
-    assert len(maps) == calls
-    for weights, own in zip(recording.values(), maps, strict=True):
-        assert_summary(weights, own, real if padding is not None and name in WINDOWS else None)
-
-
-@pytest.mark.parametrize("implementation", DOORS)
-@pytest.mark.parametrize("name", ["BERT", "GPT-2", "Llama", "Mistral", "T5"])
-def test_padding_on_the_left(name: str, implementation: str) -> None:
-    """Rows of real tokens are those of the eager maps; states of real tokens stay."""
-    family = ALL[name]
-    inputs, real = family.example("left")
-    with torch.no_grad():
-        maps = own_maps(family.build("eager"), inputs)
-        model = family.build(implementation)
-        expected = tensors(model(**inputs))
-    recording, states = watched(model, inputs)
-    assert len(recording) == CALLS[name]
-    for key, state in expected.items():
-        rows = real if state.shape[:2] == real.shape else slice(None)
+        rows = real if padding == "left" and state.shape[:2] == real.shape else slice(None)
         assert distance(states[key][rows], state[rows]) < LIMIT
-    for weights, own in zip(recording.values(), maps, strict=True):
-        every = torch.ones(own.shape[0], own.shape[2], dtype=torch.bool)
-        assert_summary(weights, own, real if own.shape[2] == real.shape[1] else every)
+    assert len(maps) == calls
+    some = padding == "left" or (padding == "right" and name in WINDOWS)
+    for weights, entries, own in zip(recording.values(), exact.values(), maps, strict=True):
+        rows = real if some and own.shape[2] == real.shape[1] else None
+        for found in (weights, entries):
+            assert_kept(found, own, rows)
+            if rows is None:
+                assert_placed(found, own)
 
 
 def test_one_sequence_of_t5_has_no_bias_for_weights() -> None:
     """With a batch of one the bias that T5's modules return has the shape of weights, and is not taken for them."""
     family = FAMILIES["T5"]
     inputs = {key: tensor[:1] for key, tensor in family.example()[0].items()}
-    with torch.no_grad():
-        maps = own_maps(family.build("eager"), inputs)
+    maps = maps_of(family, inputs)
     for implementation in DOORS:
         recording, _ = watched(family.build(implementation), inputs)
         assert len(recording) == CALLS["T5"]
         for weights, own in zip(recording.values(), maps, strict=True):
-            assert_summary(weights, own)
+            assert_kept(weights, own)
 
 
 def test_the_band_of_longformer_is_counted_as_missed() -> None:
@@ -185,17 +151,10 @@ def test_training_records_the_weights_before_dropout(name: str) -> None:
                     setattr(part, attribute, 0.5)
                 elif isinstance(getattr(part, attribute, None), nn.Dropout):
                     getattr(part, attribute).p = 0.5
-    states = []
-    for watching in (False, True):
-        torch.manual_seed(5)
-        if watching:
-            recording, found = watched(model, inputs)
-        else:
-            with torch.no_grad():
-                found = tensors(model(**inputs))
-        states.append(found)
-    assert all(torch.equal(states[0][key], states[1][key]) for key in states[0])
-    assert_summary(recording[0], first.detach())
+    with torch.no_grad():
+        plain, found, recording = plain_and_watched(model, lambda: tensors(model(**inputs)))
+    assert all(torch.equal(plain[key], found[key]) for key in plain)
+    assert_kept(recording[0], first.detach())
 
 
 def test_hidden_keys_are_known_whatever_the_implementation() -> None:
@@ -207,14 +166,14 @@ def test_hidden_keys_are_known_whatever_the_implementation() -> None:
     assert distance(found[2], found[0]) < LIMIT
 
 
+def added(q: Tensor, mask: Tensor) -> Tensor:
+    """Attend with a mask that is added to the scores."""
+    return torch.nn.functional.scaled_dot_product_attention(q, q, q, attn_mask=mask)
+
+
 def test_added_masks_are_spans() -> None:
     """A mask of 0 and -inf that a model adds to the scores costs no pass over a dense bias."""
-
-    class Added(nn.Module):
-        def forward(self, q: Tensor, mask: Tensor) -> Tensor:
-            return torch.nn.functional.scaled_dot_product_attention(q, q, q, attn_mask=mask)
-
-    model, q = Added(), torch.randn(2, 2, 20, 8)
+    model, q = Calls(added), torch.randn(2, 2, 20, 8)
     past = torch.ones(20, 20, dtype=torch.bool).tril()
     for lowest in (-torch.inf, torch.finfo(torch.float32).min):
         mask = torch.zeros(1, 1, 20, 20).masked_fill(~past, lowest)
@@ -229,20 +188,13 @@ def test_added_masks_are_spans() -> None:
 @pytest.mark.parametrize("biased", [False, True])
 def test_a_row_that_an_added_mask_leaves_nothing(biased: bool) -> None:
     """The lowest number all along a row gives what it gives unwatched, and counts as a row that sees nothing."""
-
-    class Added(nn.Module):
-        def forward(self, q: Tensor, mask: Tensor) -> Tensor:
-            return torch.nn.functional.scaled_dot_product_attention(q, q, q, attn_mask=mask)
-
-    model, q = Added(), torch.randn(1, 2, 6, 8)
+    model, q = Calls(added), torch.randn(1, 2, 6, 8)
     for lowest in (torch.finfo(torch.float32).min, -torch.inf):
         mask = torch.randn(1, 2, 6, 6) if biased else torch.zeros(1, 1, 6, 6)
         mask[..., 2, :] = lowest
         mask[..., 4, 1:3] = lowest
-        with torch.no_grad():
-            expected = model(q, mask)
-        with watch(model, keep="exact") as recording:
-            torch.testing.assert_close(model(q, mask), expected)
+        plain, found, recording = plain_and_watched(model, lambda mask=mask: model(q, mask), keep="exact")
+        torch.testing.assert_close(found, plain)
         weights = recording[0].dense()
         assert not weights[..., 2, :].any()
         scores = q @ q.transpose(-2, -1) / 8**0.5 + mask

@@ -17,6 +17,7 @@ from regard.integrations import use_fast_attention
 from regard.recorder import EmptyRecordingError, NotRecordedWarning
 from regard.recorder import _wanted as wanted
 from regard.recorder import _watch as watching
+from tests.doors.models import Calls, HandMadeAttention
 
 X = torch.randn(2, 2, 60, 8)
 
@@ -29,34 +30,26 @@ class Plain(nn.Module):
         return F.scaled_dot_product_attention(F.scaled_dot_product_attention(q, q, q), q, q)
 
 
-class HandMadeAttention(nn.Module):
-    """Attention of its own, which also returns its weights."""
-
-    def forward(self, q: Tensor) -> tuple[Tensor, Tensor]:
-        """Attend."""
-        weights = (q @ q.mT).softmax(-1)
-        return weights @ q, weights
+def _by_hand(q: Tensor) -> tuple[Tensor, Tensor]:
+    weights = (q @ q.mT).softmax(-1)
+    return weights @ q, weights
 
 
-class OwnCall(nn.Module):
-    """A call of ours."""
+def _steps(keys: Tensor, bias: Tensor | None = None) -> nn.Module:
+    """Return a model that is given a length: of 8 it computes every row, of more the last one."""
 
-    def forward(self, q: Tensor) -> Tensor:
-        """Attend."""
-        return regard.attention(q, q, q)
+    def attend(length: int) -> Tensor:
+        first, seen = 0 if length == 8 else length - 1, keys[:, :, :length]
+        added = None if bias is None else bias[..., first:length, :length]
+        return F.scaled_dot_product_attention(seen[:, :, first:], seen, seen, added, is_causal=length == 8)
+
+    return Calls(attend)
 
 
-class OfTorch(nn.Module):
-    """A layer of PyTorch."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.inner = nn.MultiheadAttention(8, 2, batch_first=True)
-
-    def forward(self, q: Tensor) -> Tensor:
-        """Attend."""
-        out: Tensor = self.inner(q[0], q[0], q[0])[0]
-        return out
+INNER = nn.MultiheadAttention(8, 2, batch_first=True)
+BY_HAND = HandMadeAttention(_by_hand)
+OURS = Calls(lambda q: regard.attention(q, q, q))
+OF_TORCH = Calls(lambda q: INNER(q[0], q[0], q[0])[0], inner=INNER)
 
 
 def _fails(error: Exception, times: list[int]) -> Callable[..., Any]:
@@ -68,10 +61,10 @@ def _fails(error: Exception, times: list[int]) -> Callable[..., Any]:
 
 
 PLACES = {
-    "reading the mask or the heads": (product, "grouped", (Plain,)),
-    "our own attention": (product, "attention", (Plain,)),
-    "a summary": (wanted, "summarise", (Plain, HandMadeAttention, OwnCall, OfTorch)),
-    "the weights of a softmax": (watching, "weights_of_softmax", (OfTorch,)),
+    "reading the mask or the heads": (product, "grouped", (Plain(),)),
+    "our own attention": (product, "attention", (Plain(),)),
+    "a summary": (wanted, "summarise", (Plain(), BY_HAND, OURS, OF_TORCH)),
+    "the weights of a softmax": (watching, "weights_of_softmax", (OF_TORCH,)),
 }
 FAULTS = [
     RuntimeError("a shape that nobody thought of"),
@@ -86,9 +79,8 @@ FAULTS = [
 def test_a_fault_of_ours_costs_the_recording(place: str, fault: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
     """The output is the model's own, the call counts as missed, a warning names it, and the next one is recorded."""
     module, name, models = PLACES[place]
-    for kind in models:
-        model, times = kind().eval(), list[int]()
-        expected = model(X)
+    for model in models:
+        expected, times = model.eval()(X), list[int]()
         with regard.watch(model) as recording:
             with monkeypatch.context() as patched:
                 patched.setattr(module, name, _fails(fault, times))
@@ -105,16 +97,7 @@ def test_a_fault_of_ours_costs_the_recording(place: str, fault: Exception, monke
 
 def test_a_growing_matrix_that_breaks_is_taken_out(monkeypatch: pytest.MonkeyPatch) -> None:
     """Numbers that half of a step may have changed are no recording; what comes after begins anew."""
-    keys = torch.randn(1, 2, 12, 8)
-
-    class Steps(nn.Module):
-        def forward(self, last: int) -> Tensor:
-            first = 0 if last == 8 else last - 1
-            return F.scaled_dot_product_attention(
-                keys[:, :, first:last], keys[:, :, :last], keys[:, :, :last], is_causal=last == 8
-            )
-
-    model = Steps()
+    model = _steps(torch.randn(1, 2, 12, 8))
     with torch.no_grad(), regard.watch(model) as recording:
         model(8)
         model(9)
@@ -244,20 +227,11 @@ def test_what_runs_alone_runs_inside(name: str) -> None:
 def test_steps_are_put_together_on_the_device_of_the_call(keep: Any) -> None:
     """Nothing is made on the default device, which is another one here."""
     keys = torch.randn(2, 2, 12, 8, dtype=torch.float64)
-
-    class Steps(nn.Module):
-        def forward(self, last: int, bias: Tensor | None) -> Tensor:
-            first = 0 if last == 8 else last - 1
-            part = keys[:, :, :last]
-            bias = None if bias is None else bias[..., first:last, :last]
-            return F.scaled_dot_product_attention(part[:, :, first:], part, part, bias, is_causal=last == 8)
-
-    model = Steps()
     for bias in (None, torch.randn(1, 2, 12, 12, dtype=torch.float64)):
-        found = []
+        model, found = _steps(keys, bias), []
         for device in ("cpu", "meta"):
             with torch.no_grad(), regard.watch(model, keep=keep) as recording, torch.device(device):
                 for last in (8, 9, 10) if bias is None else (9, 10, 11):
-                    model(last, bias)
+                    model(last)
             found.append(recording[0].dense())
         torch.testing.assert_close(found[0], found[1])

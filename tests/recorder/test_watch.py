@@ -12,23 +12,12 @@ from regard.backends.native import Native
 from regard.errors import ArgumentError
 from regard.recorder import EmptyRecordingError, record, watch
 from regard.weights import AttentionWeights, consumed_at_once, summarise
+from tests.doors.models import Calls, HandMadeAttention, plain_and_watched
 
 
-class Plain(nn.Module):
-    """Two calls of SDPA."""
-
-    def forward(self, q: Tensor) -> Tensor:
-        """Attend twice."""
-        once = F.scaled_dot_product_attention(q, q, q, is_causal=True)
-        return F.scaled_dot_product_attention(once, q, q)
-
-
-class Own(nn.Module):
-    """A call of `regard.attention` that may ask for weights."""
-
-    def forward(self, q: Tensor, need_weights: bool) -> object:
-        """Attend."""
-        return regard.attention(q, q, q, causal=True, need_weights=need_weights)
+def twice(q: Tensor) -> Tensor:
+    """Attend by SDPA, twice."""
+    return F.scaled_dot_product_attention(F.scaled_dot_product_attention(q, q, q, is_causal=True), q, q)
 
 
 def weights_of(q: Tensor, k: Tensor, causal: bool = False) -> Tensor:
@@ -42,12 +31,11 @@ def weights_of(q: Tensor, k: Tensor, causal: bool = False) -> Tensor:
 def test_sdpa_is_recorded_and_unchanged() -> None:
     """Both calls are there, equal to weights by hand, and the output is that of the unwatched model."""
     q = torch.randn(2, 3, 70, 8)
-    model = Plain()
-    expected = model(q)
-    with watch(model, keep="exact") as recording:
-        torch.testing.assert_close(model(q), expected)
-    assert list(recording) == ["Plain", "Plain#1"]
-    torch.testing.assert_close(recording["Plain"].dense(), weights_of(q, q, causal=True))
+    model = Calls(twice)
+    plain, found, recording = plain_and_watched(model, lambda: model(q), keep="exact")
+    torch.testing.assert_close(found, plain)
+    assert list(recording) == ["Calls", "Calls#1"]
+    torch.testing.assert_close(recording["Calls"].dense(), weights_of(q, q, causal=True))
     once = F.scaled_dot_product_attention(q, q, q, is_causal=True)
     torch.testing.assert_close(recording[1].dense(), weights_of(once, q))
 
@@ -55,7 +43,7 @@ def test_sdpa_is_recorded_and_unchanged() -> None:
 def test_summaries_are_those_of_the_exact_weights() -> None:
     """What is kept of a call answers as the call does; what is not kept says how to keep it."""
     q = torch.randn(2, 3, 130, 8)
-    model = Plain()
+    model = Calls(twice)
     with watch(model) as recording, watch(model, keep="exact") as exact:
         model(q)
     kept, whole = recording[0], exact[0]
@@ -89,12 +77,10 @@ def test_summaries_are_those_of_the_exact_weights() -> None:
 def test_own_attention_keeps_its_bits(need_weights: bool) -> None:
     """`regard.attention` returns the same bits watched, and weights only where they were asked for."""
     q = torch.randn(1, 2, 40, 8)
-    model = Own()
-    expected = model(q, need_weights)
-    with watch(model, keep="exact") as recording:
-        found = model(q, need_weights)
+    model = Calls(lambda: regard.attention(q, q, q, causal=True, need_weights=need_weights))
+    plain, found, recording = plain_and_watched(model, model, keep="exact")
     assert isinstance(found, tuple) == need_weights
-    assert torch.equal(found[0] if need_weights else found, expected[0] if need_weights else expected)
+    assert torch.equal(found[0] if need_weights else found, plain[0] if need_weights else plain)
     torch.testing.assert_close(recording[0].dense(), weights_of(q, q, causal=True))
 
 
@@ -104,10 +90,10 @@ def test_multi_head_attention(need_weights: bool, average: bool) -> None:
     """`nn.MultiheadAttention` returns what it does unwatched, and each head is recorded."""
     model = nn.MultiheadAttention(16, 4, batch_first=True).eval()
     x = torch.randn(2, 9, 16)
-    expected = model(x, x, x, need_weights=need_weights, average_attn_weights=average)
-    with watch(model, keep="exact") as recording:
-        found = model(x, x, x, need_weights=need_weights, average_attn_weights=average)
-    torch.testing.assert_close(found, expected)
+    plain, found, recording = plain_and_watched(
+        model, lambda: model(x, x, x, need_weights=need_weights, average_attn_weights=average), keep="exact"
+    )
+    torch.testing.assert_close(found, plain)
     assert recording[0].shape == (2, 4, 9, 9)
     reference = model(x, x, x, need_weights=True, average_attn_weights=False)[1]
     torch.testing.assert_close(recording[0].dense(), reference)
@@ -139,7 +125,7 @@ def test_layers_can_be_chosen() -> None:
 
 def test_a_call_that_cannot_be_recorded_runs_and_counts() -> None:
     """Shapes that PyTorch alone broadcasts leave the model as it is, and are named in the coverage."""
-    model = Plain()
+    model = Calls(twice)
     q = torch.randn(2, 2, 2, 5, 8)
     expected = model(q)
     with pytest.raises(EmptyRecordingError, match="differ in rank"), watch(model) as recording:
@@ -149,7 +135,7 @@ def test_a_call_that_cannot_be_recorded_runs_and_counts() -> None:
 
 def test_compiled_model_is_recorded() -> None:
     """A compiled model runs uncompiled while it is watched, and compiled again after."""
-    model = Plain()
+    model = Calls(twice)
     compiled = torch.compile(model, backend="eager")
     q = torch.randn(1, 2, 60, 8)
     expected = compiled(q)
@@ -159,34 +145,16 @@ def test_compiled_model_is_recorded() -> None:
     torch.testing.assert_close(compiled(q), expected)
 
 
-def test_training_step_and_dropout() -> None:
-    """Gradients are those of the unwatched step, with the same random numbers of the dropout."""
-    model = nn.TransformerEncoderLayer(16, 2, dropout=0.1, batch_first=True).train()
-    x = torch.randn(2, 6, 16)
-    found = []
-    for watched in (False, True):
-        torch.manual_seed(3)
-        model.zero_grad()
-        if watched:
-            with watch(model) as recording:
-                model(x).square().sum().backward()
-            assert not recording[0].requires_grad
-        else:
-            model(x).square().sum().backward()
-        found.append([p.grad.clone() for p in model.parameters() if p.grad is not None])
-    torch.testing.assert_close(found[0], found[1])
-
-
 @pytest.mark.parametrize("gradient", [False, True])
 def test_summaries_come_with_the_output(gradient: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     """Nobody looks at the weights again; what is kept, of all heads or some, and the output are the same."""
     q = torch.randn(2, 3, 130, 8, requires_grad=gradient)
-    own, plain = Own(), Plain()
+    own, plain = Calls(lambda: regard.attention(q, q, q, causal=True)), Calls(twice)
     expected, weights = regard.attention(q, q, q, causal=True, need_weights=True)
     wanted = summarise(weights)
     monkeypatch.setattr(Native, "summarise", None)
     with watch(own) as recording, watch(plain, heads=[2, 0]) as some:
-        found = own(q, False)
+        found = own()
         plain(q).square().sum().backward() if gradient else plain(q)
     assert torch.equal(found, expected)
     assert found.requires_grad == gradient
@@ -201,7 +169,7 @@ def test_summaries_come_with_the_output(gradient: bool, monkeypatch: pytest.Monk
 def test_only_summaries_that_are_kept_are_made(monkeypatch: pytest.MonkeyPatch) -> None:
     """Layers that are not wanted, exact weights and steps of a generation make none."""
     monkeypatch.setattr("regard.backends.native._backend.forward_summary", None)
-    q, model = torch.randn(1, 2, 40, 8), Plain()
+    q, model = torch.randn(1, 2, 40, 8), Calls(twice)
     with watch(model, layers=["none"]) as recording:
         model(q)
     assert recording.left_out == 2
@@ -229,7 +197,7 @@ def test_weights_with_a_summary_answer_as_others() -> None:
 
 def test_another_thread_is_recorded() -> None:
     """A model that runs in a thread of its own is recorded like any."""
-    model = Plain()
+    model = Calls(twice)
     with watch(model) as recording:
         thread = threading.Thread(target=model, args=(torch.randn(1, 2, 20, 8),))
         thread.start()
@@ -239,39 +207,12 @@ def test_another_thread_is_recorded() -> None:
 
 def test_nothing_recorded_is_an_error() -> None:
     """A model without attention, and one that computes it itself, say so."""
-
-    class HandMadeAttention(nn.Module):
-        def forward(self, x: Tensor) -> Tensor:
-            return weights_of(x, x).mean(0) @ x[0]
-
-    for model, found in ((nn.Linear(4, 4), "no module of it"), (HandMadeAttention(), "HandMadeAttention")):
+    by_hand = HandMadeAttention(lambda x: weights_of(x, x).mean(0) @ x[0])
+    for model, found in ((nn.Linear(4, 4), "no module of it"), (by_hand, "HandMadeAttention")):
         with pytest.raises(EmptyRecordingError, match=found), watch(model):
             model(torch.randn(1, 4, 4))
     with pytest.raises(ArgumentError, match="summary"):
         watch(nn.Linear(1, 1), keep="everything")  # type: ignore[arg-type]
-
-
-@pytest.mark.parametrize("implementation", ["eager", "sdpa"])
-def test_bert_of_transformers(implementation: str) -> None:
-    """A BERT with padding: all calls, equal to its own eager attentions."""
-    transformers = pytest.importorskip("transformers")
-    config = transformers.BertConfig(
-        vocab_size=50, hidden_size=16, num_hidden_layers=2, num_attention_heads=2, intermediate_size=32
-    )
-    torch.manual_seed(0)
-    model = transformers.BertModel(config).eval()
-    tokens, mask = torch.randint(50, (2, 8)), torch.ones(2, 8).long()
-    mask[1, 5:] = 0
-    model.set_attn_implementation("eager")
-    with torch.no_grad():
-        expected = model(tokens, attention_mask=mask, output_attentions=True)
-        model.set_attn_implementation(implementation)
-        with watch(model, keep="exact") as recording:
-            found = model(tokens, attention_mask=mask)
-    torch.testing.assert_close(found.last_hidden_state, expected.last_hidden_state)
-    assert repr(recording) == "2 of 2 attention calls recorded (2 layers x 1 passes); 0 took another path"
-    for weights, reference in zip(recording.values(), expected.attentions, strict=True):
-        torch.testing.assert_close(weights.dense(), reference)
 
 
 def test_heads_that_a_layer_does_not_have() -> None:

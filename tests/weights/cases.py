@@ -89,6 +89,18 @@ def _cases() -> list[Case]:
 CASES = _cases()
 
 
+def apart(rows: int, keys: int) -> Tensor:
+    """Key minus query position, bottom-right aligned: `(L, S)`."""
+    return torch.arange(keys) - torch.arange(rows)[:, None] - (keys - rows)
+
+
+def pooled(matrix: Tensor, cell: int | tuple[int, int]) -> Tensor:
+    """Return the mean over the queries of a cell of the sum over its keys; cells at the ends may be smaller."""
+    down, across = cell if isinstance(cell, tuple) else (cell, cell)
+    sums = torch.stack([part.sum(-1) for part in matrix.split(across, -1)], -1)
+    return torch.stack([part.mean(-2) for part in sums.split(down, -2)], -2)
+
+
 def tolerance(case: Case) -> float:
     """Absolute bound for weights, which are at most 1: inputs are exact, so half precision computes in float32."""
     return 1e-12 if case.dtype == torch.float64 else 3e-6
