@@ -11,7 +11,7 @@ from regard import watch
 from regard.integrations.transformers import register
 from regard.recorder import EmptyRecordingError, Recording
 from tests.doors.models import Calls, distance, plain_and_watched
-from tests.integrations.transformers.families import FAMILIES, OWN_CODE, Family, tensors
+from tests.integrations.transformers.families import FAMILIES, OWN_CODE, Family, set_dropout, tensors
 from tests.recorder.kept import LIMIT, assert_kept, assert_placed
 
 register()
@@ -146,11 +146,7 @@ def test_training_records_the_weights_before_dropout(name: str) -> None:
     for part in model.modules():
         if "Attention" in type(part).__name__:
             part.train()
-            for attribute in ("dropout", "attention_dropout"):
-                if isinstance(getattr(part, attribute, None), float):
-                    setattr(part, attribute, 0.5)
-                elif isinstance(getattr(part, attribute, None), nn.Dropout):
-                    getattr(part, attribute).p = 0.5
+            set_dropout(part, 0.5)
     with torch.no_grad():
         plain, found, recording = plain_and_watched(model, lambda: tensors(model(**inputs)))
     assert all(torch.equal(plain[key], found[key]) for key in plain)

@@ -10,6 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from tests.doors.models import distance
+
 transformers: Any = importlib.import_module("transformers")
 
 TOKENS, BATCH, WORDS = 9, 2, 61
@@ -68,7 +70,7 @@ _SOUND_OR_PAIR: dict[str, Any] = {
     "decoder_attention_heads": 4, "encoder_ffn_dim": 48, "decoder_ffn_dim": 48, "pad_token_id": 0, "bos_token_id": 1,
     "eos_token_id": 2, "decoder_start_token_id": 1,
 }  # fmt: skip
-_IMAGE: dict[str, Any] = {
+IMAGE: dict[str, Any] = {
     "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 48, "image_size": 16,
     "patch_size": 4,
 }  # fmt: skip
@@ -108,12 +110,12 @@ FAMILIES: dict[str, Family] = {
     "Whisper": Family("WhisperModel", {
         **_SOUND_OR_PAIR, "num_mel_bins": 8, "max_source_positions": TOKENS, "max_target_positions": 16,
     }, "sound"),
-    "ViT": Family("ViTModel", _IMAGE, "image"),
+    "ViT": Family("ViTModel", IMAGE, "image"),
     "Swin": Family("SwinModel", {
         "image_size": 16, "patch_size": 2, "embed_dim": 16, "depths": [2, 2], "num_heads": [2, 4], "window_size": 4,
     }, "image"),
     "CLIP": Family("CLIPModel", {
-        "text_config": {**_BERT, "pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2}, "vision_config": _IMAGE,
+        "text_config": {**_BERT, "pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2}, "vision_config": IMAGE,
         "projection_dim": 16,
     }, "clip"),
 }  # fmt: skip
@@ -128,3 +130,28 @@ def tensors(outputs: Any) -> dict[str, Tensor]:
     """Return the states that a model computes, by name, without attentions and caches."""
     wanted = ("logits", "last_hidden_state", "encoder_last_hidden_state", "text_embeds", "image_embeds")
     return {name: outputs[name] for name in wanted if outputs.get(name) is not None}
+
+
+def real_part(tensor: Tensor, real: Tensor) -> Tensor:
+    """Leave out the states of padding tokens, which no one defines."""
+    return tensor[real] if tensor.shape[:2] == real.shape else tensor
+
+
+def assert_states_agree(found: Any, expected: Any, real: Tensor, limit: float = 5e-6) -> None:
+    """Compare every state of real tokens that a model returns, and its dtype."""
+    states, others = tensors(expected), tensors(found)
+    assert states
+    assert states.keys() == others.keys()
+    for name, state in states.items():
+        assert others[name].dtype == state.dtype, name
+        assert distance(real_part(others[name], real), real_part(state, real)) < limit, name
+
+
+def set_dropout(model: nn.Module, chance: float) -> None:
+    """Let every part of a model drop with this chance."""
+    for part in model.modules():
+        for name, value in list(vars(part).items()):
+            if "drop" in name and isinstance(value, float):
+                setattr(part, name, chance)
+        if isinstance(part, nn.Dropout):
+            part.p = chance

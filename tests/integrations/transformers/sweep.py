@@ -30,6 +30,7 @@ from torch import Tensor, nn
 from transformers.models.auto import modeling_auto
 
 from regard.integrations.transformers import NAME, attention_forward, reach, register, why_not
+from tests.integrations.transformers.families import set_dropout
 
 LENGTH, WORDS = 11, 61
 LIMIT = 3e-4
@@ -170,12 +171,7 @@ def _built(name: str, config: Any) -> Any:
     for name, parameter in model.named_parameters():
         if "norm" not in name.lower() and parameter.is_floating_point():
             nn.init.normal_(parameter, std=0.2)
-    for module in model.modules():
-        for name, value in list(vars(module).items()):
-            if "drop" in name and isinstance(value, float):
-                setattr(module, name, 0.0)
-        if isinstance(module, nn.Dropout):
-            module.p = 0.0
+    set_dropout(model, 0.0)
     if model.can_generate() and model.config.is_encoder_decoder:
         model.generation_config.decoder_start_token_id = 1
     model.set_attn_implementation("eager")

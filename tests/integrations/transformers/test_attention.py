@@ -1,5 +1,6 @@
 """The function that transformers calls, beyond what the table of families shows."""
 
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -10,13 +11,19 @@ from torch import nn
 from regard import AttentionWeights, masks
 from regard.errors import ArgumentError, MissingExtraError
 from regard.integrations.transformers import SpanMask, attention_forward, register, use_fast_attention
-from tests.integrations.transformers.families import FAMILIES, tensors
+from tests.integrations.transformers.families import FAMILIES, assert_states_agree, set_dropout, tensors
 
 register()
 
 
 def _heads(length: int = 6, heads: int = 4) -> torch.Tensor:
     return torch.randn(2, heads, length, 8)
+
+
+def _attend(*given: Any, module: nn.Module | None = None, **settings: Any) -> torch.Tensor:
+    """Return the output of a call without a mask, or with the one given fourth, laid out as SDPA lays it out."""
+    mask = () if len(given) == 4 else (None,)
+    return attention_forward(module or nn.Module(), *given, *mask, **settings)[0].transpose(1, 2)
 
 
 def test_no_mask_means_what_it_means_to_sdpa() -> None:
@@ -29,8 +36,10 @@ def test_no_mask_means_what_it_means_to_sdpa() -> None:
         plain = F.scaled_dot_product_attention(q, k, k, is_causal=expected)
         assert torch.allclose(out.transpose(1, 2), plain, atol=1e-6)
         assert weights is None
-    one, _ = attention_forward(module, q[:, :, :1], k, k, None)
-    assert torch.allclose(one.transpose(1, 2), F.scaled_dot_product_attention(q[:, :, :1], k, k), atol=1e-6)
+    one = q[:, :, :1]
+    assert torch.allclose(_attend(one, k, k, module=module), F.scaled_dot_product_attention(one, k, k), atol=1e-6)
+    # A module that says nothing sees everything, as in "eager".
+    assert torch.allclose(_attend(q, k, k), F.scaled_dot_product_attention(q, k, k), atol=1e-6)
 
 
 def test_position_bias_joins_a_mask() -> None:
@@ -38,9 +47,14 @@ def test_position_bias_joins_a_mask() -> None:
     q, bias = _heads(), torch.randn(1, 4, 6, 6, dtype=torch.float64)
     hidden = torch.zeros(6, 6).masked_fill(torch.ones(6, 6).triu(1).bool(), torch.finfo(torch.float32).min)
     for mask in (hidden[None, None], (hidden == 0)[None, None]):
-        out, _ = attention_forward(nn.Module(), q, q, q, mask, position_bias=bias)
         plain = F.scaled_dot_product_attention(q, q, q, attn_mask=bias.float() + hidden)
-        assert torch.allclose(out.transpose(1, 2), plain, atol=1e-5)
+        assert torch.allclose(_attend(q, q, q, mask, position_bias=bias), plain, atol=1e-5)
+
+
+def _with_a_sink(q: torch.Tensor, sinks: torch.Tensor, seen: torch.Tensor) -> torch.Tensor:
+    """Return the weights beside one more key, worked out by hand; the sinks are given for each row."""
+    scores = (q @ q.transpose(-2, -1) / 8**0.5).masked_fill(~seen, -torch.inf)
+    return torch.cat([scores, sinks.expand(2, 4, 6, 1)], -1).softmax(-1)[..., :-1]
 
 
 def test_sinks_have_gradients_and_leave_empty_rows_at_zero() -> None:
@@ -49,24 +63,27 @@ def test_sinks_have_gradients_and_leave_empty_rows_at_zero() -> None:
     sinks = torch.randn(4, dtype=torch.float64, requires_grad=True)
     seen = torch.ones(1, 1, 6, 6, dtype=torch.bool).tril()
     seen[..., 2, :] = False
-
-    def with_one_more_key(q: torch.Tensor, sinks: torch.Tensor) -> torch.Tensor:
-        scores = (q @ q.transpose(-2, -1) / 8**0.5).masked_fill(~seen, -torch.inf)
-        scores = torch.cat([scores, sinks[:, None, None].expand(2, 4, 6, 1)], -1)
-        return scores.softmax(-1)[..., :-1] @ q
-
     out, weights = attention_forward(nn.Module(), q, q, q, seen, s_aux=sinks, output_attentions=True)
-    expected = with_one_more_key(q, sinks)
+    expected = _with_a_sink(q, sinks[:, None, None], seen) @ q
     assert torch.allclose(out.transpose(1, 2), expected)
     assert isinstance(weights, AttentionWeights)
     assert torch.allclose(weights.dense() @ q, expected)
     assert not out[:, 2].any()
     found = torch.autograd.grad(out.sin().sum(), (q, sinks))
-    wanted = torch.autograd.grad(expected.transpose(1, 2).sin().sum(), (q, sinks))
-    for one, other in zip(found, wanted, strict=True):
-        assert torch.allclose(one, other)
+    wanted = torch.autograd.grad(expected.sin().sum(), (q, sinks))
+    torch.testing.assert_close(found, wanted)
     through = torch.autograd.grad(weights.dense().square().sum(), sinks)[0]
     assert through.abs().min() > 0
+
+
+def test_a_sink_for_each_row() -> None:
+    """Inkling-2 computes the score of its sinks from each token."""
+    q, sinks = _heads(), torch.randn(2, 4, 6, 1)
+    out, weights = attention_forward(nn.Module(), q, q, q, None, sinks=sinks, output_attentions=True)
+    expected = _with_a_sink(q, sinks, torch.ones(6, 6, dtype=torch.bool))
+    assert weights is not None
+    assert torch.allclose(weights.dense(), expected, atol=1e-6)
+    assert torch.allclose(out.transpose(1, 2), expected @ q, atol=1e-5)
 
 
 @torch.no_grad()
@@ -83,9 +100,7 @@ def test_dropout_in_training() -> None:
     """In training the weights are dropped, from torch's generator; the recorded weights are those before."""
     family = FAMILIES["BERT"]
     model = family.build("regard").train()
-    for module in model.modules():
-        if isinstance(module, nn.Dropout):
-            module.p = 0.0
+    set_dropout(model, 0.0)
     for layer in model.encoder.layer:  # type: ignore[union-attr, operator]
         layer.attention.self.dropout.p = 0.5
     inputs, _ = family.example()
@@ -108,12 +123,10 @@ def test_compiled_models(name: str) -> None:
     family = FAMILIES[name]
     model = family.build("regard")
     inputs, real = family.example("left")
-    expected = tensors(model(**inputs))
+    expected = model(**inputs)
     torch._dynamo.reset()
-    found = tensors(torch.compile(model, backend="aot_eager", fullgraph=True)(**inputs))
-    for key, state in expected.items():
-        rows = real if state.shape[:2] == real.shape else slice(None)
-        assert torch.allclose(found[key][rows], state[rows], atol=1e-4, rtol=1e-4)
+    compiled = torch.compile(model, backend="aot_eager", fullgraph=True)
+    assert_states_agree(compiled(**inputs), expected, real, 1e-5)
 
 
 @pytest.mark.parametrize("name", ["GPT-2", "Llama", "T5"])
@@ -154,30 +167,20 @@ def test_packed_documents_reach_the_model(monkeypatch: pytest.MonkeyPatch) -> No
     assert seen[0].mask.resolve(9, 9).dense is None
 
 
-def test_a_module_that_says_nothing_sees_everything() -> None:
-    """Without a mask, and without `is_causal` anywhere, nothing is hidden: "eager" hides nothing either."""
-    q = _heads()
-    out, _ = attention_forward(nn.Module(), q, q, q, None)
-    assert torch.allclose(out.transpose(1, 2), F.scaled_dot_product_attention(q, q, q), atol=1e-6)
-
-
 def test_a_batch_of_one_stands_for_any() -> None:
     """Eager attention multiplies a batch of 1 with any other, and so does this one, masks included."""
     q, k = _heads(), _heads(9)[:1]
-    out, _ = attention_forward(nn.Module(), q, k, k, None)
-    assert torch.allclose(out, attention_forward(nn.Module(), q, k.repeat(2, 1, 1, 1), k.repeat(2, 1, 1, 1), None)[0])
-    back, _ = attention_forward(nn.Module(), q[:1], _heads(9), _heads(9), None)
-    assert back.shape == (2, 6, 4, 8)
+    twice = k.repeat(2, 1, 1, 1)
+    assert torch.allclose(_attend(q, k, k), _attend(q, twice, twice))
+    assert _attend(q[:1], _heads(9), _heads(9)).shape == (2, 4, 6, 8)
 
 
 def test_dropout_counts_in_training_alone() -> None:
     """A family may pass its rate always and leave the rest to `module.training`, as eager attention looks at it."""
     q = _heads()
-    module = nn.Module().eval()
-    out, _ = attention_forward(module, q, q, q, None, dropout=0.5)
-    assert torch.equal(out, attention_forward(module, q, q, q, None)[0])
-    torch.manual_seed(0)
-    assert not torch.allclose(out, attention_forward(module.train(), q, q, q, None, dropout=0.5)[0])
+    plain = _attend(q, q, q)
+    assert torch.equal(_attend(q, q, q, module=nn.Module().eval(), dropout=0.5), plain)
+    assert not torch.allclose(_attend(q, q, q, module=nn.Module().train(), dropout=0.5), plain)
 
 
 def test_keys_that_an_indexer_chose() -> None:
@@ -189,21 +192,18 @@ def test_keys_that_an_indexer_chose() -> None:
     chosen = torch.zeros(6, 6, dtype=torch.bool)
     for row, named in enumerate(keys[0].tolist()):
         chosen[row, [key for key in named if key >= 0]] = True
-    out, _ = attention_forward(nn.Module(), q, q, q, mask, indices=keys)
     plain = F.scaled_dot_product_attention(q, q, q, attn_mask=causal & chosen)
-    assert torch.allclose(out.transpose(1, 2), plain, atol=1e-6)
+    assert torch.allclose(_attend(q, q, q, mask, indices=keys), plain, atol=1e-6)
 
     module: Any = nn.Module()
-    module.indexer = nn.Module()
-    module.indexer.block_size = 4
+    module.indexer = SimpleNamespace(block_size=4)
     blocks = torch.tensor([[[[0], [0], [0], [0], [1], [1]], [[0], [0], [0], [0], [0], [0]]]]).expand(2, 2, 6, 1)
     seen = torch.zeros(4, 6, 6, dtype=torch.bool)
     seen[:2, :4, :4], seen[:2, 4:, 4:], seen[2:, :, :4] = True, True, True
-    out, _ = attention_forward(module, q, q, q, mask, block_indices=blocks)
     plain = F.scaled_dot_product_attention(q, q, q, attn_mask=causal & seen)
-    assert torch.allclose(out.transpose(1, 2), plain, atol=1e-6)
+    assert torch.allclose(_attend(q, q, q, mask, module=module, block_indices=blocks), plain, atol=1e-6)
     with pytest.raises(ArgumentError, match=r"no module\.indexer\.block_size"):
-        attention_forward(nn.Module(), q, q, q, mask, block_indices=blocks)
+        _attend(q, q, q, mask, block_indices=blocks)
 
 
 def test_a_tensor_that_nobody_knows_is_refused_where_the_module_hands_it_over() -> None:
@@ -223,25 +223,11 @@ def test_a_tensor_that_nobody_knows_is_refused_where_the_module_hands_it_over() 
     assert torch.equal(Plain()(q, gates=q.mean(), position_ids=q)[0], Plain()(q)[0])
 
 
-def test_a_sink_for_each_row() -> None:
-    """Inkling-2 computes the score of its sinks from each token."""
-    q, sinks = _heads(), torch.randn(2, 4, 6, 1)
-    out, weights = attention_forward(nn.Module(), q, q, q, None, sinks=sinks, output_attentions=True)
-    expected = torch.cat([q @ q.transpose(-2, -1) / 8**0.5, sinks], -1).softmax(-1)[..., :-1]
-    assert weights is not None
-    assert torch.allclose(weights.dense(), expected, atol=1e-6)
-    assert torch.allclose(out.transpose(1, 2), expected @ q, atol=1e-5)
-
-
 def test_a_paged_cache_is_refused() -> None:
     """Continuous batching keeps keys in pages, which are not read."""
-
-    class PagedAttentionCache:
-        pass
-
-    q = _heads()
+    q, cache = _heads(), type("PagedAttentionCache", (), {})()
     with pytest.raises(ArgumentError, match="paged cache"):
-        attention_forward(nn.Module(), q, q, q, None, cache=PagedAttentionCache())
+        _attend(q, q, q, cache=cache)
 
 
 def test_without_transformers(monkeypatch: pytest.MonkeyPatch) -> None:

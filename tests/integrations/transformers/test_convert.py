@@ -11,11 +11,12 @@ from regard import masks
 from regard.errors import ArgumentError
 from regard.integrations.transformers import to_regard
 from regard.layers import Encoder, Transformer
+from tests.doors.models import distance
 from tests.integrations.transformers.families import FAMILIES, OWN_CODE, Family
 
 
 def _close(found: Tensor, expected: Tensor) -> bool:
-    return float((found - expected).norm() / expected.norm()) < 5e-6
+    return distance(found, expected) < 5e-6
 
 
 def _stack(name: str) -> tuple[Any, Any]:
@@ -113,16 +114,6 @@ class _LowRank(nn.Linear):
         return super().forward(x) + x.mean()
 
 
-def _own_bert() -> type:
-    class OwnBert(transformers.BertModel):  # type: ignore[misc]
-        """A model whose forward is somebody's own."""
-
-        def forward(self, *args: Any, **settings: Any) -> Any:
-            return super().forward(*args, **settings)
-
-    return OwnBert
-
-
 CHANGES: dict[str, tuple[str, Any, str]] = {
     "lora": ("BERT", lambda m: setattr(m.encoder.layer[1].output, "dense", _LowRank(48, 32)), "_LowRank of tests"),
     "lora in a head's model": ("Llama", lambda m: setattr(m.model.layers[0].self_attn, "q_proj", _LowRank(32, 32)),
@@ -131,9 +122,8 @@ CHANGES: dict[str, tuple[str, Any, str]] = {
     "hook of the whole": ("ViT", lambda m: m.register_forward_pre_hook(lambda *a: None), "has a hook"),
     "forward": ("GPT-2", lambda m: setattr(m.transformer.h[0].mlp, "forward", lambda x: x), "forward was replaced"),
     "norm": ("ViT", lambda m: setattr(m, "layernorm", nn.BatchNorm1d(32)), "met a BatchNorm1d"),
-    "another layer": ("BERT", lambda m: m.encoder.layer.append(transformers.ViTModel(transformers.ViTConfig(
-        hidden_size=32, num_hidden_layers=1, num_attention_heads=4, intermediate_size=48, image_size=16,
-        patch_size=4)).layers[0]), "which the family does not have there"),
+    "another layer": ("BERT", lambda m: m.encoder.layer.append(FAMILIES["ViT"].build("eager").layers[0]),
+                      "which the family does not have there"),
     "dropout": ("BERT", lambda m: setattr(m.encoder.layer[0].output.dropout, "p", 0.7), "drops with 0.7"),
     "activation": ("BART", lambda m: setattr(m.model.encoder.layers[0], "activation_fn", nn.ReLU()), "is ReLU"),
     "epsilon": ("BERT", lambda m: setattr(m.encoder.layer[0].output.LayerNorm, "eps", 0.1), "adds 0.1"),
@@ -156,10 +146,14 @@ def test_a_model_that_is_not_what_it_seems_is_refused(name: str) -> None:
 
 def test_a_subclass_is_refused() -> None:
     """A class of somebody's own may compute something else."""
-    kind = _own_bert()
+
+    class OwnBert(transformers.BertModel):  # type: ignore[misc]
+        def forward(self, *args: Any, **settings: Any) -> Any:
+            return super().forward(*args, **settings)
+
     config = FAMILIES["BERT"].build("eager").config
     with pytest.raises(ArgumentError, match=r"OwnBert of tests\..*Give it that class"):
-        to_regard(kind(config))
+        to_regard(OwnBert(config))
 
 
 def test_layer_drop_in_training_is_refused() -> None:

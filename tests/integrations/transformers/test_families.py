@@ -1,5 +1,6 @@
 """Every family gives under "regard" what it gives under "eager": states, weights, gradients, texts."""
 
+import itertools
 from typing import Any
 
 import pytest
@@ -9,32 +10,21 @@ from torch import Tensor, nn
 from regard import AttentionWeights
 from regard.errors import ArgumentError
 from regard.integrations.transformers import register, why_not
-from tests.integrations.transformers.families import FAMILIES, OWN_CODE, Family, tensors
+from tests.doors.models import distance
+from tests.integrations.transformers.families import (
+    FAMILIES,
+    OWN_CODE,
+    Family,
+    assert_states_agree,
+    real_part,
+    set_dropout,
+    tensors,
+)
 
 register()
 
 _TEXTS = [name for name, family in FAMILIES.items() if family.inputs in ("text", "pair", "clip")]
 _WRITERS = [name for name, family in FAMILIES.items() if family.generates]
-
-
-def distance(found: Tensor, expected: Tensor) -> float:
-    """Return ‖found − expected‖ / ‖expected‖; NaN never passes a comparison."""
-    found, expected = found.double(), expected.double()
-    return float((found - expected).norm() / expected.norm().clamp_min(1e-30))
-
-
-def real_part(tensor: Tensor, real: Tensor) -> Tensor:
-    """Leave out the states of padding tokens, which no one defines."""
-    return tensor[real] if tensor.shape[:2] == real.shape else tensor
-
-
-def assert_states_agree(found: Any, expected: Any, real: Tensor, limit: float = 5e-6) -> None:
-    """Compare every state that a model returns."""
-    states, others = tensors(expected), tensors(found)
-    assert states
-    assert states.keys() == others.keys()
-    for name, state in states.items():
-        assert distance(real_part(others[name], real), real_part(state, real)) < limit, name
 
 
 @pytest.mark.parametrize("name", FAMILIES)
@@ -140,6 +130,52 @@ def test_other_modules_are_refused() -> None:
     """A module that is no model of transformers is refused."""
     with pytest.raises(ArgumentError, match="not a PreTrainedModel"):
         register(nn.Linear(2, 2))
+
+
+# What transformers asks of every attention implementation: the states of "sdpa", whatever the setting.
+_ASKED = ["BERT", "GPT-2", "Llama", "Mistral", "Qwen2", "ModernBERT", "T5", "BART", "CLIP"]
+# Largest distance of the states between two implementations in one dtype.
+_LIMITS = {torch.float32: 5e-6, torch.bfloat16: 4e-2, torch.float16: 5e-3}
+
+
+@pytest.mark.parametrize("dtype", list(_LIMITS))
+@pytest.mark.parametrize("name", _ASKED)
+@torch.no_grad()
+def test_the_states_of_sdpa(name: str, dtype: torch.dtype) -> None:
+    """Padding on either side, training and eval, attentions asked for or not, an all-ones mask or none."""
+    theirs, ours = (FAMILIES[name].build(implementation).to(dtype) for implementation in ("sdpa", "regard"))
+    for model in (theirs, ours):
+        set_dropout(model, 0.0)
+    for padding, training in itertools.product((None, "left", "right"), (False, True)):
+        inputs, real = FAMILIES[name].example(padding)
+        inputs = _cast(inputs, dtype)
+        expected = theirs.train(training)(**inputs)
+        for settings in ({}, {"output_attentions": True}):
+            found = ours.train(training)(**inputs, **settings)
+            assert_states_agree(found, expected, real, _LIMITS[dtype])
+            assert {state.dtype for state in tensors(found).values()} == {dtype}
+
+
+@pytest.mark.parametrize("name", _ASKED)
+@torch.no_grad()
+def test_a_mask_of_ones_is_no_mask(name: str) -> None:
+    """A model given a mask that hides nothing computes what it computes without one."""
+    inputs, real = FAMILIES[name].example()
+    model = FAMILIES[name].build("regard")
+    without = {key: x for key, x in inputs.items() if key != "attention_mask"}
+    assert_states_agree(model(**without), model(**inputs), real)
+
+
+@pytest.mark.parametrize("name", [name for name in _ASKED if FAMILIES[name].inputs == "text"])
+@torch.no_grad()
+def test_a_sequence_alone_is_that_of_a_padded_batch(name: str) -> None:
+    """The states of a short text are the same alone and padded beside a longer one."""
+    inputs, real = FAMILIES[name].example("right")
+    model = FAMILIES[name].build("regard")
+    padded = tensors(model(**inputs))
+    alone = tensors(model(input_ids=inputs["input_ids"][:1][:, real[0]]))
+    for key, state in alone.items():
+        assert distance(padded[key][:1][:, real[0]], state) < _LIMITS[torch.float32]
 
 
 def _both(

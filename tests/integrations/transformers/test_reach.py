@@ -10,14 +10,10 @@ from torch import nn
 
 from regard.errors import ArgumentError
 from regard.integrations.transformers import NAME, attention_forward, reach, register, why_not
-from tests.integrations.transformers.families import FAMILIES, OWN_CODE
+from tests.integrations.transformers.families import FAMILIES, IMAGE, OWN_CODE
 
 register()
 
-_IMAGE: dict[str, Any] = {
-    "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 48, "image_size": 16,
-    "patch_size": 4,
-}  # fmt: skip
 _TROCR = {
     "vocab_size": 61, "d_model": 32, "decoder_layers": 2, "decoder_attention_heads": 4, "decoder_ffn_dim": 48,
     "cross_attention_hidden_size": 32, "pad_token_id": 0,
@@ -43,7 +39,7 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 def _writer_of_images(decoder: Callable[[], Any]) -> Any:
     return transformers.VisionEncoderDecoderModel(
-        encoder=transformers.ViTModel(transformers.ViTConfig(**_IMAGE)), decoder=decoder()
+        encoder=transformers.ViTModel(transformers.ViTConfig(**IMAGE)), decoder=decoder()
     )
 
 
