@@ -6,7 +6,6 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
-from torch import Tensor
 from transformers import masking_utils as theirs
 
 from regard import masks
@@ -31,9 +30,12 @@ FUNCTIONS: dict[str, Callable[[], Any]] = {
 }
 
 
-def _assert_equal(found: Any, expected: Tensor) -> None:
-    plain = found.to_plain() if isinstance(found, SpanMask) else found
-    assert torch.equal(plain, expected.expand(plain.shape))
+def _spans(call: dict[str, Any]) -> SpanMask:
+    """Return what `regard_mask` makes of a call: spans that say what transformers' mask for "eager" says."""
+    found, expected = regard_mask(**call), theirs.eager_mask(**call)
+    assert isinstance(found, SpanMask)
+    assert torch.equal(found.to_plain(), expected.expand(found.shape))
+    return found
 
 
 @pytest.mark.parametrize("padding", [None, "left", "right", "holes"])
@@ -47,24 +49,18 @@ def test_known_functions_become_spans(name: str, sizes: dict[str, Any], padding:
         hidden = {"left": slice(0, 2), "right": slice(-2, None), "holes": slice(1, -1, 3)}[padding]
         real[0, hidden] = False
     call = {**sizes, "batch_size": 2, "mask_function": FUNCTIONS[name](), "attention_mask": real}
-    expected = theirs.eager_mask(**call)
-    found = regard_mask(**call)
-    assert isinstance(found, SpanMask)
+    found, expected = _spans(call), theirs.eager_mask(**call)
     assert (found.shape, found.dtype) == (expected.shape, expected.dtype)
     if padding != "holes":
         assert found.mask.resolve(*found.shape[-2:]).dense is None
-    _assert_equal(found, expected)
 
 
 @pytest.mark.parametrize("inner", ["causal", "sliding causal"])
 def test_packed_documents_become_spans(inner: str) -> None:
     """Documents packed into one row, which transformers finds in the position ids."""
     function = theirs.packed_sequence_compatibility_function(FUNCTIONS[inner](), _POSITIONS, _PACKED)
-    call = {**_LENGTHS, "batch_size": 2, "mask_function": function}
-    found = regard_mask(**call)
-    assert isinstance(found, SpanMask)
+    found = _spans({**_LENGTHS, "batch_size": 2, "mask_function": function})
     assert found.mask.resolve(7, 7).dense is None
-    _assert_equal(found, theirs.eager_mask(**call))
 
 
 def test_unknown_functions_are_evaluated() -> None:
@@ -75,10 +71,7 @@ def test_unknown_functions_are_evaluated() -> None:
         theirs.or_masks(theirs.causal_mask_function, blocks),
         theirs.and_masks(theirs.causal_mask_function, lambda b, h, q, k: k != 2),
     ):
-        call = {**_LENGTHS, "batch_size": 2, "mask_function": function}
-        found = regard_mask(**call)
-        assert isinstance(found, SpanMask)
-        _assert_equal(found, theirs.eager_mask(**call))
+        _spans({**_LENGTHS, "batch_size": 2, "mask_function": function})
 
 
 def test_a_function_that_changed_its_meaning_is_evaluated() -> None:
@@ -90,10 +83,8 @@ def test_a_function_that_changed_its_meaning_is_evaluated() -> None:
 
     other = made_elsewhere(3)
     other.__module__, other.__qualname__ = known.__module__, known.__qualname__
-    call = {**_LENGTHS, "batch_size": 1, "mask_function": theirs.and_masks(other, theirs.causal_mask_function)}
-    found = regard_mask(**call)
-    assert isinstance(found, SpanMask)
-    _assert_equal(found, theirs.eager_mask(**call))
+    both = theirs.and_masks(other, theirs.causal_mask_function)
+    _spans({**_LENGTHS, "batch_size": 1, "mask_function": both})
 
 
 def test_nothing_hidden_is_no_mask_where_allowed() -> None:
@@ -109,8 +100,8 @@ def test_a_window_both_ways_is_not_skipped_where_it_hides() -> None:
         **_LENGTHS, "batch_size": 1, "mask_function": FUNCTIONS["sliding both ways"](), "local_size": 2,
         "allow_is_bidirectional_skip": True,
     }  # fmt: skip
-    _assert_equal(regard_mask(**call), theirs.eager_mask(**call))
-    _assert_equal(regard_mask(**call, use_vmap=True), theirs.eager_mask(**call))
+    for more in ({}, {"use_vmap": True}):
+        _spans(call | more)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
