@@ -5,15 +5,13 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from regard import AttentionWeights
-from regard.errors import ArgumentError
-from regard.integrations.transformers import register, why_not
+from regard.integrations.transformers import register
 from tests.doors.models import distance
 from tests.integrations.transformers.families import (
     FAMILIES,
-    OWN_CODE,
     Family,
     assert_states_agree,
     real_part,
@@ -27,29 +25,20 @@ _TEXTS = [name for name, family in FAMILIES.items() if family.inputs in ("text",
 _WRITERS = [name for name, family in FAMILIES.items() if family.generates]
 
 
-@pytest.mark.parametrize("name", FAMILIES)
+@pytest.mark.parametrize(
+    ("name", "padding"),
+    [(name, padding) for name in FAMILIES for padding in (None, "left", "right") if padding is None or name in _TEXTS],
+)
 @torch.no_grad()
-def test_states_and_weights(name: str) -> None:
-    """Without padding, states and all weights agree, and the weights are lazy."""
-    inputs, real = FAMILIES[name].example()
-    expected, found = _both(FAMILIES[name], inputs, output_attentions=True)
-    assert_states_agree(found, expected, real)
-    pairs = list(_weights(expected, found))
-    assert pairs
-    for theirs, ours in pairs:
-        assert isinstance(ours, AttentionWeights)
-        assert distance(ours.dense(), theirs) < 5e-6
-
-
-@pytest.mark.parametrize("padding", ["left", "right"])
-@pytest.mark.parametrize("name", _TEXTS)
-@torch.no_grad()
-def test_padding(name: str, padding: str) -> None:
-    """States of real tokens agree, with padding on either side; weights agree in rows of real tokens."""
+def test_states_and_weights(name: str, padding: str | None) -> None:
+    """States of real tokens agree, and all weights in rows of real tokens; ours are lazy."""
     inputs, real = FAMILIES[name].example(padding)
     expected, found = _both(FAMILIES[name], inputs, output_attentions=True)
     assert_states_agree(found, expected, real)
-    for theirs, ours in _weights(expected, found):
+    pairs = _weights(expected, found)
+    assert pairs
+    for theirs, ours in pairs:
+        assert isinstance(ours, AttentionWeights)
         rows = real[:, None, :, None] if theirs.shape[2] == real.shape[1] else torch.ones(1, dtype=torch.bool)
         assert distance(ours.dense() * rows, theirs * rows) < 5e-6
 
@@ -102,34 +91,6 @@ def test_generate(name: str, cache: str) -> None:
     steps = texts[1].get("attentions") or texts[1]["decoder_attentions"]
     assert len(steps) == 7
     assert all(isinstance(weights, AttentionWeights) for step in steps for weights in step)
-
-
-@pytest.mark.parametrize("name", OWN_CODE)
-def test_families_with_code_of_their_own(name: str) -> None:
-    """A family that computes attention itself is refused with the reason, and runs as before."""
-    model = OWN_CODE[name].build("eager")
-    reason = why_not(model)
-    assert reason is not None
-    assert "AttentionInterface" in reason
-    with pytest.raises(ArgumentError, match="cannot use regard"):
-        register(model)
-    inputs, _ = OWN_CODE[name].example()
-    assert isinstance(model(**inputs, output_attentions=True).attentions[0], Tensor)
-
-
-@pytest.mark.parametrize("name", FAMILIES)
-def test_families_that_ask(name: str) -> None:
-    """A family that goes through the interface is not refused, and switches over."""
-    model = FAMILIES[name].build("eager")
-    assert why_not(model) is None
-    register(model)
-    assert model.config._attn_implementation == "regard"
-
-
-def test_other_modules_are_refused() -> None:
-    """A module that is no model of transformers is refused."""
-    with pytest.raises(ArgumentError, match="not a PreTrainedModel"):
-        register(nn.Linear(2, 2))
 
 
 # What transformers asks of every attention implementation: the states of "sdpa", whatever the setting.

@@ -129,21 +129,30 @@ def test_sam(calls: list[str]) -> None:
 @pytest.mark.parametrize("name", FAMILIES)
 @torch.no_grad()
 def test_what_is_said_of_a_family_is_what_it_does(name: str, calls: list[str]) -> None:
-    """Every module that is said to come calls, and no other."""
+    """Every module that is said to come calls, and no other; the family is not refused, and switches over."""
     model = FAMILIES[name].build("eager")
+    assert why_not(model) is None
     said = {row[0] for row in reach(model).rows if row[2] is None}
     model.set_attn_implementation(NAME)
     model(**FAMILIES[name].example()[0])
     assert set(calls) == said
+    model.set_attn_implementation("eager")
+    register(model)
+    assert model.config._attn_implementation == NAME
 
 
 @pytest.mark.parametrize("name", OWN_CODE)
 def test_code_of_its_own_is_named(name: str) -> None:
-    """The reason names the classes that compute attention themselves."""
+    """A family that computes attention itself is refused with the classes that do, and runs as before."""
     model = OWN_CODE[name].build("eager")
     assert reach(model).served == 0
     assert {row[2] for row in reach(model).rows} == {"computes attention in its own code"}
-    assert reach(model).rows[0][0] in str(why_not(model))
+    for words in (reach(model).rows[0][0], "AttentionInterface"):
+        assert words in str(why_not(model))
+    with pytest.raises(ArgumentError, match="cannot use regard"):
+        register(model)
+    inputs, _ = OWN_CODE[name].example()
+    assert isinstance(model(**inputs, output_attentions=True).attentions[0], torch.Tensor)
 
 
 def test_classes_of_users() -> None:
@@ -164,7 +173,9 @@ def test_classes_of_users() -> None:
 
 
 def test_what_is_no_model_is_refused() -> None:
-    """`why_not` answers, `reach` raises."""
+    """`why_not` answers, `reach` and `register` raise."""
     assert why_not(nn.Linear(2, 2)) == "it is not a PreTrainedModel of transformers"
     with pytest.raises(ArgumentError, match="reach was given a Linear"):
         reach(nn.Linear(2, 2))
+    with pytest.raises(ArgumentError, match="not a PreTrainedModel"):
+        register(nn.Linear(2, 2))
