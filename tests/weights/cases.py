@@ -1,5 +1,6 @@
 """Calls of every kind with their weights worked out in float64, matrix and all."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -32,6 +33,14 @@ class Case:
     def call(self) -> tuple[Tensor, AttentionWeights]:
         """Make the call."""
         return regard.attention(*self.tensors(), **self.arguments, need_weights=True)
+
+    def seen(self) -> Tensor:
+        """Return the pairs that neither the mask nor the bias hides, `(B, H, L, S)`."""
+        seen = torch.ones(*self.sizes[:4], dtype=torch.bool)
+        bias = self.arguments.get("bias")
+        if isinstance(bias, Tensor):
+            seen = seen & (bias != -torch.inf)
+        return seen if self.visible is None else seen & self.visible
 
     def expected(self) -> Tensor:
         """Work the weights out in float64: `(B, H, L, S)`."""
@@ -89,18 +98,53 @@ def _cases() -> list[Case]:
 CASES = _cases()
 
 
+def tolerance(case: Case) -> float:
+    """Absolute bound for weights, which are at most 1: inputs are exact, so half precision computes in float32."""
+    return 1e-12 if case.dtype == torch.float64 else 3e-6
+
+
 def apart(rows: int, keys: int) -> Tensor:
     """Key minus query position, bottom-right aligned: `(L, S)`."""
     return torch.arange(keys) - torch.arange(rows)[:, None] - (keys - rows)
 
 
-def pooled(matrix: Tensor, cell: int | tuple[int, int]) -> Tensor:
-    """Return the mean over the queries of a cell of the sum over its keys; cells at the ends may be smaller."""
+def pooled(matrix: Tensor, cell: int | tuple[int, int], kind: str = "mass") -> Tensor:
+    """Return the mean over the queries of a cell of the sum over its keys, or its largest weight."""
     down, across = cell if isinstance(cell, tuple) else (cell, cell)
-    sums = torch.stack([part.sum(-1) for part in matrix.split(across, -1)], -1)
-    return torch.stack([part.mean(-2) for part in sums.split(down, -2)], -2)
+    of_keys, of_queries = (torch.sum, torch.mean) if kind == "mass" else (torch.amax, torch.amax)
+    strips = torch.stack([of_keys(part, -1) for part in matrix.split(across, -1)], -1)
+    strips = strips[..., : matrix.shape[-1]]  # no keys are split into one part
+    return torch.stack([of_queries(part, -2) for part in strips.split(down, -2)], -2)
 
 
-def tolerance(case: Case) -> float:
-    """Absolute bound for weights, which are at most 1: inputs are exact, so half precision computes in float32."""
-    return 1e-12 if case.dtype == torch.float64 else 3e-6
+def _values(w: AttentionWeights) -> Tensor:
+    dtype = torch.float64 if w.dtype == torch.float64 else torch.float32
+    return torch.linspace(-1, 1, 2 * w.shape[1] * w.shape[3], dtype=dtype).view(1, w.shape[1], w.shape[3], 2)
+
+
+# What can be asked of weights of at least four queries and keys.
+QUESTIONS: dict[str, Callable[[AttentionWeights], Tensor]] = {
+    "dense": lambda w: w.dense(),
+    "row": lambda w: w[0, 0, 1],
+    "rows": lambda w: w[:, 1, 2:4],
+    "rectangle": lambda w: w[..., 1:, 1::2],
+    "positions": lambda w: w[..., [3, 0], :],
+    "pairs": lambda w: w[0, :, torch.arange(4), torch.arange(4)],
+    "entropy": lambda w: w.entropy(),
+    "effective_keys": lambda w: w.effective_keys(),
+    "received": lambda w: w.received(),
+    "corrected": lambda w: w.received(corrected=True),
+    "pooled": lambda w: w.pooled((2, 3)),
+    "one cell": lambda w: w.pooled(1000),
+    "mean_distance": lambda w: w.mean_distance(),
+    "profile": lambda w: w.distance_profile().mass,
+    "share": lambda w: w.share(-1),
+    "first": lambda w: w.share("first"),
+    "product": lambda w: w @ _values(w),
+}
+# Those that have no gradient.
+LARGEST: dict[str, Callable[[AttentionWeights], Tensor]] = {
+    "peak of cells": lambda w: w.pooled((2, 3), "peak"),
+    "peak": lambda w: w.peak().values,
+    "top": lambda w: w.top(4).values,
+}

@@ -13,6 +13,7 @@ from regard.weights import WeightSource, _answering, summarise
 from regard.weights._answering import ANSWERERS
 from regard.weights._kept import KeptMap
 from regard.weights._question import Question, QuestionName
+from tests.weights.cases import QUESTIONS
 
 
 def with_map(rows: int, keys: int, cell: int) -> tuple[AttentionWeights, AttentionWeights]:
@@ -97,11 +98,10 @@ def test_autocast_changes_nothing() -> None:
     """Sums are kept in full precision inside autocast too."""
     q = torch.randn(1, 2, 40, 8)
     _, weights = regard.attention(q, q, q, causal=True, need_weights=True)
-    with torch.autocast("cpu", dtype=torch.bfloat16):
-        inside = weights.pooled(8), weights[0, 1, 5], weights[0, 1, [1, 5]], weights.share(-1), weights.entropy()
-    outside = weights.pooled(8), weights[0, 1, 5], weights[0, 1, [1, 5]], weights.share(-1), weights.entropy()
-    for one, other in zip(inside, outside, strict=True):
-        assert torch.equal(one, other)
+    for name, ask in QUESTIONS.items():
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            inside = ask(weights)
+        assert torch.equal(inside, ask(weights)), name
 
 
 def test_moving_keeps_everything() -> None:

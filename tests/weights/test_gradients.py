@@ -11,23 +11,11 @@ from torch.autograd import gradcheck, gradgradcheck
 import regard
 from regard import AttentionWeights, biases, masks
 from regard.weights import _stream
+from tests.weights.cases import LARGEST, QUESTIONS
 
 LOOKS: dict[str, Callable[[AttentionWeights], Tensor]] = {
-    "dense": lambda w: w.dense(),
-    "rows": lambda w: w[:, 1, 2:4],
-    "positions": lambda w: w[..., [3, 0], :],
-    "pairs": lambda w: w[0, :, torch.arange(4), torch.arange(4)],
+    **QUESTIONS,
     "lse": lambda w: torch.where(w.lse == -torch.inf, 0.0, w.lse),
-    "entropy": lambda w: w.entropy(),
-    "effective_keys": lambda w: w.effective_keys(),
-    "received": lambda w: w.received(),
-    "corrected": lambda w: w.received(corrected=True),
-    "pooled": lambda w: w.pooled((2, 3)),
-    "mean_distance": lambda w: w.mean_distance(),
-    "profile": lambda w: w.distance_profile().mass,
-    "share": lambda w: w.share(-1),
-    "first": lambda w: w.share("first"),
-    "product": lambda w: w @ torch.ones(1, 2, 5, 1, dtype=torch.float64).cumsum(2),
     "weighted": lambda w: w.value_weighted().pooled(2),
     "weighted entropy": lambda w: w.value_weighted().entropy(),
 }
@@ -55,18 +43,14 @@ def arguments() -> tuple[Tensor, Tensor, Tensor]:
     return q, k, bias
 
 
-@pytest.mark.parametrize("stripe", [1 << 22, 12], ids=["whole", "stripes"])
+@pytest.mark.parametrize(
+    ("stripe", "lse_has_gradient"), [(1 << 22, False), (12, False), (1 << 22, True)], ids=["whole", "stripes", "lse"]
+)
 @pytest.mark.parametrize("name", LOOKS)
-def test_gradcheck(name: str, stripe: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """First derivatives are those of finite differences, also when every stripe is recomputed."""
+def test_gradcheck(name: str, stripe: int, lse_has_gradient: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """First derivatives are those of finite differences, also where stripes are recomputed, or lse has a gradient."""
     monkeypatch.setattr(_stream, "_STRIPE_ENTRIES", stripe)
-    assert gradcheck(lambda q, k, b: LOOKS[name](matrix(q, k, b, lse_has_gradient=False)), arguments())
-
-
-@pytest.mark.parametrize("name", LOOKS)
-def test_gradcheck_through_the_lse_of_the_call(name: str) -> None:
-    """The same where the backend's own lse carries the gradient."""
-    assert gradcheck(lambda q, k, b: LOOKS[name](matrix(q, k, b, lse_has_gradient=True)), arguments())
+    assert gradcheck(lambda *given: LOOKS[name](matrix(*given, lse_has_gradient=lse_has_gradient)), arguments())
 
 
 @pytest.mark.parametrize("name", ["dense", "entropy", "received", "pooled"])
@@ -86,7 +70,7 @@ def test_values_agree_with_and_without_gradient() -> None:
         with torch.no_grad():
             assert torch.allclose(tracked, look(weights), atol=1e-12), name
         assert not look(weights.detach()).requires_grad, name
-    for answer in (*weights.top(2), *weights.peak(), weights.pooled(2, "peak")):
+    for answer in (*weights.top(2), *weights.peak(), *(look(weights) for look in LARGEST.values())):
         assert not answer.requires_grad
     assert weights.requires_grad
     assert not weights.detach().requires_grad

@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor, nn
 
 import regard
 from regard import masks
 from regard.errors import ArgumentError
+from tests.doors.models import Calls
 
 CALLS: dict[str, dict[str, Any]] = {
     "plain": {},
@@ -48,13 +48,10 @@ def test_they_are_no_scores_after_values_are_weighed_in() -> None:
 
 def test_a_recording_knows_them(tmp_path: Path) -> None:
     """A summary keeps what they are made of, in a file too."""
-
-    class Model(nn.Module):
-        def forward(self, x: Tensor) -> Tensor:
-            return regard.attention(x, x, x, causal=True)
-
-    model, x = Model(), torch.randn(1, 2, 20, 8)
+    model, x = Calls(lambda x: regard.attention(x, x, x, causal=True)), torch.randn(1, 2, 20, 8)
     with regard.watch(model) as recording:
         model(x)
     expected = regard.attention(x, x, x, causal=True, need_weights=True)[1].max_scores()
-    torch.testing.assert_close(recording.calls[0].weights.max_scores(), expected)
+    recording.save(tmp_path / "a.regard")
+    for found in (recording, regard.load(tmp_path / "a.regard")):
+        torch.testing.assert_close(found[0].max_scores(), expected)

@@ -5,7 +5,7 @@ import torch
 
 import regard
 from regard import errors
-from tests.weights.cases import CASES, Case, tolerance
+from tests.weights.cases import CASES, LARGEST, QUESTIONS, Case, apart, pooled, tolerance
 
 every_case = pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 
@@ -15,12 +15,6 @@ def close(found: torch.Tensor, expected: torch.Tensor, bound: float) -> None:
     assert found.shape == expected.shape
     assert found.isfinite().all()
     assert (found.double() - expected).abs().max() <= bound
-
-
-def positions(case: Case) -> torch.Tensor:
-    """Key minus query position, bottom-right aligned: `(L, S)`."""
-    _, _, rows, keys, _ = case.sizes
-    return torch.arange(keys) - torch.arange(rows)[:, None] - (keys - rows)
 
 
 @every_case
@@ -41,16 +35,8 @@ def test_pooled(case: Case, cell: int | tuple[int, int]) -> None:
     """Mass is the mean over queries of the sum over keys, peak the maximum, in every cell, ragged ones too."""
     _, weights = case.call()
     expected = case.expected()
-    high, wide = (cell, cell) if isinstance(cell, int) else cell
-    row, column = torch.arange(case.sizes[2]) // high, torch.arange(case.sizes[3]) // wide
-    sums = torch.zeros(*case.sizes[:2], int(row[-1]) + 1, case.sizes[3], dtype=torch.float64)
-    sums = sums.index_add(2, row, expected) / row.bincount()[:, None]
-    mass = torch.zeros(*sums.shape[:3], int(column[-1]) + 1, dtype=torch.float64).index_add(3, column, sums)
-    into = row[:, None].expand(expected.shape)
-    tall = torch.zeros_like(sums).scatter_reduce(2, into, expected, "amax")
-    peak = torch.zeros_like(mass).scatter_reduce(3, column.expand(tall.shape), tall, "amax")
-    close(weights.pooled(cell), mass, 4 * tolerance(case))
-    close(weights.pooled(cell, kind="peak"), peak, tolerance(case))
+    close(weights.pooled(cell), pooled(expected, cell), 4 * tolerance(case))
+    close(weights.pooled(cell, kind="peak"), pooled(expected, cell, "peak"), tolerance(case))
 
 
 @every_case
@@ -59,9 +45,7 @@ def test_pooled_rectangle(case: Case) -> None:
     _, weights = case.call()
     part = case.expected()[..., 3:9, 1:5]
     found = weights.pooled((4, 3), rows=slice(3, 9), columns=slice(1, -case.sizes[3] + 5 or None))
-    assert found.shape[-2:] == (2, 2)
-    close(found[..., 0, 0], part[..., :4, :3].sum(-1).mean(-1), 4 * tolerance(case))
-    close(found[..., 1, 1], part[..., 4:, 3:].sum(-1).mean(-1), 4 * tolerance(case))
+    close(found, pooled(part, (4, 3)), 4 * tolerance(case))
 
 
 @every_case
@@ -109,9 +93,9 @@ def test_shares(case: Case) -> None:
     _, weights = case.call()
     expected = case.expected()
     seeing = (expected.sum(-1) > 0).sum(-1)
-    apart = positions(case)
+    far = apart(*case.sizes[2:4])
     for offset in (0, -1, 2, -case.sizes[3] + 1, 10_000):
-        wanted = (expected * (apart == offset)).sum((-1, -2)) / seeing
+        wanted = (expected * (far == offset)).sum((-1, -2)) / seeing
         close(weights.share(offset), wanted, 4 * tolerance(case))
     seen = torch.ones_like(expected, dtype=torch.bool) if case.visible is None else case.visible
     first = seen.expand(expected.shape).any(2).to(torch.int).argmax(-1)[..., None, None].expand(*expected.shape[:3], 1)
@@ -134,14 +118,14 @@ def test_distances(case: Case) -> None:
     """Mean distance and profile follow key minus query; the bins cover every distance once and sum to 1."""
     _, weights = case.call()
     expected = case.expected()
-    apart = positions(case)
-    close(weights.mean_distance(), (expected * apart.abs()).sum(-1), 4 * case.sizes[3] * tolerance(case))
+    far = apart(*case.sizes[2:4])
+    close(weights.mean_distance(), (expected * far.abs()).sum(-1), 4 * case.sizes[3] * tolerance(case))
     seeing = (expected.sum(-1) > 0).sum(-1)
     for binned in (True, False):
         profile = weights.distance_profile(binned=binned)
         assert torch.equal(profile.start[1:], profile.stop[:-1])
         assert (int(profile.start[0]), int(profile.stop[-1])) == (1 - case.sizes[3], case.sizes[2])
-        into = torch.bucketize(apart.flatten(), profile.stop, right=True)
+        into = torch.bucketize(far.flatten(), profile.stop, right=True)
         wanted = torch.zeros(*case.sizes[:2], profile.stop.numel(), dtype=torch.float64)
         wanted = wanted.index_add(2, into, expected.flatten(2)) / seeing[..., None]
         close(profile.mass, wanted, 10 * tolerance(case))
@@ -157,6 +141,30 @@ def test_far_distances_share_bins_that_double() -> None:
     assert bins[1] == (-32, -17)
     assert bins[2:-2] == [(d, d) for d in range(-16, 17)]
     assert bins[-2:] == [(17, 32), (33, 49)]
+
+
+@every_case
+@pytest.mark.parametrize(("cell", "rows", "columns"), [(1, None, None), ((5, 8), None, None), (4, (3, 30), (7, 53))])
+def test_masked_and_uniform(
+    case: Case, cell: int | tuple[int, int], rows: tuple[int, int], columns: tuple[int, int]
+) -> None:
+    """A cell is masked exactly when every pair in it is hidden; even attention is pooled as the weights are."""
+    _, weights = case.call()
+    part = {"rows": slice(*(rows or (0, case.sizes[2]))), "columns": slice(*(columns or (0, case.sizes[3])))}
+    seen = case.seen().double()
+    expected = pooled(seen[:, :, part["rows"], part["columns"]], cell) == 0
+    assert torch.equal(weights.masked(cell, **part), expected)
+    assert bool((weights.pooled(cell, **part)[expected] == 0).all())
+    even = torch.nan_to_num(seen / seen.sum(-1, keepdim=True))[:, :, part["rows"], part["columns"]]
+    found = weights.uniform(cell, **part)
+    assert torch.allclose(found.double(), pooled(even, cell), rtol=1e-6, atol=1e-7)
+
+
+@every_case
+def test_visible_keys(case: Case) -> None:
+    """The number of visible keys of each query is that of the mask."""
+    _, weights = case.call()
+    assert torch.equal(weights.visible_keys(), case.seen().sum(-1))
 
 
 @every_case
@@ -208,8 +216,8 @@ def test_hidden_keys_have_no_effect(poison: float) -> None:
         q, k = clean.clone().requires_grad_(), key.clone().requires_grad_()
         _, weights = regard.attention(q, k, clean, mask=regard.masks.padding([7]), need_weights=True)
         with torch.no_grad():
-            plain = [weights.dense(), weights.pooled(4), weights.entropy(), weights.received(), weights.lse]
-            plain += [weights.top(3).values, weights.distance_profile().mass, weights.share(0), weights @ key[..., :0]]
+            plain = [ask(weights) for ask in (QUESTIONS | LARGEST).values()]
+            plain += [weights.lse, weights @ key[..., :0]]
         total = weights.dense().square().sum() + weights.entropy().sum() + weights.pooled(3)[..., 0].sum()
         found.append((*plain, *torch.autograd.grad(total, (q, k))))
     for one, other in zip(*found, strict=True):
@@ -234,6 +242,17 @@ def test_leading_dimensions_left_out_stay_out(rank: int) -> None:
     assert weights.distance_profile(binned=False).mass.shape == (*lead, 19)
     assert (weights @ q).shape == q.shape
     assert weights.head(*(0,) * (rank - 2)).shape == (10, 10)
+
+
+def test_ranks_of_masked_cells() -> None:
+    """Leading dimensions follow the call; a part without rows has no cells; a cell of no tokens is refused."""
+    q = torch.randn(6, 4)
+    _, weights = regard.attention(q, q, q, causal=True, need_weights=True)
+    assert weights.masked(2).shape == (3, 3)
+    assert weights.visible_keys().tolist() == [1, 2, 3, 4, 5, 6]
+    assert weights.masked(2, rows=slice(0, 0)).shape == (0, 3)
+    with pytest.raises(errors.ArgumentError, match="tokens per side"):
+        weights.masked(0)
 
 
 @pytest.mark.parametrize("sizes", [(0, 2, 3, 4), (2, 0, 3, 4), (1, 2, 0, 4), (1, 2, 3, 0)])

@@ -10,18 +10,19 @@ from torch import Tensor
 
 import regard
 from regard import AttentionWeights, biases
+from tests.weights.cases import LARGEST, QUESTIONS
+
+
+def _inputs(dtype: torch.dtype) -> tuple[Tensor, ...]:
+    return torch.randn(3, 1, 2, 233, 16, generator=torch.Generator().manual_seed(0)).to(dtype).unbind()
 
 
 def _softmax(dtype: torch.dtype, **arguments: object) -> AttentionWeights:
-    query, key, value = torch.randn(3, 1, 2, 233, 16, generator=torch.Generator().manual_seed(0)).to(dtype)
-    _, weights = regard.attention(query, key, value, causal=True, need_weights=True, **arguments)
-    return weights
+    return regard.attention(*_inputs(dtype), causal=True, need_weights=True, **arguments)[1]
 
 
 def _linear(dtype: torch.dtype) -> AttentionWeights:
-    query, key, value = torch.randn(3, 1, 2, 233, 16, generator=torch.Generator().manual_seed(0)).to(dtype)
-    _, weights = regard.linear_attention(query, key, value, causal=True, need_weights=True)
-    return weights
+    return regard.linear_attention(*_inputs(dtype), causal=True, need_weights=True)[1]
 
 
 MADE: dict[str, Callable[[torch.dtype], AttentionWeights]] = {
@@ -33,20 +34,11 @@ MADE: dict[str, Callable[[torch.dtype], AttentionWeights]] = {
     "weighted by values": lambda dtype: _softmax(dtype, bias=torch.ones(233, 233).to(dtype)).value_weighted(),
     "linear": _linear,
 }
-QUESTIONS: dict[str, Callable[[AttentionWeights], Tensor]] = {
-    "dense": lambda w: w.dense(),
-    "rectangle": lambda w: w[..., 3:, 1:233:2],
+ASKED: dict[str, Callable[[AttentionWeights], Tensor]] = {
+    **QUESTIONS,
+    **LARGEST,
     "lse": lambda w: w.lse,
-    "entropy": lambda w: w.entropy(),
-    "received": lambda w: w.received(),
     "pooled": lambda w: w.pooled((7, 5)),
-    "one cell": lambda w: w.pooled(233),
-    "peak of cells": lambda w: w.pooled((7, 5), "peak"),
-    "peak": lambda w: w.peak().values,
-    "top": lambda w: w.top(4).values,
-    "mean_distance": lambda w: w.mean_distance(),
-    "distance_profile": lambda w: w.distance_profile().mass,
-    "share": lambda w: w.share(-1),
     "product": lambda w: w @ torch.linspace(-1, 1, 233 * 2 * 8).view(1, 2, 233, 8),
 }
 
@@ -59,7 +51,7 @@ def test_questions(made: str, dtype: torch.dtype) -> None:
     for threads in (1, 2, 3, 4):
         torch.set_num_threads(threads)
         weights = MADE[made](dtype)
-        answers.append({name: ask(weights) for name, ask in QUESTIONS.items()})
-    for name in QUESTIONS:
+        answers.append({name: ask(weights) for name, ask in ASKED.items()})
+    for name in ASKED:
         for other in answers[1:]:
             torch.testing.assert_close(other[name], answers[0][name], rtol=0, atol=0, msg=f"{name} depends on threads")
