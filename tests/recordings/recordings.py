@@ -11,11 +11,7 @@ import regard
 from regard import biases, masks
 from regard.recordings import Grid, Recording, Texts
 from regard.recordings._rules import tensors_of
-from regard.weights import (
-    AttentionWeights,
-    from_dense,
-    summarise,
-)
+from regard.weights import AttentionWeights, from_dense, summarise
 
 
 def attend(queries: int = 70, keys: int = 70, dtype: torch.dtype = torch.float32, **call: Any) -> AttentionWeights:
@@ -125,12 +121,8 @@ def same(found: Recording, expected: Recording) -> bool:
     """Whether two recordings say and answer the same."""
     if (list(found), repr(found), found.texts) != (list(expected), repr(expected), expected.texts):
         return False
-    for one, other in zip(found.calls, expected.calls, strict=True):
-        if any(
-            getattr(one, name) != getattr(other, name)
-            for name in ("module", "number", "door", "heads", "backend", "passes")
-        ):
-            return False
-        if alike(one.weights, other.weights):
-            return False
-    return True
+    said = ("module", "number", "door", "heads", "backend", "passes")
+    return all(
+        all(getattr(one, name) == getattr(other, name) for name in said) and not alike(one.weights, other.weights)
+        for one, other in zip(found.calls, expected.calls, strict=True)
+    )

@@ -17,6 +17,7 @@ import regard
 from regard.errors import ArgumentError, RecordingFileError
 from regard.recordings import FolderWriter, Recording, Texts
 from regard.weights import AttentionWeights, summarise
+from tests.integrations.transformers.families import FAMILIES
 from tests.recordings.recordings import EXACT, TEXTS, alike, attend, recording_of, same, small
 
 FORMS = ["run.regard", "run"]
@@ -137,19 +138,11 @@ def test_a_run_that_dies_between_two_files(tmp_path: Path) -> None:
     ]
 
 
-def gpt2() -> Any:
-    """A small GPT-2."""
-    transformers = pytest.importorskip("transformers")
-    config = transformers.GPT2Config(
-        vocab_size=50, n_embd=16, n_layer=2, n_head=2, n_positions=64, bos_token_id=1, eos_token_id=None, pad_token_id=0
-    )
-    return transformers.GPT2LMHeadModel(config).eval()
-
-
 @pytest.mark.parametrize("keep", ["summary", "exact", "dense"])
 def test_a_generation_is_written_as_it_grows(keep: str, tmp_path: Path) -> None:
     """On disk is what is in memory after beams have changed places, and before the end at least half of the steps."""
-    model, folder = gpt2(), tmp_path / "run"
+    model: Any = FAMILIES["GPT-2"].build("sdpa")
+    folder = tmp_path / "run"
     lengths = []
 
     def look(*_: object) -> None:
@@ -157,10 +150,10 @@ def test_a_generation_is_written_as_it_grows(keep: str, tmp_path: Path) -> None:
         lengths.append((len(lengths) + 1, [call.passes for call in found.calls]))
 
     model.register_forward_hook(look)
-    prompt = torch.randint(2, 50, (1, 4))
+    prompt = torch.randint(4, 50, (1, 4))
     with regard.watch(model, keep=keep, folder=folder, heads=[1]) as recording:  # type: ignore[arg-type]
         recording.describe(Texts(tokens=["a"] * 4))
-        model.generate(prompt, attention_mask=torch.ones_like(prompt), max_new_tokens=9, num_beams=2)
+        model.generate(prompt, max_new_tokens=9, min_new_tokens=9, num_beams=2)
     assert recording.calls[0].passes == 9
     for steps, passes in lengths:
         assert len(passes) == 2
@@ -195,6 +188,18 @@ def test_an_error_in_the_block_leaves_what_was_made(tmp_path: Path) -> None:
     with pytest.raises(ZeroDivisionError), regard.watch(model, folder=tmp_path / "run"):
         model(torch.randn(1, 9, 16))
     assert len(regard.load(tmp_path / "run")) == 1
+
+
+def output_of(script: str, place: Path) -> str:
+    """Run a script that is given a path, and return what it says; it may not warn."""
+    root = Path(__file__).parents[2]
+    run = subprocess.run(
+        [sys.executable, "-W", "error", "-c", script, str(place)],
+        capture_output=True, text=True, cwd=root, check=False,
+        env={**os.environ, "PYTHONPATH": f"{Path(regard.__file__).parents[1]}:{root}"},
+    )  # fmt: skip
+    assert not run.stderr
+    return run.stdout
 
 
 KILLED = """
@@ -246,14 +251,8 @@ def test_a_full_disk_leaves_the_old_recording(form: str, tmp_path: Path) -> None
     old = small()
     old.save(tmp_path / form)
     before = contents(tmp_path)
-    root = Path(__file__).parents[2]
-    run = subprocess.run(
-        [sys.executable, "-W", "error", "-c", FULL, str(tmp_path / form)],
-        capture_output=True, text=True, cwd=root, check=False,
-        env={**os.environ, "PYTHONPATH": f"{Path(regard.__file__).parents[1]}:{root}"},
-    )  # fmt: skip
-    assert not run.stderr
-    assert "could not be written: File too large. What was there before is unchanged." in run.stdout
+    says = output_of(FULL, tmp_path / form)
+    assert "could not be written: File too large. What was there before is unchanged." in says
     assert contents(tmp_path) == before
     assert same(regard.load(tmp_path / form), old)
 
@@ -278,11 +277,9 @@ except regard.errors.RecordingFileError as error:
 @pytest.mark.skipif(os.name != "posix", reason="limits on the size of files are POSIX")
 def test_a_full_disk_does_not_stop_the_model(tmp_path: Path) -> None:
     """The model runs on, the error comes at the end, and what was written can be read."""
-    command = [sys.executable, "-W", "error", "-c", FULL_WHILE_WATCHING, str(tmp_path / "run")]
-    run = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert not run.stderr
-    assert run.stdout.startswith("3 in memory. ")
-    assert "It holds the first 1 calls" in run.stdout
+    says = output_of(FULL_WHILE_WATCHING, tmp_path / "run")
+    assert says.startswith("3 in memory. ")
+    assert "It holds the first 1 calls" in says
     assert len(regard.load(tmp_path / "run")) == 1
 
 
