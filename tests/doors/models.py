@@ -6,6 +6,7 @@ from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 import regard
 from regard.recorder import Recording
@@ -25,6 +26,18 @@ class Calls(nn.Module):
     def forward(self, *given: Any) -> Any:
         """Call the function."""
         return self.function(*given)
+
+
+class Operations(TorchDispatchMode):
+    """Notes the operations that run, with their arguments."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.ran: list[tuple[str, Any]] = []
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self.ran.append((func.__name__, args))
+        return func(*args, **(kwargs or {}))
 
 
 class HandMadeAttention(Calls):

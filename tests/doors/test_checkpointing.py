@@ -45,16 +45,7 @@ class Model(nn.Module):
             out: Tensor = checkpoint_sequential(self.blocks, 2, x, use_reentrant=False)
             return out
         for block in self.blocks:
-            if self.how == "none":
-                x = block(x)
-            elif self.how == "inside another":
-                x = checkpoint(lambda y, b=block: checkpoint(b, y, use_reentrant=False), x, use_reentrant=False)
-            elif self.how == "decorated":
-                x = checkpoint(use_reentrant=False)(block)(x)  # type: ignore[call-arg,operator]
-            elif self.how in OTHERS:
-                x = OTHERS[self.how](block, x)
-            else:
-                x = checkpoint(block, x, use_reentrant=self.how == "reentrant")
+            x = BLOCKS[self.how](block, x)
         return x
 
 
@@ -132,9 +123,15 @@ OTHERS: dict[str, Callable[[nn.Module, Tensor], Any]] = {
     "another's around PyTorch's": lambda block, x: Again.apply(_around(block), x),  # type: ignore[no-untyped-call]
     "another's in parts around PyTorch's": lambda block, x: _in_parts(_around(block), x),
 }
-WAYS = ["reentrant", "not reentrant", "sequential", "inside another"]
+again = partial(checkpoint, use_reentrant=False)
+WAYS: dict[str, Callable[[nn.Module, Tensor], Any]] = {
+    "reentrant": partial(checkpoint, use_reentrant=True),
+    "not reentrant": again,
+    "inside another": lambda block, x: again(lambda y: again(block, y), x),
+}
 if hasattr(torch.utils.checkpoint, "_CheckpointedFunction"):  # PyTorch 2.14
-    WAYS.append("decorated")
+    WAYS["decorated"] = lambda block, x: checkpoint(use_reentrant=False)(block)(x)  # type: ignore[call-arg,operator]
+BLOCKS = {"none": lambda block, x: block(x), **WAYS, **OTHERS}
 Run = Callable[[nn.Module, Callable[[], Tensor]], Iterator[Tensor]]
 """Gives the output of a forward pass, and takes over again after the backward pass."""
 
@@ -191,7 +188,7 @@ def _gradients(run: Run, dropout: float, how: str) -> Tensor:
 def test_gradients_are_those_of_the_forward_pass(run: Run, dropout: float) -> None:
     """Whatever is over by the time of the backward pass: the same gradients with checkpoints as without."""
     expected = _gradients(run, dropout, "none")
-    for how in WAYS:
+    for how in ("sequential", *WAYS):
         found = _gradients(run, dropout, how)
         assert distance(found, expected) < 1e-5, how
 

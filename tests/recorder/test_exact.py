@@ -1,7 +1,5 @@
 """Recordings of models that write to their own tensors: every weight is that of its call, exact or settled late."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import pytest

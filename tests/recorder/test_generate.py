@@ -1,7 +1,5 @@
 """Text generation with a cache: each step appends its rows to one matrix, which is that of the whole text at once."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import pytest

@@ -13,6 +13,7 @@ from regard.errors import ArgumentError
 from regard.recorder import EmptyRecordingError, record, watch
 from regard.weights import AttentionWeights, consumed_at_once, summarise
 from tests.doors.models import Calls, HandMadeAttention, plain_and_watched
+from tests.recordings.recordings import answers
 
 
 def twice(q: Tensor) -> Tensor:
@@ -48,19 +49,12 @@ def test_summaries_are_those_of_the_exact_weights() -> None:
         model(q)
     kept, whole = recording[0], exact[0]
     assert kept.shape == whole.shape
-    torch.testing.assert_close(kept.entropy(), whole.entropy())
-    torch.testing.assert_close(kept.received(corrected=True), whole.received(corrected=True))
-    torch.testing.assert_close(kept.peak().values, whole.peak().values)
+    for (name, found), (_, expected) in zip(answers(kept), answers(whole), strict=False):
+        torch.testing.assert_close(found, expected, msg=name)
     cell = kept.kept_cell
-    torch.testing.assert_close(kept.pooled(cell), whole.pooled(cell))
     torch.testing.assert_close(kept.head(1, 2).entropy(), whole.head(1, 2).entropy())
-    for offset in (-1, 0, 1, "first"):
-        torch.testing.assert_close(kept.share(offset), whole.share(offset))
-    torch.testing.assert_close(kept.mean_distance(), whole.mean_distance())
     for found, expected in zip(kept.top(4), whole.top(4), strict=True):
         torch.testing.assert_close(found, expected)
-    assert torch.equal(kept.visible_keys(), whole.visible_keys())
-    assert torch.equal(kept.masked(cell), whole.masked(cell))
     for asks in (
         lambda: kept[0, 0, 0],
         kept.dense,

@@ -1,7 +1,5 @@
 """The largest score of each row, which QK-clip bounds."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

@@ -1,16 +1,15 @@
 """One look at every weight in PyTorch, against the questions asked one by one."""
 
 from dataclasses import fields
-from typing import Any
 
 import pytest
 import torch
-from torch.utils._python_dispatch import TorchDispatchMode
 
 import regard
 from regard import masks
 from regard._inputs import Summary, summary_cell
 from regard.weights import AttentionWeights, _softmax_source, from_dense, summarise, top_of
+from tests.doors.models import Operations
 
 CALLS = {
     "plain": {},
@@ -20,6 +19,7 @@ CALLS = {
     "dense mask": {"mask": torch.rand(2, 1, 150, 200, generator=torch.Generator().manual_seed(0)) > 0.7},
     "softcap": {"softcap": 2.0},
 }
+PRODUCTS = ("mm", "addmm", "bmm", "baddbmm", "_linear_pointwise")
 
 
 def call(name: str, backend: str) -> AttentionWeights:
@@ -69,25 +69,12 @@ def test_equal_weights_keep_the_first_keys() -> None:
     assert keys.tolist() == [[2, 0, -1, -1], [-1] * 4]
 
 
-class Products(TorchDispatchMode):
-    """Notes how the operands of every product of matrices lie in memory."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.whole: list[bool] = []
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        """Run the operation; a matrix is whole if its rows or its columns follow each other without a gap."""
-        if func.overloadpacket.__name__ in ("mm", "addmm", "bmm", "baddbmm", "_linear_pointwise"):
-            operands = [one for one in args if isinstance(one, torch.Tensor)][-2:]
-            self.whole += [operand.is_contiguous() or operand.mT.is_contiguous() for operand in operands]
-        return func(*args, **(kwargs or {}))
-
-
 def test_heads_as_a_model_lays_them_out_are_multiplied_whole() -> None:
     """Of keys that are a view of `(B, L, H, E)` whole rows are multiplied; gaps took a hundred times as long."""
     key = torch.randn(1, 2048, 12, 64).transpose(1, 2)
-    with Products() as products:
+    with Operations() as operations:
         _softmax_source._product(key[:, 1:2, :512], key[:, 1:2])
-    assert products.whole
-    assert all(products.whole)
+    products = [args for name, args in operations.ran if name.split(".")[0] in PRODUCTS]
+    assert products
+    for operand in (one for args in products for one in [x for x in args if isinstance(x, torch.Tensor)][-2:]):
+        assert operand.is_contiguous() or operand.mT.is_contiguous()

@@ -1,7 +1,5 @@
 """Weights beside a key that holds no value: rows sum to less than 1, and every summary is that of the matrix."""
 
-from __future__ import annotations
-
 import copy
 
 import pytest

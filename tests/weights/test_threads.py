@@ -1,7 +1,5 @@
 """The number of threads changes no bit of what the weights answer in float32 and the half dtypes."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 import pytest

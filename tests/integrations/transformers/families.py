@@ -1,7 +1,5 @@
 """One small model of each family, random weights, and inputs for it."""
 
-from __future__ import annotations
-
 import importlib
 from collections.abc import Callable
 from dataclasses import dataclass
