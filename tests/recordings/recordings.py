@@ -1,17 +1,16 @@
 """Recordings for the tests of disk, and what makes two of them equal."""
 
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
 
 import regard
 from regard import biases, masks
 from regard.recordings import Grid, Recording, Texts
 from regard.recordings._rules import tensors_of
 from regard.weights import AttentionWeights, from_dense, summarise
+from tests.weights.cases import answers
 
 
 def attend(queries: int = 70, keys: int = 70, dtype: torch.dtype = torch.float32, **call: Any) -> AttentionWeights:
@@ -74,27 +73,6 @@ TEXTS = Texts(
     words=[[0, 1, None, 2], [None, 0]],
     key_grid=Grid(2, 3, 1, np.arange(54, dtype=np.uint8).reshape(6, 3, 3)),
 )
-
-
-def answers(weights: AttentionWeights) -> Iterator[tuple[str, Tensor]]:
-    """What can be asked of weights; names of stored numbers first, `rectangle` what is computed from query and key."""
-    yield "entropy", weights.entropy()
-    yield "received", weights.received()
-    yield "corrected", weights.received(corrected=True)
-    yield "peak", weights.peak().values
-    yield "places", weights.peak().indices
-    yield "distance", weights.mean_distance()
-    for offset in (-1, 0, 1, "first"):
-        yield f"share {offset}", weights.share(offset)  # type: ignore[arg-type]
-    yield "visible", weights.visible_keys()
-    yield "hidden", weights.masked(summarise(weights).cell)
-    yield "lse", weights.lse
-    yield "map", weights.pooled(summarise(weights).cell)
-    if not weights.kept_cell:
-        yield "rectangle", weights.dense()
-        yield "rectangle of masks", weights.masked()
-        yield "rectangle of a map", weights.pooled(5)
-        yield "rectangle with norms", weights.value_weighted().dense()
 
 
 def alike(found: AttentionWeights, expected: AttentionWeights) -> str:

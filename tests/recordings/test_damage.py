@@ -21,7 +21,8 @@ from regard.recordings._call_file import CallFile
 from regard.recordings._documents import check_of, packed
 from regard.recordings._pieces import Piece
 from regard.recordings._tensor_file import tensor_file
-from tests.recordings.recordings import EXACT, answers, attend, recording_of, same, small
+from tests.recordings.recordings import EXACT, attend, recording_of, same, small
+from tests.weights.cases import answers
 
 Random = random.Random
 
@@ -250,44 +251,48 @@ def mutate(value: Any, chance: Random) -> Any:
     return chance.choice(HOSTILE)
 
 
-@pytest.mark.parametrize("first", range(0, 120, 20))
-def test_hostile_headers(first: int, whole: tuple[Recording, Path], tmp_path: Path) -> None:
-    """120 headers and roots with values that cannot be, and checks that fit: refused, or answered, no other error."""
-    _, place = whole
-    refused = 0
+def refusals(folder: Path, first: int, change: Callable[[int, Random], None]) -> int:
+    """Change a folder 20 times, open it each time and ask everything, and count what was refused."""
+    count = 0
     for seed in range(first, first + 20):
-        chance = Random(seed)
+        try:
+            change(seed, Random(seed))
+        except ValueError:  # no JSON can hold it
+            continue
+        count += answered(folder) == "refused"
+    return count
 
-        def change(given: dict[str, Any], chance: Random = chance) -> None:
+
+@pytest.mark.parametrize("first", range(0, 120, 20))
+def test_hostile_headers(first: int, whole: tuple[Recording, Path], run: Path) -> None:
+    """120 headers and roots with values that cannot be, and checks that fit: refused, or answered, no other error."""
+
+    def change(seed: int, chance: Random) -> None:
+        def within(given: dict[str, Any]) -> None:
             inner = given["__metadata__"]["regard"] if "__metadata__" in given and chance.random() < 0.5 else given
             name = chance.choice(sorted(inner))
             inner[name] = mutate(inner[name], chance)
 
-        shutil.copytree(place / "run", tmp_path / "run", dirs_exist_ok=True)
-        try:
-            if seed % 3 == 2:
-                sign_root(tmp_path / "run", change)
-            else:
-                resign_header(tmp_path / "run", seed % 3, change)
-        except ValueError:  # no JSON can hold it
-            continue
-        refused += answered(tmp_path / "run") == "refused"
-    assert refused > 8
+        shutil.copytree(whole[1] / "run", run, dirs_exist_ok=True)
+        if seed % 3 == 2:
+            sign_root(run, within)
+        else:
+            resign_header(run, seed % 3, within)
+
+    assert refusals(run, first, change) > 8
 
 
 @pytest.mark.parametrize("first", range(0, 40, 20))
 def test_hostile_texts(first: int, run: Path) -> None:
     """40 documents of tokens with values that cannot be, and checks that fit."""
-    texts, refused = json.loads((run / "texts.json").read_bytes())["document"], 0
-    for seed in range(first, first + 20):
-        try:
-            data, check = packed(mutate(texts, Random(seed)))
-        except ValueError:
-            continue
+    texts = json.loads((run / "texts.json").read_bytes())["document"]
+
+    def change(seed: int, chance: Random) -> None:
+        data, check = packed(mutate(texts, chance))
         (run / "texts.json").write_bytes(data)
-        sign_root(run, lambda root, check=check: root.update(texts=check))  # type: ignore[misc]
-        refused += answered(run) == "refused"
-    assert refused > 8
+        sign_root(run, lambda root: root.update(texts=check))
+
+    assert refusals(run, first, change) > 8
 
 
 def answered(path: Path) -> str:

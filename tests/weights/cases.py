@@ -1,6 +1,6 @@
 """Calls of every kind with their weights worked out in float64, matrix and all."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -9,6 +9,7 @@ from torch import Tensor
 
 import regard
 from regard import AttentionWeights, biases, masks
+from regard.weights import summarise
 
 
 @dataclass
@@ -120,6 +121,35 @@ def pooled(matrix: Tensor, cell: int | tuple[int, int], kind: str = "mass") -> T
 def _values(w: AttentionWeights) -> Tensor:
     dtype = torch.float64 if w.dtype == torch.float64 else torch.float32
     return torch.linspace(-1, 1, 2 * w.shape[1] * w.shape[3], dtype=dtype).view(1, w.shape[1], w.shape[3], 2)
+
+
+def answers(weights: AttentionWeights) -> Iterator[tuple[str, Tensor]]:
+    """What can be asked of weights; names of stored numbers first, `rectangle` what is computed from query and key."""
+    yield "entropy", weights.entropy()
+    yield "received", weights.received()
+    yield "corrected", weights.received(corrected=True)
+    yield "peak", weights.peak().values
+    yield "places", weights.peak().indices
+    yield "distance", weights.mean_distance()
+    for offset in (-1, 0, 1, "first"):
+        yield f"share {offset}", weights.share(offset)  # type: ignore[arg-type]
+    yield "visible", weights.visible_keys()
+    yield "hidden", weights.masked(summarise(weights).cell)
+    yield "lse", weights.lse
+    yield "map", weights.pooled(summarise(weights).cell)
+    if not weights.kept_cell:
+        yield "rectangle", weights.dense()
+        yield "rectangle of masks", weights.masked()
+        yield "rectangle of a map", weights.pooled(5)
+        yield "rectangle with norms", weights.value_weighted().dense()
+
+
+def assert_same_answers(kept: AttentionWeights, whole: AttentionWeights) -> None:
+    """Compare all that a summary answers with what the weights themselves do."""
+    assert kept.shape == whole.shape
+    for (name, found), (_, expected) in zip(answers(kept), answers(whole), strict=False):
+        torch.testing.assert_close(found, expected, msg=name)
+    torch.testing.assert_close(kept.top(4), whole.top(4))
 
 
 # What can be asked of weights of at least four queries and keys.

@@ -7,9 +7,10 @@ import torch
 
 import regard
 from regard import masks
-from regard._inputs import Summary, summary_cell
+from regard._inputs import Summary
 from regard.weights import AttentionWeights, _softmax_source, from_dense, summarise, top_of
 from tests.doors.models import Operations
+from tests.weights.cases import assert_same_answers
 
 CALLS = {
     "plain": {},
@@ -35,16 +36,7 @@ def test_each_figure_is_that_of_its_own_question(name: str, monkeypatch: pytest.
     monkeypatch.setattr("regard.backends.INSPECTORS", ())
     monkeypatch.setattr("regard.weights._stream._ENTRIES", {"cpu": 1 << 14})  # several blocks a row
     weights = call(name, "math")
-    found, queries = summarise(weights), (weights.lse != -torch.inf).sum(-1).clamp(min=1)
-    torch.testing.assert_close(found.map, weights.pooled(summary_cell(200)))
-    torch.testing.assert_close(found.entropy, weights.entropy())
-    torch.testing.assert_close(found.distance, weights.mean_distance())
-    torch.testing.assert_close(found.received, weights.received())
-    values, keys = weights.top(4)
-    torch.testing.assert_close(found.top, values)
-    assert torch.equal(found.top_keys.long(), keys)
-    torch.testing.assert_close(found.neighbours[..., 0] / queries, weights.share(-1))
-    torch.testing.assert_close(found.neighbours[..., 2] / queries, weights.share(1))
+    assert_same_answers(AttentionWeights.of_summary(summarise(weights)), weights)
 
 
 @pytest.mark.parametrize("name", CALLS)
