@@ -24,7 +24,6 @@ class Calls(nn.Module):
             self.add_module(name, part)
 
     def forward(self, *given: Any) -> Any:
-        """Call the function."""
         return self.function(*given)
 
 

@@ -26,7 +26,6 @@ class Block(nn.Module):
         self.maps, self.dropout = nn.Linear(32, 96), dropout
 
     def forward(self, x: Tensor) -> Tensor:
-        """Attend."""
         q, k, v = self.maps(x).unflatten(-1, (3, 4, 8)).permute(2, 0, 3, 1, 4)
         return x + F.scaled_dot_product_attention(q, k, v, dropout_p=self.dropout).transpose(1, 2).flatten(2)
 
@@ -40,7 +39,6 @@ class Model(nn.Module):
         self.how = how
 
     def forward(self, x: Tensor) -> Tensor:
-        """Run the blocks."""
         if self.how == "sequential":
             out: Tensor = checkpoint_sequential(self.blocks, 2, x, use_reentrant=False)
             return out
@@ -54,7 +52,6 @@ class Again(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, block: nn.Module, x: Tensor) -> Tensor:
-        """Run without a graph."""
         ctx.block, ctx.state = block, torch.get_rng_state()
         ctx.save_for_backward(x)
         out: Tensor = block(x)
@@ -62,7 +59,6 @@ class Again(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> Any:
-        """Run again with one."""
         (x,) = ctx.saved_tensors
         x = x.detach().requires_grad_()
         now = torch.get_rng_state()
@@ -78,13 +74,11 @@ class _Parts(torch.autograd.Function):
 
     @staticmethod
     def forward(block: nn.Module, x: Tensor) -> Tensor:
-        """Run without a graph."""
         out: Tensor = block(x)
         return out
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[nn.Module, Tensor], output: Tensor) -> None:
-        """Keep what is to run again."""
         ctx.block, x = inputs
         ctx.state = STATES.pop()
         ctx.save_for_backward(x)

@@ -22,12 +22,10 @@ X = torch.randn(2, HEADS, LENGTH, 16)
 
 
 def of_torch(x: Tensor, dropout: float = 0.0) -> Tensor:
-    """Call PyTorch's."""
     return F.scaled_dot_product_attention(x, x + 1, x, dropout_p=dropout)
 
 
 def of_ours(x: Tensor) -> Tensor:
-    """Call ours."""
     return regard.attention(x, x + 1, x)
 
 
@@ -39,7 +37,6 @@ class Edit(ModelListener):
         self.change, self.modules, self.weights = change, list[str](), list[Tensor]()
 
     def heard(self, call: Call, run: Run) -> Result:
-        """Change it."""
         self.modules.append(self.frame.name)
         result = self.change(call.asking(True), run)
         assert result.weights is not None
@@ -48,7 +45,6 @@ class Edit(ModelListener):
 
     @contextmanager
     def block(self) -> Iterator["Edit"]:
-        """Edit in a block."""
         self.begin()
         try:
             yield self

@@ -28,7 +28,6 @@ class Attends(nn.Module):
     end: BaseException | None = None
 
     def forward(self, x: Tensor) -> Tensor:
-        """Attend."""
         out = F.scaled_dot_product_attention(x, x, x)
         if self.end is not None:
             raise self.end
@@ -43,7 +42,6 @@ class Nested(nn.Module):
         self.inner = Attends()
 
     def forward(self, x: Tensor) -> Tensor:
-        """Attend inside."""
         inner: Tensor = self.inner(x)
         return inner
 

@@ -16,25 +16,28 @@ from tests.doors.models import Calls, HandMadeAttention, Operations, gradients, 
 _TIMM = importlib.util.find_spec("timm") is not None and importlib.util.find_spec("torchvision") is not None
 
 
+@pytest.mark.parametrize("masked", [True, False])
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize("need_weights", [True, False])
 @pytest.mark.parametrize("batched", [True, False])
 @pytest.mark.parametrize("average", [True, False])
-def test_multi_head_attention_with_weights_and_dropout(average: bool, batched: bool) -> None:
-    """The recorded weights are those before dropout; what the module returns keeps its bits with the same seed."""
-    torch.manual_seed(0)
-    model = nn.MultiheadAttention(16, 4, dropout=0.4, batch_first=True).train()
+def test_multi_head_attention(average: bool, batched: bool, need_weights: bool, training: bool, masked: bool) -> None:
+    """The recorded weights are those before dropout; with weights what the module returns keeps its bits."""
+    model = nn.MultiheadAttention(16, 4, dropout=0.4, batch_first=True).train(training)
     x = torch.randn(2, 9, 16) if batched else torch.randn(9, 16)
-    past = torch.ones(9, 9, dtype=torch.bool).triu(1)
-    plain, found, recording = plain_and_watched(
-        model, lambda: model(x, x, x, attn_mask=past, average_attn_weights=average), keep="exact"
-    )
-    assert torch.equal(plain[0], found[0])
-    torch.testing.assert_close(plain[1], found[1], rtol=0, atol=0 if not average else 1e-7)
+    past = torch.ones(9, 9, dtype=torch.bool).triu(1) if masked else None
+    settings: dict[str, Any] = {"attn_mask": past, "need_weights": need_weights, "average_attn_weights": average}
+    plain, found, recording = plain_and_watched(model, lambda: model(x, x, x, **settings), keep="exact")
+    torch.testing.assert_close(found, plain)
+    if need_weights:
+        assert torch.equal(plain[0], found[0])
+        torch.testing.assert_close(plain[1], found[1], rtol=0, atol=0 if not average else 1e-7)
     before = model.eval()(x, x, x, attn_mask=past, average_attn_weights=False)[1]
     weights = recording[0]
     assert isinstance(weights, AttentionWeights)
-    assert weights.shape == tuple(before.shape)
-    torch.testing.assert_close(weights.dense(), before.detach())
-    assert torch.equal(weights.masked().reshape(-1, 9, 9)[0], past)
+    assert weights.shape == (tuple(before.shape) if batched or need_weights else (1, 4, 9, 9))
+    torch.testing.assert_close(weights.dense().view_as(before), before.detach())
+    assert torch.equal(weights.masked().reshape(-1, 9, 9)[0], torch.zeros(9, 9).bool() if past is None else past)
 
 
 TRAINED: dict[str, Callable[[], nn.Module]] = {
@@ -84,7 +87,6 @@ class PatchAttention(nn.Module):
         self.proj = nn.Linear(width, width)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Attend."""
         batch, tokens, width = x.shape
         q, k, v = self.qkv(x).reshape(batch, tokens, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
         if self.fused:

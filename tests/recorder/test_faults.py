@@ -26,7 +26,6 @@ class Plain(nn.Module):
     """Two calls of SDPA."""
 
     def forward(self, q: Tensor) -> Tensor:
-        """Attend twice."""
         return F.scaled_dot_product_attention(F.scaled_dot_product_attention(q, q, q), q, q)
 
 

@@ -17,12 +17,10 @@ from tests.weights.cases import assert_same_answers
 
 
 def twice(q: Tensor) -> Tensor:
-    """Attend by SDPA, twice."""
     return F.scaled_dot_product_attention(F.scaled_dot_product_attention(q, q, q, is_causal=True), q, q)
 
 
 def weights_of(q: Tensor, k: Tensor, causal: bool = False) -> Tensor:
-    """Weights by hand."""
     scores = q @ k.transpose(-2, -1) / q.shape[-1] ** 0.5
     if causal:
         scores = scores.masked_fill(~torch.ones_like(scores, dtype=torch.bool).tril(), -torch.inf)
@@ -72,21 +70,6 @@ def test_own_attention_keeps_its_bits(need_weights: bool) -> None:
     assert isinstance(found, tuple) == need_weights
     assert torch.equal(found[0] if need_weights else found, plain[0] if need_weights else plain)
     torch.testing.assert_close(recording[0].dense(), weights_of(q, q, causal=True))
-
-
-@pytest.mark.parametrize("average", [True, False])
-@pytest.mark.parametrize("need_weights", [True, False])
-def test_multi_head_attention(need_weights: bool, average: bool) -> None:
-    """`nn.MultiheadAttention` returns what it does unwatched, and each head is recorded."""
-    model = nn.MultiheadAttention(16, 4, batch_first=True).eval()
-    x = torch.randn(2, 9, 16)
-    plain, found, recording = plain_and_watched(
-        model, lambda: model(x, x, x, need_weights=need_weights, average_attn_weights=average), keep="exact"
-    )
-    torch.testing.assert_close(found, plain)
-    assert recording[0].shape == (2, 4, 9, 9)
-    reference = model(x, x, x, need_weights=True, average_attn_weights=False)[1]
-    torch.testing.assert_close(recording[0].dense(), reference)
 
 
 def test_whole_transformer_of_torch_in_eval() -> None:

@@ -113,7 +113,6 @@ def test_every_byte_and_every_length(name: str, tiny: Path, tmp_path: Path) -> N
 
 
 def flip(data: bytes, chance: Random) -> bytes:
-    """One bit."""
     place = chance.randrange(len(data))
     return data[:place] + bytes([data[place] ^ 1 << chance.randrange(8)]) + data[place + 1 :]
 
@@ -306,12 +305,10 @@ def answered(path: Path) -> str:
 
 
 def put(name: str, tensor: Tensor) -> Callable[[dict[str, Tensor], dict[str, Any]], None]:
-    """Put a tensor in the place of another."""
     return lambda tensors, document: tensors.__setitem__(name, tensor)
 
 
 def remove(name: str) -> Callable[[dict[str, Tensor], dict[str, Any]], None]:
-    """Take a tensor out."""
     return lambda tensors, document: tensors.__delitem__(name)
 
 

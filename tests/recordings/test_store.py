@@ -24,7 +24,6 @@ FORMS = ["run.regard", "run"]
 
 
 def again(recording: Recording, place: Path) -> Recording:
-    """Save and load."""
     recording.save(place)
     return regard.load(place)
 
@@ -77,7 +76,6 @@ def test_a_recording_gives_the_same_bytes_twice(form: str, tmp_path: Path) -> No
 
 
 def contents(folder: Path) -> dict[str, bytes]:
-    """Each file below a folder."""
     return {str(file.relative_to(folder)): file.read_bytes() for file in folder.rglob("*") if file.is_file()}
 
 

@@ -29,7 +29,6 @@ def numbers() -> dict[str, Tensor]:
 
 
 def opened(tensors: dict[str, Tensor], path: Path, **document: Any) -> TensorFile:
-    """Write a file and open it."""
     parts, check = tensor_file(tensors, document)
     path.write_bytes(b"".join(parts))
     return TensorFile(Piece(str(path), path.stat().st_size, path), check)

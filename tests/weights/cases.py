@@ -32,7 +32,6 @@ class Case:
         return (2 * q).to(self.dtype), k.to(self.dtype), v.to(self.dtype)
 
     def call(self) -> tuple[Tensor, AttentionWeights]:
-        """Make the call."""
         return regard.attention(*self.tensors(), **self.arguments, need_weights=True)
 
     def seen(self) -> Tensor:

@@ -30,6 +30,7 @@ from torch import Tensor, nn
 from transformers.models.auto import modeling_auto
 
 from regard.integrations.transformers import NAME, attention_forward, reach, register, why_not
+from tests.doors.models import distance as far
 from tests.integrations.transformers.families import set_dropout
 
 LENGTH, WORDS = 11, 61
@@ -67,13 +68,12 @@ _VARIANTS: tuple[dict[str, Any], ...] = (
     {"num_key_value_heads": 4},
     {"rope_parameters": {"rope_type": "default", "rope_theta": 1e4, "mrope_section": [1, 1, 2]}},
     *(
-        dict.fromkeys(names)
+        dict.fromkeys(names.split())
         for names in (
-            ("head_dim",), ("num_key_value_heads",), ("head_dim", "num_key_value_heads"), ("rope_scaling",),
-            ("sliding_window",), ("num_experts", "num_local_experts", "n_routed_experts"),
-            ("final_logit_softcapping", "attn_logit_softcapping"), ("image_size", "patch_size"),
-            ("embed_dim", "depth", "window_size"), ("num_hidden_layers", "num_layers", "depth"),
-            ("conv_dim", "conv_stride", "conv_kernel"),
+            "head_dim", "num_key_value_heads", "head_dim num_key_value_heads", "rope_scaling", "sliding_window",
+            "num_experts num_local_experts n_routed_experts", "final_logit_softcapping attn_logit_softcapping",
+            "image_size patch_size", "embed_dim depth window_size", "num_hidden_layers num_layers depth",
+            "conv_dim conv_stride conv_kernel",
         )
     ),
 )  # fmt: skip
@@ -152,7 +152,7 @@ def build(kind: str, name: str, **settings: Any) -> Example:
         for taken in _INPUTS:
             example = Example(model, taken)
             try:
-                _forward(example)
+                example.run()
             except Exception as error:  # noqa: BLE001 - other inputs may do
                 first = first or error
             else:
@@ -179,9 +179,8 @@ def _built(name: str, config: Any) -> Any:
 
 
 def distance(one: Tensor, other: Tensor) -> float:
-    """Return how far a tensor is from another, as a share of its size."""
-    one, other = one.double().nan_to_num(0.0, 9.0, -9.0), other.double().nan_to_num(0.0, 9.0, -9.0)
-    return float((one - other).norm() / other.norm().clamp_min(1e-30))
+    """Return how far a tensor is from another, as a share of its size, where some numbers may be none."""
+    return far(one.double().nan_to_num(0.0, 9.0, -9.0), other.double().nan_to_num(0.0, 9.0, -9.0))
 
 
 def states(outputs: Any) -> Tensor:
@@ -229,13 +228,11 @@ class Example:
         """Return the rows of real tokens, where the states have a row for each token."""
         return found[self.real.bool()] if found.shape[:2] == self.real.shape else found
 
+    def run(self, **more: Any) -> Tensor:
+        """Return what the model computes, in the rows of real tokens."""
+        return self.rows(states(self.model(**self.inputs(**more))))
 
-@torch.no_grad()
-def _forward(example: Example, **more: Any) -> Tensor:
-    return example.rows(states(example.model(**example.inputs(**more))))
 
-
-@torch.no_grad()
 def _generate(example: Example, **more: Any) -> Tensor:
     settings = {"max_new_tokens": 6, "min_new_tokens": 6, "do_sample": False, "num_beams": 1, **more}
     found = example.model.generate(
@@ -244,7 +241,6 @@ def _generate(example: Example, **more: Any) -> Tensor:
     return torch.stack(found.scores).clamp(-1e4, 1e4)
 
 
-@torch.no_grad()
 def _continued(example: Example) -> Tensor:
     """Continue with several tokens after a cache, padded on the left."""
     first = example.model(input_ids=example.ids[:, :6], attention_mask=example.real[:, :6], use_cache=True)
@@ -260,16 +256,16 @@ def _gradients(example: Example, *, again: bool = False) -> Tensor:
     if again:
         model.gradient_checkpointing_enable()
     try:
-        found = example.rows(states(model(**example.inputs())))
-        # A sum of squares has no gradient behind a normalisation.
-        (found.float() * torch.randn(found.shape, generator=torch.Generator().manual_seed(5))).mean().backward()
+        with torch.enable_grad():
+            found = example.run().float()
+            # A sum of squares has no gradient behind a normalisation.
+            (found * torch.randn(found.shape, generator=torch.Generator().manual_seed(5))).mean().backward()
         return torch.cat([p.grad.flatten() for p in model.parameters() if p.grad is not None])
     finally:
         model.gradient_checkpointing_disable()
         model.eval()
 
 
-@torch.no_grad()
 def _attentions(example: Example) -> Tensor:
     outputs = example.model(**example.inputs(output_attentions=True))
     found = []
@@ -282,7 +278,6 @@ def _attentions(example: Example) -> Tensor:
     return torch.cat(found)
 
 
-@torch.no_grad()
 def _four(example: Example) -> Tensor:
     """A mask of the user's own, added to the scores."""
     seen = torch.rand(2, 1, LENGTH, LENGTH, generator=torch.Generator().manual_seed(4)) < 0.6
@@ -291,14 +286,12 @@ def _four(example: Example) -> Tensor:
     return states(example.model(**{**example.inputs(), "attention_mask": mask}))
 
 
-@torch.no_grad()
 def _packed(example: Example, **more: Any) -> Tensor:
     positions = torch.tensor([[0, 1, 2, 3, 0, 1, 0, 1, 2, 3, 4]])
     given = {name: value[:1] for name, value in example.inputs().items() if name != "attention_mask"}
     return states(example.model(**given, position_ids=positions, **more))
 
 
-@torch.no_grad()
 def _embedded(example: Example) -> Tensor:
     given = example.inputs(inputs_embeds=example.model.get_input_embeddings()(example.ids))
     given.pop("input_ids")
@@ -307,33 +300,32 @@ def _embedded(example: Example) -> Tensor:
 
 def _inferred(example: Example) -> Tensor:
     with torch.inference_mode():
-        return example.rows(states(example.model(**example.inputs()))).clone()
+        return example.run().clone()
 
 
 def _half(example: Example) -> Tensor:
-    model = example.model
     try:
-        model.bfloat16()
-        return _forward(example)
+        example.model.bfloat16()
+        return example.run()
     finally:
-        model.float()
+        example.model.float()
 
 
 Situation = Callable[[Example], Tensor]
 # Those of text; of the others "plain", "gradients", "checkpointed", "inferred" and "half" are asked.
 SITUATIONS: dict[str, Situation] = {
-    "plain": lambda e: _forward(e),
-    "left": lambda e: _forward(e.hide(0, slice(0, 4))),
-    "right": lambda e: _forward(e.hide(0, slice(LENGTH - 4, None))),
-    "hole": lambda e: _forward(e.hide(0, slice(3, 5))),
-    "all of a row hidden": lambda e: states(e.model(**e.hide(0, slice(None)).inputs()))[1:].detach(),
-    "no mask": lambda e: states(e.model(**{k: v for k, v in e.inputs().items() if k != "attention_mask"})).detach(),
-    "float mask": lambda e: (x := e.hide(0, slice(LENGTH - 4, None))) and _forward(x, attention_mask=x.real.float()),
+    "plain": lambda e: e.run(),
+    "left": lambda e: e.hide(0, slice(0, 4)).run(),
+    "right": lambda e: e.hide(0, slice(LENGTH - 4, None)).run(),
+    "hole": lambda e: e.hide(0, slice(3, 5)).run(),
+    "all of a row hidden": lambda e: states(e.model(**e.hide(0, slice(None)).inputs()))[1:],
+    "no mask": lambda e: states(e.model(**{k: v for k, v in e.inputs().items() if k != "attention_mask"})),
+    "float mask": lambda e: (x := e.hide(0, slice(LENGTH - 4, None))) and x.run(attention_mask=x.real.float()),
     "4-D mask": _four,
     "packed": _packed,
     "packed, no cache": lambda e: _packed(e, use_cache=False),
     "embedded": lambda e: _embedded(e.hide(0, slice(0, 4))),
-    "one token": lambda e: states(e.model(input_ids=e.ids[:, :1], **e.extra)).detach(),
+    "one token": lambda e: states(e.model(input_ids=e.ids[:, :1], **e.extra)),
     "attentions": lambda e: _attentions(e.hide(0, slice(0, 4))),
     "inferred": lambda e: _inferred(e.hide(0, slice(0, 4)) if e.text else e),
     "continued": lambda e: _continued(e.hide(0, slice(0, 4))),
@@ -377,7 +369,8 @@ def compared(example: Example, situations: dict[str, Situation] = SITUATIONS) ->
             model.set_attn_implementation(implementation)
             torch.manual_seed(3)
             numpy.random.seed(3)
-            return situation(example)
+            with torch.no_grad():
+                return situation(example)
 
         try:
             with within(40):

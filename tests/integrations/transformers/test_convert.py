@@ -1,5 +1,6 @@
 """Models of transformers as our layers: the same states from the same embeddings."""
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -24,6 +25,13 @@ def _stack(name: str) -> tuple[Any, Any]:
     return model, to_regard(model)
 
 
+EMBEDDED: dict[str, Callable[[Any, Tensor], Tensor]] = {
+    "ViT": lambda model, image: model.embeddings(image),
+    "GPT-2": lambda model, ids: model.transformer.wte(ids) + model.transformer.wpe.weight[: ids.shape[1]],
+    "Llama": lambda model, ids: model.model.embed_tokens(ids),
+}
+
+
 @pytest.mark.parametrize("name", ["BERT", "RoBERTa", "DistilBERT"])
 @torch.no_grad()
 def test_encoders(name: str) -> None:
@@ -37,26 +45,14 @@ def test_encoders(name: str) -> None:
         assert _close(ours.dense(), theirs)
 
 
+@pytest.mark.parametrize("name", EMBEDDED)
 @torch.no_grad()
-def test_vit() -> None:
-    """A vision transformer: pre-norm, with its final normalisation."""
-    model, stack = _stack("ViT")
-    inputs, _ = FAMILIES["ViT"].example()
-    assert _close(stack(model.embeddings(inputs["pixel_values"])), model(**inputs).last_hidden_state)
-
-
-@pytest.mark.parametrize("name", ["GPT-2", "Llama"])
-@torch.no_grad()
-def test_language_models(name: str) -> None:
-    """A decoder-only model, with a head that stays its own."""
+def test_stacks(name: str) -> None:
+    """A vision transformer, with its final normalisation, and decoder-only models, with a head that stays their own."""
     model, stack = _stack(name)
-    ids = FAMILIES[name].example()[0]["input_ids"]
-    expected = model.base_model(ids).last_hidden_state
-    if name == "GPT-2":
-        embedded = model.transformer.wte(ids) + model.transformer.wpe.weight[: ids.shape[1]]
-    else:
-        embedded = model.model.embed_tokens(ids)
-    assert _close(stack(embedded, causal=True), expected)
+    (given,) = (value for key, value in FAMILIES[name].example()[0].items() if key != "attention_mask")
+    expected = model.base_model(given).last_hidden_state
+    assert _close(stack(EMBEDDED[name](model, given), causal=name != "ViT"), expected)
 
 
 @pytest.mark.parametrize("name", ["T5", "BART"])
