@@ -58,7 +58,9 @@ class Case:
             score = score + bias.double()
         if self.visible is not None:
             score = score.masked_fill(~self.visible, -torch.inf)
-        return torch.nan_to_num(torch.softmax(score, -1))
+        sinks = self.arguments.get("sinks", torch.tensor(-torch.inf))
+        column = (sinks[:, None] if sinks.ndim == 1 else sinks)[..., None].expand(*score.shape[:3], 1)
+        return torch.nan_to_num(torch.softmax(torch.cat([score, column.double()], -1), -1))[..., :-1]
 
 
 def _cases() -> list[Case]:
@@ -67,6 +69,7 @@ def _cases() -> list[Case]:
     holes[1, 0, 5] = False
     causal = masks.causal().to_dense(37, 53)
     padded = masks.causal() & masks.padding([40, 53])
+    left = masks.padding([40, 53], side="left")
     nothing = masks.causal(offset=-6)
     documents = masks.documents([20, 1, 32]) & masks.causal()
     hidden_bias = torch.randn(1, 4, 37, 53, generator=make).masked_fill(
@@ -89,6 +92,10 @@ def _cases() -> list[Case]:
         Case("softcap", arguments={"softcap": 2.0, "causal": True}, visible=causal),
         Case("alibi", arguments={"bias": biases.ALiBi(4)}),
         Case("bias that hides", arguments={"bias": hidden_bias}),
+        Case("padding on the left", arguments={"mask": left}, visible=left.to_dense(37, 53)),
+        Case("sinks", groups=2, arguments={"sinks": torch.tensor([-1.0, 0.5, 2.0, 3.0]), "causal": True},
+             visible=causal),
+        Case("sinks of each row", arguments={"sinks": torch.randn(2, 4, 37, generator=make)}),
         Case("more queries than keys", sizes=(1, 2, 9, 5, 3), groups=2),
         Case("long", sizes=(1, 1, 700, 2300, 4), groups=1, arguments={"causal": True},
              visible=masks.causal().to_dense(700, 2300)),

@@ -33,18 +33,12 @@ def _made(
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("rank", [3, 4])
-def test_entries_and_summaries(rank: int, kind: str) -> None:
-    """Entries, rows and every summary agree with the matrix of a softmax over one more column."""
+def test_entries(rank: int, kind: str) -> None:
+    """Entries, rows and single heads are those of a softmax over one more column, which sum to less than 1."""
     weights, dense, _ = _made(kind, rank=rank)
     assert weights.shape == dense.shape
     assert torch.allclose(weights.dense(), dense, atol=1e-6)
     assert torch.allclose(weights[..., 3:5, :], dense[..., 3:5, :], atol=1e-6)
-    assert torch.allclose(weights.peak().values, dense.amax(-1), atol=1e-6)
-    assert torch.allclose(weights.top(3).values, dense.topk(3).values, atol=1e-6)
-    assert torch.allclose(weights.entropy(), -torch.special.xlogy(dense, dense).sum(-1), atol=1e-5)
-    assert torch.allclose(weights.pooled(10), dense.unflatten(-1, (9, 10)).sum(-1).unflatten(-2, (7, 10)).mean(-2))
-    values = torch.randn(*dense.shape[:-3], 4, 90, 5)
-    assert torch.allclose(weights @ values, dense @ values, atol=1e-5)
     assert float(weights.dense().sum(-1).max()) < 1.0
     head = (0,) * (rank - 3) + (2,)
     assert torch.allclose(weights.head(*head).dense(), dense[head], atol=1e-6)
