@@ -57,29 +57,30 @@ def nothing_stays() -> Iterator[None]:
     assert (nn.Module.__dict__.get("__call__"), nn.MultiheadAttention.__dict__.get("__call__")) == before
 
 
+@pytest.mark.parametrize("kind", [Attends, Nested])
 @pytest.mark.parametrize("end", [ValueError(), KeyboardInterrupt(), SystemExit(), GeneratorExit(), BaseException()])
-def test_whatever_ends_a_forward_pass(end: BaseException) -> None:
+def test_whatever_ends_a_forward_pass(end: BaseException, kind: type[nn.Module]) -> None:
     """The mode is left at once: nothing else is recorded or served, and the next pass is as the first."""
-    for model in (Attends(), Nested()):
-        at = model.inner if isinstance(model, Nested) else model
+    model = kind()
+    at = model.inner if isinstance(model, Nested) else model
 
-        def interrupted() -> None:
-            at.end = end  # noqa: B023 (called before the next turn)
-            with pytest.raises(type(end)):
-                model(X)  # noqa: B023
-            assert modes() == []
-            F.scaled_dot_product_attention(X, X, X)
-            at.end = None  # noqa: B023
-            model(X)  # noqa: B023
-
-        with regard.watch(model) as recording:
-            interrupted()
-        assert len(recording) == 2
-        fast = use_fast_attention(model)
-        interrupted()
-        fast.remove()
+    def interrupted() -> None:
+        at.end = end
+        with pytest.raises(type(end)):
+            model(X)
+        assert modes() == []
+        F.scaled_dot_product_attention(X, X, X)
+        at.end = None
         model(X)
-        assert fast.calls == 2
+
+    with regard.watch(model) as recording:
+        interrupted()
+    assert len(recording) == 2
+    fast = use_fast_attention(model)
+    interrupted()
+    fast.remove()
+    model(X)
+    assert fast.calls == 2
 
 
 def test_a_block_that_a_generator_holds() -> None:
@@ -128,21 +129,19 @@ def test_tasks_that_take_turns() -> None:
 
 def test_threads_at_once() -> None:
     """Blocks of several threads over one class end each for itself."""
-    found: list[int] = []
 
-    def run() -> None:
+    def run() -> list[int]:
+        found = []
         for _ in range(20):
             model = Attends()
             with regard.watch(model) as recording:
                 model(X)
             found.append(len(recording))
+        return found
 
-    threads = [Thread(target=run) for _ in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert found == [1] * 80
+    with ThreadPoolExecutor(4) as pool:
+        running = [pool.submit(run) for _ in range(4)]
+    assert [one.result() for one in running] == [[1] * 20] * 4
 
 
 def _loaded(model: nn.Module) -> nn.Module:
