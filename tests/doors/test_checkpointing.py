@@ -51,8 +51,8 @@ class Again(torch.autograd.Function):
     """Checkpointing as other libraries write it themselves."""
 
     @staticmethod
-    def forward(ctx: Any, block: nn.Module, x: Tensor) -> Tensor:
-        ctx.block, ctx.state = block, torch.get_rng_state()
+    def forward(ctx: Any, block: nn.Module, x: Tensor, state: Tensor) -> Tensor:
+        ctx.block, ctx.state = block, state
         ctx.save_for_backward(x)
         out: Tensor = block(x)
         return out
@@ -66,29 +66,30 @@ class Again(torch.autograd.Function):
         with torch.enable_grad():
             ctx.block(x).backward(grad)
         torch.set_rng_state(now)
-        return None, x.grad
+        return None, x.grad, None
 
 
-class _Parts(torch.autograd.Function):
+class Parts(torch.autograd.Function):
     """The same with its context set up apart, so that `forward` is not given it."""
 
     @staticmethod
-    def forward(block: nn.Module, x: Tensor) -> Tensor:
+    def forward(block: nn.Module, x: Tensor, state: Tensor) -> Tensor:
         out: Tensor = block(x)
         return out
 
     @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[nn.Module, Tensor], output: Tensor) -> None:
-        ctx.block, x = inputs
-        ctx.state = STATES.pop()
+    def setup_context(ctx: Any, inputs: tuple[nn.Module, Tensor, Tensor], output: Tensor) -> None:
+        ctx.block, x, ctx.state = inputs
         ctx.save_for_backward(x)
 
     backward = staticmethod(Again.backward)
 
 
-def _in_parts(block: nn.Module, x: Tensor) -> Any:
-    STATES.append(torch.get_rng_state())
-    return _Parts.apply(block, x)  # type: ignore[no-untyped-call]
+class Decorated(torch.autograd.Function):
+    """The same under a decorator, as mixed precision puts one."""
+
+    forward = staticmethod(torch.amp.custom_fwd(Again.forward, device_type="cpu"))
+    backward = staticmethod(torch.amp.custom_bwd(Again.backward, device_type="cpu"))
 
 
 def _around(block: nn.Module) -> nn.Module:
@@ -102,20 +103,16 @@ def _around(block: nn.Module) -> nn.Module:
     return Calls(run, block=block)
 
 
-class Decorated(torch.autograd.Function):
-    """The same under a decorator, as mixed precision puts one."""
-
-    forward = staticmethod(torch.amp.custom_fwd(Again.forward, device_type="cpu"))
-    backward = staticmethod(torch.amp.custom_bwd(Again.backward, device_type="cpu"))
+def _by(kind: Any, block: nn.Module, x: Tensor) -> Any:
+    return kind.apply(block, x, torch.get_rng_state())
 
 
-STATES: list[Tensor] = []
 OTHERS: dict[str, Callable[[nn.Module, Tensor], Any]] = {
-    "another's": lambda block, x: Again.apply(block, x),  # type: ignore[no-untyped-call]
-    "another's in parts": _in_parts,
-    "another's decorated": lambda block, x: Decorated.apply(block, x),  # type: ignore[no-untyped-call]
-    "another's around PyTorch's": lambda block, x: Again.apply(_around(block), x),  # type: ignore[no-untyped-call]
-    "another's in parts around PyTorch's": lambda block, x: _in_parts(_around(block), x),
+    "another's": lambda block, x: _by(Again, block, x),
+    "another's in parts": lambda block, x: _by(Parts, block, x),
+    "another's decorated": lambda block, x: _by(Decorated, block, x),
+    "another's around PyTorch's": lambda block, x: _by(Again, _around(block), x),
+    "another's in parts around PyTorch's": lambda block, x: _by(Parts, _around(block), x),
 }
 again = partial(checkpoint, use_reentrant=False)
 WAYS: dict[str, Callable[[nn.Module, Tensor], Any]] = {

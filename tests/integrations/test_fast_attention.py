@@ -1,8 +1,8 @@
 """SDPA on the native kernel inside a block: same results, counted, and left alone where it would not serve."""
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
-from threading import Thread
 from typing import Any
 
 import pytest
@@ -185,9 +185,8 @@ def test_blocks_nest_and_threads_are_apart() -> None:
     with use_fast_attention() as outer:
         with use_fast_attention() as inner:
             F.scaled_dot_product_attention(**call)
-        thread = Thread(target=F.scaled_dot_product_attention, kwargs=call)
-        thread.start()
-        thread.join()
+        with ThreadPoolExecutor(1) as pool:
+            pool.submit(F.scaled_dot_product_attention, **call).result()
     assert (outer.calls, inner.calls) == (0, 1)
 
 

@@ -9,7 +9,7 @@ from torch import Tensor
 import regard
 from regard.integrations.transformers import register
 from regard.recorder import Recording
-from tests.integrations.transformers.families import FAMILIES, Family
+from tests.integrations.transformers.families import FAMILIES, Family, write
 from tests.recorder.kept import assert_kept, assert_placed
 from tests.weights.cases import pooled
 
@@ -26,11 +26,6 @@ def writer(name: str = "Llama", attention: str = "sdpa", **changes: Any) -> Any:
     plain = FAMILIES[name]
     settings = {**plain.settings, "max_position_embeddings": 256, "eos_token_id": None, **changes}
     return Family(plain.model, settings, plain.inputs).build(attention)
-
-
-def write(model: Any, prompt: Tensor, steps: int = STEPS, **settings: Any) -> Any:
-    """Let a model write so many tokens, always the likeliest."""
-    return model.generate(prompt, max_new_tokens=steps, do_sample=False, disable_compile=True, **settings)
 
 
 def at_once(model: Any, text: Tensor, **settings: Any) -> Any:
@@ -71,7 +66,7 @@ def test_a_text_is_one_matrix(kind: str, keep: Any, grad: Any) -> None:
     family, settings, cache, attention, length = WRITERS[kind]
     model = writer(family, attention, **settings)
     with grad(), regard.watch(model, keep=keep) as recording:
-        text = write(model, torch.randint(4, 60, (2, length)), cache_implementation=cache)
+        text = write(model, STEPS, inputs=torch.randint(4, 60, (2, length)), cache_implementation=cache)
     assert repr(recording).startswith(
         f"{2 * STEPS} of {2 * STEPS} attention calls recorded (2 layers x {STEPS} passes)"
     )
@@ -84,7 +79,7 @@ def test_a_long_text_stays_small() -> None:
     """More rows than a map has cells: the cells grow, the sums stay."""
     model = writer()
     with regard.watch(model) as recording:
-        text = write(model, torch.randint(2, 60, (1, 3)), 150)
+        text = write(model, 150, inputs=torch.randint(2, 60, (1, 3)))
     assert recording[0].kept_cell == 4
     assert recording[0].pooled(4).shape[2:] == (38, 38)
     check(recording, at_once(model, text[:, :-1]).attentions)
@@ -96,8 +91,8 @@ def test_beams_take_their_history_with_them(keep: Any) -> None:
     model = writer()
     with regard.watch(model, keep=keep) as recording:
         found = write(
-            model, torch.randint(2, 60, (1, 5)), num_beams=4, num_return_sequences=4, return_dict_in_generate=True,
-            output_scores=True,
+            model, STEPS, inputs=torch.randint(2, 60, (1, 5)), num_beams=4, num_return_sequences=4,
+            return_dict_in_generate=True, output_scores=True,
         )  # fmt: skip
     # Rows of the recording stand in the order before the last choice; each is one of the returned texts' histories.
     last = found.beam_indices[:, STEPS - 1] if found.beam_indices.shape[1] >= STEPS else found.beam_indices[:, -1]
@@ -117,7 +112,7 @@ def test_padding_on_the_left(keep: Any) -> None:
     mask = torch.ones(2, 6 + STEPS - 1, dtype=torch.long)
     prompt[0, :3], mask[0, :3] = 0, 0
     with regard.watch(model, keep=keep) as recording:
-        text = write(model, prompt, attention_mask=mask[:, :6])[:, :-1]
+        text = write(model, STEPS, inputs=prompt, attention_mask=mask[:, :6])[:, :-1]
     places = (mask.cumsum(1) - 1).clamp(min=0)
     eager = at_once(model, text, attention_mask=mask, position_ids=places).attentions
     for found, own in zip(recording.values(), eager, strict=True):
@@ -131,7 +126,7 @@ def test_encoder_and_decoder(keep: Any) -> None:
     source = torch.randint(3, 60, (2, 8))
     with regard.watch(model, keep=keep) as recording:
         for _ in range(2):
-            text = write(model, source, min_new_tokens=STEPS, num_beams=1)
+            text = write(model, STEPS, inputs=source)
     assert len(recording) == 12  # two runs of 2 encoder, 2 x 2 decoder
     eager = at_once(model, source, decoder_input_ids=text[:, :STEPS])
     for run in ("", "#1"):
@@ -151,7 +146,7 @@ def test_output_attentions_of_a_generation(beams: int, window: int | None, cache
     for attention in ("eager", "regard"):
         with grad():
             found.append(write(
-                writer("Mistral", attention, sliding_window=window), prompt, 10, num_beams=beams,
+                writer("Mistral", attention, sliding_window=window), 10, inputs=prompt, num_beams=beams,
                 output_attentions=True, return_dict_in_generate=True, cache_implementation=cache,
             ))  # fmt: skip
     theirs, ours = found

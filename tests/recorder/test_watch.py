@@ -1,6 +1,6 @@
 """`watch` on models of PyTorch, of transformers and our own: every call, its weights, and the output."""
 
-import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
@@ -171,10 +171,8 @@ def test_weights_with_a_summary_answer_as_others() -> None:
 def test_another_thread_is_recorded() -> None:
     """A model that runs in a thread of its own is recorded like any."""
     model = Calls(twice)
-    with watch(model) as recording:
-        thread = threading.Thread(target=model, args=(torch.randn(1, 2, 20, 8),))
-        thread.start()
-        thread.join()
+    with watch(model) as recording, ThreadPoolExecutor(1) as pool:
+        pool.submit(model, torch.randn(1, 2, 20, 8)).result()
     assert len(recording) == 2
 
 

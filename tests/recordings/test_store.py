@@ -17,7 +17,7 @@ import regard
 from regard.errors import ArgumentError, RecordingFileError
 from regard.recordings import FolderWriter, Recording, Texts
 from regard.weights import AttentionWeights, summarise
-from tests.integrations.transformers.families import FAMILIES
+from tests.integrations.transformers.families import FAMILIES, write
 from tests.recordings.recordings import EXACT, TEXTS, alike, attend, recording_of, same, small
 
 FORMS = ["run.regard", "run"]
@@ -139,9 +139,7 @@ def test_a_run_that_dies_between_two_files(tmp_path: Path) -> None:
 @pytest.mark.parametrize("keep", ["summary", "exact", "dense"])
 def test_a_generation_is_written_as_it_grows(keep: str, tmp_path: Path) -> None:
     """On disk is what is in memory after beams have changed places, and before the end at least half of the steps."""
-    model: Any = FAMILIES["GPT-2"].build("sdpa")
-    folder = tmp_path / "run"
-    lengths = []
+    model, folder, lengths = FAMILIES["GPT-2"].build("sdpa"), tmp_path / "run", []
 
     def look(*_: object) -> None:
         found = regard.load(folder)
@@ -151,7 +149,7 @@ def test_a_generation_is_written_as_it_grows(keep: str, tmp_path: Path) -> None:
     prompt = torch.randint(4, 50, (1, 4))
     with regard.watch(model, keep=keep, folder=folder, heads=[1]) as recording:  # type: ignore[arg-type]
         recording.describe(Texts(tokens=["a"] * 4))
-        model.generate(prompt, max_new_tokens=9, min_new_tokens=9, num_beams=2)
+        write(model, 9, inputs=prompt, num_beams=2)
     assert recording.calls[0].passes == 9
     for steps, passes in lengths:
         assert len(passes) == 2

@@ -31,8 +31,8 @@ class Case:
         q, k, v = (torch.randn(s, generator=make, dtype=torch.float64) for s in shapes)
         return (2 * q).to(self.dtype), k.to(self.dtype), v.to(self.dtype)
 
-    def call(self) -> tuple[Tensor, AttentionWeights]:
-        return regard.attention(*self.tensors(), **self.arguments, need_weights=True)
+    def call(self, backend: str | None = None) -> tuple[Tensor, AttentionWeights]:
+        return regard.attention(*self.tensors(), **self.arguments, need_weights=True, backend=backend)
 
     def seen(self) -> Tensor:
         """Return the pairs that neither the mask nor the bias hides, `(B, H, L, S)`."""
@@ -42,8 +42,8 @@ class Case:
             seen = seen & (bias != -torch.inf)
         return seen if self.visible is None else seen & self.visible
 
-    def expected(self) -> Tensor:
-        """Work the weights out in float64: `(B, H, L, S)`."""
+    def scores(self) -> Tensor:
+        """Work the scores out in float64, -inf where nothing is seen: `(B, H, L, S)`."""
         q, k, _ = (t.double() for t in self.tensors())
         heads = self.sizes[1]
         score = q @ k.repeat_interleave(heads // self.groups, 1).mT * self.arguments.get("scale", self.sizes[4] ** -0.5)
@@ -58,6 +58,11 @@ class Case:
             score = score + bias.double()
         if self.visible is not None:
             score = score.masked_fill(~self.visible, -torch.inf)
+        return score
+
+    def expected(self) -> Tensor:
+        """Work the weights out in float64: `(B, H, L, S)`."""
+        score = self.scores()
         sinks = self.arguments.get("sinks", torch.tensor(-torch.inf))
         column = (sinks[:, None] if sinks.ndim == 1 else sinks)[..., None].expand(*score.shape[:3], 1)
         return torch.nan_to_num(torch.softmax(torch.cat([score, column.double()], -1), -1))[..., :-1]

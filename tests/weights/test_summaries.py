@@ -1,30 +1,47 @@
 """Every summary of the lazy matrix equals the same sum over the whole matrix, worked out in float64."""
 
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 import torch
+from torch import Tensor
 
 import regard
 from regard import AttentionWeights
 from regard.errors import ArgumentError, ShapeError
+from tests.doors.models import Calls
 from tests.weights.cases import CASES, LARGEST, QUESTIONS, Case, apart, pooled, tolerance
 
-every_case = pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+
+@pytest.fixture(params=CASES, ids=lambda case: case.name)
+def case(request: pytest.FixtureRequest) -> Case:
+    """Each kind of call."""
+    return request.param  # type: ignore[no-any-return]
 
 
-def close(found: torch.Tensor, expected: torch.Tensor, bound: float) -> None:
+@pytest.fixture
+def weights(case: Case) -> AttentionWeights:
+    """Its weights, not looked at yet."""
+    return case.call()[1]
+
+
+@pytest.fixture
+def expected(case: Case) -> Tensor:
+    """The same worked out in float64."""
+    return case.expected()
+
+
+def close(found: Tensor, expected: Tensor, bound: float) -> None:
     """Fail unless the two agree in shape and everywhere within the bound; NaN never does."""
     assert found.shape == expected.shape
     assert found.isfinite().all()
     assert (found.double() - expected).abs().max() <= bound
 
 
-@every_case
-def test_dense_and_product(case: Case) -> None:
+def test_dense_and_product(case: Case, expected: Tensor) -> None:
     """The whole matrix is right, and its product with the values is the output."""
     output, weights = case.call()
-    expected = case.expected()
     close(weights.dense(), expected, tolerance(case))
     values = case.tensors()[2].double().repeat_interleave(case.sizes[1] // case.groups, 1)
     close(weights @ case.tensors()[2], expected @ values, 10 * tolerance(case))
@@ -32,52 +49,38 @@ def test_dense_and_product(case: Case) -> None:
         close(weights @ case.tensors()[2], output.double(), 10 * tolerance(case))
 
 
-@every_case
 @pytest.mark.parametrize("cell", [1, 5, (3, 70), 64, (1000, 1), (7, 1000)])
-def test_pooled(case: Case, cell: int | tuple[int, int]) -> None:
+def test_pooled(case: Case, weights: AttentionWeights, expected: Tensor, cell: int | tuple[int, int]) -> None:
     """Mass is the mean over queries of the sum over keys, peak the maximum, in every cell, ragged ones too."""
-    _, weights = case.call()
-    expected = case.expected()
     close(weights.pooled(cell), pooled(expected, cell), 4 * tolerance(case))
     close(weights.pooled(cell, kind="peak"), pooled(expected, cell, "peak"), tolerance(case))
 
 
-@every_case
-def test_pooled_rectangle(case: Case) -> None:
+def test_pooled_rectangle(case: Case, weights: AttentionWeights, expected: Tensor) -> None:
     """Cells of a rectangle begin at its corner."""
-    _, weights = case.call()
     part = case.expected()[..., 3:9, 1:5]
     found = weights.pooled((4, 3), rows=slice(3, 9), columns=slice(1, -case.sizes[3] + 5 or None))
     close(found, pooled(part, (4, 3)), 4 * tolerance(case))
 
 
-@every_case
-def test_entropy(case: Case) -> None:
+def test_entropy(case: Case, weights: AttentionWeights, expected: Tensor) -> None:
     """Entropy is in nats, 0 for a row that sees nothing; effective keys are its exponential, or 0."""
-    _, weights = case.call()
-    expected = case.expected()
     entropy = -torch.special.xlogy(expected, expected).sum(-1)
     close(weights.entropy(), entropy, 20 * tolerance(case))
     keys = torch.where(expected.sum(-1) > 0, entropy.exp(), 0.0)
     close(weights.effective_keys() / case.sizes[3], keys / case.sizes[3], 20 * tolerance(case))
 
 
-@every_case
-def test_received(case: Case) -> None:
+def test_received(case: Case, weights: AttentionWeights, expected: Tensor) -> None:
     """Received is the sum over queries; corrected it is the mean over the queries that may see the key."""
-    _, weights = case.call()
-    expected = case.expected()
     close(weights.received(), expected.sum(2), case.sizes[2] * tolerance(case))
     seen = torch.ones(case.sizes[2:4], dtype=torch.bool) if case.visible is None else case.visible
     count = seen.expand(*expected.shape).sum(2).clamp(min=1)
     close(weights.received(corrected=True), expected.sum(2) / count, 4 * tolerance(case))
 
 
-@every_case
-def test_peak_and_top(case: Case) -> None:
+def test_peak_and_top(case: Case, weights: AttentionWeights, expected: Tensor) -> None:
     """The largest weights come in order with their keys; keys that do not exist are -1 with weight 0."""
-    _, weights = case.call()
-    expected = case.expected()
     k = min(6, case.sizes[3])
     top = weights.top(k)
     close(top.values, expected.topk(k).values, tolerance(case))
@@ -90,11 +93,8 @@ def test_peak_and_top(case: Case) -> None:
     assert torch.equal(peak.indices, top.indices[..., 0])
 
 
-@every_case
-def test_shares(case: Case) -> None:
+def test_shares(case: Case, weights: AttentionWeights, expected: Tensor) -> None:
     """A share is the part of all attention on one diagonal, or on the first key that is seen."""
-    _, weights = case.call()
-    expected = case.expected()
     seeing = (expected.sum(-1) > 0).sum(-1)
     far = apart(*case.sizes[2:4])
     for offset in (0, -1, 2, -case.sizes[3] + 1, 10_000):
@@ -105,11 +105,8 @@ def test_shares(case: Case) -> None:
     close(weights.share("first"), expected.gather(3, first).sum((-1, -2)) / seeing, 4 * tolerance(case))
 
 
-@every_case
-def test_distances(case: Case) -> None:
+def test_distances(case: Case, weights: AttentionWeights, expected: Tensor) -> None:
     """Mean distance and profile follow key minus query; the bins cover every distance once and sum to 1."""
-    _, weights = case.call()
-    expected = case.expected()
     far = apart(*case.sizes[2:4])
     close(weights.mean_distance(), (expected * far.abs()).sum(-1), 4 * case.sizes[3] * tolerance(case))
     seeing = (expected.sum(-1) > 0).sum(-1)
@@ -124,6 +121,40 @@ def test_distances(case: Case) -> None:
         close(profile.mass.sum(-1), expected.sum((-1, -2)) / seeing, 10 * tolerance(case))
 
 
+FAR = Case("far from zero", arguments={"bias": torch.full((1,), 500.0)})
+CAPPED = Case("softcap and bias", arguments={"softcap": 1.0, "bias": torch.linspace(-2, 2, 53)})
+
+
+@pytest.mark.parametrize("backend", ["native", "math"])
+@pytest.mark.parametrize(
+    "case", [*(case for case in CASES if case.name != "float64"), FAR, CAPPED], ids=lambda case: case.name
+)
+def test_max_scores(case: Case, backend: str) -> None:
+    """The largest score of each row, capped, with the bias; without what is hidden, and without the sink."""
+    found = case.call(backend)[1].max_scores()
+    torch.testing.assert_close(found.double(), case.scores().amax(-1), rtol=1e-5, atol=1e-4)
+
+
+def test_no_scores_after_values_are_weighed_in() -> None:
+    """The norms of values are part of those weights."""
+    query = torch.randn(1, 2, 5, 8)
+    weights = regard.attention(query, query, query, need_weights=True)[1]
+    for other in (weights.value_weighted(), weights.value_weighted(normalise=True)):
+        with pytest.raises(ArgumentError, match="hold no scores"):
+            other.max_scores()
+
+
+def test_a_recording_knows_the_largest_scores(tmp_path: Path) -> None:
+    """A summary keeps what they are made of, in a file too."""
+    model, x = Calls(lambda x: regard.attention(x, x, x, causal=True)), torch.randn(1, 2, 20, 8)
+    with regard.watch(model) as recording:
+        model(x)
+    expected = regard.attention(x, x, x, causal=True, need_weights=True)[1].max_scores()
+    recording.save(tmp_path / "a.regard")
+    for found in (recording, regard.load(tmp_path / "a.regard")):
+        torch.testing.assert_close(found[0].max_scores(), expected)
+
+
 def test_far_distances_share_bins_that_double() -> None:
     """Bins hold one distance up to 16, then 17 to 32, 33 to 64, on both sides alike."""
     q = torch.randn(1, 1, 50, 4)
@@ -135,35 +166,32 @@ def test_far_distances_share_bins_that_double() -> None:
     assert bins[-2:] == [(17, 32), (33, 49)]
 
 
-@every_case
-@pytest.mark.parametrize(("cell", "rows", "columns"), [(1, None, None), ((5, 8), None, None), (4, (3, 30), (7, 53))])
+@pytest.mark.parametrize(
+    ("cell", "rows", "columns"),
+    [(1, slice(None), slice(None)), ((5, 8), slice(None), slice(None)), (4, slice(3, 30), slice(7, 53))],
+    ids=["entries", "cells", "cells of a part"],
+)
 def test_masked_and_uniform(
-    case: Case, cell: int | tuple[int, int], rows: tuple[int, int], columns: tuple[int, int]
+    case: Case, weights: AttentionWeights, cell: int | tuple[int, int], rows: slice, columns: slice
 ) -> None:
     """A cell is masked exactly when every pair in it is hidden; even attention is pooled as the weights are."""
-    _, weights = case.call()
-    part = {"rows": slice(*(rows or (0, case.sizes[2]))), "columns": slice(*(columns or (0, case.sizes[3])))}
     seen = case.seen().double()
-    expected = pooled(seen[:, :, part["rows"], part["columns"]], cell) == 0
-    assert torch.equal(weights.masked(cell, **part), expected)
-    assert bool((weights.pooled(cell, **part)[expected] == 0).all())
-    even = torch.nan_to_num(seen / seen.sum(-1, keepdim=True))[:, :, part["rows"], part["columns"]]
-    found = weights.uniform(cell, **part)
+    expected = pooled(seen[:, :, rows, columns], cell) == 0
+    assert torch.equal(weights.masked(cell, rows=rows, columns=columns), expected)
+    assert bool((weights.pooled(cell, rows=rows, columns=columns)[expected] == 0).all())
+    even = torch.nan_to_num(seen / seen.sum(-1, keepdim=True))[:, :, rows, columns]
+    found = weights.uniform(cell, rows=rows, columns=columns)
     assert torch.allclose(found.double(), pooled(even, cell), rtol=1e-6, atol=1e-7)
 
 
-@every_case
-def test_visible_keys(case: Case) -> None:
+def test_visible_keys(case: Case, weights: AttentionWeights) -> None:
     """The number of visible keys of each query is that of the mask."""
-    _, weights = case.call()
     assert torch.equal(weights.visible_keys(), case.seen().sum(-1))
 
 
-@every_case
 @pytest.mark.parametrize("projected", [False, True])
-def test_value_weighted(case: Case, projected: bool) -> None:
+def test_value_weighted(case: Case, weights: AttentionWeights, projected: bool) -> None:
     """Weights are multiplied by the norm of the value, or of what the output layer makes of it."""
-    _, weights = case.call()
     heads = case.sizes[1]
     values = case.tensors()[2].double().repeat_interleave(heads // case.groups, 1)
     layer = torch.randn(6, heads * 5, dtype=torch.float64) if projected else None
@@ -212,8 +240,7 @@ def test_hidden_keys_have_no_effect(poison: float) -> None:
             plain += [weights.lse, weights @ key[..., :0]]
         total = weights.dense().square().sum() + weights.entropy().sum() + weights.pooled(3)[..., 0].sum()
         found.append((*plain, *torch.autograd.grad(total, (q, k))))
-    for one, other in zip(*found, strict=True):
-        assert torch.allclose(one, other, rtol=0, atol=1e-6)
+    torch.testing.assert_close(*found, rtol=0, atol=1e-6)
 
 
 @pytest.mark.parametrize("rank", [2, 3, 4])

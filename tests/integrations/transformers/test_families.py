@@ -17,6 +17,7 @@ from tests.integrations.transformers.families import (
     real_part,
     set_dropout,
     tensors,
+    write,
 )
 
 register()
@@ -80,13 +81,10 @@ def test_generate(name: str, cache: str) -> None:
     inputs = {key: value for key, value in inputs.items() if not key.startswith("decoder")}
     texts = []
     for implementation in ("eager", "regard"):
-        model: Any = FAMILIES[name].build(implementation)
-        written = model.generate(
-            **inputs, max_new_tokens=7, min_new_tokens=7, do_sample=False, num_beams=1, pad_token_id=0,
-            cache_implementation=None if cache == "dynamic" else "static", return_dict_in_generate=True,
-            output_attentions=True, disable_compile=True,
-        )  # fmt: skip
-        texts.append(written)
+        texts.append(write(
+            FAMILIES[name].build(implementation), 7, **inputs, pad_token_id=0, return_dict_in_generate=True,
+            output_attentions=True, cache_implementation=None if cache == "dynamic" else "static",
+        ))  # fmt: skip
     assert torch.equal(texts[0].sequences, texts[1].sequences)
     steps = texts[1].get("attentions") or texts[1]["decoder_attentions"]
     assert len(steps) == 7
