@@ -205,7 +205,6 @@ def test_a_model_inside_what_runs_again() -> None:
         fast = fast or use_fast_attention(block)
         out.sin().sum().backward()
         fast.remove()
-        assert y.grad is not None
         return y.grad
 
     for reentrant in (True, False):
@@ -250,7 +249,6 @@ def test_dropout_with_a_generator_of_its_own(reentrant: bool) -> None:
         out = checkpoint(call, x, use_reentrant=reentrant) if again else call(x)
         x.grad = None
         out.square().sum().backward()
-        assert x.grad is not None
         return x.grad
 
     for generator in (None, torch.default_generator):

@@ -39,7 +39,6 @@ class Edit(ModelListener):
     def heard(self, call: Call, run: Run) -> Result:
         self.modules.append(self.frame.name)
         result = self.change(call.asking(True), run)
-        assert result.weights is not None
         self.weights.append(result.weights.dense())
         return result
 

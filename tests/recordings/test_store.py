@@ -18,6 +18,7 @@ from regard.errors import ArgumentError, RecordingFileError
 from regard.recordings import FolderWriter, Recording, Texts
 from regard.weights import AttentionWeights, summarise
 from tests.integrations.transformers.families import FAMILIES, write
+from tests.processes import output_of
 from tests.recordings.recordings import EXACT, TEXTS, alike, attend, recording_of, same, small
 
 FORMS = ["run.regard", "run"]
@@ -184,18 +185,6 @@ def test_an_error_in_the_block_leaves_what_was_made(tmp_path: Path) -> None:
     with pytest.raises(ZeroDivisionError), regard.watch(model, folder=tmp_path / "run"):
         model(torch.randn(1, 9, 16))
     assert len(regard.load(tmp_path / "run")) == 1
-
-
-def output_of(script: str, place: Path) -> str:
-    """Run a script that is given a path, and return what it says; it may not warn."""
-    root = Path(__file__).parents[2]
-    run = subprocess.run(
-        [sys.executable, "-W", "error", "-c", script, str(place)],
-        capture_output=True, text=True, cwd=root, check=False,
-        env={**os.environ, "PYTHONPATH": f"{Path(regard.__file__).parents[1]}:{root}"},
-    )  # fmt: skip
-    assert not run.stderr
-    return run.stdout
 
 
 KILLED = """

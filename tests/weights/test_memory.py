@@ -1,15 +1,12 @@
 """Long sequences: a map of 65,536 x 65,536 weights in the memory of the inputs, measured in a fresh process."""
 
 import json
-import subprocess
-import sys
-from pathlib import Path
 
 import torch
 
 from regard.weights import _memory
+from tests.processes import output_of
 
-ROOT = Path(__file__).parents[2]
 SCRIPT = """
 import json, torch
 from regard._inputs import AttentionInputs, AttentionResult, Spans
@@ -41,10 +38,7 @@ print(json.dumps({
 
 def test_map_of_65536_tokens_in_one_and_a_half_gibibytes() -> None:
     """65,536 tokens on one head, lse included, pooled to 1,024 x 1,024: at most 1.5 GiB of process memory."""
-    done = subprocess.run(
-        [sys.executable, "-c", SCRIPT], capture_output=True, text=True, check=True, timeout=600, cwd=ROOT
-    )
-    found = json.loads(done.stdout)
+    found = json.loads(output_of(SCRIPT))
     assert found["shape"] == [1, 1, 1024, 1024]
     assert found["peak"] < 1.5 * 1024
     assert found["rows"] < 1e-4

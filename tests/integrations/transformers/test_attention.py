@@ -81,7 +81,6 @@ def test_a_sink_for_each_row() -> None:
     q, sinks = _heads(), torch.randn(2, 4, 6, 1)
     out, weights = attention_forward(nn.Module(), q, q, q, None, sinks=sinks, output_attentions=True)
     expected = _with_a_sink(q, sinks, torch.ones(6, 6, dtype=torch.bool))
-    assert weights is not None
     assert torch.allclose(weights.dense(), expected, atol=1e-6)
     assert torch.allclose(out.transpose(1, 2), expected @ q, atol=1e-5)
 
