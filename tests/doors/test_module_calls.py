@@ -7,7 +7,6 @@ import pickle
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from io import BytesIO
-from threading import Thread
 from typing import Any
 
 import pytest
@@ -99,9 +98,8 @@ def test_a_block_that_a_generator_holds() -> None:
     assert modes() == []
     elsewhere = held()
     next(elsewhere)
-    thread = Thread(target=elsewhere.close)
-    thread.start()
-    thread.join()
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(elsewhere.close).result()
     with use_fast_attention() as fast:  # takes what was left behind off this thread
         F.scaled_dot_product_attention(X, X, X)
     assert fast.calls == 1

@@ -36,11 +36,7 @@ class Case:
 
     def seen(self) -> Tensor:
         """Return the pairs that neither the mask nor the bias hides, `(B, H, L, S)`."""
-        seen = torch.ones(*self.sizes[:4], dtype=torch.bool)
-        bias = self.arguments.get("bias")
-        if isinstance(bias, Tensor):
-            seen = seen & (bias != -torch.inf)
-        return seen if self.visible is None else seen & self.visible
+        return self.scores() != -torch.inf
 
     def scores(self) -> Tensor:
         """Work the scores out in float64, -inf where nothing is seen: `(B, H, L, S)`."""

@@ -74,8 +74,7 @@ def test_entropy(case: Case, weights: AttentionWeights, expected: Tensor) -> Non
 def test_received(case: Case, weights: AttentionWeights, expected: Tensor) -> None:
     """Received is the sum over queries; corrected it is the mean over the queries that may see the key."""
     close(weights.received(), expected.sum(2), case.sizes[2] * tolerance(case))
-    seen = torch.ones(case.sizes[2:4], dtype=torch.bool) if case.visible is None else case.visible
-    count = seen.expand(*expected.shape).sum(2).clamp(min=1)
+    count = case.seen().sum(2).clamp(min=1)
     close(weights.received(corrected=True), expected.sum(2) / count, 4 * tolerance(case))
 
 
@@ -100,8 +99,7 @@ def test_shares(case: Case, weights: AttentionWeights, expected: Tensor) -> None
     for offset in (0, -1, 2, -case.sizes[3] + 1, 10_000):
         wanted = (expected * (far == offset)).sum((-1, -2)) / seeing
         close(weights.share(offset), wanted, 4 * tolerance(case))
-    seen = torch.ones_like(expected, dtype=torch.bool) if case.visible is None else case.visible
-    first = seen.expand(expected.shape).any(2).to(torch.int).argmax(-1)[..., None, None].expand(*expected.shape[:3], 1)
+    first = case.seen().any(2).int().argmax(-1)[..., None, None].expand(*expected.shape[:3], 1)
     close(weights.share("first"), expected.gather(3, first).sum((-1, -2)) / seeing, 4 * tolerance(case))
 
 

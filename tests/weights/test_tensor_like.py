@@ -132,25 +132,23 @@ def test_what_moves_or_keeps_the_dtype_stays_lazy() -> None:
         assert one.numel() == 40_000_000_000
 
 
-@pytest.mark.parametrize(
-    ("name", "ask"),
-    [
-        ("mean", lambda w: w.mean(1)),
-        ("stack", lambda w: torch.stack([w, w])),
-        ("sub", lambda w: 1 - w),
-        ("to", lambda w: w.to(torch.float16)),
-        ("mT", lambda w: w.mT),
-        ("equal", lambda w: torch.equal(w, w)),
-    ],
-)
-def test_a_matrix_that_does_not_fit_is_refused(
-    name: str, ask: Callable[[Any], Any], monkeypatch: pytest.MonkeyPatch
-) -> None:
+WHOLE: dict[str, Callable[[Any], Any]] = {
+    "mean": lambda w: w.mean(1),
+    "stack": lambda w: torch.stack([w, w]),
+    "sub": lambda w: 1 - w,
+    "to": lambda w: w.to(torch.float16),
+    "mT": lambda w: w.mT,
+    "equal": lambda w: torch.equal(w, w),
+}
+
+
+@pytest.mark.parametrize("name", WHOLE)
+def test_a_matrix_that_does_not_fit_is_refused(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing of quadratic size is built behind one's back beyond the bound of `dense`; the error says what to ask."""
     weights = weights_of(1024)
     monkeypatch.setattr("regard.weights._matrix.free_bytes", lambda device: 1 << 20)
     with pytest.raises(TooLargeError, match=rf"{name} takes the whole matrix as a tensor.*\.pooled\(cell\)"):
-        ask(weights)
+        WHOLE[name](weights)
 
 
 def test_gradients_flow_through_a_recipe() -> None:
@@ -163,14 +161,10 @@ def test_gradients_flow_through_a_recipe() -> None:
     torch.testing.assert_close(found, want)
 
 
-@pytest.mark.parametrize(
-    "write",
-    [
-        lambda w: w.__setitem__((0, 0), 1.0),
-        lambda w: torch.add(torch.ones(6), 1, out=w),
-        lambda w: torch.relu_(w),
-    ],
-)
+WRITES = (torch.relu_, lambda w: w.__setitem__((0, 0), 1.0), lambda w: torch.add(torch.ones(6), 1, out=w))
+
+
+@pytest.mark.parametrize("write", WRITES)
 def test_writing_into_weights_is_refused(write: Callable[[Any], Any]) -> None:
     """There is no matrix to write to."""
     with pytest.raises(ArgumentError, match=r"whole = weights\.dense\(\)"):
@@ -186,10 +180,9 @@ def test_what_only_a_stored_tensor_has_is_refused(name: str) -> None:
 
 def test_a_name_that_nobody_has() -> None:
     """The nearest name is offered, ours or a Tensor's."""
-    with pytest.raises(AttributeError, match=r"has no attribute 'entropi'\. Did you mean 'entropy'"):
-        _ = weights_of().entropi
-    with pytest.raises(AttributeError, match=r"has no attribute 'means'\. Did you mean 'mean'"):
-        _ = weights_of().means
+    for name, near in (("entropi", "entropy"), ("means", "mean")):
+        with pytest.raises(AttributeError, match=rf"has no attribute '{name}'\. Did you mean '{near}'"):
+            getattr(weights_of(), name)
 
 
 def test_our_own_names_stay_ours() -> None:
