@@ -126,8 +126,9 @@ def pooled(matrix: Tensor, cell: int | tuple[int, int], kind: str = "mass") -> T
 
 
 def _values(w: AttentionWeights) -> Tensor:
+    batch, heads, _, keys = w.shape
     dtype = torch.float64 if w.dtype == torch.float64 else torch.float32
-    return torch.linspace(-1, 1, 2 * w.shape[1] * w.shape[3], dtype=dtype).view(1, w.shape[1], w.shape[3], 2)
+    return torch.linspace(-1, 1, 2 * heads * keys, dtype=dtype).view(1, heads, keys, 2).expand(batch, -1, -1, -1)
 
 
 def answers(weights: AttentionWeights) -> Iterator[tuple[str, Tensor]]:
@@ -185,3 +186,9 @@ LARGEST: dict[str, Callable[[AttentionWeights], Tensor]] = {
     "peak": lambda w: w.peak().values,
     "top": lambda w: w.top(4).values,
 }
+# What a summary does not keep.
+NOT_KEPT: tuple[Callable[[AttentionWeights], object], ...] = (
+    AttentionWeights.dense, AttentionWeights.distance_profile, lambda w: w[0, 0, 1], lambda w: w.top(5),
+    lambda w: w.share(2), lambda w: w.uniform(), lambda w: w.masked(1), lambda w: w.pooled(2, "peak"),
+    lambda w: w.value_weighted(), lambda w: w @ _values(w), lambda w: w.mean(1),
+)  # fmt: skip

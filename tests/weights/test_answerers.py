@@ -13,7 +13,7 @@ from regard.weights import WeightSource, _answering, summarise
 from regard.weights._answering import ANSWERERS
 from regard.weights._kept import KeptMap
 from regard.weights._question import Question, QuestionName
-from tests.weights.cases import QUESTIONS, assert_same_answers
+from tests.weights.cases import NOT_KEPT, QUESTIONS, assert_same_answers
 
 
 def with_map(rows: int, keys: int, cell: int) -> tuple[AttentionWeights, AttentionWeights]:
@@ -140,11 +140,7 @@ def test_a_summary_answers_and_the_rest_is_fetched_or_refused() -> None:
         torch.testing.assert_close(one.head(0, 1).share(-1), weights.head(0, 1).share(-1))
     assert_same_answers(alone, weights)
     assert not fetched
-    for ask in (
-        AttentionWeights.dense, AttentionWeights.distance_profile, lambda w: w[0, 0, 1], lambda w: w.top(5),
-        lambda w: w.share(2), lambda w: w.uniform(4), lambda w: w.masked(1), lambda w: w.pooled(2, "peak"),
-        lambda w: w.value_weighted(), lambda w: w @ q,
-    ):  # fmt: skip
+    for ask in NOT_KEPT:
         before = len(fetched)
         ask(on_disk)
         assert len(fetched) > before
