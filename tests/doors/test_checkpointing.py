@@ -18,16 +18,15 @@ from regard.integrations import use_fast_attention
 from tests.doors.models import Calls, distance, gradients
 
 
-class Block(nn.Module):
-    """One layer of attention with dropout."""
+def _layer(dropout: float) -> nn.Module:
+    """Return one layer of attention with dropout."""
+    maps = nn.Linear(32, 96)
 
-    def __init__(self, dropout: float) -> None:
-        super().__init__()
-        self.maps, self.dropout = nn.Linear(32, 96), dropout
+    def attend(x: Tensor) -> Tensor:
+        q, k, v = maps(x).unflatten(-1, (3, 4, 8)).permute(2, 0, 3, 1, 4)
+        return x + F.scaled_dot_product_attention(q, k, v, dropout_p=dropout).transpose(1, 2).flatten(2)
 
-    def forward(self, x: Tensor) -> Tensor:
-        q, k, v = self.maps(x).unflatten(-1, (3, 4, 8)).permute(2, 0, 3, 1, 4)
-        return x + F.scaled_dot_product_attention(q, k, v, dropout_p=self.dropout).transpose(1, 2).flatten(2)
+    return Calls(attend, maps=maps)
 
 
 class Model(nn.Module):
@@ -35,7 +34,7 @@ class Model(nn.Module):
 
     def __init__(self, dropout: float, how: str) -> None:
         super().__init__()
-        self.blocks = nn.Sequential(Block(dropout), Block(dropout))
+        self.blocks = nn.Sequential(_layer(dropout), _layer(dropout))
         self.how = how
 
     def forward(self, x: Tensor) -> Tensor:
@@ -195,7 +194,7 @@ def test_checkpoints_of_other_libraries_keep_the_way_of_pytorch(run: Run, how: s
 
 def test_a_model_inside_what_runs_again() -> None:
     """A served model that is only a part of the checkpointed function; and one served after the forward pass."""
-    block, x = Block(0.3), torch.randn(2, 64, 32)
+    block, x = _layer(0.3), torch.randn(2, 64, 32)
 
     def gradient(late: bool, run: Callable[[Callable[[Tensor], Tensor], Tensor], Tensor]) -> Tensor:
         y = x.clone().requires_grad_()

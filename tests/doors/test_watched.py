@@ -75,26 +75,19 @@ def test_a_row_without_keys_is_empty_not_nan() -> None:
     assert torch.allclose(recording[0].received()[0].sum(-1), torch.tensor(4.0))
 
 
-class PatchAttention(nn.Module):
-    """Self-attention as vision models write it: one projection, fused or by hand, with dropout in between."""
+def patches(fused: bool, chance: float = 0.0) -> nn.Module:
+    """Return self-attention as vision models write it: one projection, fused or by hand, with dropout in between."""
+    qkv, drop = nn.Linear(16, 48), nn.Dropout(chance)
 
-    def __init__(self, width: int, heads: int, fused: bool, chance: float = 0.0) -> None:
-        super().__init__()
-        self.heads, self.fused, self.chance = heads, fused, chance
-        self.qkv = nn.Linear(width, 3 * width)
-        self.softmax = nn.Softmax(dim=-1)
-        self.drop = nn.Dropout(chance)
-        self.proj = nn.Linear(width, width)
-
-    def forward(self, x: Tensor) -> Tensor:
-        batch, tokens, width = x.shape
-        q, k, v = self.qkv(x).reshape(batch, tokens, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
-        if self.fused:
-            out = F.scaled_dot_product_attention(q, k, v, dropout_p=self.chance if self.training else 0.0)
+    def attend(x: Tensor) -> Tensor:
+        q, k, v = qkv(x).unflatten(-1, (3, 2, 8)).permute(2, 0, 3, 1, 4)
+        if fused:
+            out = F.scaled_dot_product_attention(q, k, v, dropout_p=chance if drop.training else 0.0)
         else:
-            out = self.drop(self.softmax((q * q.shape[-1] ** -0.5) @ k.transpose(-2, -1))) @ v
-        joined: Tensor = self.proj(out.transpose(1, 2).reshape(batch, tokens, width))
-        return joined
+            out = drop(nn.Softmax(dim=-1)((q * 8**-0.5) @ k.transpose(-2, -1))) @ v
+        return out.transpose(1, 2).flatten(2)
+
+    return HandMadeAttention(attend, qkv=qkv, drop=drop)
 
 
 @pytest.mark.parametrize("training", [False, True])
@@ -102,13 +95,12 @@ class PatchAttention(nn.Module):
 def test_attention_as_vision_models_write_it(fused: bool, training: bool) -> None:
     """A module that returns its output alone is recorded, fused or by hand, before dropout."""
     torch.manual_seed(0)
-    model = nn.Sequential(PatchAttention(16, 2, fused, 0.5), PatchAttention(16, 2, fused)).train(training)
+    model = nn.Sequential(patches(fused, 0.5), patches(fused)).train(training)
     x = torch.randn(3, 10, 16)
     plain, found, recording = plain_and_watched(model, lambda: model(x), keep="exact")
     torch.testing.assert_close(found, plain)
     assert list(recording) == ["0", "1"]
-    attention = model[0]
-    q, k, _ = attention.qkv(x).reshape(3, 10, 3, 2, -1).permute(2, 0, 3, 1, 4)
+    q, k, _ = model[0].qkv(x).unflatten(-1, (3, 2, 8)).permute(2, 0, 3, 1, 4)
     torch.testing.assert_close(recording[0].dense(), (q @ k.transpose(-2, -1) / 8**0.5).softmax(-1))
 
 

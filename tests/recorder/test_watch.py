@@ -222,30 +222,24 @@ def test_weights_that_a_model_gave_are_a_recording() -> None:
         record(given, keep="sumary")  # type: ignore[arg-type]
 
 
-class RingBuffer(nn.Module):
-    """A decoder's attention over its own buffer of keys, as streaming models have it."""
+def ring_buffer(size: int, how: str, seen: list[Tensor], given: list[AttentionWeights]) -> Calls:
+    """Return a decoder's attention over its own buffer of keys, as streaming models have it: it notes its weights."""
+    project = nn.Linear(16, 48)
+    key, value = torch.zeros(2, 1, 2, size, 8).unbind()
 
-    def __init__(self, size: int, how: str) -> None:
-        super().__init__()
-        self.project, self.how = nn.Linear(16, 48), how
-        self.key, self.value = torch.zeros(2, 1, 2, size, 8).unbind()
-        self.place, self.size = 0, size
-        self.seen: list[Tensor] = []
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Write the new token over the oldest, attend to all that are there."""
-        query, key, value = self.project(x).unflatten(-1, (3, 2, 8)).permute(2, 0, 3, 1, 4)
-        at = self.place % self.size
-        self.key[:, :, at], self.value[:, :, at] = key[:, :, 0], value[:, :, 0]
-        self.place += 1
-        here = min(self.place, self.size)
-        keys, values = self.key[:, :, :here], self.value[:, :, :here]
-        self.seen.append((query @ keys.mT / 8**0.5).softmax(-1).detach().clone())
-        if self.how == "sdpa":
+    def step(x: Tensor) -> Tensor:
+        query, new_key, new_value = project(x).unflatten(-1, (3, 2, 8)).permute(2, 0, 3, 1, 4)
+        at, here = len(seen) % size, min(len(seen) + 1, size)
+        key[:, :, at], value[:, :, at] = new_key[:, :, 0], new_value[:, :, 0]  # over the oldest
+        keys, values = key[:, :, :here], value[:, :, :here]
+        seen.append((query @ keys.mT / 8**0.5).softmax(-1).detach().clone())
+        if how == "sdpa":
             return F.scaled_dot_product_attention(query, keys, values)
         out, weights = regard.attention(query, keys, values, need_weights=True)
-        self.given = weights
+        given.append(weights)
         return out
+
+    return Calls(step, project=project)
 
 
 @pytest.mark.parametrize("grad", [torch.no_grad, torch.inference_mode])
@@ -253,11 +247,12 @@ class RingBuffer(nn.Module):
 @pytest.mark.parametrize("keep", ["exact", "dense", "summary"])
 def test_a_models_own_ring_buffer(keep: Any, how: str, grad: Any) -> None:
     """The first calls grow into one matrix, each later one stands alone; each has the rows that the model computed."""
-    model = RingBuffer(4, how).eval()
+    seen, given = list[Tensor](), list[AttentionWeights]()
+    model = ring_buffer(4, how, seen, given)
     with grad(), regard.watch(model, keep=keep) as recording:
         for _ in range(9):
             model(torch.randn(1, 1, 16))
-    rows = iter(model.seen)
+    rows = iter(seen)
     for weights in recording.values():
         for row in range(weights.shape[2]):
             want = next(rows)
@@ -267,7 +262,7 @@ def test_a_models_own_ring_buffer(keep: Any, how: str, grad: Any) -> None:
                 torch.testing.assert_close(weights.dense()[:, :, row, None, : want.shape[3]], want)
     assert next(rows, None) is None
     if how == "regard":
-        torch.testing.assert_close(model.given.dense(), model.seen[-1])
+        torch.testing.assert_close(given[-1].dense(), seen[-1])
 
 
 def overwrites(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None = None) -> Tensor:

@@ -58,11 +58,11 @@ class Family:
         return kinds[self.inputs](), real
 
 
-_BERT: dict[str, Any] = {
+BERT: dict[str, Any] = {
     "vocab_size": WORDS, "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 48,
     "max_position_embeddings": 64,
 }  # fmt: skip
-_LLAMA: dict[str, Any] = {**_BERT, "num_key_value_heads": 2, "head_dim": 8, "pad_token_id": 0}
+_LLAMA: dict[str, Any] = {**BERT, "num_key_value_heads": 2, "head_dim": 8, "pad_token_id": 0}
 _SOUND_OR_PAIR: dict[str, Any] = {
     "vocab_size": WORDS, "d_model": 32, "encoder_layers": 2, "decoder_layers": 2, "encoder_attention_heads": 4,
     "decoder_attention_heads": 4, "encoder_ffn_dim": 48, "decoder_ffn_dim": 48, "pad_token_id": 0, "bos_token_id": 1,
@@ -74,8 +74,8 @@ IMAGE: dict[str, Any] = {
 }  # fmt: skip
 
 FAMILIES: dict[str, Family] = {
-    "BERT": Family("BertModel", _BERT),
-    "RoBERTa": Family("RobertaModel", {**_BERT, "pad_token_id": 0}),
+    "BERT": Family("BertModel", BERT),
+    "RoBERTa": Family("RobertaModel", {**BERT, "pad_token_id": 0}),
     "DistilBERT": Family("DistilBertModel", {
         "vocab_size": WORDS, "dim": 32, "n_layers": 2, "n_heads": 4, "hidden_dim": 48, "max_position_embeddings": 64,
     }),
@@ -95,7 +95,7 @@ FAMILIES: dict[str, Family] = {
         **_LLAMA, "sliding_window": 4, "num_local_experts": 2, "num_experts_per_tok": 1,
     }, generates=True),
     "ModernBERT": Family("ModernBertModel", {
-        **_BERT, "pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2, "cls_token_id": 1, "sep_token_id": 2,
+        **BERT, "pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2, "cls_token_id": 1, "sep_token_id": 2,
         "local_attention": 4, "global_attn_every_n_layers": 2,
     }),
     "T5": Family("T5ForConditionalGeneration", {
@@ -113,14 +113,14 @@ FAMILIES: dict[str, Family] = {
         "image_size": 16, "patch_size": 2, "embed_dim": 16, "depths": [2, 2], "num_heads": [2, 4], "window_size": 4,
     }, "image"),
     "CLIP": Family("CLIPModel", {
-        "text_config": {**_BERT, "pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2}, "vision_config": IMAGE,
+        "text_config": {**BERT, "pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2}, "vision_config": IMAGE,
         "projection_dim": 16,
     }, "clip"),
 }  # fmt: skip
 
 OWN_CODE: dict[str, Family] = {
-    "DeBERTa-v2": Family("DebertaV2Model", {**_BERT, "relative_attention": True, "pos_att_type": ["p2c", "c2p"]}),
-    "Longformer": Family("LongformerModel", {**_BERT, "attention_window": 4, "pad_token_id": 0}),
+    "DeBERTa-v2": Family("DebertaV2Model", {**BERT, "relative_attention": True, "pos_att_type": ["p2c", "c2p"]}),
+    "Longformer": Family("LongformerModel", {**BERT, "attention_window": 4, "pad_token_id": 0}),
 }
 
 
