@@ -27,6 +27,10 @@ class Calls(nn.Module):
         return self.function(*given)
 
 
+class Marked(Tensor):
+    """A tensor of somebody's own."""
+
+
 class Operations(TorchDispatchMode):
     """Notes the operations that run, with their arguments."""
 

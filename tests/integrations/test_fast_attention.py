@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from regard.integrations import FastAttention, use_fast_attention
-from tests.doors.models import distance
+from tests.doors.models import Marked, distance
 
 B, H, L, S, E = 2, 4, 70, 90, 16
 
@@ -64,18 +64,11 @@ def test_taken_calls_agree(name: str) -> None:
 LEFT: dict[str, tuple[Callable[[], dict[str, Any]], str]] = {
     "small": (lambda: {n: t[:, :, :3] for n, t in _square().items()}, "so small"),
     "broadcast batch": (lambda: {**_square(), "key": _heads(S)[:1], "value": _heads(S)[:1]}, "broadcasts"),
-    "mask beside is_causal": (
-        lambda: {**_square(), "attn_mask": torch.ones(S, S, dtype=torch.bool), "is_causal": True},
-        "is_causal",
-    ),
+    "mask beside is_causal": (lambda: {**_square(), "attn_mask": torch.ones(S, S) > 0, "is_causal": True}, "is_causal"),
     "five dimensions": (lambda: {n: t[None] for n, t in _square().items()}, "broadcasts"),
     "float64": (lambda: {n: t.double() for n, t in _square().items()}, "float64"),
-    "subclass": (lambda: {**_square(), "query": _heads(S).as_subclass(_Marked)}, "subclass"),
+    "subclass": (lambda: {**_square(), "query": _heads(S).as_subclass(Marked)}, "subclass"),
 }
-
-
-class _Marked(Tensor):
-    pass
 
 
 def _outcome(call: dict[str, Any]) -> Tensor | str:

@@ -17,7 +17,7 @@ from regard.integrations import use_fast_attention
 from regard.recorder import EmptyRecordingError, NotRecordedWarning
 from regard.recorder import _wanted as wanted
 from regard.recorder import _watch as watching
-from tests.doors.models import Calls, HandMadeAttention
+from tests.doors.models import Calls, HandMadeAttention, Marked
 
 X = torch.randn(2, 2, 60, 8)
 
@@ -185,24 +185,15 @@ def test_the_compiler_is_given_back() -> None:
     assert torch._dynamo.eval_frame._stance.stance == before
 
 
-def _transformed(model: nn.Module) -> Tensor:
-    out: Tensor = torch.func.vmap(lambda x: model(x[None])[0])(X)
-    return out
-
-
 RUNS: dict[str, Callable[[nn.Module], Any]] = {
-    "torch.func": _transformed,
+    "torch.func": lambda model: torch.func.vmap(lambda x: model(x[None])[0])(X),
     "torch.jit.trace": lambda model: torch.jit.trace(model, X, check_trace=False)(X + 1),  # type: ignore[no-untyped-call]
     "fx": lambda model: torch.fx.symbolic_trace(model)(X),
     "meta": lambda model: model(X.to("meta")).shape,
     "inference mode": torch.inference_mode()(lambda model: model(X).clone()),
     "export": lambda model: torch.export.export(model, (X,)).module()(X),
-    "subclass": lambda model: model(X.as_subclass(_Marked)).as_subclass(Tensor),
+    "subclass": lambda model: model(X.as_subclass(Marked)).as_subclass(Tensor),
 }
-
-
-class _Marked(Tensor):
-    pass
 
 
 @pytest.mark.parametrize("name", RUNS)

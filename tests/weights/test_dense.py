@@ -5,6 +5,7 @@ import torch
 
 from regard.errors import ArgumentError, DtypeError, ShapeError
 from regard.weights import from_dense
+from tests.weights.cases import pooled
 
 
 @pytest.mark.parametrize("shape", [(5, 7), (3, 5, 7), (2, 3, 5, 7)])
@@ -21,9 +22,7 @@ def test_numbers_come_back(shape: tuple[int, ...], dtype: torch.dtype) -> None:
     assert not bool(found.masked().any())
     wide = matrix.double()
     assert torch.allclose(found.received().double(), wide.sum(-2), atol=1e-6)
-    assert torch.allclose(
-        found.pooled(2).double().sum(-1)[..., :2], wide.sum(-1)[..., :4].unflatten(-1, (2, 2)).mean(-1)
-    )
+    assert torch.allclose(found.pooled(2).double(), pooled(wide, 2))
 
 
 def test_what_is_hidden_is_said() -> None:

@@ -222,7 +222,6 @@ def test_an_answer_that_is_written_to_changes_nothing() -> None:
     """Answers are the caller's own: to divide an entropy in place is common."""
     weights = call(inputs(), causal=True)
     recorded = AttentionWeights.of_summary(summarise(weights))
-    one: AttentionWeights
     for one in (weights, recorded):
         for question in ("entropy", "received", "mean_distance"):
             want = getattr(one, question)().clone()
