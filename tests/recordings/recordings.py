@@ -81,8 +81,7 @@ def alike(found: AttentionWeights, expected: AttentionWeights) -> str:
         return "shape"
     if found.kept_cell != expected.kept_cell:
         return "kind"
-    pairs = zip(tensors_of(summarise(found)), tensors_of(summarise(expected)), strict=True)
-    for (name, one), (_, other) in pairs:
+    for (name, one), (_, other) in zip(*(tensors_of(summarise(each)) for each in (found, expected)), strict=True):
         if not torch.equal(one.nan_to_num(7.5), other.nan_to_num(7.5)):
             return name
     as_kept = AttentionWeights.of_summary(summarise(expected), expected.ndim, sums_to_one=expected.sums_to_one)

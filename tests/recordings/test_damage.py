@@ -25,6 +25,7 @@ from tests.recordings.recordings import EXACT, attend, recording_of, same, small
 from tests.weights.cases import answers
 
 Random = random.Random
+Change = Callable[[dict[str, Tensor], dict[str, Any]], None]
 
 
 @pytest.fixture(scope="module")
@@ -62,14 +63,10 @@ def held(path: Path) -> tuple[Any, ...]:
     """All that a recording holds, in bytes, without computing anything of it."""
     found = regard.load(path)
     files = [call.file for call in found.calls]  # type: ignore[attr-defined]
-    tensors = [(name, bits_of(one.read(name))) for one in files for name in one.names]
+    tensors = [(name, one.read(name)) for one in files for name in one.names]
+    in_bytes = [(name, one.dtype, one.shape, one.view(torch.uint8).numpy().tobytes()) for name, one in tensors]
     told = [vars(one) | {"_file": None} for one in files]
-    return tensors, told, repr(found), found.texts
-
-
-def bits_of(tensor: Tensor) -> tuple[Any, ...]:
-    """A tensor as something that can be compared, NaN too."""
-    return tensor.dtype, tensor.shape, tensor.view(torch.uint8).numpy().tobytes()
+    return in_bytes, told, repr(found), found.texts
 
 
 def damaged(data: bytes, step: int) -> Iterator[bytes]:
@@ -196,7 +193,7 @@ def test_damaged_folders(kind: str, whole: tuple[Recording, Path], tmp_path: Pat
         assert_refused(folder, f"(?=.*{folder}).*{named}")
 
 
-def resign(folder: Path, position: int, change: Callable[[dict[str, Tensor], dict[str, Any]], None]) -> None:
+def resign(folder: Path, position: int, change: Change) -> None:
     """Change what a call holds and says and make all checks fit again, as someone who means harm would."""
     place = folder / f"calls/{position:06d}.safetensors"
     file = regard.load(folder).calls[position].file  # type: ignore[attr-defined]
@@ -289,15 +286,11 @@ def test_hostile_texts(first: int, run: Path) -> None:
     assert refusals(run, first, change) > 8
 
 
-def put(name: str, tensor: Tensor) -> Callable[[dict[str, Tensor], dict[str, Any]], None]:
+def put(name: str, tensor: Tensor) -> Change:
     return lambda tensors, document: tensors.__setitem__(name, tensor)
 
 
-def remove(name: str) -> Callable[[dict[str, Tensor], dict[str, Any]], None]:
-    return lambda tensors, document: tensors.__delitem__(name)
-
-
-HARM: dict[str, tuple[Callable[[dict[str, Tensor], dict[str, Any]], None], str]] = {
+HARM: dict[str, tuple[Change, str]] = {
     "a span past the end": (put("stop", torch.full((2, 1, 9), 12, dtype=torch.int32)), "stop outside of 0 to 11"),
     "a span before the start": (put("start", torch.full((2, 1, 9), -3, dtype=torch.int32)), "start outside of 0 to 11"),
     "a span turned round": (put("start", torch.full((2, 1, 9), 11, dtype=torch.int32)), "end before they start"),
@@ -307,8 +300,8 @@ HARM: dict[str, tuple[Callable[[dict[str, Tensor], dict[str, Any]], None], str]]
     "other sizes": (put("query", torch.zeros(2, 4, 10, 8)), "not what a call of this size has"),
     "other numbers": (put("query", torch.zeros(2, 4, 9, 8, dtype=torch.float64)), "beside a query of torch.float64"),
     "a tensor too many": (put("other", torch.zeros(2)), "too many"),
-    "a tensor too few": (remove("key"), "missing"),
-    "half a span": (remove("stop"), "do not belong together"),
+    "a tensor too few": (lambda tensors, document: tensors.__delitem__("key"), "missing"),
+    "half a span": (lambda tensors, document: tensors.__delitem__("stop"), "do not belong together"),
     "heads over no key heads": (put("key", torch.zeros(2, 3, 11, 8)), "value_norms"),
     "no such rank": (lambda tensors, document: document.update(rank=2), "2 dimensions, 2 sequences"),
     "a cell of nothing": (lambda tensors, document: document.update(cell=0), "cell outside"),

@@ -57,8 +57,7 @@ def test_gradcheck(name: str, stripe: int, lse_has_gradient: bool, monkeypatch: 
 def test_gradgradcheck(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Second derivatives too."""
     monkeypatch.setattr(_stream, "_STRIPE_ENTRIES", 20)
-    look = LOOKS[name]
-    assert gradgradcheck(lambda *a: look(matrix(*a, lse_has_gradient=False)), arguments(), fast_mode=True)
+    assert gradgradcheck(lambda *a: LOOKS[name](matrix(*a, lse_has_gradient=False)), arguments(), fast_mode=True)
 
 
 def test_values_agree_with_and_without_gradient() -> None:

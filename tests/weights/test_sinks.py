@@ -92,9 +92,7 @@ def test_a_step_of_the_optimizer_leaves_the_weights() -> None:
 @pytest.mark.parametrize("backend", [backend.name for backend in BACKENDS])
 def test_no_sink_and_rows_that_see_nothing(backend: str) -> None:
     """A sink of -inf is none; a row that sees nothing is its sink's, and its gradients are finite."""
-    q = torch.randn(1, 2, 4, 8)
-    k = torch.randn(1, 2, 3, 8)
-    sinks = torch.tensor([-torch.inf, 1.0])
+    q, k, sinks = torch.randn(1, 2, 4, 8), torch.randn(1, 2, 3, 8), torch.tensor([-torch.inf, 1.0])
     trains = backend != "reference"
     leaves = [one.requires_grad_(trains) for one in (q, k, sinks)]
     output, weights = regard.attention(q, k, k, causal=True, sinks=sinks, need_weights=True, backend=backend)

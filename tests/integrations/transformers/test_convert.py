@@ -15,9 +15,7 @@ from regard.layers import Encoder, Transformer
 from tests.doors.models import distance
 from tests.integrations.transformers.families import FAMILIES, OWN_CODE, Family
 
-
-def _close(found: Tensor, expected: Tensor) -> bool:
-    return distance(found, expected) < 5e-6
+LIMIT = 5e-6
 
 
 def _stack(name: str) -> tuple[Any, Any]:
@@ -40,9 +38,9 @@ def test_encoders(name: str) -> None:
     inputs, real = FAMILIES[name].example("right")
     expected = model(**inputs, output_attentions=True)
     out, weights = stack(model.embeddings(inputs["input_ids"]), mask=masks.padding(real), need_weights=True)
-    assert _close(out[real], expected.last_hidden_state[real])
+    assert distance(out[real], expected.last_hidden_state[real]) < LIMIT
     for ours, theirs in zip(weights.values(), expected.attentions, strict=True):
-        assert _close(ours.dense(), theirs)
+        assert distance(ours.dense(), theirs) < LIMIT
 
 
 @pytest.mark.parametrize("name", EMBEDDED)
@@ -52,7 +50,7 @@ def test_stacks(name: str) -> None:
     model, stack = _stack(name)
     (given,) = (value for key, value in FAMILIES[name].example()[0].items() if key != "attention_mask")
     expected = model.base_model(given).last_hidden_state
-    assert _close(stack(EMBEDDED[name](model, given), causal=name != "ViT"), expected)
+    assert distance(stack(EMBEDDED[name](model, given), causal=name != "ViT"), expected) < LIMIT
 
 
 @pytest.mark.parametrize("name", ["T5", "BART"])
@@ -67,8 +65,10 @@ def test_encoder_decoders(name: str) -> None:
         source, target = (model.shared(inputs[key]) for key in ("input_ids", "decoder_input_ids"))
     else:
         source, target = found.encoder_hidden_states[0], found.decoder_hidden_states[0]
-    assert _close(stack.encoder(source, mask=masks.padding(real))[real], found.encoder_last_hidden_state[real])
-    assert _close(stack(source, target, source_padding=real), found.decoder_hidden_states[-1])
+    assert (
+        distance(stack.encoder(source, mask=masks.padding(real))[real], found.encoder_last_hidden_state[real]) < LIMIT
+    )
+    assert distance(stack(source, target, source_padding=real), found.decoder_hidden_states[-1]) < LIMIT
 
 
 def test_mode_and_dtype_are_kept() -> None:

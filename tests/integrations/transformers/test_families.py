@@ -137,13 +137,8 @@ def test_a_sequence_alone_is_that_of_a_padded_batch(name: str) -> None:
         assert distance(padded[key][:1][:, real[0]], state) < _LIMITS[torch.float32]
 
 
-def _both(
-    family: Family, inputs: dict[str, Tensor], dtype: torch.dtype = torch.float32, **settings: Any
-) -> tuple[Any, Any]:
-    one, other = (
-        family.build(implementation).to(dtype)(**inputs, **settings) for implementation in ("eager", "regard")
-    )
-    return one, other
+def _both(family: Family, inputs: dict[str, Tensor], dtype: torch.dtype = torch.float32, **settings: Any) -> Any:
+    return [family.build(by).to(dtype)(**inputs, **settings) for by in ("eager", "regard")]
 
 
 def _weights(expected: Any, found: Any) -> list[tuple[Tensor, AttentionWeights]]:
