@@ -193,6 +193,30 @@ def test_without_our_kernel_nothing_is_computed_twice(hides: str) -> None:
     torch.testing.assert_close(watched, plain, rtol=0, atol=0)
 
 
+@pytest.mark.parametrize("blind", [False, True])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+def test_a_mask_that_was_added_to_a_bias_hides(dtype: torch.dtype, blind: bool) -> None:
+    """As T5 gives it to SDPA: what holds the lowest number is hidden in the recording; output and gradients stay."""
+    torch.manual_seed(0)
+    q, k, v = (torch.randn(2, 3, 9, 8, dtype=dtype) for _ in range(3))
+    bias = torch.randn(1, 3, 9, 9, dtype=dtype, requires_grad=True)
+    hidden = torch.ones(9, 9, dtype=torch.bool).triu(1)
+    hidden[4] |= blind  # a row that PyTorch spreads evenly
+    added = torch.zeros(9, 9, dtype=dtype).masked_fill(hidden, torch.finfo(dtype).min)
+    model = Calls(lambda: F.scaled_dot_product_attention(q, k, v, attn_mask=bias + added))
+
+    def step() -> list[Tensor]:
+        output = model()
+        return [output.detach(), torch.autograd.grad(output.float().sin().sum(), bias)[0]]
+
+    plain, found, recording = plain_and_watched(model, step)
+    torch.testing.assert_close(found, plain, rtol=0.02, atol=0.02 if dtype != torch.float32 else 1e-5)
+    weights = recording[0]
+    assert isinstance(weights, AttentionWeights)
+    assert torch.equal(weights.visible_keys(), (~hidden).sum(1).expand(2, 3, 9))
+    assert torch.equal(weights.masked()[0, 0], hidden)
+
+
 @pytest.mark.parametrize("first", [False, True])
 def test_heads_in_the_batch(first: bool) -> None:
     """Older code folds heads into the batch: one sequence or one head is recorded, of others it is said why not."""

@@ -30,16 +30,17 @@ class Read(NamedTuple):
 class MaskReader(threading.local):
     """Reads mask tensors and remembers the last one of each thread: every layer of a model passes the same.
 
-    With `spreading` it also says whether a row spreads evenly, and hides such rows; else the lowest number hides where
-    a tensor holds nothing but it and 0, and is a bias where it holds more.
+    With `spreading` the lowest number hides also among other numbers, as where a mask was added to a bias (T5), and it
+    says whether a row spreads evenly, and hides such rows; else the lowest number hides where a tensor holds nothing
+    but it and 0, and is a bias where it holds more.
     """
 
     def __init__(self, *, spreading: bool = False) -> None:
         self._spreading = spreading
-        self._last: tuple[weakref.ref[Tensor], int, bool, Read] | None = None
+        self._last: tuple[weakref.ref[Tensor], int, bool, Read, bool] | None = None
 
     def read(self, tensor: Tensor) -> Read:
-        """Return the mask or the bias that a tensor stands for, the other one None.
+        """Return the mask and the bias that a tensor stands for, mostly one of the two.
 
         A bool tensor is True = may look. A floating one is added to the scores; it is a mask where it holds 0 and
         -inf (or the dtype's lowest value) alone and records no gradient. In compiled code, and on accelerators,
@@ -50,21 +51,26 @@ class MaskReader(threading.local):
         last = self._last
         if last is None or last[0]() is not tensor or last[1:3] != (tensor._version, tensor.requires_grad):
             found = self._read(tensor)
-            if found.bias is tensor:  # which would keep itself alive here
+            itself = found.bias is tensor
+            if itself:  # which would keep itself alive here
                 found = found._replace(bias=None)
-            last = self._last = (weakref.ref(tensor), tensor._version, tensor.requires_grad, found)
-        found = last[3]
-        return found._replace(bias=tensor) if found.mask is None and found.bias is None else found
+            last = self._last = (weakref.ref(tensor), tensor._version, tensor.requires_grad, found, itself)
+        return last[3]._replace(bias=tensor) if last[4] else last[3]
 
     def _read(self, tensor: Tensor) -> Read:
-        if not self._spreading or not tensor.is_floating_point() or not _spreads(tensor):
+        if not self._spreading or not tensor.is_floating_point():
             return Read(*_recognised(tensor))
-        return Read(*_recognised(tensor.detach().masked_fill(tensor < _LOW, -torch.inf)), True)
+        spreads = _spreads(tensor)
+        mask, bias = _recognised(tensor.detach().masked_fill(tensor < _LOW, -torch.inf) if spreads else tensor)
+        if bias is not None and _readable(tensor):  # a bias that hides too
+            hidden = bias.detach() <= _lowest(bias)
+            mask = masks.recognise(~hidden) if bool(hidden.any()) else None
+        return Read(mask, bias, spreads)
 
 
 def _recognised(tensor: Tensor) -> tuple[Mask | None, Tensor | None]:
     floating = tensor.is_floating_point()
-    if traced() or tensor.device.type != "cpu" or (floating and tensor.requires_grad):
+    if not _readable(tensor) or (floating and tensor.requires_grad):
         return (None, tensor) if floating else (masks.dense(tensor), None)
     try:
         return masks.recognise(tensor), None
@@ -77,4 +83,13 @@ def _spreads(tensor: Tensor) -> bool:
     if not tensor.numel():
         return False
     highest = tensor.detach().amax(-1)
-    return bool(((highest <= max(_LOW, torch.finfo(tensor.dtype).min)) & (highest != -torch.inf)).any())
+    return bool(((highest <= _lowest(tensor)) & (highest != -torch.inf)).any())
+
+
+def _readable(tensor: Tensor) -> bool:
+    return not traced() and tensor.device.type == "cpu"
+
+
+def _lowest(tensor: Tensor) -> float:
+    """Return the number up to which what is added to a score hides."""
+    return max(_LOW, torch.finfo(tensor.dtype).min)

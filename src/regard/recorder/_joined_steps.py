@@ -21,7 +21,7 @@ from ..weights import (
     lse_of,
     top_of,
 )
-from ._steps import Orders, Step, Turn, arranged
+from ._steps import Orders, Placed, Step, Turn, arranged
 
 # Entries of rows that are read at a time.
 _ENTRIES = 1 << 22
@@ -30,7 +30,8 @@ _ENTRIES = 1 << 22
 class JoinedSummary:
     """Grows the summaries: O(n), whatever the number of steps."""
 
-    def __init__(self, first: Summary, filled: int, orders: Orders) -> None:
+    def __init__(self, first: Summary, filled: int, orders: Orders, placed: Placed | None = None) -> None:
+        distance, neighbours = placed or (first.distance, first.neighbours)
         self._orders = orders
         batch, heads, queries = first.entropy.shape
         self._cell = first.cell
@@ -40,10 +41,10 @@ class JoinedSummary:
         self._hidden = first.masked.expand(first.map.shape)[..., :columns]
         self._received = first.received[..., :filled].double()
         self._visible_queries = first.visible_queries.expand(batch, heads, -1)[..., :filled]
-        self._neighbours = first.neighbours.double()
+        self._neighbours = neighbours.double()
         visible_keys = first.visible_keys.expand(batch, heads, queries)
         self._rows: list[tuple[Tensor, ...]] = [
-            (first.entropy, first.distance, first.top, first.top_keys, first.lse, visible_keys)
+            (first.entropy, distance, first.top, first.top_keys, first.lse, visible_keys)
         ]
         self._turns: list[Turn | None] = [None]
         self._queries, self._keys = queries, filled
@@ -115,6 +116,13 @@ class JoinedSummary:
         )  # fmt: skip
 
 
+def placed_at_end(step: Step) -> Placed:
+    """Return the distance and the neighbours of rows that stand at the end of a step's valid keys."""
+    parts = [_Rows(step, rows) for rows in _stretches(step)]
+    distance = torch.cat([part.distance() for part in parts], 2)
+    return distance, torch.stack([part.neighbours() for part in parts]).sum(0).to(distance)
+
+
 def _stretches(step: Step) -> list[slice]:
     """Cut the rows of a step into stretches of bounded size."""
     batch, heads = step.weights.shape[:2]
@@ -138,16 +146,20 @@ class _Rows:
     def each(self) -> tuple[Tensor, ...]:
         """Return entropy, distance, largest weights, their keys, lse and visible keys of each row."""
         top, top_keys = top_of(self.weights.masked_fill(self.hidden, -torch.inf))
-        keys = torch.arange(self._step.keys, device=self.weights.device)
-        apart = (keys - self._places[:, None]).abs().to(self.weights)
         return (
             torch.special.entr(self.weights).sum(-1),
-            (self.weights * apart).sum(-1) if self._step.own else torch.full_like(self._lse, torch.nan),
+            self.distance(),
             top,
             torch.where(top_keys < 0, top_keys, top_keys + self._step.first_key),
             self._lse,
             (~self.hidden).sum(-1),
         )
+
+    def distance(self) -> Tensor:
+        """Return the sum of weight times distance of each row; NaN where rows do not stand on their keys."""
+        keys = torch.arange(self._step.keys, device=self.weights.device)
+        apart = (keys - self._places[:, None]).abs().to(self.weights)
+        return (self.weights * apart).sum(-1) if self._step.own else torch.full_like(self._lse, torch.nan)
 
     def neighbours(self) -> Tensor:
         """Return the sums of the weights before, at and after the own place, `(B, H, 3)`; NaN where there is none."""

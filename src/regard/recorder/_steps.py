@@ -18,6 +18,8 @@ from ..weights import AttentionWeights, inputs_of, with_batch
 
 Turn = tuple[int, int, int]
 """Names a pass: number of the module's recording, batch, keys after it."""
+Placed = tuple[Tensor, Tensor]
+"""Distance and neighbours of rows, as a `Summary` has them, that stand at the end of the valid keys."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +40,8 @@ class Step:
     """Rows stand on their own keys (self-attention), the last row on the last key."""
     before: int = 0
     """Number of valid keys in the call before."""
+    placed: Placed | None = None
+    """What `Growth.place` was told of the call before."""
 
     @property
     def total(self) -> int:
@@ -52,6 +56,7 @@ class Call:
         key = inputs_of(weights).key
         self.queries, self.keys = weights.shape[-2:]
         self.first_key = 0
+        self.placed: Placed | None = None
         self._ends = key[:, :, :: max(1, self.keys - 1)].clone()
         self._last_filled = None
         # Copied now, as a cache is written to; the number is read when a step may continue the call, and not before.
@@ -151,6 +156,14 @@ class Growth:
         self._last[module] = call, self._turn
         return step or Step(weights, call.queries, call.keys, 0, None, True), step is not None
 
+    def filled(self, module: str) -> int:
+        """Return one past the last key that a row of the module's last call sees."""
+        return self._last[module][0].filled
+
+    def place(self, module: str, placed: Placed) -> None:
+        """Remember what depends on where the rows of the module's last call stand, for a step that continues it."""
+        self._last[module][0].placed = placed
+
     def _continuation(self, module: str, number: int, call: Call, weights: AttentionWeights) -> Step | None:
         if module not in self._last:
             return None
@@ -161,7 +174,7 @@ class Growth:
             self._turn = (number, weights.shape[0], call.first_key + keys)
             self._rows = call.queries
             self.orders.narrow(self._turn, allowed)
-            return Step(weights, call.queries, keys, call.first_key, self._turn, True, before)
+            return Step(weights, call.queries, keys, call.first_key, self._turn, True, before, last.placed)
         # Attention to a source that stays, in a pass in which the model's own attention has grown by as many rows.
         follows = self._turn is not None and self._turn != turn and call.queries == self._rows != call.keys
         if follows and last.has_keys_of(weights):

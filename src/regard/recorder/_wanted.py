@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import fnmatch
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
 import torch
@@ -13,7 +13,7 @@ from .._values import choice, listed, whole
 from ..errors import ArgumentError
 from ..recordings import Growing, layer_of
 from ..weights import AttentionWeights, from_dense, of_heads, summarise, with_batch
-from ._joined_steps import JoinedDense, JoinedExact, JoinedSummary
+from ._joined_steps import JoinedDense, JoinedExact, JoinedSummary, placed_at_end
 from ._steps import Growth, Step
 
 Keep = Literal["summary", "exact", "dense"]
@@ -68,9 +68,14 @@ class Wanted:
             return from_dense(weights.dense(), ~weights.masked())
         return AttentionWeights.of_summary(summarise(weights), weights.ndim, sums_to_one=weights.sums_to_one)
 
+    def begin(self, name: str, first: Step, growth: Growth) -> None:
+        """Look at the first call of a matrix that may grow: its summary counts from the end of an unfilled cache."""
+        if self.keep == "summary" and first.rows < first.keys and growth.filled(name) < first.keys:
+            growth.place(name, placed_at_end(replace(first, keys=growth.filled(name))))
+
     def growing(self, first: AttentionWeights, step: Step, growth: Growth) -> Growing:
         """Return the growing matrix that begins with the first call and that the given step continues."""
         if first.kept_cell:
-            return JoinedSummary(summarise(first), step.before, growth.orders)
+            return JoinedSummary(summarise(first), step.before, growth.orders, step.placed)
         begin = Step(with_batch(first), first.shape[-2], step.before, 0, None, True)
         return (JoinedExact if self.keep == "exact" else JoinedDense)(begin, growth.orders)

@@ -231,6 +231,7 @@ class Watch(ModelListener):
             if known is not None and continues:
                 self._append(known, step)
             else:
+                self._wanted.begin(frame.name, step, self._growth)
                 self._recording.add(frame.name, door, self._wanted.kept(part), self._wanted.heads, weights.backend)
                 if self._writer is not None:
                     self._writer.write(self._recording.calls[-1], self._recording)
