@@ -134,10 +134,21 @@ def _onednn_serves(input: Tensor, weight: Tensor, bias: Tensor | None) -> bool:
     )
 
 
-@cache
 def _least() -> int:
     """Return the multiply-adds from which oneDNN is taken on this processor."""
-    return _SMALL_ON_ZEN_5 if library_info().processor.startswith("AuthenticAMD 26 ") else _SMALL
+    return _SMALL_ON_ZEN_5 if _on_zen_5() else _SMALL
+
+
+@cache
+def _on_zen_5() -> bool:
+    return library_info().processor.startswith("AuthenticAMD 26 ")
+
+
+def _of_weight(grad: Tensor, input: Tensor) -> Tensor:
+    """Return the gradient of a weight, `gradᵀ · input`: both operands lie across, which oneDNN copies first."""
+    if _on_zen_5():
+        return linear(grad.t(), input.t())
+    return grad.t() @ input
 
 
 def _product(input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
@@ -160,6 +171,6 @@ class _Product(torch.autograd.Function):
         want_input, want_weight, want_bias = ctx.needs_input_grad
         return (
             linear(grad, weight.t()) if want_input else None,
-            linear(rows.t(), input.reshape(-1, input.shape[-1]).t()) if want_weight else None,
+            _of_weight(rows, input.reshape(-1, input.shape[-1])) if want_weight else None,
             rows.sum(0) if want_bias else None,
         )
