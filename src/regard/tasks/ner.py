@@ -382,9 +382,8 @@ class NamedEntities(AnsweringTask[Sequence[TaggedWords], Sentence]):
     def _attention(self, model: nn.Module, one: Any) -> Attention:
         device = next(model.parameters()).device
         words, characters, lengths = (x.to(device) for x in self._stack([self._numbers(one)]))
-        scores, weights = model(words, lengths, characters=characters, need_weights=True)
-        tags = model.decode(scores, lengths)[0].tolist()  # type: ignore[operator]
-        return Attention(weights, tuple(one), labels=tuple(self.tags_[tag] for tag in tags))
+        _, weights = model(words, lengths, characters=characters, need_weights=True)
+        return Attention(weights, tuple(one), labels=self._used([one], 1.0)[0].tags)
 
     def _figures(self, examples: Sequence[TaggedWords], answers: Sequence[Sentence]) -> dict[str, float]:
         scores = entity_scores([example.tags for example in examples], [answer.tags for answer in answers])

@@ -15,9 +15,10 @@ from ...weights import AttentionWeights, from_dense
 from .._continuing import choose_layers
 from ._settings import FineTuning
 
-# The rate for a width of 768, as in BERT's paper; it falls with the width. LoRA's updates are small, and T5 was trained
-# by a rule that leaves its weights larger, so both learn at higher ones.
-RATE, WIDTH = 5e-5, 768
+# The rate for a width of 768, as in BERT's paper; it falls with the square of the width, from the highest that is
+# advised for compact models (Turc et al. 2019, arXiv:1908.08962). LoRA's updates are small, so it learns at a higher
+# rate, which falls with the width; T5 was trained by a rule that leaves its weights larger.
+RATE, WIDTH, HIGHEST = 5e-5, 768, 3e-4
 LORA, T5 = 10.0, 6.0
 
 
@@ -127,10 +128,9 @@ def fitting_rate(model: Any, settings: FineTuning) -> float:
     """Return the highest learning rate that suits a model."""
     config = model.config
     width = getattr(config, "hidden_size", None) or getattr(config, "d_model", None) or WIDTH
-    rate = RATE * WIDTH / width
-    if "t5" in config.model_type:
-        rate *= T5
-    return rate * LORA if settings.lora else rate
+    narrow = WIDTH / width
+    rate = LORA * RATE * narrow if settings.lora else min(HIGHEST, RATE * narrow**2)
+    return rate * T5 if "t5" in config.model_type else rate
 
 
 def named_weights(output: Any, *parts: str) -> dict[str, AttentionWeights]:

@@ -106,7 +106,7 @@ class FineTunedEntities(FineTunedTexts, NamedEntities, of=NamedEntities):
         windows, placed = self._placed(model, [one])
         inputs = self._stacked([windows[0].tokens], model)
         weights = named_weights(model(**inputs, output_attentions=True), "attentions")
-        tags = self._answers(model, [one])[0].tags
+        tags = self._used([one], 1.0)[0].tags
         at = placed[0]
         labels = tuple(tags[at[place]] if place in at else "" for place in range(len(windows[0].tokens)))
         return Attention(weights, self._shown(windows[0], " ".join(one)), labels=labels)
