@@ -85,6 +85,34 @@ def test_rare_names_are_found_and_saved(tmp_path: Path) -> None:
     assert 0.25 < confidence < 0.45  # the names that were given are right as often as that
 
 
+def test_what_does_not_answer_is_shown_at_its_best() -> None:
+    """With the transformer alone kept, the baseline beside it has its O lowered all the same."""
+    case = CASES["ner"]
+    task = NamedEntities(case.settings(only="model")).fit(case.train[:60], case.train[60:80])
+    assert set(task.settled_) == {0.0, 1.0}
+    assert task.choice_.share == 1
+
+
+def test_confidence_where_training_knew_too_little() -> None:
+    """Half of the names of training are not tagged: chances of the scores as they are would be far too small."""
+    draw = np.random.default_rng(0)
+
+    def sentences(count: int, tagged: float) -> list[TaggedWords]:
+        names, rows = ("rose", "may", "iris", "dawn"), []
+        for number in range(count):
+            tag = "B-name" if draw.random() < tagged else "O"
+            rows.append(TaggedWords(("we", "saw", names[number % 4], "at", "noon"), ("O", "O", tag, "O", "O")))
+        return rows
+
+    train, dev = sentences(400, 0.2), sentences(400, 0.9)
+    task = NamedEntities(NamedEntitySettings(only="baseline")).fit(train, dev)
+    answers = task.predict([one.words for one in dev])
+    confidences = [one.confidence for answer in answers for one in answer.entities]
+    assert len(confidences) == 400
+    assert np.mean(confidences) > 0.7  # 0.9 are right
+    assert task.settled_[0.0].shift > 0
+
+
 def test_old_runs_have_temperatures_alone(tmp_path: Path) -> None:
     """A run of version 0.1 is read: nothing is lowered."""
     tagged = CASES["ner"].train

@@ -27,6 +27,13 @@ KINDS = {
     "language_modeling": "text-generation",
     "image_classification": "image-classification",
 }
+# What the first row of figures is of.
+WHAT = {
+    "model": "this model",
+    "mix": "this model mixed with the baseline, as `regard` answers",
+    "baseline": "the baseline, with which `regard` answers",
+}
+ALONE = "The files of the model hold the transformer alone, and so do libraries that load it without regard."
 # Not uploaded: checkpoints to resume from, and paths of this machine.
 LEFT_OUT = ["checkpoints/*", "source.json", "tensorboard/*", "*.tmp"]
 
@@ -36,9 +43,13 @@ def write_card(task: Task[Any, Any], evaluation: Evaluation, folder: Path, sourc
     start = task.settings.model if isinstance(task.settings, FineTuning) else None
     head: dict[str, Any] = {"pipeline_tag": KINDS[task.name], "tags": ["regard"]}
     if start is not None:
-        head |= {"library_name": "transformers", "base_model": Path(start).name if Path(start).exists() else start}
+        head["library_name"] = "transformers"
+        if not Path(start).exists():  # a name on the hub
+            head["base_model"] = start
     names = list(evaluation.figures)
-    rows = [["", *names], ["---", *["---:"] * len(names)], ["this model", *numbers(evaluation.figures, names)]]
+    rows = [["", *names], ["---", *["---:"] * len(names)], [WHAT[evaluation.uses], *numbers(evaluation.figures, names)]]
+    if evaluation.alone:
+        rows.append(["the transformer alone", *numbers(evaluation.alone, names)])
     if evaluation.baseline:
         rows.append([evaluation.baseline_name, *numbers(evaluation.baseline, names)])
     part = f" of the {evaluation.data} data" if evaluation.data else ""
@@ -49,7 +60,7 @@ def write_card(task: Task[Any, Any], evaluation: Evaluation, folder: Path, sourc
         "---",
         f"# {task.name}, trained with regard",
         "",
-        *([f"Fine-tuned from `{head['base_model']}`."] if start is not None else []),
+        *([f"Fine-tuned from `{Path(start).name if Path(start).exists() else start}`."] if start is not None else []),
         f"Training data: {', '.join(Path(one).name for one in source)}. "
         f"{done.step:,} steps, {done.epochs:.2g} epochs, {done.seconds / 60:.1f} minutes.",
         "",
@@ -58,6 +69,7 @@ def write_card(task: Task[Any, Any], evaluation: Evaluation, folder: Path, sourc
         *(f"| {' | '.join(row)} |" for row in rows),
         "",
         *([evaluation.note, ""] if evaluation.note else []),
+        *([ALONE, ""] if evaluation.uses != "model" else []),
         "The command:",
         "",
         "```console",

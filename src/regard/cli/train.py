@@ -115,10 +115,23 @@ def summary(task: Task[Any, Any], evaluation: Evaluation, folder: Path, again: s
     if said:
         keep = "" if task.choice_.name == "model" else " `--only model` keeps the transformer alone."
         lines.append(said + keep)
-    lines += [line for line in [task.settled_said()] if line]
+    lines += [line for line in (task.settled_said(), _unused(task)) if line]
     if task.choice_.name == "baseline" and task.settings.only is None:
         lines.append(f"To do better with the transformer: {_remedy(task, again)}")
     return "\n".join(lines)
+
+
+def _unused(task: Task[Any, Any]) -> str:
+    """Say that the epochs ended training long before the minutes did; empty if they did not."""
+    done, budget = task.training_, task.settings.training.budget
+    if budget.minutes is None or not isinstance(budget.epochs, int | float) or done.stopped_by != "budget":
+        return ""
+    if task.settings.only == "baseline" or done.epochs < 0.99 * budget.epochs or done.seconds > 48 * budget.minutes:
+        return ""
+    return (
+        f"The {budget.epochs:g} epochs took {done.seconds / 60:.2g} of the {budget.minutes:g} minutes; more of them "
+        "may do better: --epochs N."
+    )
 
 
 def _remedy(task: Task[Any, Any], again: str) -> str:

@@ -119,6 +119,10 @@ class AnsweringTask(Task[Examples, Answer]):
             return "", {}
         return self.baseline_.name, self._measured(examples, 0.0)
 
+    def _can(self, share: float) -> bool:
+        """Return whether there is a transformer (1) or a baseline (0)."""
+        return self.settings.only != "baseline" if share else self.baseline_ is not None
+
     def _settle(self, dev_examples: Examples) -> None:
         shares = self._shares()
         if len(shares) == 1:

@@ -20,8 +20,14 @@ def best_temperature(loss: Callable[[float], float]) -> float:
     A log-normal prior around 1 (one nat at a factor of e) keeps a handful of examples that are all right from making
     the model certain of everything.
     """
+    return _best(loss)[1]
+
+
+def _best(loss: Callable[[float], float]) -> tuple[float, float]:
+    """Return the least loss and its temperature."""
     losses = [loss(float(one)) + float(one.log() ** 2) for one in GRID]
-    return round(float(GRID[min(range(len(losses)), key=losses.__getitem__)]), 3)
+    least = min(losses)
+    return least, round(float(GRID[losses.index(least)]), 3)
 
 
 def label_temperature(logits: Tensor, targets: Tensor, *, several: bool) -> float:
@@ -38,14 +44,17 @@ def label_temperature(logits: Tensor, targets: Tensor, *, several: bool) -> floa
     return best_temperature(lambda t: -float(((logits / t).log_softmax(-1) * targets).sum()))
 
 
-def right_temperature(chances: Callable[[float], Tensor], right: Tensor) -> float:
-    """Return the temperature at which `chances(temperature)`, (N,), best foretell which answers are `right`, (N,)."""
+def right_temperature(chances: Callable[[float], Tensor], right: Tensor) -> tuple[float, float]:
+    """Return how well `chances(temperature)`, (N,), foretell at best which answers are `right`, (N,), and at which.
+
+    How well is a loss, in nats.
+    """
 
     def loss(temperature: float) -> float:
         found = chances(temperature).double().clamp(1e-6, 1 - 1e-6)
         return -float(torch.where(right, found.log(), (1 - found).log()).sum())
 
-    return best_temperature(loss)
+    return _best(loss)
 
 
 def cooled(probabilities: Tensor, temperature: float, several: bool) -> Tensor:

@@ -188,10 +188,6 @@ class ClassTask(AnsweringTask[Examples, Verdict]):
         self.choice_ = choose(tried, self.watched, self.goal) if len(shares) > 1 else Choice(shares[0])
         self.settled_ = {share: one for share, one in self.settled_.items() if share in (*alone, self.choice_.share)}
 
-    def _can(self, share: float) -> bool:
-        """Return whether there is a transformer (1) or a baseline (0)."""
-        return self.settings.only != "baseline" if share else self.baseline_ is not None
-
     def _heat(self, probabilities: Tensor, targets: Tensor) -> float:
         """Return the best temperature of probabilities."""
         clear = probabilities.double().clamp(1e-12, 1 - 1e-12)

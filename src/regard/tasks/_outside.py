@@ -38,6 +38,8 @@ class SettledTags:
     """The main figure on the development examples if O is not lowered."""
     best: float = 0.0
     """The main figure with it lowered."""
+    shift: float = 0.0
+    """How much it is lowered where the confidence of entities is computed."""
 
     def said(self, headline: str) -> str:
         """Say what is lowered and why; empty if nothing is."""

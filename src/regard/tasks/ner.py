@@ -256,23 +256,18 @@ class NamedEntities(AnsweringTask[Sequence[TaggedWords], Sentence]):
 
     @torch.no_grad()
     def _answers(self, model: nn.Module, inputs: Sequence[Any]) -> list[Sentence]:
-        return self._tagged(inputs, lambda some: self._chains(model, some), 0.0, None)
+        return self._tagged(inputs, lambda some: self._chains(model, some), None)
 
     @torch.no_grad()
     def _used(self, inputs: Sequence[Any], share: float) -> list[Sentence]:
         settled = self.settled_.get(share, SettledTags())
-        return self._tagged(inputs, lambda some: self._mixed(some, share), settled.outside, settled.temperature)
+        return self._tagged(inputs, lambda some: self._mixed(some, share), settled)
 
     def _baseline_answers(self, inputs: Sequence[Any]) -> list[Sentence]:
         return self._used(inputs, 0.0)
 
-    def _tagged(
-        self, inputs: Sequence[Any], scored: Scored, outside: float, temperature: float | None
-    ) -> list[Sentence]:
-        """Return sentences with their best tags, O lowered by `outside`.
-
-        With the confidence of their entities if a temperature is given: by the scores as they are.
-        """
+    def _tagged(self, inputs: Sequence[Any], scored: Scored, settled: SettledTags | None) -> list[Sentence]:
+        """Return sentences with their best tags; with the confidence of their entities where that is settled."""
         found: list[Sentence] = [Sentence((), ())] * len(inputs)
         after = continues(self.tags_)
         for group in self._going(by_length([len(words) for words in inputs], at_once=8192), len(inputs)):
@@ -280,8 +275,10 @@ class NamedEntities(AnsweringTask[Sequence[TaggedWords], Sentence]):
             if not rows:
                 continue
             chains = scored([inputs[i] for i in rows])
-            best = chains.lowered(self._outside(), outside).best()
-            cool = None if temperature is None else chains.cooled(temperature)
+            best = chains.lowered(self._outside(), settled.outside if settled else 0.0).best()
+            cool = (
+                None if settled is None else chains.lowered(self._outside(), settled.shift).cooled(settled.temperature)
+            )
             sure = [] if cool is None else cool.chances(self._places(best), best, after)
             for i, numbers in zip(rows, best, strict=True):
                 tags = tuple(self.tags_[number] for number in numbers)
@@ -318,18 +315,20 @@ class NamedEntities(AnsweringTask[Sequence[TaggedWords], Sentence]):
     def _settle(self, dev_examples: Sequence[TaggedWords]) -> None:
         """Choose what answers, how far O is lowered, and the temperature at which confidences say what is right."""
         shares = self._shares()
-        found = {share: self._settled(dev_examples, share) for share in shares}
-        trials = {share: figures for share, (_, figures) in found.items()}
+        alone = {share for share in (0.0, 1.0) if self._can(share)}  # also what does not answer is shown at its best
+        found = {share: self._settled(dev_examples, share) for share in sorted({*shares, *alone})}
+        trials = {share: found[share][1] for share in shares}
         self.choice_ = choose(trials, self.watched, self.goal) if len(shares) > 1 else Choice(shares[0])
-        self.settled_ = {share: found[share][0] for share in shares if share in (0.0, self.choice_.share, 1.0)}
+        self.settled_ = {share: one for share, (one, _) in found.items() if share in (*alone, self.choice_.share)}
 
     def _settled(self, examples: Sequence[TaggedWords], share: float) -> tuple[SettledTags, Mapping[str, float]]:
         """Return what examples settle for one share of the transformer, and the figures with it."""
         tags = [example.tags for example in examples]
         held = self._held(examples, lambda some: self._mixed(some, share))
         outside, plain, best = self._lowered(tags, held)
-        heat = self._heat(held, self._decoded(held, outside), [set(entities(one)) for one in tags])
-        return SettledTags(heat, outside, plain[self.watched], best[self.watched]), best
+        true = [set(entities(one)) for one in tags]
+        heat, shift = self._heat(held, outside, self._decoded(held, outside), true)
+        return SettledTags(heat, outside, plain[self.watched], best[self.watched], shift), best
 
     def _at_best(self, model: nn.Module, dev_examples: Sequence[TaggedWords]) -> list[Sentence]:
         held = self._held(dev_examples, lambda some: self._chains(model, some))
@@ -363,21 +362,33 @@ class NamedEntities(AnsweringTask[Sequence[TaggedWords], Sentence]):
                 found[i] = tuple(self.tags_[number] for number in numbers)
         return found
 
-    def _heat(self, held: Held, tags: Sequence[Sequence[str]], true: Sequence[set[Any]]) -> float:
-        """Return the temperature at which the chances of the entities in `tags` foretell which of them are `true`."""
+    def _heat(
+        self, held: Held, outside: float, tags: Sequence[Sequence[str]], true: Sequence[set[Any]]
+    ) -> tuple[float, float]:
+        """Return the temperature, and how far O is lowered, at which chances foretell which entities are `true`.
+
+        Not lowered, chances are too small where the model thinks too little of entities; lowered as the tags are, they
+        are too large where it was right. Of both and what lies between, the one that foretells best.
+        """
         number, after = {tag: place for place, tag in enumerate(self.tags_)}, continues(self.tags_)
-        parts: list[tuple[Chains, list[Place], list[list[int]]]] = []
-        right: list[bool] = []
-        for group, chains in held:
-            numbers = [[number[tag] for tag in tags[i]] for i in group]
-            parts.append((chains, self._places(numbers), numbers))
-            right += [span in true[i] for i in group for span in entities(tags[i])]
+        numbers = [[[number[tag] for tag in tags[i]] for i in group] for group, _ in held]
+        places = [self._places(some) for some in numbers]
+        right = [span in true[i] for group, _ in held for i in group for span in entities(tags[i])]
+        if not right:
+            return 1.0, 0.0
 
-        def chances(temperature: float) -> Tensor:
-            some = (chains.cooled(temperature).chances(places, best, after) for chains, places, best in parts)
-            return torch.tensor([chance for part in some for chance in part])
+        def fitted(shift: float) -> tuple[float, float, float]:
+            lower = [chains.lowered(self._outside(), shift) for _, chains in held]
 
-        return right_temperature(chances, torch.tensor(right)) if right else 1.0
+            def chances(temperature: float) -> Tensor:
+                parts = zip(lower, places, numbers, strict=True)
+                some = (chains.cooled(temperature).chances(at, best, after) for chains, at, best in parts)
+                return torch.tensor([chance for part in some for chance in part])
+
+            return *right_temperature(chances, torch.tensor(right)), shift
+
+        _, temperature, shift = min(fitted(shift) for shift in {0.0, outside / 2, outside})
+        return temperature, shift
 
     def _attention(self, model: nn.Module, one: Any) -> Attention:
         device = next(model.parameters()).device

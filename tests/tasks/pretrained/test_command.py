@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -10,6 +11,9 @@ import torch
 import transformers
 
 from regard.cli import main
+from regard.cli._card import write_card
+from regard.tasks import Sentiment
+from regard.training import Budget, TrainingSettings
 
 from ..small import LABELLED
 from .checkpoints import ENCODERS, write
@@ -44,7 +48,8 @@ def test_from_a_folder(
     assert model.config.id2label == {0: "negative", 1: "positive"}
     card = (run / "README.md").read_text("utf-8")
     assert card.startswith("---\npipeline_tag: ")
-    for part in ('base_model: "tiny-bert"', "places.csv", "macro_f1", "this model", "--from", "from_pretrained"):
+    assert "base_model" not in card  # a folder is no name of the hub
+    for part in ("Fine-tuned from `tiny-bert`", "places.csv", "macro_f1", "this model", "--from", "from_pretrained"):
         assert part in card
     assert main(["predict", str(run), "the oslo was fine", "--json"]) == 0
     assert set(json.loads(capsys.readouterr().out)["probabilities"]) == {"negative", "positive"}
@@ -55,6 +60,22 @@ def test_from_a_folder(
     moved = [float((after[name] - weight).abs().max()) for name, weight in model.state_dict().items() if name in after]
     assert 0 < max(moved) < 0.01, "training did not begin at the weights of the run"
     assert torch.isfinite(torch.tensor(moved)).all()
+
+
+def test_a_card_says_whose_figures_it_gives(base: str, tmp_path: Path) -> None:
+    """Figures of a mix stand beside those of the transformer, which is all that transformers would load."""
+    task = Sentiment(Sentiment.FineTuning(model=base, training=TrainingSettings(budget=Budget(epochs=None, steps=3))))
+    task.fit(LABELLED[:40], LABELLED[40:60])
+    whole, alone = dict.fromkeys(("accuracy", "macro_f1"), 0.75), dict.fromkeys(("accuracy", "macro_f1"), 0.5)
+    found = dataclasses.replace(task.evaluate(LABELLED[60:80]), figures=whole, alone=alone, uses="mix")
+    card = write_card(task, found, tmp_path, []).read_text("utf-8")
+    assert "| this model mixed with the baseline, as `regard` answers | 0.75 | 0.75 |" in card
+    assert "| the transformer alone | 0.5 | 0.5 |" in card
+    assert "hold the transformer alone" in card
+    plain = dataclasses.replace(found, alone={}, uses="model")
+    card = write_card(task, plain, tmp_path, []).read_text("utf-8")
+    assert "| this model | 0.75 | 0.75 |" in card
+    assert "alone" not in card
 
 
 @pytest.mark.parametrize(
