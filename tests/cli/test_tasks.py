@@ -300,7 +300,14 @@ def test_what_helps_where_the_baseline_is_better() -> None:
     assert "predict 'my run' \"...\" --open" in text
     assert "use more" in summary(task, evaluation, Path("x"), "use more.")
     task.training_ = dataclasses.replace(result, seconds=12.0)
-    assert "more data, epochs or another size" in summary(task, evaluation, Path("x"))
+    text = summary(task, evaluation, Path("x"))
+    assert "more data, epochs or another size" in text
+    assert "--epochs N" not in text
+    task = NamedEntities(NamedEntitySettings(training=TrainingSettings(budget=Budget(epochs=20, minutes=0.5))))
+    task.training_ = dataclasses.replace(result, seconds=12.0, epochs=20.0)
+    assert "The 20 epochs took 0.2 of the 0.5 minutes; more of them may do better" in summary(
+        task, evaluation, Path("x")
+    )
 
 
 @pytest.mark.parametrize(

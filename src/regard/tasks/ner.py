@@ -404,7 +404,8 @@ class NamedEntities(AnsweringTask[Sequence[TaggedWords], Sentence]):
         return Counter(label for example in examples for label, _, _ in entities(example.tags))
 
     def settled_said(self) -> str:
-        return self.settled_.get(self.choice_.share, SettledTags()).said(self.watched)
+        settled: dict[float, SettledTags] = getattr(self, "settled_", {})
+        return settled.get(self.choice_.share, SettledTags()).said(self.watched)
 
     def _known_labels(self) -> set[str]:
         return {tag[2:] for tag in self.tags_ if tag != "O"}
