@@ -15,6 +15,7 @@ from regard.tasks.baselines import (
     PictureKernelRidge,
     TfidfLogisticRegression,
     WittenBell,
+    classes,
 )
 from regard.tasks.metrics import entity_scores
 from regard.tasks.reading import read_tagged
@@ -50,6 +51,16 @@ def test_pixels() -> None:
     pixels[::2] += 200
     images = Images(pixels, tuple("light" if i % 2 == 0 else "dark" for i in range(40)))
     assert PictureKernelRidge.fit(images).predict(pixels[:2]) == ["light", "dark"]
+
+
+def test_a_part_of_the_pictures_has_every_label(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where only a part is fitted to, a label that its steps pass over is learnt all the same."""
+    monkeypatch.setattr(classes, "LANDMARKS", 8)
+    monkeypatch.setattr(classes, "COMPARED", 8)
+    pixels = np.zeros((40, 4, 4, 1), np.uint8)
+    pixels[3] += 200
+    images = Images(pixels, tuple("light" if i == 3 else "dark" for i in range(40)))
+    assert PictureKernelRidge.fit(images, balanced=True).predict(pixels[2:4]) == ["dark", "light"]
 
 
 def test_first_words_and_nearest_source() -> None:

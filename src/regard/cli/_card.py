@@ -41,10 +41,11 @@ LEFT_OUT = ["checkpoints/*", "source.json", "tensorboard/*", "*.tmp"]
 def write_card(task: Task[Any, Any], evaluation: Evaluation, folder: Path, source: Sequence[str]) -> Path:
     """Write the card of a finished run: data, figures beside the baseline's, command; return its path."""
     start = task.settings.model if isinstance(task.settings, FineTuning) else None
+    local = start is not None and Path(start).exists()
     head: dict[str, Any] = {"pipeline_tag": KINDS[task.name], "tags": ["regard"]}
     if start is not None:
         head["library_name"] = "transformers"
-        if not Path(start).exists():  # a name on the hub
+        if not local:  # a name on the hub
             head["base_model"] = start
     names = list(evaluation.figures)
     rows = [["", *names], ["---", *["---:"] * len(names)], [WHAT[evaluation.uses], *numbers(evaluation.figures, names)]]
@@ -60,7 +61,7 @@ def write_card(task: Task[Any, Any], evaluation: Evaluation, folder: Path, sourc
         "---",
         f"# {task.name}, trained with regard",
         "",
-        *([f"Fine-tuned from `{Path(start).name if Path(start).exists() else start}`."] if start is not None else []),
+        *([f"Fine-tuned from `{Path(start).name if local else start}`."] if start is not None else []),
         f"Training data: {', '.join(Path(one).name for one in source)}. "
         f"{done.step:,} steps, {done.epochs:.2g} epochs, {done.seconds / 60:.1f} minutes.",
         "",

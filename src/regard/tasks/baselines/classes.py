@@ -60,8 +60,8 @@ class TfidfLogisticRegression(_Linear):
     """
 
     name = "TF-IDF of words, pairs and letters, logistic regression"
-    LIMIT = 1.3e8
-    """Most letters of the texts times labels with which runs of letters are read; fitting to them takes a minute."""
+    LETTERS, LIMIT = 2e7, 1.3e8
+    """Most letters of the texts, and most of them times labels, with which runs of letters are read: 4 GB, and time."""
 
     def __init__(
         self, terms: Sequence[Tfidf], labels: Sequence[str], several: bool, weights: Tensor, bias: Tensor
@@ -77,7 +77,8 @@ class TfidfLogisticRegression(_Linear):
         labels = sorted({label for example in examples for label in example.labels})
         has = np.array([[label in example.labels for label in labels] for example in examples])
         kinds: tuple[Kind, ...] = ("pairs", "letters")
-        few = sum(map(len, texts)) * len(labels) <= cls.LIMIT
+        letters = sum(map(len, texts))
+        few = letters <= cls.LETTERS and letters * len(labels) <= cls.LIMIT
         terms, parts = zip(*(Tfidf.fit(texts, kind) for kind in kinds[: 1 + few]), strict=True)
         rows = _beside(parts)
         ratios = _ratios(rows, has)
@@ -148,14 +149,13 @@ class PictureKernelRidge(_Linear):
         number = {label: index for index, label in enumerate(labels)}
         targets = torch.tensor([number[label] for label in images.labels])
         counts = targets.bincount().double()
-        chosen = np.arange(0, len(images), -(-len(images) // LANDMARKS))
-        landmarks = _features(images.pixels[np.unique(np.concatenate([chosen, _firsts(images.labels)]))])
+        landmarks = _features(images.pixels[_some(images.labels, LANDMARKS)])
         distances = _distances(landmarks, landmarks)
         rate = 1.5 / (float(distances.median()) or 1.0)
         share = torch.full_like(counts, 1 / len(counts)) if balanced else counts / counts.sum()
         products = torch.zeros(len(landmarks), len(landmarks), dtype=torch.float64)
         answers = torch.zeros(len(landmarks), len(labels), dtype=torch.float64)
-        some = np.arange(0, len(images), -(-len(images) // COMPARED))
+        some = _some(images.labels, COMPARED)
         for part in np.array_split(some, _parts(some)):
             rows = _likeness(images.pixels[part], landmarks, rate)
             counting = (share * counts.sum() / counts)[targets[part]].float()[:, None]  # 1 each unless balanced
@@ -239,9 +239,10 @@ def _for_each(weights: NDArray[Any], bias: NDArray[Any], labels: int) -> tuple[T
     return torch.from_numpy(weights), torch.from_numpy(bias)
 
 
-def _firsts(labels: Sequence[str]) -> list[int]:
-    """Return the first example of each label, so that none is missed by taking every n-th."""
-    return list({label: place for place, label in reversed(list(enumerate(labels)))}.values())
+def _some(labels: Sequence[str], most: int) -> NDArray[np.int64]:
+    """Return the places of every n-th example, about `most` at most, and of the first of each label."""
+    firsts = {label: place for place, label in reversed(list(enumerate(labels)))}
+    return np.unique(np.concatenate([np.arange(0, len(labels), -(-len(labels) // most)), list(firsts.values())]))
 
 
 def _parts(rows: NDArray[Any]) -> int:
